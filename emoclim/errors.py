@@ -1,0 +1,37 @@
+"""Errors that a user can cause; each message says what is wrong, where, and what to do about it."""
+
+
+class EmoclimError(Exception):
+    """Base of every error of this package; the command line prints its message in one line and exits with 2."""
+
+
+class ManifestError(EmoclimError):
+    """A manifest, its labels, its splits or a label map cannot be used as given."""
+
+
+class DecodeError(EmoclimError):
+    """The content of one item cannot be used; a run notes the reason against the item and goes on."""
+
+
+class EncoderError(EmoclimError):
+    """No such encoder, or a setting that it does not take."""
+
+
+class CheckpointError(EncoderError):
+    """A file of parameters is missing, is not what it should be, or does not fit the network."""
+
+
+class CacheError(EmoclimError):
+    """A feature cache cannot be opened, read or written as asked."""
+
+
+class CacheMismatch(CacheError):
+    """A feature cache, or a pair of heads, belongs to features made in another way."""
+
+
+class ConfigError(EmoclimError):
+    """A setting is unknown or out of range."""
+
+
+class RunError(EmoclimError):
+    """A folder is no training run, or a run lacks what a command needs of it."""

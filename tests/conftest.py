@@ -1,0 +1,15 @@
+"""Fixtures shared by the whole suite."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of real photos, music, weights and reference numbers, kept beside the project; never part of it."""
+    folder = Path(os.environ.get("EMOCLIM_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (folder / "corpus" / "images.csv").is_file():
+        pytest.skip(f"needs the real corpus, which is not part of the project (looked in {folder})")
+    return folder
