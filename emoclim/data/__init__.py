@@ -1,0 +1,1 @@
+"""Manifests, taxonomies, splits, and decoding of images and audio."""

@@ -1,0 +1,250 @@
+"""Read the sound of an item as a mono waveform, and cut it into segments.
+
+Conventions: a waveform is float32 at the sample rate that is asked for, full scale at 1 and never clipped; mono is the
+mean of the channels (see :mod:`emoclim.data.sound`); the resampler is soxr's HQ. The same file gives the same numbers,
+however it is cut into blocks.
+
+Segments start at 0, step, 2 step, ... as long as they fit; the tail is dropped. A waveform shorter than one segment is
+padded to one, where the published code leaves it out.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from emoclim.data.manifest import Item
+from emoclim.data.sound import Samples, Sound, open_sound, read_mono
+from emoclim.errors import ConfigError, DecodeError
+
+RESAMPLER = "HQ"
+SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
+SEGMENT_BYTES = 16 * 2**20  # of the segments that are yielded together
+END = 2**62  # frames: no end
+
+
+def read_blocks(item: Item, sample_rate: int, *, block_seconds: float = 30.0) -> Iterator[Tensor]:
+    """Read an item's sound as a stream, in bounded memory.
+
+    Parameters
+    ----------
+    item
+        `start` and `duration` (seconds) choose a part of the file; a part that goes beyond its end stops there.
+    sample_rate
+        Hz of the result.
+    block_seconds
+        Length of a block.
+
+    Yields
+    ------
+    Tensor
+        ``(n,)`` float32 on the CPU; all blocks but the last are of one length. Silence is let through.
+
+    Raises
+    ------
+    DecodeError
+        The file cannot be used: see :func:`emoclim.data.sound.open_sound` and :func:`~emoclim.data.sound.read_mono`;
+        or the part begins after its end. Possibly after blocks were yielded, which are then not to be used.
+    """
+    with open_sound(item) as sound:
+        first, last = _part(item, sound)
+        pieces = _resample(read_mono(sound, first, last, item.id), sound.sample_rate, sample_rate)
+        samples = 0
+        for block in _regroup(pieces, max(1, round(block_seconds * sample_rate))):
+            samples += len(block)
+            yield block
+    if samples == 0:
+        raise DecodeError(f"the sound is too short: no sample of it is left at {sample_rate} Hz")
+
+
+def read_crop(
+    item: Item, sample_rate: int, length: int, generator: torch.Generator, pad: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Read one random segment, seeking to it instead of decoding the whole file where its length is known.
+
+    Parameters
+    ----------
+    item
+        As for :func:`read_blocks`.
+    sample_rate
+        Hz of the result.
+    length
+        Samples of the result.
+    generator
+        Source of randomness, on the CPU; advanced by one draw, whatever the file.
+    pad
+        Brings a waveform shorter than `length` to it.
+
+    Returns
+    -------
+    Tensor
+        ``(length,)`` float32: an excerpt, each start equally likely, of what :func:`read_blocks` gives.
+
+    Raises
+    ------
+    DecodeError
+        As for :func:`read_blocks`, as far as the part that is read shows it.
+    """
+    position = float(torch.rand((), generator=generator, dtype=torch.float64))
+    with open_sound(item) as sound:
+        if sound.frames is not None:
+            first, last = _part(item, sound)
+            last = min(last, sound.frames - sound.slack)
+            samples = (last - first) * sample_rate // sound.sample_rate
+            if samples >= length:
+                start = int(position * (samples - length + 1))
+                return _excerpt(sound, (first, last), sample_rate, start, length)
+    waveform = torch.cat(list(read_blocks(item, sample_rate)))
+    if len(waveform) < length:
+        return pad(waveform, length)
+    start = int(position * (len(waveform) - length + 1))
+    return waveform[start : start + length].clone()
+
+
+def repeat_pad(waveform: Tensor, length: int) -> Tensor:
+    """Repeat a waveform ``(n,)``, n > 0, cyclically, and cut it to ``(length,)``."""
+    return waveform.repeat(-(-length // len(waveform)))[:length]
+
+
+def segment_step(length: int, overlap: float) -> int:
+    """Samples between the starts of successive segments; halves are rounded to even, as in Emo-CLIM's published code.
+
+    Parameters
+    ----------
+    length
+        Samples of one segment.
+    overlap
+        Fraction of a segment shared with the next, in [0, 1).
+
+    Raises
+    ------
+    ConfigError
+        `length` or `overlap` is out of range, or so close to it that the step would be 0.
+    """
+    if length < 1:
+        raise ConfigError(f"a segment of {length} samples is too short; it needs at least 1")
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"overlap {overlap} is out of range; it is a fraction of a segment, from 0 to below 1")
+    step = int(np.around((1 - overlap) * length))
+    if step < 1:
+        raise ConfigError(f"overlap {overlap} leaves no step between segments of {length} samples; lower it")
+    return step
+
+
+def segment_starts(n_samples: int, length: int, overlap: float) -> list[int]:
+    """Samples at which the segments of a waveform begin.
+
+    A waveform shorter than `length` has one segment, at 0, which is padded; one of no samples has none.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`segment_step`.
+    """
+    step = segment_step(length, overlap)
+    return list(range(0, max(n_samples - length, 0) + 1, step)) if n_samples > 0 else []
+
+
+def cut_segments(
+    blocks: Iterable[Tensor], length: int, overlap: float, pad: Callable[[Tensor, int], Tensor]
+) -> Generator[Tensor, None, int]:
+    """Cut a stream into overlapping segments, the same however it comes in blocks.
+
+    Parameters
+    ----------
+    blocks
+        ``(n,)`` each, together one waveform.
+    length, overlap
+        As for :func:`segment_step`.
+    pad
+        Brings a waveform shorter than `length` to it.
+
+    Yields
+    ------
+    Tensor
+        ``(S, length)``, contiguous and sharing no memory; at most :data:`SEGMENT_BYTES`, or one segment.
+
+    Returns
+    -------
+    int
+        Samples of the waveform, before padding.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`segment_step`.
+    """
+    step = segment_step(length, overlap)
+    rows = max(1, SEGMENT_BYTES // (4 * length))
+    enough = (rows - 1) * step + length
+    waiting, samples = torch.empty(0, dtype=torch.float32), 0
+    for block in blocks:
+        samples += len(block)
+        waiting = torch.cat([waiting, block])
+        while len(waiting) >= enough:
+            yield _unfold(waiting[:enough], length, step)
+            waiting = waiting[rows * step :]
+    if 0 < samples < length:
+        yield _unfold(pad(waiting, length), length, step)
+    elif len(waiting) >= length:
+        yield _unfold(waiting, length, step)
+    return samples
+
+
+def _unfold(waveform: Tensor, length: int, step: int) -> Tensor:
+    return waveform.unfold(0, length, step).clone(memory_format=torch.contiguous_format)
+
+
+def _part(item: Item, sound: Sound) -> tuple[int, int]:
+    """First frame of an item's part of the file, and the one after its last."""
+    start, duration = item.start or 0.0, math.inf if item.duration is None else item.duration
+    if not (0 <= start < math.inf and duration > 0):
+        raise DecodeError(f"the part from {start} s, {duration} s long, is none; correct start and duration")
+    first = round(start * sound.sample_rate)
+    if sound.frames is not None and first >= max(1, sound.frames):
+        seconds = sound.frames / sound.sample_rate
+        raise DecodeError(f"the part begins at {start} s, but the sound ends at {seconds:.2f} s; correct the manifest")
+    return first, END if math.isinf(duration) else first + max(1, round(duration * sound.sample_rate))
+
+
+def _resample(pieces: Iterable[Samples], source: int, target: int) -> Iterator[Samples]:
+    if source == target:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality=RESAMPLER)
+    for piece in pieces:
+        yield stream.resample_chunk(piece)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _regroup(pieces: Iterable[Samples], size: int) -> Iterator[Tensor]:
+    """Join pieces into tensors of `size` samples; the last holds what is left."""
+    waiting: list[Samples] = []
+    count = 0
+    for piece in pieces:
+        while count + len(piece) >= size:
+            yield torch.from_numpy(np.concatenate([*waiting, piece[: size - count]]))
+            waiting, count, piece = [], 0, piece[size - count :]
+        waiting.append(piece)
+        count += len(piece)
+    if count:
+        yield torch.from_numpy(np.concatenate(waiting))
+
+
+def _excerpt(sound: Sound, part: tuple[int, int], sample_rate: int, start: int, length: int) -> Tensor:
+    """Samples from `start` of a resampled part of a sound, ``(length,)``, decoding little more than them."""
+    divisor = math.gcd(sound.sample_rate, sample_rate)
+    up, down = sample_rate // divisor, sound.sample_rate // divisor  # `down` frames last as long as `up` samples
+    around = math.ceil(SURROUNDINGS * max(1.0, down / up))
+    begin = max(0, start * down // up - around) // down * down  # so that the resampled grid is that of the whole
+    end = math.ceil((start + length) * down / up) + around
+    mono = read_mono(sound, part[0] + begin, min(part[0] + end, part[1]))
+    pieces = list(_resample(mono, sound.sample_rate, sample_rate))
+    skip = start - begin // down * up
+    waveform = np.concatenate(pieces)[skip : skip + length]
+    if len(waveform) < length:
+        raise DecodeError("the file is cut short: it ends before the length that its header promises; fetch it again")
+    return torch.from_numpy(waveform.copy())

@@ -1,0 +1,224 @@
+"""Manifests: the list of items a command works on, from a CSV file or from one folder per label.
+
+Conventions: a path in a CSV is relative to that CSV; an item's id is its path as written unless a column `id` says
+otherwise; items keep the order of the file, or for folders the order of their ids.
+"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from emoclim.errors import ManifestError
+
+Modality = Literal["image", "audio", "text", "video", "speech"]
+COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration")
+SPLITS = ("train", "val", "test")
+SUFFIXES: dict[Modality, frozenset[str]] = {
+    "image": frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()),
+    "audio": frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .aac .opus .webm .mp4".split()),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to encode.
+
+    Attributes
+    ----------
+    id
+        Unique in its manifest.
+    path
+        The file that holds it, or
+    text
+        the content itself.
+    start, duration
+        Seconds; the part of the file that is meant.
+    label
+        One emotion in the manifest's own taxonomy; None for an item that is only to be searched.
+    tags
+        Any number of tags.
+    split
+        ``train``, ``val`` or ``test``.
+    group
+        Track, author or piece; never in two splits.
+    """
+
+    id: str
+    path: Path | None = None
+    text: str | None = None
+    start: float | None = None
+    duration: float | None = None
+    label: str | None = None
+    tags: tuple[str, ...] = ()
+    split: str | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The items of one library.
+
+    Attributes
+    ----------
+    name
+        Stem of the CSV or name of the folder.
+    modality
+        What its items are.
+    source
+        The CSV or folder it was read from.
+    items
+        In the manifest's order.
+    notes
+        What was left out or looked odd while reading, one sentence each.
+    """
+
+    name: str
+    modality: Modality
+    source: Path
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+
+
+def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False) -> Manifest:
+    """Read a CSV, or a folder with one subfolder per label.
+
+    Parameters
+    ----------
+    source
+        A CSV with a column `path` and any of `label`, `split`, `id`, `tags` (separated by ``|``), `group`, `start`,
+        `duration` (seconds); or a folder ``<label>/**/<file>``.
+    modality
+        What the items are.
+    unlabelled
+        Leave labels out: the library is only to be searched.
+
+    Returns
+    -------
+    Manifest
+        Files that are not there are kept as items and counted in its notes, so that a run can account for them.
+
+    Raises
+    ------
+    ManifestError
+        Nothing to read, no usable column, or rows that cannot be used; all problems are told together.
+    """
+    if source.is_dir():
+        manifest = _from_folder(source, modality, unlabelled)
+    elif source.is_file():
+        manifest = _from_csv(source, modality, unlabelled)
+    else:
+        raise ManifestError(
+            f"there is no manifest at {source}; give a CSV file or a folder with one subfolder per label"
+        )
+    return _checked(manifest)
+
+
+def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
+    try:
+        with source.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns, rows = list(reader.fieldnames or []), list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
+    if "path" not in columns:
+        raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
+    problems: list[str] = []
+    items = [_item_of_row(source, number, row, unlabelled, problems) for number, row in enumerate(rows, start=2)]
+    _tell(source, problems)
+    left_out = [name for name in columns if name not in COLUMNS]
+    notes = [f"left out column{'s' * (len(left_out) > 1)} {', '.join(left_out)}"] if left_out else []
+    return Manifest(source.stem, modality, source, tuple(items), tuple(notes))
+
+
+def _item_of_row(
+    source: Path, number: int, row: dict[str | None, str | None], unlabelled: bool, problems: list[str]
+) -> Item:
+    """One item; whatever is wrong with the row goes to `problems`."""
+    if None in row:
+        problems.append(f"row {number} has more cells than the header (quote a cell that holds a comma)")
+    cell = {name: (row.get(name) or "").strip() for name in COLUMNS}
+    path = row.get("path") or ""  # as written: a file name may begin or end with a space
+    if not path:
+        problems.append(f"row {number} has no path")
+    if cell["split"] and cell["split"] not in SPLITS:
+        problems.append(f"row {number} has split {cell['split']!r} (it is one of {', '.join(SPLITS)})")
+    seconds: dict[str, float | None] = {"start": None, "duration": None}
+    for name in seconds:
+        if cell[name]:
+            try:
+                seconds[name] = float(cell[name])
+            except ValueError:
+                problems.append(f"row {number} has {name} {cell[name]!r} (it is a number of seconds)")
+    return Item(
+        id=cell["id"] or path,
+        path=source.parent / path,
+        start=seconds["start"],
+        duration=seconds["duration"],
+        label=None if unlabelled else cell["label"] or None,
+        tags=tuple(tag.strip() for tag in cell["tags"].split("|") if tag.strip()),
+        split=cell["split"] or None,
+        group=cell["group"] or None,
+    )
+
+
+def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
+    files = sorted(
+        (path for path in source.rglob("*") if path.is_file() and not _hidden(path.relative_to(source))),
+        key=lambda path: path.relative_to(source).as_posix(),
+    )
+    usable = [path for path in files if path.suffix.lower() in SUFFIXES[modality]]
+    notes = [f"left out {n} files that are no {modality} by their suffix"] if (n := len(files) - len(usable)) else []
+    labelled = [path for path in usable if len(path.relative_to(source).parts) > 1]
+    if labelled and not unlabelled:
+        if loose := len(usable) - len(labelled):
+            notes.append(f"left out {loose} files that lie in no label's folder")
+        usable = labelled
+    items = []
+    for path in usable:
+        inside = path.relative_to(source)
+        label = inside.parts[0] if labelled and not unlabelled else None
+        items.append(Item(id=inside.as_posix(), path=path, label=label))
+    return Manifest(source.name, modality, source, tuple(items), tuple(notes))
+
+
+def _hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    """The manifest with its missing files noted, once its ids and groups hold what they promise."""
+    items, source = manifest.items, manifest.source
+    if not items:
+        raise ManifestError(f"{source} lists no {manifest.modality}; add some, or name another manifest")
+    problems = []
+    if twice := [id_ for id_, n in Counter(item.id for item in items).items() if n > 1]:
+        problems.append(f"{len(twice)} ids occur more than once ({_some(twice)})")
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        if item.group and item.split:
+            splits.setdefault(item.group, set()).add(item.split)
+    if torn := [group for group, where in splits.items() if len(where) > 1]:
+        problems.append(f"{len(torn)} groups lie in more than one split ({_some(torn)})")
+    missing = [item.id for item in items if item.path is not None and not item.path.exists()]
+    if missing and (problems or len(missing) == len(items)):
+        problems.append(
+            f"{len(missing)} of {len(items)} files are missing ({_some(missing)}; paths are relative to it)"
+        )
+    _tell(source, problems)
+    notes = manifest.notes
+    if missing:
+        notes += (f"{len(missing)} of {len(items)} files are missing: {_some(missing)}",)
+    return replace(manifest, notes=notes)
+
+
+def _tell(source: Path, problems: list[str]) -> None:
+    if problems:
+        raise ManifestError(f"{source} cannot be used: {_some(problems, 8, '; ')}; correct it")
+
+
+def _some(names: list[str], most: int = 5, separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = f"{separator}and {len(names) - most} more" if len(names) > most else ""
+    return separator.join(names[:most]) + more

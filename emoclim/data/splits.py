@@ -1,0 +1,133 @@
+"""Train, validation and test parts: stratified by label, whole groups together, made once and kept beside the manifest.
+
+Conventions: the split of an item never changes once it is written; items added later are placed round those there.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from emoclim.data.manifest import SPLITS, Item, Manifest
+from emoclim.errors import ManifestError
+
+FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
+
+
+def with_splits(manifest: Manifest, seed: int = 42) -> Manifest:
+    """The manifest with a split for each labelled item, from its own column or from the file kept beside it.
+
+    Parameters
+    ----------
+    manifest
+        If it has no splits, those in ``<name>.splits.csv`` beside it are taken, completed for new items and kept.
+    seed
+        Decides where new items go.
+
+    Raises
+    ------
+    ManifestError
+        Only some labelled items have a split of their own, or the file cannot be read or written.
+    """
+    labelled = [item for item in manifest.items if item.label is not None]
+    given = sum(item.split is not None for item in labelled)
+    if given == len(labelled):
+        return manifest
+    if given:
+        raise ManifestError(
+            f"{manifest.source} gives a split for {given} of {len(labelled)} labelled items; give all or none"
+        )
+    path = splits_path(manifest)
+    kept = _read(path) if path.exists() else {}
+    splits = assign_splits(labelled, seed, kept)
+    if splits.keys() - kept.keys():
+        _write(path, kept | splits)
+    items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
+    return replace(manifest, items=items, notes=(*manifest.notes, f"splits are those of {path}"))
+
+
+def splits_path(manifest: Manifest) -> Path:
+    """Where the splits of a manifest without any are kept."""
+    return manifest.source.parent / f"{manifest.name}.splits.csv"
+
+
+def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Place labelled items into train, val and test.
+
+    Parameters
+    ----------
+    items
+        Labelled items, in any order: the outcome depends on their ids alone.
+    seed
+        Of the order in which groups of the same size are placed.
+    kept
+        Splits that are decided already, by id; their groups follow them.
+
+    Returns
+    -------
+    dict
+        Split by id. Each class has an item in every split as soon as it has three groups.
+
+    Notes
+    -----
+    Greedy iterative stratification, rarest label first (Sechidis et al., "On the stratification of multi-label data",
+    ECML PKDD 2011), with a whole group as the unit.
+    """
+    kept = kept or {}
+    members: dict[str, list[Item]] = {}
+    for item in sorted(items, key=lambda item: item.id):
+        members.setdefault(item.group or item.id, []).append(item)
+    labels = {group: Counter(item.label or "" for item in of_group) for group, of_group in members.items()}
+    totals = sum(labels.values(), Counter())
+    waiting = Counter(label for counts in labels.values() for label in counts)  # groups not placed yet, by label
+    placed: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    where: dict[str, str] = {}
+
+    def place(group: str, split: str) -> None:
+        where[group] = split
+        placed[split].update(labels[group])
+        waiting.subtract(labels[group].keys())
+
+    for group, of_group in members.items():
+        if decided := sorted(kept[item.id] for item in of_group if item.id in kept):
+            place(group, decided[0])
+    shuffled = np.random.default_rng(seed).permutation(sorted(members.keys() - where.keys())).tolist()
+    for group in sorted(
+        shuffled, key=lambda group: (min(totals[label] for label in labels[group]), -labels[group].total())
+    ):
+        rarest = min(labels[group], key=lambda label: (totals[label], label))
+        place(group, _neediest(rarest, totals[rarest], waiting[rarest], placed))
+    return {item.id: where[group] for group, of_group in members.items() for item in of_group}
+
+
+def _neediest(label: str, total: int, waiting: int, placed: Mapping[str, Counter[str]]) -> str:
+    """The split that lacks most of a label; one without any comes first when the last groups are placed."""
+    empty = [split for split in SPLITS if not placed[split][label]]
+    if empty and waiting <= len(empty):
+        return empty[0]
+    return max(SPLITS, key=lambda split: FRACTIONS[split] * total - placed[split][label])
+
+
+def _read(path: Path) -> dict[str, str]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    if not all(row.get("id") and row.get("split") in SPLITS for row in rows):
+        raise ManifestError(f"{path} is not a table of id and split (train, val, test); correct or delete it")
+    return {row["id"]: row["split"] for row in rows}
+
+
+def _write(path: Path, splits: Mapping[str, str]) -> None:
+    aside = path.with_suffix(".partial")
+    try:
+        with aside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("id", "split"))
+            writer.writerows(sorted(splits.items()))
+        aside.replace(path)
+    except OSError as error:
+        raise ManifestError(
+            f"the splits cannot be kept in {path} ({error.strerror}); give the manifest a column 'split'"
+        ) from error

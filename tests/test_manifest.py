@@ -1,0 +1,118 @@
+"""Manifests from CSV files and folders: what is read, what is refused, and what is told."""
+
+from pathlib import Path
+
+import pytest
+
+from emoclim.data.manifest import read_manifest
+from emoclim.errors import ManifestError
+
+
+def write_csv(folder: Path, text: str, *files: str) -> Path:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(name.encode())
+    path = folder / "images.csv"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_reads_every_column_and_resolves_paths_from_the_csv(tmp_path: Path) -> None:
+    source = write_csv(
+        tmp_path,
+        "path,label,split,id,tags,group,start,duration\n"
+        '"a, b.jpg",awe,train,first,calm|slow,g1,1.5,2\n'
+        "sub/c.jpg,fear,test,,,,,\n",
+        "a, b.jpg",
+        "sub/c.jpg",
+    )
+    first, second = read_manifest(source, "image").items
+    assert (first.id, first.path, first.label, first.split) == ("first", tmp_path / "a, b.jpg", "awe", "train")
+    assert (first.tags, first.group, first.start, first.duration) == (("calm", "slow"), "g1", 1.5, 2.0)
+    assert (second.id, second.label, second.tags, second.group) == ("sub/c.jpg", "fear", (), None)
+
+
+def test_unknown_columns_are_left_out_with_a_note(tmp_path: Path) -> None:
+    manifest = read_manifest(write_csv(tmp_path, "path,valence,arousal\na.jpg,1,2\n", "a.jpg"), "image")
+    assert manifest.notes == ("left out columns valence, arousal",)
+
+
+def test_duplicate_ids_and_missing_files_are_told_together(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "path\na.jpg\na.jpg\ngone.jpg\nlost.jpg\n", "a.jpg")
+    with pytest.raises(ManifestError, match=r"1 ids occur more than once \(a\.jpg\); 2 of 4 files are missing \(gone"):
+        read_manifest(source, "image")
+
+
+def test_missing_files_are_kept_and_noted(tmp_path: Path) -> None:
+    manifest = read_manifest(write_csv(tmp_path, "path\na.jpg\ngone.jpg\n", "a.jpg"), "image")
+    assert [item.id for item in manifest.items] == ["a.jpg", "gone.jpg"]
+    assert manifest.notes == ("1 of 2 files are missing: gone.jpg",)
+
+
+def test_a_manifest_whose_files_are_all_missing_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"2 of 2 files are missing .*paths are relative to it"):
+        read_manifest(write_csv(tmp_path, "path\na.jpg\nb.jpg\n"), "image")
+
+
+def test_all_problems_of_the_rows_are_told_at_once(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "path,split,start\n,train,\na.jpg,dev,\nb.jpg,,soon\nc,d.jpg,,\n", "a.jpg", "b.jpg")
+    with pytest.raises(ManifestError) as told:
+        read_manifest(source, "image")
+    for part in ("row 2 has no path", "row 3 has split 'dev'", "row 4 has start 'soon'", "row 5 has more cells"):
+        assert part in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("file,label\na,b\n", "no column 'path'"), ("path,label\n", "lists no image"), ("", "no column 'path'")],
+)
+def test_unusable_tables_are_refused(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ManifestError, match=message):
+        read_manifest(write_csv(tmp_path, text), "image")
+
+
+def test_other_encodings_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_bytes("path\nété.jpg\n".encode("latin-1"))
+    with pytest.raises(ManifestError, match="UTF-8"):
+        read_manifest(tmp_path / "images.csv", "image")
+
+
+def test_a_missing_manifest_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="there is no manifest at .*nowhere"):
+        read_manifest(tmp_path / "nowhere.csv", "image")
+
+
+def test_a_group_in_two_splits_is_refused(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "path,split,group\na.jpg,train,song\nb.jpg,test,song\n", "a.jpg", "b.jpg")
+    with pytest.raises(ManifestError, match=r"1 groups lie in more than one split \(song\)"):
+        read_manifest(source, "image")
+
+
+def test_folders_give_labels_sorted_ids_and_notes(tmp_path: Path) -> None:
+    for name in ("fear/b.JPG", "awe/deep/a.png", "awe/notes.txt", "loose.jpg", ".hidden/x.jpg"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    manifest = read_manifest(tmp_path / "photos", "image")
+    assert [(item.id, item.label) for item in manifest.items] == [("awe/deep/a.png", "awe"), ("fear/b.JPG", "fear")]
+    assert manifest.notes == (
+        "left out 1 files that are no image by their suffix",
+        "left out 1 files that lie in no label's folder",
+    )
+
+
+def test_unlabelled_libraries_keep_every_file_and_no_label(tmp_path: Path) -> None:
+    for name in ("album/a.wav", "b.flac"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    manifest = read_manifest(tmp_path, "audio", unlabelled=True)
+    assert [(item.id, item.label) for item in manifest.items] == [("album/a.wav", None), ("b.flac", None)]
+    source = write_csv(tmp_path, "path,label\na.jpg,awe\n", "a.jpg")
+    assert read_manifest(source, "image", unlabelled=True).items[0].label is None
+
+
+def test_the_real_corpus_is_read_whole(shared: Path) -> None:
+    images = read_manifest(shared / "corpus" / "images.csv", "image")
+    audio = read_manifest(shared / "corpus" / "audio.csv", "audio")
+    assert (len(images.items), len(audio.items)) == (122, 246)
+    assert images.notes == ("left out columns valence, arousal",)
+    assert len({item.group for item in audio.items}) == 104

@@ -1,0 +1,100 @@
+"""Splits: stratified, whole groups together, made once, independent of order."""
+
+import csv
+import random
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoclim.data.manifest import SPLITS, Item, Manifest
+from emoclim.data.splits import assign_splits, splits_path, with_splits
+from emoclim.errors import ManifestError
+
+
+def items_of(counts: dict[str, int], per_group: int = 1) -> list[Item]:
+    return [
+        Item(f"{label}/{n}", label=label, group=f"{label}-{n // per_group}" if per_group > 1 else None)
+        for label, count in counts.items()
+        for n in range(count)
+    ]
+
+
+def manifest_of(folder: Path, items: list[Item]) -> Manifest:
+    return Manifest("images", "image", folder / "images.csv", tuple(items))
+
+
+def test_large_classes_are_split_eighty_ten_ten() -> None:
+    splits = assign_splits(items_of({"awe": 200, "fear": 50}), seed=1)
+    for label, count in (("awe", 200), ("fear", 50)):
+        found = Counter(split for id_, split in splits.items() if id_.startswith(label))
+        assert found == {"train": count * 8 // 10, "val": count // 10, "test": count // 10}
+
+
+@given(
+    counts=st.dictionaries(st.sampled_from("abcdef"), st.integers(3, 30), min_size=1),
+    per_group=st.integers(1, 3),
+    seed=st.integers(0, 9),
+)
+def test_groups_stay_whole_and_every_class_is_everywhere(counts: dict[str, int], per_group: int, seed: int) -> None:
+    items = items_of({label: count * per_group for label, count in counts.items()}, per_group)
+    splits = assign_splits(items, seed)
+    where: dict[str, set[str]] = {}
+    for item in items:
+        where.setdefault(item.group or item.id, set()).add(splits[item.id])
+    assert all(len(found) == 1 for found in where.values())
+    for label in counts:
+        assert {splits[item.id] for item in items if item.label == label} == set(SPLITS)
+
+
+@given(seed=st.integers(0, 99))
+def test_the_order_of_items_does_not_matter(seed: int) -> None:
+    items = items_of({"awe": 17, "fear": 9}, per_group=2)
+    shuffled = items.copy()
+    random.Random(seed).shuffle(shuffled)
+    assert assign_splits(items, 7) == assign_splits(shuffled, 7)
+
+
+def test_other_seeds_split_otherwise() -> None:
+    items = items_of({"awe": 40})
+    assert assign_splits(items, 1) != assign_splits(items, 2)
+
+
+def test_splits_are_written_once_and_kept_when_items_are_added(tmp_path: Path) -> None:
+    few = manifest_of(tmp_path, items_of({"awe": 20}))
+    first = {item.id: item.split for item in with_splits(few, seed=1).items}
+    more = manifest_of(tmp_path, items_of({"awe": 40}))
+    second = {item.id: item.split for item in with_splits(more, seed=2).items}
+    assert {id_: second[id_] for id_ in first} == first
+    assert Counter(second.values()) == {"train": 32, "val": 4, "test": 4}
+    with splits_path(more).open(newline="") as file:
+        assert {row["id"]: row["split"] for row in csv.DictReader(file)} == second
+
+
+def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> None:
+    items = [replace(item, split="test") for item in items_of({"awe": 4})]
+    assert with_splits(manifest_of(tmp_path, items)).items == tuple(items)
+    assert not splits_path(manifest_of(tmp_path, items)).exists()
+    with pytest.raises(ManifestError, match="a split for 3 of 4 labelled items"):
+        with_splits(manifest_of(tmp_path, [replace(items[0], split=None), *items[1:]]))
+
+
+def test_items_without_a_label_get_no_split(tmp_path: Path) -> None:
+    items = [*items_of({"awe": 5}), Item("x")]
+    assert with_splits(manifest_of(tmp_path, items)).items[-1].split is None
+
+
+def test_a_spoilt_splits_file_is_refused(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, items_of({"awe": 5}))
+    splits_path(manifest).write_text("id,split\nawe/0,dev\n")
+    with pytest.raises(ManifestError, match="not a table of id and split"):
+        with_splits(manifest)
+
+
+def test_splits_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path / "absent", items_of({"awe": 5}))
+    with pytest.raises(ManifestError, match="splits cannot be kept in .* give the manifest a column 'split'"):
+        with_splits(manifest)
