@@ -1,0 +1,88 @@
+"""A cache that lives and dies with the process: the plain model that the caches on disk are tested against."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from emoclim.cache.base import EncodedItem, FeatureCache
+from emoclim.cache.checks import check_items, check_keys
+from emoclim.errors import CacheError
+from emoclim.features import Features, FeatureSpec
+
+
+class MemoryCache(FeatureCache):
+    """Features kept in a dictionary."""
+
+    path = None
+
+    def __init__(self, spec: FeatureSpec) -> None:
+        self.spec = spec
+        self._items: dict[str, EncodedItem] = {}
+        self._failures: dict[str, str] = {}
+        self._closed = False
+
+    def keys(self) -> frozenset[str]:
+        """See :class:`FeatureCache`."""
+        return frozenset(self._open_items())
+
+    def append(self, items: Sequence[EncodedItem]) -> None:
+        """See :class:`FeatureCache`."""
+        check_items(items, self.spec.dim, self._open_items(), self._where)
+        for item in items:
+            self._items[item.key] = _copied(item)
+            self._failures.pop(item.key, None)
+
+    def record_failure(self, key: str, reason: str) -> None:
+        """See :class:`FeatureCache`."""
+        if key in self._open_items():
+            raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
+        self._failures[key] = reason
+
+    def failures(self) -> Mapping[str, str]:
+        """See :class:`FeatureCache`."""
+        self._open_items()
+        return dict(self._failures)
+
+    def read(self, keys: Sequence[str]) -> Features:
+        """See :class:`FeatureCache`."""
+        check_keys(keys, self._open_items(), self._where)
+        items = [self._items[key] for key in keys]
+        none = torch.empty(0, self.spec.dim)
+        features = Features(
+            self.spec,
+            tuple(keys),
+            torch.stack([item.value for item in items]) if items else none,
+            seconds=torch.tensor([item.seconds for item in items], dtype=torch.float32),
+        )
+        segments = [none if item.segments is None else item.segments for item in items]
+        if not any(map(len, segments)):
+            return features
+        counts = torch.tensor([0, *map(len, segments)])
+        starts = [item.starts for item in items if item.starts is not None]
+        return replace(features, segments=torch.cat(segments), offsets=counts.cumsum(0), starts=torch.cat(starts))
+
+    def close(self) -> None:
+        """See :class:`FeatureCache`."""
+        self._closed = True
+
+    @property
+    def _where(self) -> str:
+        return f"the cache of {self.spec.name} features in memory"
+
+    def _open_items(self) -> dict[str, EncodedItem]:
+        if self._closed:
+            raise CacheError(f"{self._where} is closed; make it anew")
+        return self._items
+
+
+def _copied(item: EncodedItem) -> EncodedItem:
+    """The item on the CPU, sharing no memory with what the caller holds."""
+    segments = None if item.segments is None else _copy(item.segments)
+    starts = None if item.starts is None else _copy(item.starts)
+    return replace(item, value=_copy(item.value), segments=segments, starts=starts)
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", copy=True)
