@@ -1,0 +1,1 @@
+"""One file per encoder, found by listing this folder."""

@@ -1,0 +1,200 @@
+"""CLIP, vision tower only: a picture to the raw output of ``encode_image``, by any model that open_clip knows.
+
+The network and its preprocessing are open_clip's; parameters come from a file of this machine. The text tower is never
+built at its full size.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.transforms import CenterCrop
+
+from emoclim.data import images
+from emoclim.data.manifest import Modality
+from emoclim.encoders import checkpoints
+from emoclim.encoders.base import ImageEncoder
+from emoclim.errors import CheckpointError, EncoderError
+from emoclim.features import FeatureSpec, Setting
+
+MODALITY: Modality = "image"
+MODEL = "ViT-B-32-quickgelu"
+UNPUBLISHED = "none"
+SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})  # in OpenAI's own archives only
+
+
+def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.Published:
+    """File of one of open_clip's published trainings.
+
+    Raises
+    ------
+    EncoderError
+        open_clip knows no such model or training, or `pretrained` is ``"none"``.
+    """
+    training = _find_training(model, pretrained)
+    if not training:
+        raise EncoderError("clip with pretrained='none' has no published file; name a checkpoint")
+    url = training["url"] or _hugging_face_url(training["hf_hub"])
+    openai = re.search(r"openaipublic.*/([0-9a-f]{64})/", url)
+    release = re.search(r"mlfoundations.*-([0-9a-f]{8})\.pth?$", url)
+    digits = openai or release
+    return checkpoints.Published(
+        file=f"clip_{model}_{pretrained}{Path(url).suffix}",
+        url=url,
+        hash=f"sha256:{digits[1]}" if digits else None,
+        licence="MIT" if openai else f"as stated for {url}",
+        trained_on=("WebImageText (OpenAI, 400 million pairs)",) if openai else (f"what {pretrained!r} stands for",),
+    )
+
+
+def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") -> ImageEncoder:
+    """Make the encoder; the network is built on first use.
+
+    Parameters
+    ----------
+    checkpoint
+        File of parameters: OpenAI's archive, or open_clip's in either format; parts other than the vision tower are
+        left aside.
+    model
+        Name of one of open_clip's configurations.
+    pretrained
+        Tag of the published training that the checkpoint is or descends from: it sets the preprocessing; ``"none"``
+        takes CLIP's own.
+
+    Raises
+    ------
+    EncoderError
+        open_clip knows no such model or training, or that training had another activation than the model.
+    CheckpointError
+        There is no such file.
+    """
+    config = _find_config(model)
+    size = _pair(config["vision_cfg"]["image_size"])
+    transform, settings = _preprocessing(size, _find_training(model, pretrained))
+    spec = FeatureSpec(
+        name="clip",
+        modality=MODALITY,
+        dim=config["embed_dim"],
+        checkpoint=checkpoints.identity(checkpoint),
+        settings={"model": model, "precision": "fp32"} | settings,
+    )
+    augment = partial(_random_view, steps=transform.transforms)
+    return ImageEncoder(spec, (3, *size), transform, augment, partial(build_tower, model, checkpoint))
+
+
+def build_tower(model: str, checkpoint: Path) -> nn.Module:
+    """Vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``.
+
+    Raises
+    ------
+    EncoderError
+        open_clip knows no such model.
+    CheckpointError
+        The file cannot be read or does not fit, or is OpenAI's and the model has another activation.
+    """
+    quick = bool(_find_config(model).get("quick_gelu", False))
+    tensors = checkpoints.read_tensors(checkpoint)
+    if tensors.keys() >= OPENAI_MARKS and not quick:
+        raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {_quick(model)}")
+    tower = bare_tower(model)
+    prefix = "visual."
+    visual = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    checkpoints.fit(tower, visual, checkpoint)
+    return tower
+
+
+def bare_tower(model: str) -> nn.Module:
+    """Vision tower of one of open_clip's models, without trained parameters."""
+    import open_clip
+
+    config = _find_config(model)
+    vision = config["vision_cfg"] | {"output_tokens": False}
+    quick = config.get("quick_gelu", False)
+    clip = open_clip.CLIP(config["embed_dim"], vision_cfg=vision, text_cfg=SMALLEST_TEXT, quick_gelu=quick)
+    tower: nn.Module = clip.visual
+    return tower
+
+
+def _find_config(model: str) -> dict[str, Any]:
+    import open_clip
+
+    names = open_clip.list_models()
+    if model not in names:
+        near = get_close_matches(model, names, n=5, cutoff=0.3)
+        raise EncoderError(f"open_clip has no model {model!r}; nearest are: {', '.join(near) or ', '.join(names)}")
+    config: dict[str, Any] = open_clip.get_model_config(model)
+    return config
+
+
+def _find_training(model: str, pretrained: str) -> Mapping[str, Any]:
+    """What open_clip notes of a published training; empty for ``"none"``."""
+    import open_clip
+
+    config = _find_config(model)
+    if pretrained == UNPUBLISHED:
+        return {}
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if pretrained not in tags:
+        raise EncoderError(
+            f"clip model {model!r} has no training {pretrained!r}; choose one of: {', '.join(tags)}, none"
+        )
+    training: Mapping[str, Any] = open_clip.get_pretrained_cfg(model, pretrained)
+    if training.get("quick_gelu") and not config.get("quick_gelu"):
+        raise EncoderError(f"training {pretrained!r} needs QuickGELU, which {model} lacks; take {_quick(model)}")
+    return training
+
+
+def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> tuple[Any, dict[str, Setting]]:
+    """open_clip's evaluation transform of a training, and the settings that tell it from others."""
+    import open_clip
+
+    how = {
+        "mean": training.get("mean", open_clip.OPENAI_DATASET_MEAN),
+        "std": training.get("std", open_clip.OPENAI_DATASET_STD),
+        "interpolation": training.get("interpolation", "bicubic"),
+        "resize_mode": training.get("resize_mode", "shortest"),
+    }
+    settings: dict[str, Setting] = {
+        "image_size": f"{size[0]}x{size[1]}",
+        "resize": f"Pillow {how['interpolation']}, {how['resize_mode']}",
+        "crop": "centre",
+        "mean": " ".join(map(str, how["mean"])),
+        "std": " ".join(map(str, how["std"])),
+    }
+    return open_clip.image_transform(size, is_train=False, **how), settings
+
+
+def _quick(model: str) -> str:
+    return f"{model}-quickgelu"
+
+
+def _hugging_face_url(place: str) -> str:
+    """Address of open_clip's ``<owner>/<repository>/<file>``, whose file may be left open."""
+    repository, _, file = place.rpartition("/")
+    return f"https://huggingface.co/{repository}/resolve/main/{file or 'open_clip_model.safetensors'}"
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else (size[0], size[1])
+
+
+def _random_view(picture: images.Image, generator: torch.Generator, *, steps: Sequence[Callable[[Any], Any]]) -> Tensor:
+    """The steps of the preprocessing, the centre crop among them replaced by one at a random place."""
+    view: Any = picture
+    for step in steps:
+        view = _random_crop(view, step.size, generator) if isinstance(step, CenterCrop) else step(view)
+    tensor: Tensor = view
+    return tensor
+
+
+def _random_crop(picture: images.Image, size: tuple[int, int], generator: torch.Generator) -> images.Image:
+    height, width = size
+    left = int(torch.randint(picture.width - width + 1, (), generator=generator))
+    top = int(torch.randint(picture.height - height + 1, (), generator=generator))
+    return picture.crop((left, top, left + width, top + height))

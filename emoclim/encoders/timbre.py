@@ -1,0 +1,45 @@
+"""Statistics of timbre, harmony, dynamics and rhythm: an encoder of audio without parameters.
+
+Convention: segments are mono at 16 kHz; see :mod:`emoclim.nets.timbre`.
+"""
+
+from emoclim.data import audio
+from emoclim.data.manifest import Modality
+from emoclim.encoders.base import AudioEncoder
+from emoclim.errors import EncoderError
+from emoclim.features import FeatureSpec, Setting
+from emoclim.nets.timbre import DIM, SAMPLE_RATE, timbre_statistics
+
+MODALITY: Modality = "audio"
+VERSION = 1
+
+
+def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder:
+    """Make the encoder.
+
+    Parameters
+    ----------
+    length
+        Samples of one segment at 16 kHz, at least 32,000 (2 s) for its tempo to mean something.
+    overlap
+        Fraction of a segment shared with the next, in [0, 1).
+
+    Raises
+    ------
+    EncoderError
+        A setting is out of range.
+    """
+    if length < 2 * SAMPLE_RATE:
+        raise EncoderError(f"timbre takes a length of at least {2 * SAMPLE_RATE} samples, not {length}")
+    if not 0 <= overlap < 1:
+        raise EncoderError(f"timbre takes an overlap from 0 up to but not including 1, not {overlap}")
+    settings: dict[str, Setting] = {
+        "version": VERSION,
+        "sample_rate": SAMPLE_RATE,
+        "resampler": f"soxr {audio.RESAMPLER}",
+        "length": length,
+        "overlap": float(overlap),
+        "pad": "repeat",
+    }
+    spec = FeatureSpec("timbre", MODALITY, DIM, "none", settings)
+    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, timbre_statistics)

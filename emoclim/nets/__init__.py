@@ -1,0 +1,1 @@
+"""Bodies of convolutional and transformer networks, and their front ends."""
