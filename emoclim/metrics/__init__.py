@@ -1,0 +1,1 @@
+"""Metrics: scores in, values out."""

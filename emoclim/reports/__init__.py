@@ -1,0 +1,1 @@
+"""Report objects, tables and plots."""

@@ -1,0 +1,218 @@
+"""Pictures of a report, as PNG files.
+
+Conventions: colours are those of Okabe and Ito, which colour-blind readers can tell apart; figures are drawn without
+pyplot, so that nothing global changes; a file carries no time and no version, so that the same numbers give the same
+bytes, and it appears whole or not at all.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from torch import Tensor
+
+from emoclim.data.manifest import Modality
+from emoclim.errors import ConfigError
+from emoclim.reports.retrieval import NAMES, RetrievalReport
+
+DPI = 150
+TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
+# M. Okabe and K. Ito, "Color Universal Design", 2008; the yellow comes last because it is faint on white.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
+MARKERS: Mapping[Modality, str] = {"image": "o", "audio": "x", "text": "s", "video": "^", "speech": "+"}
+
+
+def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> None:
+    """Draw one metric for each class and direction, beside what a random order would give.
+
+    Parameters
+    ----------
+    report
+        The evaluation.
+    path
+        The PNG file to write.
+    metric
+        One of the report's metrics.
+
+    Raises
+    ------
+    ConfigError
+        The report has no such metric.
+    """
+    if metric not in report.metrics:
+        raise ConfigError(f"the report has no metric {metric!r}; take one of {', '.join(report.metrics)}")
+    n_directions = len(report.directions)
+    width = 0.8 / n_directions
+    bars, entries = n_directions * len(report.classes), n_directions + 1
+    figure, axes = _figure(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
+    for index, (direction, colour) in enumerate(zip(report.directions.values(), _colours(n_directions), strict=True)):
+        asked = [(place, direction.per_class[name]) for place, name in enumerate(report.classes)]
+        shown = [(place, found) for place, found in asked if found.n_queries]
+        centres = [place + (index - (n_directions - 1) / 2) * width for place, _ in shown]
+        heights = [100 * found.metrics[metric] for _, found in shown]
+        axes.bar(centres, heights, 0.9 * width, color=colour, label=direction.title)
+        _mark(axes, centres, [100 * found.random[metric] for _, found in shown], 0.9 * width)
+    axes.set_xticks(range(len(report.classes)), report.classes)
+    axes.set_xlim(-0.6, len(report.classes) - 0.4)
+    axes.set_ylim(0, 100)
+    axes.set_ylabel(f"{metric} (%)")
+    axes.set_title(f"Retrieval by emotion: {metric}", **TITLE)
+    handles, _ = axes.get_legend_handles_labels()
+    handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=entries, frameon=False)
+    _save(figure, path)
+
+
+def plot_joint_space(
+    embeddings: Mapping[Modality, Tensor],
+    labels: Mapping[Modality, Tensor],
+    classes: Sequence[str],
+    path: Path,
+    *,
+    seed: int,
+    perplexity: float = 30.0,
+) -> None:
+    """Draw all embeddings in the plane: one colour per emotion, dots for images, crosses for music.
+
+    Parameters
+    ----------
+    embeddings
+        ``(N, E)`` by modality; only their directions count.
+    labels
+        ``(N,)`` int64 by modality, into `classes`.
+    classes
+        C names.
+    path
+        The PNG file to write.
+    seed
+        Seed of the map.
+    perplexity
+        About how many neighbours each item has; lowered to a third of the items where there are few.
+
+    Notes
+    -----
+    L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances. Only
+    neighbourhoods mean something in such a map; axes, sizes of groups and distances between groups do not.
+    """
+    modalities = [modality for modality in get_args(Modality) if modality in embeddings]
+    points = torch.cat([embeddings[modality].detach().cpu().double() for modality in modalities])
+    places = _in_plane(points, seed, perplexity)
+    figure, axes = _figure(8.0, 5.6)
+    colours = _colours(len(classes))
+    sizes = [len(embeddings[modality]) for modality in modalities]
+    for modality, block in zip(modalities, torch.split(places, sizes), strict=True):
+        colour = [colours[label] for label in labels[modality].tolist()]
+        marker = MARKERS[modality]
+        edge = 0.0 if marker in Line2D.filled_markers else 1.0
+        axes.scatter(block[:, 0], block[:, 1], s=18, c=colour, marker=marker, linewidths=edge, alpha=0.75)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color="0.8")
+    axes.set_title("Joint embedding space (t-SNE)", **TITLE)
+    figure.legend(handles=_joint_legend(modalities, sizes, classes, colours), loc="outside right upper", frameon=False)
+    _save(figure, path)
+
+
+def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
+    """Draw the losses of a training run by epoch and mark the epoch that was kept.
+
+    Parameters
+    ----------
+    train, val
+        ``(T, K)``: mean loss of each epoch, per head.
+    best
+        ``(K,)`` int64: the epoch, counted from 0, whose parameters each head kept.
+    path
+        The PNG file to write.
+    """
+    n_epochs, n_heads = val.shape
+    epochs = range(1, n_epochs + 1)
+    figure, axes = _figure(6.4, 4.0)
+    opacity = max(0.25, n_heads**-0.5)
+    for values, colour in ((train, OKABE_ITO[0]), (val, OKABE_ITO[1])):
+        axes.plot(epochs, values.cpu().numpy(), color=colour, alpha=opacity, linewidth=1.8)
+    kept = val.cpu().gather(0, best.cpu()[None])[0]
+    axes.plot(best.cpu() + 1, kept, "o", color="black", markersize=6, zorder=3)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("loss")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_title("Training of the heads", **TITLE)
+    handles = [
+        Line2D([], [], color=OKABE_ITO[0], linewidth=1.8, label="train"),
+        Line2D([], [], color=OKABE_ITO[1], linewidth=1.8, label="validation"),
+        Line2D([], [], color="black", marker="o", linestyle="none", label="kept epoch"),
+    ]
+    axes.legend(handles=handles, frameon=False)
+    _save(figure, path)
+
+
+def _mark(axes: Axes, centres: Sequence[float], heights: Sequence[float], width: float) -> None:
+    """Short black lines with a white edge, which show on a bar of any colour."""
+    left, right = ([centre + side * width / 2 for centre in centres] for side in (-1, 1))
+    axes.hlines(heights, left, right, "white", linewidth=3.5)
+    axes.hlines(heights, left, right, "black", linewidth=1.6)
+
+
+def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
+    """Places ``(N, 2)`` of points ``(N, E)`` float64."""
+    from sklearn.manifold import TSNE  # takes a second, which no other plot should wait for
+
+    if len(points) < 2:
+        return points.new_zeros(len(points), 2)
+    differing = int((points != points[0]).any(dim=0).sum())
+    start = "pca" if differing >= 2 else "random"  # equal embeddings, of a collapsed head, have no principal axes
+    neighbours = min(perplexity, (len(points) - 1) / 3)
+    mapping = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=seed)
+    return torch.from_numpy(mapping.fit_transform(points.numpy()))
+
+
+def _joint_legend(
+    modalities: Sequence[Modality], sizes: Sequence[int], classes: Sequence[str], colours: Sequence[str]
+) -> list[Line2D]:
+    """One entry per emotion, then one per modality with its number of items."""
+    emotions = [
+        Line2D([], [], color=colour, marker="s", linestyle="none", label=name)
+        for name, colour in zip(classes, colours, strict=True)
+    ]
+    gap = Line2D([], [], linestyle="none", label=" ")
+    items = [
+        Line2D([], [], color="0.35", marker=MARKERS[modality], linestyle="none", label=f"{NAMES[modality]} ({size})")
+        for modality, size in zip(modalities, sizes, strict=True)
+    ]
+    return [*emotions, gap, *items]
+
+
+def _colours(number: int) -> list[str]:
+    """So many distinct colours; beyond the eight of the palette, evenly spaced hues."""
+    if number <= len(OKABE_ITO):
+        return list(OKABE_ITO[:number])
+    return [to_hex(colormaps["turbo"](index / (number - 1))) for index in range(number)]
+
+
+def _figure(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one pair of plain axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    """Write the figure beside `path`, then rename it into place."""
+    picture = BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    aside = path.with_name(f"{path.name}.partial")
+    aside.write_bytes(picture.getvalue())
+    aside.replace(path)

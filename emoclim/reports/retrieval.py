@@ -1,0 +1,194 @@
+"""What a retrieval evaluation found: report objects, their plain form for JSON, and rows of text for tables.
+
+Conventions: a direction is an ordered pair of modalities, (query, candidate), called ``image_audio``; all directions
+between the modalities present come first, then each modality with itself. Values are shares from 0 to 1; tables show
+them in percent.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, get_args
+
+from torch import Tensor
+
+from emoclim.data.manifest import Modality
+
+Direction = tuple[Modality, Modality]
+Row = tuple[str, ...]
+
+NAMES: Mapping[Modality, str] = {
+    "image": "image",
+    "audio": "music",
+    "text": "text",
+    "video": "video",
+    "speech": "speech",
+}
+
+
+def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
+    """Every ordered pair of the given modalities, in the order of all reports."""
+    present = set(modalities)
+    ordered = [modality for modality in get_args(Modality) if modality in present]
+    across = [pair for first, second in combinations(ordered, 2) for pair in ((first, second), (second, first))]
+    return (*across, *((modality, modality) for modality in ordered))
+
+
+@dataclass(frozen=True, slots=True)
+class ClassReport:
+    """The queries of one class in one direction.
+
+    Attributes
+    ----------
+    n_queries
+        Queries of this class.
+    n_relevant
+        Candidates relevant to one of them; an item is no candidate of its own.
+    metrics
+        Mean over these queries, by metric; empty without a query.
+    random
+        The same for a random order of the same candidates, exactly; empty without a query.
+    """
+
+    n_queries: int
+    n_relevant: int
+    metrics: Mapping[str, float]
+    random: Mapping[str, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "n_queries": self.n_queries,
+            "n_relevant": self.n_relevant,
+            "metrics": dict(self.metrics),
+            "random": dict(self.random),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionReport:
+    """Queries of one modality, candidates of another or the same.
+
+    Attributes
+    ----------
+    query, candidate
+        The two modalities.
+    n_queries, n_candidates
+        Items that ask; items that each of them ranks.
+    n_without_relevant
+        Queries that no candidate is relevant to; they score 0 and are in the means.
+    metrics
+        Macro mean over the classes that have a query, by metric.
+    random
+        The same for a random order of the same candidates, exactly.
+    per_class
+        By class name, in the order of the report's classes.
+    per_query
+        ``(Q,)`` float64 by metric, in the order of the items; not part of the plain form.
+    """
+
+    query: Modality
+    candidate: Modality
+    n_queries: int
+    n_candidates: int
+    n_without_relevant: int
+    metrics: Mapping[str, float]
+    random: Mapping[str, float]
+    per_class: Mapping[str, ClassReport]
+    per_query: Mapping[str, Tensor] = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """``"image_audio"``."""
+        return f"{self.query}_{self.candidate}"
+
+    @property
+    def title(self) -> str:
+        """``"image → music"``."""
+        return f"{NAMES[self.query]} → {NAMES[self.candidate]}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "query": self.query,
+            "candidate": self.candidate,
+            "n_queries": self.n_queries,
+            "n_candidates": self.n_candidates,
+            "n_without_relevant": self.n_without_relevant,
+            "metrics": dict(self.metrics),
+            "random": dict(self.random),
+            "per_class": {name: report.to_dict() for name, report in self.per_class.items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """One pair of heads on one split, in every direction.
+
+    Attributes
+    ----------
+    classes
+        C names.
+    average
+        What stands for an item of several segments: mean of its ``embeddings``, or embedding of its mean ``features``.
+    directions
+        By name, in the order of :func:`directions`.
+    provenance
+        What the numbers depend on, as plain values.
+    """
+
+    classes: tuple[str, ...]
+    average: str
+    directions: Mapping[str, DirectionReport]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the metrics: ``("P@1", "P@5", "MRR", "mAP")``."""
+        return tuple(next(iter(self.directions.values())).metrics)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; the same report gives the same text."""
+        return {
+            "classes": list(self.classes),
+            "average": self.average,
+            "directions": {name: direction.to_dict() for name, direction in self.directions.items()},
+            "provenance": dict(self.provenance),
+        }
+
+    def table_rows(self) -> list[Row]:
+        """A row of column names, then two rows per direction: its macro metrics, and those of a random order."""
+        rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
+        for direction in self.directions.values():
+            counts = str(direction.n_queries), str(direction.n_candidates)
+            rows.append((direction.title, *_percents(direction.metrics, self.metrics), *counts))
+            rows.append(("random order", *_percents(direction.random, self.metrics), "", ""))
+        return rows
+
+    def per_class_rows(self, metric: str) -> list[Row]:
+        """A row of column names, then one row per class: `metric` in each direction and the items of each modality.
+
+        The last row is the macro mean. A class without a query in some direction shows a dash there.
+        """
+        sizes = {
+            NAMES[direction.query]: direction.per_class
+            for direction in self.directions.values()
+            if direction.query == direction.candidate
+        }
+        columns = tuple(direction.title for direction in self.directions.values())
+        rows: list[Row] = [("emotion", *columns, *(f"{name} items" for name in sizes))]
+        for name in self.classes:
+            values = (_percent(direction.per_class[name].metrics.get(metric)) for direction in self.directions.values())
+            rows.append((name, *values, *(str(per_class[name].n_queries) for per_class in sizes.values())))
+        means = (_percent(direction.metrics[metric]) for direction in self.directions.values())
+        totals = (str(sum(report.n_queries for report in per_class.values())) for per_class in sizes.values())
+        rows.append(("macro mean", *means, *totals))
+        return rows
+
+
+def _percents(values: Mapping[str, float], metrics: tuple[str, ...]) -> Row:
+    return tuple(_percent(values[metric]) for metric in metrics)
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.2%}"

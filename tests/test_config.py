@@ -1,0 +1,126 @@
+"""Settings: defaults of the papers, refusals in one sentence, TOML files."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emoclim.config import PRESETS, TrainConfig, load_config, loss_weights, preset, updated
+from emoclim.errors import ConfigError
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "train.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_paper_preset_is_that_of_the_papers() -> None:
+    paper = preset("paper")
+    assert (paper.temperature, paper.batch_size, paper.learning_rate, paper.epochs) == (0.07, 64, 1e-4, 15)
+    assert (paper.hidden_dim, paper.embedding_dim, paper.dropout, paper.patience) == (256, 128, 0.5, None)
+
+
+def test_presets_are_listed_and_an_unknown_one_is_told() -> None:
+    assert set(PRESETS) == {"paper", "default"}
+    with pytest.raises(ConfigError, match=r"no preset 'papr' \(did you mean 'paper'\?\); there are paper, default"):
+        preset("papr")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "allowed"),
+    [
+        ("temperature", 0, "a number above 0"),
+        ("temperature", float("nan"), "a number above 0"),
+        ("temperature", float("inf"), "a number above 0"),
+        ("temperature", "0.07", "a number above 0"),
+        ("batch_size", 1, "a whole number of at least 2"),
+        ("batch_size", 64.0, "a whole number of at least 2"),
+        ("learning_rate", -1e-4, "a number above 0"),
+        ("weight_decay", -0.1, "a number of at least 0"),
+        ("epochs", 0, "a whole number of at least 1"),
+        ("epochs", True, "a whole number of at least 1"),
+        ("batches_per_epoch", 0, "a whole number of at least 1"),
+        ("val_batches", 0, "a whole number of at least 1"),
+        ("hidden_dim", 0, "a whole number of at least 1"),
+        ("embedding_dim", -3, "a whole number of at least 1"),
+        ("dropout", 1, "a number of at least 0 and below 1"),
+        ("dropout", None, "a number of at least 0 and below 1"),
+        ("patience", 0, "a whole number of at least 1, or absent"),
+        ("seed", -1, "a whole number of at least 0"),
+    ],
+)
+def test_out_of_range_is_told_with_what_is_allowed(name: str, value: Any, allowed: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{name} = .* is not possible; it must be {allowed}$"):
+        TrainConfig(**{name: value})
+
+
+def test_the_edges_are_allowed() -> None:
+    config = TrainConfig(batch_size=2, weight_decay=0, dropout=0, epochs=1, patience=1, seed=0)
+    assert (config.weight_decay, config.dropout) == (0.0, 0.0)
+    assert isinstance(config.dropout, float)
+
+
+def test_dict_round_trip() -> None:
+    config = TrainConfig(temperature=0.2, patience=3, seed=7)
+    assert TrainConfig.from_dict(config.to_dict()) == config
+    assert TrainConfig.from_dict({}) == TrainConfig()
+
+
+def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
+    base = TrainConfig(epochs=3, seed=5)
+    found = load_config(write(tmp_path, "learning_rate = 1e-3\nseed = 9\n"), base)
+    assert found == TrainConfig(epochs=3, seed=9, learning_rate=1e-3)
+
+
+def test_an_unknown_name_is_told_with_the_closest(tmp_path: Path) -> None:
+    path = write(tmp_path, "learning_rat = 1e-3\n")
+    with pytest.raises(
+        ConfigError, match=r"train.toml: no setting is called 'learning_rat' \(did you mean 'learning_rate'\?\)"
+    ):
+        load_config(path, TrainConfig())
+
+
+def test_an_unknown_name_near_none_is_told() -> None:
+    with pytest.raises(ConfigError, match="no setting is called 'xyz'$"):
+        updated(TrainConfig(), {"xyz": 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('temperature = "warm"', "train.toml: temperature = 'warm' is not possible"),
+        ("epochs = 1.5", "train.toml: epochs = 1.5 is not possible"),
+        ("epochs = ", "train.toml: "),
+        ("[training]\nepochs = 3", "train.toml: no setting is called 'training'"),
+    ],
+)
+def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        load_config(write(tmp_path, text), TrainConfig())
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"none.toml cannot be read: No such file"):
+        load_config(tmp_path / "none.toml", TrainConfig())
+
+
+def test_a_file_that_is_no_text(tmp_path: Path) -> None:
+    path = tmp_path / "train.toml"
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"train.toml: "):
+        load_config(path, TrainConfig())
+
+
+def test_loss_weights_are_returned_as_floats() -> None:
+    assert loss_weights([1, 0, 0.5, 0]) == (1.0, 0.0, 0.5, 0.0)
+    assert loss_weights((1,), n_terms=1) == (1.0,)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [(0, 0, 0, 0), (1, 1, 1), (1, 1, 1, 1, 1), (1, 1, 1, -1), (1, 1, 1, float("nan")), (1, 1, 1, float("inf")), "1111"],
+)
+def test_loss_weights_that_cannot_be_used(values: Any) -> None:
+    with pytest.raises(ConfigError, match=r"loss weights \(.*\) must be 4 finite numbers of at least 0, not all 0"):
+        loss_weights(values)

@@ -1,0 +1,176 @@
+"""Report objects, their plain and tabular forms, and the pictures drawn of them."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from emoclim.errors import ConfigError
+from emoclim.reports.plots import plot_history, plot_joint_space, plot_per_class
+from emoclim.reports.retrieval import ClassReport, DirectionReport, RetrievalReport, directions
+
+CLASSES = ("calm", "happy", "sad")
+
+
+def make_direction(query: str, candidate: str, shift: float) -> DirectionReport:
+    """A direction in which no image is sad."""
+    random = {"P@1": 0.25, "MRR": 0.5}
+    per_class = {
+        name: ClassReport(10 + place, 7, {"P@1": 0.2 + 0.2 * place + shift, "MRR": 0.5 + shift}, random)
+        for place, name in enumerate(CLASSES)
+    }
+    if query == "image":
+        per_class["sad"] = ClassReport(0, 7, {}, {})
+    metrics = {"P@1": 0.40625 + shift, "MRR": 0.5 + shift}
+    per_query = {"P@1": torch.zeros(33), "MRR": torch.zeros(33)}
+    return DirectionReport(query, candidate, 33, 21, 2, metrics, random, per_class, per_query)
+
+
+def make_report(*modalities: str) -> RetrievalReport:
+    found = [make_direction(*pair, 0.01 * place) for place, pair in enumerate(directions(modalities))]
+    return RetrievalReport(CLASSES, "embeddings", {direction.name: direction for direction in found}, {"seed": 1})
+
+
+@pytest.mark.parametrize("modalities", [("image", "audio"), ("audio", "image"), ("audio", "image", "audio")])
+def test_directions_have_one_order(modalities):
+    expected = [("image", "audio"), ("audio", "image"), ("image", "image"), ("audio", "audio")]
+    assert list(directions(modalities)) == expected
+
+
+def test_directions_of_any_number_of_modalities():
+    assert directions(["text"]) == (("text", "text"),)
+    three = directions(["speech", "text", "audio"])
+    assert len(three) == len(set(three)) == 9
+    assert three[:2] == (("audio", "text"), ("text", "audio"))
+    assert all(query == candidate for query, candidate in three[6:])
+
+
+def test_names_and_titles():
+    direction = make_direction("audio", "image", 0.0)
+    assert direction.name == "audio_image"
+    assert direction.title == "music → image"
+
+
+def test_plain_form_is_json_and_complete():
+    report = make_report("image", "audio")
+    plain = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert list(plain) == ["classes", "average", "directions", "provenance"]
+    assert list(plain["directions"]) == ["image_audio", "audio_image", "image_image", "audio_audio"]
+    found = plain["directions"]["audio_image"]
+    assert found == {
+        "query": "audio",
+        "candidate": "image",
+        "n_queries": 33,
+        "n_candidates": 21,
+        "n_without_relevant": 2,
+        "metrics": {"P@1": 0.41625, "MRR": 0.51},
+        "random": {"P@1": 0.25, "MRR": 0.5},
+        "per_class": found["per_class"],
+    }
+    assert found["per_class"]["happy"] == {
+        "n_queries": 11,
+        "n_relevant": 7,
+        "metrics": {"P@1": pytest.approx(0.41), "MRR": 0.51},
+        "random": {"P@1": 0.25, "MRR": 0.5},
+    }
+    assert plain["directions"]["image_audio"]["per_class"]["sad"]["metrics"] == {}
+
+
+def test_table_has_each_direction_beside_a_random_order():
+    rows = make_report("image", "audio").table_rows()
+    assert rows[0] == ("direction", "P@1", "MRR", "queries", "candidates")
+    assert rows[1] == ("image → music", "40.62%", "50.00%", "33", "21")
+    assert rows[2] == ("random order", "25.00%", "50.00%", "", "")
+    assert [row[0] for row in rows[3::2]] == ["music → image", "image → image", "music → music"]
+    assert {len(row) for row in rows} == {5}
+
+
+def test_per_class_table_has_directions_and_numbers_of_items():
+    rows = make_report("image", "audio").per_class_rows("P@1")
+    titles = ("image → music", "music → image", "image → image", "music → music")
+    assert rows[0] == ("emotion", *titles, "image items", "music items")
+    assert rows[1] == ("calm", "20.00%", "21.00%", "22.00%", "23.00%", "10", "10")
+    assert rows[3] == ("sad", "–", "61.00%", "–", "63.00%", "0", "12")
+    assert rows[4] == ("macro mean", "40.62%", "41.62%", "42.62%", "43.62%", "21", "33")
+
+
+def draw_per_class(path: Path) -> None:
+    plot_per_class(make_report("image", "audio"), path, "P@1")
+
+
+def draw_joint_space(path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    embeddings = {"audio": torch.randn(9, 8, generator=generator), "image": torch.randn(12, 8, generator=generator)}
+    labels = {"audio": torch.arange(9) % 3, "image": torch.arange(12) % 3}
+    plot_joint_space(embeddings, labels, CLASSES, path, seed=1)
+
+
+def draw_history(path: Path) -> None:
+    val = torch.tensor([[3.0, 2.8], [2.5, 2.9], [2.6, 3.0]])
+    plot_history(val + 0.1, val, val.argmin(dim=0), path)
+
+
+@pytest.mark.parametrize("draw", [draw_per_class, draw_joint_space, draw_history])
+def test_a_picture_is_whole_and_the_same_each_time(draw: Callable[[Path], None], tmp_path: Path):
+    first, second = tmp_path / "first.png", tmp_path / "second.png"
+    second.write_bytes(b"an older picture")
+    draw(first)
+    draw(second)
+    assert first.read_bytes() == second.read_bytes()
+    assert {path.name for path in tmp_path.iterdir()} == {"first.png", "second.png"}
+    with Image.open(first) as picture:
+        assert set(picture.info) == {"dpi"}  # neither time nor version
+        assert np.asarray(picture.convert("L")).std() > 5
+
+
+def test_a_picture_shows_the_numbers(tmp_path: Path):
+    for shift in (0.0, 0.1):
+        direction = make_direction("audio", "audio", shift)
+        report = RetrievalReport(CLASSES, "embeddings", {direction.name: direction})
+        plot_per_class(report, tmp_path / f"{shift}.png", "P@1")
+    assert (tmp_path / "0.0.png").read_bytes() != (tmp_path / "0.1.png").read_bytes()
+
+
+def test_per_class_picture_of_one_modality_and_many_classes(tmp_path: Path):
+    classes = tuple(f"emotion {number}" for number in range(11))
+    report = make_report("audio")
+    per_class = dict.fromkeys(classes, report.directions["audio_audio"].per_class["calm"])
+    direction = replace(report.directions["audio_audio"], per_class=per_class)
+    path = tmp_path / "classes.png"
+    plot_per_class(replace(report, classes=classes, directions={"audio_audio": direction}), path, "MRR")
+    with Image.open(path) as picture:
+        assert picture.width > picture.height
+
+
+def test_joint_space_of_more_classes_than_the_palette_has(tmp_path: Path):
+    labels = torch.arange(11)
+    path = tmp_path / "joint.png"
+    plot_joint_space({"audio": torch.eye(11)}, {"audio": labels}, [f"class {n}" for n in labels], path, seed=0)
+    with Image.open(path) as picture:
+        colours = picture.convert("RGB").getcolors(maxcolors=1 << 20)
+    assert len(colours) > 11
+
+
+def test_refuses_a_metric_that_was_not_computed(tmp_path: Path):
+    with pytest.raises(ConfigError, match="no metric 'P@5'; take one of P@1, MRR"):
+        plot_per_class(make_report("audio"), tmp_path / "never.png")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("embeddings", [torch.ones(1, 8), torch.eye(2), torch.eye(3), torch.ones(6, 8)])
+def test_joint_space_of_few_or_equal_items(embeddings: Tensor, tmp_path: Path):
+    path = tmp_path / "joint.png"
+    labels = torch.arange(len(embeddings)) % 3
+    plot_joint_space({"image": embeddings}, {"image": labels}, CLASSES, path, seed=0)
+    with Image.open(path) as picture:
+        drawn = {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20)}
+    legend_only = tmp_path / "legend.png"
+    plot_joint_space({"image": torch.zeros(0, 8)}, {"image": labels[:0]}, CLASSES, legend_only, seed=0)
+    with Image.open(legend_only) as picture:
+        assert drawn - {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20)}
