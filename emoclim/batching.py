@@ -1,0 +1,123 @@
+"""Items to batches: decoding in worker processes, and packing of segments into batches of one fixed shape.
+
+Conventions: an item is known by its position in the list to be encoded. Its blocks come in order; blocks of items that
+different workers decode are interleaved, in the same way each time.
+"""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from emoclim.data.manifest import Item
+from emoclim.encoders.base import Encoder
+from emoclim.errors import DecodeError
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The last word on one item: its decoded seconds, or why there are none."""
+
+    seconds: float = 0.0
+    reason: str | None = None
+
+
+Event = tuple[int, Tensor | End]  # position in the plan; a block (S, *input_shape) or the end of the item
+
+
+class _Decoder(IterableDataset[Event]):
+    """The blocks of some items; worker w of W takes items w, w + W, ..."""
+
+    def __init__(self, encoder: Encoder, items: Sequence[Item]) -> None:
+        self._encoder, self._items = encoder, items
+
+    def __iter__(self) -> Iterator[Event]:
+        worker = get_worker_info()
+        first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        for position in range(first, len(self._items), step):
+            try:
+                blocks = self._encoder.prepare(self._items[position])
+                while True:
+                    try:
+                        yield position, next(blocks)
+                    except StopIteration as end:
+                        yield position, End(seconds=end.value)
+                        break
+            except DecodeError as error:
+                yield position, End(reason=str(error))
+
+
+def _as_is(event: Any) -> Any:
+    return event
+
+
+def decode(encoder: Encoder, items: Sequence[Item], workers: int) -> Iterator[Event]:
+    """Decode items into blocks.
+
+    Parameters
+    ----------
+    encoder
+        Prepares them.
+    items
+        What to decode.
+    workers
+        Processes that do it; 0 decodes in this one.
+
+    Returns
+    -------
+    Iterator
+        ``(position, block (S, *input_shape))`` for each block, and ``(position, End)`` once for each item.
+    """
+    dataset = _Decoder(encoder, items)
+    if workers == 0 or not items:
+        return iter(dataset)
+    return iter(DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_is))
+
+
+class Packer:
+    """Collects segments of any items into batches of a fixed shape, and hands back features by item."""
+
+    def __init__(self, encoder: Encoder, batch_size: int, device: torch.device) -> None:
+        self._encoder, self._batch_size, self._device = encoder, batch_size, device
+        self._waiting: deque[tuple[int, Tensor]] = deque()  # (position, (S, *input_shape))
+        self._rows = 0
+
+    def add(self, position: int, block: Tensor) -> Iterator[tuple[int, Tensor]]:
+        """Take a block; yield ``(position, (s, D))`` of whatever got encoded."""
+        self._waiting.append((position, block))
+        self._rows += len(block)
+        while self._rows >= self._batch_size:
+            yield from self._encode()
+
+    def flush(self) -> Iterator[tuple[int, Tensor]]:
+        """Encode what is left, in a batch filled up with zeros."""
+        if self._rows:
+            yield from self._encode()
+
+    def _encode(self) -> Iterator[tuple[int, Tensor]]:
+        batch = torch.zeros(self._batch_size, *self._encoder.input_shape)
+        owners: list[tuple[int, int]] = []  # (position, rows)
+        filled = 0
+        while self._waiting and filled < self._batch_size:
+            position, block = self._waiting.popleft()
+            taken = min(len(block), self._batch_size - filled)
+            batch[filled : filled + taken] = block[:taken]
+            if taken < len(block):
+                self._waiting.appendleft((position, block[taken:]))
+            owners.append((position, taken))
+            filled += taken
+        self._rows -= filled
+        with torch.inference_mode():
+            features = self._module(batch.to(self._device)).float().cpu()
+        for (position, _), rows in zip(owners, features[:filled].split([n for _, n in owners]), strict=True):
+            yield position, rows
+
+    @cached_property
+    def _module(self) -> nn.Module:
+        """Built when the first batch is full: a run with nothing to do builds nothing."""
+        return self._encoder.module.to(self._device)

@@ -1,0 +1,328 @@
+"""The commands: parse, call the pipeline, show a table (or JSON).
+
+Results go to stdout, progress and warnings to stderr. Exit codes: 0 done; 2 the user's mistake, told in one line;
+3 finished, but more items failed than allowed. Each command imports the pipeline that it needs: help is instant.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import typer
+from typer.core import TyperGroup
+
+from emoclim.errors import ConfigError, EmoclimError
+
+T = TypeVar("T")
+
+
+class _Commands(TyperGroup):
+    """Tells a user's mistake in one line."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except EmoclimError as error:
+            typer.echo(f"emoclim: {error}", err=True)
+            raise typer.Exit(2) from error
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=lambda name: name != "extract")  # what comes first, first
+
+
+# plain help: drawing it with rich would take longer than everything else that starting does
+app = typer.Typer(
+    cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
+)
+extract_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Encode pictures or music once, into a cache."
+)
+app.add_typer(extract_app, name="extract")
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
+Average = Annotated[
+    Literal["embeddings", "features"],
+    typer.Option(help="What of a recording's segments is averaged: after or before the heads."),
+]
+
+
+@app.callback()
+def start() -> None:
+    """Music that feels like a picture: emotion-aligned retrieval between images and music."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+
+
+def _extract_command(modality: Literal["image", "audio"], default: str) -> Callable[..., None]:
+    """`extract images` and `extract audio`: the same options, another modality."""
+
+    def command(
+        manifest: Annotated[Path | None, typer.Argument(help="CSV, or folder with one subfolder per label.")] = None,
+        encoder: Annotated[str, typer.Option(help="Name of the encoder.")] = default,
+        checkpoint: Annotated[Path | None, typer.Option(help="File of its parameters.")] = None,
+        setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the encoder, e.g. overlap=0.5.")] = None,
+        unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Only to be searched; ignore labels.")] = False,
+        segments: Annotated[bool, typer.Option(help="Keep the feature of each segment of a recording.")] = True,
+        batch_size: Annotated[int, typer.Option(min=1, help="Segments per forward pass.")] = 32,
+        workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
+        backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",
+        retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
+        rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,
+        max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of items that may fail.")] = 0.01,
+        seed: Annotated[int, typer.Option(help="Of the splits, where the manifest has none.")] = 42,
+        device: Device = "auto",
+        workspace: Root = Path(),
+        as_json: Json = False,
+    ) -> None:
+        from emoclim.pipeline.features import extract_features
+        from emoclim.pipeline.workspace import Workspace
+
+        result = extract_features(
+            modality,
+            manifest,
+            encoder=encoder,
+            checkpoint=checkpoint,
+            settings=_settings(setting or []),
+            workspace=Workspace(workspace),
+            unlabelled=unlabelled,
+            keep_segments=segments,
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            backend=backend,
+            retry_failed=retry_failed,
+            rehash=rehash,
+            seed=seed,
+            track=_track,
+        )
+        _show(result.to_dict(), as_json, lambda: _lines(result.summary()))
+        if len(result.extraction.failures) > max_failures * len(result.manifest.items):
+            raise typer.Exit(3)
+
+    command.__doc__ = f"Encode {'pictures' if modality == 'image' else 'music'} that no cache holds yet."
+    return command
+
+
+extract_app.command("images")(_extract_command("image", "clip"))
+extract_app.command("audio")(_extract_command("audio", "clap"))
+
+
+@app.command("train-heads")
+def train_heads(
+    images: Annotated[str | None, typer.Option(help="Image cache: an encoder's or a manifest's name.")] = None,
+    audio: Annotated[str | None, typer.Option(help="Music cache: an encoder's or a manifest's name.")] = None,
+    loss_weights: Annotated[
+        list[str] | None,
+        typer.Option(help="Weights of image>audio, audio>image, image>image, audio>audio; may be repeated."),
+    ] = None,
+    preset: Annotated[str, typer.Option(help="Settings to start from: paper or default.")] = "default",
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Items per modality and batch.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of 100 batches.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
+    device: Device = "auto",
+    workspace: Root = Path(),
+    as_json: Json = False,
+) -> None:
+    """Train heads on cached features.
+
+    One pair of heads for each --loss-weights, all at once; the pair that does best on validation is chosen.
+    """
+    from emoclim import config as presets
+    from emoclim.pipeline.heads import EVEN, train
+    from emoclim.pipeline.workspace import Workspace
+
+    settings = presets.preset(preset)
+    if config is not None:
+        settings = presets.load_config(config, settings)
+    given = {
+        "temperature": temperature,
+        "learning_rate": learning_rate,
+        "batch_size": batch_size,
+        "epochs": epochs,
+        "seed": seed,
+    }
+    settings = presets.updated(settings, {key: value for key, value in given.items() if value is not None})
+    result = train(
+        images=images,
+        audio=audio,
+        loss_weights=[_numbers(text, "--loss-weights") for text in loss_weights or []] or [EVEN],
+        config=settings,
+        label_map=label_map,
+        name=name,
+        workspace=Workspace(workspace),
+        device=device,
+        track=_track,
+    )
+
+    def show() -> None:
+        _lines(result.summary())
+        _table(result.table_rows())
+
+    _show(result.to_dict(), as_json, show)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    ks: Annotated[str, typer.Option("--k", help="The k of P@k.")] = "1,5",
+    average: Average = "embeddings",
+    plots: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
+    device: Device = "auto",
+    workspace: Root = Path(),
+    as_json: Json = False,
+) -> None:
+    """Report how well emotions are found.
+
+    Ranks one modality by the other, in every direction, and tells how often the emotion is the same.
+    """
+    from emoclim.pipeline.evaluation import evaluate_run
+    from emoclim.pipeline.workspace import Workspace
+
+    result = evaluate_run(
+        run,
+        split=split,
+        ks=[int(number) for number in _numbers(ks, "--k")],
+        average=average,
+        plots=plots,
+        workspace=Workspace(workspace),
+        device=device,
+    )
+    _show(result.to_dict(), as_json, lambda: _show_evaluation(result))
+
+
+@app.command()
+def search(
+    query: Annotated[Path, typer.Argument(help="A photo or a recording.")],
+    top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 5,
+    library: Annotated[str | None, typer.Option("--in", help="Name of an extracted manifest to search.")] = None,
+    run: Annotated[str | None, typer.Option(help="Name of a run; default the newest.")] = None,
+    average: Average = "embeddings",
+    device: Device = "auto",
+    workspace: Root = Path(),
+    as_json: Json = False,
+) -> None:
+    """Find music for a photo, or photos for music."""
+    from emoclim.pipeline.search import search_file
+    from emoclim.pipeline.workspace import Workspace
+
+    result = search_file(
+        query,
+        top=top,
+        library=library,
+        run=run,
+        average=average,
+        workspace=Workspace(workspace),
+        device=device,
+        track=_track,
+    )
+    _show(result.to_dict(), as_json, lambda: _table(result.table_rows(), title=str(query)))
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Where to put everything.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(help="Of the generated corpus and of training.")] = 42,
+    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run everything on a generated corpus."""
+    from emoclim.pipeline.demo import run_demo
+
+    if not as_json:
+        _lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."])
+    result = run_demo(folder, seed=seed, workers=workers, track=_track)
+
+    def show() -> None:
+        _show_evaluation(result.evaluation)
+        for one in result.searches:
+            _table(one.table_rows(), title=str(one.query))
+        _lines(result.closing())
+
+    _show(result.to_dict(), as_json, show)
+
+
+def _show_evaluation(result: Any) -> None:
+    _table(result.report.table_rows(), title=result.title)
+    _table(result.report.per_class_rows(f"P@{max(result.ks)}"), title=f"P@{max(result.ks)} by emotion")
+    _lines([f"Numbers and pictures are in {result.folder}"])
+
+
+def _show(content: Mapping[str, Any], as_json: bool, show: Callable[[], object]) -> None:
+    if as_json:
+        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        show()
+
+
+def _lines(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+    """A header row and the rows below it; columns of numbers are set to the right."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=title, title_justify="left")
+    for name, *cells in zip(*rows, strict=True):
+        numbers = any(cell[:1].isdigit() for cell in cells) and not any("/" in cell for cell in cells)
+        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+    for row in rows[1:]:
+        table.add_row(*(Text(cell) for cell in row))
+    Console().print(table)
+
+
+def _track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
+    """Show progress on stderr."""
+    from rich import progress
+    from rich.console import Console
+
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TimeRemainingColumn(),
+    )
+    console = Console(stderr=True)
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield from bar.track(sequence, description=description, total=total)
+
+
+def _settings(pairs: Sequence[str]) -> dict[str, int | float | str]:
+    """``["overlap=0.5"]`` as a mapping, numbers read as such."""
+    settings: dict[str, int | float | str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--setting {pair!r} is not NAME=VALUE; write for example overlap=0.5")
+        settings[name] = _number(text)
+    return settings
+
+
+def _number(text: str) -> int | float | str:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _numbers(text: str, option: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"{option} {text!r} is not a list of numbers with commas between them") from error

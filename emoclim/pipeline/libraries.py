@@ -1,0 +1,289 @@
+"""Caches and the manifests that were extracted into them; labelled features for training and evaluation.
+
+Beside each cache ``<name>.h5`` lies a note ``<name>.json``: the encoder that filled it, and the manifests it was filled
+from, oldest first. The cache whose note was written last is the newest.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emoclim.cache import open_cache
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import SPLITS, Item, Manifest, Modality, read_manifest
+from emoclim.data.splits import with_splits
+from emoclim.data.taxonomy import LabelMap
+from emoclim.errors import CacheError, DecodeError, ManifestError
+from emoclim.features import Features, FeatureSpec, Setting, Split
+from emoclim.pipeline.workspace import FOLDERS, Workspace, read_json, write_json
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A manifest that was extracted into a cache; its path is relative to the cache if both are in one workspace."""
+
+    name: str
+    path: str
+    digest: str
+    unlabelled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CacheNote:
+    """What lies beside a cache.
+
+    Attributes
+    ----------
+    path
+        The cache.
+    spec
+        Of its features.
+    checkpoint
+        File of the encoder's parameters, as it was given; None for the published one, or for none.
+    settings
+        The settings that the encoder was loaded with.
+    sources
+        Manifests, the newest last.
+    """
+
+    path: Path
+    spec: FeatureSpec
+    checkpoint: str | None
+    settings: Mapping[str, Setting]
+    sources: tuple[Source, ...]
+
+    def save(self) -> None:
+        """Write the note; this makes its cache the newest."""
+        content = {
+            "spec": self.spec.to_dict(),
+            "checkpoint": self.checkpoint,
+            "settings": dict(self.settings),
+            "sources": [asdict(source) for source in self.sources],
+        }
+        write_json(self.path.with_suffix(".json"), content)
+
+    def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
+        """The note with a manifest as its newest source."""
+        path = portable_path(manifest.source, self.path)
+        source = Source(manifest.name, path, manifest_digest(manifest), unlabelled)
+        others = tuple(known for known in self.sources if known.path != source.path)
+        return replace(self, sources=(*others, source))
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A manifest and the cache that holds its features."""
+
+    manifest: Manifest
+    note: CacheNote
+    source: Source
+
+
+def portable_path(path: Path, cache: Path) -> str:
+    """How a note beside a cache names a file: relative to the cache's folder within the workspace, else absolute."""
+    folder, full = cache.parent.resolve(), path.resolve()
+    return os.path.relpath(full, folder) if full.is_relative_to(folder.parent) else str(full)
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """12 hex digits of what a manifest says of its items."""
+    rows = [(item.id, item.label, item.tags, item.split, item.group) for item in manifest.items]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+
+
+def read_note(cache: Path) -> CacheNote:
+    """Read the note beside a cache.
+
+    Raises
+    ------
+    CacheError
+        There is none, or it cannot be read.
+    """
+    content = read_json(cache.with_suffix(".json"), CacheError, "extract into the cache again to write it anew")
+    try:
+        return CacheNote(
+            cache,
+            FeatureSpec.from_dict(content["spec"]),
+            content["checkpoint"],
+            content["settings"],
+            tuple(Source(**source) for source in content["sources"]),
+        )
+    except (KeyError, TypeError) as error:
+        raise CacheError(f"the note beside {cache} is of another kind; extract again to write it anew") from error
+
+
+def notes(workspace: Workspace, modality: Modality) -> list[CacheNote]:
+    """Notes of all caches of a modality, the newest first."""
+    found = [path for suffix in (".h5", ".zarr") for path in workspace.caches.glob(f"{modality}-*{suffix}")]
+    noted = [path for path in found if path.with_suffix(".json").is_file()]
+    noted.sort(key=lambda path: path.with_suffix(".json").stat().st_mtime_ns, reverse=True)
+    return [read_note(path) for path in noted]
+
+
+def find_note(workspace: Workspace, modality: Modality, name: str | None) -> CacheNote:
+    """The newest cache of a modality, or the newest whose stem, encoder or manifest is called `name`.
+
+    Raises
+    ------
+    CacheError
+        There is none.
+    """
+    found = notes(workspace, modality)
+    for note in found:
+        names = {
+            note.path.stem,
+            note.path.name,
+            str(note.path),
+            note.spec.name,
+            *(source.name for source in note.sources),
+        }
+        if name is None or name in names:
+            return note
+    what = f"{modality} cache" if name is None else f"{modality} cache called {name!r}"
+    there = f" (there are: {', '.join(note.path.stem for note in found)})" if found else ""
+    raise CacheError(
+        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {FOLDERS[modality]}"
+    )
+
+
+def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
+    """The newest labelled manifest of a cache, with its splits.
+
+    Raises
+    ------
+    CacheError
+        There is no such cache, or it holds libraries without labels only.
+    """
+    note = find_note(workspace, modality, name)
+    for source in reversed(note.sources):
+        if not source.unlabelled and name in (
+            None,
+            source.name,
+            note.spec.name,
+            note.path.stem,
+            note.path.name,
+            str(note.path),
+        ):
+            return open_library(note, source)
+    raise CacheError(f"cache {note.path} holds {modality} libraries without labels only; extract a labelled one")
+
+
+def open_library(note: CacheNote, source: Source) -> Library:
+    """Read a manifest anew, as it is now."""
+    manifest = read_manifest(
+        (note.path.parent / source.path).resolve(), note.spec.modality, unlabelled=source.unlabelled
+    )
+    manifest = with_splits(manifest)
+    if manifest_digest(manifest) != source.digest:
+        log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
+    return Library(manifest, note, source)
+
+
+def read_features(library: Library, items: Sequence[Item], keys: ContentKeys) -> Features:
+    """Cached features of some items of a library; those that failed to encode are left out, and told.
+
+    Raises
+    ------
+    CacheError
+        An item was never encoded.
+    """
+    with open_cache(library.note.path) as cache:
+        committed, failed = cache.keys(), cache.failures()
+        ids, rows, lost, lacking = [], [], 0, []
+        for item in items:
+            try:
+                key = keys(item)
+            except DecodeError:
+                lost += 1
+                continue
+            if key in committed:
+                ids.append(item.id)
+                rows.append(key)
+            elif key in failed:
+                lost += 1
+            else:
+                lacking.append(item.id)
+        if lacking:
+            raise CacheError(
+                f"{len(lacking)} of {len(items)} items of {library.manifest.source} are not in {cache.path}, "
+                f"{lacking[0]} first; extract them first"
+            )
+        if lost:
+            log.warning(
+                "%d of %d items of %s failed to encode and are left out", lost, len(items), library.manifest.source
+            )
+        return replace(cache.read(rows), ids=tuple(ids))
+
+
+def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:
+    """The labels that occur, by modality."""
+    return {
+        modality: {item.label for item in library.manifest.items if item.label is not None}
+        for modality, library in libraries.items()
+    }
+
+
+def read_splits(
+    libraries: Mapping[Modality, Library], label_map: LabelMap, names: Iterable[str], keys: ContentKeys
+) -> dict[str, Split]:
+    """Labelled features of some splits.
+
+    Parameters
+    ----------
+    libraries
+        One library per modality.
+    label_map
+        Classes of the labels; items whose label has none are left out.
+    names
+        Any of train, val and test.
+    keys
+        Content keys of items.
+
+    Raises
+    ------
+    ManifestError
+        No such split, or a class has no item in one of them.
+    CacheError
+        An item was never encoded.
+    """
+    splits = {}
+    for name in names:
+        if name not in SPLITS:
+            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
+        features: dict[Modality, Features] = {}
+        labels: dict[Modality, torch.Tensor] = {}
+        for modality, library in libraries.items():
+            items = [
+                item
+                for item in library.manifest.items
+                if item.split == name and label_map.class_of(modality, item.label) is not None
+            ]
+            table = features[modality] = read_features(library, items, keys)
+            classes = {item.id: label_map.class_of(modality, item.label) for item in items}
+            labels[modality] = torch.tensor([classes[id_] for id_ in table.ids], dtype=torch.int64)
+            _require_all_classes(labels[modality], label_map, name, library.manifest)
+        splits[name] = Split(features, labels, label_map.classes)
+    return splits
+
+
+def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, manifest: Manifest) -> None:
+    counts = torch.bincount(labels, minlength=len(label_map.classes)).tolist()
+    if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if not count]:
+        raise ManifestError(
+            f"class {', '.join(empty)} has no usable {manifest.modality} in split {split!r} of {manifest.source}; "
+            "add items, change the splits, or leave the class out by a label map"
+        )
+
+
+def library_note(library: Library) -> dict[str, Any]:
+    """What a run remembers of a library."""
+    return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}

@@ -1,0 +1,156 @@
+"""`emoclim search`: a file -> the nearest items of a cached library of another modality."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from emoclim.cache.memory import MemoryCache
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import SUFFIXES, Item, Manifest, Modality
+from emoclim.encoders.base import load_encoder
+from emoclim.errors import CacheError, ManifestError
+from emoclim.features import Features
+from emoclim.heads import Average
+from emoclim.pipeline.libraries import CacheNote, Library, open_library, read_features
+from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
+from emoclim.pipeline.workspace import Workspace, choose_device
+from emoclim.progress import Track, silent
+from emoclim.stages.extract import extract
+from emoclim.stages.search import Hit, search
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A hit, with what its manifest says of it."""
+
+    rank: int
+    path: Path | None
+    label: str | None
+    hit: Hit
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one query."""
+
+    query: Path
+    run: str
+    library: str
+    n_candidates: int
+    found: tuple[Found, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        rows = [{"rank": one.rank, "path": str(one.path), "label": one.label, **asdict(one.hit)} for one in self.found]
+        return {
+            "query": str(self.query),
+            "run": self.run,
+            "library": self.library,
+            "candidates": self.n_candidates,
+            "found": rows,
+        }
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """A row of column names, then one row per hit."""
+        rows: list[tuple[str, ...]] = [("", "path", "label", "score", "passage from")]
+        for one in self.found:
+            start = "" if one.hit.start is None else f"{one.hit.start:.1f} s"
+            rows.append((str(one.rank), _shown(one.path), one.label or "", f"{one.hit.score:.3f}", start))
+        return rows
+
+
+def _shown(path: Path | None) -> str:
+    """A path as a reader would type it: relative to the current folder where it lies in it."""
+    if path is None:
+        return ""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def search_file(
+    query: Path,
+    *,
+    top: int = 5,
+    library: str | None = None,
+    run: str | None = None,
+    average: Average = "embeddings",
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    device: str = "auto",
+    track: Track = silent,
+) -> SearchResult:
+    """Rank a library by its likeness to a file that need not be part of anything.
+
+    Parameters
+    ----------
+    query
+        A picture or a recording.
+    top
+        How many items to give.
+    library
+        Name of a manifest that was extracted with an encoder of the run; None takes the one that was trained on, of the
+        other modality.
+    run
+        Name of a run; None takes the newest.
+    average
+        How an item's segments are brought to one embedding.
+    workspace
+        Where caches and runs lie.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    track
+        Shows progress.
+
+    Raises
+    ------
+    EmoclimError
+        The query cannot be decoded, or there is no such run or library.
+    """
+    opened = open_run(workspace, run)
+    modality = _modality_of(query, opened)
+    keys = ContentKeys(workspace.caches / "content.json")
+    searched = _library(workspace, opened, modality, library)
+    asked = _encode(query, modality, trained_note(workspace, opened, modality), device, track)
+    candidates = read_features(searched, searched.manifest.items, keys)
+    keys.save()
+    hits = search(asked, candidates, opened.chosen_heads(), top=top, average=average)
+    items = {item.id: item for item in searched.manifest.items}
+    found = tuple(Found(rank, items[hit.id].path, items[hit.id].label, hit) for rank, hit in enumerate(hits, start=1))
+    return SearchResult(query, opened.folder.name, searched.manifest.name, len(candidates), found)
+
+
+def _modality_of(query: Path, run: Run) -> Modality:
+    for modality in run.heads.banks:
+        if query.suffix.lower() in SUFFIXES.get(modality, ()):
+            return modality
+    known = "; ".join(f"{modality}: {' '.join(sorted(SUFFIXES[modality]))}" for modality in run.heads.banks)
+    raise ManifestError(f"{query} is of no kind that run {run.folder.name} takes ({known})")
+
+
+def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) -> Library:
+    """The library to search: the named one, else the one of another modality that the run was trained on."""
+    others: list[Modality] = [modality for modality in run.heads.banks if modality != asked]
+    if name is None:
+        return trained_library(workspace, run, others[0])
+    found = [
+        (note, source)
+        for modality in (*others, asked)
+        for note in [trained_note(workspace, run, modality)]
+        for source in note.sources
+    ]
+    for note, source in found:
+        if name == source.name:
+            return open_library(note, source)
+    there = ", ".join(source.name for _, source in found)
+    raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
+
+
+def _encode(query: Path, modality: Modality, note: CacheNote, device: str, track: Track) -> Features:
+    """Features of one file, made as the cache's were."""
+    checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint
+    encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
+    note.spec.require(encoder.spec, f"cache {note.path.name}")
+    manifest = Manifest(query.name, modality, query, (Item(query.name, query),))
+    with MemoryCache(encoder.spec) as cache:
+        extraction = extract(manifest, encoder, cache, batch_size=1, device=choose_device(device))
+        if extraction.failures:
+            raise ManifestError(f"{query} cannot be used as a query: {extraction.failures[0].reason}")
+        return cache.read(sorted(cache.keys()))

@@ -1,0 +1,244 @@
+"""Manifest x encoder -> cache: encode what is missing, once.
+
+Conventions: items are decoded in worker processes, block by block and in order; segments of several items are packed
+into batches of one fixed shape (the last one filled up with zeros), so that a resumed run gives the bytes of an
+uninterrupted one; an item is committed when all its segments are encoded.
+"""
+
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emoclim.batching import End, Event, Packer, decode
+from emoclim.cache.base import EncodedItem, FeatureCache
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Item, Manifest
+from emoclim.encoders.base import Encoder
+from emoclim.errors import DecodeError
+from emoclim.progress import Track, silent
+
+COMMIT_ITEMS = 256  # lost at most, when a run is killed
+COMMIT_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An item that could not be encoded, and why."""
+
+    id: str
+    path: Path | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """What a run of :func:`extract` did with the items of its manifest.
+
+    Attributes
+    ----------
+    encoded
+        Items encoded now.
+    reused
+        Items that were in the cache, or have the same content as another item.
+    failures
+        Items that cannot be encoded, now or in an earlier run, in the manifest's order.
+    padded
+        Items encoded now that are shorter than one segment, and were repeated to fill it.
+    duplicates
+        Ids that share their content with an earlier item.
+    leaks
+        The ids among them whose earlier item is in another split.
+    """
+
+    encoded: int
+    reused: int
+    failures: tuple[Failure, ...]
+    padded: int
+    duplicates: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+
+def extract(
+    manifest: Manifest,
+    encoder: Encoder,
+    cache: FeatureCache,
+    *,
+    batch_size: int = 32,
+    workers: int = 0,
+    device: torch.device | str = "cpu",
+    track: Track = silent,
+    keys: Callable[[Item], str] | None = None,
+    keep_segments: bool = True,
+    retry_failed: bool = False,
+) -> Extraction:
+    """Encode the items of a manifest that a cache does not hold yet.
+
+    Parameters
+    ----------
+    manifest
+        What to encode.
+    encoder
+        With what; its module runs in eval mode and without gradients.
+    cache
+        Opened for writing, of the encoder's spec.
+    batch_size
+        Segments per forward pass.
+    workers
+        Processes that decode; 0 decodes in this one.
+    device
+        Where the module runs.
+    track
+        Shows progress over items.
+    keys
+        Content key of an item; default a fresh :class:`ContentKeys`.
+    keep_segments
+        Keep the feature of every segment beside their mean.
+    retry_failed
+        Try contents again that failed in an earlier run.
+
+    Raises
+    ------
+    CacheMismatch
+        The cache is of another spec.
+    """
+    cache.spec.require(encoder.spec, "the cache")
+    plan = _plan(manifest, cache, keys or ContentKeys(), retry_failed)
+    packer = Packer(encoder, batch_size, torch.device(device))
+    writer = _Writer(cache, encoder, keep_segments)
+    events = decode(encoder, [item for _, item in plan.todo], workers)
+    with closing(_finished(events, plan.todo, packer, writer)) as finished:
+        for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
+            pass
+    reasons = cache.failures()
+    failures = tuple(
+        Failure(item.id, item.path, plan.unreadable.get(item.id) or reasons[plan.keys[item.id]])
+        for item in manifest.items
+        if item.id in plan.unreadable or plan.keys[item.id] in reasons
+    )
+    return Extraction(
+        encoded=writer.encoded,
+        reused=len(manifest.items) - len(failures) - writer.encoded,
+        failures=failures,
+        padded=writer.padded,
+        duplicates=plan.duplicates,
+        leaks=plan.leaks,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    keys: dict[str, str]  # id -> content key
+    unreadable: dict[str, str]  # id -> reason
+    todo: list[tuple[str, Item]]
+    duplicates: tuple[str, ...]
+    leaks: tuple[str, ...]
+
+
+def _plan(manifest: Manifest, cache: FeatureCache, key_of: Callable[[Item], str], retry_failed: bool) -> _Plan:
+    """Which contents are to be encoded; each once, however many items share it."""
+    done = cache.keys() if retry_failed else cache.keys() | cache.failures().keys()
+    keys: dict[str, str] = {}
+    unreadable: dict[str, str] = {}
+    first: dict[str, Item] = {}
+    duplicates, leaks = [], []
+    for item in manifest.items:
+        try:
+            key = keys[item.id] = key_of(item)
+        except DecodeError as error:
+            unreadable[item.id] = str(error)
+            continue
+        if (earlier := first.setdefault(key, item)) is not item:
+            duplicates.append(item.id)
+            if earlier.split != item.split:
+                leaks.append(item.id)
+    todo = [(key, item) for key, item in first.items() if key not in done]
+    return _Plan(keys, unreadable, todo, tuple(duplicates), tuple(leaks))
+
+
+class _Writer:
+    """Commits finished items, some at a time."""
+
+    def __init__(self, cache: FeatureCache, encoder: Encoder, keep_segments: bool) -> None:
+        self._cache, self._encoder, self._keep_segments = cache, encoder, keep_segments
+        self._pending: list[EncodedItem] = []
+        self._since = time.monotonic()
+        self.encoded = 0
+        self.padded = 0
+
+    def take(self, key: str, item: Item, segments: Tensor, end: End) -> None:
+        """Note one finished item: its segments ``(S, D)``, and how it ended."""
+        reason = end.reason
+        if reason is None and not len(segments):
+            reason = "the encoder found no segment in it"
+        if reason is None and not segments.isfinite().all():
+            reason = "the encoder gave numbers that are not finite"
+        if reason is not None:
+            self._cache.record_failure(key, reason)
+            return
+        encoded = EncodedItem(key, segments.mean(0), seconds=end.seconds)
+        if self._keep_segments:
+            starts = (item.start or 0.0) + torch.arange(len(segments)) * self._encoder.hop_seconds
+            encoded = replace(encoded, segments=segments, starts=starts)
+        self._pending.append(encoded)
+        self.encoded += 1
+        self.padded += 0 < end.seconds < self._encoder.segment_seconds
+        if len(self._pending) >= COMMIT_ITEMS or time.monotonic() - self._since > COMMIT_SECONDS:
+            self.commit()
+
+    def commit(self) -> None:
+        """Put the pending items into the cache."""
+        if self._pending:
+            self._cache.append(self._pending)
+        self._pending, self._since = [], time.monotonic()
+
+
+@dataclass(slots=True)
+class _Open:
+    """An item on its way: rows decoded, features encoded, and how it ended if it did."""
+
+    decoded: int = 0
+    encoded: list[Tensor] = field(default_factory=list)  # (s, D) each
+    end: End | None = None
+
+    def is_done(self) -> bool:
+        failed = self.end is not None and self.end.reason is not None
+        return failed or (self.end is not None and sum(map(len, self.encoded)) == self.decoded)
+
+
+def _finished(
+    events: Iterator[Event], todo: Sequence[tuple[str, Item]], packer: Packer, writer: _Writer
+) -> Generator[str, None, None]:
+    """Drive decoding, encoding and writing; yield the key of each item that is done."""
+    on_the_way: dict[int, _Open] = {}
+
+    def settle(position: int) -> Iterator[str]:
+        state = on_the_way[position]
+        if state.end is not None and state.is_done():
+            key, item = todo[position]
+            writer.take(key, item, torch.cat(state.encoded) if state.encoded else torch.empty(0, 0), state.end)
+            del on_the_way[position]
+            yield key
+
+    def collect(features: Iterator[tuple[int, Tensor]]) -> Iterator[str]:
+        for position, rows in features:
+            if position in on_the_way:  # or else it failed after its first blocks
+                on_the_way[position].encoded.append(rows)
+                yield from settle(position)
+
+    try:
+        for position, event in events:
+            state = on_the_way.setdefault(position, _Open())
+            if isinstance(event, End):
+                state.end = event
+                yield from settle(position)
+            else:
+                state.decoded += len(event)
+                yield from collect(packer.add(position, event))
+        yield from collect(packer.flush())
+    finally:
+        writer.commit()

@@ -1,0 +1,225 @@
+"""The commands, from files to tables, on a small generated corpus: what they print, write, reuse and refuse."""
+
+import csv
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from emoclim.cli import app
+from emoclim.data.synthetic import generate
+
+
+def run(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def answer(*words: object, code: int = 0) -> dict:
+    return json.loads(run(*words, "--json", code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything was done once."""
+    root = tmp_path_factory.mktemp("workspace")
+    generate(root / "data", seed=1, pictures_per_label=5, pieces_per_label=8)
+    run("extract", "images", "--encoder", "colour", "--workspace", root, "--workers", 0)
+    run("extract", "audio", "--encoder", "timbre", "--workspace", root, "--workers", 0)
+    run("train-heads", "--epochs", 2, "--workspace", root)
+    return root
+
+
+@pytest.fixture
+def workspace(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))
+
+
+def test_a_second_extraction_encodes_nothing(finished: Path) -> None:
+    for kind, encoder, n_labels in (("images", "colour", 8), ("audio", "timbre", 7)):
+        result = answer("extract", kind, "--encoder", encoder, "--workspace", finished)
+        assert (result["encoded"], result["reused"], result["failures"]) == (0, result["items"], [])
+        assert result["items"] >= 4 * n_labels
+
+
+def test_training_tells_what_it_leaves_out_and_evaluation_beats_chance(finished: Path) -> None:
+    settings = json.loads((finished / "runs" / "001-colour-timbre" / "settings.json").read_text())
+    assert settings["left_out"].keys() == {"image", "audio"}
+    assert settings["left_out"]["image"].keys() == {"awe", "disgust"}
+    assert settings["left_out"]["audio"].keys() == {"tender"}
+    report = answer("evaluate", "--workspace", finished)
+    folder = finished / "runs" / "001-colour-timbre" / "evaluation" / "test"
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert {path.name for path in folder.iterdir()} == {"report.json", "per_class.png", "joint_space.png"}
+    music = report["directions"]["audio_audio"]
+    assert music["metrics"]["MRR"] > music["random"]["MRR"] + 0.1
+
+
+def test_evaluation_prints_every_direction_beside_a_random_order(finished: Path) -> None:
+    shown = run("evaluate", "--workspace", finished, "--no-plots", "--split", "val").stdout
+    for text in ("image → music", "music → image", "image → image", "music → music", "random order", "P@5 by emotion"):
+        assert text in shown
+
+
+def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:
+    run("train-heads", "--epochs", 2, "--workspace", workspace, "--name", "again")
+    first, again = workspace / "runs" / "001-colour-timbre", workspace / "runs" / "again"
+    for name in ("heads.safetensors", "settings.json", "history.json", "history.png"):
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_several_weights_train_at_once_and_one_is_chosen(finished: Path) -> None:
+    words = ("--loss-weights", "1,1,0,0", "--loss-weights", "0.25,0.25,0.25,0.25", "--name", "two")
+    result = answer("train-heads", "--epochs", 1, "--workspace", finished, *words)
+    assert result["loss_weights"] == [[1, 1, 0, 0], [0.25] * 4]
+    assert result["chosen"] == max((0, 1), key=result["validation_mrr"].__getitem__)
+    assert answer("evaluate", "two", "--workspace", finished, "--no-plots")["head"] == result["chosen"]
+
+
+def test_search_takes_pictures_and_music_that_nobody_has_seen(finished: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((50, 80, 3), (250, 200, 20), np.uint8)).save(tmp_path / "new.png")
+    found = answer("search", tmp_path / "new.png", "--workspace", finished, "--top", 3)["found"]
+    assert [one["rank"] for one in found] == [1, 2, 3]
+    assert [one["score"] for one in found] == sorted((one["score"] for one in found), reverse=True)
+    assert all(one["path"].endswith(".flac") and one["label"] and one["start"] in (0.0, 2.5, 5.0) for one in found)
+    soundfile.write(tmp_path / "new.wav", np.sin(np.arange(22_050) / 9), 22_050)
+    found = answer("search", tmp_path / "new.wav", "--workspace", finished)["found"]
+    assert len(found) == 5
+    assert all(one["path"].endswith(".png") and one["start"] is None for one in found)
+    assert "passage from" in run("search", tmp_path / "new.png", "--workspace", finished).stdout
+
+
+def test_unlabelled_libraries_are_searched_and_never_trained_on(workspace: Path, tmp_path: Path) -> None:
+    library = tmp_path / "album"
+    (library / "deep").mkdir(parents=True)
+    pieces = sorted((workspace / "data" / "audio" / "happy").iterdir())[:3]
+    for n, piece in enumerate(pieces):
+        shutil.copy(piece, library / "deep" / f"track{n}.flac")
+    words = ("--encoder", "timbre", "--workspace", workspace, "--unlabelled")
+    assert answer("extract", "audio", library, *words)["reused"] == 3  # known by content, wherever it lies
+    picture = next((workspace / "data" / "images" / "fear").iterdir())
+    found = answer("search", picture, "--in", "album", "--workspace", workspace)
+    assert (found["library"], found["candidates"]) == ("album", 3)
+    assert all(one["label"] is None for one in found["found"])
+    again = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    assert again["libraries"]["audio"]["name"] == "audio"
+
+
+def test_folders_get_splits_that_are_kept(workspace: Path) -> None:
+    (workspace / "data" / "images.csv").unlink()
+    result = answer("extract", "images", "--encoder", "colour", "--workspace", workspace)
+    splits = workspace / "data" / "images.splits.csv"
+    before = splits.read_bytes()
+    assert result["reused"] == result["items"]
+    answer("extract", "images", "--encoder", "colour", "--workspace", workspace, "--seed", 7)
+    assert splits.read_bytes() == before
+    with splits.open(newline="") as file:
+        assert {row["split"] for row in csv.DictReader(file)} == {"train", "val", "test"}
+
+
+def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_text("not a picture")
+    (tmp_path / "images.csv").write_text("path\ngood.png\nbad.png\ngone.png\n")
+    words = ("extract", "images", tmp_path / "images.csv", "--encoder", "colour", "--workspace", tmp_path)
+    for attempt in ("first", "second"):
+        result = answer(*words, code=3)
+        assert [failure["id"] for failure in result["failures"]] == ["bad.png", "gone.png"]
+        assert result["encoded"] == (attempt == "first")
+    table = next((tmp_path / "cache").glob("*.failures.csv"))
+    assert len(table.read_text().splitlines()) == 3
+    answer(*words, "--max-failures", 0.9)
+    shutil.copy(tmp_path / "good.png", tmp_path / "gone.png")
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "bad.png")
+    assert answer(*words)["failures"] == []
+    assert not table.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("extract", "images", "nowhere.csv", "--encoder", "colour"), "there is no manifest at nowhere.csv"),
+        (("extract", "images", "--encoder", "colour"), "there is no manifest at .*images.csv, and no folder"),
+        (("extract", "images", "--encoder", "cilp"), "no encoder is called 'cilp'; there are: .*clip"),
+        (("extract", "images", "--encoder", "timbre"), "encoder 'timbre' takes audio, not image"),
+        (("extract", "audio", "--encoder", "timbre", "--setting", "hop"), "is not NAME=VALUE"),
+        (("train-heads",), "there is no image cache in .*; make one with: emoclim extract images"),
+        (("train-heads", "--loss-weights", "1,one,1,1"), "is not a list of numbers"),
+        (("train-heads", "--temperature", 0), "temperature = 0.0 is not possible"),
+        (("train-heads", "--preset", "papre"), "there is no preset 'papre'"),
+        (("evaluate",), "there is no run in .*; train one with: emoclim train-heads"),
+        (("evaluate", "my-run"), "my-run is no run"),
+        (("search", "photo.jpg"), "there is no run in"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...], message: str) -> None:
+    result = run(*words, "--workspace", tmp_path, code=2)
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("emoclim: ")
+    assert re.search(message, lines[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("extract", "audio", "--encoder", "timbre", "--setting", "hop=3"), "has no setting hop; it takes length"),
+        (("extract", "images", "--encoder", "colour", "--checkpoint", "x.pt"), "has no parameters"),
+        (("train-heads", "--images", "clip"), "there is no image cache called 'clip' .*image-colour"),
+        (("train-heads", "--name", "001-colour-timbre"), "exists already"),
+        (("train-heads", "--loss-weights", "0,0,0,0"), "loss weights"),
+        (("evaluate", "--split", "dev"), "there is no split 'dev'"),
+        (("evaluate", "--k", "0"), "precision at 0"),
+        (("search", "notes.txt"), "notes.txt is of no kind that run"),
+        (("search", "gone.png"), "gone.png cannot be used as a query: .*missing"),
+        (("search", "data/images/fear/000.png", "--in", "nowhere"), "no library called 'nowhere'.*there are: "),
+    ],
+)
+def test_mistakes_in_a_finished_workspace(finished: Path, words: tuple[object, ...], message: str) -> None:
+    shown = [finished / word if str(word).startswith("data/") else word for word in words]
+    result = run(*shown, "--workspace", finished, code=2)
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert re.search(message, result.stderr)
+
+
+def test_a_class_without_items_in_a_split_is_told(workspace: Path) -> None:
+    table = workspace / "data" / "images.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if ",fear,val" not in line) + "\n")
+    result = run("train-heads", "--epochs", 1, "--workspace", workspace, code=2)
+    assert "class scary has no usable image in split 'val'" in result.stderr
+
+
+def test_items_that_were_never_encoded_are_told(workspace: Path) -> None:
+    source = workspace / "data" / "images" / "fear" / "000.png"
+    Image.new("RGB", (8, 8), "red").save(source)
+    result = run("evaluate", "--workspace", workspace, "--split", "train", code=2)
+    assert "are not in" in result.stderr.splitlines()[-1]
+
+
+def test_heads_of_another_encoder_are_not_used(workspace: Path) -> None:
+    for path in (workspace / "cache").glob("image-*"):
+        path.unlink()
+    run("extract", "images", "--encoder", "colour", "--setting", "size=64", "--workspace", workspace)
+    result = run("evaluate", "--workspace", workspace, code=2)
+    assert "takes image features colour" in result.stderr
+    assert "extract them again" in result.stderr
+
+
+def test_the_demo_runs_whole(tmp_path: Path) -> None:
+    shown = run("demo", tmp_path / "demo", "--workers", 0).stdout
+    for text in (
+        "nothing here is a real photo",
+        "image → music",
+        "was generated",
+        "emoclim extract audio --encoder clap",
+    ):
+        assert text in shown
+    assert shown.count("passage from") == 3
