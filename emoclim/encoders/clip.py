@@ -1,19 +1,24 @@
 """CLIP, vision tower only: a picture to the raw output of ``encode_image``, by any model that open_clip knows.
 
 The network and its preprocessing are open_clip's; parameters come from a file of this machine. The text tower is never
-built at its full size.
+built at its full size. Importing open_clip takes seconds, for text models among others, so the package as a whole is
+loaded with the network only; its tables and its preprocessing are source files that can be had alone.
 """
 
+import importlib
+import importlib.util
+import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms import CenterCrop
 
 from emoclim.data import images
 from emoclim.data.manifest import Modality
@@ -24,9 +29,30 @@ from emoclim.features import FeatureSpec, Setting
 
 MODALITY: Modality = "image"
 MODEL = "ViT-B-32-quickgelu"
+PRIVATE = "_emoclim_open_clip"
 UNPUBLISHED = "none"
 SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})  # in OpenAI's own archives only
+
+
+class Preprocessing(NamedTuple):
+    """What open_clip's evaluation transform depends on."""
+
+    size: tuple[int, int]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str
+    resize_mode: str
+
+    def settings(self) -> dict[str, Setting]:
+        """The entries that tell it from others in a spec."""
+        return {
+            "image_size": f"{self.size[0]}x{self.size[1]}",
+            "resize": f"Pillow {self.interpolation}, {self.resize_mode}",
+            "crop": "centre",
+            "mean": " ".join(map(str, self.mean)),
+            "std": " ".join(map(str, self.std)),
+        }
 
 
 def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.Published:
@@ -76,15 +102,15 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
     """
     config = _find_config(model)
     size = _pair(config["vision_cfg"]["image_size"])
-    transform, settings = _preprocessing(size, _find_training(model, pretrained))
+    how = _preprocessing(size, _find_training(model, pretrained))
     spec = FeatureSpec(
         name="clip",
         modality=MODALITY,
         dim=config["embed_dim"],
         checkpoint=checkpoints.identity(checkpoint),
-        settings={"model": model, "precision": "fp32"} | settings,
+        settings={"model": model, "precision": "fp32"} | how.settings(),
     )
-    augment = partial(_random_view, steps=transform.transforms)
+    transform, augment = partial(_centre_view, how=how), partial(_random_view, how=how)
     return ImageEncoder(spec, (3, *size), transform, augment, partial(build_tower, model, checkpoint))
 
 
@@ -121,53 +147,76 @@ def bare_tower(model: str) -> nn.Module:
     return tower
 
 
-def _find_config(model: str) -> dict[str, Any]:
-    import open_clip
+@lru_cache
+def _part(name: str) -> ModuleType:
+    """One source file of open_clip, run under a private name without the package's own start."""
+    if PRIVATE not in sys.modules:
+        package = ModuleType(PRIVATE)
+        package.__path__ = [str(_folder())]
+        sys.modules[PRIVATE] = package
+    return importlib.import_module(f"{PRIVATE}.{name}")
 
-    names = open_clip.list_models()
+
+def _folder() -> Path:
+    found = importlib.util.find_spec("open_clip")
+    if found is None or not found.submodule_search_locations:
+        raise EncoderError("the encoder clip needs the package open_clip; pip install open_clip_torch")
+    return Path(found.submodule_search_locations[0])
+
+
+def _find_config(model: str) -> dict[str, Any]:
+    """The configuration of a model, among them those that a program has added to open_clip itself."""
+    loaded = sys.modules.get("open_clip")
+    files = {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
+    names = sorted(files.keys() | set(loaded.list_models() if loaded else ()))
     if model not in names:
         near = get_close_matches(model, names, n=5, cutoff=0.3)
         raise EncoderError(f"open_clip has no model {model!r}; nearest are: {', '.join(near) or ', '.join(names)}")
-    config: dict[str, Any] = open_clip.get_model_config(model)
+    config: dict[str, Any]
+    config = json.loads(files[model].read_text()) if model in files or not loaded else loaded.get_model_config(model)
     return config
 
 
 def _find_training(model: str, pretrained: str) -> Mapping[str, Any]:
     """What open_clip notes of a published training; empty for ``"none"``."""
-    import open_clip
-
-    config = _find_config(model)
+    config, table = _find_config(model), _part("pretrained")
     if pretrained == UNPUBLISHED:
         return {}
-    tags = open_clip.list_pretrained_tags_by_model(model)
+    tags = table.list_pretrained_tags_by_model(model)
     if pretrained not in tags:
         raise EncoderError(
             f"clip model {model!r} has no training {pretrained!r}; choose one of: {', '.join(tags)}, none"
         )
-    training: Mapping[str, Any] = open_clip.get_pretrained_cfg(model, pretrained)
+    training: Mapping[str, Any] = table.get_pretrained_cfg(model, pretrained)
     if training.get("quick_gelu") and not config.get("quick_gelu"):
         raise EncoderError(f"training {pretrained!r} needs QuickGELU, which {model} lacks; take {_quick(model)}")
     return training
 
 
-def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> tuple[Any, dict[str, Setting]]:
-    """open_clip's evaluation transform of a training, and the settings that tell it from others."""
-    import open_clip
+def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> Preprocessing:
+    constants = _part("constants")
+    return Preprocessing(
+        size,
+        tuple(training.get("mean", constants.OPENAI_DATASET_MEAN)),
+        tuple(training.get("std", constants.OPENAI_DATASET_STD)),
+        training.get("interpolation", "bicubic"),
+        training.get("resize_mode", "shortest"),
+    )
 
-    how = {
-        "mean": training.get("mean", open_clip.OPENAI_DATASET_MEAN),
-        "std": training.get("std", open_clip.OPENAI_DATASET_STD),
-        "interpolation": training.get("interpolation", "bicubic"),
-        "resize_mode": training.get("resize_mode", "shortest"),
-    }
-    settings: dict[str, Setting] = {
-        "image_size": f"{size[0]}x{size[1]}",
-        "resize": f"Pillow {how['interpolation']}, {how['resize_mode']}",
-        "crop": "centre",
-        "mean": " ".join(map(str, how["mean"])),
-        "std": " ".join(map(str, how["std"])),
-    }
-    return open_clip.image_transform(size, is_train=False, **how), settings
+
+@lru_cache
+def _steps(how: Preprocessing) -> Sequence[Callable[[Any], Any]]:
+    """open_clip's evaluation transform, step by step."""
+    transform = _part("transform").image_transform(
+        how.size,
+        is_train=False,
+        mean=how.mean,
+        std=how.std,
+        interpolation=how.interpolation,
+        resize_mode=how.resize_mode,
+    )
+    steps: Sequence[Callable[[Any], Any]] = transform.transforms
+    return steps
 
 
 def _quick(model: str) -> str:
@@ -184,10 +233,21 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _random_view(picture: images.Image, generator: torch.Generator, *, steps: Sequence[Callable[[Any], Any]]) -> Tensor:
-    """The steps of the preprocessing, the centre crop among them replaced by one at a random place."""
+def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:
+    """The steps of the preprocessing."""
     view: Any = picture
-    for step in steps:
+    for step in _steps(how):
+        view = step(view)
+    tensor: Tensor = view
+    return tensor
+
+
+def _random_view(picture: images.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
+    """The steps of the preprocessing, the centre crop among them replaced by one at a random place."""
+    from torchvision.transforms import CenterCrop
+
+    view: Any = picture
+    for step in _steps(how):
         view = _random_crop(view, step.size, generator) if isinstance(step, CenterCrop) else step(view)
     tensor: Tensor = view
     return tensor
