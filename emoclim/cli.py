@@ -231,6 +231,8 @@ def search(
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where to put everything.")] = Path("demo"),
+    pictures: Annotated[int, typer.Option(help="Generated pictures per emotion.")] = 40,
+    pieces: Annotated[int, typer.Option(help="Generated pieces of music per emotion.")] = 32,
     seed: Annotated[int, typer.Option(help="Of the generated corpus and of training.")] = 42,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
     as_json: Json = False,
@@ -240,7 +242,7 @@ def demo(
 
     if not as_json:
         _lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."])
-    result = run_demo(folder, seed=seed, workers=workers, track=_track)
+    result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=_track)
 
     def show() -> None:
         _show_evaluation(result.evaluation)

@@ -214,7 +214,7 @@ def test_heads_of_another_encoder_are_not_used(workspace: Path) -> None:
 
 
 def test_the_demo_runs_whole(tmp_path: Path) -> None:
-    shown = run("demo", tmp_path / "demo", "--workers", 0).stdout
+    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 8, "--pieces", 8).stdout
     for text in (
         "nothing here is a real photo",
         "image → music",

@@ -11,7 +11,7 @@ from emoclim.pipeline.evaluation import Evaluation, evaluate_run
 from emoclim.pipeline.features import ExtractionResult, extract_features
 from emoclim.pipeline.heads import TrainingResult, train
 from emoclim.pipeline.search import SearchResult, search_file
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
 
 NEXT_COMMANDS = (
@@ -68,13 +68,23 @@ class Demo:
         ]
 
 
-def run_demo(folder: Path, *, seed: int = 42, workers: int | None = None, track: Track = silent) -> Demo:
+def run_demo(
+    folder: Path,
+    *,
+    pictures: int = 40,
+    pieces: int = 32,
+    seed: int = 42,
+    workers: int | None = None,
+    track: Track = silent,
+) -> Demo:
     """Generate pictures and music, and take them through every stage with the encoders that need no file.
 
     Parameters
     ----------
     folder
         Where the corpus, the caches and the run go; what an earlier demo left there is used again.
+    pictures, pieces
+        How many per emotion.
     seed
         Of the corpus and of training.
     workers
@@ -88,14 +98,16 @@ def run_demo(folder: Path, *, seed: int = 42, workers: int | None = None, track:
         Its searches ask with two pictures and one piece of music of the test split.
     """
     workspace = Workspace(folder)
-    generate(folder / "data", seed=seed, track=track)
-    extractions = (
-        extract_features("image", encoder="colour", workspace=workspace, workers=workers, track=track),
-        extract_features("audio", encoder="timbre", workspace=workspace, workers=workers, track=track),
-    )
-    training = train(config=TrainConfig(seed=seed), workspace=workspace, device="cpu", track=track)
-    evaluation = evaluate_run(workspace=workspace, device="cpu")
-    searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
+    data = folder / "data"
+    generate(data, seed=seed, pictures_per_label=pictures, pieces_per_label=pieces, track=track)
+    with few_threads(1):  # nothing here is large enough for more
+        extractions = (
+            extract_features("image", encoder="colour", workspace=workspace, workers=workers, track=track),
+            extract_features("audio", encoder="timbre", workspace=workspace, workers=workers, track=track),
+        )
+        training = train(config=TrainConfig(seed=seed), workspace=workspace, device="cpu", track=track)
+        evaluation = evaluate_run(workspace=workspace, device="cpu")
+        searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
     return Demo(folder, extractions, training, evaluation, searches)
 
 
