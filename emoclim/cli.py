@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 from emoclim.errors import ConfigError, EmoclimError
 
 T = TypeVar("T")
+N = TypeVar("N", int, float)
 
 
 class _Commands(TyperGroup):
@@ -154,7 +155,7 @@ def train_heads(
     result = train(
         images=images,
         audio=audio,
-        loss_weights=[_numbers(text, "--loss-weights") for text in loss_weights or []] or [EVEN],
+        loss_weights=[_numbers(text, "--loss-weights", float) for text in loss_weights or []] or [EVEN],
         config=settings,
         label_map=label_map,
         name=name,
@@ -191,7 +192,7 @@ def evaluate(
     result = evaluate_run(
         run,
         split=split,
-        ks=[int(number) for number in _numbers(ks, "--k")],
+        ks=_numbers(ks, "--k", int),
         average=average,
         plots=plots,
         workspace=Workspace(workspace),
@@ -323,8 +324,9 @@ def _number(text: str) -> int | float | str:
     return text
 
 
-def _numbers(text: str, option: str) -> tuple[float, ...]:
+def _numbers(text: str, option: str, kind: Callable[[str], N]) -> tuple[N, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(kind(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"{option} {text!r} is not a list of numbers with commas between them") from error
+        which = "whole numbers" if kind is int else "numbers"
+        raise ConfigError(f"{option} {text!r} is not a list of {which} with commas between them") from error

@@ -178,6 +178,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...]
         (("train-heads", "--loss-weights", "0,0,0,0"), "loss weights"),
         (("evaluate", "--split", "dev"), "there is no split 'dev'"),
         (("evaluate", "--k", "0"), "precision at 0"),
+        (("evaluate", "--k", "1,2.5"), "--k '1,2.5' is not a list of whole numbers"),
         (("search", "notes.txt"), "notes.txt is of no kind that run"),
         (("search", "gone.png"), "gone.png cannot be used as a query: .*missing"),
         (("search", "data/images/fear/000.png", "--in", "nowhere"), "no library called 'nowhere'.*there are: "),
