@@ -19,7 +19,9 @@ from emoclim.encoders import checkpoints, clap, clip
 from emoclim.encoders.base import Encoder, encoder_names, find_encoder, load_encoder
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.features import Setting
+from emoclim.nets.harmonic_cnn import HarmonicCnn
 from emoclim.nets.musicnn import Musicnn
+from emoclim.nets.short_chunk_cnn import ShortChunkCnn
 
 Settings = Mapping[str, Setting]
 
@@ -49,6 +51,10 @@ def clip_tensors() -> Mapping[str, Tensor]:
     return {f"visual.{name}": tensor for name, tensor in pseudo_random(clip.bare_tower(TINY_CLIP).state_dict()).items()}
 
 
+def harmonic_cnn_tensors() -> Mapping[str, Tensor]:
+    return pseudo_random(HarmonicCnn().state_dict()) | {"hstft.bw_Q": torch.ones(1)}
+
+
 CASES = {
     "clap": Case(clap_tensors, changes={"model": "630k_audioset", "overlap": 0.5}),
     "clip": Case(
@@ -57,7 +63,9 @@ CASES = {
         changes={"model": "ViT-B-32-quickgelu", "pretrained": None},
     ),
     "colour": Case(changes={"size": 128}),
+    "harmonic_cnn": Case(harmonic_cnn_tensors, changes={"overlap": 0.5}),
     "musicnn": Case(lambda: pseudo_random(Musicnn().state_dict()), changes={"overlap": 0.5}),
+    "short_chunk_cnn": Case(lambda: pseudo_random(ShortChunkCnn().state_dict()), changes={"overlap": 0.5}),
     "timbre": Case(changes={"length": 48_000, "overlap": 0.75}),
 }
 
