@@ -179,7 +179,7 @@ def test_without_network_the_message_says_what_to_put_where(home: Path, monkeypa
                 obtain(Published("net.pth", url, None, "MIT", ()), track=silent)
             assert time.monotonic() - begun < 2
             assert str(told.value).startswith(f"cannot download {url} (")
-            assert str(told.value).endswith(f"); or put that file at {home / 'checkpoints' / 'net.pth'}")
+            assert str(told.value).endswith(f"); try again, or put the file at {home / 'checkpoints' / 'net.pth'}")
 
 
 def test_an_address_that_is_gone_is_told(server: Server) -> None:

@@ -123,7 +123,8 @@ def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
     if "path" not in columns:
-        raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
+        there = ", ".join(columns) or "none"
+        raise ManifestError(f"{source} has no column 'path' (it has: {there}); add one, and part columns by commas")
     problems: list[str] = []
     items = [_item_of_row(source, number, row, unlabelled, problems) for number, row in enumerate(rows, start=2)]
     _tell(source, problems)

@@ -81,7 +81,9 @@ def obtain(published: Published, *, track: Track) -> Path:
         download(published.url, part, track=track)
     except OSError as error:
         reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
-        raise CheckpointError(f"cannot download {published.url} ({reason}); or put that file at {path}") from error
+        raise CheckpointError(
+            f"cannot download {published.url} ({reason}); try again, or put the file at {path}"
+        ) from error
     if expected is None:
         record.write_text(f"{file_hash(part)}  {path.name}\n", encoding="utf-8")
     elif not has_hash(part, expected):

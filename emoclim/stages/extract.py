@@ -154,7 +154,7 @@ def _plan(manifest: Manifest, cache: FeatureCache, key_of: Callable[[Item], str]
             continue
         if (earlier := first.setdefault(key, item)) is not item:
             duplicates.append(item.id)
-            if earlier.split != item.split:
+            if earlier.split and item.split and earlier.split != item.split:
                 leaks.append(item.id)
     todo = [(key, item) for key, item in first.items() if key not in done]
     return _Plan(keys, unreadable, todo, tuple(duplicates), tuple(leaks))
