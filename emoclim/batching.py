@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import Encoder
-from emoclim.errors import DecodeError
+from emoclim.errors import DecodeError, MissingLibrary
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class End:
 
     seconds: float = 0.0
     reason: str | None = None
+    lasting: bool = True  # another run would find the same reason
 
 
 Event = tuple[int, Tensor | End]  # position in the plan; a block (S, *input_shape) or the end of the item
@@ -49,7 +50,7 @@ class _Decoder(IterableDataset[Event]):
                         yield position, End(seconds=end.value)
                         break
             except DecodeError as error:
-                yield position, End(reason=str(error))
+                yield position, End(reason=str(error), lasting=not isinstance(error, MissingLibrary))
 
 
 def _as_is(event: Any) -> Any:
@@ -89,7 +90,7 @@ class Packer:
 
     def add(self, position: int, block: Tensor) -> Iterator[tuple[int, Tensor]]:
         """Take a block; yield ``(position, (s, D))`` of whatever got encoded."""
-        self._waiting.append((position, block))
+        self._waiting.append((position, block.clone()))  # gives the memory shared with a worker back
         self._rows += len(block)
         while self._rows >= self._batch_size:
             yield from self._encode()

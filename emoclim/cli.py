@@ -4,6 +4,7 @@ Results go to stdout, progress and warnings to stderr. Exit codes: 0 done; 2 the
 3 finished, but more items failed than allowed. Each command imports the pipeline that it needs: help is instant.
 """
 
+import io
 import json
 import logging
 import sys
@@ -14,9 +15,11 @@ from typing import Annotated, Any, Literal, TypeVar
 import typer
 from typer.core import TyperGroup
 
+from emoclim import __version__
 from emoclim.errors import ConfigError, EmoclimError
 
 T = TypeVar("T")
+WIDE = 200  # columns of a table that goes to a file or a pipe
 N = TypeVar("N", int, float)
 
 
@@ -28,6 +31,10 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except EmoclimError as error:
             typer.echo(f"emoclim: {error}", err=True)
+            raise typer.Exit(2) from error
+        except OSError as error:
+            place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
+            typer.echo(f"emoclim: {place} ({error.strerror}); check the place, its permissions and its space", err=True)
             raise typer.Exit(2) from error
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -52,9 +59,22 @@ Average = Annotated[
 ]
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"emoclim {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def start() -> None:
+def start(
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
     """Music that feels like a picture: emotion-aligned retrieval between images and music."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to stop
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
 
 
@@ -74,7 +94,7 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
         rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,
         max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of items that may fail.")] = 0.01,
-        seed: Annotated[int, typer.Option(help="Of the splits, where the manifest has none.")] = 42,
+        seed: Annotated[int, typer.Option(min=0, help="Of the splits, where the manifest has none.")] = 42,
         device: Device = "auto",
         workspace: Root = Path(),
         as_json: Json = False,
@@ -234,7 +254,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Where to put everything.")] = Path("demo"),
     pictures: Annotated[int, typer.Option(help="Generated pictures per emotion.")] = 40,
     pieces: Annotated[int, typer.Option(help="Generated pieces of music per emotion.")] = 32,
-    seed: Annotated[int, typer.Option(help="Of the generated corpus and of training.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Of the generated corpus and of training.")] = 42,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -262,7 +282,7 @@ def _show_evaluation(result: Any) -> None:
 
 def _show(content: Mapping[str, Any], as_json: bool, show: Callable[[], object]) -> None:
     if as_json:
-        typer.echo(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        typer.echo(json.dumps(content, indent=2, allow_nan=False))
     else:
         show()
 
@@ -284,7 +304,8 @@ def _table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
         table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+    console = Console()
+    Console(width=None if console.is_terminal else WIDE).print(table)
 
 
 def _track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:

@@ -18,7 +18,7 @@ from emoclim.errors import ConfigError
 # name: (type, which values of that type are allowed, the same in words)
 _ALLOWED: Mapping[str, tuple[type, Callable[[Any], bool], str]] = {
     "temperature": (float, lambda value: value > 0, "a number above 0"),
-    "batch_size": (int, lambda value: value >= 2, "a whole number of at least 2"),
+    "batch_size": (int, lambda value: 2 <= value <= 8192, "a whole number from 2 to 8192"),
     "learning_rate": (float, lambda value: value > 0, "a number above 0"),
     "weight_decay": (float, lambda value: value >= 0, "a number of at least 0"),
     "epochs": (int, lambda value: value >= 1, "a whole number of at least 1"),

@@ -13,6 +13,10 @@ class DecodeError(EmoclimError):
     """The content of one item cannot be used; a run notes the reason against the item and goes on."""
 
 
+class MissingLibrary(DecodeError):
+    """An optional library that one item needs is not installed: the content is not to blame, and is tried again."""
+
+
 class EncoderError(EmoclimError):
     """No such encoder, or a setting that it does not take."""
 

@@ -172,6 +172,9 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...]
     ("words", "message"),
     [
         (("extract", "audio", "--encoder", "timbre", "--setting", "hop=3"), "has no setting hop; it takes length"),
+        (("extract", "audio", "--encoder", "timbre", "--setting", "overlap=abc"), "takes a value of type float"),
+        (("extract", "audio", "--encoder", "timbre", "--setting", "overlap=0.99"), "overlap 0.99 is out of range"),
+        (("train-heads", "--name", "../escape"), "is no name for a run"),
         (("extract", "images", "--encoder", "colour", "--checkpoint", "x.pt"), "has no parameters"),
         (("train-heads", "--images", "clip"), "there is no image cache called 'clip' .*image-colour"),
         (("train-heads", "--name", "001-colour-timbre"), "exists already"),
@@ -212,6 +215,68 @@ def test_heads_of_another_encoder_are_not_used(workspace: Path) -> None:
     result = run("evaluate", "--workspace", workspace, code=2)
     assert "takes image features colour" in result.stderr
     assert "extract them again" in result.stderr
+
+
+def test_a_run_is_the_newest_by_the_time_it_was_trained_whatever_its_name(workspace: Path) -> None:
+    run("train-heads", "--epochs", 1, "--workspace", workspace, "--name", "000-mine")
+    assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "000-mine"
+
+
+def test_both_formats_can_lie_side_by_side(workspace: Path) -> None:
+    words = ("--encoder", "colour", "--workspace", workspace, "--backend", "zarr")
+    assert answer("extract", "images", *words)["encoded"] > 0
+    result = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    assert result["libraries"]["image"]["cache"].endswith(".zarr")
+
+
+def test_labels_that_a_run_does_not_know_are_told(workspace: Path) -> None:
+    table = workspace / "data" / "images.csv"
+    table.write_text(table.read_text().replace("images/fear/000.png,fear", "images/fear/000.png,faer"))
+    result = run("evaluate", "--workspace", workspace, code=2)
+    assert "does not know: 'faer' (1 items)" in result.stderr
+
+
+def test_evaluating_on_another_split_than_trained_on_is_told(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
+    table = workspace / "data" / "images.csv"
+    swapped = table.read_text().replace(",train", ",tmp").replace(",test", ",train").replace(",tmp", ",test")
+    table.write_text(swapped)
+    run("extract", "images", "--encoder", "colour", "--workspace", workspace)
+    run("evaluate", "--workspace", workspace, "--no-plots")
+    assert "items of this split may have been trained on" in caplog.text
+
+
+def test_labels_follow_a_map_of_ones_own(workspace: Path, tmp_path: Path) -> None:
+    images = {"amusement": "up", "excitement": "up", "contentment": "up", "fear": "down", "sadness": "down"}
+    images |= dict.fromkeys(("anger", "awe", "disgust"), "")
+    music = {"happy": "up", "funny": "up", "exciting": "up", "sad": "down", "scary": "down", "angry": "", "tender": ""}
+    rows = {
+        name: [f'{label} = "{kind}"' for label, kind in labels.items()]
+        for name, labels in (("image", images), ("audio", music))
+    }
+    (tmp_path / "map.toml").write_text("\n".join(["[image]", *rows["image"], "[audio]", *rows["audio"]]))
+    (tmp_path / "set.toml").write_text("epochs = 1")
+    words = ("--label-map", tmp_path / "map.toml", "--config", tmp_path / "set.toml", "--workspace", workspace)
+    result = answer("train-heads", *words)
+    assert (result["label_map"]["classes"], result["config"]["epochs"]) == (["up", "down"], 1)
+    assert answer("evaluate", "--workspace", workspace, "--no-plots")["classes"] == ["up", "down"]
+
+
+def test_the_demo_touches_nobody_elses_files(workspace: Path) -> None:
+    before = (workspace / "data" / "images.csv").read_bytes()
+    assert "holds files that no demo made" in run("demo", workspace, code=2).stderr
+    assert (workspace / "data" / "images.csv").read_bytes() == before
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / "a.png")
+    (tmp_path / "cache").write_text("a file where a folder is needed")
+    words = ("extract", "images", tmp_path / "images", "--encoder", "colour", "--workspace", tmp_path)
+    assert len(run(*words, code=2).stderr.strip().splitlines()) == 1
+
+
+def test_the_version_is_told() -> None:
+    assert run("--version").stdout.startswith("emoclim 0")
 
 
 def test_the_demo_runs_whole(tmp_path: Path) -> None:

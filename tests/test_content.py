@@ -22,8 +22,10 @@ def test_keys_follow_the_bytes_and_not_the_path(tmp_path: Path) -> None:
 def test_parts_of_a_file_have_keys_of_their_own(tmp_path: Path) -> None:
     path = tmp_path / "song"
     path.write_text("la")
-    keys = {ContentKeys()(Item("x", path, start=start)) for start in (None, 0.0, 1.5)}
-    assert len(keys) == 3
+    parts = ((None, None), (0.0, None), (1000.001, None), (1000.002, None), (None, 0.0), (None, 2.0))
+    keys = {ContentKeys()(Item("x", path, start=start, duration=duration)) for start, duration in parts}
+    assert len(keys) == len(parts)
+    assert ContentKeys()(Item("x", path, start=0.0, duration=2.0)) in keys
 
 
 def test_text_is_content_too() -> None:
@@ -48,12 +50,20 @@ def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(tmp_path: Path) -> N
     path, memo = tmp_path / "song", tmp_path / "memo.json"
     path.write_text("la")
     key = ContentKeys()(Item("x", path))
-    for text in (f'{{"{path}": [2, {path.stat().st_mtime_ns}, "wrong"]}}', "no json"):
+    for text in (f'{{"{path}": [2, {path.stat().st_mtime_ns}, "wrong"]}}', "no json", "[]", '{"a": 5}'):
         memo.write_text(text)
-        distrustful = ContentKeys(memo, trust=False)
-        assert distrustful(Item("x", path)) == key
-        distrustful.save()
+        fresh = ContentKeys(memo, trust="wrong" not in text)
+        assert fresh(Item("x", path)) == key
+        fresh.save()
         assert key in memo.read_text()
+
+
+def test_a_memo_that_cannot_be_kept_is_no_reason_to_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "song").write_text("la")
+    keys = ContentKeys(tmp_path / "song" / "memo.json")
+    keys(Item("x", tmp_path / "song"))
+    keys.save()
+    assert "cannot be kept" in caplog.text
 
 
 @pytest.mark.parametrize(

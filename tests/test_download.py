@@ -4,7 +4,6 @@ import hashlib
 import http.server
 import socket
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -174,10 +173,8 @@ def test_without_network_the_message_says_what_to_put_where(home: Path, monkeypa
     with socket.create_server(("127.0.0.1", 0)) as silent_host:
         port = silent_host.getsockname()[1]
         for url, reason in [(f"https://127.0.0.1:{port}/x", "timed out"), ("https://127.0.0.1:9/x", "refused")]:
-            begun = time.monotonic()
             with pytest.raises(CheckpointError, match=reason) as told:
                 obtain(Published("net.pth", url, None, "MIT", ()), track=silent)
-            assert time.monotonic() - begun < 2
             assert str(told.value).startswith(f"cannot download {url} (")
             assert str(told.value).endswith(f"); try again, or put the file at {home / 'checkpoints' / 'net.pth'}")
 

@@ -1,17 +1,18 @@
 """Extraction: what is encoded, what is reused, what fails, and that packing segments into batches changes nothing."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from fakes import TextEncoder, text_manifest
+from torch import Tensor
 
 from emoclim.cache import open_cache
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
-from emoclim.errors import CacheMismatch
+from emoclim.errors import CacheMismatch, MissingLibrary
 from emoclim.features import Features, FeatureSpec
 from emoclim.stages.extract import extract
 
@@ -78,6 +79,33 @@ def test_failures_are_told_kept_and_tried_again_on_request() -> None:
             assert [(failure.id, failure.reason) for failure in result.failures] == [("t1", "it is cut short")]
             assert result.encoded == expected
         assert key_of(manifest.items[1]) not in cache.keys()
+
+
+def test_what_a_missing_library_prevents_is_tried_again_by_itself() -> None:
+    class Bare(TextEncoder):
+        def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+            raise MissingLibrary("install it")
+            yield
+
+    manifest = text_manifest("abcd")
+    with MemoryCache(TextEncoder().spec) as cache:
+        assert extract(manifest, Bare(), cache).failures[0].reason == "install it"
+        assert cache.failures() == {}
+        assert extract(manifest, TextEncoder(), cache).encoded == 1
+
+
+def test_failures_that_were_mended_succeed_when_tried_again() -> None:
+    class Mended(TextEncoder):
+        def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+            yield self.segments(item)
+            return 1.0
+
+    manifest = text_manifest("!cut")
+    with MemoryCache(TextEncoder().spec) as cache:
+        extract(manifest, TextEncoder(), cache)
+        assert extract(manifest, Mended(), cache).encoded == 0
+        assert extract(manifest, Mended(), cache, retry_failed=True).encoded == 1
+        assert cache.failures() == {}
 
 
 def test_missing_files_fail_without_stopping_the_others(tmp_path: Path) -> None:

@@ -293,3 +293,9 @@ def test_avif_is_read(tmp_path: Path) -> None:
     if "AVIF" not in PIL.Image.SAVE:
         pytest.skip("this Pillow was built without AVIF")
     assert np.abs(read(tmp_path, encode(photo(), "AVIF")).astype(int) - np.asarray(photo())).mean() < 4
+
+
+def test_strips_that_would_grow_to_gigabytes_are_refused(tmp_path: Path) -> None:
+    PIL.Image.new("1", (20_000, 1)).save(tmp_path / "strip.png")
+    with pytest.raises(DecodeError, match="more than 2000 times as long as it is wide"):
+        read_image(Item("strip", tmp_path / "strip.png"))

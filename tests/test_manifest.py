@@ -71,6 +71,15 @@ def test_unusable_tables_are_refused(tmp_path: Path, text: str, message: str) ->
         read_manifest(write_csv(tmp_path, text), "image")
 
 
+@pytest.mark.parametrize(
+    "text", ["path;label\r\na.jpg;awe\r\n", "Path\tLabel\na.jpg\tawe\n", "path, label\na.jpg,awe\n"]
+)
+def test_tables_as_spreadsheets_write_them_are_read(tmp_path: Path, text: str) -> None:
+    manifest = read_manifest(write_csv(tmp_path, text, "a.jpg"), "image")
+    assert [(item.id, item.label) for item in manifest.items] == [("a.jpg", "awe")]
+    assert manifest.notes == ()
+
+
 def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_bytes("path\nété.jpg\n".encode("latin-1"))
     with pytest.raises(ManifestError, match="UTF-8"):

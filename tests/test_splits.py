@@ -82,6 +82,14 @@ def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> N
         with_splits(manifest_of(tmp_path, [replace(items[0], split=None), *items[1:]]))
 
 
+def test_readers_do_not_place_items(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, items_of({"awe": 5}))
+    with pytest.raises(ManifestError, match=r"5 items have no split in .*awe/0 first.*; extract them first"):
+        with_splits(manifest, seed=None)
+    made = with_splits(manifest, seed=3)
+    assert with_splits(manifest, seed=None).items == made.items
+
+
 def test_items_without_a_label_get_no_split(tmp_path: Path) -> None:
     items = [*items_of({"awe": 5}), Item("x")]
     assert with_splits(manifest_of(tmp_path, items)).items[-1].split is None

@@ -22,7 +22,7 @@ from emoclim.errors import ConfigError, DecodeError
 
 RESAMPLER = "HQ"
 SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
-SEGMENT_BYTES = 16 * 2**20  # of the segments that are yielded together
+SEGMENT_BYTES = 2**20  # of the segments that are yielded together
 END = 2**62  # frames: no end
 
 

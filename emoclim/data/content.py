@@ -2,11 +2,15 @@
 
 import hashlib
 import json
+import logging
+import os
 import stat
 from pathlib import Path
 
 from emoclim.data.manifest import Item
 from emoclim.errors import DecodeError
+
+log = logging.getLogger(__name__)
 
 
 def hash_bytes(path: Path) -> str:
@@ -31,10 +35,7 @@ class ContentKeys:
         self._known: dict[str, list[int | str]] = {}
         self._changed = False
         if memo is not None and trust and memo.is_file():
-            try:
-                self._known = json.loads(memo.read_text(encoding="utf-8"))
-            except ValueError:
-                self._changed = True  # a memo can always be made again
+            self._known = _read_memo(memo)
 
     def __call__(self, item: Item) -> str:
         """The key of an item.
@@ -46,7 +47,8 @@ class ContentKeys:
         """
         if item.path is None:
             return hashlib.blake2b((item.text or "").encode(), digest_size=16).hexdigest()
-        part = "" if item.start is None and item.duration is None else f"@{item.start or 0:g}+{item.duration or 0:g}"
+        whole = item.start is None and item.duration is None
+        part = "" if whole else f"@{float(item.start or 0)!r}+{item.duration!r}"
         try:
             return self._hash(item.path) + part
         except FileNotFoundError as error:
@@ -70,8 +72,22 @@ class ContentKeys:
         """Write the memo, if there is anything new in it."""
         if self._path is None or not self._changed:
             return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._path.with_suffix(".partial")
-        aside.write_text(json.dumps(self._known), encoding="utf-8")
-        aside.replace(self._path)
+        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(json.dumps(self._known), encoding="utf-8")
+            aside.replace(self._path)
+        except OSError as error:
+            log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, error.strerror)
         self._changed = False
+
+
+def _read_memo(path: Path) -> dict[str, list[int | str]]:
+    """What a memo holds; nothing where it is spoilt, for it can always be made again."""
+    try:
+        known = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(known, dict):
+        return {}
+    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 3}

@@ -10,7 +10,8 @@ from its content, never from its name.
 * Transparency is laid over white, :data:`BACKGROUND`: what has an alpha channel (drawings, cut-outs, logos) is mostly
   made to be seen on a white page, and dark lines would vanish on black.
 * Of an animation, or of several pages, the first frame is taken.
-* At most :data:`MAX_PIXELS` pixels, checked from the header, before any of them is allocated.
+* At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel is
+  allocated.
 * Only the :data:`FORMATS` are tried: Pillow's other readers include ones that start programs (EPS).
 """
 
@@ -23,11 +24,12 @@ from PIL.Image import Transpose
 
 from emoclim.data.files import check_file
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError
+from emoclim.errors import DecodeError, MissingLibrary
 
 Image: TypeAlias = PIL.Image.Image
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+MAX_RATIO = 2000  # of the sides: a longer strip would grow to gigabytes when its short side is scaled up
 MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; the size from which Pillow warns
 BACKGROUND = (255, 255, 255, 255)
 UPRIGHT = {
@@ -62,7 +64,8 @@ def read_image(item: Item) -> Image:
     ------
     DecodeError
         The file is missing or empty, is no such picture, is cut short or damaged (the checksums of a PNG are verified),
-        has more than :data:`MAX_PIXELS` pixels, or holds numbers without a known scale.
+        has more than :data:`MAX_PIXELS` pixels or :data:`MAX_RATIO` between its sides, or holds numbers without a known
+        scale.
     """
     path, head = check_file(item)
     formats = _formats(head)
@@ -92,7 +95,7 @@ def _formats(head: bytes) -> list[str]:
         try:
             import pillow_heif
         except ImportError as error:
-            raise DecodeError("HEIC pictures need one more library: pip install 'emoclim[media]'") from error
+            raise MissingLibrary("HEIC pictures need one more library: pip install 'emoclim[media]'") from error
         pillow_heif.register_heif_opener()
         return ["HEIF"]
     PIL.Image.init()
@@ -106,6 +109,8 @@ def _open(stream: BinaryIO, formats: list[str]) -> Image:
         picture = PIL.Image.open(stream, formats=formats)
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise DecodeError(too_large) from error
+    if max(picture.size) > MAX_RATIO * min(picture.size):
+        raise DecodeError(f"the picture is more than {MAX_RATIO} times as long as it is wide; crop it")
     if picture.width * picture.height > MAX_PIXELS:
         raise DecodeError(too_large)
     return picture

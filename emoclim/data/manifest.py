@@ -87,8 +87,8 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False)
     Parameters
     ----------
     source
-        A CSV with a column `path` and any of `label`, `split`, `id`, `tags` (separated by ``|``), `group`, `start`,
-        `duration` (seconds); or a folder ``<label>/**/<file>``.
+        A CSV (commas, semicolons or tabs) with a column `path` and any of `label`, `split`, `id`, `tags` (separated by
+        ``|``), `group`, `start`, `duration` (seconds); or a folder ``<label>/**/<file>``.
     modality
         What the items are.
     unlabelled
@@ -118,13 +118,14 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False)
 def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     try:
         with source.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns, rows = list(reader.fieldnames or []), list(reader)
+            header = file.readline()
+            delimiter = max(",;\t", key=header.count)
+            columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
+            rows = list(csv.DictReader(file, columns, delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
     if "path" not in columns:
-        there = ", ".join(columns) or "none"
-        raise ManifestError(f"{source} has no column 'path' (it has: {there}); add one, and part columns by commas")
+        raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
     problems: list[str] = []
     items = [_item_of_row(source, number, row, unlabelled, problems) for number, row in enumerate(rows, start=2)]
     _tell(source, problems)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.errors import DecodeError
+from emoclim.errors import DecodeError, MissingLibrary
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream
@@ -91,7 +91,7 @@ def open_media(path: Path, demuxer: str) -> Iterator[_Media]:
     try:
         import av
     except ImportError as error:
-        raise DecodeError("MP4, AAC, WebM or WMA needs one more library: pip install 'emoclim[media]'") from error
+        raise MissingLibrary("MP4, AAC, WebM or WMA needs one more library: pip install 'emoclim[media]'") from error
     try:
         container = av.open(str(path), format=demuxer, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:

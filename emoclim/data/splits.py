@@ -17,7 +17,7 @@ from emoclim.errors import ManifestError
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
 
 
-def with_splits(manifest: Manifest, seed: int = 42) -> Manifest:
+def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
     """The manifest with a split for each labelled item, from its own column or from the file kept beside it.
 
     Parameters
@@ -25,12 +25,13 @@ def with_splits(manifest: Manifest, seed: int = 42) -> Manifest:
     manifest
         If it has no splits, those in ``<name>.splits.csv`` beside it are taken, completed for new items and kept.
     seed
-        Decides where new items go.
+        Decides where new items go; None refuses to place any.
 
     Raises
     ------
     ManifestError
-        Only some labelled items have a split of their own, or the file cannot be read or written.
+        Only some labelled items have a split of their own, the file cannot be read or written, or lacks an item that is
+        not to be placed.
     """
     labelled = [item for item in manifest.items if item.label is not None]
     given = sum(item.split is not None for item in labelled)
@@ -42,7 +43,9 @@ def with_splits(manifest: Manifest, seed: int = 42) -> Manifest:
         )
     path = splits_path(manifest)
     kept = _read(path) if path.exists() else {}
-    splits = assign_splits(labelled, seed, kept)
+    if seed is None and (lacking := [item.id for item in labelled if item.id not in kept]):
+        raise ManifestError(f"{len(lacking)} items have no split in {path} ({lacking[0]} first); extract them first")
+    splits = kept if seed is None else assign_splits(labelled, seed, kept)
     if splits.keys() - kept.keys():
         _write(path, kept | splits)
     items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
@@ -112,7 +115,7 @@ def _neediest(label: str, total: int, waiting: int, placed: Mapping[str, Counter
 
 
 def _read(path: Path) -> dict[str, str]:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     if not all(row.get("id") and row.get("split") in SPLITS for row in rows):
         raise ManifestError(f"{path} is not a table of id and split (train, val, test); correct or delete it")
@@ -122,7 +125,7 @@ def _read(path: Path) -> dict[str, str]:
 def _write(path: Path, splits: Mapping[str, str]) -> None:
     aside = path.with_suffix(".partial")
     try:
-        with aside.open("w", newline="", encoding="utf-8") as file:
+        with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("id", "split"))
             writer.writerows(sorted(splits.items()))

@@ -135,11 +135,13 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
     maps: dict[Modality, dict[str, str | None]] = {}
     for modality, names in labels.items():
         table = tables.get(modality, {})
+        if not isinstance(table, dict):
+            raise ManifestError(f"label map {path} has no table [{modality}]; write one line per label below that")
         wrong = [label for label, name in table.items() if not isinstance(name, str)]
         lacking = sorted(set(names) - table.keys())
         if wrong or lacking:
             raise ManifestError(
-                f"label map {path} gives no class for {modality} label {', '.join((wrong + lacking)[:5])}; "
+                f"label map {path} gives no class for {modality} label {', '.join(wrong + lacking)}; "
                 'add it, with "" to leave it out'
             )
         maps[modality] = {label: name or None for label, name in table.items()}
@@ -148,5 +150,7 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
         raise ManifestError(
             f"label map {path} gives class {single[0]!r} to one modality only; give it to each or to none"
         )
+    if not any(named):
+        raise ManifestError(f"label map {path} leaves every label out; give at least one class")
     ordered = [name for table in maps.values() for name in table.values() if name]
     return LabelMap(tuple(dict.fromkeys(ordered)), maps)

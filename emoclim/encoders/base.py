@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import Any, Protocol, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec, Setting
 from emoclim.progress import Track, silent
 
+MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
 NOT_ENCODERS = frozenset({"base", "checkpoints"})
 
 
@@ -132,6 +133,10 @@ class AudioEncoder:
     build: Callable[[], nn.Module]
     pad: Callable[[Tensor, int], Tensor] = audio.repeat_pad
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.overlap <= MAX_OVERLAP:
+            raise EncoderError(f"overlap {self.overlap} is out of range; it is from 0 to {MAX_OVERLAP} of a segment")
+
     @property
     def input_shape(self) -> tuple[int, ...]:
         """See :class:`Encoder`."""
@@ -215,6 +220,7 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
     if unknown := sorted(settings.keys() - set(allowed)):
         known = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
         raise EncoderError(f"encoder {name!r} has no setting {', '.join(unknown)}; {known}")
+    settings = {key: _typed(name, key, value, get_type_hints(load)[key]) for key, value in settings.items()}
     if "checkpoint" not in parameters:
         if checkpoint is not None:
             raise EncoderError(f"encoder {name!r} has no parameters; leave out the checkpoint {checkpoint}")
@@ -224,3 +230,15 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
         published: checkpoints.Published = found.published(**{key: settings[key] for key in relevant})
         checkpoint = checkpoints.obtain(published, track=track)
     return load(checkpoint=checkpoint, **settings)
+
+
+def _typed(encoder: str, name: str, value: Setting, kind: Any) -> Setting:
+    """A setting in the type that its encoder states; a whole number may stand for a float."""
+    if kind is float and isinstance(value, int):
+        return float(value)
+    fits = isinstance(value, kind)
+    if not fits:
+        raise EncoderError(
+            f"setting {name} of encoder {encoder!r} takes a value of type {kind.__name__}, not {value!r}"
+        )
+    return value

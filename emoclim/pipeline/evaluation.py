@@ -1,5 +1,6 @@
 """`emoclim evaluate`: a run and a split -> a report, as JSON and as pictures."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,14 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Modality
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
-from emoclim.pipeline.libraries import library_note, read_splits
+from emoclim.pipeline.libraries import library_note, manifest_digest, read_splits
 from emoclim.pipeline.runs import open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, write_json
 from emoclim.reports.plots import plot_joint_space, plot_per_class
 from emoclim.reports.retrieval import RetrievalReport
 from emoclim.stages.evaluate import evaluate
+
+log = logging.getLogger(__name__)
 
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
 
@@ -106,6 +109,13 @@ def evaluate_run(
     """
     opened = open_run(workspace, run)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
+    for modality, library in libraries.items():
+        if manifest_digest(library.manifest) != opened.digests[modality]:
+            log.warning(
+                "%s changed since run %s was trained: items of this split may have been trained on",
+                library.manifest.source,
+                opened.folder.name,
+            )
     keys = ContentKeys(workspace.caches / "content.json")
     part = read_splits(libraries, opened.label_map, (split,), keys)[split]
     keys.save()

@@ -14,7 +14,7 @@ from emoclim.data.splits import with_splits
 from emoclim.encoders.base import find_encoder, load_encoder
 from emoclim.errors import EncoderError
 from emoclim.features import Setting
-from emoclim.pipeline.libraries import CacheNote, portable_path, read_note
+from emoclim.pipeline.libraries import CacheNote, note_path, portable_path, read_note
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
 from emoclim.stages.extract import Extraction, extract
@@ -65,6 +65,8 @@ class ExtractionResult:
             f"{source}: {len(self.manifest.items)} items, {done.encoded} encoded, {done.reused} reused, "
             f"{len(done.failures)} failed -> {self.cache}"
         )
+        if all(item.label is None for item in self.manifest.items):
+            lines.append("no item has a label: this library is searched, never trained on")
         if done.padded:
             lines.append(f"{done.padded} are shorter than one segment and were repeated to fill it")
         if done.duplicates:
@@ -161,7 +163,7 @@ def extract_features(
             retry_failed=retry_failed,
         )
     keys.save()
-    sources = read_note(path).sources if path.with_suffix(".json").exists() else ()
+    sources = read_note(path).sources if note_path(path).exists() else ()
     note = CacheNote(
         path, loaded.spec, portable_path(checkpoint, path) if checkpoint else None, settings or {}, sources
     )
@@ -175,7 +177,7 @@ def _write_failures(cache: Path, manifest: Manifest, extraction: Extraction) -> 
     if not extraction.failures:
         path.unlink(missing_ok=True)
         return None
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(("id", "path", "reason"))
         writer.writerows((failure.id, failure.path, failure.reason) for failure in extraction.failures)

@@ -1,13 +1,14 @@
 """Caches and the manifests that were extracted into them; labelled features for training and evaluation.
 
-Beside each cache ``<name>.h5`` lies a note ``<name>.json``: the encoder that filled it, and the manifests it was filled
-from, oldest first. The cache whose note was written last is the newest.
+Beside each cache ``<name>.h5`` lies a note ``<name>.h5.json``: the encoder that filled it, and the manifests it was
+filled from, oldest first. The cache whose note was written last is the newest.
 """
 
 import hashlib
 import json
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ class CacheNote:
             "settings": dict(self.settings),
             "sources": [asdict(source) for source in self.sources],
         }
-        write_json(self.path.with_suffix(".json"), content)
+        write_json(note_path(self.path), content)
 
     def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """The note with a manifest as its newest source."""
@@ -86,6 +87,11 @@ class Library:
     manifest: Manifest
     note: CacheNote
     source: Source
+
+
+def note_path(cache: Path) -> Path:
+    """Where the note of a cache lies."""
+    return cache.with_name(f"{cache.name}.json")
 
 
 def portable_path(path: Path, cache: Path) -> str:
@@ -108,7 +114,7 @@ def read_note(cache: Path) -> CacheNote:
     CacheError
         There is none, or it cannot be read.
     """
-    content = read_json(cache.with_suffix(".json"), CacheError, "extract into the cache again to write it anew")
+    content = read_json(note_path(cache), CacheError, "extract into the cache again to write it anew")
     try:
         return CacheNote(
             cache,
@@ -124,8 +130,8 @@ def read_note(cache: Path) -> CacheNote:
 def notes(workspace: Workspace, modality: Modality) -> list[CacheNote]:
     """Notes of all caches of a modality, the newest first."""
     found = [path for suffix in (".h5", ".zarr") for path in workspace.caches.glob(f"{modality}-*{suffix}")]
-    noted = [path for path in found if path.with_suffix(".json").is_file()]
-    noted.sort(key=lambda path: path.with_suffix(".json").stat().st_mtime_ns, reverse=True)
+    noted = [path for path in found if note_path(path).is_file()]
+    noted.sort(key=lambda path: note_path(path).stat().st_mtime_ns, reverse=True)
     return [read_note(path) for path in noted]
 
 
@@ -174,7 +180,8 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None)
             str(note.path),
         ):
             return open_library(note, source)
-    raise CacheError(f"cache {note.path} holds {modality} libraries without labels only; extract a labelled one")
+    which = "labelled library" if name is None else f"labelled library called {name!r}"
+    raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
 
 
 def open_library(note: CacheNote, source: Source) -> Library:
@@ -182,7 +189,7 @@ def open_library(note: CacheNote, source: Source) -> Library:
     manifest = read_manifest(
         (note.path.parent / source.path).resolve(), note.spec.modality, unlabelled=source.unlabelled
     )
-    manifest = with_splits(manifest)
+    manifest = with_splits(manifest, seed=None)
     if manifest_digest(manifest) != source.digest:
         log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
     return Library(manifest, note, source)
@@ -262,6 +269,7 @@ def read_splits(
         features: dict[Modality, Features] = {}
         labels: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
+            _require_known_labels(library.manifest, label_map)
             items = [
                 item
                 for item in library.manifest.items
@@ -273,6 +281,14 @@ def read_splits(
             _require_all_classes(labels[modality], label_map, name, library.manifest)
         splits[name] = Split(features, labels, label_map.classes)
     return splits
+
+
+def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:
+    known = label_map.maps[manifest.modality]
+    strange = Counter(item.label for item in manifest.items if item.label is not None and item.label not in known)
+    if strange:
+        told = ", ".join(f"{label!r} ({count} items)" for label, count in sorted(strange.items()))
+        raise ManifestError(f"{manifest.source} has labels that the label map does not know: {told}; correct them")
 
 
 def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, manifest: Manifest) -> None:

@@ -34,6 +34,8 @@ class Run:
         Index of the pair that did best on validation.
     sources
         Path of the manifest of each modality.
+    digests
+        What each of them said when the run was trained.
     """
 
     folder: Path
@@ -41,6 +43,7 @@ class Run:
     label_map: LabelMap
     chosen: int
     sources: Mapping[Modality, str]
+    digests: Mapping[Modality, str]
 
     def chosen_heads(self) -> Heads:
         """The pair that did best on validation, as a bank of one."""
@@ -65,6 +68,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
             LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
             settings["chosen"],
             {modality: library["path"] for modality, library in libraries.items()},
+            {modality: library["digest"] for modality, library in libraries.items()},
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'settings.json'} is of another kind ({error}); train again") from error

@@ -86,8 +86,8 @@ def search_file(
     top
         How many items to give.
     library
-        Name of a manifest that was extracted with an encoder of the run; None takes the one that was trained on, of the
-        other modality.
+        Name or path of a manifest that was extracted with an encoder of the run, the newest of that name; None takes
+        the one that was trained on, of the other modality.
     run
         Name of a run; None takes the newest.
     average
@@ -134,10 +134,10 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
         (note, source)
         for modality in (*others, asked)
         for note in [trained_note(workspace, run, modality)]
-        for source in note.sources
+        for source in reversed(note.sources)
     ]
     for note, source in found:
-        if name == source.name:
+        if name == source.name or (note.path.parent / source.path).resolve() == Path(name).resolve():
             return open_library(note, source)
     there = ", ".join(source.name for _, source in found)
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")

@@ -92,8 +92,10 @@ class Workspace:
         Raises
         ------
         RunError
-            There is one already.
+            There is one already, or this is no name of a folder.
         """
+        if Path(name).name != name:
+            raise RunError(f"{name!r} is no name for a run; give one without slashes")
         folder = self.runs / name
         if folder.exists():
             raise RunError(f"{folder} exists already; give another name")
@@ -108,7 +110,7 @@ class Workspace:
             There is none, or it is no run.
         """
         if name is None:
-            finished = sorted(path for path in self.runs.glob("[0-9][0-9][0-9]-*") if (path / HEADS_FILE).is_file())
+            finished = sorted((path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")), key=_trained_at)
             if not finished:
                 raise RunError(f"there is no run in {self.runs}; train one with: emoclim train-heads")
             return finished[-1]
@@ -116,6 +118,11 @@ class Workspace:
             if (folder / HEADS_FILE).is_file():
                 return folder
         raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); name a folder of {self.runs}")
+
+
+def _trained_at(run: Path) -> tuple[str, str]:
+    """When a run was trained, by its own word."""
+    return str(read_json(run / "run.json", RunError, "delete the run, or train it again").get("time", "")), run.name
 
 
 def choose_device(name: str) -> torch.device:
@@ -154,7 +161,7 @@ def few_threads(most: int) -> Iterator[None]:
 def provenance() -> dict[str, Any]:
     """Time, command line, versions and platform: what may differ between runs with the same result."""
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": sys.argv,
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(),

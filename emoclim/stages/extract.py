@@ -114,7 +114,7 @@ def extract(
     with closing(_finished(events, plan.todo, packer, writer)) as finished:
         for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
             pass
-    reasons = cache.failures()
+    reasons = {**cache.failures(), **writer.passing}
     failures = tuple(
         Failure(item.id, item.path, plan.unreadable.get(item.id) or reasons[plan.keys[item.id]])
         for item in manifest.items
@@ -169,6 +169,7 @@ class _Writer:
         self._since = time.monotonic()
         self.encoded = 0
         self.padded = 0
+        self.passing: dict[str, str] = {}  # reasons that are none of the content's
 
     def take(self, key: str, item: Item, segments: Tensor, end: End) -> None:
         """Note one finished item: its segments ``(S, D)``, and how it ended."""
@@ -178,7 +179,10 @@ class _Writer:
         if reason is None and not segments.isfinite().all():
             reason = "the encoder gave numbers that are not finite"
         if reason is not None:
-            self._cache.record_failure(key, reason)
+            if end.lasting:
+                self._cache.record_failure(key, reason)
+            else:
+                self.passing[key] = reason
             return
         encoded = EncodedItem(key, segments.mean(0), seconds=end.seconds)
         if self._keep_segments:
