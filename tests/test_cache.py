@@ -22,7 +22,7 @@ from emoclim.errors import CacheError
 
 
 class TestMemory(CacheContract):
-    def make(self, folder: Path) -> FeatureCache:  # noqa: ARG002
+    def make(self, folder: Path) -> FeatureCache:
         return MemoryCache(SPEC)
 
 

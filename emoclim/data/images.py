@@ -10,8 +10,8 @@ from its content, never from its name.
 * Transparency is laid over white, :data:`BACKGROUND`: what has an alpha channel (drawings, cut-outs, logos) is mostly
   made to be seen on a white page, and dark lines would vanish on black.
 * Of an animation, or of several pages, the first frame is taken.
-* At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel is
-  allocated.
+* At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel
+  is allocated.
 * Only the :data:`FORMATS` are tried: Pillow's other readers include ones that start programs (EPS).
 """
 
