@@ -201,11 +201,15 @@ def test_a_class_without_items_in_a_split_is_told(workspace: Path) -> None:
     assert "class scary has no usable image in split 'val'" in result.stderr
 
 
-def test_items_that_were_never_encoded_are_told(workspace: Path) -> None:
+def test_items_that_were_never_encoded_are_told(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = workspace / "data" / "images" / "fear" / "000.png"
     Image.new("RGB", (8, 8), "red").save(source)
     result = run("evaluate", "--workspace", workspace, "--split", "train", code=2)
-    assert "are not in" in result.stderr.splitlines()[-1]
+    assert "(images/fear/000.png first); run: emoclim extract images" in result.stderr
+    found = answer("search", workspace / "data" / "audio" / "sad" / "000-0.flac", "--workspace", workspace, "--top", 99)
+    assert "images/fear/000.png" not in {one["id"] for one in found["found"]}
+    assert "1 of" in caplog.text
+    assert "were not extracted yet" in caplog.text
 
 
 def test_heads_of_another_encoder_are_not_used(workspace: Path) -> None:

@@ -195,39 +195,52 @@ def open_library(note: CacheNote, source: Source) -> Library:
     return Library(manifest, note, source)
 
 
-def read_features(library: Library, items: Sequence[Item], keys: ContentKeys) -> Features:
-    """Cached features of some items of a library; those that failed to encode are left out, and told.
+def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
+    """Cached features of some items of a library; those that are missing or failed to encode are left out, and told.
+
+    Parameters
+    ----------
+    library
+        Whose cache to read.
+    items
+        Of its manifest.
+    keys
+        Content keys of items.
+    partial
+        Leave out, and tell, what was never encoded too.
 
     Raises
     ------
     CacheError
         An item was never encoded.
     """
+    ids: list[str] = []
+    rows: list[str] = []
+    lacking: list[str] = []
+    left_out = Counter[str]()
     with open_cache(library.note.path) as cache:
         committed, failed = cache.keys(), cache.failures()
-        ids, rows, lost, lacking = [], [], 0, []
         for item in items:
             try:
                 key = keys(item)
             except DecodeError:
-                lost += 1
+                left_out["cannot be read any more"] += 1
                 continue
             if key in committed:
                 ids.append(item.id)
                 rows.append(key)
             elif key in failed:
-                lost += 1
+                left_out["failed to encode"] += 1
             else:
                 lacking.append(item.id)
-        if lacking:
+        if lacking and not partial:
             raise CacheError(
-                f"{len(lacking)} of {len(items)} items of {library.manifest.source} are not in {cache.path}, "
-                f"{lacking[0]} first; extract them first"
+                f"{len(lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
+                f"{cache.path} ({lacking[0]} first); run: emoclim extract {FOLDERS[library.manifest.modality]}"
             )
-        if lost:
-            log.warning(
-                "%d of %d items of %s failed to encode and are left out", lost, len(items), library.manifest.source
-            )
+        left_out["were not extracted yet"] = len(lacking)
+        for reason, count in (+left_out).items():
+            log.warning("%d of %d items of %s %s: left out", count, len(items), library.manifest.source, reason)
         return replace(cache.read(rows), ids=tuple(ids))
 
 

@@ -109,7 +109,7 @@ def search_file(
     keys = ContentKeys(workspace.caches / "content.json")
     searched = _library(workspace, opened, modality, library)
     asked = _encode(query, modality, trained_note(workspace, opened, modality), device, track)
-    candidates = read_features(searched, searched.manifest.items, keys)
+    candidates = read_features(searched, searched.manifest.items, keys, partial=True)
     keys.save()
     hits = search(asked, candidates, opened.chosen_heads(), top=top, average=average)
     items = {item.id: item for item in searched.manifest.items}
