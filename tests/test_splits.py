@@ -82,6 +82,13 @@ def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> N
         with_splits(manifest_of(tmp_path, [replace(items[0], split=None), *items[1:]]))
 
 
+def test_a_group_that_joins_what_was_placed_apart_is_refused() -> None:
+    items = [Item("a", label="awe", group="song"), Item("b", label="awe", group="song")]
+    with pytest.raises(ManifestError, match="group 'song' joins items placed in test and train"):
+        assign_splits(items, 1, {"a": "train", "b": "test"})
+    assert assign_splits(items, 1, {"a": "val"}) == {"a": "val", "b": "val"}
+
+
 def test_readers_do_not_place_items(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, items_of({"awe": 5}))
     with pytest.raises(ManifestError, match=r"5 items have no split in .*awe/0 first.*; extract them first"):

@@ -72,7 +72,12 @@ def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | No
     Returns
     -------
     dict
-        Split by id. Each class has an item in every split as soon as it has three groups.
+        Split by id. Each class has an item in every split as soon as it has three groups that hold no other class.
+
+    Raises
+    ------
+    ManifestError
+        A group joins items that are kept in different splits.
 
     Notes
     -----
@@ -95,7 +100,12 @@ def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | No
         waiting.subtract(labels[group].keys())
 
     for group, of_group in members.items():
-        if decided := sorted(kept[item.id] for item in of_group if item.id in kept):
+        decided = sorted({kept[item.id] for item in of_group if item.id in kept})
+        if len(decided) > 1:
+            raise ManifestError(
+                f"group {group!r} joins items placed in {' and '.join(decided)}; correct the group or the splits"
+            )
+        if decided:
             place(group, decided[0])
     shuffled = np.random.default_rng(seed).permutation(sorted(members.keys() - where.keys())).tolist()
     for group in sorted(
