@@ -32,6 +32,8 @@ class _Commands(TyperGroup):
         except EmoclimError as error:
             typer.echo(f"emoclim: {error}", err=True)
             raise typer.Exit(2) from error
+        except BrokenPipeError:
+            raise  # whoever read the result has seen enough
         except OSError as error:
             place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
             typer.echo(f"emoclim: {place} ({error.strerror}); check the place, its permissions and its space", err=True)
