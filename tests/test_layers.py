@@ -30,7 +30,8 @@ MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in R
 
 STRANGERS = (  # families whose members never import each other
     {name for name in MODULES if name.startswith("stages/")},
-    {name for name in MODULES if name.startswith("encoders/")} - {"encoders/base", "encoders/checkpoints"},
+    {name for name in MODULES if name.startswith("encoders/")}
+    - {"encoders/base", "encoders/checkpoints", "encoders/taggers"},
     {"cache/memory", "cache/hdf5", "cache/zarr"},
 )
 

@@ -204,7 +204,7 @@ def test_encoder_can_be_sent_to_a_worker() -> None:
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.0, math.nan])
 def test_overlap_is_refused(overlap: float) -> None:
-    with pytest.raises(EncoderError, match="overlap from 0 up to but not including 1"):
+    with pytest.raises(EncoderError, match="timbre takes an overlap from 0 up to"):
         encoder.load(overlap=overlap)
 
 

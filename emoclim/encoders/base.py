@@ -1,6 +1,6 @@
 """What an encoder is, and how one is found.
 
-Every module of this folder except `base` and `checkpoints` is one encoder, named like its file. It states
+Every module of this folder except `base`, `checkpoints` and `taggers` is one encoder, named like its file. It states
 
 * ``MODALITY``, what it takes;
 * ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
@@ -28,7 +28,7 @@ from emoclim.features import FeatureSpec, Setting
 from emoclim.progress import Track, silent
 
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
-NOT_ENCODERS = frozenset({"base", "checkpoints"})
+NOT_ENCODERS = frozenset({"base", "checkpoints", "taggers"})
 
 
 class Encoder(Protocol):
@@ -119,7 +119,7 @@ class AudioEncoder:
     length
         Samples of one segment.
     overlap
-        Fraction of a segment shared with the next, in [0, 1).
+        Fraction of a segment shared with the next, from 0 to :data:`MAX_OVERLAP`.
     pad
         Brings a waveform shorter than `length` to it.
     build
@@ -135,7 +135,7 @@ class AudioEncoder:
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= MAX_OVERLAP:
-            raise EncoderError(f"overlap {self.overlap} is out of range; it is from 0 to {MAX_OVERLAP} of a segment")
+            raise EncoderError(f"{self.spec.name} takes an overlap from 0 up to {MAX_OVERLAP}, not {self.overlap}")
 
     @property
     def input_shape(self) -> tuple[int, ...]:

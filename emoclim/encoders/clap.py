@@ -113,7 +113,7 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> Audi
     model
         One of `VARIANTS`: the papers of Emo-CLIM describe ``"630k"``, their code loads ``"music_speech"``.
     overlap
-        Fraction of a segment shared with the next, in [0, 1).
+        Fraction of a segment shared with the next.
 
     Raises
     ------
@@ -123,8 +123,6 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> Audi
         There is no such file.
     """
     size = _find(model).size
-    if not 0.0 <= overlap < 1.0:
-        raise EncoderError(f"clap takes an overlap from 0 up to but not including 1, not {overlap}")
     spec = FeatureSpec(
         name="clap",
         modality=MODALITY,

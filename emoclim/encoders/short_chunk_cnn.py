@@ -1,81 +1,22 @@
 """Short-chunk CNN (residual), a tagger of music: 3.7 s of mono audio at 16 kHz to its 512 last channels' maxima."""
 
-from functools import partial
 from pathlib import Path
 
-from emoclim.data import audio
 from emoclim.data.manifest import Modality
-from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
-from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec
-from emoclim.nets.musicnn import SAMPLE_RATE
+from emoclim.encoders.checkpoints import Published
+from emoclim.encoders.taggers import load_tagger, published_msd
 from emoclim.nets.short_chunk_cnn import FEATURE, ShortChunkCnn
 
 MODALITY: Modality = "audio"
 LENGTH = 59_049  # samples
-FILTERS = "spec.mel_scale.fb"
-COMMIT = "36aa13b7205ff156cf4dcab60fd69957da453151"
 
 
-def published() -> checkpoints.Published:
+def published() -> Published:
     """The training of Won et al. (SMC 2020) on the Million Song Dataset."""
-    return checkpoints.Published(
-        file="short_chunk_cnn_msd.pth",
-        url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/short_res/best_model.pth",
-        hash="git-blob:2566ed85f37150ac6f3dba4f5a39985b5acbf156",
-        licence="MIT",
-        trained_on=("Million Song Dataset with Last.fm tags",),
-    )
+    return published_msd("short_chunk_cnn", "short_res", "2566ed85f37150ac6f3dba4f5a39985b5acbf156")
 
 
 def load(*, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
-    """Make the encoder; the network is built on first use.
-
-    Parameters
-    ----------
-    checkpoint
-        File of parameters.
-    overlap
-        Fraction of a segment shared with the next, in [0, 1).
-
-    Raises
-    ------
-    EncoderError
-        The overlap is out of range.
-    CheckpointError
-        There is no such file.
-    """
-    if not 0.0 <= overlap < 1.0:
-        raise EncoderError(f"short_chunk_cnn takes an overlap from 0 up to but not including 1, not {overlap}")
-    spec = FeatureSpec(
-        name="short_chunk_cnn",
-        modality=MODALITY,
-        dim=FEATURE,
-        checkpoint=checkpoints.identity(checkpoint),
-        settings={
-            "sample_rate": SAMPLE_RATE,
-            "resampler": f"soxr {audio.RESAMPLER}",
-            "length": LENGTH,
-            "overlap": float(overlap),
-            "pad": "repeat",
-            "precision": "fp32",
-        },
-    )
-    return AudioEncoder(spec, SAMPLE_RATE, LENGTH, overlap, partial(build_net, checkpoint))
-
-
-def build_net(checkpoint: Path) -> ShortChunkCnn:
-    """Network with the parameters of a published file; the tags of :meth:`~ShortChunkCnn.tags` are its data set's.
-
-    Raises
-    ------
-    CheckpointError
-        The file cannot be read or does not fit.
-    """
-    net = ShortChunkCnn()
-    tensors = checkpoints.read_tensors(checkpoint)
-    if FILTERS in tensors and not tensors[FILTERS].numel():  # early torchaudio made the mel filters on first use only
-        tensors[FILTERS] = net.state_dict()[FILTERS]
-    checkpoints.fit(net, tensors, checkpoint)
-    return net
+    """Make the encoder; see :func:`~emoclim.encoders.taggers.load_tagger`."""
+    return load_tagger("short_chunk_cnn", ShortChunkCnn, FEATURE, LENGTH, checkpoint=checkpoint, overlap=overlap)

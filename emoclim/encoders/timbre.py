@@ -22,7 +22,7 @@ def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder
     length
         Samples of one segment at 16 kHz, at least 32,000 (2 s) for its tempo to mean something.
     overlap
-        Fraction of a segment shared with the next, in [0, 1).
+        Fraction of a segment shared with the next.
 
     Raises
     ------
@@ -31,8 +31,6 @@ def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder
     """
     if length < 2 * SAMPLE_RATE:
         raise EncoderError(f"timbre takes a length of at least {2 * SAMPLE_RATE} samples, not {length}")
-    if not 0 <= overlap < 1:
-        raise EncoderError(f"timbre takes an overlap from 0 up to but not including 1, not {overlap}")
     settings: dict[str, Setting] = {
         "version": VERSION,
         "sample_rate": SAMPLE_RATE,

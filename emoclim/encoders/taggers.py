@@ -1,0 +1,85 @@
+"""What the music taggers of one published collection share: 16 kHz, plain repetition of what is short, one file each.
+
+The collection is minzwon/sota-music-tagging-models (M. Won et al., "Evaluation of CNN-based automatic music tagging
+models", SMC 2020).
+"""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from emoclim.data import audio
+from emoclim.encoders import checkpoints
+from emoclim.encoders.base import AudioEncoder
+from emoclim.features import FeatureSpec
+from emoclim.nets.musicnn import SAMPLE_RATE
+
+COMMIT = "36aa13b7205ff156cf4dcab60fd69957da453151"
+FILTERS = "spec.mel_scale.fb"
+
+
+def published_msd(name: str, folder: str, blob: str) -> checkpoints.Published:
+    """The training of an encoder on the Million Song Dataset: its folder in the collection, and git's hash of it."""
+    return checkpoints.Published(
+        file=f"{name}_msd.pth",
+        url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{folder}/best_model.pth",
+        hash=f"git-blob:{blob}",
+        licence="MIT",
+        trained_on=("Million Song Dataset with Last.fm tags",),
+    )
+
+
+def load_tagger(
+    name: str, make: Callable[[], nn.Module], dim: int, length: int, *, checkpoint: Path, overlap: float
+) -> AudioEncoder:
+    """Make the encoder; the network is built on first use.
+
+    Parameters
+    ----------
+    name
+        Of the encoder.
+    make
+        Makes its network without trained parameters; must be picklable.
+    dim
+        Values per feature, D.
+    length
+        Samples of a segment, at 16 kHz.
+    checkpoint
+        File of parameters.
+    overlap
+        Fraction of a segment shared with the next.
+
+    Raises
+    ------
+    EncoderError
+        The overlap is out of range.
+    CheckpointError
+        There is no such file.
+    """
+    spec = FeatureSpec(
+        name=name,
+        modality="audio",
+        dim=dim,
+        checkpoint=checkpoints.identity(checkpoint),
+        settings={
+            "sample_rate": SAMPLE_RATE,
+            "resampler": f"soxr {audio.RESAMPLER}",
+            "length": length,
+            "overlap": float(overlap),
+            "pad": "repeat",
+            "precision": "fp32",
+        },
+    )
+    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, partial(_build, make, checkpoint))
+
+
+def _build(make: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
+    """Network with the parameters of a published file."""
+    net = make()
+    tensors = checkpoints.read_tensors(checkpoint)
+    if FILTERS in tensors and not tensors[FILTERS].numel():  # early torchaudio made the mel filters on first use only
+        tensors[FILTERS] = net.state_dict()[FILTERS]
+    checkpoints.fit(net, tensors, checkpoint)
+    return net
