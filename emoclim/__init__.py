@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emoclim.data.taxonomy import LabelMap as LabelMap
     from emoclim.data.taxonomy import match_labels as match_labels
     from emoclim.encoders.base import Encoder as Encoder
-    from emoclim.encoders.base import load_encoder as load_encoder
+    from emoclim.encoders.loading import load_encoder as load_encoder
     from emoclim.errors import EmoclimError as EmoclimError
     from emoclim.features import Features as Features
     from emoclim.features import FeatureSpec as FeatureSpec
@@ -46,7 +46,8 @@ _HOMES = {
     "emoclim.data.manifest": ("Item", "Manifest", "read_manifest"),
     "emoclim.data.splits": ("with_splits",),
     "emoclim.data.taxonomy": ("LabelMap", "match_labels"),
-    "emoclim.encoders.base": ("Encoder", "load_encoder"),
+    "emoclim.encoders.base": ("Encoder",),
+    "emoclim.encoders.loading": ("load_encoder",),
     "emoclim.errors": ("EmoclimError",),
     "emoclim.features": ("FeatureSpec", "Features", "Split"),
     "emoclim.heads": ("HeadBank", "Heads"),

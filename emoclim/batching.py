@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from emoclim.data.manifest import Item
-from emoclim.encoders.base import Encoder
+from emoclim.encoders.base import Encoder, frozen
 from emoclim.errors import DecodeError, MissingLibrary
 
 
@@ -113,7 +113,7 @@ class Packer:
             owners.append((position, taken))
             filled += taken
         self._rows -= filled
-        with torch.inference_mode():
+        with frozen(self._encoder.spec, self._device):
             features = self._module(batch.to(self._device)).float().cpu()
         for (position, _), rows in zip(owners, features[:filled].split([n for _, n in owners]), strict=True):
             yield position, rows

@@ -5,22 +5,18 @@ Results go to stdout, progress and warnings to stderr. Exit codes: 0 done; 2 the
 """
 
 import io
-import json
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
 
 from emoclim import __version__
-from emoclim.errors import ConfigError, EmoclimError
-
-T = TypeVar("T")
-WIDE = 200  # columns of a table that goes to a file or a pipe
-N = TypeVar("N", int, float)
+from emoclim.errors import EmoclimError
+from emoclim.terminal import print_lines, print_result, print_table, read_numbers, read_settings, track
 
 
 class _Commands(TyperGroup):
@@ -87,7 +83,18 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         manifest: Annotated[Path | None, typer.Argument(help="CSV, or folder with one subfolder per label.")] = None,
         encoder: Annotated[str, typer.Option(help="Name of the encoder.")] = default,
         checkpoint: Annotated[Path | None, typer.Option(help="File of its parameters.")] = None,
+        model: Annotated[str | None, typer.Option(help="Which of its models; see: emoclim encoders NAME.")] = None,
+        precision: Annotated[str | None, typer.Option(help="Of its network: fp32, bf16 or fp16.")] = None,
+        views: Annotated[
+            int | None, typer.Option(hidden=modality != "image", help="Random crops to keep beside each picture.")
+        ] = None,
+        source_rate: Annotated[
+            int | None, typer.Option(hidden=modality != "audio", help="Hz to which clap first brings each recording.")
+        ] = None,
         setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the encoder, e.g. overlap=0.5.")] = None,
+        preset: Annotated[
+            str, typer.Option(help="Its settings to start from: default, paper, paper-code.")
+        ] = "default",
         unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Only to be searched; ignore labels.")] = False,
         segments: Annotated[bool, typer.Option(help="Keep the feature of each segment of a recording.")] = True,
         batch_size: Annotated[int, typer.Option(min=1, help="Segments per forward pass.")] = 32,
@@ -96,20 +103,26 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
         rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,
         max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of items that may fail.")] = 0.01,
-        seed: Annotated[int, typer.Option(min=0, help="Of the splits, where the manifest has none.")] = 42,
+        seed: Annotated[int, typer.Option(min=0, help="Of views, and of splits if the manifest has none.")] = 42,
         device: Device = "auto",
         workspace: Root = Path(),
         as_json: Json = False,
     ) -> None:
+        from emoclim.config import encoder_preset
         from emoclim.pipeline.features import extract_features
         from emoclim.pipeline.workspace import Workspace
 
+        settings = encoder_preset(preset, encoder) | read_settings(setting or [])
+        named = {"model": model, "precision": precision, "views": views, "source_rate": source_rate}
+        settings |= {name: value for name, value in named.items() if value is not None}
+        if views:
+            settings |= {"view_seed": seed}
         result = extract_features(
             modality,
             manifest,
             encoder=encoder,
             checkpoint=checkpoint,
-            settings=_settings(setting or []),
+            settings=settings,
             workspace=Workspace(workspace),
             unlabelled=unlabelled,
             keep_segments=segments,
@@ -120,9 +133,9 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
             retry_failed=retry_failed,
             rehash=rehash,
             seed=seed,
-            track=_track,
+            track=track,
         )
-        _show(result.to_dict(), as_json, lambda: _lines(result.summary()))
+        print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
         if len(result.extraction.failures) > max_failures * len(result.manifest.items):
             raise typer.Exit(3)
 
@@ -142,7 +155,7 @@ def train_heads(
         list[str] | None,
         typer.Option(help="Weights of image>audio, audio>image, image>image, audio>audio; may be repeated."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Settings to start from: paper or default.")] = "default",
+    preset: Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")] = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
@@ -177,20 +190,20 @@ def train_heads(
     result = train(
         images=images,
         audio=audio,
-        loss_weights=[_numbers(text, "--loss-weights", float) for text in loss_weights or []] or [EVEN],
+        loss_weights=[read_numbers(text, "--loss-weights", float) for text in loss_weights or []] or [EVEN],
         config=settings,
         label_map=label_map,
         name=name,
         workspace=Workspace(workspace),
         device=device,
-        track=_track,
+        track=track,
     )
 
     def show() -> None:
-        _lines(result.summary())
-        _table(result.table_rows())
+        print_lines(result.summary())
+        print_table(result.table_rows())
 
-    _show(result.to_dict(), as_json, show)
+    print_result(result.to_dict(), as_json, show)
 
 
 @app.command()
@@ -214,13 +227,13 @@ def evaluate(
     result = evaluate_run(
         run,
         split=split,
-        ks=_numbers(ks, "--k", int),
+        ks=read_numbers(ks, "--k", int),
         average=average,
         plots=plots,
         workspace=Workspace(workspace),
         device=device,
     )
-    _show(result.to_dict(), as_json, lambda: _show_evaluation(result))
+    print_result(result.to_dict(), as_json, lambda: _show_evaluation(result))
 
 
 @app.command()
@@ -246,9 +259,30 @@ def search(
         average=average,
         workspace=Workspace(workspace),
         device=device,
-        track=_track,
+        track=track,
     )
-    _show(result.to_dict(), as_json, lambda: _table(result.table_rows(), title=str(query)))
+    print_result(result.to_dict(), as_json, lambda: print_table(result.table_rows(), title=str(query)))
+
+
+@app.command("encoders")
+def list_encoders(
+    name: Annotated[str | None, typer.Argument(help="Tell more of this one.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show the encoders: what each takes and gives, and which checkpoints are on this machine."""
+    from emoclim.pipeline.encoders import describe_encoder, describe_encoders
+
+    if name is None:
+        descriptions = describe_encoders()
+        print_result(descriptions.to_dict(), as_json, lambda: print_table(descriptions.table_rows()))
+        return
+    description = describe_encoder(name)
+
+    def show() -> None:
+        print_lines(description.summary())
+        print_table(description.settings_rows())
+
+    print_result(description.to_dict(), as_json, show)
 
 
 @app.command()
@@ -264,92 +298,19 @@ def demo(
     from emoclim.pipeline.demo import run_demo
 
     if not as_json:
-        _lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."])
-    result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=_track)
+        print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."])
+    result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
 
     def show() -> None:
         _show_evaluation(result.evaluation)
         for one in result.searches:
-            _table(one.table_rows(), title=str(one.query))
-        _lines(result.closing())
+            print_table(one.table_rows(), title=str(one.query))
+        print_lines(result.closing())
 
-    _show(result.to_dict(), as_json, show)
+    print_result(result.to_dict(), as_json, show)
 
 
 def _show_evaluation(result: Any) -> None:
-    _table(result.report.table_rows(), title=result.title)
-    _table(result.report.per_class_rows(f"P@{max(result.ks)}"), title=f"P@{max(result.ks)} by emotion")
-    _lines([f"Numbers and pictures are in {result.folder}"])
-
-
-def _show(content: Mapping[str, Any], as_json: bool, show: Callable[[], object]) -> None:
-    if as_json:
-        typer.echo(json.dumps(content, indent=2, allow_nan=False))
-    else:
-        show()
-
-
-def _lines(lines: Iterable[str]) -> None:
-    for line in lines:
-        typer.echo(line)
-
-
-def _table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
-    """A header row and the rows below it; columns of numbers are set to the right."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(title=title, title_justify="left")
-    for name, *cells in zip(*rows, strict=True):
-        numbers = any(cell[:1].isdigit() for cell in cells) and not any("/" in cell for cell in cells)
-        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
-    for row in rows[1:]:
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    Console(width=None if console.is_terminal else WIDE).print(table)
-
-
-def _track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
-    """Show progress on stderr."""
-    from rich import progress
-    from rich.console import Console
-
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(sequence, description=description, total=total)
-
-
-def _settings(pairs: Sequence[str]) -> dict[str, int | float | str]:
-    """``["overlap=0.5"]`` as a mapping, numbers read as such."""
-    settings: dict[str, int | float | str] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--setting {pair!r} is not NAME=VALUE; write for example overlap=0.5")
-        settings[name] = _number(text)
-    return settings
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _numbers(text: str, option: str, kind: Callable[[str], N]) -> tuple[N, ...]:
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as error:
-        which = "whole numbers" if kind is int else "numbers"
-        raise ConfigError(f"{option} {text!r} is not a list of {which} with commas between them") from error
+    print_table(result.report.table_rows(), title=result.title)
+    print_table(result.report.per_class_rows(f"P@{max(result.ks)}"), title=f"P@{max(result.ks)} by emotion")
+    print_lines([f"Numbers and pictures are in {result.folder}"])

@@ -18,6 +18,8 @@ from emoclim.errors import CacheMismatch
 
 Setting = int | float | str
 
+VIEWS = "views"  # name of the setting
+
 
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
@@ -42,6 +44,11 @@ class FeatureSpec:
     dim: int
     checkpoint: str
     settings: Mapping[str, Setting]
+
+    @property
+    def views(self) -> int:
+        """Random views kept of each item as its segments; 0 where segments are its consecutive windows."""
+        return int(self.settings.get(VIEWS, 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, settings sorted by name."""
@@ -103,7 +110,7 @@ class Features:
     offsets
         ``(N + 1,)`` int64; item n owns ``segments[offsets[n]:offsets[n + 1]]``, possibly no row.
     starts
-        ``(R,)`` float32: seconds at which each segment begins.
+        ``(R,)`` float32: seconds at which each segment begins; 0 for a random crop of an image.
     seconds
         ``(N,)`` float32: decoded length of each item, 0 for an image; None if not known.
     """
@@ -118,6 +125,13 @@ class Features:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def windows(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """`segments`, `offsets` and `starts` if they are windows, whose average and place mean something; else None."""
+        if self.spec.views or self.segments is None or self.offsets is None or self.starts is None:
+            return None
+        return self.segments, self.offsets, self.starts
 
     def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
         """One random segment of each asked item, or its value where no segment is kept.

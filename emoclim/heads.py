@@ -167,7 +167,7 @@ class Heads:
             Of one modality.
         average
             ``"embeddings"``: mean of the unit embeddings of an item's segments, as in the papers; not normalised again.
-            ``"features"``: embedding of the item's value; also for items without segments.
+            ``"features"``: embedding of the item's value; also for items without windows.
 
         Returns
         -------
@@ -189,9 +189,11 @@ class Heads:
             raise ConfigError(f"average = {average!r} is not possible; it must be {' or '.join(get_args(Average))}")
         bank = copy.deepcopy(self.banks[modality]).to(features.values.device).eval()
         with torch.no_grad():
-            if average == "features" or features.segments is None or features.offsets is None:
+            windows = None if average == "features" else features.windows
+            if windows is None:
                 return _embed_rows(bank, features.values)
-            return _embed_segments(bank, features.values, features.segments, features.offsets)
+            segments, offsets, _ = windows
+            return _embed_segments(bank, features.values, segments, offsets)
 
     def select(self, k: int) -> "Heads":
         """Head `k` of each bank, as banks of one; a number that is none raises :class:`RunError`."""

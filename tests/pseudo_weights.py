@@ -8,18 +8,26 @@ from pathlib import Path
 
 import open_clip
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 TINY_CLIP = "emoclim-tiny-quickgelu"
 TINY_TOWER = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
 TINY_TEXT = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1}
-CONSTANTS = frozenset({"window", "fb"})
+CONSTANTS = frozenset({"window", "fb", "bw_Q"})
 DECIBEL_NORMS = frozenset({"spec_bn", "hstft_bn", "bn0"})  # normalisations of spectrograms
 
 
 def pseudo_random(template: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Fill a state dict by name and shape, with values of a trained network's size; constants and counters are kept."""
     return {name: _fill(name, tensor) for name, tensor in template.items()}
+
+
+def pseudo_trained(net: nn.Module) -> dict[str, Tensor]:
+    """State dict of a network with what training changes filled; its constants are kept."""
+    state = net.state_dict()
+    trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+    changed = {name for name in state if name in trained or name.rpartition(".")[2].startswith("running_")}
+    return state | pseudo_random({name: state[name] for name in changed})
 
 
 def _fill(name: str, tensor: Tensor) -> Tensor:

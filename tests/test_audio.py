@@ -5,6 +5,7 @@ import json
 import tracemalloc
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,7 +31,7 @@ def write(path: Path, samples: NDArray[np.float32] = NOISE, rate: int = 16_000, 
     return Item(path.name, path)
 
 
-def read(item: Item, sample_rate: int, **options: float) -> Tensor:
+def read(item: Item, sample_rate: int, **options: Any) -> Tensor:
     return torch.cat(list(read_blocks(item, sample_rate, **options)))
 
 
@@ -58,6 +59,18 @@ def test_blocks_are_of_one_length_and_change_no_bit(tmp_path: Path, source: int,
         assert 0 < len(blocks[-1]) <= round(seconds * target)
         assert torch.equal(torch.cat(blocks), whole)
         assert all(block.dtype == torch.float32 for block in blocks)
+
+
+def test_the_sound_of_a_file_is_first_brought_to_another_rate(tmp_path: Path) -> None:
+    item = write(tmp_path / "a.wav", rate=44_100, subtype="FLOAT")
+    narrow = soxr.resample(NOISE, 44_100, 16_000, quality="HQ")
+    stored = write(tmp_path / "stored.wav", narrow, rate=16_000, subtype="FLOAT")
+    found = read(item, 48_000, source_rate=16_000)
+    assert torch.equal(found, read(stored, 48_000))
+    assert torch.equal(found, read(item, 48_000, source_rate=16_000, block_seconds=0.3))
+    hertz = torch.arange(len(found) // 2 + 1) * 48_000 / len(found)
+    above = [torch.fft.rfft(sound)[hertz > 8100].abs().square().sum() for sound in (found, read(item, 48_000))]
+    assert above[0] < 1e-6 * above[1]
 
 
 @pytest.mark.parametrize(("source", "target"), RATES)
@@ -140,22 +153,26 @@ def find(crop: Tensor, wave: Tensor) -> int:
 
 
 @pytest.mark.parametrize(
-    ("name", "rates"),
+    ("name", "rates", "between"),
     [
-        *(("a.flac", rates) for rates in [*RATES, (44_101, 16_000)]),
-        *itertools.product(["a.ogg", "a.mp3", "a.aiff", "gsm.wav", "unknown.flac"], [RATES[0], RATES[4]]),
+        *(("a.flac", rates, None) for rates in [*RATES, (44_101, 16_000)]),
+        *itertools.product(["a.ogg", "a.mp3", "a.aiff", "gsm.wav", "unknown.flac"], [RATES[0], RATES[4]], [None]),
+        *itertools.product(["a.flac", "a.mp3"], [(44_100, 48_000)], [16_000, 22_050]),
+        ("a.flac", (44_101, 48_000), 16_000),
     ],
 )
-def test_a_crop_is_an_excerpt_of_the_stream(tmp_path: Path, name: str, rates: tuple[int, int]) -> None:
+def test_a_crop_is_an_excerpt_of_the_stream(
+    tmp_path: Path, name: str, rates: tuple[int, int], between: int | None
+) -> None:
     source, target = rates
     item = write(tmp_path / name, rate=source, subtype="GSM610" if name == "gsm.wav" else None)
     if name == "unknown.flac":
         content = bytearray((tmp_path / name).read_bytes())
         content[21:26] = bytes([content[21] & 0xF0, 0, 0, 0, 0])
         (tmp_path / name).write_bytes(content)
-    whole, generator = read(item, target), draw(1)
+    whole, generator = read(item, target, source_rate=between), draw(1)
     for _ in range(3):
-        crop = read_crop(item, target, target, generator, repeat_pad)
+        crop = read_crop(item, target, target, generator, repeat_pad, source_rate=between)
         start = find(crop, whole)
         assert torch.allclose(crop, whole[start : start + target], atol=1e-5)
         assert crop.untyped_storage().nbytes() == 4 * target

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import soxr
 import torch
 import torchaudio
 from torch import Tensor
@@ -25,7 +26,11 @@ from emoclim.encoders import clap
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.nets.clap import ClapAudio, quantise
 
-PARAMETERS = [("tiny", 204, "df995abfa02c3497"), ("base", 291, "69f26854f70dd1c9")]  # count and sha256 of names, shapes
+PARAMETERS = [
+    ("630k", 204, "df995abfa02c3497"),
+    ("music_speech", 291, "69f26854f70dd1c9"),
+]  # count; hash of names, shapes
+MODELS = {"tiny": "630k", "base": "music_speech"}  # one of each size
 GOLDEN_CASES = [
     *(("tiny", case) for case in ("full", "short", "mid", "quiet_q", "loud_q", "silence", "resampled_q")),
     *(("base", case) for case in ("mid", "loud_q")),
@@ -40,7 +45,7 @@ def refuse(*arguments, **named):
 socket.socket.__init__ = socket.getaddrinfo = refuse
 path = list(sys.path)
 from emoclim.encoders import clap
-clap.bare_tower("tiny")
+clap.untrained()
 unwanted = {"laion_clap", "clap_module", "transformers", "wandb", "numba", clap.PRIVATE}
 assert not {name.partition(".")[0] for name in sys.modules} & unwanted
 assert sys.path == path
@@ -73,7 +78,7 @@ def noise(*shape: int) -> Tensor:
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    tensors = clap.bare_tower("tiny").state_dict() | stored_front_end()
+    tensors = clap.untrained().state_dict() | stored_front_end()
     return write_checkpoint(tmp_path_factory.mktemp("clap") / "tiny.pt", tensors)
 
 
@@ -82,9 +87,11 @@ def tower(checkpoint: Path) -> ClapAudio:
     return clap.load(checkpoint=checkpoint).module
 
 
-@pytest.mark.parametrize(("size", "count", "digest"), PARAMETERS)
-def test_parameters_are_named_and_shaped_as_in_the_published_files(size: str, count: int, digest: str) -> None:
-    lines = [f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(clap.bare_tower(size).state_dict().items())]
+@pytest.mark.parametrize(("model", "count", "digest"), PARAMETERS)
+def test_parameters_are_named_and_shaped_as_in_the_published_files(model: str, count: int, digest: str) -> None:
+    lines = [
+        f"{name} {tuple(tensor.shape)}" for name, tensor in sorted(clap.untrained(model=model).state_dict().items())
+    ]
     assert len(lines) == count
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16] == digest
 
@@ -97,7 +104,7 @@ def test_the_network_is_built_offline_and_without_the_package_itself() -> None:
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
     with pytest.raises(EncoderError, match="needs the package laion_clap; pip install"):
-        clap.bare_tower("tiny")
+        clap.untrained()
 
 
 def test_a_published_file_gives_unit_vectors(tower: ClapAudio) -> None:
@@ -163,6 +170,21 @@ def test_recordings_become_ten_second_segments(checkpoint: Path, tmp_path: Path,
     assert torch.equal(cut, expected.view(segments, 480_000))
 
 
+def test_recordings_are_first_brought_to_the_rate_of_the_papers_files(checkpoint: Path, tmp_path: Path) -> None:
+    waveform, path = noise(44_100 * 11).numpy(), tmp_path / "recording.wav"
+    soundfile.write(path, waveform, 44_100, subtype="FLOAT")
+    encoder = clap.load(checkpoint=checkpoint, source_rate=16_000)
+    (segment,) = torch.cat(list(encoder.prepare(Item("recording", path))))
+    stored = soxr.resample(waveform, 44_100, 16_000, quality="HQ")
+    assert torch.equal(segment, torch.from_numpy(soxr.resample(stored, 16_000, 48_000, quality="HQ"))[: clap.LENGTH])
+    assert encoder.spec.differences(clap.load(checkpoint=checkpoint).spec) == [
+        "source_rate: 16000 here, the file's there"
+    ]
+    crop = encoder.crop(Item("recording", path), torch.Generator().manual_seed(0))
+    spectrum = torch.fft.rfft(crop).abs().square()
+    assert spectrum[len(spectrum) * 8100 // 24_000 :].sum() < 1e-6 * spectrum.sum()
+
+
 def test_the_spec_tells_models_and_overlaps_apart(checkpoint: Path) -> None:
     encoder = clap.load(checkpoint=checkpoint)
     assert encoder.spec.dim == 512
@@ -188,16 +210,20 @@ def test_unusable_settings_are_refused(checkpoint: Path) -> None:
         clap.published(model="fusion")
     with pytest.raises(EncoderError, match="no model 'fusion'"):
         clap.load(checkpoint=checkpoint, model="fusion")
+    with pytest.raises(EncoderError, match="no model 'fusion'"):
+        clap.untrained(model="fusion")
     with pytest.raises(EncoderError, match=r"overlap from 0 up to 0\.95, not 1\.0"):
         clap.load(checkpoint=checkpoint, overlap=1.0)
+    with pytest.raises(EncoderError, match="source rate from 4000 to 48000 Hz, or 0, not 16"):
+        clap.load(checkpoint=checkpoint, source_rate=16)
 
 
 def test_a_file_of_another_size_or_with_unknown_parts_is_refused(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not fit ClapAudio"):
         _ = clap.load(checkpoint=checkpoint, model="music_speech").module
-    odd = clap.bare_tower("tiny").state_dict() | {"audio_branch.mel_conv2d.bias": torch.zeros(1)}
+    odd = clap.untrained().state_dict() | {"audio_branch.mel_conv2d.bias": torch.zeros(1)}
     with pytest.raises(CheckpointError, match=r"1 unexpected: audio_branch\.mel_conv2d\.bias"):
-        clap.build_tower("tiny", write_checkpoint(tmp_path / "fusion.pt", odd))
+        clap.build_tower("630k", write_checkpoint(tmp_path / "fusion.pt", odd))
 
 
 @pytest.fixture(scope="module")
@@ -209,14 +235,14 @@ def reference_tower(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> C
 
     @cache
     def make(size: str) -> ClapAudio:
-        constants = clap.bare_tower(size).state_dict() | stored_front_end()
+        constants = clap.untrained(model=MODELS[size]).state_dict() | stored_front_end()
         template = {name: (tuple(tensor.shape), str(tensor.dtype)) for name, tensor in constants.items()}
         arrays, _ = fill["fill"](template, offset)
         checksum = json.loads((folder / "keys.json").read_text())[f"clap_{size}"]["checksum"]["crc32"]
         assert fill["checksum"](arrays)["crc32"] == checksum
         filled = {name: torch.from_numpy(array) for name, array in arrays.items()}
         path = write_checkpoint(tmp_path_factory.mktemp("golden") / f"{size}.pt", constants | filled)
-        tower = clap.load(checkpoint=path, model={"tiny": "630k", "base": "music_speech"}[size]).module
+        tower = clap.load(checkpoint=path, model=MODELS[size]).module
         path.unlink()
         return tower
 

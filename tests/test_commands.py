@@ -14,6 +14,7 @@ from typer.testing import CliRunner, Result
 
 from emoclim.cli import app
 from emoclim.data.synthetic import generate
+from emoclim.encoders.loading import encoder_names
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -125,6 +126,42 @@ def test_folders_get_splits_that_are_kept(workspace: Path) -> None:
         assert {row["split"] for row in csv.DictReader(file)} == {"train", "val", "test"}
 
 
+def test_views_are_cached_and_trained_on(workspace: Path) -> None:
+    words = ("extract", "images", "--encoder", "colour", "--workspace", workspace, "--views", 2, "--seed", 5)
+    assert answer(*words)["encoded"] > 0
+    assert answer(*words)["encoded"] == 0
+    result = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    assert result["libraries"]["image"]["cache"] != answer("extract", *words[1:6])["cache"]
+    run("evaluate", "--workspace", workspace, "--no-plots")
+    picture = next((workspace / "data" / "images" / "fear").iterdir())
+    assert answer("search", picture, "--workspace", workspace)["found"]
+
+
+def test_encoders_are_listed_with_what_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "630k-best.pt").touch()
+    listed = {one["name"]: one for one in answer("encoders")["encoders"]}
+    assert listed.keys() == set(encoder_names())
+    assert (listed["clap"]["dim"], listed["clap"]["segment_seconds"]) == (512, 10)
+    assert {model["name"]: model["here"] for model in listed["clap"]["models"]}.items() >= {
+        ("630k", True),
+        ("music_speech", False),
+    }
+    assert listed["colour"]["models"] == []
+    shown = run("encoders").stdout
+    assert all(name in shown for name in (*listed, "5 s, 75% overlap", "none needed", "AudioCaps", "CC0-1.0"))
+
+
+def test_one_encoder_is_described_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path))
+    shown = run("encoders", "harmonic_cnn").stdout
+    expected = ("256 values", "overlap", "0.75", "Million Song Dataset", "git-blob:", "https://", str(tmp_path))
+    assert all(text in shown for text in expected)
+    assert answer("encoders", "timbre")["settings"] == {"length": 80_000, "overlap": 0.5}
+    assert "no encoder is called 'vgg'" in run("encoders", "vgg", code=2).stderr
+
+
 def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("not a picture")
@@ -141,6 +178,17 @@ def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "blue").save(tmp_path / "bad.png")
     assert answer(*words)["failures"] == []
     assert not table.exists()
+
+
+def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")  # where nobody listens
+    soundfile.write(tmp_path / "one.wav", np.zeros(800), 8000)
+    told = run("extract", "audio", tmp_path, "--unlabelled", "--workspace", tmp_path / "ws", code=2).stderr.strip()
+    assert len(told.splitlines()) == 1
+    assert "cannot download https://huggingface.co/lukewys/laion_clap/resolve/main/630k-best.pt" in told
+    assert f"put the file at {tmp_path / 'home' / 'checkpoints' / '630k-best.pt'}" in told
+    assert not (tmp_path / "ws").exists()
 
 
 @pytest.mark.parametrize(
@@ -177,6 +225,10 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...]
             ("extract", "audio", "--encoder", "timbre", "--setting", "overlap=0.99"),
             "timbre takes an overlap from 0 up to 0.95, not 0.99",
         ),
+        (("extract", "audio", "--encoder", "timbre", "--source-rate", "16000"), "'timbre' has no setting source_rate"),
+        (("extract", "audio", "--encoder", "timbre", "--precision", "bf16"), "timbre has no network to be run at bf16"),
+        (("extract", "audio", "--encoder", "timbre", "--model", "tiny"), "'timbre' has no setting model"),
+        (("extract", "audio", "--encoder", "timbre", "--preset", "papre"), "no preset 'papre' .did you mean 'paper'"),
         (("train-heads", "--name", "../escape"), "is no name for a run"),
         (("extract", "images", "--encoder", "colour", "--checkpoint", "x.pt"), "has no parameters"),
         (("train-heads", "--images", "clip"), "there is no image cache called 'clip' .*image-colour"),

@@ -5,7 +5,16 @@ from typing import Any
 
 import pytest
 
-from emoclim.config import PRESETS, TrainConfig, load_config, loss_weights, preset, updated
+from emoclim.config import (
+    ENCODER_PRESETS,
+    PRESETS,
+    TrainConfig,
+    encoder_preset,
+    load_config,
+    loss_weights,
+    preset,
+    updated,
+)
 from emoclim.errors import ConfigError
 
 
@@ -21,9 +30,23 @@ def test_the_paper_preset_is_that_of_the_papers() -> None:
     assert (paper.hidden_dim, paper.embedding_dim, paper.dropout, paper.patience) == (256, 128, 0.5, None)
 
 
+def test_the_published_code_is_set_otherwise_than_the_papers_say() -> None:
+    code = preset("paper-code")
+    assert (code.epochs, code.batch_size) == (30, 128)
+    assert updated(code, {"epochs": 15, "batch_size": 64}) == preset("paper")
+    assert encoder_preset("paper-code", "clap") == {"model": "music_speech", "source_rate": 16_000}
+    assert encoder_preset("paper", "clap") == {"source_rate": 16_000}
+    assert encoder_preset("paper-code", "musicnn") == encoder_preset("default", "clap") == {}
+    assert ENCODER_PRESETS.keys() == PRESETS.keys()
+    with pytest.raises(ConfigError, match="there is no preset 'papr'"):
+        encoder_preset("papr", "clap")
+
+
 def test_presets_are_listed_and_an_unknown_one_is_told() -> None:
-    assert set(PRESETS) == {"paper", "default"}
-    with pytest.raises(ConfigError, match=r"no preset 'papr' \(did you mean 'paper'\?\); there are paper, default"):
+    assert set(PRESETS) == {"default", "paper", "paper-code"}
+    with pytest.raises(
+        ConfigError, match=r"no preset 'papr' \(did you mean 'paper'\?\); there are default, paper, paper-code"
+    ):
         preset("papr")
 
 

@@ -26,7 +26,7 @@ def noise(samples: int = harmonic_cnn.LENGTH) -> Tensor:
 @pytest.fixture(scope="module")
 def net() -> HarmonicCnn:
     net = HarmonicCnn()
-    net.load_state_dict(pseudo_random(net.state_dict()) | {"hstft.bw_Q": torch.ones(1)})
+    net.load_state_dict(pseudo_random(net.state_dict()))
     return net.eval()
 
 

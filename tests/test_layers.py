@@ -10,7 +10,7 @@ import emoclim
 ROOT = Path(emoclim.__file__).parent
 # a package or module may import those of its own level and below
 LEVELS = (
-    {"cli", "__main__", "__init__"},
+    {"cli", "terminal", "__main__", "__init__"},
     {"pipeline"},
     {"stages"},
     {"heads", "sampling", "batching", "cache", "encoders", "reports"},
@@ -18,8 +18,8 @@ LEVELS = (
     {"config", "errors", "progress"},
 )
 ONLY_IN = {
-    "typer": {"cli"},
-    "rich": {"cli"},
+    "typer": {"cli", "terminal"},
+    "rich": {"terminal"},
     "h5py": {"cache/hdf5"},
     "zarr": {"cache/zarr"},
     "open_clip": {"encoders/clip"},
@@ -31,7 +31,7 @@ MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in R
 STRANGERS = (  # families whose members never import each other
     {name for name in MODULES if name.startswith("stages/")},
     {name for name in MODULES if name.startswith("encoders/")}
-    - {"encoders/base", "encoders/checkpoints", "encoders/taggers"},
+    - {"encoders/base", "encoders/checkpoints", "encoders/loading", "encoders/taggers"},
     {"cache/memory", "cache/hdf5", "cache/zarr"},
 )
 

@@ -17,7 +17,7 @@ from emoclim.data.manifest import Item, read_manifest
 from emoclim.data.synthetic_music import PEAK, SAMPLE_RATE, STYLES, compose, vary
 from emoclim.data.synthetic_pictures import HEIGHT, LOOKS, WIDTH
 from emoclim.data.taxonomy import EMO_CLIM_MAP, IMAGE_EMOTIONS, MUSIC_EMOTIONS
-from emoclim.encoders.base import load_encoder
+from emoclim.encoders.loading import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.nets import colour, timbre
 

@@ -9,7 +9,8 @@ padded to one, where the published code leaves it out.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 import numpy as np
 import soxr
@@ -26,7 +27,9 @@ SEGMENT_BYTES = 2**20  # of the segments that are yielded together
 END = 2**62  # frames: no end
 
 
-def read_blocks(item: Item, sample_rate: int, *, block_seconds: float = 30.0) -> Iterator[Tensor]:
+def read_blocks(
+    item: Item, sample_rate: int, *, source_rate: int | None = None, block_seconds: float = 30.0
+) -> Iterator[Tensor]:
     """Read an item's sound as a stream, in bounded memory.
 
     Parameters
@@ -35,6 +38,8 @@ def read_blocks(item: Item, sample_rate: int, *, block_seconds: float = 30.0) ->
         `start` and `duration` (seconds) choose a part of the file; a part that goes beyond its end stops there.
     sample_rate
         Hz of the result.
+    source_rate
+        Hz that the sound is first brought to, as if its file had them; None keeps the file's own.
     block_seconds
         Length of a block.
 
@@ -51,7 +56,9 @@ def read_blocks(item: Item, sample_rate: int, *, block_seconds: float = 30.0) ->
     """
     with open_sound(item) as sound:
         first, last = _part(item, sound)
-        pieces = _resample(read_mono(sound, first, last, item.id), sound.sample_rate, sample_rate)
+        pieces: Iterator[Samples] = read_mono(sound, first, last, item.id)
+        for source, target in pairwise(_rates(sound, source_rate, sample_rate)):
+            pieces = _resample(pieces, source, target)
         samples = 0
         for block in _regroup(pieces, max(1, round(block_seconds * sample_rate))):
             samples += len(block)
@@ -61,7 +68,13 @@ def read_blocks(item: Item, sample_rate: int, *, block_seconds: float = 30.0) ->
 
 
 def read_crop(
-    item: Item, sample_rate: int, length: int, generator: torch.Generator, pad: Callable[[Tensor, int], Tensor]
+    item: Item,
+    sample_rate: int,
+    length: int,
+    generator: torch.Generator,
+    pad: Callable[[Tensor, int], Tensor],
+    *,
+    source_rate: int | None = None,
 ) -> Tensor:
     """Read one random segment, seeking to it instead of decoding the whole file where its length is known.
 
@@ -77,6 +90,8 @@ def read_crop(
         Source of randomness, on the CPU; advanced by one draw, whatever the file.
     pad
         Brings a waveform shorter than `length` to it.
+    source_rate
+        As for :func:`read_blocks`.
 
     Returns
     -------
@@ -93,11 +108,14 @@ def read_crop(
         if sound.frames is not None:
             first, last = _part(item, sound)
             last = min(last, sound.frames - sound.slack)
-            samples = (last - first) * sample_rate // sound.sample_rate
+            rates = _rates(sound, source_rate, sample_rate)
+            samples = last - first
+            for source, target in pairwise(rates):
+                samples = samples * target // source
             if samples >= length:
                 start = int(position * (samples - length + 1))
-                return _excerpt(sound, (first, last), sample_rate, start, length)
-    waveform = torch.cat(list(read_blocks(item, sample_rate)))
+                return _excerpt(sound, (first, last), rates, start, length)
+    waveform = torch.cat(list(read_blocks(item, sample_rate, source_rate=source_rate)))
     if len(waveform) < length:
         return pad(waveform, length)
     start = int(position * (len(waveform) - length + 1))
@@ -234,17 +252,30 @@ def _regroup(pieces: Iterable[Samples], size: int) -> Iterator[Tensor]:
         yield torch.from_numpy(np.concatenate(waiting))
 
 
-def _excerpt(sound: Sound, part: tuple[int, int], sample_rate: int, start: int, length: int) -> Tensor:
+def _rates(sound: Sound, source_rate: int | None, sample_rate: int) -> tuple[int, ...]:
+    """Hz of the file, those in between if any, and those of the result."""
+    between = () if source_rate is None else (source_rate,)
+    return (sound.sample_rate, *between, sample_rate)
+
+
+def _excerpt(sound: Sound, part: tuple[int, int], rates: Sequence[int], start: int, length: int) -> Tensor:
     """Samples from `start` of a resampled part of a sound, ``(length,)``, decoding little more than them."""
-    divisor = math.gcd(sound.sample_rate, sample_rate)
-    up, down = sample_rate // divisor, sound.sample_rate // divisor  # `down` frames last as long as `up` samples
-    around = math.ceil(SURROUNDINGS * max(1.0, down / up))
-    begin = max(0, start * down // up - around) // down * down  # so that the resampled grid is that of the whole
-    end = math.ceil((start + length) * down / up) + around
-    mono = read_mono(sound, part[0] + begin, min(part[0] + end, part[1]))
-    pieces = list(_resample(mono, sound.sample_rate, sample_rate))
-    skip = start - begin // down * up
-    waveform = np.concatenate(pieces)[skip : skip + length]
+    waveform = _stretch(sound, part, rates, start, start + length)
     if len(waveform) < length:
         raise DecodeError("the file is cut short: it ends before the length that its header promises; fetch it again")
     return torch.from_numpy(waveform.copy())
+
+
+def _stretch(sound: Sound, part: tuple[int, int], rates: Sequence[int], first: int, last: int) -> Samples:
+    """Samples from `first` up to `last` at the last of the `rates`, or to the end of the part if that comes first."""
+    if len(rates) == 1:
+        return np.concatenate(list(read_mono(sound, part[0] + first, min(part[0] + last, part[1]))))
+    source, target = rates[-2:]
+    divisor = math.gcd(source, target)
+    up, down = target // divisor, source // divisor  # `down` frames last as long as `up` samples
+    around = math.ceil(SURROUNDINGS * max(1.0, down / up))
+    begin = max(0, first * down // up - around) // down * down  # so that the resampled grid is that of the whole
+    end = math.ceil(last * down / up) + around
+    wider = _stretch(sound, part, rates[:-1], begin, end)
+    skip = first - begin // down * up
+    return np.concatenate(list(_resample([wider], source, target)))[skip : skip + last - first]

@@ -1,34 +1,28 @@
-"""What an encoder is, and how one is found.
+"""What an encoder is: one frozen network (or plain statistics), and how an item becomes its input."""
 
-Every module of this folder except `base`, `checkpoints` and `taggers` is one encoder, named like its file. It states
-
-* ``MODALITY``, what it takes;
-* ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
-* in the second case ``published(*, <settings>) -> Published``: the file to use where the user names none.
-"""
-
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Callable, Generator
+import zlib
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from types import ModuleType
-from typing import Any, Protocol, get_type_hints
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from emoclim.data import audio, images
 from emoclim.data.manifest import Item
-from emoclim.encoders import checkpoints
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec, Setting
-from emoclim.progress import Track, silent
+from emoclim.features import FeatureSpec
 
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
-NOT_ENCODERS = frozenset({"base", "checkpoints", "taggers"})
+PRECISION, VIEW_SEED = "precision", "view_seed"  # names of settings
+FULL_PRECISION = "fp32"
+PRECISIONS: Mapping[str, torch.dtype] = {
+    FULL_PRECISION: torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 
 class Encoder(Protocol):
@@ -62,7 +56,8 @@ class Encoder(Protocol):
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """Yield blocks ``(S, *input_shape)`` that together are the item; return its decoded length in seconds.
 
-        Runs in worker processes. Raises :class:`DecodeError` for content that cannot be used.
+        If the spec has views, the first row is the item and the others are they. Runs in worker processes. Raises
+        :class:`DecodeError` for content that cannot be used.
         """
         ...
 
@@ -73,7 +68,7 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """An encoder of still images: one segment per item.
+    """An encoder of still images: one segment per item, and its views.
 
     Attributes
     ----------
@@ -100,7 +95,14 @@ class ImageEncoder:
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
-        yield self.transform(images.read_image(item))[None]
+        picture = images.read_image(item)
+        rows = [self.transform(picture)]
+        if self.spec.views:
+            # The pixels seed the crops: the same picture has the same, wherever it lies and whoever comes before it.
+            seed = zlib.crc32(picture.tobytes(), int(self.spec.settings[VIEW_SEED]))
+            generator = torch.Generator().manual_seed(seed)
+            rows += [self.augment(picture, generator) for _ in range(self.spec.views)]
+        yield torch.stack(rows)
         return 0.0
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
@@ -124,6 +126,8 @@ class AudioEncoder:
         Brings a waveform shorter than `length` to it.
     build
         Makes the network.
+    source_rate
+        Hz that recordings are first brought to, as if they had been stored so; None keeps each file's own.
     """
 
     spec: FeatureSpec
@@ -132,6 +136,7 @@ class AudioEncoder:
     overlap: float
     build: Callable[[], nn.Module]
     pad: Callable[[Tensor, int], Tensor] = audio.repeat_pad
+    source_rate: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= MAX_OVERLAP:
@@ -159,13 +164,13 @@ class AudioEncoder:
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
-        waveform = audio.read_blocks(item, self.sample_rate)
+        waveform = audio.read_blocks(item, self.sample_rate, source_rate=self.source_rate)
         samples = yield from audio.cut_segments(waveform, self.length, self.overlap, self.pad)
         return samples / self.sample_rate
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """See :class:`Encoder`."""
-        return audio.read_crop(item, self.sample_rate, self.length, generator, self.pad)
+        return audio.read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
 
 
 def _build(build: Callable[[], nn.Module]) -> nn.Module:
@@ -173,72 +178,20 @@ def _build(build: Callable[[], nn.Module]) -> nn.Module:
         return build().eval()
 
 
-def encoder_names() -> list[str]:
-    """Names of all encoders, sorted; imports none of them."""
-    folder = [str(Path(__file__).parent)]
-    return sorted(m.name for m in pkgutil.iter_modules(folder) if m.name not in NOT_ENCODERS)
-
-
-def find_encoder(name: str) -> ModuleType:
-    """Import the module of one encoder.
-
-    Raises
-    ------
-    EncoderError
-        There is none of that name.
-    """
-    if name not in encoder_names():
-        raise EncoderError(f"no encoder is called {name!r}; there are: {', '.join(encoder_names())}")
-    return importlib.import_module(f"emoclim.encoders.{name}")
-
-
-def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = silent, **settings: Setting) -> Encoder:
-    """Make an encoder ready for use; its network is built on first use only.
-
-    Parameters
-    ----------
-    name
-        One of :func:`encoder_names`.
-    checkpoint
-        File of parameters; None takes the encoder's published one, downloading it if need be.
-    track
-        Shows the progress of a download.
-    settings
-        What the encoder's ``load`` takes beyond that.
-
-    Raises
-    ------
-    EncoderError
-        Unknown encoder or setting, a setting out of range, or a checkpoint for an encoder without parameters.
-    CheckpointError
-        The checkpoint is missing or does not fit.
-    """
-    found = find_encoder(name)
-    load: Callable[..., Encoder] = found.load
-    parameters = inspect.signature(load).parameters.keys()
-    allowed = sorted(parameters - {"checkpoint"})
-    if unknown := sorted(settings.keys() - set(allowed)):
-        known = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
-        raise EncoderError(f"encoder {name!r} has no setting {', '.join(unknown)}; {known}")
-    settings = {key: _typed(name, key, value, get_type_hints(load)[key]) for key, value in settings.items()}
-    if "checkpoint" not in parameters:
-        if checkpoint is not None:
-            raise EncoderError(f"encoder {name!r} has no parameters; leave out the checkpoint {checkpoint}")
-        return load(**settings)
-    if checkpoint is None:
-        relevant = inspect.signature(found.published).parameters.keys() & settings.keys()
-        published: checkpoints.Published = found.published(**{key: settings[key] for key in relevant})
-        checkpoint = checkpoints.obtain(published, track=track)
-    return load(checkpoint=checkpoint, **settings)
-
-
-def _typed(encoder: str, name: str, value: Setting, kind: Any) -> Setting:
-    """A setting in the type that its encoder states; a whole number may stand for a float."""
-    if kind is float and isinstance(value, int):
-        return float(value)
-    fits = isinstance(value, kind)
-    if not fits:
-        raise EncoderError(
-            f"setting {name} of encoder {encoder!r} takes a value of type {kind.__name__}, not {value!r}"
-        )
-    return value
+@contextmanager
+def frozen(spec: FeatureSpec, device: torch.device) -> Iterator[None]:
+    """Run a module for its features: without gradients, at the precision of its spec, which TF32 never lowers."""
+    precision = PRECISIONS[str(spec.settings.get(PRECISION, FULL_PRECISION))]
+    lower = precision != torch.float32
+    backends = torch.backends
+    tf32 = backends.cuda.matmul.allow_tf32
+    with (
+        torch.inference_mode(),
+        torch.autocast(device.type, precision if lower else None, enabled=lower),
+        backends.cudnn.flags(enabled=backends.cudnn.enabled, allow_tf32=False),
+    ):
+        backends.cuda.matmul.allow_tf32 = False
+        try:
+            yield
+        finally:
+            backends.cuda.matmul.allow_tf32 = tf32

@@ -16,6 +16,7 @@ from types import ModuleType, SimpleNamespace
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emoclim.data import audio
 from emoclim.data.manifest import Modality
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
@@ -26,6 +27,7 @@ from emoclim.nets.clap import DIM, HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 48_000  # Hz
 LENGTH = 480_000  # samples
+SOURCE_RATES = range(4000, SAMPLE_RATE + 1)  # Hz
 WIDTHS = {"tiny": 768, "base": 1024}
 SOUND_CLASSES = 527  # of the unused classifier that the published files carry
 OTHER_PARTS = ("text_branch.", "text_projection.", "text_transform.", "audio_transform.", "logit_scale_")
@@ -103,7 +105,7 @@ def published(*, model: str = "630k") -> checkpoints.Published:
     return _find(model).published
 
 
-def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> AudioEncoder:
+def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_rate: int = 0) -> AudioEncoder:
     """Make the encoder; the network is built on first use.
 
     Parameters
@@ -114,15 +116,22 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> Audi
         One of `VARIANTS`: the papers of Emo-CLIM describe ``"630k"``, their code loads ``"music_speech"``.
     overlap
         Fraction of a segment shared with the next.
+    source_rate
+        Hz that recordings are brought to before the 48 kHz of the network, which then hears nothing above half of
+        them: the papers' files were stored at 16,000. 0 keeps what each file has.
 
     Raises
     ------
     EncoderError
-        There is no such variant, or the overlap is out of range.
+        There is no such variant, or the overlap or the source rate is out of range.
     CheckpointError
         There is no such file.
     """
     size = _find(model).size
+    if source_rate and source_rate not in SOURCE_RATES:
+        raise EncoderError(
+            f"clap takes a source rate from {SOURCE_RATES.start} to {SOURCE_RATES[-1]} Hz, or 0, not {source_rate}"
+        )
     spec = FeatureSpec(
         name="clap",
         modality=MODALITY,
@@ -132,7 +141,8 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> Audi
             "model": model,
             "htsat": size,
             "sample_rate": SAMPLE_RATE,
-            "resampler": "soxr HQ",
+            "source_rate": source_rate or "the file's",
+            "resampler": f"soxr {audio.RESAMPLER}",
             "length": LENGTH,
             "overlap": float(overlap),
             "pad": "whole repeats, then zeros",
@@ -140,8 +150,10 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0) -> Audi
             "precision": "fp32",
         },
     )
-    build = partial(build_tower, size, checkpoint)
-    return AudioEncoder(spec, SAMPLE_RATE, LENGTH, overlap, build, pad=repeat_then_zeros)
+    build = partial(build_tower, model, checkpoint)
+    return AudioEncoder(
+        spec, SAMPLE_RATE, LENGTH, overlap, build, pad=repeat_then_zeros, source_rate=source_rate or None
+    )
 
 
 def repeat_then_zeros(waveform: Tensor, length: int) -> Tensor:
@@ -150,23 +162,32 @@ def repeat_then_zeros(waveform: Tensor, length: int) -> Tensor:
     return functional.pad(repeated, (0, length - len(repeated)))
 
 
-def build_tower(size: str, checkpoint: Path) -> ClapAudio:
+def build_tower(model: str, checkpoint: Path) -> ClapAudio:
     """Audio tower with the parameters of a published file, whose text tower is left aside.
 
     Raises
     ------
+    EncoderError
+        There is no such variant, or the package `laion_clap` is missing.
     CheckpointError
         The file cannot be read or does not fit.
     """
-    tower = bare_tower(size)
+    tower = untrained(model=model)
     tensors = checkpoints.read_tensors(checkpoint)
-    audio = {name: tensor for name, tensor in tensors.items() if not name.startswith(OTHER_PARTS)}
-    checkpoints.fit(tower, audio, checkpoint)
+    heard = {name: tensor for name, tensor in tensors.items() if not name.startswith(OTHER_PARTS)}
+    checkpoints.fit(tower, heard, checkpoint)
     return tower
 
 
-def bare_tower(size: str) -> ClapAudio:
-    """Audio tower of one of the `WIDTHS`, without trained parameters."""
+def untrained(*, model: str = "630k") -> ClapAudio:
+    """Audio tower of one of the `VARIANTS`, before its parameters are read.
+
+    Raises
+    ------
+    EncoderError
+        There is no such variant, or the package `laion_clap` is missing.
+    """
+    size = _find(model).size
     htsat = _import_htsat()
     # ClapAudio brings its own front end; theirs would import librosa only to compute what every checkpoint holds.
     vars(htsat).update(Spectrogram=_no_front_end, LogmelFilterBank=_no_front_end)

@@ -29,6 +29,7 @@ from emoclim.features import FeatureSpec, Setting
 
 MODALITY: Modality = "image"
 MODEL = "ViT-B-32-quickgelu"
+VARIANTS = (MODEL, "ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-L-14-336-quickgelu", "RN50-quickgelu")  # OpenAI's
 PRIVATE = "_emoclim_open_clip"
 UNPUBLISHED = "none"
 SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
@@ -128,15 +129,21 @@ def build_tower(model: str, checkpoint: Path) -> nn.Module:
     tensors = checkpoints.read_tensors(checkpoint)
     if tensors.keys() >= OPENAI_MARKS and not quick:
         raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {_quick(model)}")
-    tower = bare_tower(model)
+    tower = untrained(model=model)
     prefix = "visual."
     visual = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     checkpoints.fit(tower, visual, checkpoint)
     return tower
 
 
-def bare_tower(model: str) -> nn.Module:
-    """Vision tower of one of open_clip's models, without trained parameters."""
+def untrained(*, model: str = MODEL) -> nn.Module:
+    """Vision tower of one of open_clip's models, before its parameters are read.
+
+    Raises
+    ------
+    EncoderError
+        open_clip knows no such model.
+    """
     import open_clip
 
     config = _find_config(model)

@@ -17,6 +17,11 @@ def published() -> Published:
     return published_msd("harmonic_cnn", "hcnn", "8b6c53c41ce3fd5c61cd0aa2f5444435972f8e53")
 
 
+def untrained() -> HarmonicCnn:
+    """Make the network, before its parameters are read."""
+    return HarmonicCnn()
+
+
 def load(*, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
     """Make the encoder; see :func:`~emoclim.encoders.taggers.load_tagger`."""
-    return load_tagger("harmonic_cnn", HarmonicCnn, FEATURE, LENGTH, checkpoint=checkpoint, overlap=overlap)
+    return load_tagger("harmonic_cnn", untrained, FEATURE, LENGTH, checkpoint=checkpoint, overlap=overlap)

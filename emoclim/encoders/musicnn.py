@@ -17,6 +17,11 @@ def published() -> Published:
     return published_msd("musicnn", "musicnn", "f456be06bd7409125daae533a4d966292dbfa1bf")
 
 
+def untrained() -> Musicnn:
+    """Make the network, before its parameters are read."""
+    return Musicnn()
+
+
 def load(*, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
     """Make the encoder; see :func:`~emoclim.encoders.taggers.load_tagger`."""
-    return load_tagger("musicnn", Musicnn, DENSE, LENGTH, checkpoint=checkpoint, overlap=overlap)
+    return load_tagger("musicnn", untrained, DENSE, LENGTH, checkpoint=checkpoint, overlap=overlap)

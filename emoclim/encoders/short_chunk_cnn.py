@@ -17,6 +17,11 @@ def published() -> Published:
     return published_msd("short_chunk_cnn", "short_res", "2566ed85f37150ac6f3dba4f5a39985b5acbf156")
 
 
+def untrained() -> ShortChunkCnn:
+    """Make the network, before its parameters are read."""
+    return ShortChunkCnn()
+
+
 def load(*, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
     """Make the encoder; see :func:`~emoclim.encoders.taggers.load_tagger`."""
-    return load_tagger("short_chunk_cnn", ShortChunkCnn, FEATURE, LENGTH, checkpoint=checkpoint, overlap=overlap)
+    return load_tagger("short_chunk_cnn", untrained, FEATURE, LENGTH, checkpoint=checkpoint, overlap=overlap)

@@ -82,7 +82,8 @@ class ClapAudio(nn.Module):
 
     def log_mel(self, waveforms: Tensor) -> Tensor:
         """Waveforms ``(B, samples)`` to dB ``(B, frames, N_MELS)``."""
-        mel: Tensor = self.audio_branch.logmel_extractor(self.audio_branch.spectrogram_extractor(waveforms))
+        with torch.autocast(waveforms.device.type, enabled=False):  # powers span more than half precision holds
+            mel: Tensor = self.audio_branch.logmel_extractor(self.audio_branch.spectrogram_extractor(waveforms))
         return mel
 
     def pool(self, log_mel: Tensor) -> Tensor:

@@ -117,7 +117,8 @@ class HarmonicCnn(nn.Module):
 
     def decibels(self, waveform: Tensor) -> Tensor:
         """Harmonic spectrogram in dB, not below -100: ``(B, samples) -> (B, 6, 128, T)``."""
-        return 10.0 * torch.log10(self.hstft(waveform).clamp(min=POWER_FLOOR))
+        with torch.autocast(waveform.device.type, enabled=False):  # powers span more than half precision holds
+            return 10.0 * torch.log10(self.hstft(waveform).clamp(min=POWER_FLOOR))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Feature of a waveform.

@@ -1,7 +1,7 @@
 """`emoclim evaluate`: a run and a split -> a report, as JSON and as pictures."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Modality
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
-from emoclim.pipeline.libraries import library_note, manifest_digest, read_splits
-from emoclim.pipeline.runs import open_run, trained_library
+from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.libraries import Library, library_note, manifest_digest, read_splits
+from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, write_json
 from emoclim.reports.plots import plot_joint_space, plot_per_class
 from emoclim.reports.retrieval import RetrievalReport
@@ -44,6 +45,8 @@ class Evaluation:
         The k of P@k.
     libraries
         What was ranked, by modality, as plain values.
+    warnings
+        Why the numbers may mislead.
     """
 
     run: str
@@ -53,6 +56,7 @@ class Evaluation:
     folder: Path
     ks: Sequence[int]
     libraries: dict[Modality, dict[str, Any]]
+    warnings: tuple[str, ...]
 
     @property
     def title(self) -> str:
@@ -66,6 +70,7 @@ class Evaluation:
             "split": self.split,
             "head": self.head,
             "libraries": self.libraries,
+            "warnings": list(self.warnings),
             **self.report.to_dict(),
         }
 
@@ -109,13 +114,9 @@ def evaluate_run(
     """
     opened = open_run(workspace, run)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
-    for modality, library in libraries.items():
-        if manifest_digest(library.manifest) != opened.digests[modality]:
-            log.warning(
-                "%s changed since run %s was trained: items of this split may have been trained on",
-                library.manifest.source,
-                opened.folder.name,
-            )
+    warnings = _warnings(opened, libraries)
+    for warning in warnings:
+        log.warning(warning)
     keys = ContentKeys(workspace.caches / "content.json")
     part = read_splits(libraries, opened.label_map, (split,), keys)[split]
     keys.save()
@@ -123,12 +124,26 @@ def evaluate_run(
     report = evaluate(part, heads, ks=ks, average=average, device=where)
     folder = opened.folder / "evaluation" / split
     noted = {modality: library_note(library) for modality, library in libraries.items()}
-    evaluation = Evaluation(opened.folder.name, split, opened.chosen, report, folder, ks, noted)
+    evaluation = Evaluation(opened.folder.name, split, opened.chosen, report, folder, ks, noted, warnings)
     write_json(folder / "report.json", evaluation.to_dict())
     if plots:
         plot_per_class(report, folder / "per_class.png", f"P@{max(ks)}")
         _plot_map(part, heads, average, folder / "joint_space.png", seed)
     return evaluation
+
+
+def _warnings(run: Run, libraries: Mapping[Modality, Library]) -> tuple[str, ...]:
+    """What a reader of the numbers should know about the data behind them."""
+    found = []
+    for modality, library in libraries.items():
+        if manifest_digest(library.manifest) != run.digests[modality]:
+            found.append(
+                f"{library.manifest.source} changed since run {run.folder.name} was trained: "
+                "items of this split may have been trained on"
+            )
+        if told := contamination(library.note.spec, library.manifest):
+            found.append(told)
+    return tuple(found)
 
 
 def _plot_map(split: Split, heads: Heads, average: Average, path: Path, seed: int) -> None:

@@ -1,6 +1,7 @@
 """`emoclim extract`: a manifest and an encoder's name -> a cache, its note and its list of failures."""
 
 import csv
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -11,13 +12,16 @@ from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
-from emoclim.encoders.base import find_encoder, load_encoder
+from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.errors import EncoderError
 from emoclim.features import Setting
+from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.libraries import CacheNote, note_path, portable_path, read_note
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
 from emoclim.stages.extract import Extraction, extract
+
+log = logging.getLogger(__name__)
 
 SHOWN_FAILURES = 10
 DEFAULT_ENCODERS: dict[Modality, str] = {"image": "clip", "audio": "clap"}
@@ -37,12 +41,15 @@ class ExtractionResult:
         Table of the items that could not be encoded; None if there are none.
     extraction
         Counts and failures.
+    warnings
+        Why results on these items may mislead.
     """
 
     manifest: Manifest
     cache: Path
     failures_file: Path | None
     extraction: Extraction
+    warnings: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -52,6 +59,7 @@ class ExtractionResult:
             "manifest": str(self.manifest.source),
             "items": len(self.manifest.items),
             "notes": list(self.manifest.notes),
+            "warnings": list(self.warnings),
             "cache": str(self.cache),
             **counts,
             "failures": failures,
@@ -159,16 +167,19 @@ def extract_features(
             device=choose_device(device),
             track=track,
             keys=keys,
-            keep_segments=keep_segments and modality != "image",
+            keep_segments=keep_segments and bool(loaded.segment_seconds or loaded.spec.views),
             retry_failed=retry_failed,
         )
     keys.save()
+    warnings = tuple(filter(None, [contamination(loaded.spec, manifest)]))
+    for warning in warnings:
+        log.warning(warning)
     sources = read_note(path).sources if note_path(path).exists() else ()
     note = CacheNote(
         path, loaded.spec, portable_path(checkpoint, path) if checkpoint else None, settings or {}, sources
     )
     note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items)).save()
-    return ExtractionResult(manifest, path, _write_failures(path, manifest, extraction), extraction)
+    return ExtractionResult(manifest, path, _write_failures(path, manifest, extraction), extraction, warnings)
 
 
 def _write_failures(cache: Path, manifest: Manifest, extraction: Extraction) -> Path | None:

@@ -7,7 +7,7 @@ from typing import Any
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import SUFFIXES, Item, Manifest, Modality
-from emoclim.encoders.base import load_encoder
+from emoclim.encoders.loading import load_encoder
 from emoclim.errors import CacheError, ManifestError
 from emoclim.features import Features
 from emoclim.heads import Average

@@ -184,7 +184,11 @@ class _Writer:
             else:
                 self.passing[key] = reason
             return
-        encoded = EncodedItem(key, segments.mean(0), seconds=end.seconds)
+        if self._encoder.spec.views:  # the first row is the item itself
+            value, segments = segments[0], segments[1:]
+        else:
+            value = segments.mean(0)
+        encoded = EncodedItem(key, value, seconds=end.seconds)
         if self._keep_segments:
             starts = (item.start or 0.0) + torch.arange(len(segments)) * self._encoder.hop_seconds
             encoded = replace(encoded, segments=segments, starts=starts)

@@ -67,12 +67,12 @@ def search(
 
 def _best_starts(candidates: Features, heads: Heads, wanted: torch.Tensor) -> list[float | None]:
     """Where the segment nearest to the query begins, for each candidate."""
-    if candidates.segments is None or candidates.offsets is None or candidates.starts is None:
+    if candidates.windows is None:
         return [None] * len(candidates)
-    ids = tuple(str(row) for row in range(len(candidates.segments)))
-    each = Features(candidates.spec, ids, candidates.segments)
+    segments, offsets, begins = candidates.windows
+    each = Features(candidates.spec, tuple(str(row) for row in range(len(segments))), segments)
     likeness = heads.embed(each, average="features")[0] @ wanted  # (R,)
     starts: list[float | None] = []
-    for first, last in zip(candidates.offsets[:-1].tolist(), candidates.offsets[1:].tolist(), strict=True):
-        starts.append(float(candidates.starts[first + int(likeness[first:last].argmax())]) if last > first else None)
+    for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        starts.append(float(begins[first + int(likeness[first:last].argmax())]) if last > first else None)
     return starts

@@ -1,0 +1,151 @@
+"""Find an encoder by its name, and load it.
+
+Every module of this folder that :data:`NOT_ENCODERS` does not name is one encoder, called like its file. Its docstring
+says in the first line what it makes of what; it states
+
+* ``MODALITY``, what it takes;
+* ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
+* in the second case ``published(*, <settings>) -> Published``, the file to use where the user names none, and
+  ``untrained(*, <settings>) -> nn.Module``, its network before the parameters are read;
+* if it likes, ``VARIANTS``, the values of its setting ``model`` that are worth a line in its description.
+
+Beside what ``load`` declares, every encoder has the settings :data:`SHARED`: ``precision`` (fp32, bf16 or fp16), of its
+network if it has one, and for images ``views``, how many random crops are encoded beside the picture itself, and their
+``view_seed``.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast, get_type_hints
+
+import emoclim.encoders
+from emoclim.encoders import checkpoints
+from emoclim.encoders.base import FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder
+from emoclim.errors import EncoderError
+from emoclim.features import VIEWS, Setting
+from emoclim.progress import Track, silent
+
+NOT_ENCODERS = frozenset({"base", "checkpoints", "loading", "taggers"})
+SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42}
+MAX_VIEWS = 1000
+
+
+def encoder_names() -> list[str]:
+    """Names of all encoders, sorted; imports none of them."""
+    return sorted(m.name for m in pkgutil.iter_modules(emoclim.encoders.__path__) if m.name not in NOT_ENCODERS)
+
+
+def find_encoder(name: str) -> ModuleType:
+    """Import the module of one encoder.
+
+    Raises
+    ------
+    EncoderError
+        There is none of that name.
+    """
+    if name not in encoder_names():
+        raise EncoderError(f"no encoder is called {name!r}; there are: {', '.join(encoder_names())}")
+    return importlib.import_module(f"emoclim.encoders.{name}")
+
+
+def own_settings(name: str) -> dict[str, Setting]:
+    """What the encoder's ``load`` takes beside a checkpoint: name and default."""
+    parameters = inspect.signature(find_encoder(name).load).parameters
+    return {key: parameter.default for key, parameter in parameters.items() if key != "checkpoint"}
+
+
+def has_parameters(name: str) -> bool:
+    """Whether an encoder takes a checkpoint."""
+    return "checkpoint" in inspect.signature(find_encoder(name).load).parameters
+
+
+def published_file(name: str, settings: Mapping[str, Setting]) -> checkpoints.Published:
+    """The file that an encoder with parameters uses where none is named."""
+    published: Callable[..., checkpoints.Published] = find_encoder(name).published
+    relevant = inspect.signature(published).parameters.keys() & settings.keys()
+    return published(**{key: settings[key] for key in relevant})
+
+
+def published_files(name: str) -> dict[str, checkpoints.Published]:
+    """The published files of an encoder, by value of its setting ``model``; by ``""`` where it has no `VARIANTS`."""
+    if not has_parameters(name):
+        return {}
+    found = find_encoder(name)
+    if not hasattr(found, "VARIANTS"):
+        return {"": published_file(name, {})}
+    return {model: published_file(name, {"model": model}) for model in found.VARIANTS}
+
+
+def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = silent, **settings: Setting) -> Encoder:
+    """Make an encoder ready for use; its network is built on first use only.
+
+    Parameters
+    ----------
+    name
+        One of :func:`encoder_names`.
+    checkpoint
+        File of parameters; None takes the encoder's published one, downloading it if need be.
+    track
+        Shows the progress of a download.
+    settings
+        What the encoder's ``load`` takes beyond that, and :data:`SHARED`.
+
+    Raises
+    ------
+    EncoderError
+        Unknown encoder or setting, a setting out of range, or a checkpoint for an encoder without parameters.
+    CheckpointError
+        The checkpoint is missing or does not fit.
+    """
+    load: Callable[..., Encoder] = find_encoder(name).load
+    settings = _typed(name, load, settings)
+    shared = {key: settings.pop(key) for key in SHARED.keys() & settings.keys()}
+    if has_parameters(name):
+        path = checkpoint or checkpoints.obtain(published_file(name, settings), track=track)
+        return _with_shared(load(checkpoint=path, **settings), shared)
+    if checkpoint is not None:
+        raise EncoderError(f"encoder {name!r} has no parameters; leave out the checkpoint {checkpoint}")
+    return _with_shared(load(**settings), shared)
+
+
+def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Settings in the types that the encoder states; a whole number may stand for a float."""
+    kinds = get_type_hints(load) | {key: type(default) for key, default in SHARED.items()}
+    allowed = [*own_settings(name), *SHARED]
+    if unknown := sorted(settings.keys() - set(allowed)):
+        raise EncoderError(f"encoder {name!r} has no setting {', '.join(unknown)}; it takes {', '.join(allowed)}")
+    typed = dict(settings)
+    for key, value in settings.items():
+        if kinds[key] is float and isinstance(value, int):
+            typed[key] = float(value)
+        elif not isinstance(value, kinds[key]):
+            raise EncoderError(
+                f"setting {key} of encoder {name!r} takes a value of type {kinds[key].__name__}, not {value!r}"
+            )
+    return typed
+
+
+def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
+    """An encoder with other than the usual precision and views; where they are the usual ones, its spec stays as is."""
+    name, settings = encoder.spec.name, dict(encoder.spec.settings)
+    precision, views = shared.get(PRECISION, FULL_PRECISION), int(shared.get(VIEWS, 0))
+    if precision not in PRECISIONS:
+        raise EncoderError(f"{name} takes a precision of {', '.join(PRECISIONS)}, not {precision}")
+    if PRECISION in settings:
+        settings[PRECISION] = precision
+    elif precision != FULL_PRECISION:
+        raise EncoderError(f"{name} has no network to be run at {precision}; leave out the precision")
+    if views and encoder.spec.modality != "image":
+        raise EncoderError(f"{name} takes no views: they are of images; its windows are its segments")
+    if not 0 <= views <= MAX_VIEWS:
+        raise EncoderError(f"{name} takes from 0 to {MAX_VIEWS} views, not {views}")
+    if views:
+        settings |= {VIEWS: views, VIEW_SEED: shared.get(VIEW_SEED, SHARED[VIEW_SEED])}
+    if settings == encoder.spec.settings:
+        return encoder
+    return cast(Encoder, replace(cast(Any, encoder), spec=replace(encoder.spec, settings=settings)))

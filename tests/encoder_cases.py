@@ -1,0 +1,208 @@
+"""Any encoder by its name: its checkpoint, something to encode, and the promises that follow from its name alone."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+import soundfile
+import torch
+from encoder_contract import EncoderContract
+from pseudo_weights import TINY_CLIP, pseudo_trained
+from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
+
+from emoclim.data.manifest import Item, Modality
+from emoclim.encoders import checkpoints
+from emoclim.encoders.base import Encoder, frozen
+from emoclim.encoders.loading import find_encoder, has_parameters, load_encoder, own_settings
+from emoclim.errors import CheckpointError, EncoderError
+from emoclim.features import Setting
+from emoclim.pipeline.encoders import describe_encoder
+
+Settings = Mapping[str, Setting]
+Tensors = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is odd about one encoder; most are not, and have no case.
+
+    `settings` make it small; `in_file` turns the tensors of its network into those of a checkpoint; `changes` gives
+    another value to settings of which :func:`another` finds none that is in range.
+    """
+
+    settings: Settings = field(default_factory=dict)
+    in_file: Callable[[Tensors], Tensors] = dict
+    changes: Settings = field(default_factory=dict)
+
+
+def with_clap_front_end(tensors: Tensors) -> Tensors:
+    window = "audio_branch.spectrogram_extractor.stft.conv_real.weight"  # row 0 is the bare window
+    filters = melscale_fbanks(513, 50.0, 14_000.0, 64, 48_000, norm="slaney", mel_scale="slaney")
+    return {
+        **tensors,
+        window: torch.hann_window(1024).expand_as(tensors[window]).clone(),
+        "audio_branch.logmel_extractor.melW": filters,
+    }
+
+
+def as_clip_tower(tensors: Tensors) -> Tensors:
+    return {f"visual.{name}": tensor for name, tensor in tensors.items()}
+
+
+CASES = {
+    # the constants of its front end stand in its files only; next to a source rate of 0 comes none that is allowed
+    "clap": Case(in_file=with_clap_front_end, changes={"source_rate": 16_000}),
+    # its files hold two towers; even the smallest model of open_clip is too large to be built often
+    "clip": Case({"model": TINY_CLIP, "pretrained": "none"}, as_clip_tower),
+}
+
+
+def another(name: str, key: str, value: Setting) -> Setting | None:
+    """Another value of an encoder's setting; None for a string, unless it is a `model` and there are `VARIANTS`."""
+    if isinstance(value, str):
+        variants = getattr(find_encoder(name), "VARIANTS", ()) if key == "model" else ()
+        return next((variant for variant in variants if variant != value), None)
+    if isinstance(value, bool):
+        return not value
+    return value / 2 or 0.5 if isinstance(value, float) else 2 * value or 1
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One encoder, with a file of parameters if it has any."""
+
+    name: str
+    case: Case
+    named: Mapping[str, Path]
+
+    def load(self, **changes: Setting) -> Encoder:
+        return load_encoder(self.name, **self.named, **{**self.case.settings, **changes})
+
+    def load_changed(self) -> list[Encoder]:
+        """The same with another value of one setting, for each setting that has one."""
+        changed = []
+        for key, value in {**own_settings(self.name), **self.case.settings}.items():
+            other = self.case.changes.get(key, another(self.name, key, value))
+            if other is not None:
+                try:
+                    changed.append(self.load(**{key: other}))
+                except EncoderError as error:
+                    pytest.fail(f"name another {key} of {self.name!r} in CASES of {Path(__file__).name}: {error}")
+        return changed
+
+
+def untrained(name: str, settings: Settings) -> nn.Module:
+    """The network of an encoder, before parameters are read."""
+    make: Callable[..., nn.Module] = find_encoder(name).untrained
+    return make(**{key: settings[key] for key in inspect.signature(make).parameters.keys() & settings.keys()})
+
+
+def make_subject(name: str, folder: Path, case: Case | None = None) -> Subject:
+    case = case or CASES.get(name, Case())
+    if not has_parameters(name):
+        return Subject(name, case, {})
+    path = folder / f"{name}.pt"
+    torch.save(dict(case.in_file(pseudo_trained(untrained(name, case.settings)))), path)
+    return Subject(name, case, {"checkpoint": path})
+
+
+def write_pictures(folder: Path, *shapes: tuple[int, int]) -> list[Item]:
+    """Noise of some heights and widths, in pixels."""
+    generator, items = np.random.default_rng(0), []
+    for height, width in shapes:
+        path = folder / f"{height}x{width}.png"
+        PIL.Image.fromarray(generator.integers(0, 256, (height, width, 3), np.uint8)).save(path)
+        items.append(Item(path.stem, path))
+    return items
+
+
+def write_recordings(folder: Path, *seconds: float) -> list[Item]:
+    """Stereo noise of some lengths that becomes louder."""
+    generator, items = np.random.default_rng(0), []
+    for length in seconds:
+        path = folder / f"{length:.3f}s.flac"
+        noise = 0.1 * generator.standard_normal((int(length * 22_050), 2))
+        soundfile.write(path, noise * np.linspace(0.1, 1, len(noise))[:, None], 22_050)
+        items.append(Item(path.stem, path))
+    return items
+
+
+def write_items(modality: Modality, folder: Path) -> Sequence[Item]:
+    if modality == "image":
+        return write_pictures(folder, (90, 160), (20, 13))
+    if modality == "audio":
+        return write_recordings(folder, 21.0, 1.3)
+    pytest.fail(f"write items of modality {modality!r} in {Path(__file__).name}")
+
+
+class NamedEncoderContract(EncoderContract):
+    """What a derived class tests follows from one fixture of its file, ``subject``."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def encoder(cls, subject: Subject) -> Encoder:
+        return subject.load()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def again(cls, subject: Subject) -> Encoder:
+        return subject.load()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def changed(cls, subject: Subject) -> Sequence[Encoder]:
+        return subject.load_changed()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def items(cls, subject: Subject, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Item]:
+        return write_items(find_encoder(subject.name).MODALITY, tmp_path_factory.mktemp("items"))
+
+    def test_the_spec_bears_the_encoders_name_and_modality(self, subject: Subject, encoder: Encoder) -> None:
+        assert (encoder.spec.name, encoder.spec.modality) == (subject.name, find_encoder(subject.name).MODALITY)
+
+    def test_it_can_be_described_without_a_file_of_parameters(self, subject: Subject) -> None:
+        described = describe_encoder(subject.name)
+        assert described.about
+        assert all(isinstance(value, Setting) for value in described.settings.values())
+
+    def test_an_unknown_setting_is_refused(self, subject: Subject) -> None:
+        with pytest.raises(EncoderError, match=f"encoder '{subject.name}' has no setting flavour; it takes"):
+            subject.load(flavour="sweet")
+
+    def test_a_checkpoint_goes_with_parameters(self, subject: Subject, tmp_path: Path) -> None:
+        if subject.named:
+            assert subject.load().spec.checkpoint == checkpoints.identity(subject.named["checkpoint"])
+            with pytest.raises(CheckpointError, match="no checkpoint at"):
+                load_encoder(subject.name, checkpoint=tmp_path / "absent.pt", **subject.case.settings)
+        else:
+            with pytest.raises(EncoderError, match="has no parameters; leave out the checkpoint"):
+                load_encoder(subject.name, checkpoint=tmp_path / "any.pt")
+
+    def test_parameters_are_published_somewhere(self, subject: Subject) -> None:
+        if subject.named:
+            published = find_encoder(subject.name).published()
+            assert published.url.startswith("https://")
+            assert published.licence
+            assert published.trained_on
+
+    def test_the_checkpoint_goes_into_the_untrained_network(self, subject: Subject, encoder: Encoder) -> None:
+        if subject.named:
+            bare = untrained(subject.name, subject.case.settings)
+            assert type(bare) is type(encoder.module)
+            drawn, read = bare.state_dict(), encoder.module.state_dict()
+            assert {key: tensor.shape for key, tensor in drawn.items()} == {key: t.shape for key, t in read.items()}
+            assert any(not torch.equal(drawn[key], tensor) for key, tensor in read.items())
+
+    def test_half_precision_is_near_full(self, subject: Subject, batch: Tensor, features: Tensor) -> None:
+        if subject.named:
+            half = subject.load(precision="bf16")
+            with frozen(half.spec, torch.device("cpu")):
+                found = half.module(batch[:2]).float()
+            assert not torch.equal(found, features[:2])
+            assert torch.cosine_similarity(found, features[:2]).min() > 0.99
