@@ -161,7 +161,11 @@ def test_the_training_sets_the_preprocessing(checkpoint: Path) -> None:
     left.paste((255, 255, 255), (0, 0, 100, 100))
     assert siglip.transform(left).max() == 1.0
     assert plain.transform(left).max() < 0.0
-    assert torch.equal(siglip.augment(left, torch.Generator()), siglip.transform(left))
+    views = [siglip.augment(left, torch.Generator().manual_seed(seed)) for seed in range(20)]
+    assert {view.shape for view in views} == {siglip.input_shape}
+    white = torch.tensor([float((view[0] > 0).float().mean()) for view in views])  # a quarter of the whole picture
+    assert white.min() < 0.2
+    assert white.max() > 0.25
 
 
 def test_nothing_is_built_before_first_use(checkpoint: Path) -> None:

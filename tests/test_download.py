@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import socket
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,8 @@ class Server(http.server.ThreadingHTTPServer):
     limit: int = 1 << 30
     understands_ranges: bool = True
     garbled: bool = False
+    tag: str | None = None
+    kind: str = "application/octet-stream"
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -47,10 +50,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.server.garbled:
             self.wfile.write(b"nonsense\r\n")
             return
-        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and self.server.understands_ranges else 0
+        same = self.headers["If-Range"] in (None, self.server.tag)
+        goes_on = asked and self.server.understands_ranges and same
+        start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and goes_on else 0
         rest = self.server.content[start:]
         self.send_response((206 if start else 200) if rest else 416)
         self.send_header("Content-Length", str(len(rest)))
+        self.send_header("Content-Type", self.server.kind)
+        if self.server.tag:
+            self.send_header("ETag", self.server.tag)
         self.end_headers()
         self.wfile.write(rest[: self.server.limit])
 
@@ -115,17 +123,35 @@ def test_a_broken_download_goes_on_where_it_stopped(server: Server, *, understan
     assert server.ranges == [None, "bytes=1500000-"]
 
 
+def test_a_file_that_was_exchanged_meanwhile_is_begun_anew(server: Server) -> None:
+    server.limit, server.tag = 1_500_000, '"one"'
+    with pytest.raises(CheckpointError, match="broke off"):
+        obtain(server.published, track=silent)
+    server.limit, server.tag, server.content = 1 << 30, '"two"', CONTENT[::-1]
+    published = replace(server.published, hash=None)
+    assert obtain(published, track=silent).read_bytes() == CONTENT[::-1]
+    assert server.ranges == [None, "bytes=1500000-"]
+
+
+def test_a_web_page_is_no_checkpoint(server: Server) -> None:
+    server.kind = "text/html; charset=utf-8"
+    with pytest.raises(CheckpointError, match="a web page came instead of the file; is there a login in between"):
+        obtain(replace(server.published, hash=None), track=silent)
+    assert list(location(server.published).parent.iterdir()) == []
+
+
 def test_a_part_that_is_too_long_is_begun_anew(server: Server) -> None:
     part = location(server.published).with_name("net.pth.part")
     part.parent.mkdir(parents=True)
     part.write_bytes(CONTENT + b"more")
+    part.with_name("net.pth.part.etag").touch()
     assert obtain(server.published, track=silent).read_bytes() == CONTENT
     assert server.ranges == [f"bytes={len(CONTENT) + 4}-", None]
 
 
 def test_a_download_with_another_hash_is_deleted(server: Server) -> None:
-    server.content = b"<html>please log in</html>"
-    with pytest.raises(CheckpointError, match=r"has not the hash sha256:\w+ and was deleted; run again"):
+    server.content = b"something else"
+    with pytest.raises(CheckpointError, match=r"is not the file of .* \(sha256:\w+\), and was deleted; run again"):
         obtain(server.published, track=silent)
     assert list(location(server.published).parent.iterdir()) == []
 
@@ -148,7 +174,7 @@ def test_where_no_hash_is_known_the_first_download_sets_it(server: Server) -> No
     assert path.with_name("net.pth.sha256").read_text() == f"{hashlib.sha256(CONTENT).hexdigest()}  net.pth\n"
     path.unlink()
     server.content = b"exchanged"
-    with pytest.raises(CheckpointError, match="was deleted"):
+    with pytest.raises(CheckpointError, match=r"as the first download was: delete .*net.pth.sha256 if .* was deleted"):
         obtain(published, track=silent)
     server.content = CONTENT
     assert obtain(published, track=silent) == path
@@ -177,6 +203,15 @@ def test_without_network_the_message_says_what_to_put_where(home: Path, monkeypa
                 obtain(Published("net.pth", url, None, "MIT", ()), track=silent)
             assert str(told.value).startswith(f"cannot download {url} (")
             assert str(told.value).endswith(f"); try again, or put the file at {home / 'checkpoints' / 'net.pth'}")
+
+
+def test_a_name_that_is_not_resolved_in_time_is_given_up(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.1)
+    monkeypatch.setattr(socket, "create_connection", lambda *_: time.sleep(5))
+    begun = time.monotonic()
+    with pytest.raises(CheckpointError, match="cannot download https://example.org/net.pth .timed out."):
+        obtain(Published("net.pth", "https://example.org/net.pth", None, "MIT", ()), track=silent)
+    assert time.monotonic() - begun < 4
 
 
 def test_an_address_that_is_gone_is_told(server: Server) -> None:

@@ -1,5 +1,7 @@
 """Finding and loading encoders: the settings that all of them share, and which published file is which."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ from torch import nn
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.encoders.loading import load_encoder, own_settings, published_files
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec
 from emoclim.nets.harmonic_cnn import HarmonicCnn
 from emoclim.nets.musicnn import Musicnn
 from emoclim.nets.short_chunk_cnn import ShortChunkCnn
@@ -65,20 +66,51 @@ def test_spectrograms_are_always_computed_in_full(name: str) -> None:
         assert torch.equal(lowered, net.decibels(loud))
 
 
-def test_full_precision_is_without_tf32_and_leaves_the_settings_as_they_were() -> None:
-    backends = torch.backends
-    before = (backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32)
-    backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = True
+STATE = """
+import torch
+from emoclim.encoders.base import frozen
+from emoclim.features import FeatureSpec
+
+SETTING
+
+def attempt(name):
     try:
-        with frozen(FeatureSpec("any", "audio", 1, "none", {}), CPU):
-            assert not backends.cuda.matmul.allow_tf32
-            assert not backends.cudnn.allow_tf32
-            assert torch.is_inference_mode_enabled()
-            assert not torch.is_autocast_enabled("cpu")
-        assert backends.cuda.matmul.allow_tf32
-        assert backends.cudnn.allow_tf32
-    finally:
-        backends.cuda.matmul.allow_tf32, backends.cudnn.allow_tf32 = before
+        return eval(name)
+    except RuntimeError:
+        return "mixed"
+
+def state():
+    names = ("backends.cuda.matmul", "backends.cudnn.conv", "backends.cudnn.rnn", "backends.mkldnn.matmul")
+    old = ("get_float32_matmul_precision()", "backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32")
+    told = [attempt(f"torch.{name}") for name in old]
+    return told + [attempt(f"torch.{name}.fp32_precision") for name in names] + [torch.backends.cudnn.deterministic]
+
+before = state()
+with frozen(FeatureSpec("any", "audio", 1, "none", {}), torch.device("cpu")):
+    assert [value for value in state() if value in ("tf32", "bf16")] == [], state()
+    assert torch.is_inference_mode_enabled() and torch.backends.cudnn.deterministic
+    assert not torch.is_autocast_enabled("cpu")
+assert state() == before, (before, state())
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.fp32_precision = 'tf32'; torch.backends.cudnn.deterministic = True",
+        "torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True",
+    ],
+)
+def test_full_precision_is_without_tf32_and_leaves_all_settings_as_they_were(setting: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STATE.replace("SETTING", setting)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
 
 
 def test_usual_values_of_shared_settings_change_no_key() -> None:
@@ -96,6 +128,7 @@ def test_usual_values_of_shared_settings_change_no_key() -> None:
         ("timbre", {"views": 2}, "timbre takes no views: they are of images"),
         ("colour", {"views": -1}, "from 0 to 1000 views, not -1"),
         ("colour", {"views": 1001}, "from 0 to 1000 views, not 1001"),
+        ("colour", {"views": 1, "view_seed": -1}, "view_seed from 0 to 4294967295, not -1"),
         ("colour", {"views": "many"}, "setting views of encoder 'colour' takes a value of type int, not 'many'"),
         ("colour", {"source_rate": 16_000}, "'colour' has no setting source_rate; it takes size, precision, views"),
     ],

@@ -6,6 +6,9 @@ its first digits.
 
 import hashlib
 import http.client
+import queue
+import socket
+import threading
 import urllib.error
 import urllib.request
 from functools import cache
@@ -14,7 +17,7 @@ from pathlib import Path
 
 from emoclim.progress import Track
 
-CONNECT_SECONDS = 2.0
+CONNECT_SECONDS = 1.5  # to find a host and be let in
 STALL_SECONDS = 30.0
 BLOCK_BYTES = 1 << 20
 
@@ -29,17 +32,21 @@ def download(url: str, part: Path, *, track: Track) -> None:
     OSError
         The address cannot be reached, the connection broke off, or the file cannot be written.
     """
-    held = part.stat().st_size if part.is_file() else 0
+    mark = part.with_name(f"{part.name}.etag")
+    held = part.stat().st_size if part.is_file() and mark.is_file() else 0
     try:
-        with _open(url, held) as response:
+        with _open(url, held, mark.read_text(encoding="utf-8") if held else "") as response:
+            mark.write_text(response.headers.get("ETag", ""), encoding="utf-8")
             _save(response, part, track)
+        mark.unlink()
     except http.client.HTTPException as error:
         raise OSError(f"no proper answer: {error!r}") from error
 
 
-def _open(url: str, held: int) -> http.client.HTTPResponse:
-    """Ask for what follows the bytes that are held, or for everything where nothing follows them."""
-    request = urllib.request.Request(url, headers={"Range": f"bytes={held}-"} if held else {})
+def _open(url: str, held: int, mark: str) -> http.client.HTTPResponse:
+    """Ask for what follows the bytes that are held, if they are of the present content, or else for everything."""
+    wanted = {"Range": f"bytes={held}-"} | ({"If-Range": mark} if mark else {}) if held else {}
+    request = urllib.request.Request(url, headers=wanted)
     opener = urllib.request.build_opener(_PatientHandler)
     try:
         response: http.client.HTTPResponse = opener.open(request, timeout=CONNECT_SECONDS)
@@ -47,7 +54,10 @@ def _open(url: str, held: int) -> http.client.HTTPResponse:
         if not held or error.code != HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             raise
         error.close()
-        return _open(url, 0)
+        return _open(url, 0, "")
+    if response.headers.get_content_type() == "text/html":
+        response.close()
+        raise OSError("a web page came instead of the file; is there a login in between?")
     return response
 
 
@@ -94,6 +104,7 @@ class _PatientConnection(http.client.HTTPSConnection):
     """Gives up soon on a host that does not answer, but lets one that answered take its time."""
 
     def connect(self) -> None:
+        self._create_connection = _connect_in_time
         super().connect()
         self.sock.settimeout(STALL_SECONDS)
 
@@ -101,3 +112,23 @@ class _PatientConnection(http.client.HTTPSConnection):
 class _PatientHandler(urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> http.client.HTTPResponse:
         return self.do_open(_PatientConnection, req)
+
+
+def _connect_in_time(address: tuple[str, int], timeout: float, source: tuple[str, int] | None = None) -> socket.socket:
+    """As :func:`socket.create_connection`, but the time is for all of it: the name, and each of its addresses."""
+    answers: queue.SimpleQueue[socket.socket | OSError] = queue.SimpleQueue()
+
+    def connect() -> None:
+        try:
+            answers.put(socket.create_connection(address, timeout, source))
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout)
+    except queue.Empty:
+        raise TimeoutError("timed out") from None
+    if isinstance(answer, OSError):
+        raise answer
+    return answer

@@ -5,7 +5,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -180,18 +180,23 @@ def _build(build: Callable[[], nn.Module]) -> nn.Module:
 
 @contextmanager
 def frozen(spec: FeatureSpec, device: torch.device) -> Iterator[None]:
-    """Run a module for its features: without gradients, at the precision of its spec, which TF32 never lowers."""
+    """Run a module for its features: without gradients, and at the precision of its spec, whatever torch is set to.
+
+    Full precision is without TF32, which would move features by about 1e-3, and with algorithms that repeat themselves.
+    """
     precision = PRECISIONS[str(spec.settings.get(PRECISION, FULL_PRECISION))]
     lower = precision != torch.float32
     backends = torch.backends
-    tf32 = backends.cuda.matmul.allow_tf32
-    with (
-        torch.inference_mode(),
-        torch.autocast(device.type, precision if lower else None, enabled=lower),
-        backends.cudnn.flags(enabled=backends.cudnn.enabled, allow_tf32=False),
-    ):
-        backends.cuda.matmul.allow_tf32 = False
-        try:
+    cuda, cpu = backends.cudnn, backends.mkldnn
+    kinds: tuple[Any, ...] = (backends.cuda.matmul, cuda.conv, cuda.rnn, cpu.matmul, cpu.conv)  # type: ignore[attr-defined]
+    before = [kind.fp32_precision for kind in kinds]
+    deterministic, backends.cudnn.deterministic = backends.cudnn.deterministic, True
+    try:
+        for kind in kinds:
+            kind.fp32_precision = "ieee"
+        with torch.inference_mode(), torch.autocast(device.type, precision if lower else None, enabled=lower):
             yield
-        finally:
-            backends.cuda.matmul.allow_tf32 = tf32
+    finally:
+        for kind, value in zip(kinds, before, strict=True):
+            kind.fp32_precision = value
+        backends.cudnn.deterministic = deterministic

@@ -73,7 +73,9 @@ def obtain(published: Published, *, track: Track) -> Path:
         expected = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
     if path.is_file():
         if expected is not None and not has_hash(path, expected):
-            raise CheckpointError(f"{path} is not the file of {published.url} ({expected}); remove it and run again")
+            raise CheckpointError(
+                f"{path} is not {_expected_file(published, expected, record)}; remove it and run again"
+            )
         return path
     part = path.with_name(f"{path.name}.part")
     try:
@@ -88,9 +90,16 @@ def obtain(published: Published, *, track: Track) -> Path:
         record.write_text(f"{file_hash(part)}  {path.name}\n", encoding="utf-8")
     elif not has_hash(part, expected):
         part.unlink()
-        raise CheckpointError(f"what {published.url} sent has not the hash {expected} and was deleted; run again")
+        what = _expected_file(published, expected, record)
+        raise CheckpointError(f"what was downloaded is not {what}, and was deleted; run again")
     part.replace(path)
     return path
+
+
+def _expected_file(published: Published, expected: str, record: Path) -> str:
+    """In words, and where it is known from."""
+    known = "" if published.hash else f", as the first download was: delete {record} if that one was wrong"
+    return f"the file of {published.url} ({expected}{known})"
 
 
 def identity(path: Path) -> str:
@@ -130,7 +139,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         reason = str(error).partition("\n")[0] or type(error).__name__
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}); name or download another") from error
     table = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    tensors = {k: v for k, v in table.items() if isinstance(v, Tensor)} if isinstance(table, Mapping) else {}
+    entries = table.items() if isinstance(table, Mapping) else ()
+    tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no table of named tensors; name a checkpoint")
     prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
@@ -182,4 +192,6 @@ def _read(path: Path) -> object:
     except pickle.UnpicklingError as error:
         if zipped:
             return read_archive(path)
-        raise pickle.UnpicklingError("neither safetensors nor torch.save of nothing but tensors") from error
+        raise pickle.UnpicklingError(
+            "neither safetensors nor torch.save of nothing but tensors; where you trust it, save it anew with torch"
+        ) from error

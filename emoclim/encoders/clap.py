@@ -56,6 +56,7 @@ class Variant:
     published: checkpoints.Published
 
 
+# The hashes are those under which the official page keeps its large files (git LFS).
 def _variant(size: str, file: str, sha256: str, trained_on: tuple[str, ...]) -> Variant:
     return Variant(size, checkpoints.Published(file, f"{LOCATION}/{file}", f"sha256:{sha256}", "CC0-1.0", trained_on))
 
@@ -138,7 +139,6 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_
         dim=DIM,
         checkpoint=checkpoints.identity(checkpoint),
         settings={
-            "model": model,
             "htsat": size,
             "sample_rate": SAMPLE_RATE,
             "source_rate": source_rate or "the file's",

@@ -75,8 +75,8 @@ def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.
         file=f"clip_{model}_{pretrained}{Path(url).suffix}",
         url=url,
         hash=f"sha256:{digits[1]}" if digits else None,
-        licence="MIT" if openai else f"as stated for {url}",
-        trained_on=("WebImageText (OpenAI, 400 million pairs)",) if openai else (f"what {pretrained!r} stands for",),
+        licence="MIT" if openai else "unknown here; see the page of the file",
+        trained_on=("WebImageText (OpenAI, 400 million pairs)",) if openai else ("unknown here",),
     )
 
 
@@ -250,10 +250,15 @@ def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:
 
 
 def _random_view(picture: images.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
-    """The steps of the preprocessing, the centre crop among them replaced by one at a random place."""
+    """The steps of the preprocessing, the centre crop among them replaced by one at a random place.
+
+    Where the whole picture is squeezed to a square instead, a random part of it is, with 7/8 of its sides.
+    """
     from torchvision.transforms import CenterCrop
 
     view: Any = picture
+    if not any(isinstance(step, CenterCrop) for step in _steps(how)):
+        view = _random_crop(picture, (-(-7 * picture.height // 8), -(-7 * picture.width // 8)), generator)
     for step in _steps(how):
         view = _random_crop(view, step.size, generator) if isinstance(step, CenterCrop) else step(view)
     tensor: Tensor = view

@@ -33,6 +33,7 @@ from emoclim.progress import Track, silent
 NOT_ENCODERS = frozenset({"base", "checkpoints", "loading", "taggers"})
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42}
 MAX_VIEWS = 1000
+MAX_SEED = 2**32 - 1
 
 
 def encoder_names() -> list[str]:
@@ -142,6 +143,8 @@ def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
         raise EncoderError(f"{name} has no network to be run at {precision}; leave out the precision")
     if views and encoder.spec.modality != "image":
         raise EncoderError(f"{name} takes no views: they are of images; its windows are its segments")
+    if not 0 <= int(shared.get(VIEW_SEED, 0)) <= MAX_SEED:
+        raise EncoderError(f"{name} takes a view_seed from 0 to {MAX_SEED}, not {shared[VIEW_SEED]}")
     if not 0 <= views <= MAX_VIEWS:
         raise EncoderError(f"{name} takes from 0 to {MAX_VIEWS} views, not {views}")
     if views:

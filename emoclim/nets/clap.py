@@ -106,4 +106,4 @@ class ClapAudio(nn.Module):
     def forward(self, waveforms: Tensor) -> Tensor:
         """Waveforms ``(B, 480000)`` at 48 kHz to unit vectors ``(B, DIM)``."""
         pooled = self.pool(self.log_mel(quantise(waveforms)))
-        return functional.normalize(self.audio_projection(pooled), dim=-1)
+        return functional.normalize(self.audio_projection(pooled).float(), dim=-1)

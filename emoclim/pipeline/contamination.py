@@ -8,9 +8,9 @@ from emoclim.encoders.loading import encoder_names, published_files
 from emoclim.features import FeatureSpec
 
 AUDIOSET = "AudioSet"
-CLIP_NAME = re.compile(
-    r"[\w-]{11}_\d+(\.\d+)?(_\d+(\.\d+)?)?"
-)  # video and start, as AudioSet's clips are usually called
+# A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
+# drawn, so that a capital comes after the first nearly always; in a name that somebody thought of, rarely.
+CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
 
 
 def contamination(spec: FeatureSpec, manifest: Manifest) -> str | None:
@@ -21,34 +21,40 @@ def contamination(spec: FeatureSpec, manifest: Manifest) -> str | None:
     spec
         Of the encoder; its checkpoint is looked up among the published ones.
     manifest
-        Counts as AudioSet's if its file, or its folder, is called so, or most of its files are called like clips of it.
+        Counts as AudioSet's if its file or a folder of its files is called so, or most of its files are called like
+        clips of it.
     """
-    published = _published(spec) if spec.modality == "audio" and _is_audioset(manifest) else None
-    seen = [data for data in published.trained_on if AUDIOSET in data] if published else []
-    if not published or not seen:
+    if spec.modality != "audio" or not _is_audioset(manifest):
         return None
+    published = _published(spec)
+    heard = [[data for data in one.trained_on if AUDIOSET in data] for one in published]
+    if not heard or not all(heard):
+        return None
+    known = published[0].file if len(published) == 1 else f"every published checkpoint of {spec.name}"
     return (
-        f"{published.file} was trained on {'; '.join(seen)}, and {manifest.source} is of AudioSet: "
+        f"{known} was trained on {'; '.join(heard[0])}, and {manifest.source} looks like AudioSet: "
         "what is measured on it need not hold for unseen recordings"
     )
 
 
-def _published(spec: FeatureSpec) -> Published | None:
-    """The published file that the checkpoint of a spec is, by its sha256 or, where that is not known, by its name."""
+def _published(spec: FeatureSpec) -> list[Published]:
+    """The published file that the checkpoint of a spec is, by its sha256 or name; all of the encoder if it is none."""
     if spec.name not in encoder_names():  # an import
-        return None
+        return []
     file, _, digits = spec.checkpoint.rpartition("@")
-    for published in published_files(spec.name).values():
-        kind, _, known = (published.hash or "").partition(":")
-        if known.startswith(digits) if kind == "sha256" else published.file == file:
-            return published
-    return None
+    published = list(published_files(spec.name).values())
+    for one in published:
+        kind, _, known = (one.hash or "").partition(":")
+        if known.startswith(digits) if kind == "sha256" else one.file == file:
+            return [one]
+    return published
 
 
 def _is_audioset(manifest: Manifest) -> bool:
     """Whether a manifest is of AudioSet, by the names of its own file or of the files that it lists."""
-    source = manifest.source
-    if any(AUDIOSET.lower() in name.lower() for name in (source.name, source.parent.name)):
+    name = AUDIOSET.lower()
+    if name in manifest.source.stem.lower():
         return True
-    named = sum(CLIP_NAME.fullmatch(item.path.stem) is not None for item in manifest.items if item.path)
+    paths = [item.path for item in manifest.items if item.path]
+    named = sum(name in path.parent.as_posix().lower() or bool(CLIP_NAME.fullmatch(path.stem)) for path in paths)
     return named > len(manifest.items) / 2

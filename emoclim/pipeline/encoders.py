@@ -28,12 +28,15 @@ class Model:
         Where it lies on this machine, or would lie.
     here
         Whether it does.
+    dim
+        Number of values per feature, D.
     """
 
     name: str
     published: Published
     path: Path
     here: bool
+    dim: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +71,13 @@ class EncoderDescription:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         models = [
-            {"name": model.name, **asdict(model.published), "path": str(model.path), "here": model.here}
+            {
+                "name": model.name,
+                "dim": model.dim,
+                **asdict(model.published),
+                "path": str(model.path),
+                "here": model.here,
+            }
             for model in self.models
         ]
         return asdict(self) | {"settings": dict(self.settings), "models": models}
@@ -91,6 +100,7 @@ class EncoderDescription:
             lines += [
                 "",
                 f"{f'model {model.name}' if model.name else 'checkpoint'}: {'here' if model.here else 'not here'}",
+                f"  values      {model.dim}",
                 f"  place       {model.path}",
                 f"  from        {known.url}",
                 f"  hash        {known.hash or 'unknown; that of the first download is recorded'}",
@@ -117,17 +127,17 @@ class EncoderList:
     def table_rows(self) -> list[tuple[str, ...]]:
         """A row of column names, then one row per encoder and published file."""
         rows: list[tuple[str, ...]] = [
-            ("encoder", "takes", "values", "segments", "model", "checkpoint", "licence", "trained on")
+            ("encoder", "takes", "segments", "model", "values", "checkpoint", "licence", "trained on")
         ]
         for one in self.encoders:
-            first: tuple[str, ...] = (one.name, one.modality, str(one.dim), one.segments())
+            first: tuple[str, ...] = (one.name, one.modality, one.segments())
             for model in one.models:
                 known = model.published
                 state = "here" if model.here else "not here"
-                rows.append((*first, model.name, state, known.licence, "; ".join(known.trained_on)))
-                first = ("", "", "", "")
+                rows.append((*first, model.name, str(model.dim), state, known.licence, "; ".join(known.trained_on)))
+                first = ("", "", "")
             if not one.models:
-                rows.append((*first, "", "none needed", "", ""))
+                rows.append((*first, "", str(one.dim), "none needed", "", ""))
         return rows
 
 
@@ -145,9 +155,15 @@ def describe_encoder(name: str) -> EncoderDescription:
         There is none of that name.
     """
     found = find_encoder(name)
-    encoder = _bare(name)
+    encoder = _bare(name, {})
     models = tuple(
-        Model(model, published, location(published), location(published).is_file())
+        Model(
+            model,
+            published,
+            location(published),
+            location(published).is_file(),
+            _bare(name, {"model": model} if model else {}).spec.dim,
+        )
         for model, published in published_files(name).items()
     )
     fitting = {PRECISION: PRECISION in encoder.spec.settings}
@@ -164,10 +180,10 @@ def describe_encoder(name: str) -> EncoderDescription:
     )
 
 
-def _bare(name: str) -> Encoder:
+def _bare(name: str, settings: Mapping[str, Setting]) -> Encoder:
     """An encoder that is only asked for its shapes, which no file of parameters changes."""
     load: Callable[..., Encoder] = find_encoder(name).load
     if not has_parameters(name):
-        return load()
+        return load(**settings)
     with tempfile.NamedTemporaryFile() as file:
-        return load(checkpoint=Path(file.name))
+        return load(checkpoint=Path(file.name), **settings)
