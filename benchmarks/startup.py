@@ -4,10 +4,11 @@ Repeat with ``python benchmarks/startup.py``; prints JSON. The goal is a ratio o
 """
 
 import json
-import platform
 import subprocess
 import sys
 import time
+
+from machine import facts
 
 RUNS = 20
 COMMANDS = {
@@ -27,8 +28,8 @@ def main() -> None:
     """Measure both in turn, so that whatever else the machine does falls on both."""
     runs = [{name: seconds(command) for name, command in COMMANDS.items()} for _ in range(RUNS)]
     best = {name: min(run[name] for run in runs) for name in COMMANDS}
-    result = {"seconds": best, "ratio": best["help"] / best["limit"], "runs": RUNS, "machine": platform.machine()}
-    print(json.dumps(result | {"python": platform.python_version()}, indent=2))
+    result = {"seconds": best, "ratio": best["help"] / best["limit"], "runs": RUNS}
+    print(json.dumps(result | {"machine": facts("typer", "rich")}, indent=2))
 
 
 if __name__ == "__main__":

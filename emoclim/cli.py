@@ -4,6 +4,8 @@ Results go to stdout, progress and warnings to stderr. Exit codes: 0 done; 2 the
 3 finished, but more items failed than allowed. Each command imports the pipeline that it needs: help is instant.
 """
 
+import atexit
+import gc
 import io
 import logging
 import sys
@@ -15,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from emoclim import __version__
+from emoclim.cache_cli import app as cache_app
 from emoclim.errors import EmoclimError
 from emoclim.terminal import print_lines, print_result, print_table, read_numbers, read_settings, track
 
@@ -47,6 +50,7 @@ extract_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Encode pictures or music once, into a cache."
 )
 app.add_typer(extract_app, name="extract")
+app.add_typer(cache_app, name="cache")
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
@@ -73,6 +77,8 @@ def start(
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to stop
+    atexit.register(gc.freeze)  # what is left at the end needs no sorting out
+    gc.set_threshold(100_000)  # looking for garbage among many thousand items costs more than reading them
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
 
 
@@ -102,6 +108,9 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",
         retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
         rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,
+        shard: Annotated[
+            str | None, typer.Option(help="2/8: the second of eight parts; join with: cache merge.")
+        ] = None,
         max_failures: Annotated[float, typer.Option(min=0, max=1, help="Share of items that may fail.")] = 0.01,
         seed: Annotated[int, typer.Option(min=0, help="Of views, and of splits if the manifest has none.")] = 42,
         device: Device = "auto",
@@ -110,13 +119,13 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
     ) -> None:
         from emoclim.config import encoder_preset
         from emoclim.pipeline.features import extract_features
-        from emoclim.pipeline.workspace import Workspace
+        from emoclim.pipeline.workspace import Shard, Workspace
 
         settings = encoder_preset(preset, encoder) | read_settings(setting or [])
         named = {"model": model, "precision": precision, "views": views, "source_rate": source_rate}
         settings |= {name: value for name, value in named.items() if value is not None}
-        if views:
-            settings |= {"view_seed": seed}
+        if settings.get("views"):
+            settings.setdefault("view_seed", seed)
         result = extract_features(
             modality,
             manifest,
@@ -132,11 +141,12 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
             backend=backend,
             retry_failed=retry_failed,
             rehash=rehash,
+            shard=Shard.parse(shard) if shard else None,
             seed=seed,
             track=track,
         )
         print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
-        if len(result.extraction.failures) > max_failures * len(result.manifest.items):
+        if len(result.extraction.failures) > max_failures * result.n_items:
             raise typer.Exit(3)
 
     command.__doc__ = f"Encode {'pictures' if modality == 'image' else 'music'} that no cache holds yet."

@@ -50,6 +50,11 @@ class FeatureSpec:
         """Random views kept of each item as its segments; 0 where segments are its consecutive windows."""
         return int(self.settings.get(VIEWS, 0))
 
+    @property
+    def keyed_by_id(self) -> bool:
+        """Whether items are known by their ids, for the features were imported; else by the content of their files."""
+        return self.settings.get("keys") == "ids"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, settings sorted by name."""
         return asdict(self) | {"settings": dict(sorted(self.settings.items()))}

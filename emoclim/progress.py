@@ -1,6 +1,9 @@
-"""How a stage reports progress: it wraps its loop in `track`, and never learns who is watching."""
+"""How a stage reports progress: it wraps its loop in `track`, and never learns who is watching; and where time went."""
 
-from collections.abc import Iterable
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -21,3 +24,36 @@ def silent(
 ) -> Iterable[T]:
     """Track nothing."""
     return sequence
+
+
+class Stopwatch:
+    """Adds up the seconds of each kind of work.
+
+    Attributes
+    ----------
+    seconds
+        By kind, 0 for what never was timed.
+    """
+
+    def __init__(self) -> None:
+        self.seconds: defaultdict[str, float] = defaultdict(float)
+
+    @contextmanager
+    def time(self, kind: str) -> Iterator[None]:
+        """Count the time spent in the block."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[kind] += time.perf_counter() - begun
+
+    def each(self, sequence: Iterable[T], kind: str) -> Iterator[T]:
+        """Yield what `sequence` does, and count the time it takes to come."""
+        iterator = iter(sequence)
+        while True:
+            with self.time(kind):
+                try:
+                    value = next(iterator)
+                except StopIteration:
+                    return
+            yield value

@@ -1,5 +1,9 @@
 """What the tests of the caches on disk share: a filled cache, and a look at its files past the package."""
 
+import os
+import signal
+import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -80,6 +84,33 @@ def edit_ledger(path: Path, edit: Callable[[bytes], bytes]) -> None:
         table = file["ledger"]
         text = edit(bytes(table[:]).rstrip(b"\0"))
         table[:] = np.frombuffer(text.ljust(len(table), b"\0"), np.uint8)
+
+
+def forked(work: Callable[[], object]) -> int:
+    """The number of a forked process that has done some work, and then does nothing until it is killed."""
+    done, told = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of these tests holds a lock
+        pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+            os.write(told, b".")
+            signal.pause()
+        finally:
+            traceback.print_exc()
+            os._exit(1)
+    os.close(told)
+    answer = os.read(done, 1)
+    os.close(done)
+    assert answer == b".", "the process could not do its work"
+    return pid
+
+
+def kill(pid: int) -> None:
+    """End a process with no chance to tidy up."""
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def die(*args: object) -> None:

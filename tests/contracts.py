@@ -69,6 +69,7 @@ class CacheContract(ABC):
 
     def test_begins_empty(self, cache: FeatureCache) -> None:
         assert cache.keys() == frozenset()
+        assert (len(cache), list(cache), cache.n_segments) == (0, [], 0)
         assert cache.failures() == {}
         features = cache.read([])
         assert (features.ids, features.values.shape, features.segments) == ((), (0, DIM), None)
@@ -79,7 +80,8 @@ class CacheContract(ABC):
         cache.append([])
         cache.append(items[2:])
         assert cache.keys() == frozenset("abc")
-        features = cache.read(list("abc"))
+        features = cache.read(list("abc"), verify=False)
+        assert torch.equal(features.values, cache.read(list("abc")).values)
         assert features.spec == SPEC
         assert features.ids == ("a", "b", "c")
         assert features.values.dtype == torch.float32
@@ -113,6 +115,40 @@ class CacheContract(ABC):
             if items[key].segments is not None:
                 assert torch.equal(features.segments[owned], tensor(items[key].segments))
                 assert torch.equal(features.starts[owned], tensor(items[key].starts))
+
+    def test_reads_like_a_mapping_in_the_order_of_commit(self, cache: FeatureCache) -> None:
+        for batch in ("ca", "d", "b"):
+            cache.append([encoded(key, 2) for key in batch])
+        cache.record_failure("f", "too short")
+        assert list(cache) == list("cadb")
+        assert (len(cache), cache.n_segments) == (4, 8)
+        assert "d" in cache
+        assert "f" not in cache
+        assert torch.equal(cache["d"], encoded("d").value)
+        with pytest.raises(CacheError, match=r"does not hold 1 of the 1 keys asked for \(f\)"):
+            cache["f"]
+        for key in cache:  # what is appended meanwhile comes later
+            cache.append([encoded(f"{key}{key}")])
+        assert list(cache) == [*"cadb", "cc", "aa", "dd", "bb"]
+
+    @pytest.mark.parametrize("verify", [True, False])
+    def test_gives_features_by_name(self, cache: FeatureCache, verify: bool) -> None:
+        keys = ["c", "id:a.jpg", "b"]
+        cache.append([encoded(key, 2) for key in keys])
+        everything = cache.features(verify=verify)
+        assert everything.ids == tuple(keys)
+        assert torch.equal(everything.values, cache.read(keys).values)
+        some = cache.features(iter(["b", "a.jpg", "id:a.jpg", "b"]), verify=verify)
+        assert some.ids == ("b", "a.jpg", "id:a.jpg", "b")
+        expected = cache.read(["b", "id:a.jpg", "id:a.jpg", "b"], verify=verify)
+        assert torch.equal(some.values, expected.values)
+        assert torch.equal(tensor(some.segments), tensor(expected.segments))
+        assert cache.features([]).ids == ()
+
+    def test_counts_and_names_unknown_items(self, cache: FeatureCache) -> None:
+        cache.append([encoded("a")])
+        with pytest.raises(CacheError, match=r"does not hold 7 of the 8 items asked for \(t, u, v, w, x and 2 more\)"):
+            cache.features("atuvwxyz")
 
     def test_has_no_segments_where_no_asked_item_has(self, cache: FeatureCache) -> None:
         cache.append([encoded("a", 2), encoded("b"), encoded("c", 0)])
@@ -181,6 +217,12 @@ class CacheContract(ABC):
         for use in (
             cache.keys,
             cache.failures,
+            cache.features,
+            lambda: len(cache),
+            lambda: list(cache),
+            lambda: "a" in cache,
+            lambda: cache["a"],
+            lambda: cache.n_segments,
             lambda: cache.read(["a"]),
             lambda: cache.append([encoded("b")]),
             lambda: cache.record_failure("b", "too short"),

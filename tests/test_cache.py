@@ -109,22 +109,31 @@ class AgainstTheModel(RuleBasedStateMachine):
             with pytest.raises(CacheError) if key in self.model.keys() else nullcontext():
                 cache.record_failure(key, reason)
 
-    @rule(numbers=st.lists(NUMBERS, max_size=12))
+    @rule(numbers=st.lists(NUMBERS, max_size=12), verify=st.booleans())
     @precondition(lambda self: self.count)
-    def read(self, numbers: list[int]) -> None:
+    def read(self, numbers: list[int], verify: bool) -> None:
         keys = [self.key(number) for number in numbers]
-        assert_same(self.cache.read(keys), self.model.read(keys))
+        assert_same(self.cache.read(keys, verify=verify), self.model.read(keys))
+        assert all(torch.equal(self.cache[key], self.model[key]) for key in keys[:2])
+
+    @rule(verify=st.booleans())
+    def read_all(self, verify: bool) -> None:
+        assert_same(self.cache.features(verify=verify), self.model.features())
 
     @rule(writable=st.booleans())
     def reopen(self, writable: bool) -> None:
         self.cache.close()
-        self.cache = open_cache(self.path, SPEC if writable else None)
-        self.writable = writable
+        self.writable = writable or not self.path.exists()
+        self.cache = open_cache(self.path, SPEC if self.writable else None)
 
     @invariant()
     def same_keys_and_failures(self) -> None:
         if hasattr(self, "cache"):
             assert self.cache.keys() == self.model.keys()
+            assert list(self.cache) == list(self.model)
+            assert len(self.cache) == len(self.model)
+            assert ("k0" in self.cache) == ("k0" in self.model)
+            assert self.cache.n_segments == self.model.n_segments
             assert self.cache.failures() == self.model.failures()
 
     def key(self, number: int) -> str:

@@ -26,34 +26,13 @@ from contracts import DIM, SPEC, encoded
 from emoclim.cache import hdf5, open_cache
 from emoclim.cache import zarr as zarr_store
 from emoclim.cache.ledger import Ledger
+from emoclim.cache.memory import MemoryCache
+from emoclim.cache.rows import to_rows
 from emoclim.errors import CacheError
 
 path, small_chunks = cache_files.path, cache_files.small_chunks
 
 # One writer, any number of readers
-
-
-def test_second_writer_is_refused(path: Path) -> None:
-    with open_cache(path, SPEC) as cache:
-        cache.append(ITEMS)
-        with pytest.raises(CacheError, match="is being written by another process"):
-            open_cache(path, SPEC)
-        cache.append([encoded("e")])
-    assert_holds(path, [*ITEMS, encoded("e")])
-
-
-def test_second_writer_is_refused_after_growth(path: Path, small_chunks: None) -> None:
-    with open_cache(path, SPEC) as cache:
-        cache.append([encoded(f"k{n}", 2) for n in range(50)])
-        with pytest.raises(CacheError, match="is being written by another process"):
-            open_cache(path, SPEC)
-
-
-def test_hdf5_file_held_by_another_tool(tmp_path: Path) -> None:
-    path = tmp_path / "cache.h5"
-    fill(path)
-    with h5py.File(path, "r+"), pytest.raises(CacheError, match="is being written by another process"):
-        open_cache(path, SPEC)
 
 
 def test_writer_comes_while_another_reads(path: Path, small_chunks: None) -> None:
@@ -170,45 +149,78 @@ def test_unsound_line_before_the_last(path: Path, line: int, edit: Callable[[byt
 
 def test_ledger_that_counts_more_than_there_is(path: Path, small_chunks: None) -> None:
     fill(path)
-    ledger = Ledger.replay(b"", "")
-    edit_ledger(path, lambda _: ledger.items_line([encoded(f"k{n}") for n in range(5)]))
+    items = [encoded(f"k{n}") for n in range(5)]
+    edit_ledger(path, lambda _: Ledger().items_line(items, to_rows(items)))
     with pytest.raises(CacheError, match="its ledger counts more values than there are"):
         open_cache(path)
 
 
-def test_interrupted_creation_is_taken_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = hdf5 if path.suffix == ".h5" else zarr_store
-    with monkeypatch.context() as patch:
-        patch.setattr(module, "header", die)
-        with pytest.raises(CacheError, match="cannot be opened for writing"):
-            open_cache(path, SPEC)
-    assert path.exists()
-    with pytest.raises(CacheError, match="no feature cache"):
-        open_cache(path)
-    fill(path)
+def test_failed_creation_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, open_cache(path, SPEC) as cache:
+        patch.setattr(hdf5 if path.suffix == ".h5" else zarr_store, "header", die)
+        with pytest.raises(CacheError, match=r"keeps none of these 4 items \(No space left on device\)"):
+            cache.append(ITEMS)
+        assert not path.exists()
+        patch.undo()
+        cache.append(ITEMS)
+    assert list(tmp_path.iterdir()) == [path]
     assert_holds(path, ITEMS)
 
 
-def test_leftovers_of_a_replacement_are_swept(path: Path, tmp_path: Path) -> None:
+def test_leftovers_of_a_writer_that_died_are_swept(path: Path, tmp_path: Path) -> None:
     fill(path)
-    orphan = path / "values" / "c.0.0.partial" if path.is_dir() else path.with_name("cache.h5.partial")
-    orphan.write_bytes(b"half of it")
+    inside = path / "values" / "c.0.0.partial"
+    orphans = [path.with_name(f"{path.name}.partial"), *([inside] if path.is_dir() else [])]
+    for orphan in orphans:
+        orphan.write_bytes(b"half of it")
     open_cache(path).close()
-    assert orphan.exists()
+    assert all(orphan.exists() for orphan in orphans)
     open_cache(path, SPEC).close()
-    assert not orphan.exists()
+    assert not any(orphan.exists() for orphan in orphans)
+    assert_holds(path, ITEMS)
+
+
+def test_leftovers_of_a_creation_are_swept(path: Path, tmp_path: Path) -> None:
+    fill(path)
+    path.rename(path.with_name(f"{path.name}.partial"))
+    open_cache(path, SPEC).close()
+    assert list(tmp_path.iterdir()) == []
 
 
 # What befalls bytes
 
 
-@pytest.mark.parametrize(("table", "keys"), [("values", ["c"]), ("segments", ["a", "c"]), ("starts", ["a"])])
-def test_damage_is_found_and_named(path: Path, table: str, keys: list[str]) -> None:
+@pytest.mark.parametrize(("table", "row", "key"), [("values", 2, "c"), ("segments", 1, "a"), ("starts", 3, "c")])
+def test_damage_is_found_and_named(path: Path, table: str, row: int, key: str) -> None:
     fill(path)
-    row = {"values": 2, "segments": 1, "starts": 0}[table]
     flip(path, table, row * (4 if table == "starts" else 4 * DIM) + 1)
-    with open_cache(path) as cache, pytest.raises(CacheError, match=f"stored {table} of .*{keys[0]}"):
-        cache.read(list("abcd"))
+    others = [item for item in ITEMS if item.key != key]
+    with open_cache(path) as cache:
+        truth = MemoryCache(SPEC)
+        truth.append(others)
+        keys = [item.key for item in others]
+        assert_same(cache.read(keys), truth.read(keys))
+        with pytest.raises(CacheError, match=rf"features of 1 items are not what was written \({key}\)"):
+            cache.read(list("dcba"))
+        assert cache.read(list("dcba"), verify=False).ids == tuple("dcba")
+
+
+def test_any_flipped_byte_of_two_hundred_items_is_found_and_named(path: Path) -> None:
+    generator = np.random.default_rng(0)
+    items = [encoded(f"k{n}", n % 3) for n in range(200)]
+    keys = [item.key for item in items]
+    fill(path, items)
+    owners = np.arange(200).repeat([n % 3 for n in range(200)])
+    for table, width in (("values", DIM), ("segments", DIM), ("starts", 1)):
+        rows = 200 if table == "values" else len(owners)
+        for byte in generator.choice(rows * width * 4, 20, replace=False).tolist():
+            row = byte // (width * 4)
+            flip(path, table, byte)
+            name = keys[row if table == "values" else owners[row]]
+            with open_cache(path) as cache, pytest.raises(CacheError, match=rf"1 items .* \({name}\)"):
+                cache.read(keys)
+            flip(path, table, byte)
+    assert_holds(path, items)
 
 
 def flip(path: Path, table: str, byte: int) -> None:
@@ -225,16 +237,6 @@ def flip(path: Path, table: str, byte: int) -> None:
     file.write_bytes(content)
 
 
-def test_hdf5_damage_to_one_row_spares_the_others(tmp_path: Path) -> None:
-    path = tmp_path / "cache.h5"
-    fill(path)
-    flip(path, "values", 2 * 4 * DIM)
-    with open_cache(path) as cache:
-        with pytest.raises(CacheError, match=r"stored values of 1 items .*\(c\)"):
-            cache.read(list("dcba"))
-        assert torch.equal(cache.read(["b", "d"]).values[1], ITEMS[3].value)
-
-
 @pytest.mark.parametrize("damage", ["missing", "empty", "short", "foreign"])
 def test_zarr_chunk_that_is_not_what_was_written(tmp_path: Path, damage: str, small_chunks: None) -> None:
     path = tmp_path / "cache.zarr"
@@ -245,8 +247,9 @@ def test_zarr_chunk_that_is_not_what_was_written(tmp_path: Path, damage: str, sm
     if damage != "missing":
         chunk.write_bytes(content[damage])
     with open_cache(path) as cache:
-        with pytest.raises(CacheError, match=r"stored values of 2 items .*\(k5, k4\)"):
-            cache.read(["k5", "k4", "k3"])
+        for verify in (True, False) if damage != "foreign" else (True,):
+            with pytest.raises(CacheError, match=r"stored features of 2 items .*\(k5, k4\)"):
+                cache.read(["k5", "k4", "k3"], verify=verify)
         assert torch.equal(cache.read(["k3"]).values[0], encoded("k3").value)
 
 

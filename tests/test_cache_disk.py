@@ -103,9 +103,7 @@ def test_gathers_scattered_rows_by_several_reads(path: Path, monkeypatch: pytest
     items = [encoded(f"k{n}", 1) for n in range(200)]
     fill(path, items)
     with open_cache(path) as cache:
-        assert isinstance(cache, disk.DiskCache)
-        assert cache._store is not None
-        monkeypatch.setattr(cache._store, "block", 3)
+        monkeypatch.setattr(disk, "NEAR", 3)
         for asked in ([190, 3, 4, 8, 100, 3], [0, 199], [5, 6, 7]):
             features = cache.read([f"k{n}" for n in asked])
             assert torch.equal(features.values, torch.stack([items[n].value for n in asked]))

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from emoclim.cli import app
 from emoclim.data.synthetic import generate
 from emoclim.encoders.loading import encoder_names
+from emoclim.pipeline import evaluation, features
 
 
 def run(*words: object, code: int = 0) -> Result:
@@ -137,6 +138,28 @@ def test_views_are_cached_and_trained_on(workspace: Path) -> None:
     assert answer("search", picture, "--workspace", workspace)["found"]
 
 
+def test_what_may_mislead_is_told_by_extract_and_evaluate(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module in (features, evaluation):
+        monkeypatch.setattr(module, "contamination", lambda spec, _manifest: f"{spec.name} has heard this before")
+    told = answer("extract", "audio", "--encoder", "timbre", "--workspace", workspace)["warnings"]
+    assert told == ["timbre has heard this before"]
+    told = answer("evaluate", "--workspace", workspace, "--no-plots")["warnings"]
+    assert told == ["colour has heard this before", "timbre has heard this before"]
+    assert caplog.messages.count("timbre has heard this before") == 2
+
+
+def test_the_seed_of_views_may_be_given_in_any_way(workspace: Path) -> None:
+    words = ("extract", "images", "--encoder", "colour", "--workspace", workspace)
+    ways = [
+        ("--views", 2, "--seed", 7),
+        ("--views", 2, "--setting", "view_seed=7"),
+        ("--setting", "views=2", "--seed", 7),
+    ]
+    assert len({answer(*words, *way)["cache"] for way in ways}) == 1
+
+
 def test_encoders_are_listed_with_what_is_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
@@ -228,6 +251,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...]
         (("extract", "audio", "--encoder", "timbre", "--source-rate", "16000"), "'timbre' has no setting source_rate"),
         (("extract", "audio", "--encoder", "timbre", "--precision", "bf16"), "timbre has no network to be run at bf16"),
         (("extract", "audio", "--encoder", "timbre", "--model", "tiny"), "'timbre' has no setting model"),
+        (("extract", "images", "--encoder", "colour", "--views", "2", "--no-segments"), "views are kept as segments"),
         (("extract", "audio", "--encoder", "timbre", "--preset", "papre"), "no preset 'papre' .did you mean 'paper'"),
         (("train-heads", "--name", "../escape"), "is no name for a run"),
         (("extract", "images", "--encoder", "colour", "--checkpoint", "x.pt"), "has no parameters"),

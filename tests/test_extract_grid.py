@@ -71,7 +71,7 @@ def equal(one: Features, other: Features) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Several threads share a batch out by rows, so that the last bit of a row depends on its place."""
+    """As the whole suite should be run: several processes with several threads each are in each other's way."""
     with few_threads(1):
         yield
 
@@ -108,3 +108,13 @@ def test_neither_rows_that_fill_a_batch_nor_other_items_change_a_byte(grid: Grid
     last = len(grid.items) - 1
     alone = encode(grid.encoder, grid.items[last:], MIDDLE)
     assert equal(alone, grid.features[MIDDLE, 0].select(torch.tensor([last])))
+
+
+def test_threads_that_share_a_batch_change_no_byte(tmp_path: Path) -> None:
+    register_tiny_clip(tmp_path)
+    encoder = make_subject("clip", tmp_path).load()
+    items = write_pictures(tmp_path, *((40, 30 + n) for n in range(MIDDLE)))
+    torch.set_num_threads(2)  # the fixture sets it back
+    straight = encode(encoder, items, MIDDLE)
+    turned = encode(encoder, [*items[3:], *items[:3]], MIDDLE)
+    assert equal(turned.select(torch.tensor([4, 5, 6, 0, 1, 2, 3])), straight)

@@ -12,6 +12,7 @@ HEAVY = (
     "numpy",
     "open_clip",
     "laion_clap",
+    "pyarrow",
     "h5py",
     "zarr",
     "sklearn",

@@ -6,14 +6,15 @@ and true; whatever was being written when a process died is absent.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from torch import Tensor
 
+from emoclim.cache.ids import find_keys
 from emoclim.features import Features, FeatureSpec
 
 
@@ -45,7 +46,9 @@ class EncodedItem:
 class FeatureCache(ABC):
     """Features of one spec, keyed by content; one writer, any number of readers of what is committed.
 
-    Use it as a context manager: leaving the block closes it. Every method raises :class:`CacheError` once it is closed.
+    It reads like a mapping of keys, in the order in which they were committed, to values: ``len(cache)``,
+    ``key in cache``, ``for key in cache``, ``cache[key]``. Use it as a context manager: leaving the block closes it.
+    Every method raises :class:`CacheError` once it is closed.
 
     Attributes
     ----------
@@ -58,9 +61,62 @@ class FeatureCache(ABC):
     spec: FeatureSpec
     path: Path | None
 
-    @abstractmethod
     def keys(self) -> frozenset[str]:
         """Keys of the committed items."""
+        return frozenset(self._committed())
+
+    def __len__(self) -> int:
+        """Return the number of committed items."""
+        return len(self._committed())
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys of what is committed now, in the order of commit."""
+        return iter(tuple(self._committed()))
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether an item is committed."""
+        return key in self._committed()
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Read the feature ``(D,)`` of one item; raise :class:`CacheError` where it is not committed."""
+        return self.read([key]).values[0]
+
+    def features(self, ids: Iterable[str] | None = None, *, verify: bool = True) -> Features:
+        """Features of some items, by the names that their users know them by.
+
+        Parameters
+        ----------
+        ids
+            Ids of items of the manifests that were extracted into the cache, looked up in the tables of items beside
+            it; content keys; or ids under which features were imported. None takes all items in the order of commit,
+            by their keys.
+        verify
+            See :meth:`read`.
+
+        Returns
+        -------
+        Features
+            In the order asked; its `ids` are those asked.
+
+        Raises
+        ------
+        CacheError
+            No item is known by an id (the message counts and names them), an id stands for different contents in two
+            tables, a table cannot be read, or stored bytes do not match their checksum.
+        """
+        if ids is None:
+            return self.read(tuple(self), verify=verify)
+        ids = tuple(ids)
+        return replace(self.read(find_keys(ids, self._committed(), self.path), verify=verify), ids=ids)
+
+    @abstractmethod
+    def _committed(self) -> KeysView[str]:
+        """Keys of the committed items, in the order of commit."""
+
+    @property
+    @abstractmethod
+    def n_segments(self) -> int:
+        """Number of segments of all committed items."""
 
     @abstractmethod
     def append(self, items: Sequence[EncodedItem]) -> None:
@@ -90,10 +146,17 @@ class FeatureCache(ABC):
         """Reasons by key, of the contents that could not be encoded."""
 
     @abstractmethod
-    def read(self, keys: Sequence[str]) -> Features:
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
         """Features of some items, in the order asked; `ids` are the keys.
 
-        Segments are None where no asked item has any. Checksums are verified.
+        Segments are None where no asked item has any.
+
+        Parameters
+        ----------
+        keys
+            Of committed items.
+        verify
+            Compare what is read with its checksums. Leaving it out saves time on a file that one trusts.
 
         Raises
         ------

@@ -1,19 +1,24 @@
 """What every cache asks of the items it is given and of the keys it is asked for."""
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from emoclim.cache.base import EncodedItem
 from emoclim.errors import CacheError
+
+if TYPE_CHECKING:
+    from emoclim.cache.base import EncodedItem
+
+T = TypeVar("T")
 
 NAMED = 5  # keys spelt out in a message; the rest is counted
 
 
-def check_items(items: Sequence[EncodedItem], dim: int, committed: Collection[str], where: str) -> None:
+def check_items(items: Sequence["EncodedItem"], dim: int, committed: Collection[str], where: str) -> None:
     """Raise :class:`CacheError` unless all `items` may be appended.
 
     Parameters
@@ -36,13 +41,16 @@ def check_items(items: Sequence[EncodedItem], dim: int, committed: Collection[st
         new.add(item.key)
 
 
-def check_keys(keys: Sequence[str], committed: Collection[str], where: str) -> None:
-    """Raise :class:`CacheError`, counting and naming them, if any of `keys` is not among `committed`."""
-    if unknown := list(dict.fromkeys(key for key in keys if key not in committed)):
-        raise CacheError(
-            f"{where} does not hold {len(unknown)} of the {len(keys)} keys asked for ({name_some(unknown)}); "
-            "extract these items first"
-        )
+def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list[T]:
+    """What is `committed` under each of `keys`; raise :class:`CacheError`, counting and naming the unknown ones."""
+    try:
+        return [committed[key] for key in keys]
+    except KeyError:
+        unknown = list(dict.fromkeys(key for key in keys if key not in committed))
+    raise CacheError(
+        f"{where} does not hold {len(unknown)} of the {len(keys)} keys asked for ({name_some(unknown)}); "
+        "extract these items first"
+    )
 
 
 def name_some(keys: Iterable[str]) -> str:
@@ -52,7 +60,7 @@ def name_some(keys: Iterable[str]) -> str:
     return f"{named} and {len(keys) - NAMED} more" if len(keys) > NAMED else named
 
 
-def _fault(item: EncodedItem, dim: int) -> str | None:
+def _fault(item: "EncodedItem", dim: int) -> str | None:
     if not item.key:
         return "its key is empty"
     if (item.segments is None) != (item.starts is None):

@@ -4,164 +4,210 @@ A commit is: the rows, to the disk; then one line of the ledger, to the disk. Wh
 ledger counted at that moment, and a reader goes on seeing that.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.checks import check_items, check_keys, name_some
+from emoclim.cache.checks import check_items, look_up, name_some
 from emoclim.cache.ledger import Ledger
+from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
 from emoclim.cache.store import Rows, Store, Table, shape_of
+from emoclim.cache.writer import WriterLock
 from emoclim.errors import CacheError
-from emoclim.features import Features
+from emoclim.features import Features, FeatureSpec
 
 MAKE_ROOM = "see that its disk has room and lets you write"
 EXTRACT_ANEW = "delete it and extract anew"
+NEAR = 64  # rows between two asked ones that are read rather than skipped
 
 
 class DiskCache(FeatureCache):
-    """The cache that lies in a store; it closes the store."""
+    """The cache that lies in a store, which it closes.
+
+    Parameters
+    ----------
+    path, spec
+        Of the cache.
+    store
+        Where it lies; None if there is none yet.
+    make_store
+        Makes one when something is first to be kept, so that a run that keeps nothing leaves nothing.
+    lock
+        Of the one writer, released on closing; None to read only.
+    """
 
     path: Path
 
-    def __init__(self, store: Store, *, writable: bool) -> None:
-        self.path, self.spec = store.path, store.spec
-        self._where = f"cache {store.path}"
-        self._writable = writable
-        self._store: Store | None = store
-        with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
-            self._ledger = Ledger.replay(store.read_ledger(), self._where)
-            n_segments = self._ledger.n_segments
-            taken: dict[Table, int] = {
-                "values": len(self._ledger.entries),
-                "segments": n_segments,
-                "starts": n_segments,
-            }
-            lacking = [table for table, rows in taken.items() if store.holds(table) < rows]
-        if lacking:
-            raise CacheError(
-                f"{self._where} is damaged: its ledger counts more {lacking[0]} than there are; {EXTRACT_ANEW}"
-            )
-        if writable:
-            with explained(f"{self._where} cannot be written", MAKE_ROOM):
-                store.drop_leftovers(taken, self._ledger.size)
+    def __init__(
+        self,
+        path: Path,
+        spec: FeatureSpec,
+        store: Store | None,
+        make_store: Callable[[], Store],
+        lock: WriterLock | None = None,
+    ) -> None:
+        self.path, self.spec = path, spec
+        self._where = f"cache {path}"
+        self._store, self._make_store, self._lock = store, make_store, lock
+        self._closed = False
+        self._ledger = Ledger()
+        if store is not None:
+            self._replay(store)
 
-    def keys(self) -> frozenset[str]:
+    @property
+    def n_segments(self) -> int:
         """See :class:`FeatureCache`."""
-        self._opened()
-        return frozenset(self._ledger.entries)
+        return self._opened().n_segments
 
     def append(self, items: Sequence[EncodedItem]) -> None:
         """See :class:`FeatureCache`."""
-        store = self._opened(for_writing=True)
-        check_items(items, self.spec.dim, self._ledger.entries, self._where)
+        ledger = self._opened(for_writing=True)
+        check_items(items, self.spec.dim, ledger.rows, self._where)
         if not items:
             return
-        rows: dict[Table, tuple[int, Rows]] = {
-            "values": (len(self._ledger.entries), _stacked([item.value[None] for item in items]))
-        }
-        segments = [item.segments for item in items if item.segments is not None and len(item.segments)]
-        starts = [item.starts for item in items if item.starts is not None]
-        if segments:
-            first = self._ledger.n_segments
-            rows |= {"segments": (first, _stacked(segments)), "starts": (first, _stacked(starts))}
+        rows = to_rows(items)
+        ends = self._ends()
         with explained(f"{self._where} could not be written, and keeps none of these {len(items)} items", MAKE_ROOM):
-            store.write(rows)
-            self._commit(store, self._ledger.items_line(items))
+            store = self._made_store()
+            store.write({table: (ends[table], part) for table, part in rows.items()})
+            self._commit(store, ledger.items_line(items, rows))
 
     def record_failure(self, key: str, reason: str) -> None:
         """See :class:`FeatureCache`."""
-        store = self._opened(for_writing=True)
-        if key in self._ledger.entries:
+        ledger = self._opened(for_writing=True)
+        if key in ledger.rows:
             raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
-        if self._ledger.failures.get(key) != reason:
+        if ledger.failures.get(key) != reason:
             with explained(f"{self._where} could not be written", MAKE_ROOM):
-                self._commit(store, self._ledger.failure_line(key, reason))
+                self._commit(self._made_store(), ledger.failure_line(key, reason))
 
     def failures(self) -> Mapping[str, str]:
         """See :class:`FeatureCache`."""
-        self._opened()
-        return dict(self._ledger.failures)
+        return dict(self._opened().failures)
 
-    def read(self, keys: Sequence[str]) -> Features:
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
         """See :class:`FeatureCache`."""
-        self._opened()
-        check_keys(keys, self._ledger.entries, self._where)
-        entries = [self._ledger.entries[key] for key in keys]
-        rows = np.array([entry.row for entry in entries], np.int64)
-        values = self._gather("values", rows, keys, np.arange(len(keys)))
-        seconds = np.array([entry.seconds for entry in entries], np.float32)
-        features = Features(self.spec, tuple(keys), values, seconds=torch.from_numpy(seconds))
-        counts = np.array([entry.n_segments for entry in entries], np.int64)
-        if not counts.any():
-            return features
+        ledger = self._opened()
+        rows = self._rows_of(keys)
+        records = ledger.records.take(rows)
+        counts = records["count"]
         offsets = np.concatenate([[0], counts.cumsum()])
-        owners = np.arange(len(keys)).repeat(counts)
-        first = np.array([entry.first for entry in entries], np.int64)
-        rows = (first - offsets[:-1])[owners] + np.arange(offsets[-1])
+        segment_rows = (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
+        with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
+            values = self._gather("values", rows)
+            segments = self._gather("segments", segment_rows)
+            starts = self._gather("starts", segment_rows)
+        damaged = (_differs if verify else _lacks)(records, values, segments, starts)
+        if damaged.any():
+            names = list(dict.fromkeys(keys[n] for n in np.flatnonzero(damaged)))
+            raise CacheError(
+                f"{self._where} is damaged: the stored features of {len(names)} items are not what was written "
+                f"({name_some(names)}); {EXTRACT_ANEW}"
+            )
+        seconds = torch.from_numpy(records["seconds"].astype(np.float32))
+        features = Features(self.spec, tuple(keys), torch.from_numpy(values), seconds=seconds)
+        if not len(segments):
+            return features
         return replace(
             features,
-            segments=self._gather("segments", rows, keys, owners),
+            segments=torch.from_numpy(segments),
             offsets=torch.from_numpy(offsets),
-            starts=self._gather("starts", rows, keys, owners),
+            starts=torch.from_numpy(starts),
         )
 
     def close(self) -> None:
         """See :class:`FeatureCache`."""
-        store, self._store = self._store, None
-        if store is not None:
-            store.close()
+        store, self._store, self._closed = self._store, None, True
+        try:
+            if store is not None:
+                store.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
-    def _opened(self, *, for_writing: bool = False) -> Store:
-        if self._store is None:
+    def _committed(self) -> KeysView[str]:
+        return self._opened().rows.keys()
+
+    def _replay(self, store: Store) -> None:
+        with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
+            ledger = self._ledger = Ledger.replay(store.read_ledger(), self._where)
+            ends = self._ends()
+            lacking = [table for table, rows in ends.items() if store.holds(table) < rows]
+        if lacking:
+            raise CacheError(
+                f"{self._where} is damaged: its ledger counts more {lacking[0]} than there are; {EXTRACT_ANEW}"
+            )
+        if self._lock is not None:
+            with explained(f"{self._where} cannot be written", MAKE_ROOM):
+                store.drop_leftovers(ends, ledger.size)
+
+    def _ends(self) -> dict[Table, int]:
+        """Number of rows of each table that are taken."""
+        n_segments = self._ledger.n_segments
+        return {"values": len(self._ledger.rows), "segments": n_segments, "starts": n_segments}
+
+    def _opened(self, *, for_writing: bool = False) -> Ledger:
+        if self._closed:
             raise CacheError(f"{self._where} is closed; open it again")
-        if for_writing and not self._writable:
+        if for_writing and self._lock is None:
             raise CacheError(f"{self._where} was opened for reading only; open it with its spec to write to it")
+        if for_writing and self._lock and not self._lock.is_own():
+            raise CacheError(f"{self._where} is written by the process that this one is a fork of; write to it there")
+        return self._ledger
+
+    def _made_store(self) -> Store:
+        if self._store is None:
+            self._store = self._make_store()
         return self._store
 
     def _commit(self, store: Store, line: bytes) -> None:
         store.write_line(self._ledger.size, line)
         self._ledger.add(line)
 
-    def _gather(self, table: Table, rows: NDArray[np.int64], keys: Sequence[str], owners: NDArray[np.int64]) -> Tensor:
-        """Rows ``(n,)`` of a table, the i-th of them owned by ``keys[owners[i]]``, checked."""
-        with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
-            found, damaged = gather(self._opened(), table, rows)
-        if damaged.any():
-            names = list(dict.fromkeys(keys[owner] for owner in owners[damaged]))
-            raise CacheError(
-                f"{self._where} is damaged: the stored {table} of {len(names)} items do not match their checksums "
-                f"({name_some(names)}); {EXTRACT_ANEW}"
-            )
-        return torch.from_numpy(found)
+    def _rows_of(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        rows = self._ledger.rows
+        if len(keys) == len(rows) and list(keys) == list(rows):  # everything in its order: no need to look each one up
+            return np.arange(len(keys))
+        return np.fromiter(look_up(keys, rows, self._where), np.int64, len(keys))
+
+    def _gather(self, table: Table, rows: NDArray[np.int64]) -> Rows:
+        """Rows ``(n, ...)`` of a table in any order, by few contiguous reads."""
+        store, found = self._store, np.empty(shape_of(table, len(rows), self.spec.dim), np.float32)
+        if store is None or not len(rows):
+            return found
+        if (np.diff(rows) == 1).all():  # this is how a whole library is read
+            return store.read(table, int(rows[0]), int(rows[-1]) + 1)
+        order = np.argsort(rows, kind="stable")
+        stretches = np.split(order, np.flatnonzero(np.diff(rows[order]) > NEAR) + 1)
+        for stretch in stretches:
+            first, last = int(rows[stretch[0]]), int(rows[stretch[-1]]) + 1
+            block = store.read(table, first, last)
+            if len(stretches) == 1:
+                return block.take(rows - first, axis=0)
+            found[stretch] = block[rows[stretch] - first]
+        return found
 
 
-def gather(store: Store, table: Table, rows: NDArray[np.int64]) -> tuple[Rows, NDArray[np.bool_]]:
-    """Rows of a table in any order, by few contiguous reads: one where they lie close together.
+def _differs(records: NDArray[Any], values: Rows, segments: Rows, starts: Rows) -> NDArray[np.bool_]:
+    """Which items ``(n,)`` do not match their checksums."""
+    different: NDArray[np.bool_] = value_checksums(values) != records["value"]
+    different |= segment_checksums(segments, starts, records["count"]) != records["segments"]
+    return different
 
-    Returns
-    -------
-    tuple
-        The rows ``(n, ...)``, and which of them ``(n,)`` are not what was written.
-    """
-    order = np.argsort(rows, kind="stable")
-    stretches = np.split(order, np.flatnonzero(np.diff(rows[order]) > store.block) + 1) if len(rows) else []
-    found = np.empty(shape_of(table, len(rows), store.spec.dim), np.float32)
-    damaged = np.zeros(len(rows), np.bool_)
-    for stretch in stretches:
-        first, last = int(rows[stretch[0]]), int(rows[stretch[-1]]) + 1
-        block, bad = store.read(table, first, last)
-        damaged[stretch] = np.isin(rows[stretch], bad)
-        if len(stretches) == 1:  # spare a copy, or two: this is how a whole library is read
-            return block if np.array_equal(rows, np.arange(first, last)) else block[rows - first], damaged
-        found[stretch] = block[rows[stretch] - first]
-    return found, damaged
+
+def _lacks(records: NDArray[Any], values: Rows, segments: Rows, starts: Rows) -> NDArray[np.bool_]:
+    """Which items ``(n,)`` have rows that are not there."""
+    lacking: NDArray[np.bool_] = np.isnan(values[:, 0])
+    owners = np.arange(len(records)).repeat(records["count"])  # (R,)
+    lacking[owners[np.isnan(segments[:, 0] + starts)]] = True
+    return lacking
 
 
 @contextmanager
@@ -172,8 +218,3 @@ def explained(what: str, remedy: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise CacheError(f"{what} ({reason}); {remedy}") from error
-
-
-def _stacked(parts: Sequence[Tensor]) -> Rows:
-    rows: Rows = torch.cat(list(parts)).detach().cpu().numpy()
-    return np.ascontiguousarray(rows)

@@ -1,60 +1,93 @@
-"""One writer at a time, and changes that reach the disk in the order in which they were made."""
+"""Changes that reach the disk in the order in which they were made, and descriptors that no child process keeps."""
 
 import errno
 import os
+import shutil
 import sys
 from contextlib import suppress
 from pathlib import Path
-
-from emoclim.errors import CacheError
+from typing import Self
+from weakref import WeakSet
 
 NO_HANDLE = -1  # any use of it raises OSError
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network file systems know no locks
 
 
-def lock(handle: int, path: Path, cache: Path) -> None:
-    """Take the lock of the one writer; it is held until `handle` is unlocked or its process ends.
+class Handle:
+    """An open file of a writer.
 
-    Parameters
+    A forked process loses it at once: it would share the lock on the file, and keep it when the writer is killed.
+
+    Attributes
     ----------
-    handle
-        Descriptor of an open file.
-    path
-        Where that file lies.
-    cache
-        The cache, as the message shall name it.
-
-    Raises
-    ------
-    CacheError
-        It is taken, or the file was replaced since it was opened, which only a writer does.
+    number
+        The descriptor; `NO_HANDLE` once it is closed.
     """
-    if sys.platform == "win32":
-        return
-    import fcntl
 
-    taken = False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        taken = True
-    except OSError as error:
-        if error.errno not in UNLOCKABLE:
-            raise
-    if taken or not os.path.samestat(os.fstat(handle), path.stat()):
-        raise CacheError(f"cache {cache} is being written by another process; wait for it to end, or close it there")
+    def __init__(self, number: int = NO_HANDLE) -> None:
+        self.number = number
+        _OPEN.add(self)
 
+    @classmethod
+    def open(cls, path: Path, flags: int) -> Self:
+        """Open a file."""
+        return cls(os.open(path, flags, 0o666))
 
-def release(handle: int) -> None:
-    """Unlock and close; processes forked meanwhile share the lock, so that closing alone would not end it."""
-    if handle == NO_HANDLE:
-        return
-    if sys.platform != "win32":
+    def lock(self, *, shared: bool = False) -> bool | None:
+        """Lock the file until it is closed or the process ends; False if others hold it, None if it knows no locks."""
+        if sys.platform == "win32":
+            return None
         import fcntl
 
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_UN)
-    os.close(handle)
+        try:
+            fcntl.flock(self.number, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                raise
+            return None
+        return True
+
+    def close(self) -> None:
+        """Unlock, for a process that is just being forked still shares the lock; and close. Idempotent."""
+        if sys.platform != "win32" and self.number != NO_HANDLE:
+            import fcntl
+
+            with suppress(OSError):
+                fcntl.flock(self.number, fcntl.LOCK_UN)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close without unlocking."""
+        number, self.number = self.number, NO_HANDLE
+        if number != NO_HANDLE:
+            os.close(number)
+
+
+_OPEN: WeakSet[Handle] = WeakSet()
+
+
+def _forget_all() -> None:
+    for handle in list(_OPEN):
+        handle.forget()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_all)
+
+
+def aside(path: Path) -> Path:
+    """Where something is made that shall then appear whole at `path`."""
+    return path.with_name(f"{path.name}.partial")
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it; nothing if there is none."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -84,10 +117,10 @@ def write_whole(path: Path, content: bytes) -> None:
     if not path.parent.is_dir():
         path.parent.mkdir(exist_ok=True)
         sync_folder(path.parent.parent)
-    aside = path.with_name(f"{path.name}.partial")
-    with aside.open("wb") as file:
+    partial = aside(path)
+    with partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    aside.replace(path)
+    partial.replace(path)
     sync_folder(path.parent)

@@ -3,8 +3,7 @@
 Layout:
 
 * attributes ``format``, ``version``, ``spec`` (JSON) and ``digest``;
-* ``values`` and ``segments`` ``(rows, D)`` and ``starts`` ``(rows,)`` float32, each with a table ``<name>_crc32``
-  ``(rows,)`` uint32: the CRC-32 of the bytes of each row;
+* ``values`` and ``segments`` ``(rows, D)`` and ``starts`` ``(rows,)`` float32;
 * ``ledger`` ``(bytes,)`` uint8: the text of the ledger, then zeros.
 
 All are chunked, without filters, and allocated ahead of need; what lies behind the committed rows means nothing.
@@ -12,14 +11,17 @@ All are chunked, without filters, and allocated ahead of need; what lies behind 
 HDF5 keeps no journal: a writer that dies while the library alters its own structures (the size of a table, the index
 of its chunks) may leave nothing readable. So the library never writes to a file that can be seen. Rows and lines are
 put straight into chunks that are there already, each byte once; and room is made in a copy, which then takes the place
-of the file. This also lets any number of readers in while one writes. And it is why rows have checksums of their own:
-the filter ``fletcher32`` seals whole chunks, and would break the seal on committed rows whenever others join them.
+of the file. This also lets any number of readers in while one writes. And it is why the ledger has the checksums: the
+filter ``fletcher32`` seals whole chunks, and would break the seal on committed rows whenever others join them.
 """
 
+import errno
+import math
 import os
+import re
 import shutil
-import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args
 
@@ -27,35 +29,47 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.cache.files import NO_HANDLE, lock, release, sync_folder, write_at
+from emoclim.cache.files import Handle, aside, remove, sync_folder, write_at
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
 
 LEDGER = "ledger"
 LEDGER_CHUNK = 2**16  # bytes
-TABLES = (*get_args(Table), *(f"{table}_crc32" for table in get_args(Table)), LEDGER)
-LIBRARY = ("v108", "v108")  # the first with checksums of its structures, which any later one can read
+TABLES = (*get_args(Table), LEDGER)
+# the first version with checksums of its structures, which any later one can read; and chunks that begin where
+# processors copy from at full speed, which at odd bytes some do not
+CREATION: dict[str, Any] = {"libver": ("v108", "v108"), "alignment_threshold": 4096, "alignment_interval": 64}
 
 
-def open_store(path: Path, spec: FeatureSpec | None) -> Store:
-    """Open for reading what is there; or, given a spec, for writing, making the file if there is none."""
-    return HDF5Store(path, spec)
+def open_store(path: Path, *, writable: bool) -> Store:
+    """See :class:`Backend`."""
+    return HDF5Store(path, writable)
+
+
+def create_store(path: Path, spec: FeatureSpec) -> Store:
+    """See :class:`Backend`."""
+    place = path.resolve()  # a link stays a link
+    try:
+        with _told_by_the_system():
+            _create(aside(place), spec)
+        _put_in_place(place, path).close()
+    finally:
+        remove(aside(place))
+    return HDF5Store(path, writable=True)
 
 
 class HDF5Store(Store):
     """See the module."""
 
-    block = 64
-
-    def __init__(self, path: Path, spec: FeatureSpec | None) -> None:
+    def __init__(self, path: Path, writable: bool) -> None:
         self.path = path
-        self._file_path = path.resolve()  # a link stays a link when the file is replaced
-        self._handle = NO_HANDLE  # of the writer: to write to, and to hold the lock
+        self._place = path.resolve()
+        self._handle = Handle()  # of the writer, to write past the library
         self._file: Any = None
         try:
-            if spec is not None:
-                self._begin_writing(spec)
+            if writable:
+                self._handle = _open_to_write(self._place, path)
             self._attach()
         except BaseException:
             self.close()
@@ -67,20 +81,17 @@ class HDF5Store(Store):
 
     def holds(self, table: Table) -> int:
         """See :class:`Store`."""
-        return min(len(self._tables[table]), len(self._tables[_crc(table)]))
+        return len(self._tables[table])
 
-    def read(self, table: Table, first: int, last: int) -> tuple[Rows, NDArray[np.int64]]:
+    def read(self, table: Table, first: int, last: int) -> Rows:
         """See :class:`Store`."""
         rows = np.empty(shape_of(table, last - first, self.spec.dim), np.float32)
         self._tables[table].read_direct(rows, np.s_[first:last])
-        return rows, first + np.flatnonzero(_checksums(rows) != self._tables[_crc(table)][first:last])
+        return rows
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         """See :class:`Store`."""
-        new: dict[str, tuple[int, NDArray[Any]]] = {}
-        for table, (first, part) in rows.items():
-            new |= {table: (first, part), _crc(table): (first, _checksums(part))}
-        self._put(new)
+        self._put(rows)
 
     def write_line(self, at: int, line: bytes) -> None:
         """See :class:`Store`."""
@@ -88,98 +99,122 @@ class HDF5Store(Store):
 
     def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:  # noqa: ARG002
         """See :class:`Store`; rows are left where they are, to be written over."""
-        self._aside.unlink(missing_ok=True)
         rest = self._tables[LEDGER][size:]
         if rest.any():
             self._put({LEDGER: (size, np.zeros_like(rest))})
 
     def close(self) -> None:
         """See :class:`Store`."""
-        file, handle = self._file, self._handle
-        self._file, self._handle = None, NO_HANDLE
-        release(handle)
+        file, self._file = self._file, None
+        self._handle.close()
         if file is not None:
             file.close()
-
-    @property
-    def _aside(self) -> Path:
-        return self._file_path.with_name(f"{self._file_path.name}.partial")
-
-    def _begin_writing(self, spec: FeatureSpec) -> None:
-        """Take the lock; an empty file is one that was about to be made."""
-        self._handle = os.open(self._file_path, os.O_RDWR | os.O_CREAT, 0o666)
-        lock(self._handle, self._file_path, self.path)
-        if os.fstat(self._handle).st_size == 0:
-            _create(self._aside, spec)
-            self._replace_file()
 
     def _attach(self) -> None:
         # without HDF5's chunk cache, rows put there meanwhile are seen; with its lock, readers would be kept out
         try:
-            self._file = h5py.File(self._file_path, "r", locking=False, rdcc_nbytes=0)
+            self._file = h5py.File(self._place, "r", locking=False, rdcc_nbytes=0)
         except PermissionError:
             raise
         except OSError as error:
-            raise CacheError(f"{self.path} is no feature cache, or is damaged ({error}); delete it") from error
+            raise CacheError(
+                f"{self.path} is no feature cache, or is damaged ({error}); name another, or delete it"
+            ) from error
         with damage_told(self.path):
             attributes = {name: _text(value) for name, value in self._file.attrs.items()}
             self.spec = read_header(attributes, self.path)
             self._tables = {name: self._file[name] for name in TABLES}
 
-    def _put(self, new: Mapping[str, tuple[int, NDArray[Any]]]) -> None:
+    def _put(self, new: Mapping[Any, tuple[int, NDArray[Any]]]) -> None:
         """Write rows of some tables, and return when they are on the disk."""
         self._make_room({name: first + len(part) for name, (first, part) in new.items()})
         for name, (first, part) in new.items():
             for offset, content in _pieces(self._tables[name], first, part):
-                write_at(self._handle, offset, content)
-        os.fsync(self._handle)
+                write_at(self._handle.number, offset, content)
+        os.fsync(self._handle.number)
 
     def _make_room(self, needed: Mapping[str, int]) -> None:
         """Lengthen the tables that are too short, by at least half, in a copy of the file."""
-        short = {name: rows for name, rows in needed.items() if rows > len(self._tables[name])}
-        if not short:
+        lengths = {
+            name: _ceil(max(rows, len(table) * 3 // 2), table.chunks[0])
+            for name, rows in needed.items()
+            if rows > len(table := self._tables[name])
+        }
+        if not lengths:
             return
+        copy = aside(self._place)
+        added = sum(_bytes_added(self._tables[name], rows) for name, rows in lengths.items())
+        _require_free(copy.parent, self._place.stat().st_size + added)
         try:
-            shutil.copy(self._file_path, self._aside)
-            with h5py.File(self._aside, "r+", libver=LIBRARY, locking=False) as file:
-                for name, rows in short.items():
-                    table, chunk = file[name], file[name].chunks[0]
-                    table.resize(_ceil(max(rows, len(table) * 3 // 2), chunk), axis=0)
-        except OSError:
-            self._aside.unlink(missing_ok=True)
-            raise
-        self._file.close()
-        try:
-            self._replace_file()
+            shutil.copy(self._place, copy)
+            with _told_by_the_system(), h5py.File(copy, "r+", **CREATION, locking=False) as file:
+                for name, rows in lengths.items():
+                    file[name].resize(rows, axis=0)
+            longer = _put_in_place(self._place, self.path)
         finally:
-            self._attach()
+            remove(copy)
+        self._handle.close()
+        self._handle = longer
+        self._file.close()
+        self._attach()
 
-    def _replace_file(self) -> None:
-        """Put the file made aside in place of the present one, without letting go of the lock."""
-        old, new = self._handle, os.open(self._aside, os.O_RDWR)
-        try:
-            lock(new, self._aside, self.path)
-            os.fsync(new)
-            self._aside.replace(self._file_path)
-        except BaseException:
-            release(new)
-            raise
-        self._handle = new
-        release(old)
-        sync_folder(self._file_path.parent)
+
+def _open_to_write(place: Path, path: Path) -> Handle:
+    """Open a file that other programs may read meanwhile, but not write."""
+    handle = Handle.open(place, os.O_RDWR)
+    if handle.lock(shared=True) is False:
+        handle.close()
+        raise CacheError(f"cache {path} is being written by another program; close it there")
+    return handle
+
+
+def _put_in_place(place: Path, path: Path) -> Handle:
+    """Bring the file made aside to the disk and put it in place."""
+    handle = _open_to_write(aside(place), path)
+    try:
+        os.fsync(handle.number)
+        aside(place).replace(place)
+    except BaseException:
+        handle.close()
+        raise
+    sync_folder(place.parent)
+    return handle
+
+
+def _bytes_added(table: Any, rows: int) -> int:
+    """What it takes to lengthen a table to so many rows."""
+    row_bytes: int = table.dtype.itemsize * math.prod(table.shape[1:])
+    return (rows - len(table)) * row_bytes
+
+
+def _require_free(folder: Path, size: int) -> None:
+    """Raise OSError if a disk lacks room, for HDF5 finds out when it can neither go on nor close its file."""
+    if shutil.disk_usage(folder).free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@contextmanager
+def _told_by_the_system() -> Iterator[None]:
+    """Raise the error of the operating system that HDF5 met, and tells in words only."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError) as error:
+        if number := re.search(r"errno = (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        if isinstance(error, RuntimeError):
+            raise OSError(str(error)) from error
+        raise
 
 
 def _create(path: Path, spec: FeatureSpec) -> None:
     """An empty cache, with room for one chunk of values."""
-    with h5py.File(path, "w", libver=LIBRARY, locking=False) as file:
+    with h5py.File(path, "w", **CREATION, locking=False) as file:
         for name, value in header(spec).items():
             # HDF5 has checksums for text of fixed length; on damaged text of any other kind it may hang
             file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
         for table in get_args(Table):
             chunk = chunk_rows(table, spec.dim)
-            rows = chunk if table == "values" else 0
-            _create_table(file, table, "<f4", chunk, shape_of(table, rows, spec.dim))
-            _create_table(file, _crc(table), "<u4", chunk, (rows,))
+            _create_table(file, table, "<f4", chunk, shape_of(table, chunk if table == "values" else 0, spec.dim))
         _create_table(file, LEDGER, "u1", LEDGER_CHUNK, (LEDGER_CHUNK,))
 
 
@@ -200,15 +235,6 @@ def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, b
         chunk = table.id.get_chunk_info_by_coord((start, *(0,) * (table.ndim - 1)))
         content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
         yield chunk.byte_offset + (begin - start) * (chunk.size // length), content
-
-
-def _checksums(rows: Rows) -> NDArray[np.uint32]:
-    """CRC-32 ``(n,)`` of the bytes of each of n >= 1 rows."""
-    return np.fromiter(map(zlib.crc32, rows.reshape(len(rows), -1)), np.uint32, len(rows))
-
-
-def _crc(table: Table) -> str:
-    return f"{table}_crc32"
 
 
 def _text(value: Any) -> Any:

@@ -2,8 +2,10 @@
 
 Convention: a line is a JSON list of the CRC-32 of a record and that record, which is either
 
-* ``{"row": r, "segment": s, "items": [[key, count, seconds], ...]}``: the values of these items are the rows of the
-  values table from r on, in order; their segments, `count` of each, are the rows of the segments table from s on;
+* ``{"row": r, "segment": s, "items": [[key, count, seconds, value_crc32, segments_crc32], ...]}``: the values of these
+  items are the rows of the values table from r on, in order; their segments, `count` of each, are the rows of the
+  segments table from s on; the first checksum is of the bytes of the value, the second of those of the segments and
+  then of their starts;
 * ``{"failure": [key, reason]}``: why the content `key` cannot be encoded.
 
 Rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A line is
@@ -13,21 +15,20 @@ sound ones behind it is damage.
 
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emoclim.cache.base import EncodedItem
+from emoclim.cache.rows import segment_checksums, value_checksums
+from emoclim.cache.store import Rows, Table
 from emoclim.errors import CacheError
 
-
-class Entry(NamedTuple):
-    """Where an item lies: its row; the first and the number of its segments; its length in seconds."""
-
-    row: int
-    first: int
-    n_segments: int
-    seconds: float
+# of an item: its first segment, the number of them, its length in seconds, and the checksums
+RECORD = np.dtype([("first", "i8"), ("count", "i8"), ("seconds", "f8"), ("value", "u4"), ("segments", "u4")])
 
 
 @dataclass(slots=True)
@@ -36,20 +37,28 @@ class Ledger:
 
     Attributes
     ----------
-    entries
-        Committed items by key, in the order of their rows.
+    rows
+        Row of each committed item by its key, in the order of rows.
     failures
         Reasons by key.
     n_segments
-        Rows of the segments table that are taken; of the values table, there is one per entry.
+        Rows of the segments table that are taken; of the values table, there is one per item.
     size
         Bytes of the sound lines; the next one goes there.
     """
 
-    entries: dict[str, Entry] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     n_segments: int = 0
     size: int = 0
+    _records: list[NDArray[Any]] = field(default_factory=lambda: [np.empty(0, RECORD)])
+
+    @property
+    def records(self) -> NDArray[Any]:
+        """What is known of the item of each row: ``(n,)`` of RECORD."""
+        if len(self._records) > 1:
+            self._records = [np.concatenate(self._records)]
+        return self._records[0]
 
     @classmethod
     def replay(cls, raw: bytes, where: str) -> Self:
@@ -67,18 +76,18 @@ class Ledger:
         for number, line in enumerate(lines, start=1):
             try:
                 ledger.add(line)
-            except ValueError as error:
+            except (ValueError, TypeError) as error:
                 what = f"line {number} of its ledger cannot be used ({error})"
                 raise CacheError(f"{where} is damaged: {what}; delete it and extract anew") from error
         return ledger
 
     def add(self, line: bytes) -> None:
-        """Count one line; raise ValueError, having changed nothing, if it is unsound or does not follow the others."""
+        """Count one line; raise ValueError or TypeError if it is unsound or does not follow the others."""
         if not _is_sound(line):
             raise ValueError("its checksum does not match")
         match json.loads(_text(line)):
             case {"row": row, "segment": segment, "items": items}:
-                if (row, segment) != (len(self.entries), self.n_segments):
+                if (row, segment) != (len(self.rows), self.n_segments):
                     raise ValueError("it does not follow the lines before it")
                 self._add_items(items)
             case {"failure": [key, reason]}:
@@ -87,23 +96,32 @@ class Ledger:
                 raise ValueError("it is no record of this version")
         self.size += len(line)
 
-    def items_line(self, items: Sequence[EncodedItem]) -> bytes:
-        """The line that commits `items` as the next rows."""
-        rows = [(item.key, 0 if item.segments is None else len(item.segments), float(item.seconds)) for item in items]
-        return _encode({"row": len(self.entries), "segment": self.n_segments, "items": rows})
+    def items_line(self, items: Sequence[EncodedItem], rows: Mapping[Table, Rows]) -> bytes:
+        """The line that commits `items`, which are the next `rows` of the tables."""
+        counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
+        values = value_checksums(rows["values"])
+        segments = segment_checksums(rows.get("segments"), rows.get("starts"), counts)
+        seconds = [float(item.seconds) for item in items]
+        records = zip(
+            (item.key for item in items), counts.tolist(), seconds, values.tolist(), segments.tolist(), strict=True
+        )
+        return _encode({"row": len(self.rows), "segment": self.n_segments, "items": list(records)})
 
     def failure_line(self, key: str, reason: str) -> bytes:
         """The line that records a failure."""
         return _encode({"failure": (key, reason)})
 
-    def _add_items(self, items: list[tuple[str, int, float]]) -> None:
-        row, segment = len(self.entries), self.n_segments
-        for key, count, seconds in items:
-            self.entries[key] = Entry(row, segment, count, seconds)
-            row += 1
-            segment += count
-            self.failures.pop(key, None)
-        self.n_segments = segment
+    def _add_items(self, items: Sequence[tuple[str, int, float, int, int]]) -> None:
+        keys, counts, seconds, values, segments = zip(*items, strict=True)
+        records = np.empty(len(items), RECORD)
+        records["count"], records["seconds"], records["value"], records["segments"] = counts, seconds, values, segments
+        ends = self.n_segments + records["count"].cumsum()
+        records["first"] = ends - records["count"]
+        self._records.append(records)
+        self.rows.update(zip(keys, range(len(self.rows), len(self.rows) + len(keys)), strict=True))
+        self.n_segments = int(ends[-1])
+        for key in self.failures.keys() & keys:
+            del self.failures[key]
 
 
 def _encode(record: dict[str, Any]) -> bytes:

@@ -1,13 +1,13 @@
 """A cache that lives and dies with the process: the plain model that the caches on disk are tested against."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import KeysView, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.checks import check_items, check_keys
+from emoclim.cache.checks import check_items, look_up
 from emoclim.errors import CacheError
 from emoclim.features import Features, FeatureSpec
 
@@ -23,9 +23,10 @@ class MemoryCache(FeatureCache):
         self._failures: dict[str, str] = {}
         self._closed = False
 
-    def keys(self) -> frozenset[str]:
+    @property
+    def n_segments(self) -> int:
         """See :class:`FeatureCache`."""
-        return frozenset(self._open_items())
+        return sum(len(item.segments) for item in self._open_items().values() if item.segments is not None)
 
     def append(self, items: Sequence[EncodedItem]) -> None:
         """See :class:`FeatureCache`."""
@@ -45,10 +46,9 @@ class MemoryCache(FeatureCache):
         self._open_items()
         return dict(self._failures)
 
-    def read(self, keys: Sequence[str]) -> Features:
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:  # noqa: ARG002 - there is nothing to verify
         """See :class:`FeatureCache`."""
-        check_keys(keys, self._open_items(), self._where)
-        items = [self._items[key] for key in keys]
+        items = look_up(keys, self._open_items(), self._where)
         none = torch.empty(0, self.spec.dim)
         features = Features(
             self.spec,
@@ -66,6 +66,9 @@ class MemoryCache(FeatureCache):
     def close(self) -> None:
         """See :class:`FeatureCache`."""
         self._closed = True
+
+    def _committed(self) -> KeysView[str]:
+        return self._open_items().keys()
 
     @property
     def _where(self) -> str:

@@ -1,4 +1,4 @@
-"""What a file format must offer to hold a cache: three tables of rows, one ledger, one writer.
+"""What a file format must offer to hold a cache: three tables of rows, and one ledger.
 
 Convention: rows and bytes of the ledger are written once, behind all that is committed, and nothing committed is ever
 written again; so whatever a writer was doing when it died, it did to rows and bytes that no ledger line counts.
@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,7 @@ CHUNK_ROWS = 4096
 
 
 class Store(ABC):
-    """A cache as it lies on the disk.
+    """A cache as it lies on the disk, open for reading or for the one writer.
 
     Errors of the operating system and of the format's library pass through as OSError or ValueError.
 
@@ -37,13 +37,10 @@ class Store(ABC):
         The file or folder.
     spec
         Of the features, as stored.
-    block
-        Rows that cost about as much to read as one of them.
     """
 
     path: Path
     spec: FeatureSpec
-    block: int
 
     @abstractmethod
     def read_ledger(self) -> bytes:
@@ -54,8 +51,8 @@ class Store(ABC):
         """Number of rows that there is room for."""
 
     @abstractmethod
-    def read(self, table: Table, first: int, last: int) -> tuple[Rows, NDArray[np.int64]]:
-        """Rows from `first` up to `last`, at least one, and the numbers of those that are not what was written."""
+    def read(self, table: Table, first: int, last: int) -> Rows:
+        """Rows from `first` up to `last`, at least one, as they lie there; NaN where they are missing."""
 
     @abstractmethod
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
@@ -71,7 +68,17 @@ class Store(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release the files, and the lock if it is held; idempotent."""
+        """Release the files; idempotent."""
+
+
+class Backend(Protocol):
+    """The module of a file format."""
+
+    def open_store(self, path: Path, *, writable: bool) -> Store:
+        """Open what is there."""
+
+    def create_store(self, path: Path, spec: FeatureSpec) -> Store:
+        """Make an empty cache, which appears whole or not at all, and open it for writing."""
 
 
 @contextmanager

@@ -8,7 +8,8 @@ Layout:
 
 The arrays are as long as their chunks, and what lies behind the committed rows means nothing. A chunk is written aside,
 brought to the disk and renamed, so that one which holds committed rows is never seen half written when others are added
-to it. Where a chunk is missing, Zarr gives its fill value; here that is NaN, which no committed row holds.
+to it. Rows are read straight from the files of the chunks: their checksums stand in the ledger, item by item, and the
+library, which would read and check whole chunks, could only tell that there is damage in one.
 """
 
 import asyncio
@@ -20,25 +21,42 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import zarr
-from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from emoclim.cache.files import NO_HANDLE, lock, release, sync_folder, write_at, write_whole
+from emoclim.cache.files import Handle, aside, remove, sync_folder, write_at, write_whole
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
 
 LEDGER = "ledger.jsonl"
-
-
-def open_store(path: Path, spec: FeatureSpec | None) -> Store:
-    """Open for reading what is there; or, given a spec, for writing, making the folder if there is none."""
-    return ZarrStore(path, spec)
-
+CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
+CHECKSUM_BYTES = 4  # behind the rows of a chunk
 
 Array = zarr.Array[Any]
+
+
+def open_store(path: Path, *, writable: bool) -> Store:
+    """See :class:`Backend`."""
+    return ZarrStore(path, writable)
+
+
+def create_store(path: Path, spec: FeatureSpec) -> Store:
+    """See :class:`Backend`."""
+    place = path.resolve()
+    folder = aside(place)
+    try:
+        write_whole(folder / LEDGER, b"")
+        _create(zarr.open_group(SyncedStore(folder), mode="a", zarr_format=3), spec)
+        if place.is_dir():  # an empty one
+            place.rmdir()
+        folder.rename(place)
+    except BaseException:
+        remove(folder)
+        raise
+    sync_folder(place.parent)
+    return ZarrStore(path, writable=True)
 
 
 class SyncedStore(LocalStore):
@@ -53,20 +71,15 @@ class SyncedStore(LocalStore):
 class ZarrStore(Store):
     """See the module."""
 
-    def __init__(self, path: Path, spec: FeatureSpec | None) -> None:
+    def __init__(self, path: Path, writable: bool) -> None:
         self.path = path
-        self._handle = NO_HANDLE  # of the writer: the ledger, which also carries the lock
-        try:
-            if spec is not None:
-                self._begin_writing(spec)
-            with damage_told(path):
-                group = self._group("r" if spec is None else "r+")
-                self.spec = read_header(group.attrs, path)
-                self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
-            self.block = self._arrays["values"].chunks[0]
-        except BaseException:
-            self.close()
-            raise
+        self._ledger = Handle()  # of the writer
+        with damage_told(path):
+            group = _open_group(path, writable)
+            self.spec = read_header(group.attrs, path)
+            self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
+        if writable:
+            self._ledger = Handle.open(path / LEDGER, os.O_RDWR)
 
     def read_ledger(self) -> bytes:
         """See :class:`Store`."""
@@ -76,15 +89,14 @@ class ZarrStore(Store):
         """See :class:`Store`."""
         return self._arrays[table].shape[0]
 
-    def read(self, table: Table, first: int, last: int) -> tuple[Rows, NDArray[np.int64]]:
+    def read(self, table: Table, first: int, last: int) -> Rows:
         """See :class:`Store`."""
-        array = self._arrays[table]
-        try:
-            rows = np.asarray(array[first:last], np.float32)
-        except ValueError:
-            rows = _sound_rows(array, first, last)
-        missing = np.isnan(rows.reshape(len(rows), -1)[:, 0])
-        return rows, first + np.flatnonzero(missing)
+        length = self._arrays[table].chunks[0]
+        rows = np.empty(shape_of(table, last - first, self.spec.dim), np.float32)
+        for start in range(first - first % length, last, length):
+            begin, end = max(start, first), min(start + length, last)
+            self._read_chunk(table, start // length, begin - start, rows[begin - first : end - first])
+        return rows
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         """See :class:`Store`."""
@@ -100,9 +112,9 @@ class ZarrStore(Store):
 
     def write_line(self, at: int, line: bytes) -> None:
         """See :class:`Store`."""
-        os.ftruncate(self._handle, at)
-        write_at(self._handle, at, line)
-        os.fsync(self._handle)
+        os.ftruncate(self._ledger.number, at)
+        write_at(self._ledger.number, at, line)
+        os.fsync(self._ledger.number)
 
     def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:
         """See :class:`Store`; a chunk that also holds committed rows stays as it is, to be written over."""
@@ -114,27 +126,19 @@ class ZarrStore(Store):
 
     def close(self) -> None:
         """See :class:`Store`."""
-        handle, self._handle = self._handle, NO_HANDLE
-        release(handle)
+        self._ledger.close()
 
-    def _begin_writing(self, spec: FeatureSpec) -> None:
-        """Take the lock; a group without attributes is one that was about to be made."""
-        ledger = self.path / LEDGER
-        if self.path.exists() and not ledger.exists() and not (self.path.is_dir() and not any(self.path.iterdir())):
-            raise CacheError(f"{self.path} is no feature cache; give a path where there is nothing yet")
-        self.path.mkdir(exist_ok=True)
-        self._handle = os.open(ledger, os.O_RDWR | os.O_CREAT, 0o666)
-        lock(self._handle, ledger, self.path)
-        group = self._group("a")
-        if not group.attrs and ledger.stat().st_size == 0:
-            _create(group, spec)
-        sync_folder(self.path.parent)
-
-    def _group(self, mode: Literal["r", "r+", "a"]) -> zarr.Group:
-        try:
-            return zarr.open_group(SyncedStore(self.path, read_only=mode == "r"), mode=mode, zarr_format=3)
-        except FileNotFoundError as error:
-            raise CacheError(f"{self.path} is no feature cache; name one that `emoclim extract` made") from error
+    def _read_chunk(self, table: Table, number: int, first: int, rows: Rows) -> None:
+        """Fill `rows` with those of a chunk from its row `first` on; with NaN if its file is not there as a whole."""
+        array = self._arrays[table]
+        row_bytes = rows[0].nbytes
+        name = array.metadata.encode_chunk_key((number, *(0,) * (array.ndim - 1)))
+        with suppress(FileNotFoundError), (self.path / table / name).open("rb", buffering=0) as file:
+            if os.fstat(file.fileno()).st_size == array.chunks[0] * row_bytes + CHECKSUM_BYTES:
+                file.seek(first * row_bytes)
+                file.readinto(rows.data.cast("B"))
+                return
+        rows.fill(np.nan)
 
     def _resize(self, table: Table, rows: int) -> None:
         """Make an array as long as the chunks of so many rows."""
@@ -155,9 +159,16 @@ def _create(group: zarr.Group, spec: FeatureSpec) -> None:
             fill_value=float("nan"),
             compressors=Crc32cCodec(),
             chunk_key_encoding={"name": "default", "separator": "."},  # one folder, so one folder to sync
-            overwrite=True,
         )
     group.attrs.put({**header(spec)})  # all at once
+
+
+def _open_group(path: Path, writable: bool) -> zarr.Group:
+    mode: Literal["r", "r+"] = "r+" if writable else "r"
+    try:
+        return zarr.open_group(SyncedStore(path, read_only=not writable), mode=mode, zarr_format=3)
+    except FileNotFoundError as error:
+        raise CacheError(f"{path} is no feature cache; name one that `emoclim extract` made") from error
 
 
 def _array(group: zarr.Group, table: Table, dim: int) -> Array:
@@ -165,15 +176,6 @@ def _array(group: zarr.Group, table: Table, dim: int) -> Array:
     width = shape_of(table, 0, dim)[1:]
     if not isinstance(array, zarr.Array) or not array.shape[1:] == array.chunks[1:] == width:
         raise TypeError(f"its {table} are not of the shape of its spec")
+    if array.dtype != np.float32 or array.metadata.to_dict().get("codecs") != CODECS or not array.chunks[0]:
+        raise TypeError(f"its {table} were stored anew by another program")
     return array
-
-
-def _sound_rows(array: Array, first: int, last: int) -> Rows:
-    """Rows chunk by chunk, NaN where a chunk does not match its checksum."""
-    rows = np.full((last - first, *array.shape[1:]), np.nan, np.float32)
-    chunk = array.chunks[0]
-    for start in range(first - first % chunk, last, chunk):
-        begin, end = max(start, first), min(start + chunk, last)
-        with suppress(ValueError):
-            rows[begin - first : end - first] = array[begin:end]
-    return rows

@@ -81,7 +81,7 @@ class Manifest:
     notes: tuple[str, ...] = ()
 
 
-def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False) -> Manifest:
+def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False, need_files: bool = True) -> Manifest:
     """Read a CSV, or a folder with one subfolder per label.
 
     Parameters
@@ -93,6 +93,8 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False)
         What the items are.
     unlabelled
         Leave labels out: the library is only to be searched.
+    need_files
+        False where only ids and labels are used: no file is looked for.
 
     Returns
     -------
@@ -112,7 +114,7 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False)
         raise ManifestError(
             f"there is no manifest at {source}; give a CSV file or a folder with one subfolder per label"
         )
-    return _checked(manifest)
+    return _checked(manifest, need_files)
 
 
 def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
@@ -121,48 +123,58 @@ def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
             header = file.readline()
             delimiter = max(",;\t", key=header.count)
             columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            rows = list(csv.DictReader(file, columns, delimiter=delimiter))
+            rows = list(csv.reader(file, delimiter=delimiter))
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
     if "path" not in columns:
         raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
-    problems: list[str] = []
-    items = [_item_of_row(source, number, row, unlabelled, problems) for number, row in enumerate(rows, start=2)]
+    problems = [
+        f"row {number} has more cells than the header (quote a cell that holds a comma)"
+        for number, row in enumerate(rows, start=2)
+        if len(row) > len(columns)
+    ]
+    folder = str(source.parent)
+    items = [
+        _item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
+        for number, row in enumerate(rows, start=2)
+        if row
+    ]
     _tell(source, problems)
     left_out = [name for name in columns if name not in COLUMNS]
     notes = [f"left out column{'s' * (len(left_out) > 1)} {', '.join(left_out)}"] if left_out else []
     return Manifest(source.stem, modality, source, tuple(items), tuple(notes))
 
 
-def _item_of_row(
-    source: Path, number: int, row: dict[str | None, str | None], unlabelled: bool, problems: list[str]
-) -> Item:
+def _item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
     """One item; whatever is wrong with the row goes to `problems`."""
-    if None in row:
-        problems.append(f"row {number} has more cells than the header (quote a cell that holds a comma)")
-    cell = {name: (row.get(name) or "").strip() for name in COLUMNS}
-    path = row.get("path") or ""  # as written: a file name may begin or end with a space
+    path = row.get("path", "")  # as written: a file name may begin or end with a space
     if not path:
         problems.append(f"row {number} has no path")
-    if cell["split"] and cell["split"] not in SPLITS:
-        problems.append(f"row {number} has split {cell['split']!r} (it is one of {', '.join(SPLITS)})")
+    split = _cell(row, "split")
+    if split and split not in SPLITS:
+        problems.append(f"row {number} has split {split!r} (it is one of {', '.join(SPLITS)})")
     seconds: dict[str, float | None] = {"start": None, "duration": None}
     for name in seconds:
-        if cell[name]:
+        if text := _cell(row, name):
             try:
-                seconds[name] = float(cell[name])
+                seconds[name] = float(text)
             except ValueError:
-                problems.append(f"row {number} has {name} {cell[name]!r} (it is a number of seconds)")
+                problems.append(f"row {number} has {name} {text!r} (it is a number of seconds)")
     return Item(
-        id=cell["id"] or path,
-        path=source.parent / path,
+        id=_cell(row, "id") or path,
+        path=Path(folder, path),
         start=seconds["start"],
         duration=seconds["duration"],
-        label=None if unlabelled else cell["label"] or None,
-        tags=tuple(tag.strip() for tag in cell["tags"].split("|") if tag.strip()),
-        split=cell["split"] or None,
-        group=cell["group"] or None,
+        label=None if unlabelled else _cell(row, "label"),
+        tags=tuple(tag.strip() for tag in (_cell(row, "tags") or "").split("|") if tag.strip()),
+        split=split,
+        group=_cell(row, "group"),
     )
+
+
+def _cell(row: dict[str, str], name: str) -> str | None:
+    text = row.get(name)
+    return (text.strip() or None) if text else None
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
@@ -189,7 +201,7 @@ def _hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
 
 
-def _checked(manifest: Manifest) -> Manifest:
+def _checked(manifest: Manifest, need_files: bool) -> Manifest:
     """The manifest with its missing files noted, once its ids and groups hold what they promise."""
     items, source = manifest.items, manifest.source
     if not items:
@@ -203,7 +215,7 @@ def _checked(manifest: Manifest) -> Manifest:
             splits.setdefault(item.group, set()).add(item.split)
     if torn := [group for group, where in splits.items() if len(where) > 1]:
         problems.append(f"{len(torn)} groups lie in more than one split ({_some(torn)})")
-    missing = [item.id for item in items if item.path is not None and not item.path.exists()]
+    missing = [item.id for item in items if need_files and item.path is not None and not item.path.exists()]
     if missing and (problems or len(missing) == len(items)):
         problems.append(
             f"{len(missing)} of {len(items)} files are missing ({_some(missing)}; paths are relative to it)"

@@ -1,10 +1,8 @@
 """`emoclim extract`: a manifest and an encoder's name -> a cache, its note and its list of failures."""
 
-import csv
 import logging
-import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,20 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.encoders.loading import find_encoder, load_encoder
-from emoclim.errors import EncoderError
+from emoclim.errors import ConfigError, EncoderError
 from emoclim.features import Setting
+from emoclim.pipeline.accounts import ItemState, State, failures_path, write_accounts, write_table
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.libraries import CacheNote, note_path, portable_path, read_note
-from emoclim.pipeline.workspace import Workspace, choose_device
+from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
-from emoclim.stages.extract import Extraction, extract
+from emoclim.reports.extraction import Extraction
+from emoclim.stages.extract import extract
 
 log = logging.getLogger(__name__)
 
 SHOWN_FAILURES = 10
+MAX_WORKERS = 8  # by default
 DEFAULT_ENCODERS: dict[Modality, str] = {"image": "clip", "audio": "clap"}
 
 
@@ -35,6 +36,8 @@ class ExtractionResult:
     ----------
     manifest
         What was read.
+    n_items
+        How many of its items were to be encoded: all, or those of a shard.
     cache
         The cache file.
     failures_file
@@ -46,6 +49,7 @@ class ExtractionResult:
     """
 
     manifest: Manifest
+    n_items: int
     cache: Path
     failures_file: Path | None
     extraction: Extraction
@@ -54,14 +58,16 @@ class ExtractionResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         counts = asdict(self.extraction)
+        del counts["keys"]  # one for each item; they stand in the table of items
         failures = [failure | {"path": str(failure["path"])} for failure in counts.pop("failures")]
         return {
             "manifest": str(self.manifest.source),
-            "items": len(self.manifest.items),
+            "items": self.n_items,
             "notes": list(self.manifest.notes),
             "warnings": list(self.warnings),
             "cache": str(self.cache),
             **counts,
+            "bottleneck": self.extraction.timing.bottleneck,
             "failures": failures,
         }
 
@@ -70,9 +76,11 @@ class ExtractionResult:
         done, source = self.extraction, self.manifest.source
         lines = [f"{source}: {note}" for note in self.manifest.notes]
         lines.append(
-            f"{source}: {len(self.manifest.items)} items, {done.encoded} encoded, {done.reused} reused, "
+            f"{source}: {self.n_items} items, {done.encoded} encoded, {done.reused} reused, "
             f"{len(done.failures)} failed -> {self.cache}"
         )
+        if done.encoded:
+            lines.append(_time_spent(done))
         if all(item.label is None for item in self.manifest.items):
             lines.append("no item has a label: this library is searched, never trained on")
         if done.padded:
@@ -105,6 +113,7 @@ def extract_features(
     backend: str = "h5",
     retry_failed: bool = False,
     rehash: bool = False,
+    shard: Shard | None = None,
     seed: int = 42,
     track: Track = silent,
 ) -> ExtractionResult:
@@ -119,7 +128,7 @@ def extract_features(
     encoder
         Name; None takes ``clip`` for images and ``clap`` for audio.
     checkpoint, settings
-        See :func:`emoclim.encoders.base.load_encoder`.
+        See :func:`emoclim.encoders.loading.load_encoder`.
     workspace
         Where the cache goes.
     unlabelled
@@ -138,6 +147,8 @@ def extract_features(
         Try items again that failed earlier.
     rehash
         Reread each file even if size and time of change are as before.
+    shard
+        Encode this part only, into a cache of its own, which is merged later; None encodes all.
     seed
         Of the splits, where the manifest has none.
     track
@@ -154,42 +165,86 @@ def extract_features(
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=unlabelled)
     manifest = with_splits(manifest, seed)
     loaded = load_encoder(name, checkpoint=checkpoint, track=track, **(settings or {}))
-    path = workspace.cache_path(loaded.spec, f".{backend}")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if loaded.spec.views and not keep_segments:
+        raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")
+    where = choose_device(device)
+    whole = workspace.cache_path(loaded.spec, f".{backend}")
+    path = whole if shard is None else shard.path(whole)
+    part = manifest if shard is None else replace(manifest, items=tuple(shard.select(manifest.items)))
     keys = ContentKeys(workspace.caches / "content.json", trust=not rehash)
+    elsewhere = _committed(whole) if shard else frozenset()
     with open_cache(path, loaded.spec) as cache:
         extraction = extract(
-            manifest,
+            part,
             loaded,
             cache,
             batch_size=batch_size,
-            workers=min(8, os.cpu_count() or 1) if workers is None else workers,
-            device=choose_device(device),
+            workers=min(MAX_WORKERS, usable_cores()) if workers is None else workers,
+            device=where,
             track=track,
             keys=keys,
             keep_segments=keep_segments and bool(loaded.segment_seconds or loaded.spec.views),
             retry_failed=retry_failed,
+            elsewhere=elsewhere,
         )
+        committed = cache.keys()
     keys.save()
     warnings = tuple(filter(None, [contamination(loaded.spec, manifest)]))
     for warning in warnings:
         log.warning(warning)
-    sources = read_note(path).sources if note_path(path).exists() else ()
-    note = CacheNote(
-        path, loaded.spec, portable_path(checkpoint, path) if checkpoint else None, settings or {}, sources
-    )
-    note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items)).save()
-    return ExtractionResult(manifest, path, _write_failures(path, manifest, extraction), extraction, warnings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    given = portable_path(checkpoint, path) if checkpoint else None
+    note = read_note(path) if note_path(path).exists() else CacheNote(path, loaded.spec, given, settings or {})
+    if extraction.encoded:
+        note = note.with_run(extraction.encoded)
+    if path.exists():  # or nothing at all was kept
+        note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items)).save()
+        write_accounts(path, manifest.name, _states(part, extraction, committed | elsewhere))
+    failures = _write_failures(path, manifest.name, extraction)
+    return ExtractionResult(manifest, len(part.items), path, failures, extraction, warnings)
 
 
-def _write_failures(cache: Path, manifest: Manifest, extraction: Extraction) -> Path | None:
-    """The failures of this manifest as a table beside the cache; an earlier table is removed where there are none."""
-    path = cache.with_name(f"{cache.stem}.{manifest.name}.failures.csv")
+def _committed(cache: Path) -> frozenset[str]:
+    """Keys that a cache holds, if there is one."""
+    if not cache.exists():
+        return frozenset()
+    with open_cache(cache) as opened:
+        return opened.keys()
+
+
+def _states(manifest: Manifest, extraction: Extraction, committed: Collection[str]) -> list[ItemState]:
+    """What became of each item."""
+    reasons = {failure.id: failure.reason for failure in extraction.failures}
+    states = []
+    for item in manifest.items:
+        key = extraction.keys.get(item.id, "")
+        state: State = "failed" if item.id in reasons else "committed" if key in committed else "missing"
+        states.append(ItemState(item.id, state, key, reasons.get(item.id, "")))
+    return states
+
+
+def _write_failures(cache: Path, manifest_name: str, extraction: Extraction) -> Path | None:
+    """The failures of a manifest as a table beside the cache; an earlier table is removed where there are none."""
+    path = failures_path(cache, manifest_name)
     if not extraction.failures:
         path.unlink(missing_ok=True)
         return None
-    with path.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "path", "reason"))
-        writer.writerows((failure.id, failure.path, failure.reason) for failure in extraction.failures)
+    rows = [(failure.id, failure.path, failure.reason) for failure in extraction.failures]
+    write_table(path, [("id", "path", "reason"), *rows])
     return path
+
+
+def _time_spent(done: Extraction) -> str:
+    """One sentence on where the time went, and what would make it less."""
+    timing = done.timing
+    advice = {
+        "read": "files that do not change are not read again",
+        "decode": "more --workers would help, as far as there are cores",
+        "compute": "a GPU would help, and there --precision bf16 and a larger --batch-size",
+        "write": "a faster disk would help, or --no-segments",
+    }
+    return (
+        f"{timing.total:.1f} s, {done.encoded / timing.total:.3g} items/s (read {timing.read:.1f} s, "
+        f"decode {timing.decode:.1f} s of all processes, compute {timing.compute:.1f} s, write {timing.write:.1f} s); "
+        f"slowest: {timing.bottleneck}; {advice[timing.bottleneck]}"
+    )

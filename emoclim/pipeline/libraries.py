@@ -17,15 +17,18 @@ from typing import Any
 import torch
 
 from emoclim.cache import open_cache
+from emoclim.cache.ids import BY_ID
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import SPLITS, Item, Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.data.taxonomy import LabelMap
 from emoclim.errors import CacheError, DecodeError, ManifestError
 from emoclim.features import Features, FeatureSpec, Setting, Split
-from emoclim.pipeline.workspace import FOLDERS, Workspace, read_json, write_json
+from emoclim.pipeline.workspace import FOLDERS, Workspace, provenance, read_json, write_json
 
 log = logging.getLogger(__name__)
+
+SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,10 @@ class Source:
     path: str
     digest: str
     unlabelled: bool
+
+    def found_from(self, cache: Path) -> Path:
+        """Where the manifest lies, given where the cache does."""
+        return (cache.parent / self.path).resolve()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +61,16 @@ class CacheNote:
         The settings that the encoder was loaded with.
     sources
         Manifests, the newest last.
+    made
+        Time, command, versions and number of items of each run that encoded any, the newest last.
     """
 
     path: Path
     spec: FeatureSpec
     checkpoint: str | None
     settings: Mapping[str, Setting]
-    sources: tuple[Source, ...]
+    sources: tuple[Source, ...] = ()
+    made: tuple[Mapping[str, Any], ...] = ()
 
     def save(self) -> None:
         """Write the note; this makes its cache the newest."""
@@ -69,8 +79,13 @@ class CacheNote:
             "checkpoint": self.checkpoint,
             "settings": dict(self.settings),
             "sources": [asdict(source) for source in self.sources],
+            "made": list(self.made),
         }
         write_json(note_path(self.path), content)
+
+    def with_run(self, encoded: int) -> "CacheNote":
+        """The note with this process as the newest run, which encoded so many items."""
+        return replace(self, made=(*self.made, provenance() | {"encoded": encoded}))
 
     def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """The note with a manifest as its newest source."""
@@ -97,7 +112,8 @@ def note_path(cache: Path) -> Path:
 def portable_path(path: Path, cache: Path) -> str:
     """How a note beside a cache names a file: relative to the cache's folder within the workspace, else absolute."""
     folder, full = cache.parent.resolve(), path.resolve()
-    return os.path.relpath(full, folder) if full.is_relative_to(folder.parent) else str(full)
+    workspace = folder.parent.parent if folder.suffix == SHARDS else folder.parent
+    return os.path.relpath(full, folder) if full.is_relative_to(workspace) else str(full)
 
 
 def manifest_digest(manifest: Manifest) -> str:
@@ -122,6 +138,7 @@ def read_note(cache: Path) -> CacheNote:
             content["checkpoint"],
             content["settings"],
             tuple(Source(**source) for source in content["sources"]),
+            tuple(content["made"]),
         )
     except (KeyError, TypeError) as error:
         raise CacheError(f"the note beside {cache} is of another kind; extract again to write it anew") from error
@@ -184,15 +201,23 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None)
     raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
 
 
-def open_library(note: CacheNote, source: Source) -> Library:
-    """Read a manifest anew, as it is now."""
+def open_library(note: CacheNote, source: Source, *, need_files: bool = True) -> Library:
+    """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
     manifest = read_manifest(
-        (note.path.parent / source.path).resolve(), note.spec.modality, unlabelled=source.unlabelled
+        source.found_from(note.path),
+        note.spec.modality,
+        unlabelled=source.unlabelled,
+        need_files=need_files and not note.spec.keyed_by_id,
     )
     manifest = with_splits(manifest, seed=None)
     if manifest_digest(manifest) != source.digest:
         log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
     return Library(manifest, note, source)
+
+
+def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
+    """The key of an item in a cache of that spec; what :class:`ContentKeys` raises if its file is needed and gone."""
+    return f"{BY_ID}{item.id}" if spec.keyed_by_id else keys(item)
 
 
 def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
@@ -222,7 +247,7 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
         committed, failed = cache.keys(), cache.failures()
         for item in items:
             try:
-                key = keys(item)
+                key = key_of(item, library.note.spec, keys)
             except DecodeError:
                 left_out["cannot be read any more"] += 1
                 continue
@@ -231,6 +256,8 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
                 rows.append(key)
             elif key in failed:
                 left_out["failed to encode"] += 1
+            elif library.note.spec.keyed_by_id:
+                left_out["have no imported features"] += 1
             else:
                 lacking.append(item.id)
         if lacking and not partial:

@@ -7,10 +7,10 @@ from typing import Any
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import SUFFIXES, Item, Manifest, Modality
-from emoclim.encoders.loading import load_encoder
 from emoclim.errors import CacheError, ManifestError
 from emoclim.features import Features
 from emoclim.heads import Average
+from emoclim.pipeline.caches.finding import encoder_of
 from emoclim.pipeline.libraries import CacheNote, Library, open_library, read_features
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device
@@ -108,7 +108,8 @@ def search_file(
     modality = _modality_of(query, opened)
     keys = ContentKeys(workspace.caches / "content.json")
     searched = _library(workspace, opened, modality, library)
-    asked = _encode(query, modality, trained_note(workspace, opened, modality), device, track)
+    note = trained_note(workspace, opened, modality)
+    asked = _imported(query, note, keys) if note.spec.keyed_by_id else _encode(query, modality, note, device, track)
     candidates = read_features(searched, searched.manifest.items, keys, partial=True)
     keys.save()
     hits = search(asked, candidates, opened.chosen_heads(), top=top, average=average)
@@ -143,11 +144,24 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
 
+def _imported(query: Path, note: CacheNote, keys: ContentKeys) -> Features:
+    """Features of one file that was imported with them, for there is nothing to make others with."""
+    for source in reversed(note.sources):
+        library = open_library(note, source)
+        named = [item for item in library.manifest.items if item.path is not None and item.path.name == query.name]
+        same = [item for item in named if item.path is not None and item.path.resolve() == query.resolve()]
+        if same and len(features := read_features(library, same[:1], keys)):
+            return features
+    manifests = ", ".join(str(source.found_from(note.path)) for source in note.sources)
+    raise CacheError(
+        f"features {note.spec.name!r} were imported, so none can be made of {query}; "
+        f"search with a file of {manifests}, or train on features of an encoder"
+    )
+
+
 def _encode(query: Path, modality: Modality, note: CacheNote, device: str, track: Track) -> Features:
     """Features of one file, made as the cache's were."""
-    checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint
-    encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
-    note.spec.require(encoder.spec, f"cache {note.path.name}")
+    encoder = encoder_of(note, track)
     manifest = Manifest(query.name, modality, query, (Item(query.name, query),))
     with MemoryCache(encoder.spec) as cache:
         extraction = extract(manifest, encoder, cache, batch_size=1, device=choose_device(device))

@@ -8,19 +8,21 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, TypeVar
 
 import torch
 
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError
 from emoclim.features import FeatureSpec
+
+T = TypeVar("T")
 
 FOLDERS: dict[Modality, str] = {"image": "images", "audio": "audio"}
 HEADS_FILE = "heads.safetensors"
@@ -120,9 +122,52 @@ class Workspace:
         raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); name a folder of {self.runs}")
 
 
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One of several equal parts of an extraction, each of which writes a cache of its own.
+
+    Attributes
+    ----------
+    index
+        From 1 on.
+    count
+        How many there are.
+    """
+
+    index: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read ``"2/8"``.
+
+        Raises
+        ------
+        ConfigError
+            This is no part of a whole.
+        """
+        numbers = [int(part) for part in text.split("/") if part.isdecimal()]
+        if text.count("/") != 1 or len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
+            raise ConfigError(f"shard {text!r} is none; write 2/8 for the second of eight")
+        return cls(*numbers)
+
+    def path(self, cache: Path) -> Path:
+        """Where the shard of a cache lies until it is merged."""
+        return cache.with_suffix(".shards") / f"{self.index}-of-{self.count}{cache.suffix}"
+
+    def select(self, items: Sequence[T]) -> Sequence[T]:
+        """The shard's part of some items."""
+        return items[self.index - 1 :: self.count]
+
+
 def _trained_at(run: Path) -> tuple[str, str]:
     """When a run was trained, by its own word."""
     return str(read_json(run / "run.json", RunError, "delete the run, or train it again").get("time", "")), run.name
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which in a container are often fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(name: str) -> torch.device:

@@ -6,10 +6,9 @@ uninterrupted one; an item is committed when all its segments are encoded.
 """
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
@@ -20,47 +19,11 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError
-from emoclim.progress import Track, silent
+from emoclim.progress import Stopwatch, Track, silent
+from emoclim.reports.extraction import Extraction, Failure, Timing
 
 COMMIT_ITEMS = 256  # lost at most, when a run is killed
 COMMIT_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An item that could not be encoded, and why."""
-
-    id: str
-    path: Path | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Extraction:
-    """What a run of :func:`extract` did with the items of its manifest.
-
-    Attributes
-    ----------
-    encoded
-        Items encoded now.
-    reused
-        Items that were in the cache, or have the same content as another item.
-    failures
-        Items that cannot be encoded, now or in an earlier run, in the manifest's order.
-    padded
-        Items encoded now that are shorter than one segment, and were repeated to fill it.
-    duplicates
-        Ids that share their content with an earlier item.
-    leaks
-        The ids among them whose earlier item is in another split.
-    """
-
-    encoded: int
-    reused: int
-    failures: tuple[Failure, ...]
-    padded: int
-    duplicates: tuple[str, ...]
-    leaks: tuple[str, ...]
 
 
 def extract(
@@ -75,6 +38,7 @@ def extract(
     keys: Callable[[Item], str] | None = None,
     keep_segments: bool = True,
     retry_failed: bool = False,
+    elsewhere: Collection[str] = frozenset(),
 ) -> Extraction:
     """Encode the items of a manifest that a cache does not hold yet.
 
@@ -87,7 +51,7 @@ def extract(
     cache
         Opened for writing, of the encoder's spec.
     batch_size
-        Segments per forward pass.
+        Segments per forward pass; on a CPU, rounded up to a multiple of its threads.
     workers
         Processes that decode; 0 decodes in this one.
     device
@@ -100,6 +64,8 @@ def extract(
         Keep the feature of every segment beside their mean.
     retry_failed
         Try contents again that failed in an earlier run.
+    elsewhere
+        Content keys that another cache holds: not to be encoded, and counted as reused.
 
     Raises
     ------
@@ -107,13 +73,17 @@ def extract(
         The cache is of another spec.
     """
     cache.spec.require(encoder.spec, "the cache")
-    plan = _plan(manifest, cache, keys or ContentKeys(), retry_failed)
-    packer = Packer(encoder, batch_size, torch.device(device))
-    writer = _Writer(cache, encoder, keep_segments)
-    events = decode(encoder, [item for _, item in plan.todo], workers)
-    with closing(_finished(events, plan.todo, packer, writer)) as finished:
-        for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
-            pass
+    watch = Stopwatch()
+    with watch.time("total"):
+        with watch.time("read"):
+            done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
+            plan = _plan(manifest, done, keys or ContentKeys())
+        packer = Packer(encoder, batch_size, torch.device(device), watch)
+        writer = _Writer(cache, encoder, keep_segments, watch)
+        events = watch.each(decode(encoder, [item for _, item in plan.todo], workers), "waiting")
+        with closing(_finished(events, plan.todo, packer, writer)) as finished:
+            for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
+                pass
     reasons = {**cache.failures(), **writer.passing}
     failures = tuple(
         Failure(item.id, item.path, plan.unreadable.get(item.id) or reasons[plan.keys[item.id]])
@@ -127,6 +97,8 @@ def extract(
         padded=writer.padded,
         duplicates=plan.duplicates,
         leaks=plan.leaks,
+        timing=Timing(**{kind.name: watch.seconds[kind.name] for kind in fields(Timing)}),
+        keys=plan.keys,
     )
 
 
@@ -139,9 +111,8 @@ class _Plan:
     leaks: tuple[str, ...]
 
 
-def _plan(manifest: Manifest, cache: FeatureCache, key_of: Callable[[Item], str], retry_failed: bool) -> _Plan:
+def _plan(manifest: Manifest, done: Collection[str], key_of: Callable[[Item], str]) -> _Plan:
     """Which contents are to be encoded; each once, however many items share it."""
-    done = cache.keys() if retry_failed else cache.keys() | cache.failures().keys()
     keys: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     first: dict[str, Item] = {}
@@ -163,8 +134,8 @@ def _plan(manifest: Manifest, cache: FeatureCache, key_of: Callable[[Item], str]
 class _Writer:
     """Commits finished items, some at a time."""
 
-    def __init__(self, cache: FeatureCache, encoder: Encoder, keep_segments: bool) -> None:
-        self._cache, self._encoder, self._keep_segments = cache, encoder, keep_segments
+    def __init__(self, cache: FeatureCache, encoder: Encoder, keep_segments: bool, watch: Stopwatch) -> None:
+        self._cache, self._encoder, self._keep_segments, self._watch = cache, encoder, keep_segments, watch
         self._pending: list[EncodedItem] = []
         self._since = time.monotonic()
         self.encoded = 0
@@ -173,6 +144,7 @@ class _Writer:
 
     def take(self, key: str, item: Item, segments: Tensor, end: End) -> None:
         """Note one finished item: its segments ``(S, D)``, and how it ended."""
+        self._watch.seconds["decode"] += end.decoding
         reason = end.reason
         if reason is None and not len(segments):
             reason = "the encoder found no segment in it"
@@ -180,7 +152,8 @@ class _Writer:
             reason = "the encoder gave numbers that are not finite"
         if reason is not None:
             if end.lasting:
-                self._cache.record_failure(key, reason)
+                with self._watch.time("write"):
+                    self._cache.record_failure(key, reason)
             else:
                 self.passing[key] = reason
             return
@@ -201,7 +174,8 @@ class _Writer:
     def commit(self) -> None:
         """Put the pending items into the cache."""
         if self._pending:
-            self._cache.append(self._pending)
+            with self._watch.time("write"):
+                self._cache.append(self._pending)
         self._pending, self._since = [], time.monotonic()
 
 

@@ -1,0 +1,157 @@
+"""Caches by name, and what became of the items of their manifests."""
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import MappingProxyType
+
+from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.base import FeatureCache
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Item
+from emoclim.encoders.base import Encoder
+from emoclim.encoders.loading import load_encoder
+from emoclim.errors import CacheError, DecodeError
+from emoclim.features import FeatureSpec
+from emoclim.pipeline.accounts import ItemState, State, accounts_path, read_accounts
+from emoclim.pipeline.libraries import CacheNote, key_of, note_path, read_note
+from emoclim.pipeline.workspace import Workspace, provenance
+from emoclim.progress import Track, silent
+
+
+def cache_paths(workspace: Workspace) -> list[Path]:
+    """All caches, the newest first."""
+    found = [path for suffix in BACKENDS for path in workspace.caches.glob(f"*{suffix}")]
+    return sorted((path for path in found if not path.name.startswith(".")), key=when_noted, reverse=True)
+
+
+def find_cache(workspace: Workspace, name: str) -> CacheNote:
+    """The one cache that is called `name`.
+
+    Parameters
+    ----------
+    workspace
+        Where to look.
+    name
+        A path, a file's name or stem, an encoder, a manifest, a digest, or the beginning of a stem or digest.
+
+    Raises
+    ------
+    CacheError
+        There is none, or more than one.
+    """
+    if (path := Path(name)).suffix in BACKENDS and path.exists():
+        return note_of(path)
+    there = cache_paths(workspace)
+    return note_of(one_called(name, {path: _names(path) for path in there}, f"cache in {workspace.caches}"))
+
+
+def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
+    """The only path with that name, or else the only one with a name that begins so.
+
+    Raises
+    ------
+    CacheError
+        There is none, or more than one.
+    """
+    named = [path for path, known in names.items() if name in known]
+    found = named or [path for path, known in names.items() if any(one.startswith(name) for one in known)]
+    if len(found) == 1:
+        return found[0]
+    stems = ", ".join(sorted(path.name for path in found or names))
+    if found:
+        raise CacheError(f"{name!r} is the name of {len(found)} caches ({stems}); give more of the name of one")
+    raise CacheError(f"there is no {what} called {name!r}{f' (there are: {stems})' if stems else ''}; name another")
+
+
+def note_of(cache: Path) -> CacheNote:
+    """The note beside a cache; where there is none, as after an extraction that was stopped, what the cache says."""
+    if note_path(cache).is_file():
+        return read_note(cache)
+    with open_cache(cache) as opened:
+        return CacheNote(cache, opened.spec, None, {})
+
+
+def changed_versions(note: CacheNote) -> list[str]:
+    """One sentence if libraries are not those that the features were made with."""
+    now: Mapping[str, str] = provenance()["versions"]
+    changes = []
+    for package, version in now.items():
+        others = {run.get("versions", {}).get(package, version) for run in note.made} - {version}
+        if others:
+            changes.append(f"{package} {', '.join(sorted(others))}, now {version}")
+    if not changes or note.spec.keyed_by_id:
+        return []
+    told = "; ".join(changes)
+    return [f"made with other versions than are here ({told}); see whether that matters with: verify --re-encode 8"]
+
+
+def ids_by_key(note: CacheNote) -> dict[str, str]:
+    """What the items of a cache are called, as far as its tables of items tell; the newest manifest counts."""
+    ids: dict[str, str] = {}
+    for source in note.sources:
+        if (table := accounts_path(note.path, source.name)).is_file():
+            with suppress(CacheError):  # a spoilt one tells nothing
+                ids |= {state.key: state.id for state in read_accounts(table) if state.key}
+    return ids
+
+
+def encoder_of(note: CacheNote, track: Track = silent) -> Encoder:
+    """The encoder that makes the features of a cache.
+
+    Raises
+    ------
+    EmoclimError
+        It, or its checkpoint, is gone or has changed; or the features were imported.
+    """
+    if note.spec.keyed_by_id:
+        raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
+    checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint
+    encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
+    note.spec.require(encoder.spec, f"cache {note.path.name}")
+    return encoder
+
+
+def renewed(state: ItemState, cache: FeatureCache) -> ItemState:
+    """What became of an item by now: its content may have been encoded, or be gone, since its table was written."""
+    if state.key in cache:
+        return ItemState(state.id, "committed", state.key)
+    return state._replace(state="missing") if state.state == "committed" else state
+
+
+def account(
+    items: Iterable[Item],
+    spec: FeatureSpec,
+    cache: FeatureCache,
+    keys: ContentKeys,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> list[ItemState]:
+    """What became of each of some items, by what a cache holds now; `known` gives keys by id, to spare their files."""
+    committed, failures = cache.keys(), cache.failures()
+    states = []
+    for item in items:
+        try:
+            key = known.get(item.id) or key_of(item, spec, keys)
+        except DecodeError as error:
+            states.append(ItemState(item.id, "failed", "", str(error)))
+            continue
+        reason = failures.get(key, "")
+        state: State = "committed" if key in committed else "failed" if reason else "missing"
+        states.append(ItemState(item.id, state, key, reason))
+    return states
+
+
+def when_noted(cache: Path) -> float:
+    """When anything was last noted beside a cache, in seconds since 1970; this is what makes one the newest."""
+    note = note_path(cache)
+    return (note if note.is_file() else cache).stat().st_mtime
+
+
+def _names(path: Path) -> list[str]:
+    """What a cache may be called."""
+    names = [path.stem, path.name, path.stem.rpartition("-")[2]]
+    try:
+        note = note_of(path)
+    except CacheError:  # it is found by the name of its file all the same
+        return names
+    return [*names, note.spec.name, *(source.name for source in note.sources)]

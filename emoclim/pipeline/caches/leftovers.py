@@ -1,0 +1,200 @@
+"""`emoclim cache gc`: what lies about in the folder of the caches and is of no use any more.
+
+Convention: what a living process may be using is kept, and a cache itself is never removed.
+"""
+
+import os
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.writer import who_writes
+from emoclim.data.manifest import Modality
+from emoclim.errors import CacheError
+from emoclim.pipeline.caches.finding import cache_paths, note_of
+from emoclim.pipeline.caches.inventory import shown_size, size_of
+from emoclim.pipeline.caches.shards import lacking_shards, shards_in, whole_of
+from emoclim.pipeline.libraries import SHARDS
+from emoclim.pipeline.workspace import Workspace
+
+PARTIAL = ".partial"  # suffix of what is written aside
+WRITER = ".writer"  # suffix of the lock beside a cache
+PROCESS = re.compile(r"\.(\d+)\.partial$")
+CACHE_NAME = re.compile(r".+?\.(?:h5|zarr)(?=\.)")
+TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
+RECENT = 600.0  # seconds, in which another machine may have been writing
+BLOCK_ITEMS = 256  # read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A file or folder that is of no use any more, why, and how many bytes it has."""
+
+    path: Path
+    why: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What one `emoclim cache gc` found.
+
+    Attributes
+    ----------
+    found
+        What is of no use.
+    kept
+        What looks so, but may be in use; one sentence each.
+    told
+        Caches that may be of no use, which only their owner can know; one sentence each.
+    deleted
+        Whether what was found is gone now.
+    """
+
+    found: tuple[Leftover, ...]
+    kept: tuple[str, ...]
+    told: tuple[str, ...]
+    deleted: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "found": [{"path": str(one.path), "why": one.why, "bytes": one.size} for one in self.found],
+            "bytes": sum(one.size for one in self.found),
+            "kept": list(self.kept),
+            "told": list(self.told),
+            "deleted": self.deleted,
+        }
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        lines = [f"{one.path}: {one.why}, {shown_size(one.size)}" for one in self.found]
+        if self.found:
+            size = shown_size(sum(one.size for one in self.found))
+            done = f"deleted, {size} are free" if self.deleted else f"delete these {size} with: emoclim cache gc --yes"
+            lines.append(done)
+        return [*(lines or ["nothing is left over"]), *self.kept, *self.told]
+
+
+def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) -> Sweep:  # noqa: B008 - immutable
+    """Find, and if asked delete, what no cache needs any more.
+
+    Parameters
+    ----------
+    delete
+        False only finds it.
+    workspace
+        In whose folder of caches.
+
+    Raises
+    ------
+    OSError
+        Something cannot be deleted.
+    """
+    found: list[Leftover] = []
+    kept: list[str] = []
+    folders = [workspace.caches, *sorted(workspace.caches.glob(f"*{SHARDS}"))] if workspace.caches.is_dir() else []
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            if why := _why_aside(path):
+                if user := _user_of(path):
+                    kept.append(f"{path} is kept: {user}")
+                else:
+                    found.append(Leftover(path, why, size_of(path)))
+            elif _is_orphan(path):
+                found.append(Leftover(path, "its cache is gone", size_of(path)))
+        if folder.suffix == SHARDS:
+            found += _merged(folder)
+    if delete:
+        for one in found:
+            _remove(one.path)
+    return Sweep(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
+
+
+def _why_aside(path: Path) -> str | None:
+    """Why a file beside the caches is a leftover, unless someone is using it; None if it is something else."""
+    if path.suffix == PARTIAL:
+        return "written aside by a process that did not end well"
+    return "lock of a process that died" if path.suffix == WRITER else None
+
+
+def _user_of(path: Path) -> str | None:
+    """Who may be using what was written aside; None if nobody can be."""
+    process = PROCESS.search(path.name)
+    if process and _is_alive(int(process[1])):
+        return f"process {process[1]} may be writing it"
+    if (owner := CACHE_NAME.match(path.name)) and (writer := who_writes(path.with_name(owner[0]))):
+        return f"{owner[0]} is being written by {writer}"
+    changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+    return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
+
+
+def _is_orphan(path: Path) -> bool:
+    """Whether this is a note or a table beside a cache that is not there."""
+    if path.suffix == ".json" and Path(path.stem).suffix in BACKENDS:
+        return not path.with_name(path.stem).exists()
+    table = TABLE.fullmatch(path.name)
+    return table is not None and not any(path.with_name(table[1] + suffix).exists() for suffix in BACKENDS)
+
+
+def _merged(folder: Path) -> Iterator[Leftover]:
+    """The shards of a folder with their notes and tables, once all shards are there and the whole holds all of them."""
+    shards = shards_in(folder)
+    if not shards or lacking_shards(shards):
+        return
+    whole = whole_of(shards)
+    try:
+        if whole.exists() and all(who_writes(shard) is None and _holds(whole, shard) for shard in shards):
+            beside = {path for shard in shards for path in folder.glob(f"{shard.stem}.*")}
+            for path in sorted(beside):
+                if path.suffix not in (PARTIAL, WRITER):
+                    yield Leftover(path, f"merged into {whole.name}", size_of(path))
+    except CacheError:  # one that cannot be read is not known to be merged
+        return
+
+
+def _holds(whole: Path, part: Path) -> bool:
+    """Whether a cache holds all that another one does; what it claims to hold is read, with checksums."""
+    with open_cache(whole) as cache, open_cache(part) as shard:
+        keys = list(shard)
+        if any(key not in cache for key in keys):
+            return False
+        for first in range(0, len(keys), BLOCK_ITEMS):
+            cache.read(keys[first : first + BLOCK_ITEMS])
+        return all(key in cache or key in cache.failures() for key in shard.failures())
+
+
+def _remove(path: Path) -> None:
+    """Delete a file or folder, and the folder of shards that it was the last of."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    if path.parent.suffix == SHARDS and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _abandoned(workspace: Workspace) -> Iterator[str]:
+    for path in cache_paths(workspace):
+        try:
+            sources = note_of(path).sources
+        except CacheError:
+            continue
+        if sources and not any(source.found_from(path).exists() for source in sources):
+            where = ", ".join(str(source.found_from(path)) for source in sources)
+            yield f"{path} is kept, but its manifests are gone ({where}); delete it if you do not need it any more"
