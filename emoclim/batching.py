@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import Encoder, frozen
-from emoclim.errors import DecodeError, MissingLibrary
+from emoclim.errors import DecodeError, EmoclimError, MissingLibrary
 from emoclim.progress import Stopwatch
 
 
@@ -75,15 +75,30 @@ def decode(encoder: Encoder, items: Sequence[Item], workers: int) -> Iterator[Ev
     workers
         Processes that do it; 0 decodes in this one.
 
-    Returns
-    -------
-    Iterator
+    Yields
+    ------
+    tuple
         ``(position, block (S, *input_shape))`` for each block, and ``(position, End)`` once for each item.
+
+    Raises
+    ------
+    EmoclimError
+        One of the processes was killed.
     """
     dataset = _Decoder(encoder, items)
     if workers == 0 or not items:
-        return iter(dataset)
-    return iter(DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_is))
+        yield from dataset
+        return
+    loader = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_is)
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise EmoclimError(
+            "a decoding process was killed, probably for want of memory; what was committed is kept: "
+            "run again, with fewer --workers"
+        ) from error
 
 
 class Packer:

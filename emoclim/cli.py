@@ -31,6 +31,9 @@ class _Commands(TyperGroup):
         except EmoclimError as error:
             typer.echo(f"emoclim: {error}", err=True)
             raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("emoclim: stopped; what was committed is kept, and the same command goes on from it", err=True)
+            raise typer.Exit(130) from error
         except BrokenPipeError:
             raise  # whoever read the result has seen enough
         except OSError as error:

@@ -2,24 +2,31 @@
 
 import csv
 import os
+import re
+import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from emoclim.cache import open_cache
+from emoclim.cache.base import FeatureCache
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item
-from emoclim.errors import CacheError, ConfigError
+from emoclim.data.manifest import Item, Manifest
+from emoclim.encoders.base import Encoder, ImageEncoder
+from emoclim.errors import CacheError, ConfigError, EmoclimError
+from emoclim.pipeline import features
 from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.features import ExtractionResult, extract_features
 from emoclim.pipeline.libraries import read_note
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
-from emoclim.reports.extraction import Timing
+from emoclim.reports.extraction import Extraction, Timing
 
 
 def picture(path: Path, shade: int) -> None:
@@ -85,6 +92,65 @@ def test_runs_that_encode_something_are_remembered_with_their_versions(workspace
         assert [run["encoded"] for run in made] == [6] * expected
     assert {"time", "command", "versions"} <= made[0].keys()
     assert made[0]["versions"]["torch"]
+
+
+def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(part: Manifest, encoder: Encoder, cache: FeatureCache, **options: Any) -> Extraction:
+        stage(replace(part, items=part.items[:2]), encoder, cache, **options)
+        assert cache.path is not None
+        note = read_note(cache.path)  # what a SIGKILL would leave now
+        assert [run["encoded"] for run in note.made] == [None]
+        assert note.made[0]["versions"]["torch"]
+        assert [source.name for source in note.sources] == ["images"]
+        raise KeyboardInterrupt
+
+    stage = features.extract
+    monkeypatch.setattr(features, "extract", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract(workspace)
+    monkeypatch.setattr(features, "extract", stage)
+    assert (workspace.caches / "content.json").is_file()
+    resumed = extract(workspace)
+    assert (resumed.extraction.encoded, resumed.extraction.reused) == (4, 3)
+    assert [run["encoded"] for run in read_note(resumed.cache).made] == [2, 4]
+
+
+def test_a_run_that_keeps_nothing_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_given: object, **_options: object) -> Extraction:
+        raise CacheError("no")
+
+    monkeypatch.setattr(features, "extract", failing)
+    with pytest.raises(CacheError, match="no"):
+        extract(workspace)
+    assert [path.name for path in workspace.caches.iterdir()] == []
+
+
+def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) -> None:
+    other = workspace.root / "data" / "more"
+    other.mkdir()
+    picture(other / "x.png", 17)
+    (other / "images.csv").write_text("path\nx.png\n")
+    first = extract(workspace)
+    second = extract_features("image", other / "images.csv", encoder="colour", workspace=workspace, workers=0)
+    names = [source.name for source in read_note(second.cache).sources]
+    assert names[0] == "images"
+    assert re.fullmatch("images-[0-9a-f]{6}", names[1])
+    assert len(states(first)) == 9
+    assert [state.id for state in read_accounts(accounts_path(second.cache, names[1]))] == ["x.png"]
+    with open_cache(second.cache) as cache:
+        assert len(cache.features(["5.png", "x.png"])) == 2
+    extract(workspace)
+    assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
+
+
+def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_encoder: object, item: Item) -> Iterator[Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+
+    monkeypatch.setattr(ImageEncoder, "prepare", die)
+    with pytest.raises(EmoclimError, match="a decoding process was killed, probably for want of memory"):
+        extract_features("image", encoder="colour", workspace=workspace, workers=2)
 
 
 def test_shards_together_are_the_whole(workspace: Workspace) -> None:

@@ -1,5 +1,6 @@
 """The caches on disk keep what was committed, whatever other processes do, writers leave behind, and bytes suffer."""
 
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -29,6 +30,7 @@ from emoclim.cache.ledger import Ledger
 from emoclim.cache.memory import MemoryCache
 from emoclim.cache.rows import to_rows
 from emoclim.errors import CacheError
+from emoclim.features import FeatureSpec
 
 path, small_chunks = cache_files.path, cache_files.small_chunks
 
@@ -147,6 +149,59 @@ def test_unsound_line_before_the_last(path: Path, line: int, edit: Callable[[byt
         open_cache(path)
 
 
+def spoil_last_lines(path: Path, count: int) -> None:
+    """Change one byte within each of the last lines of the ledger."""
+
+    def spoil(text: bytes) -> bytes:
+        lines = text.splitlines(keepends=True)
+        spoilt = [line[:20] + bytes([line[20] ^ 1]) + line[21:] for line in lines[-count:]]
+        return b"".join([*lines[:-count], *spoilt])
+
+    edit_ledger(path, spoil)
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_unsound_lines_at_the_end_are_damage(path: Path, spec: FeatureSpec | None, count: int) -> None:
+    fill(path)
+    spoil_last_lines(path, count)
+    before = files(path)
+    with pytest.raises(CacheError, match=f"is damaged: line {4 - count} of its ledger cannot be used"):
+        open_cache(path, spec)
+    assert files(path) == before
+
+
+def test_a_spoilt_last_line_is_told_and_a_writer_warns(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fill(path)
+    with open_cache(path) as cache:
+        assert cache.problems() == ()
+    spoil_last_lines(path, 1)
+    assert_holds(path, ITEMS[:2])
+    with open_cache(path) as cache:
+        (told,) = cache.problems()
+        assert "cannot be read: its items may be missing; extract again" in told
+    assert caplog.record_tuples == []
+    with open_cache(path, SPEC) as cache:
+        ((_, level, told),) = caplog.record_tuples
+        assert level == logging.WARNING
+        assert f"the last commit of cache {path} cannot be read and is given up" in told
+        cache.append(ITEMS[2:])
+    assert_holds(path, ITEMS)
+    with open_cache(path) as cache:
+        assert cache.problems() == ()
+
+
+def test_any_flipped_bit_of_the_ledger_is_told(path: Path) -> None:
+    fill(path)
+    text = ledger_text(path)
+    for byte in [*range(0, len(text), 5), *(n for n, letter in enumerate(text) if letter == ord("\n"))]:
+        spoilt = bytearray(text)
+        spoilt[byte] ^= 1 << byte % 8
+        edit_ledger(path, lambda _, spoilt=spoilt: bytes(spoilt))
+        with suppress(CacheError), open_cache(path) as cache:
+            assert cache.problems(), byte
+
+
 def test_ledger_that_counts_more_than_there_is(path: Path, small_chunks: None) -> None:
     fill(path)
     items = [encoded(f"k{n}") for n in range(5)]
@@ -203,6 +258,16 @@ def test_damage_is_found_and_named(path: Path, table: str, row: int, key: str) -
         with pytest.raises(CacheError, match=rf"features of 1 items are not what was written \({key}\)"):
             cache.read(list("dcba"))
         assert cache.read(list("dcba"), verify=False).ids == tuple("dcba")
+
+
+def test_damage_is_told_by_the_ids_of_tables_with_the_way_to_mend_it(path: Path) -> None:
+    fill(path)
+    path.with_name(f"{path.stem}.music.items.csv").write_text("id,state,key,reason\nsong 3.mp3,committed,c,\n")
+    path.with_name(f"{path.stem}.spoilt.items.csv").write_text("something else")
+    flip(path, "values", 2 * 4 * DIM + 1)
+    match = rf"\(song 3.mp3\); leave them out.*keep the rest with: emoclim cache verify {path} --repair$"
+    with open_cache(path) as cache, pytest.raises(CacheError, match=match):
+        cache.read(list("abcd"))
 
 
 def test_any_flipped_byte_of_two_hundred_items_is_found_and_named(path: Path) -> None:
@@ -285,6 +350,8 @@ def test_no_flipped_byte_gives_other_numbers(path: Path, tmp_path: Path, small_c
                 assert torch.equal(found.values, truth.values[: len(held)])
                 if held == keys:
                     assert_same(found, truth)
+                else:
+                    assert cache.problems(), (name, byte)
         except CacheError:
             refused += 1
     assert refused > 20

@@ -329,7 +329,8 @@ def test_disk_that_is_full(small_disk: Path, path: Path, small_chunks: None) -> 
     path = small_disk / path.name
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(2**22 - 2**17))
-    append_until_full(path, "No space left on device", ballast.unlink)
+    told = r": \d+ bytes are needed to make a longer copy, and \d+ are free" if path.suffix == ".h5" else ""
+    append_until_full(path, f"No space left on device{told}", ballast.unlink)
     assert_holds(path, MANY)
     assert list(small_disk.iterdir()) == [path]
 
@@ -360,7 +361,7 @@ def test_disk_that_is_read_only(small_disk: Path, path: Path) -> None:
 def test_extraction_survives_being_killed(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "cache_torture.py"
     found = tmp_path / "found.json"
-    options = ["--kills", "5", "--items", "80", "--seed", str(os.getpid()), "--folder", str(tmp_path)]
+    options = ["--kills", "5", "--items", "80", "--seed", "0", "--folder", str(tmp_path)]
     command = [sys.executable, str(script), "--json", str(found), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

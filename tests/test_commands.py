@@ -185,6 +185,15 @@ def test_one_encoder_is_described_in_full(tmp_path: Path, monkeypatch: pytest.Mo
     assert "no encoder is called 'vgg'" in run("encoders", "vgg", code=2).stderr
 
 
+def test_ctrl_c_is_answered_in_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_given: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(features, "extract", interrupted)
+    result = run("extract", "images", "--encoder", "colour", "--workspace", workspace, code=130)
+    assert result.stderr.strip() == "emoclim: stopped; what was committed is kept, and the same command goes on from it"
+
+
 def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "good.png")
     (tmp_path / "bad.png").write_text("not a picture")

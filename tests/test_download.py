@@ -35,6 +35,9 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.ranges: list[str | None] = []
 
+    def handle_error(self, request: object, address: object) -> None:
+        """Whoever asked may have gone."""
+
     @property
     def published(self) -> Published:
         url = f"http://127.0.0.1:{self.server_port}/best_model.pth"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cache_files import assert_same
+from cache_files import assert_same, edit_ledger
 from cache_workspace import answer, cache_called, features_of, run, write_music
 from cache_workspace import extracted as extracted
 from contracts import SPEC, encoded
@@ -153,6 +153,31 @@ def test_a_merge_that_stops_anywhere_and_is_done_again_gives_the_same_bytes(
         result = merge_shards("letters", workspace=Workspace(tmp_path))
         assert content(whole) == expected, f"stopped after {last} commits"
     assert result.failures == 2
+
+
+def test_a_merge_counts_the_failures_that_it_lists(parts: Path) -> None:
+    with (parts / "data" / "audio.csv").open("a") as manifest:
+        manifest.write("music/gone.wav,sad,test\n")  # without content, so without a key
+    found = answer("cache", "merge", "timbre", "--workspace", parts)
+    table = failures_path(cache_called(parts, "timbre"), "audio").read_text().splitlines()[1:]
+    assert [line.split(",")[0] for line in table] == ["music/broken.wav", "music/gone.wav"]
+    assert found["failures"] == 2
+    assert "2 items could not be encoded" in run("cache", "merge", "timbre", "--workspace", parts).stdout
+
+
+def test_shards_whose_end_is_lost_or_that_were_repaired_are_not_swept(tmp_path: Path) -> None:
+    path = fill(tmp_path, "1-of-1", [encoded("a"), encoded("b")])
+    kept = path.with_name(f"{path.name}.damaged1")
+    kept.write_bytes(b"x")
+    merge_shards("letters", workspace=Workspace(tmp_path))
+    with open_cache(path, SPEC) as cache:
+        cache.append([encoded("c")])
+    edit_ledger(path, lambda text: text.replace(b'"c"', b'"d"'))
+    assert answer("cache", "gc", "--workspace", tmp_path)["found"] == []
+    open_cache(path, SPEC).close()
+    found = answer("cache", "gc", "--yes", "--workspace", tmp_path)
+    assert {Path(one["path"]) for one in found["found"]} == {path, note_path(path)}
+    assert kept.exists()
 
 
 def test_merging_again_adds_nothing(parts: Path) -> None:

@@ -1,11 +1,16 @@
 """`emoclim cache verify`: what is damaged is found, named and mended; what libraries make otherwise today is found."""
 
+import itertools
+import os
 import shutil
+import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from cache_files import edit_ledger
 from cache_workspace import MANY, answer, cache_called, features_of, flip, imported, run
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
@@ -19,7 +24,7 @@ from emoclim.pipeline.caches.finding import find_cache
 from emoclim.pipeline.caches.repair import leave_out
 from emoclim.pipeline.caches.verification import verify_cache
 from emoclim.pipeline.features import extract_features
-from emoclim.pipeline.libraries import CacheNote
+from emoclim.pipeline.libraries import CacheNote, note_path
 from emoclim.pipeline.workspace import Workspace
 
 OLD = time.time() - 3600
@@ -85,6 +90,9 @@ def test_repair_keeps_order_failures_and_the_old_cache(tmp_path: Path, backend: 
         cache.record_failure("id:lost", "too short")
         segments = cache.features(["item 8"]).segments
     flip(path, segments[1].numpy().tobytes())
+    for process in (os.getpid(), 999999999):  # left by repairs that died while they copied
+        with open_cache(path.with_name(f".{path.name}.{process}.partial") / path.name, note.spec) as cache:
+            cache.append([EncodedItem("id:of old", torch.zeros(16))])
     found = verify_cache("given", repair=True, workspace=Workspace(tmp_path))
     assert "item 8" in found.damaged
     with open_cache(path) as cache:
@@ -124,6 +132,91 @@ def test_a_cache_that_cannot_be_opened_is_not_sound(root: Path) -> None:
     found = answer("cache", "verify", "timbre", "--workspace", root, code=3)
     assert found["items"] == 0
     assert "delete it" in found["problems"][0]
+
+
+@pytest.mark.parametrize("noted", [True, False])
+@pytest.mark.parametrize("way", ["stem", "path"])
+def test_a_cache_that_cannot_be_opened_is_told_with_and_without_its_note(root: Path, noted: bool, way: str) -> None:
+    path = cache_called(root, "timbre")
+    path.write_bytes(path.read_bytes()[:1000])
+    if not noted:
+        note_path(path).unlink()
+    found = answer("cache", "verify", path.stem if way == "stem" else path, "--workspace", root, code=3)
+    assert (found["cache"], found["sound"]) == (str(path), False)
+    assert "delete it" in found["problems"][0]
+
+
+@pytest.mark.parametrize("backend", ["h5", "zarr"])
+def test_a_last_commit_that_cannot_be_read_is_a_problem(tmp_path: Path, backend: str) -> None:
+    path = imported(tmp_path, backend, n_items=9)
+    edit_ledger(path, lambda text: text.replace(b'"id:item 8"', b'"id:item 9"'))
+    found = answer("cache", "verify", "given", "--workspace", tmp_path, code=3)
+    assert "cannot be read: its items may be missing; extract again" in found["problems"][0]
+    assert imported(tmp_path, backend, n_items=9) == path
+    assert answer("cache", "verify", "given", "--workspace", tmp_path)["items"] == 9
+
+
+def killed_before_renaming(path: Path, steps: int, links: bool, work: Callable[[], object]) -> None:
+    """Work in a process of its own, and kill it when it would change what lies at `path` for the n-th time."""
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        return
+    made = itertools.count()
+
+    def stop_at(call: Callable[..., None]) -> Callable[..., None]:
+        def wrapped(one: Path, other: Path) -> None:
+            if call.__name__ == "link" and not links:
+                raise PermissionError
+            if path in (one, other) and next(made) == steps:
+                os.kill(os.getpid(), signal.SIGKILL)
+            call(one, other)
+
+        return wrapped
+
+    try:
+        os.link, os.rename, os.replace = stop_at(os.link), stop_at(os.rename), stop_at(os.replace)
+        work()
+    finally:
+        os._exit(0)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 2])
+@pytest.mark.parametrize(("backend", "links"), [("h5", True), ("h5", False), ("zarr", True)])
+def test_a_repair_killed_anywhere_in_its_swap_loses_nothing(
+    tmp_path: Path, backend: str, links: bool, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = imported(tmp_path, backend, n_items=9)
+    note = find_cache(Workspace(tmp_path), "given")
+    killed_before_renaming(path, steps, links, lambda: leave_out(note, {"id:item 0"}))
+    kept = path.with_name(f"{path.name}.damaged1")
+    assert kept.exists() == (steps > 0)
+    assert path.exists() == (steps != 1 or (backend == "h5" and links))
+    monkeypatch.setattr("emoclim.pipeline.caches.leftovers.RECENT", 0)
+    if steps < 2:
+        run("cache", "gc", "--yes", "--workspace", tmp_path)
+    else:
+        with open_cache(path, note.spec):  # opening for writing is enough
+            pass
+    is_new = steps == 2 or (steps == 1 and not path.samefile(kept))
+    with open_cache(path) as cache:
+        assert list(cache) == [f"id:item {n}" for n in range(is_new, 9)]
+        assert len(cache.read(list(cache))) == 9 - is_new
+    assert kept.exists() == (steps > 0)
+    assert not [one for one in path.parent.iterdir() if one.suffix in (".partial", ".writer")]
+    assert note_path(path).is_file()
+    assert accounts_path(path, "many").is_file()
+
+
+@pytest.mark.parametrize("backend", ["h5", "zarr"])
+def test_writing_ends_a_repair_that_died(tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture) -> None:
+    path = imported(tmp_path, backend, n_items=9)
+    note = find_cache(Workspace(tmp_path), "given")
+    killed_before_renaming(path, 1, backend == "zarr", lambda: leave_out(note, {"id:item 0"}))
+    assert not path.exists()
+    with open_cache(path, note.spec) as cache:
+        assert len(cache) == 8
+    assert f"cache {path} was made by a repair that died, and has been put in place" in caplog.text
 
 
 def test_encoding_again_finds_the_same_features(root: Path) -> None:

@@ -164,6 +164,10 @@ class FeatureCache(ABC):
             A key is not committed (the message counts and names them), or stored bytes do not match their checksum.
         """
 
+    def problems(self) -> tuple[str, ...]:
+        """What was committed once and is lost, apart from what :meth:`read` tells of items; one sentence each."""
+        return ()
+
     @abstractmethod
     def close(self) -> None:
         """Release the file; idempotent."""

@@ -1,8 +1,10 @@
 """What every cache asks of the items it is given and of the keys it is asked for."""
 
 import math
+import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -58,6 +60,11 @@ def name_some(keys: Iterable[str]) -> str:
     keys = list(keys)
     named = ", ".join(islice(keys, NAMED))
     return f"{named} and {len(keys) - NAMED} more" if len(keys) > NAMED else named
+
+
+def repair_with(cache: Path) -> str:
+    """The command that leaves damaged items out of a cache, and keeps the others."""
+    return f"emoclim cache verify {shlex.quote(str(cache))} --repair"
 
 
 def _fault(item: "EncodedItem", dim: int) -> str | None:

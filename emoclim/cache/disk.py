@@ -4,9 +4,11 @@ A commit is: the rows, to the disk; then one line of the ledger, to the disk. Wh
 ledger counted at that moment, and a reader goes on seeing that.
 """
 
+import logging
 from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +17,16 @@ import torch
 from numpy.typing import NDArray
 
 from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.checks import check_items, look_up, name_some
+from emoclim.cache.checks import check_items, look_up, name_some, repair_with
+from emoclim.cache.ids import ids_beside
 from emoclim.cache.ledger import Ledger
 from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
 from emoclim.cache.store import Rows, Store, Table, shape_of
 from emoclim.cache.writer import WriterLock
 from emoclim.errors import CacheError
 from emoclim.features import Features, FeatureSpec
+
+log = logging.getLogger(__name__)
 
 MAKE_ROOM = "see that its disk has room and lets you write"
 EXTRACT_ANEW = "delete it and extract anew"
@@ -100,16 +105,17 @@ class DiskCache(FeatureCache):
         counts = records["count"]
         offsets = np.concatenate([[0], counts.cumsum()])
         segment_rows = (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
-        with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
+        remedy = f"leave them out, to be extracted again, and keep the rest with: {repair_with(self.path)}"
+        with explained(f"{self._where} cannot be read", remedy.replace("them", "what is lost")):
             values = self._gather("values", rows)
             segments = self._gather("segments", segment_rows)
             starts = self._gather("starts", segment_rows)
         damaged = (_differs if verify else _lacks)(records, values, segments, starts)
         if damaged.any():
-            names = list(dict.fromkeys(keys[n] for n in np.flatnonzero(damaged)))
+            names = list(dict.fromkeys(self._ids.get(keys[n], keys[n]) for n in np.flatnonzero(damaged)))
             raise CacheError(
                 f"{self._where} is damaged: the stored features of {len(names)} items are not what was written "
-                f"({name_some(names)}); {EXTRACT_ANEW}"
+                f"({name_some(names)}); {remedy}"
             )
         seconds = torch.from_numpy(records["seconds"].astype(np.float32))
         features = Features(self.spec, tuple(keys), torch.from_numpy(values), seconds=seconds)
@@ -122,6 +128,12 @@ class DiskCache(FeatureCache):
             starts=torch.from_numpy(starts),
         )
 
+    def problems(self) -> tuple[str, ...]:
+        """See :class:`FeatureCache`."""
+        if not self._opened().lost_end:
+            return ()
+        return (f"the last commit of {self._where} cannot be read: its items may be missing; extract again",)
+
     def close(self) -> None:
         """See :class:`FeatureCache`."""
         store, self._store, self._closed = self._store, None, True
@@ -131,6 +143,10 @@ class DiskCache(FeatureCache):
         finally:
             if self._lock is not None:
                 self._lock.release()
+
+    @cached_property
+    def _ids(self) -> Mapping[str, str]:
+        return ids_beside(self.path)
 
     def _committed(self) -> KeysView[str]:
         return self._opened().rows.keys()
@@ -145,6 +161,8 @@ class DiskCache(FeatureCache):
                 f"{self._where} is damaged: its ledger counts more {lacking[0]} than there are; {EXTRACT_ANEW}"
             )
         if self._lock is not None:
+            if ledger.lost_end:
+                log.warning("the last commit of %s cannot be read and is given up: extract its items", self._where)
             with explained(f"{self._where} cannot be written", MAKE_ROOM):
                 store.drop_leftovers(ends, ledger.size)
 

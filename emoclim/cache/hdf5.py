@@ -189,8 +189,10 @@ def _bytes_added(table: Any, rows: int) -> int:
 
 def _require_free(folder: Path, size: int) -> None:
     """Raise OSError if a disk lacks room, for HDF5 finds out when it can neither go on nor close its file."""
-    if shutil.disk_usage(folder).free < size:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        what = f"{size} bytes are needed to make a longer copy, and {free} are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {what}")
 
 
 @contextmanager

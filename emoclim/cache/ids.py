@@ -7,6 +7,7 @@ Imported features are keyed by id: ``id:<id>``.
 
 import csv
 from collections.abc import KeysView, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from emoclim.cache.checks import name_some
@@ -55,6 +56,15 @@ def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) 
             "extract these items first, or see in the tables beside it how they are called"
         )
     return [next(iter(meant[id_])) if id_ in meant else id_ for id_ in ids]
+
+
+def ids_beside(cache: Path) -> dict[str, str]:
+    """Ids by key, as far as the tables beside a cache can be read."""
+    ids: dict[str, str] = {}
+    for table in _tables(cache):
+        with suppress(CacheError):
+            ids |= {key: id_ for id_, _, key, _ in _rows(table) if key}
+    return ids
 
 
 def _tables(cache: Path | None) -> list[Path]:

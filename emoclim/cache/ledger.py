@@ -9,8 +9,8 @@ Convention: a line is a JSON list of the CRC-32 of a record and that record, whi
 * ``{"failure": [key, reason]}``: why the content `key` cannot be encoded.
 
 Rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A line is
-written when its rows are on the disk. What is unsound at the end was torn, and counts for nothing; an unsound line with
-sound ones behind it is damage.
+written when its rows, and the line before it, are on the disk. So one unsound line at the end may be torn, and counts
+for nothing; any other unsound line is damage.
 """
 
 import json
@@ -45,12 +45,15 @@ class Ledger:
         Rows of the segments table that are taken; of the values table, there is one per item.
     size
         Bytes of the sound lines; the next one goes there.
+    lost_end
+        Whether an unsound line behind them has an end: hardly one that a dying writer tore, but a spoilt commit.
     """
 
     rows: dict[str, int] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
     n_segments: int = 0
     size: int = 0
+    lost_end: bool = False
     _records: list[NDArray[Any]] = field(default_factory=lambda: [np.empty(0, RECORD)])
 
     @property
@@ -62,17 +65,18 @@ class Ledger:
 
     @classmethod
     def replay(cls, raw: bytes, where: str) -> Self:
-        """Add up the lines of a ledger, up to the last sound one.
+        """Add up the lines of a ledger; an unsound last one is left out.
 
         Raises
         ------
         CacheError
-            A line before that is unsound, or one does not follow those before it.
+            Another line is unsound, or one does not follow those before it.
         """
         ledger = cls()
         lines = raw.rstrip(b"\0").splitlines(keepends=True)
-        while lines and not _is_sound(lines[-1]):
-            del lines[-1]
+        if lines and not _is_sound(lines[-1]):
+            last = lines.pop()
+            ledger.lost_end = last.endswith(b"\n") or _is_sound(last[:-1] + b"\n")
         for number, line in enumerate(lines, start=1):
             try:
                 ledger.add(line)

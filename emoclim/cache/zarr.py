@@ -25,6 +25,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
+from emoclim.cache.checks import repair_with
 from emoclim.cache.files import Handle, aside, remove, sync_folder, write_at, write_whole
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
 from emoclim.errors import CacheError
@@ -108,7 +109,8 @@ class ZarrStore(Store):
                 self._arrays[table][first:last] = part
             except ValueError as error:  # rows are added to a chunk that was read for it
                 what = f"the chunk of its {table} that these rows would join does not match its checksum"
-                raise CacheError(f"cache {self.path} is damaged: {what}; delete it and extract anew") from error
+                remedy = f"mend it with: {repair_with(self.path)}, or if that finds nothing, delete it and extract anew"
+                raise CacheError(f"cache {self.path} is damaged: {what}; {remedy}") from error
 
     def write_line(self, at: int, line: bytes) -> None:
         """See :class:`Store`."""

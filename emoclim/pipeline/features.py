@@ -1,12 +1,14 @@
 """`emoclim extract`: a manifest and an encoder's name -> a cache, its note and its list of failures."""
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emoclim.cache import open_cache
+from emoclim.cache.base import FeatureCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
@@ -173,35 +175,60 @@ def extract_features(
     part = manifest if shard is None else replace(manifest, items=tuple(shard.select(manifest.items)))
     keys = ContentKeys(workspace.caches / "content.json", trust=not rehash)
     elsewhere = _committed(whole) if shard else frozenset()
-    with open_cache(path, loaded.spec) as cache:
-        extraction = extract(
-            part,
-            loaded,
-            cache,
-            batch_size=batch_size,
-            workers=min(MAX_WORKERS, usable_cores()) if workers is None else workers,
-            device=where,
-            track=track,
-            keys=keys,
-            keep_segments=keep_segments and bool(loaded.segment_seconds or loaded.spec.views),
-            retry_failed=retry_failed,
-            elsewhere=elsewhere,
-        )
-        committed = cache.keys()
-    keys.save()
+    unlabelled = unlabelled or all(item.label is None for item in manifest.items)
+    with (
+        open_cache(path, loaded.spec) as cache,
+        _noted(cache, path, manifest, unlabelled, checkpoint, settings) as note,
+    ):
+        try:
+            extraction = extract(
+                part,
+                loaded,
+                cache,
+                batch_size=batch_size,
+                workers=min(MAX_WORKERS, usable_cores()) if workers is None else workers,
+                device=where,
+                track=track,
+                keys=keys,
+                keep_segments=keep_segments and bool(loaded.segment_seconds or loaded.spec.views),
+                retry_failed=retry_failed,
+                elsewhere=elsewhere,
+            )
+        finally:
+            keys.save()
+        if path.exists():  # or nothing at all was kept
+            states = _states(part, extraction, cache.keys() | elsewhere)
+            write_accounts(path, note.sources[-1].name, states)
     warnings = tuple(filter(None, [contamination(loaded.spec, manifest)]))
     for warning in warnings:
         log.warning(warning)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    given = portable_path(checkpoint, path) if checkpoint else None
-    note = read_note(path) if note_path(path).exists() else CacheNote(path, loaded.spec, given, settings or {})
-    if extraction.encoded:
-        note = note.with_run(extraction.encoded)
-    if path.exists():  # or nothing at all was kept
-        note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items)).save()
-        write_accounts(path, manifest.name, _states(part, extraction, committed | elsewhere))
-    failures = _write_failures(path, manifest.name, extraction)
+    failures = _write_failures(path, note.sources[-1].name, extraction)
     return ExtractionResult(manifest, len(part.items), path, failures, extraction, warnings)
+
+
+@contextmanager
+def _noted(
+    cache: FeatureCache,
+    path: Path,
+    manifest: Manifest,
+    unlabelled: bool,
+    checkpoint: Path | None,
+    settings: Mapping[str, Setting] | None,
+) -> Iterator[CacheNote]:
+    """Keep the note beside a cache while something is extracted into it, so that it is there whatever happens."""
+    there, before = note_path(path).exists(), len(cache)
+    given = portable_path(checkpoint, path) if checkpoint else None
+    note = read_note(path) if there else CacheNote(path, cache.spec, given, settings or {})
+    note = note.with_source(manifest, unlabelled)
+    note.with_run(None).save()
+    try:
+        yield note
+    finally:
+        if path.exists():
+            added = len(cache) - before
+            (note.with_run(added) if added else note).save()
+        elif not there:
+            note_path(path).unlink()
 
 
 def _committed(cache: Path) -> frozenset[str]:
@@ -229,6 +256,7 @@ def _write_failures(cache: Path, manifest_name: str, extraction: Extraction) -> 
     if not extraction.failures:
         path.unlink(missing_ok=True)
         return None
+    path.parent.mkdir(parents=True, exist_ok=True)
     rows = [(failure.id, failure.path, failure.reason) for failure in extraction.failures]
     write_table(path, [("id", "path", "reason"), *rows])
     return path

@@ -83,15 +83,18 @@ class CacheNote:
         }
         write_json(note_path(self.path), content)
 
-    def with_run(self, encoded: int) -> "CacheNote":
-        """The note with this process as the newest run, which encoded so many items."""
+    def with_run(self, encoded: int | None) -> "CacheNote":
+        """The note with this process as the newest run, which encoded so many items; None while it has not ended."""
         return replace(self, made=(*self.made, provenance() | {"encoded": encoded}))
 
     def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """The note with a manifest as its newest source."""
         path = portable_path(manifest.source, self.path)
-        source = Source(manifest.name, path, manifest_digest(manifest), unlabelled)
-        others = tuple(known for known in self.sources if known.path != source.path)
+        others = tuple(known for known in self.sources if known.path != path)
+        known_as = next((known.name for known in self.sources if known.path == path), manifest.name)
+        if any(known.name == known_as for known in others):  # two files of one name, in different folders
+            known_as = f"{manifest.name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
+        source = Source(known_as, path, manifest_digest(manifest), unlabelled)
         return replace(self, sources=(*others, source))
 
 

@@ -40,10 +40,15 @@ def find_cache(workspace: Workspace, name: str) -> CacheNote:
     CacheError
         There is none, or more than one.
     """
+    return note_of(find_path(workspace, name))
+
+
+def find_path(workspace: Workspace, name: str) -> Path:
+    """The file or folder of :func:`find_cache`, which may be damaged."""
     if (path := Path(name)).suffix in BACKENDS and path.exists():
-        return note_of(path)
+        return path
     there = cache_paths(workspace)
-    return note_of(one_called(name, {path: _names(path) for path in there}, f"cache in {workspace.caches}"))
+    return one_called(name, {path: _names(path) for path in there}, f"cache in {workspace.caches}")
 
 
 def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:

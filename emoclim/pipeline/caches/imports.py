@@ -176,8 +176,9 @@ def import_features(
         for item in manifest.items
         for key in [f"{BY_ID}{item.id}"]
     ]
-    write_accounts(path, manifest.name, states)
-    note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items)).save()
+    note = note.with_source(manifest, unlabelled or all(item.label is None for item in manifest.items))
+    write_accounts(path, note.sources[-1].name, states)
+    note.save()
     missing = tuple(state.id for state in states if state.state == "missing")
     left_out = tuple(id_ for id_ in survey.ids if id_ not in matches)
     return ImportResult(

@@ -153,7 +153,8 @@ class CacheDetails:
         for run in self.note.made:
             versions = run.get("versions", {})
             told = ", ".join(f"{name} {versions[name]}" for name in ("emoclim", "python", "torch") if name in versions)
-            lines.append(f"{run.get('encoded')} items made at {str(run.get('time'))[:19]} UTC with {told}")
+            number = "an unknown number of" if run.get("encoded") is None else run["encoded"]
+            lines.append(f"{number} items made at {str(run.get('time'))[:19]} UTC with {told}")
         return [*lines, *self.warnings]
 
 

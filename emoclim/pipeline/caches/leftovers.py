@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.opening import finish_swaps
+from emoclim.cache.swap import FOLDER, KEPT, unfinished
 from emoclim.cache.writer import who_writes
 from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError
@@ -25,7 +27,7 @@ from emoclim.pipeline.workspace import Workspace
 PARTIAL = ".partial"  # suffix of what is written aside
 WRITER = ".writer"  # suffix of the lock beside a cache
 PROCESS = re.compile(r"\.(\d+)\.partial$")
-CACHE_NAME = re.compile(r".+?\.(?:h5|zarr)(?=\.)")
+CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
 BLOCK_ITEMS = 256  # read at once
@@ -98,10 +100,14 @@ def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) ->
     """
     found: list[Leftover] = []
     kept: list[str] = []
+    damaged: list[str] = []
     folders = [workspace.caches, *sorted(workspace.caches.glob(f"*{SHARDS}"))] if workspace.caches.is_dir() else []
     for folder in folders:
+        finish_swaps(folder)
         for path in sorted(folder.iterdir()):
-            if why := _why_aside(path):
+            if KEPT.fullmatch(path.name):
+                damaged.append(f"{path} is kept: a damaged cache that was repaired, {shown_size(size_of(path))}")
+            elif why := _why_aside(path):
                 if user := _user_of(path):
                     kept.append(f"{path} is kept: {user}")
                 else:
@@ -113,7 +119,7 @@ def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) ->
     if delete:
         for one in found:
             _remove(one.path)
-    return Sweep(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
+    return Sweep(tuple(found), tuple(kept), (*damaged, *_abandoned(workspace)), delete)
 
 
 def _why_aside(path: Path) -> str | None:
@@ -128,8 +134,10 @@ def _user_of(path: Path) -> str | None:
     process = PROCESS.search(path.name)
     if process and _is_alive(int(process[1])):
         return f"process {process[1]} may be writing it"
-    if (owner := CACHE_NAME.match(path.name)) and (writer := who_writes(path.with_name(owner[0]))):
-        return f"{owner[0]} is being written by {writer}"
+    if (owner := CACHE_NAME.match(path.name)) and (writer := who_writes(path.with_name(owner[1]))):
+        return f"{owner[1]} is being written by {writer}"
+    if (swap := FOLDER.fullmatch(path.name)) and path / swap[1] in unfinished(path.with_name(swap[1])):
+        return f"a repair made {path / swap[1]}, and there is none in its place; move it there, or delete it"
     changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
 
@@ -147,9 +155,13 @@ def _is_alive(process: int) -> bool:
 def _is_orphan(path: Path) -> bool:
     """Whether this is a note or a table beside a cache that is not there."""
     if path.suffix == ".json" and Path(path.stem).suffix in BACKENDS:
-        return not path.with_name(path.stem).exists()
+        return _is_gone(path.with_name(path.stem))
     table = TABLE.fullmatch(path.name)
-    return table is not None and not any(path.with_name(table[1] + suffix).exists() for suffix in BACKENDS)
+    return table is not None and all(_is_gone(path.with_name(table[1] + suffix)) for suffix in BACKENDS)
+
+
+def _is_gone(cache: Path) -> bool:
+    return not cache.exists() and not unfinished(cache)
 
 
 def _merged(folder: Path) -> Iterator[Leftover]:
@@ -162,7 +174,7 @@ def _merged(folder: Path) -> Iterator[Leftover]:
         if whole.exists() and all(who_writes(shard) is None and _holds(whole, shard) for shard in shards):
             beside = {path for shard in shards for path in folder.glob(f"{shard.stem}.*")}
             for path in sorted(beside):
-                if path.suffix not in (PARTIAL, WRITER):
+                if path.suffix not in (PARTIAL, WRITER) and not KEPT.fullmatch(path.name):
                     yield Leftover(path, f"merged into {whole.name}", size_of(path))
     except CacheError:  # one that cannot be read is not known to be merged
         return
@@ -172,7 +184,7 @@ def _holds(whole: Path, part: Path) -> bool:
     """Whether a cache holds all that another one does; what it claims to hold is read, with checksums."""
     with open_cache(whole) as cache, open_cache(part) as shard:
         keys = list(shard)
-        if any(key not in cache for key in keys):
+        if shard.problems() or any(key not in cache for key in keys):
             return False
         for first in range(0, len(keys), BLOCK_ITEMS):
             cache.read(keys[first : first + BLOCK_ITEMS])

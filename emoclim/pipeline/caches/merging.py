@@ -15,7 +15,14 @@ from emoclim.cache.base import FeatureCache
 from emoclim.cache.writer import who_writes
 from emoclim.data.content import ContentKeys
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.accounts import accounts_path, failures_path, read_accounts, write_accounts, write_table
+from emoclim.pipeline.accounts import (
+    ItemState,
+    accounts_path,
+    failures_path,
+    read_accounts,
+    write_accounts,
+    write_table,
+)
 from emoclim.pipeline.caches.finding import account, note_of
 from emoclim.pipeline.caches.repair import copy_items
 from emoclim.pipeline.caches.shards import find_shards, lacking_shards, whole_of
@@ -37,7 +44,7 @@ class MergeResult:
     added, there
         Items that the cache did not hold, and items that it did.
     failures
-        Contents that could not be encoded, of all shards.
+        Items that could not be encoded, as the tables of failures list them; and contents that no table tells of.
     lacking
         Shards that are not there: ``"2 of 4"``.
     writing
@@ -72,7 +79,7 @@ class MergeResult:
         """A few sentences for a reader."""
         lines = [f"{self.shards} shards -> {self.cache}: {self.added} items added, {self.there} were there"]
         if self.failures:
-            lines.append(f"{self.failures} contents could not be encoded")
+            lines.append(f"{self.failures} items could not be encoded")
         if self.lacking:
             lines.append(f"not here: shard {', '.join(self.lacking)}; extract it, or bring it here, and merge again")
         lines += [f"{told}; merge again when that is done" for told in self.writing]
@@ -111,9 +118,11 @@ def merge_shards(
     with open_cache(cache_path, notes[0].spec) as cache:
         before = len(cache)
         items = sum(_merge(shard, cache, track) for shard in shards)
-        failures = _merge_failures(shards, cache)
+        _merge_failures(shards, cache)
         note = _merged_note(cache_path, notes)
-        remarks = _write_tables(note, notes, cache, keys)
+        states, remarks = _write_tables(note, notes, cache, keys)
+        failures = sum(state.state == "failed" for state in states)
+        failures += len(cache.failures().keys() - {state.key for state in states})
         added = len(cache) - before
     if not cache_path.exists():
         raise CacheError(f"the shards of {cache_path} hold nothing yet; merge them when they do")
@@ -133,8 +142,8 @@ def _merge(shard: Path, cache: FeatureCache, track: Track) -> int:
     return len(keys)
 
 
-def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> int:
-    """Record what failed in a shard, and neither failed nor came through elsewhere; the number of all that failed."""
+def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
+    """Record what failed in a shard, and neither failed nor came through elsewhere."""
     recorded = dict(cache.failures())
     for shard in shards:
         with open_cache(shard) as part:
@@ -142,7 +151,6 @@ def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> int:
                 if key not in cache and key not in recorded:
                     cache.record_failure(key, reason)
                     recorded[key] = reason
-    return len(recorded)
 
 
 def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
@@ -162,9 +170,11 @@ def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
     return replace(note, sources=tuple(kept), made=tuple(runs))
 
 
-def _write_tables(note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCache, keys: ContentKeys) -> list[str]:
-    """The tables of items and failures of each manifest; what hinders one, told."""
-    remarks = []
+def _write_tables(
+    note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCache, keys: ContentKeys
+) -> tuple[list[ItemState], list[str]]:
+    """The tables of items and failures of each manifest: all that they list; what hinders one, told."""
+    listed, remarks = list[ItemState](), []
     for source in note.sources:
         try:
             items = open_library(note, source, need_files=False).manifest.items
@@ -176,6 +186,7 @@ def _write_tables(note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCac
             state.id: state.key for table in tables if table.is_file() for state in read_accounts(table) if state.key
         }
         states = account(items, note.spec, cache, keys, known)
+        listed += states
         write_accounts(note.path, source.name, states)
         paths = {item.id: item.path for item in items}
         failed = [(state.id, paths[state.id], state.reason) for state in states if state.state == "failed"]
@@ -183,4 +194,4 @@ def _write_tables(note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCac
             write_table(failures_path(note.path, source.name), [("id", "path", "reason"), *failed])
         else:
             failures_path(note.path, source.name).unlink(missing_ok=True)
-    return remarks
+    return listed, remarks

@@ -1,16 +1,15 @@
 """Items from one cache to another; and a damaged cache made anew without the items that are lost."""
 
-import os
-import shutil
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import count, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from emoclim.cache import open_cache
 from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.files import sync_folder
+from emoclim.cache.files import remove
 from emoclim.cache.memory import MemoryCache
+from emoclim.cache.swap import swap, swap_folder, swap_folders, unfinished
 from emoclim.cache.writer import WriterLock
 from emoclim.features import Features
 from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
@@ -54,19 +53,19 @@ def leave_out(note: CacheNote, damaged: Collection[str], track: Track = silent) 
     """
     path = note.path
     lock = WriterLock(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with open_cache(path) as old, open_cache(aside / path.name, note.spec) as new:
-            copy_items(old, new, [key for key in old if key not in damaged], f"repair {path.name}", track)
-            for key, reason in old.failures().items():
-                new.record_failure(key, reason)
-        kept = next(place for n in count(1) if not (place := path.with_name(f"{path.name}.damaged{n}")).exists())
-        path.rename(kept)
-        if (aside / path.name).exists():  # or nothing is left
-            (aside / path.name).rename(path)
-        sync_folder(path.parent)
+        aside = swap_folder(path) / path.name
+        with open_cache(path) as old:
+            for folder in swap_folders(path):  # of repairs that died: the lock keeps others out, and the old is here
+                remove(folder)
+            with open_cache(aside, note.spec) as new:
+                copy_items(old, new, [key for key in old if key not in damaged], f"repair {path.name}", track)
+                for key, reason in old.failures().items():
+                    new.record_failure(key, reason)
+        kept = swap(aside, path)  # with nothing left, there is no new one
     finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        if not unfinished(path):
+            remove(swap_folder(path))
         lock.release()
     with open_cache(path) if path.exists() else MemoryCache(note.spec) as cache:
         for source in note.sources:

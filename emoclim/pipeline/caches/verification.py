@@ -5,13 +5,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import open_cache
+from emoclim.cache import BACKENDS, open_cache
 from emoclim.cache.base import FeatureCache
 from emoclim.cache.checks import name_some
+from emoclim.cache.opening import finish_swaps
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.comparison import Gap
-from emoclim.pipeline.caches.finding import changed_versions, find_cache, ids_by_key
+from emoclim.pipeline.caches.finding import changed_versions, find_path, ids_by_key, note_of
 from emoclim.pipeline.caches.reencoding import encode_again
 from emoclim.pipeline.caches.repair import leave_out
 from emoclim.pipeline.libraries import CacheNote, Source
@@ -135,14 +136,17 @@ def verify_cache(
     EmoclimError
         There is no such cache, or nothing of it can be encoded again.
     """
-    note = find_cache(workspace, name)
+    for folder in {workspace.caches, *([Path(name).parent] if Path(name).suffix in BACKENDS else [])}:
+        finish_swaps(folder)
+    path = find_path(workspace, name)
     try:
-        cache = open_cache(note.path)
+        cache = open_cache(path)
     except CacheError as error:
-        return Verification(note.path, 0, (), (str(error),), (), None, tolerance)
+        return Verification(path, 0, (), (str(error),), (), None, tolerance)
     with cache:
+        note = note_of(path)
         damaged, ids = _damaged(cache, track), ids_by_key(note)
-        problems: tuple[str, ...] = ()
+        problems = cache.problems()
         remarks = tuple(changed_versions(note))
         for source in note.sources:
             wrong, stale = _disagreements(note, source, cache)
