@@ -168,9 +168,25 @@ def train_heads(
         list[str] | None,
         typer.Option(help="Weights of image>audio, audio>image, image>image, audio>audio; may be repeated."),
     ] = None,
+    sweep: Annotated[int | None, typer.Option(min=1, help="Try so many loss weights.")] = None,
+    sweep_file: Annotated[Path | None, typer.Option(help="TOML file: settings, each with a list to try.")] = None,
+    temperature: Annotated[list[float] | None, typer.Option(help="Of the contrastive loss; may be repeated.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Repeat all with so many seeds, from --seed on.")] = 1,
+    select: Annotated[
+        Literal["mean", "p5", "mrr", "loss"],
+        typer.Option(help="What to choose by on validation: mean is of P@5 and MRR."),
+    ] = "mean",
+    keep: Annotated[int | None, typer.Option(min=1, help="Keep so many of the best heads; default all.")] = None,
+    vad: Annotated[
+        Path | None, typer.Option(help="Table word,valence,arousal: similar emotions attract a little.")
+    ] = None,
+    vad_width: Annotated[float, typer.Option(help="Distance at which that has fallen to 0.6.")] = 0.05,
+    no_positive: Annotated[
+        Literal["count", "skip"] | None, typer.Option(help="What an anchor without positives does in the mean.")
+    ] = None,
+    resume: Annotated[str | None, typer.Option(help="Go on with this run, which was stopped or killed.")] = None,
     preset: Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")] = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    temperature: Annotated[float | None, typer.Option(help="Of the contrastive loss.")] = None,
     learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Items per modality and batch.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Of 100 batches.")] = None,
@@ -183,34 +199,42 @@ def train_heads(
 ) -> None:
     """Train heads on cached features.
 
-    One pair of heads for each --loss-weights, all at once; the pair that does best on validation is chosen.
+    Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
+    best on validation is chosen. Ctrl-C ends with what is done so far.
     """
-    from emoclim import config as presets
-    from emoclim.pipeline.heads import EVEN, train
+    from emoclim.config import load_config, updated
+    from emoclim.config import preset as find_preset
+    from emoclim.pipeline import heads, plans
     from emoclim.pipeline.workspace import Workspace
 
-    settings = presets.preset(preset)
-    if config is not None:
-        settings = presets.load_config(config, settings)
-    given = {
-        "temperature": temperature,
-        "learning_rate": learning_rate,
-        "batch_size": batch_size,
-        "epochs": epochs,
-        "seed": seed,
-    }
-    settings = presets.updated(settings, {key: value for key, value in given.items() if value is not None})
-    result = train(
-        images=images,
-        audio=audio,
-        loss_weights=[read_numbers(text, "--loss-weights", float) for text in loss_weights or []] or [EVEN],
-        config=settings,
-        label_map=label_map,
-        name=name,
-        workspace=Workspace(workspace),
-        device=device,
-        track=track,
-    )
+    place = Workspace(workspace)
+    if resume is not None:
+        result = heads.resume(resume, workspace=place, device=device, track=track)
+    else:
+        settings = find_preset(preset) if config is None else load_config(config, find_preset(preset))
+        given = {
+            "learning_rate": learning_rate,
+            "batch_size": batch_size,
+            "epochs": epochs,
+            "seed": seed,
+            "no_positive": no_positive,
+        }
+        settings = updated(settings, {key: value for key, value in given.items() if value is not None})
+        weights = [read_numbers(text, "--loss-weights", float) for text in loss_weights or []]
+        result = heads.train(
+            images=images,
+            audio=audio,
+            candidates=plans.candidates(settings, weights, sweep, temperature or (), seeds, sweep_file),
+            select=select,
+            keep=keep,
+            valence_arousal=vad,
+            similarity_width=vad_width,
+            label_map=label_map,
+            name=name,
+            workspace=place,
+            device=device,
+            track=track,
+        )
 
     def show() -> None:
         print_lines(result.summary())
@@ -224,6 +248,7 @@ def evaluate(
     run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     ks: Annotated[str, typer.Option("--k", help="The k of P@k.")] = "1,5",
+    head: Annotated[int | None, typer.Option(help="Number of a candidate; default the chosen one.")] = None,
     average: Average = "embeddings",
     plots: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
     device: Device = "auto",
@@ -240,6 +265,7 @@ def evaluate(
     result = evaluate_run(
         run,
         split=split,
+        head=head,
         ks=read_numbers(ks, "--k", int),
         average=average,
         plots=plots,

@@ -29,16 +29,18 @@ _ALLOWED: Mapping[str, tuple[type, Callable[[Any], bool], str]] = {
     "dropout": (float, lambda value: 0 <= value < 1, "a number of at least 0 and below 1"),
     "patience": (int, lambda value: value >= 1, "a whole number of at least 1, or absent"),
     "seed": (int, lambda value: value >= 0, "a whole number of at least 0"),
+    "no_positive": (str, lambda value: value in ("count", "skip"), "count or skip"),
 }
 
 
-def _validated(name: str, value: Any) -> int | float:
+def _validated(name: str, value: Any) -> int | float | str:
     """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted."""
     kind, allowed, words = _ALLOWED[name]
-    accepted = (int, float) if kind is float else int
-    if isinstance(value, bool) or not isinstance(value, accepted) or not math.isfinite(value) or not allowed(value):
+    accepted = (int, float) if kind is float else kind
+    fits = isinstance(value, accepted) and not isinstance(value, bool)
+    if not fits or (kind is not str and not math.isfinite(value)) or not allowed(value):
         raise ConfigError(f"{name} = {value!r} is not possible; it must be {words}")
-    converted: int | float = kind(value)
+    converted: int | float | str = kind(value)
     return converted
 
 
@@ -66,6 +68,8 @@ class TrainConfig:
         Epochs without a better validation loss after which a head's later epochs no longer count; None: all count.
     seed
         Everything random follows from it.
+    no_positive
+        What an anchor without positives in its batch does: ``"count"`` in the mean, as 0, or ``"skip"`` it.
 
     Raises
     ------
@@ -92,6 +96,7 @@ class TrainConfig:
     dropout: float = 0.5
     patience: int | None = None
     seed: int = 42
+    no_positive: str = "count"
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -99,7 +104,7 @@ class TrainConfig:
             if not (value is None and field.default is None):
                 object.__setattr__(self, field.name, _validated(field.name, value))
 
-    def to_dict(self) -> dict[str, int | float | None]:
+    def to_dict(self) -> dict[str, int | float | str | None]:
         """Plain values by name."""
         return asdict(self)
 

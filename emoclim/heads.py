@@ -8,7 +8,7 @@ embedding width multiples of 16, batch size of 4. Otherwise matrix products may 
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast, get_args
@@ -195,17 +195,56 @@ class Heads:
             segments, offsets, _ = windows
             return _embed_segments(bank, features.values, segments, offsets)
 
-    def select(self, k: int) -> "Heads":
-        """Head `k` of each bank, as banks of one; a number that is none raises :class:`RunError`."""
-        if not 0 <= k < self.n_heads:
-            raise RunError(f"there is no head {k}; these are numbered from 0 to {self.n_heads - 1}")
+    def select(self, *numbers: int) -> "Heads":
+        """Some heads of each bank, in that order; a number that is none raises :class:`RunError`."""
+        if wrong := [k for k in numbers if not 0 <= k < self.n_heads]:
+            raise RunError(f"there is no head {wrong[0]}; these are numbered from 0 to {self.n_heads - 1}")
         banks = {
             modality: HeadBank.from_state(
-                {name: tensor[k : k + 1].clone() for name, tensor in bank.state_dict().items()}, bank.dropout
+                {name: tensor[list(numbers)] for name, tensor in bank.state_dict().items()}, bank.dropout
             )
             for modality, bank in self.banks.items()
         }
         return Heads(banks, self.specs)
+
+
+def stack_heads(parts: Sequence[Heads]) -> Heads:
+    """All heads of several in one, in order; for embedding, no longer for training.
+
+    Narrower heads are filled up with hidden units and embedding entries that are always 0, which changes no product of
+    embeddings.
+
+    Raises
+    ------
+    CacheMismatch
+        They were trained on different features.
+    """
+    first = parts[0]
+    for part in parts[1:]:
+        for modality, spec in first.specs.items():
+            spec.require(part.specs[modality], f"the training set of the {modality} heads")
+    banks = {modality: _stack_banks([part.banks[modality] for part in parts]) for modality in first.banks}
+    return Heads(banks, first.specs)
+
+
+def _stack_banks(banks: Sequence[HeadBank]) -> HeadBank:
+    hidden, embedding = max(bank.hidden_dim for bank in banks), max(bank.embedding_dim for bank in banks)
+    states = []
+    for bank in banks:
+        more = (0, hidden - bank.hidden_dim)
+        state = bank.state_dict()
+        filled = {name: pad(state[name], more) for name in ("hidden_bias", "norm_weight", "norm_bias", "running_mean")}
+        states.append(
+            filled
+            | {
+                "hidden_weight": pad(state["hidden_weight"], (0, 0, *more)),
+                "running_var": pad(state["running_var"], more, value=1.0),
+                "out_weight": pad(state["out_weight"], (*more, 0, embedding - bank.embedding_dim)),
+                "out_bias": pad(state["out_bias"], (0, embedding - bank.embedding_dim)),
+            }
+        )
+    together = {name: torch.cat([state[name] for state in states]) for name in states[0]}
+    return HeadBank.from_state(together, banks[0].dropout)
 
 
 def _embed_block(bank: HeadBank, rows: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 from emoclim.config import preset
 from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
+from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM, objective, term_losses
 from emoclim.sampling import Batch
-from emoclim.stages.train_heads import Learner
 
 GOLDEN = Path(__file__).parent / "golden"
 MODALITIES: tuple[Modality, Modality] = ("image", "audio")

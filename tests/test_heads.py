@@ -13,7 +13,7 @@ from torch.nn.functional import dropout, normalize
 
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.features import Features, FeatureSpec
-from emoclim.heads import HeadBank, Heads, load_heads, save_heads
+from emoclim.heads import HeadBank, Heads, load_heads, save_heads, stack_heads
 
 D, H, E = 12, 16, 8
 IMAGE = FeatureSpec("clip", "image", D, "vit.pt@0123456789ab", {"pixels": "centre crop"})
@@ -302,3 +302,29 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"none.safetensors is no file of heads \(No such file"):
         load_heads(tmp_path / "none.safetensors")
+
+
+def test_stacked_heads_embed_as_they_did_alone() -> None:
+    """Narrower ones are filled up with units that are always 0."""
+    spec = FeatureSpec("any", "image", 6, "none", {})
+    parts = []
+    for seed, (hidden, embedding) in enumerate([(8, 4), (16, 12), (8, 12)]):
+        bank = HeadBank(2, 6, hidden, embedding, dropout=0.1 * seed, generator=torch.Generator().manual_seed(seed))
+        bank.train()(torch.randn(20, 6, generator=torch.Generator().manual_seed(9)), torch.Generator().manual_seed(0))
+        parts.append(Heads({"image": bank}, {"image": spec}))
+    together = stack_heads(parts)
+    assert together.n_heads == 6
+    values = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
+    features = Features(spec, tuple("abcde"), values)
+    embedded = together.embed(features)
+    for number, part in enumerate(parts):
+        alone = part.embed(features)
+        width = alone.shape[2]
+        torch.testing.assert_close(embedded[2 * number : 2 * number + 2, :, :width], alone)
+        assert not embedded[2 * number : 2 * number + 2, :, width:].any()
+    some = together.select(4, 0)
+    torch.testing.assert_close(some.embed(features), embedded[[4, 0]])
+    with pytest.raises(RunError, match="there is no head 6; these are numbered from 0 to 5"):
+        together.select(0, 6)
+    with pytest.raises(CacheMismatch, match="training set of the image heads"):
+        stack_heads([parts[0], Heads({"image": parts[1].banks["image"]}, {"image": replace(spec, name="other")})])

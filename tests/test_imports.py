@@ -19,8 +19,10 @@ from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.imports import ImportResult, import_features
 from emoclim.pipeline.evaluation import evaluate_run
 from emoclim.pipeline.heads import train
+from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.workspace import Workspace
+from emoclim.sweep import Candidate
 
 DIM = 5
 IDS = [f"art/{letter}.png" for letter in "abcdefgh"]
@@ -400,7 +402,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
     config = updated(preset("default"), {"epochs": 1})
-    train(config=config, workspace=Workspace(space), device="cpu")
+    train(candidates=[Candidate(EVEN, config)], workspace=Workspace(space), device="cpu")
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4
     hits = search_file(space / "image" / "3.jpg", workspace=Workspace(space), device="cpu").found

@@ -13,7 +13,7 @@ LEVELS = (
     {"cli", "cache_cli", "terminal", "__main__", "__init__"},
     {"pipeline"},
     {"stages"},
-    {"heads", "sampling", "batching", "cache", "encoders", "reports"},
+    {"heads", "sampling", "batching", "learning", "sweep", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
     {"config", "errors", "progress"},
 )
@@ -24,8 +24,8 @@ ONLY_IN = {
     "zarr": {"cache/zarr"},
     "open_clip": {"encoders/clip"},
     "laion_clap": {"encoders/clap", "nets/clap"},
-    "matplotlib": {"reports/plots"},
-    "pyarrow": {"pipeline/caches/feature_tables", "pipeline/caches/feature_writers"},
+    "matplotlib": {"reports/figures", "reports/plots", "reports/sweep_plots", "reports/triangle"},
+    "pyarrow": {"pipeline/caches/feature_tables", "pipeline/caches/feature_writers", "pipeline/sweep_tables"},
 }
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))
 

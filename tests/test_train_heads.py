@@ -13,9 +13,10 @@ from emoclim.config import TrainConfig
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.features import Features, FeatureSpec, Split
 from emoclim.heads import HeadBank, save_heads
+from emoclim.learning import Best, Learner
 from emoclim.losses import EMO_CLIM
 from emoclim.sampling import Batch, generator_for
-from emoclim.stages.train_heads import Best, Learner, Training, train_heads
+from emoclim.stages.train_heads import Training, train_heads
 
 CPU = torch.device("cpu")
 CLASSES = ("funny", "happy", "sad", "scary")
@@ -181,6 +182,69 @@ def test_progress_is_reported_by_epoch() -> None:
     assert seen == [("Training heads", 2, 1), ("Training heads", 2, 2)]
 
 
+def test_a_temperature_for_each_head() -> None:
+    both = train((EVEN, EVEN), temperature=(0.07, 0.5))
+    assert both.temperature.tolist() == pytest.approx([0.07, 0.5])
+    for k, config in enumerate((SHORT, replace(SHORT, temperature=0.5))):
+        alone = train(config=config)
+        assert torch.equal(alone.history.train_loss[:, 0], both.history.train_loss[:, k])
+        assert all(torch.equal(tensors(alone)[name][0], tensor[k]) for name, tensor in tensors(both).items())
+
+
+@pytest.mark.parametrize(
+    ("temperature", "told"), [((0.1,), "1 temperatures are given for 2 heads"), ((0.1, 0.0), "temperature = 0.0")]
+)
+def test_temperatures_that_cannot_be_used(temperature: Sequence[float], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        train((EVEN, EVEN), temperature=temperature)
+
+
+@pytest.mark.parametrize(("patience", "stopped_after"), [(None, 1), (None, 3), (None, 4), (2, 2)])
+def test_what_goes_on_after_a_stop_gives_the_bytes_of_what_was_never_stopped(
+    patience: int | None, stopped_after: int
+) -> None:
+    config = replace(SHORT, epochs=4, patience=patience)
+    weights, snapshots = (EVEN, (1.0, 0.0, 0.0, 0.0)), []
+    whole = train(weights, config, keep=lambda kept: snapshots.append({k: v.clone() for k, v in kept.items()}))
+    resumed = train(weights, config, resume=snapshots[stopped_after - 1])
+    for name, tensor in tensors(whole).items():
+        assert torch.equal(tensors(resumed)[name], tensor), name
+    assert resumed.history_dict() == whole.history_dict()
+    assert torch.equal(resumed.best_epoch, whole.best_epoch)
+
+
+def test_an_early_stop_stays_one() -> None:
+    wild = replace(SHORT, learning_rate=0.3, epochs=40, patience=1)
+    snapshots: list[Any] = []
+    whole = train(config=wild, keep=snapshots.append)
+    assert len(whole.history.val_loss) < 40
+    again = train(config=wild, resume=snapshots[-1])
+    assert len(again.history.val_loss) == len(whole.history.val_loss)
+
+
+def test_an_interrupt_ends_with_what_is_done() -> None:
+    def interrupt(kept: Any) -> None:
+        seen.append(kept)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    seen: list[Any] = []
+    config = replace(SHORT, epochs=9)
+    stopped = train(config=config, keep=interrupt)
+    assert stopped.interrupted
+    assert len(stopped.history.val_loss) == 2
+    finished = train(config=replace(SHORT, epochs=2))
+    assert not finished.interrupted
+    assert all(torch.equal(tensors(stopped)[name], tensor) for name, tensor in tensors(finished).items())
+
+
+def test_a_head_that_is_lost_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
+    steep = train((EVEN, EVEN), replace(SHORT, learning_rate=0.1), temperature=(0.07, 1e-42))
+    assert steep.best_loss[0].isfinite()
+    assert steep.best_loss[1].isinf()
+    assert "the validation loss of 1 heads was never finite (number 1 first)" in caplog.text
+
+
 def follow(losses: list[list[float]], patience: int | None) -> tuple[Best, list[bool]]:
     """A bank of three whose output biases are the number of the epoch, judged by given losses."""
     bank = HeadBank(3, 4, 4, 2, dropout=0, generator=generator_for("init", 0))
@@ -225,7 +289,7 @@ def test_the_loop_ends_when_all_heads_are_past_their_patience() -> None:
 
 def test_losses_that_are_never_finite_are_told() -> None:
     train_split = split(0)
-    with pytest.raises(ConfigError, match="validation loss of head 0 was never finite; lower the learning rate"):
+    with pytest.raises(ConfigError, match="no validation loss was ever finite; lower the learning rate"):
         train(config=replace(SHORT, learning_rate=1e30), train=train_split)
 
 

@@ -11,9 +11,11 @@ from emoclim.errors import RunError
 from emoclim.pipeline.evaluation import Evaluation, evaluate_run
 from emoclim.pipeline.features import ExtractionResult, extract_features
 from emoclim.pipeline.heads import TrainingResult, train
+from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import SearchResult, search_file
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
+from emoclim.sweep import Candidate
 
 MARK = "GENERATED.txt"  # says so, and that the demo may write here
 NEXT_COMMANDS = (
@@ -116,7 +118,9 @@ def run_demo(
             extract_features("image", encoder="colour", workspace=workspace, workers=workers, track=track),
             extract_features("audio", encoder="timbre", workspace=workspace, workers=workers, track=track),
         )
-        training = train(config=TrainConfig(seed=seed), workspace=workspace, device="cpu", track=track)
+        training = train(
+            candidates=[Candidate(EVEN, TrainConfig(seed=seed))], workspace=workspace, device="cpu", track=track
+        )
         evaluation = evaluate_run(workspace=workspace, device="cpu")
         searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
     return Demo(folder, extractions, training, evaluation, searches)

@@ -79,6 +79,7 @@ def evaluate_run(
     run: str | None = None,
     *,
     split: str = "test",
+    head: int | None = None,
     ks: Sequence[int] = (1, 5),
     average: Average = "embeddings",
     plots: bool = True,
@@ -94,6 +95,8 @@ def evaluate_run(
         Name or path; None takes the newest.
     split
         ``train``, ``val`` or ``test``.
+    head
+        Number of a candidate of the run; None takes the one chosen on validation.
     ks
         The k of P@k.
     average
@@ -120,11 +123,12 @@ def evaluate_run(
     keys = ContentKeys(workspace.caches / "content.json")
     part = read_splits(libraries, opened.label_map, (split,), keys)[split]
     keys.save()
-    heads, where = opened.chosen_heads(), choose_device(device)
+    heads, where = opened.head(head), choose_device(device)
     report = evaluate(part, heads, ks=ks, average=average, device=where)
     folder = opened.folder / "evaluation" / split
     noted = {modality: library_note(library) for modality, library in libraries.items()}
-    evaluation = Evaluation(opened.folder.name, split, opened.chosen, report, folder, ks, noted, warnings)
+    number = opened.chosen if head is None else head
+    evaluation = Evaluation(opened.folder.name, split, number, report, folder, ks, noted, warnings)
     write_json(folder / "report.json", evaluation.to_dict())
     if plots:
         plot_per_class(report, folder / "per_class.png", f"P@{max(ks)}")

@@ -1,5 +1,7 @@
-"""`emoclim train-heads`: caches and settings -> a run."""
+"""`emoclim train-heads`: caches and candidates -> a run."""
 
+import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,26 +13,25 @@ from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
+from emoclim.errors import RunError
 from emoclim.features import Split
 from emoclim.heads import save_heads
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
-from emoclim.pipeline.workspace import (
-    HEADS_FILE,
-    Workspace,
-    choose_device,
-    few_threads,
-    provenance,
-    write_folder,
-    write_json,
-)
+from emoclim.pipeline.plans import EVEN, Plan, similarity_of
+from emoclim.pipeline.sweep_tables import history_dict, write_tables
+from emoclim.pipeline.sweeping import Sweep, Watch, most_heads, train_candidates
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, provenance, read_json, write_json
 from emoclim.progress import Track, silent
 from emoclim.reports.plots import plot_history
-from emoclim.stages.evaluate import evaluate
-from emoclim.stages.train_heads import Training, train_heads
+from emoclim.reports.retrieval import NAMES
+from emoclim.reports.sweep import SCORE_NAMES, SweepReport, checked_rule, choose, own_score
+from emoclim.reports.sweep_plots import plot_sweep
+from emoclim.sweep import Candidate
 
-EVEN = (0.25, 0.25, 0.25, 0.25)
-HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
+SHOWN_HEADS = 10
+SIMILARITY_WIDTH = 0.05  # of the widths tried at temperature 0.07, the one with the most similar emotions on top
+UNFINISHED, PLAN = "unfinished", "plan.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,29 +44,55 @@ class TrainingResult:
         The run.
     libraries
         What it was trained on.
-    label_map
-        Classes.
+    plan
+        What was to be done.
     left_out
         By modality, how many items of each label have no class.
-    training
-        Heads and history.
-    chosen
-        Index of the pair with the best validation retrieval.
-    validation
-        Per pair: mean reciprocal rank on validation, macro over classes, mean of the cross-modal directions.
+    report
+        All candidates that were trained, and the chosen one.
+    kept
+        Places in the report of the heads that are kept.
+    interrupted
+        Whether it was stopped early.
     """
 
     folder: Path
     libraries: Mapping[Modality, Library]
-    label_map: LabelMap
+    plan: Plan
     left_out: Mapping[Modality, Mapping[str, int]]
-    training: Training
-    chosen: int
-    validation: tuple[float, ...]
+    report: SweepReport
+    kept: Sequence[int]
+    interrupted: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"run": str(self.folder), **_settings(self)}
+        return {"run": str(self.folder), **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        lines = self.report.lines
+        specs = {modality: library.note.spec.to_dict() for modality, library in self.libraries.items()}
+        plan = self.plan.to_dict()
+        del plan["most"], plan["candidates"]
+        return plan | {
+            "features": specs,
+            "left_out": self.left_out,
+            "terms": [list(term) for term in self.report.terms],
+            "heads": [
+                {
+                    "candidate": line.number,
+                    "loss_weights": list(line.loss_weights),
+                    "config": line.config.to_dict(),
+                    "best_epoch": line.best_epoch,
+                    "validation": dict(line.metrics),
+                    "score": _finite(self.report.scores[place]),
+                }
+                for place, line in enumerate(lines)
+            ],
+            "kept": [lines[place].number for place in self.kept],
+            "chosen": lines[self.report.chosen].number,
+            "interrupted": self.interrupted,
+        }
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
@@ -77,40 +104,49 @@ class TrainingResult:
             if counts:
                 told = ", ".join(f"{count} {label}" for label, count in counts.items())
                 lines.append(f"{modality}: left out, having no partner: {told}")
-        return [*lines, f"classes: {', '.join(self.label_map.classes)}", f"run: {self.folder}"]
+        if self.interrupted:
+            lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
+        if len(self.report.lines) > SHOWN_HEADS:
+            lines.append(f"{len(self.report.lines)} heads; the best {SHOWN_HEADS} by {self.report.rule}:")
+        return [*lines, f"classes: {', '.join(self.plan.label_map.classes)}", f"run: {self.folder}"]
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per pair of heads; the chosen one is marked."""
-        rows = [("", *(" > ".join(term) for term in self.training.terms), "best epoch", "val. MRR")]
-        for k, weights in enumerate(self.training.weights.tolist()):
-            mark = "chosen" if k == self.chosen else ""
-            epoch = str(int(self.training.best_epoch[k]) + 1)
-            rows.append((mark, *(f"{weight:g}" for weight in weights), epoch, f"{self.validation[k]:.2%}"))
-        return rows
+        """A row of column names, then one row per pair of heads, the best first."""
+        return self.report.table_rows(SHOWN_HEADS)
 
 
 def train(
     *,
     images: str | None = None,
     audio: str | None = None,
-    loss_weights: Sequence[Sequence[float]] = (EVEN,),
-    config: TrainConfig = TrainConfig(),  # noqa: B008 - immutable
+    candidates: Sequence[Candidate] = (Candidate(EVEN, TrainConfig()),),
+    select: str = "mean",
+    keep: int | None = None,
+    valence_arousal: Path | None = None,
+    similarity_width: float = SIMILARITY_WIDTH,
     label_map: Path | None = None,
     name: str | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     track: Track = silent,
+    watch: Watch | None = None,
 ) -> TrainingResult:
-    """Train K pairs of heads on the cached features of images and music.
+    """Train pairs of heads on the cached features of images and music, and choose one on validation.
 
     Parameters
     ----------
     images, audio
         Which caches: a file's stem, an encoder or a manifest; None takes the newest.
-    loss_weights
-        K times the weights of the four terms: image>audio, audio>image, image>image, audio>audio.
-    config
-        Everything else that training depends on.
+    candidates
+        What to train.
+    select
+        What to choose by, one of :data:`emoclim.reports.sweep.RULES`.
+    keep
+        How many of the best heads to keep; None keeps all.
+    valence_arousal
+        Table of words; makes similar classes attract each other a little, instead of not at all.
+    similarity_width
+        Distance in valence and arousal at which that has fallen to 0.6.
     label_map
         TOML file; None maps labels by themselves.
     name
@@ -121,6 +157,8 @@ def train(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     track
         Shows progress.
+    watch
+        Is told the validation losses after each epoch.
 
     Raises
     ------
@@ -131,55 +169,154 @@ def train(
         "image": labelled_library(workspace, "image", images),
         "audio": labelled_library(workspace, "audio", audio),
     }
-    encoders = "-".join(library.note.spec.name for library in libraries.values())
-    folder = workspace.free_run(name) if name else workspace.new_run(encoders)
     labels = labels_of(libraries)
     mapping = read_label_map(label_map, labels) if label_map else match_labels(labels)
-    left_out = {
-        modality: mapping.left_out(modality, (item.label for item in library.manifest.items))
-        for modality, library in libraries.items()
-    }
+    splits = _splits(libraries, mapping, workspace)
+    where = choose_device(device)
+    plan = Plan(
+        {modality: library_note(library) for modality, library in libraries.items()},
+        mapping,
+        tuple(candidates),
+        checked_rule(select),
+        keep,
+        most_heads(splits["train"], candidates, where),
+        similarity_of(valence_arousal, similarity_width, mapping) if valence_arousal else None,
+    )
+    encoders = "-".join(library.note.spec.name for library in libraries.values())
+    folder = workspace.free_run(name) if name else workspace.new_run(encoders)
+    work = folder / UNFINISHED
+    work.mkdir(parents=True)
+    write_json(work / PLAN, plan.to_dict())
+    try:
+        return _execute(folder, plan, libraries, splits, where, track, watch)
+    except BaseException:
+        if not any(work.glob("bank-*.safetensors")):  # nothing to go on from
+            shutil.rmtree(folder)
+        raise
+
+
+def resume(
+    run: str,
+    *,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    device: str = "auto",
+    track: Track = silent,
+    watch: Watch | None = None,
+) -> TrainingResult:
+    """Go on with a run that was killed or stopped; the bytes of the result are those of one that never was.
+
+    Parameters
+    ----------
+    run
+        Its name or path.
+    workspace, device, track, watch
+        As for :func:`train`.
+
+    Raises
+    ------
+    RunError
+        There is no such run, it is finished, or what it was trained on has changed.
+    EmoclimError
+        A cache cannot be used.
+    """
+    folder = next((path for path in (workspace.runs / run, Path(run)) if path.is_dir()), None)
+    if folder is None:
+        raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
+    if not (folder / UNFINISHED / PLAN).is_file():
+        raise RunError(f"run {folder} is not unfinished; there is nothing to go on with")
+    content = read_json(folder / UNFINISHED / PLAN, RunError, f"delete {folder} and train again")
+    try:
+        plan = Plan.from_dict(content)
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{folder / UNFINISHED / PLAN} is of another version; delete {folder} and train again"
+        ) from error
+    libraries: dict[Modality, Library] = {}
+    for modality, noted in plan.libraries.items():
+        libraries[modality] = labelled_library(workspace, modality, noted["cache"])
+        if library_note(libraries[modality]) != dict(noted):
+            raise RunError(
+                f"the {modality} library of run {folder.name} has changed since, or its cache has; train again"
+            )
+    splits = _splits(libraries, plan.label_map, workspace)
+    return _execute(folder, plan, libraries, splits, choose_device(device), track, watch)
+
+
+def _splits(libraries: Mapping[Modality, Library], mapping: LabelMap, workspace: Workspace) -> Mapping[str, Split]:
     keys = ContentKeys(workspace.caches / "content.json")
     splits = read_splits(libraries, mapping, ("train", "val"), keys)
     keys.save()
-    where = choose_device(device)
-    with few_threads(max(1, len(loss_weights) // HEADS_PER_THREAD)):
-        training = train_heads(
-            splits["train"], splits["val"], EMO_CLIM, loss_weights, config, device=where, track=track
-        )
-    validation = tuple(_cross_modal_mrr(splits["val"], training, k, where) for k in range(len(loss_weights)))
-    chosen = max(range(len(validation)), key=validation.__getitem__)
-    result = TrainingResult(folder, libraries, mapping, left_out, training, chosen, validation)
-    write_folder(folder, lambda aside: _write(result, aside))
+    return splits
+
+
+def _execute(
+    folder: Path,
+    plan: Plan,
+    libraries: Mapping[Modality, Library],
+    splits: Mapping[str, Split],
+    device: torch.device,
+    track: Track,
+    watch: Watch | None,
+) -> TrainingResult:
+    """Train what is left of a plan, and write everything; the heads come last, and make it a run."""
+    work = folder / UNFINISHED
+    sweep = train_candidates(
+        splits,
+        plan.candidates,
+        work,
+        most=plan.most,
+        similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
+        device=device,
+        track=track,
+        watch=watch,
+    )
+    report = choose(sweep.lines, EMO_CLIM, plan.rule)
+    kept = range(len(sweep.lines)) if plan.keep is None else report.best(plan.keep)
+    left_out = {
+        modality: plan.label_map.left_out(modality, (item.label for item in library.manifest.items))
+        for modality, library in libraries.items()
+    }
+    result = TrainingResult(folder, libraries, plan, left_out, report, kept, sweep.interrupted)
+    _write(result, sweep)
+    if not sweep.interrupted:
+        shutil.rmtree(work)
     return result
 
 
-def _cross_modal_mrr(split: Split, training: Training, k: int, device: torch.device) -> float:
-    report = evaluate(split, training.heads.select(k), device=device)
-    across = [one.metrics["MRR"] for one in report.directions.values() if one.query != one.candidate]
-    return sum(across) / len(across)
-
-
-def _write(result: TrainingResult, folder: Path) -> None:
-    save_heads(result.training.heads, folder / HEADS_FILE)
-    write_json(folder / "settings.json", _settings(result))
-    write_json(folder / "history.json", result.training.history_dict())
+def _write(result: TrainingResult, sweep: Sweep) -> None:
+    folder, report = result.folder, result.report
+    write_json(folder / "settings.json", result.settings())
+    write_json(folder / "history.json", history_dict(sweep, report.terms))
     write_json(folder / "run.json", provenance())
-    history = result.training.history
-    plot_history(history.train_loss, history.val_loss, result.training.best_epoch, folder / "history.png")
+    history = sweep.histories[report.chosen]
+    best = torch.tensor([report.lines[report.chosen].best_epoch])
+    plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
+    write_tables(report, sweep, folder)
+    if len(report.lines) > 1:
+        _plot(report, folder / "sweep.png")
+    save_heads(sweep.heads.select(*result.kept), folder / HEADS_FILE)
 
 
-def _settings(result: TrainingResult) -> dict[str, Any]:
-    training = result.training
-    return {
-        "libraries": {modality: library_note(library) for modality, library in result.libraries.items()},
-        "features": {modality: spec.to_dict() for modality, spec in training.heads.specs.items()},
-        "label_map": {"classes": list(result.label_map.classes), "maps": result.label_map.maps},
-        "left_out": result.left_out,
-        "config": training.config.to_dict(),
-        "terms": [list(term) for term in training.terms],
-        "loss_weights": training.weights.tolist(),
-        "best_epoch": training.best_epoch.tolist(),
-        "validation_mrr": list(result.validation),
-        "chosen": result.chosen,
+def _plot(report: SweepReport, path: Path) -> None:
+    lines = report.lines
+    titles = {f"{a}_{b}": f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms}
+    metrics = {
+        f"{name.partition(' ')[0]} {titles[name.partition(' ')[2]]}": torch.tensor(
+            [line.metrics[name] for line in lines]
+        )
+        for name in lines[0].metrics
     }
+    plot_sweep(
+        torch.tensor([line.loss_weights for line in lines]),
+        list(titles.values()),
+        metrics,
+        torch.tensor([own_score(line, report.rule) for line in lines]),
+        SCORE_NAMES[report.rule],
+        report.chosen,
+        path,
+        temperature=torch.tensor([line.config.temperature for line in lines]),
+    )
+
+
+def _finite(score: float) -> float | None:
+    return score if math.isfinite(score) else None

@@ -1,11 +1,12 @@
 """Training runs on disk.
 
-A run is a folder: ``heads.safetensors``, the heads; ``settings.json``, all they depend on and what training found
-(the same seed gives the same bytes); ``history.json`` and ``history.png``, the losses; ``run.json``, time, command line
-and versions; ``evaluation/<split>/``, what was measured since.
+A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.json``, all they depend on and what
+training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
+``sweep.csv``, ``.parquet`` and ``.png``, one line for each candidate; ``run.json``, time, command line and versions;
+``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ class Run:
     folder
         Where it lies.
     heads
-        All K pairs of heads.
+        The pairs of heads that were kept.
     label_map
         Classes they were trained for.
+    kept
+        Numbers of the candidates that they are, in the same order.
     chosen
-        Index of the pair that did best on validation.
+        Number of the one that did best on validation.
     sources
         Path of the manifest of each modality.
     digests
@@ -41,13 +44,23 @@ class Run:
     folder: Path
     heads: Heads
     label_map: LabelMap
+    kept: Sequence[int]
     chosen: int
     sources: Mapping[Modality, str]
     digests: Mapping[Modality, str]
 
-    def chosen_heads(self) -> Heads:
-        """The pair that did best on validation, as a bank of one."""
-        return self.heads.select(self.chosen)
+    def head(self, number: int | None = None) -> Heads:
+        """The pair of a candidate, as a bank of one; None takes the one that did best on validation.
+
+        Raises
+        ------
+        RunError
+            There is none of that number, or it was not kept.
+        """
+        wanted = self.chosen if number is None else number
+        if wanted not in self.kept:
+            raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {_ranges(self.kept)}")
+        return self.heads.select(self.kept.index(wanted))
 
 
 def open_run(workspace: Workspace, name: str | None) -> Run:
@@ -66,12 +79,19 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
             folder,
             load_heads(folder / HEADS_FILE),
             LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
+            settings["kept"],
             settings["chosen"],
             {modality: library["path"] for modality, library in libraries.items()},
             {modality: library["digest"] for modality, library in libraries.items()},
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'settings.json'} is of another kind ({error}); train again") from error
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """``"0-63"``, or the numbers one by one where some between them are missing."""
+    first, last = min(numbers), max(numbers)
+    return f"{first}-{last}" if len(numbers) == last - first + 1 else ", ".join(map(str, numbers))
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:

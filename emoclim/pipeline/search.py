@@ -112,7 +112,7 @@ def search_file(
     asked = _imported(query, note, keys) if note.spec.keyed_by_id else _encode(query, modality, note, device, track)
     candidates = read_features(searched, searched.manifest.items, keys, partial=True)
     keys.save()
-    hits = search(asked, candidates, opened.chosen_heads(), top=top, average=average)
+    hits = search(asked, candidates, opened.head(), top=top, average=average)
     items = {item.id: item for item in searched.manifest.items}
     found = tuple(Found(rank, items[hit.id].path, items[hit.id].label, hit) for rank, hit in enumerate(hits, start=1))
     return SearchResult(query, opened.folder.name, searched.manifest.name, len(candidates), found)

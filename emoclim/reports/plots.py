@@ -1,34 +1,20 @@
-"""Pictures of a report, as PNG files.
-
-Conventions: colours are those of Okabe and Ito, which colour-blind readers can tell apart; figures are drawn without
-pyplot, so that nothing global changes; a file carries no time and no version, so that the same numbers give the same
-bytes, and it appears whole or not at all.
-"""
+"""Pictures of an evaluation and of a training, as PNG files; conventions as in :mod:`emoclim.reports.figures`."""
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import torch
-from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_hex
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
+from emoclim.reports.figures import OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
 from emoclim.reports.retrieval import NAMES, RetrievalReport
 
-DPI = 150
-TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
-# M. Okabe and K. Ito, "Color Universal Design", 2008; the yellow comes last because it is faint on white.
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 MARKERS: Mapping[Modality, str] = {"image": "o", "audio": "x", "text": "s", "video": "^", "speech": "+"}
 
 
@@ -54,8 +40,10 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
     n_directions = len(report.directions)
     width = 0.8 / n_directions
     bars, entries = n_directions * len(report.classes), n_directions + 1
-    figure, axes = _figure(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
-    for index, (direction, colour) in enumerate(zip(report.directions.values(), _colours(n_directions), strict=True)):
+    figure, axes = single_axes(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
+    for index, (direction, colour) in enumerate(
+        zip(report.directions.values(), distinct_colours(n_directions), strict=True)
+    ):
         asked = [(place, direction.per_class[name]) for place, name in enumerate(report.classes)]
         shown = [(place, found) for place, found in asked if found.n_queries]
         centres = [place + (index - (n_directions - 1) / 2) * width for place, _ in shown]
@@ -70,7 +58,7 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
     handles, _ = axes.get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
     figure.legend(handles=handles, loc="outside lower center", ncols=entries, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_joint_space(
@@ -107,8 +95,8 @@ def plot_joint_space(
     modalities = [modality for modality in get_args(Modality) if modality in embeddings]
     points = torch.cat([embeddings[modality].detach().cpu().double() for modality in modalities])
     places = _in_plane(points, seed, perplexity)
-    figure, axes = _figure(8.0, 5.6)
-    colours = _colours(len(classes))
+    figure, axes = single_axes(8.0, 5.6)
+    colours = distinct_colours(len(classes))
     sizes = [len(embeddings[modality]) for modality in modalities]
     for modality, block in zip(modalities, torch.split(places, sizes), strict=True):
         colour = [colours[label] for label in labels[modality].tolist()]
@@ -119,7 +107,7 @@ def plot_joint_space(
     axes.spines[:].set(visible=True, color="0.8")
     axes.set_title("Joint embedding space (t-SNE)", **TITLE)
     figure.legend(handles=_joint_legend(modalities, sizes, classes, colours), loc="outside right upper", frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
@@ -136,7 +124,7 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     """
     n_epochs, n_heads = val.shape
     epochs = range(1, n_epochs + 1)
-    figure, axes = _figure(6.4, 4.0)
+    figure, axes = single_axes(6.4, 4.0)
     opacity = max(0.25, n_heads**-0.5)
     for values, colour in ((train, OKABE_ITO[0]), (val, OKABE_ITO[1])):
         axes.plot(epochs, values.cpu().numpy(), color=colour, alpha=opacity, linewidth=1.8)
@@ -152,7 +140,7 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
         Line2D([], [], color="black", marker="o", linestyle="none", label="kept epoch"),
     ]
     axes.legend(handles=handles, frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _mark(axes: Axes, centres: Sequence[float], heights: Sequence[float], width: float) -> None:
@@ -189,30 +177,3 @@ def _joint_legend(
         for modality, size in zip(modalities, sizes, strict=True)
     ]
     return [*emotions, gap, *items]
-
-
-def _colours(number: int) -> list[str]:
-    """So many distinct colours; beyond the eight of the palette, evenly spaced hues."""
-    if number <= len(OKABE_ITO):
-        return list(OKABE_ITO[:number])
-    return [to_hex(colormaps["turbo"](index / (number - 1))) for index in range(number)]
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one pair of plain axes."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    """Write the figure beside `path`, then rename it into place."""
-    picture = BytesIO()
-    FigureCanvasAgg(figure)
-    figure.savefig(picture, format="png", metadata={"Software": None})
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_bytes(picture.getvalue())
-    aside.replace(path)

@@ -27,6 +27,7 @@ def evaluate(
     ks: Sequence[int] = (1, 5),
     relevance: Tensor | None = None,
     average: Average = "embeddings",
+    pairs: Sequence[Direction] | None = None,
     device: torch.device,
 ) -> RetrievalReport:
     """Evaluate one pair of heads by retrieval, in every direction between and within the modalities of a split.
@@ -45,6 +46,8 @@ def evaluate(
     average
         What stands for an item of several segments: the mean of their ``"embeddings"``, not normalised again, as in
         the paper; or the embedding of its mean ``"features"``.
+    pairs
+        (query, candidate) modalities; None takes every direction between and within those of the split.
     device
         Where embeddings and rankings are computed.
 
@@ -75,7 +78,7 @@ def evaluate(
         )
     related = torch.eye(n_classes, dtype=torch.bool) if relevance is None else relevance.bool().cpu()
     unit = {modality: _embed(test, heads, modality, average, device) for modality in test.features}
-    reports = [_direction(test, unit, pair, related, ks) for pair in directions(test.features)]
+    reports = [_direction(test, unit, pair, related, ks) for pair in pairs or directions(test.features)]
     provenance = {
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
         "relevance": "same class" if relevance is None else related.int().tolist(),

@@ -8,10 +8,10 @@ values), ``items`` (which items a batch holds), ``segments`` (which segment stan
 ``validation`` (items and segments of the validation batches, drawn once and held).
 """
 
-import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -21,9 +21,15 @@ from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
 from emoclim.features import FeatureSpec, Split
 from emoclim.heads import HeadBank, Heads
-from emoclim.losses import Terms, objective, term_losses, weighted_sum
+from emoclim.learning import Best, Learner
+from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Track, silent
-from emoclim.sampling import Batch, batches, check_pair, generator_for
+from emoclim.sampling import batches, check_pair, generator_for
+
+log = logging.getLogger(__name__)
+
+Snapshot = Mapping[str, Tensor]  # all that a training needs to go on after an epoch
+DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +61,29 @@ class Training:
         K pairs, each as it was after its own best epoch, on the CPU.
     best_epoch
         ``(K,)`` int64, from 0: the epoch of lowest validation loss among those that `patience` lets count.
+    best_loss
+        ``(K,)``: that loss; infinite for a head whose validation loss never was a number.
     history
         Losses of every epoch that was run.
     config, terms
         As given.
     weights
         ``(K, number of terms)`` float32: the loss weights.
+    temperature
+        ``(K,)`` float32.
+    interrupted
+        Whether it was stopped before its last epoch.
     """
 
     heads: Heads
     best_epoch: Tensor
+    best_loss: Tensor
     history: History
     config: TrainConfig
     terms: Terms
     weights: Tensor
+    temperature: Tensor
+    interrupted: bool
 
     def history_dict(self) -> dict[str, Any]:
         """Losses as nested lists, for JSON."""
@@ -80,76 +95,6 @@ class Training:
         }
 
 
-class Learner:
-    """K pairs of heads, their optimiser and what they minimise.
-
-    Parameters
-    ----------
-    banks
-        Banks of K heads by modality.
-    terms
-        (anchor, contrast) pairs of the objective.
-    weights
-        ``(K, len(terms))``.
-    config
-        Temperature, learning rate and weight decay.
-    """
-
-    def __init__(self, banks: Mapping[Modality, HeadBank], terms: Terms, weights: Tensor, config: TrainConfig) -> None:
-        self.banks, self.terms, self.weights, self.temperature = banks, terms, weights, config.temperature
-        parameters = [parameter for bank in banks.values() for parameter in bank.parameters()]
-        # Element-wise, as everything here must be: whatever mixes heads, a global gradient norm say, couples them.
-        self.optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay)
-
-    def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Update every head once; return the losses ``(K,)`` before the update."""
-        embeddings = {modality: bank.train()(batch.rows[modality], generator) for modality, bank in self.banks.items()}
-        losses = objective(embeddings, batch.labels, self.terms, self.weights, self.temperature)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(losses.sum())
-        self.optimiser.step()
-        return losses.detach()
-
-    @torch.no_grad()
-    def evaluate(self, batches: Sequence[Batch]) -> tuple[Tensor, ...]:
-        """Mean loss ``(K,)`` of each term over some batches, without dropout and on running statistics."""
-        means = [torch.zeros_like(self.weights[:, 0]) for _ in self.terms]
-        for batch in batches:
-            embeddings = {modality: bank.eval()(batch.rows[modality]) for modality, bank in self.banks.items()}
-            losses = term_losses(embeddings, batch.labels, self.terms, self.temperature)
-            means = [mean + loss / len(batches) for mean, loss in zip(means, losses, strict=True)]
-        return tuple(means)
-
-
-class Best:
-    """The state of each of K heads after its best epoch so far."""
-
-    def __init__(self, banks: Mapping[Modality, HeadBank], patience: int | None) -> None:
-        self.learning, self.patience = banks, patience
-        self.kept = {modality: copy.deepcopy(bank).eval() for modality, bank in banks.items()}
-        one_per_head = next(iter(self.kept.values())).hidden_bias.detach()[:, 0]  # (K,)
-        self.loss = torch.full_like(one_per_head, torch.inf)
-        self.epoch = torch.zeros_like(one_per_head, dtype=torch.int64)
-
-    @torch.no_grad()
-    def update(self, epoch: int, loss: Tensor) -> bool:
-        """Keep the present state of the heads whose loss ``(K,)`` is a new best; tell whether any may still get better.
-
-        A head has run out of patience `patience` epochs after its best one; later epochs never count for it.
-        """
-        better = loss < self.loss
-        if self.patience is not None:
-            better &= epoch - self.epoch <= self.patience
-        self.loss = torch.where(better, loss, self.loss)
-        self.epoch = torch.where(better, epoch, self.epoch)
-        for modality, bank in self.kept.items():
-            present = self.learning[modality].state_dict()
-            for name, kept in bank.state_dict().items():
-                mask = better.view(-1, *(1,) * (kept.dim() - 1))
-                kept.copy_(torch.where(mask, present[name], kept))
-        return self.patience is None or bool((epoch - self.epoch < self.patience).any())
-
-
 def train_heads(
     train: Split,
     val: Split,
@@ -157,8 +102,12 @@ def train_heads(
     weights: Tensor | Sequence[Sequence[float]],
     config: TrainConfig,
     *,
+    temperature: Sequence[float] | None = None,
+    similarity: Tensor | None = None,
     device: torch.device,
     track: Track = silent,
+    resume: Snapshot | None = None,
+    keep: Callable[[Snapshot], None] | None = None,
 ) -> Training:
     """Train K pairs of heads and keep each as it was after its best epoch.
 
@@ -173,15 +122,29 @@ def train_heads(
         ``(K, len(terms))``.
     config
         Everything else.
+    temperature
+        One for each head; None takes that of `config` for all.
+    similarity
+        ``(C, C)`` of the classes, for :func:`emoclim.losses.similarity_supcon`; None takes the papers' loss.
     device
         Where to train; all features are put there once.
     track
         Shows progress by epoch.
+    resume
+        What `keep` was given after an epoch of the same training, which goes on from there; the bytes of the result
+        are those of a training that was never stopped.
+    keep
+        Is given all that is needed to go on, after each epoch; on the CPU or not, and not to be held on to.
+
+    Returns
+    -------
+    Training
+        After a ``KeyboardInterrupt`` what the finished epochs gave, if there was one.
 
     Raises
     ------
     ConfigError
-        Terms or weights cannot be used, or a validation loss was never finite.
+        Terms, weights or temperatures cannot be used, or no validation loss was ever finite.
     ManifestError
         The splits lack a class or a modality, have labels that do not fit, or differ in their classes.
     CacheError
@@ -193,6 +156,7 @@ def train_heads(
     AdamW, and of all epochs the one with the lowest validation loss.
     """
     table = _weight_table(weights, terms)
+    temperatures = _temperatures(temperature, config, len(table))
     modalities = tuple(dict.fromkeys(modality for term in terms for modality in term))
     check_pair(train, val, modalities)
     train, val = _placed(train, modalities, device), _placed(val, modalities, device)
@@ -201,30 +165,77 @@ def train_heads(
         modality: _new_bank(len(table), features.spec, config, generator).to(device)
         for modality, features in train.features.items()
     }
+    variant = Variant(cast(NoPositive, config.no_positive), similarity)
+    learner = Learner(banks, terms, table.to(device), config, temperatures.to(device), variant)
     best = Best(banks, config.patience)
-    history = _run(Learner(banks, terms, table.to(device), config), best, train, val, config, track)
-    if lost := (~best.loss.isfinite()).nonzero()[:, 0].tolist():
-        raise ConfigError(f"the validation loss of head {lost[0]} was never finite; lower the learning rate")
+    loop = _Loop(learner, best, train, val, config)
+    if resume is not None:
+        loop.restore(resume)
+    interrupted = loop.run(track, keep)
+    lost = (~best.loss.isfinite()).nonzero()[:, 0].tolist()
+    if len(lost) == len(table):
+        raise ConfigError("no validation loss was ever finite; lower the learning rate")
+    if lost:
+        log.warning("the validation loss of %d heads was never finite (number %d first)", len(lost), lost[0])
     kept = {modality: bank.cpu() for modality, bank in best.kept.items()}
     heads = Heads(kept, {modality: features.spec for modality, features in train.features.items()})
-    return Training(heads, best.epoch.cpu(), history, config, terms, table)
+    history = History(*(torch.stack(column).cpu() for column in zip(*loop.epochs, strict=True)))
+    return Training(heads, best.epoch.cpu(), best.loss.cpu(), history, config, terms, table, temperatures, interrupted)
 
 
-def _run(learner: Learner, best: Best, train: Split, val: Split, config: TrainConfig, track: Track) -> History:
-    """Run the epochs."""
-    held = generator_for("validation", config.seed)
-    val_batches = list(batches(val, (config.val_batches, config.batch_size), held, held, name="val"))
-    items, segments, dropout = (generator_for(purpose, config.seed) for purpose in ("items", "segments", "dropout"))
-    shape = (config.batches_per_epoch, config.batch_size)
-    epochs = []
-    for epoch in track(range(config.epochs), description="Training heads", total=config.epochs):
-        losses = [learner.step(batch, dropout) for batch in batches(train, shape, items, segments, name="train")]
-        by_term = learner.evaluate(val_batches)
-        val_loss = weighted_sum(by_term, learner.weights)
-        epochs.append((_mean(losses), val_loss, torch.stack(by_term, dim=1)))
-        if not best.update(epoch, val_loss):
-            break
-    return History(*(torch.stack(column).cpu() for column in zip(*epochs, strict=True)))
+class _Loop:
+    """The epochs of a training, as far as they have come."""
+
+    def __init__(self, learner: Learner, best: Best, train: Split, val: Split, config: TrainConfig) -> None:
+        self._learner, self._best, self._train, self._config = learner, best, train, config
+        held = generator_for("validation", config.seed)
+        self._val_batches = list(batches(val, (config.val_batches, config.batch_size), held, held, name="val"))
+        self._draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
+        self.epochs: list[tuple[Tensor, Tensor, Tensor]] = []  # the columns of a History
+
+    def run(self, track: Track, keep: Callable[[Snapshot], None] | None) -> bool:
+        """Run the epochs that are left; tell whether that was interrupted."""
+        first, last = len(self.epochs), self._config.epochs
+        if first and not self._best.may_improve(first - 1):
+            return False
+        for epoch in track(range(first, last), description="Training heads", total=last - first):
+            try:
+                goes_on = self._run_epoch(epoch)
+                if keep is not None:
+                    keep(self._snapshot())
+            except KeyboardInterrupt:
+                if not self.epochs:
+                    raise
+                return True
+            if not goes_on:
+                break
+        return False
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Go on from a snapshot."""
+        self._learner.restore(snapshot)
+        self._best.restore(snapshot)
+        for purpose, generator in self._draws.items():
+            generator.set_state(snapshot[f"generator.{purpose}"])
+        columns = [snapshot[f"history.{number}"].to(self._learner.weights.device) for number in range(3)]
+        self.epochs = list(zip(*(column.unbind() for column in columns), strict=True))
+
+    def _run_epoch(self, epoch: int) -> bool:
+        """Train for an epoch and validate; tell whether any head may still get better."""
+        shape = (self._config.batches_per_epoch, self._config.batch_size)
+        drawn = batches(self._train, shape, self._draws["items"], self._draws["segments"], name="train")
+        losses = [self._learner.step(batch, self._draws["dropout"]) for batch in drawn]
+        by_term = self._learner.evaluate(self._val_batches)
+        val_loss = weighted_sum(by_term, self._learner.weights)
+        self.epochs.append((_mean(losses), val_loss, torch.stack(by_term, dim=1)))
+        return self._best.update(epoch, val_loss)
+
+    def _snapshot(self) -> Snapshot:
+        history = {
+            f"history.{number}": torch.stack(column) for number, column in enumerate(zip(*self.epochs, strict=True))
+        }
+        drawn = {f"generator.{purpose}": generator.get_state() for purpose, generator in self._draws.items()}
+        return self._learner.state() | self._best.state() | history | drawn
 
 
 def _mean(losses: Sequence[Tensor]) -> Tensor:
@@ -252,3 +263,11 @@ def _weight_table(weights: Tensor | Sequence[Sequence[float]], terms: Terms) -> 
     if not terms or not rows or not all(isinstance(row, Sequence) for row in rows):
         raise ConfigError("training needs at least one loss term and one row of weights, with a weight for each term")
     return torch.tensor([loss_weights(row, len(terms)) for row in rows])
+
+
+def _temperatures(given: Sequence[float] | None, config: TrainConfig, n_heads: int) -> Tensor:
+    """Temperatures ``(K,)`` float32, each checked."""
+    values = [config.temperature] * n_heads if given is None else list(given)
+    if len(values) != n_heads:
+        raise ConfigError(f"{len(values)} temperatures are given for {n_heads} heads; give one for each")
+    return torch.tensor([replace(config, temperature=value).temperature for value in values])

@@ -1,0 +1,158 @@
+"""How banks of heads learn: one optimisation step, validation, and which epoch of each head is kept.
+
+Convention: whatever must survive a kill is a mapping of tensors by name, ``state()``, and comes back by ``restore``;
+what goes on from it gives the bytes of what was never stopped.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from emoclim.config import TrainConfig
+from emoclim.data.manifest import Modality
+from emoclim.heads import HeadBank
+from emoclim.losses import PAPERS, Terms, Variant, objective, term_losses
+from emoclim.sampling import Batch
+
+
+class Learner:
+    """K pairs of heads, their optimiser and what they minimise.
+
+    Parameters
+    ----------
+    banks
+        Banks of K heads by modality.
+    terms
+        (anchor, contrast) pairs of the objective.
+    weights
+        ``(K, len(terms))``.
+    config
+        Learning rate, weight decay, and temperature unless one is given for each head.
+    temperature
+        ``(K,)``.
+    variant
+        Which loss the terms are.
+    """
+
+    def __init__(
+        self,
+        banks: Mapping[Modality, HeadBank],
+        terms: Terms,
+        weights: Tensor,
+        config: TrainConfig,
+        temperature: Tensor | None = None,
+        variant: Variant = PAPERS,
+    ) -> None:
+        self.banks, self.terms, self.weights = banks, terms, weights
+        self.temperature = torch.full_like(weights[:, 0], config.temperature) if temperature is None else temperature
+        similarity = None if variant.similarity is None else variant.similarity.to(weights.device)
+        self.variant = replace(variant, similarity=similarity)
+        self._parameters = {
+            f"{modality}.{name}": parameter
+            for modality, bank in banks.items()
+            for name, parameter in bank.named_parameters()
+        }
+        # Element-wise, as everything here must be: whatever mixes heads, a global gradient norm say, couples them.
+        self.optimiser = torch.optim.AdamW(
+            self._parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        )
+
+    def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Update every head once; return the losses ``(K,)`` before the update."""
+        embeddings = {modality: bank.train()(batch.rows[modality], generator) for modality, bank in self.banks.items()}
+        losses = objective(embeddings, batch.labels, self.terms, self.weights, self.temperature, self.variant)
+        self.optimiser.zero_grad()
+        torch.autograd.backward(losses.sum())
+        self.optimiser.step()
+        return losses.detach()
+
+    @torch.no_grad()
+    def evaluate(self, batches: Sequence[Batch]) -> tuple[Tensor, ...]:
+        """Mean loss ``(K,)`` of each term over some batches, without dropout and on running statistics."""
+        means = [torch.zeros_like(self.weights[:, 0]) for _ in self.terms]
+        for batch in batches:
+            embeddings = {modality: bank.eval()(batch.rows[modality]) for modality, bank in self.banks.items()}
+            losses = term_losses(embeddings, batch.labels, self.terms, self.temperature, self.variant)
+            means = [mean + loss / len(batches) for mean, loss in zip(means, losses, strict=True)]
+        return tuple(means)
+
+    def state(self) -> dict[str, Tensor]:
+        """Heads and optimiser, by name; not copied."""
+        moments = {
+            f"optimiser.{name}.{kind}": tensor
+            for name, parameter in self._parameters.items()
+            for kind, tensor in self.optimiser.state[parameter].items()
+        }
+        return _bank_state(self.banks, "learning") | moments
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        _restore_banks(self.banks, state, "learning")
+        for name, parameter in self._parameters.items():
+            prefix = f"optimiser.{name}."
+            kinds = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
+            self.optimiser.state[parameter] = {
+                kind: tensor.clone() if kind == "step" else tensor.to(parameter, copy=True)
+                for kind, tensor in kinds.items()
+            }
+
+
+class Best:
+    """The state of each of K heads after its best epoch so far."""
+
+    def __init__(self, banks: Mapping[Modality, HeadBank], patience: int | None) -> None:
+        self.learning, self.patience = banks, patience
+        self.kept = {modality: copy.deepcopy(bank).eval() for modality, bank in banks.items()}
+        one_per_head = next(iter(self.kept.values())).hidden_bias.detach()[:, 0]  # (K,)
+        self.loss = torch.full_like(one_per_head, torch.inf)
+        self.epoch = torch.zeros_like(one_per_head, dtype=torch.int64)
+
+    @torch.no_grad()
+    def update(self, epoch: int, loss: Tensor) -> bool:
+        """Keep the present state of the heads whose loss ``(K,)`` is a new best; tell whether any may still get better.
+
+        A head has run out of patience `patience` epochs after its best one; later epochs never count for it.
+        """
+        better = loss < self.loss
+        if self.patience is not None:
+            better &= epoch - self.epoch <= self.patience
+        self.loss = torch.where(better, loss, self.loss)
+        self.epoch = torch.where(better, epoch, self.epoch)
+        for modality, bank in self.kept.items():
+            present = self.learning[modality].state_dict()
+            for name, kept in bank.state_dict().items():
+                mask = better.view(-1, *(1,) * (kept.dim() - 1))
+                kept.copy_(torch.where(mask, present[name], kept))
+        return self.may_improve(epoch)
+
+    def may_improve(self, epoch: int) -> bool:
+        """Whether any head has patience left after an epoch."""
+        return self.patience is None or bool((epoch - self.epoch < self.patience).any())
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything kept, by name; not copied."""
+        return _bank_state(self.kept, "best") | {"best.loss": self.loss, "best.epoch": self.epoch}
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state."""
+        _restore_banks(self.kept, state, "best")
+        self.loss, self.epoch = state["best.loss"].to(self.loss), state["best.epoch"].to(self.epoch)
+
+
+def _bank_state(banks: Mapping[Modality, HeadBank], owner: str) -> dict[str, Tensor]:
+    return {
+        f"{owner}.{modality}.{name}": tensor
+        for modality, bank in banks.items()
+        for name, tensor in bank.state_dict().items()
+    }
+
+
+def _restore_banks(banks: Mapping[Modality, HeadBank], state: Mapping[str, Tensor], owner: str) -> None:
+    for modality, bank in banks.items():
+        prefix = f"{owner}.{modality}."
+        bank.load_state_dict(
+            {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+        )

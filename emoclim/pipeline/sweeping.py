@@ -1,0 +1,197 @@
+"""Train the candidates of a sweep, one bank after the other, so that a kill costs at most one epoch.
+
+While a run is unfinished, its folder has another one, ``unfinished/``: ``plan.json``, what is to be done, and for each
+bank ``bank-<n>.safetensors``, all that it needs to go on after its last epoch.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from emoclim.features import Split
+from emoclim.heads import Heads, stack_heads
+from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.workspace import few_threads
+from emoclim.progress import Track, silent
+from emoclim.reports.retrieval import directions
+from emoclim.reports.sweep import K as PRECISION_AT
+from emoclim.reports.sweep import Line
+from emoclim.stages.evaluate import evaluate
+from emoclim.stages.train_heads import History, Snapshot, Training, train_heads
+from emoclim.sweep import Candidate, groups
+
+log = logging.getLogger(__name__)
+
+HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
+COPIES = 7  # of a head's parameters: its own, gradients, two moments, the best, and two in the making of a snapshot
+MEMORY_SHARE = 0.5  # of what is free, for the heads
+
+Watch = Callable[[int, Tensor], None]  # numbers of epochs done, and the present validation losses (candidates,)
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What training gave, candidate by candidate.
+
+    Attributes
+    ----------
+    lines
+        Of the candidates that were trained.
+    heads
+        Theirs, in the same order.
+    histories
+        Losses by epoch, in the same order; K = 1 each.
+    interrupted
+        Whether it was stopped early, so that candidates or epochs are missing.
+    """
+
+    lines: tuple[Line, ...]
+    heads: Heads
+    histories: tuple[History, ...]
+    interrupted: bool
+
+
+def train_candidates(
+    splits: Mapping[str, Split],
+    candidates: Sequence[Candidate],
+    work: Path,
+    *,
+    most: int,
+    similarity: Tensor | None,
+    device: torch.device,
+    track: Track = silent,
+    watch: Watch | None = None,
+) -> Sweep:
+    """Train all candidates, going on from what `work` holds, and measure each on validation.
+
+    Parameters
+    ----------
+    splits
+        ``train`` and ``val``.
+    candidates
+        What to train.
+    work
+        Folder of the snapshots.
+    most
+        Heads to train as one bank; the same each time that `work` is gone on from.
+    similarity
+        ``(C, C)`` of the classes, or None.
+    device
+        Where to train.
+    track
+        Shows progress by epoch.
+    watch
+        Is told the validation losses after each epoch.
+
+    Raises
+    ------
+    EmoclimError
+        As :func:`emoclim.stages.train_heads.train_heads`.
+    """
+    banks = groups(candidates, most)
+    done: list[tuple[list[int], Training]] = []
+    interrupted = False
+    for bank, numbers in enumerate(banks):
+        path, part = work / f"bank-{bank}.safetensors", [candidates[number] for number in numbers]
+        with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
+            training = train_heads(
+                splits["train"],
+                splits["val"],
+                EMO_CLIM,
+                [candidate.loss_weights for candidate in part],
+                part[0].config,
+                temperature=[candidate.config.temperature for candidate in part],
+                similarity=similarity,
+                device=device,
+                track=track,
+                resume=safetensors.torch.load_file(path) if path.exists() else None,
+                keep=partial(_keep, path=path, watch=watch),
+            )
+        done.append((numbers, training))
+        interrupted = training.interrupted
+        if interrupted:
+            break
+    order = torch.tensor([number for numbers, _ in done for number in numbers]).argsort().tolist()
+    heads = stack_heads([training.heads for _, training in done]).select(*order)
+    found = [(number, training, k) for numbers, training in done for k, number in enumerate(numbers)]
+    chosen = [found[place] for place in order]
+    metrics = [
+        _validate(splits["val"], heads, k, device) for k in track(range(len(order)), "Validating heads", len(order))
+    ]
+    lines = tuple(
+        _line(number, candidates[number], training, k, measured)
+        for (number, training, k), measured in zip(chosen, metrics, strict=True)
+    )
+    return Sweep(lines, heads, tuple(_history(training, k) for _, training, k in chosen), interrupted)
+
+
+def _keep(snapshot: Snapshot, *, path: Path, watch: Watch | None) -> None:
+    """Write a snapshot, whole or not at all, and tell how far it is."""
+    aside = path.with_name(f"{path.name}.partial")
+    safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}, aside)
+    aside.replace(path)
+    if watch is not None:
+        losses = snapshot["history.1"]
+        watch(len(losses), losses[-1].cpu())
+
+
+def _validate(split: Split, heads: Heads, k: int, device: torch.device) -> dict[str, float]:
+    """Precision and reciprocal rank of one head across modalities."""
+    across = [pair for pair in directions(split.features) if pair[0] != pair[1]]
+    report = evaluate(split, heads.select(k), ks=(PRECISION_AT,), pairs=across, device=device)
+    return {
+        f"{metric} {name}": direction.metrics[metric]
+        for metric in (f"P@{PRECISION_AT}", "MRR")
+        for name, direction in report.directions.items()
+    }
+
+
+def _line(number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]) -> Line:
+    epoch = int(training.best_epoch[k])
+    return Line(
+        number=number,
+        loss_weights=candidate.loss_weights,
+        config=candidate.config,
+        best_epoch=epoch,
+        epochs=len(training.history.val_loss),
+        val_loss=float(training.best_loss[k]),
+        val_terms=tuple(training.history.val_terms[epoch, k].tolist()),
+        metrics=metrics,
+    )
+
+
+def _history(training: Training, k: int) -> History:
+    part = slice(k, k + 1)
+    history = training.history
+    return History(history.train_loss[:, part], history.val_loss[:, part], history.val_terms[:, part])
+
+
+def most_heads(train: Split, candidates: Sequence[Candidate], device: torch.device) -> int:
+    """How many pairs of heads fit into half of the memory that is free now, at least 1."""
+    config = max((candidate.config for candidate in candidates), key=lambda config: config.hidden_dim)
+    parameters = rows = 0
+    for features in train.features.values():
+        parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
+        rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
+    most = max(1, int(MEMORY_SHARE * _free_memory(device) / (4 * (COPIES * parameters + rows))))
+    if most < len(candidates):
+        log.warning(
+            "%d pairs of heads do not fit into memory at once; they are trained %d at a time", len(candidates), most
+        )
+    return most
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return 2**32
