@@ -33,11 +33,6 @@ class Candidate:
         """What it shares with the candidates that are trained beside it."""
         return replace(self.config, temperature=1.0)
 
-    @property
-    def recipe(self) -> tuple[tuple[float, ...], TrainConfig]:
-        """All that it is, but for chance: candidates that differ in their seed only have the same."""
-        return self.loss_weights, replace(self.config, seed=0)
-
 
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
     """Loss weights to try, each row summing to 1.

@@ -11,7 +11,7 @@ values), ``items`` (which items a batch holds), ``segments`` (which segment stan
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -84,15 +84,6 @@ class Training:
     weights: Tensor
     temperature: Tensor
     interrupted: bool
-
-    def history_dict(self) -> dict[str, Any]:
-        """Losses as nested lists, for JSON."""
-        return {
-            "terms": [f"{anchor}_{contrast}" for anchor, contrast in self.terms],
-            "train_loss": self.history.train_loss.tolist(),
-            "val_loss": self.history.val_loss.tolist(),
-            "val_terms": self.history.val_terms.tolist(),
-        }
 
 
 def train_heads(
