@@ -1,15 +1,14 @@
 """What the tests of `emoclim cache` share: a small workspace with a library of music, and a way to give commands."""
 
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from typer.testing import CliRunner, Result
+from commands import answer as answer
+from commands import run as run
 
-from emoclim.cli import app
 from emoclim.data.content import ContentKeys
 from emoclim.features import Features
 from emoclim.pipeline.caches.finding import find_cache
@@ -22,16 +21,6 @@ SECONDS = (7.0, 5.0, 9.0, 6.0, 2.5, 8.0, 5.5, 12.0)
 LABELS = ("happy", "sad")
 MANY = 200
 SPLITS = ("train", "train", "val", "val", "test", "test", "train", "train")
-
-
-def run(*words: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, result.output + repr(result.exception)
-    return result
-
-
-def answer(*words: object, code: int = 0) -> dict:
-    return json.loads(run(*words, "--json", code=code).stdout)
 
 
 def write_music(root: Path) -> None:

@@ -40,7 +40,7 @@ def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) 
         if (key := f"{BY_ID}{id_}") in committed:
             keys[key] = "what was imported"
     for table in _tables(cache) if meant else ():
-        for id_, state, key, _ in _rows(table):
+        for id_, state, key, _ in read_rows(table):
             if state == COMMITTED and id_ in meant:
                 meant[id_].setdefault(key, table.name)
     where = "the cache" if cache is None else f"cache {cache}"
@@ -63,7 +63,7 @@ def ids_beside(cache: Path) -> dict[str, str]:
     ids: dict[str, str] = {}
     for table in _tables(cache):
         with suppress(CacheError):
-            ids |= {key: id_ for id_, _, key, _ in _rows(table) if key}
+            ids |= {key: id_ for id_, _, key, _ in read_rows(table) if key}
     return ids
 
 
@@ -75,14 +75,15 @@ def _tables(cache: Path | None) -> list[Path]:
     return sorted(path for path in cache.parent.glob("*.items.csv") if path.name.startswith(begin))
 
 
-def _rows(table: Path) -> list[list[str]]:
+def read_rows(table: Path) -> list[list[str]]:
+    """Rows of a table of items, under :data:`COLUMNS`; a file that is none raises :class:`CacheError`."""
     try:
         with table.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-            header, *rows = csv.reader(file)
+            rows = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(
             f"{table} cannot be read as a table of items ({error}); extract again to write it anew"
         ) from error
-    if header != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
+    if not rows or rows[0] != COLUMNS or any(len(row) != len(COLUMNS) for row in rows):
         raise CacheError(f"{table} is no table of items; extract again to write it anew")
-    return rows
+    return rows[1:]

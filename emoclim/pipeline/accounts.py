@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from emoclim.cache.ids import COLUMNS, read_rows
 from emoclim.errors import CacheError
 
 State = Literal["committed", "failed", "missing"]
@@ -36,17 +37,16 @@ def failures_path(cache: Path, manifest_name: str) -> Path:
 def write_accounts(cache: Path, manifest_name: str, states: Sequence[ItemState]) -> Path:
     """Write the table, whole or not at all."""
     path = accounts_path(cache, manifest_name)
-    write_table(path, [ItemState._fields, *states])
+    write_table(path, [COLUMNS, *states])
     return path
 
 
 def read_accounts(path: Path) -> list[ItemState]:
     """Inverse of :func:`write_accounts`; a file that is no such table raises :class:`CacheError`."""
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.reader(file))
-    if not rows or tuple(rows[0]) != ItemState._fields or not all(_is_state(row) for row in rows[1:]):
+    states = [ItemState._make(row) for row in read_rows(path)]
+    if not all(item.state in get_args(State) for item in states):
         raise CacheError(f"{path} is no table of items; extract again to write it anew")
-    return [ItemState._make(row) for row in rows[1:]]
+    return states
 
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
@@ -55,7 +55,3 @@ def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
     with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
     aside.replace(path)
-
-
-def _is_state(row: Sequence[str]) -> bool:
-    return len(row) == len(ItemState._fields) and row[1] in get_args(State)

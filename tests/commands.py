@@ -1,0 +1,38 @@
+"""A way to give commands, and a small workspace in which everything was done once."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from emoclim.cli import app
+from emoclim.data.synthetic import generate
+
+
+def run(*words: object, code: int = 0) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == code, result.output + repr(result.exception)
+    return result
+
+
+def answer(*words: object, code: int = 0) -> dict:
+    return json.loads(run(*words, "--json", code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything was done once."""
+    root = tmp_path_factory.mktemp("workspace")
+    generate(root / "data", seed=1, pictures_per_label=5, pieces_per_label=8)
+    run("extract", "images", "--encoder", "colour", "--workspace", root, "--workers", 0)
+    run("extract", "audio", "--encoder", "timbre", "--workspace", root, "--workers", 0)
+    run("train-heads", "--epochs", 2, "--workspace", root)
+    return root
+
+
+@pytest.fixture
+def workspace(finished: Path, tmp_path: Path) -> Path:
+    """A copy of it that a test may spoil."""
+    return Path(shutil.copytree(finished, tmp_path / "copy"))

@@ -1,0 +1,163 @@
+"""`emoclim train-heads`: sweeps and what they leave, runs that go on after a kill, and the losses to choose from."""
+
+import csv
+from pathlib import Path
+
+import pytest
+from commands import answer, run
+from commands import finished as finished
+from commands import workspace as workspace
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from emoclim.cli import app
+from emoclim.pipeline import sweeping
+
+
+def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:
+    run("train-heads", "--epochs", 2, "--workspace", workspace, "--name", "again")
+    first, again = workspace / "runs" / "001-colour-timbre", workspace / "runs" / "again"
+    for name in ("heads.safetensors", "settings.json", "history.json", "history.png"):
+        assert (first / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_several_weights_train_at_once_and_one_is_chosen(finished: Path) -> None:
+    words = ("--loss-weights", "1,1,0,0", "--loss-weights", "0.25,0.25,0.25,0.25", "--name", "two", "--select", "mrr")
+    result = answer("train-heads", "--epochs", 1, "--workspace", finished, *words)
+    heads = result["heads"]
+    assert [head["loss_weights"] for head in heads] == [[1, 1, 0, 0], [0.25] * 4]
+    means = [(head["validation"]["MRR image_audio"] + head["validation"]["MRR audio_image"]) / 2 for head in heads]
+    assert [head["score"] for head in heads] == pytest.approx(means)
+    assert result["chosen"] == max((0, 1), key=means.__getitem__)
+    assert answer("evaluate", "two", "--workspace", finished, "--no-plots")["head"] == result["chosen"]
+    other = answer("evaluate", "two", "--workspace", finished, "--no-plots", "--head", 1 - result["chosen"])
+    assert other["head"] == 1 - result["chosen"]
+
+
+def test_a_sweep_leaves_tables_and_a_picture(workspace: Path) -> None:
+    words = ("--sweep", 6, "--temperature", 0.07, "--temperature", 0.2, "--seeds", 2, "--keep", 3, "--name", "wide")
+    result = answer("train-heads", "--epochs", 1, "--workspace", workspace, *words)
+    assert len(result["heads"]) == 6 * 2 * 2
+    assert len(result["kept"]) == 3
+    assert result["chosen"] in result["kept"]
+    folder = workspace / "runs" / "wide"
+    assert {path.name for path in folder.iterdir()} == {
+        "heads.safetensors", "settings.json", "history.json", "history.parquet", "history.png", "run.json",
+        "sweep.csv", "sweep.parquet", "sweep.png",
+    }  # fmt: skip
+    with (folder / "sweep.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["candidate"]) for row in rows] == list(range(24))
+    assert [row["candidate"] for row in rows if row["chosen"] == "True"] == [str(result["chosen"])]
+    table = parquet.read_table(folder / "sweep.parquet").to_pydict()
+    assert table["P@5 image_audio"] == [head["validation"]["P@5 image_audio"] for head in result["heads"]]
+    assert parquet.read_table(folder / "history.parquet").num_rows == 24
+    whole = answer("train-heads", "--epochs", 1, "--workspace", workspace, *words[:-4], "--name", "whole")
+    assert whole["heads"] == result["heads"]
+    for number in result["kept"]:
+        reports = [
+            answer("evaluate", name, "--head", number, "--workspace", workspace, "--no-plots")["directions"]
+            for name in ("wide", "whole")
+        ]
+        assert reports[0] == reports[1]
+    lost = next(number for number in range(24) if number not in result["kept"])
+    told = run("evaluate", "wide", "--head", lost, "--workspace", workspace, code=2).stderr
+    assert f"run wide keeps no head {lost}; it keeps " in told
+
+
+def test_a_sweep_of_several_shapes_is_one_run(workspace: Path) -> None:
+    (workspace / "sweep.toml").write_text("points = 2\nhidden_dim = [64, 128]\nlearning_rate = [1e-4, 1e-3]\n")
+    words = ("--epochs", 1, "--workspace", workspace, "--sweep-file", workspace / "sweep.toml", "--name", "shapes")
+    result = answer("train-heads", *words)
+    assert [head["config"]["hidden_dim"] for head in result["heads"]] == [64] * 4 + [128] * 4
+    alone = answer(
+        "train-heads", "--epochs", 1, "--workspace", workspace, "--config", write_config(workspace), "--name", "alone"
+    )
+    assert alone["heads"][0]["validation"] == result["heads"][2]["validation"]
+
+
+def write_config(folder: Path) -> Path:
+    (folder / "config.toml").write_text("hidden_dim = 64\nlearning_rate = 1e-3\n")
+    return folder / "config.toml"
+
+
+def test_a_killed_run_is_taken_up_and_ends_with_the_same_bytes(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dying(snapshot: object, **options: object) -> None:
+        keep(snapshot, **options)
+        seen.append(snapshot)
+        if len(seen) == 2:
+            raise Killed
+
+    seen: list[object] = []
+    keep = sweeping._keep
+    words = ("train-heads", "--epochs", 3, "--workspace", workspace, "--sweep", 3)
+    run(*words, "--name", "whole")
+    monkeypatch.setattr(sweeping, "_keep", dying)
+    with pytest.raises(Killed):
+        CliRunner().invoke(app, [str(word) for word in (*words, "--name", "killed")], catch_exceptions=False)
+    monkeypatch.setattr(sweeping, "_keep", keep)
+    killed, whole = workspace / "runs" / "killed", workspace / "runs" / "whole"
+    assert [path.name for path in killed.iterdir()] == ["unfinished"]
+    assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "whole"  # it is no run yet
+    assert "runs/killed exists already" in run(*words, "--name", "killed", code=2).stderr
+    run("train-heads", "--resume", "killed", "--workspace", workspace)
+    names = {path.name for path in whole.iterdir()} - {"evaluation"}
+    assert {path.name for path in killed.iterdir()} == names
+    for name in names - {"run.json"}:
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
+    told = run("train-heads", "--resume", "killed", "--workspace", workspace, code=2).stderr
+    assert "is not unfinished" in told
+    assert "there is no run lost" in run("train-heads", "--resume", "lost", "--workspace", workspace, code=2).stderr
+
+
+def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dying(snapshot: object, **options: object) -> None:
+        keep(snapshot, **options)
+        raise OSError(28, "No space left on device")
+
+    keep = sweeping._keep
+    monkeypatch.setattr(sweeping, "_keep", dying)
+    told = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "full", code=2).stderr
+    assert "No space left on device" in told
+    monkeypatch.setattr(sweeping, "_keep", keep)
+    table = workspace / "data" / "images.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
+    told = run("train-heads", "--resume", "full", "--workspace", workspace, code=2).stderr
+    assert "the image library of run full has changed since" in told
+
+
+def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupting(snapshot: object, **options: object) -> None:
+        keep(snapshot, **options)
+        raise KeyboardInterrupt
+
+    keep = sweeping._keep
+    monkeypatch.setattr(sweeping, "_keep", interrupting)
+    stopped = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "stopped").stdout
+    assert "stopped early; go on with: emoclim train-heads --resume stopped" in stopped
+    assert answer("evaluate", "stopped", "--workspace", workspace, "--no-plots")["run"] == "stopped"
+    monkeypatch.setattr(sweeping, "_keep", keep)
+    finished = answer("train-heads", "--resume", "stopped", "--workspace", workspace)
+    assert not finished["interrupted"]
+    assert finished["heads"] == answer("train-heads", "--epochs", 3, "--workspace", workspace)["heads"]
+
+
+def test_emotions_may_attract_each_other_by_valence_and_arousal(workspace: Path) -> None:
+    places = {"exciting": (0.9, 0.9), "happy": (1, 0.7), "funny": (0.9, 0.6), "angry": (0.1, 0.8), "scary": (0.1, 0.9)}
+    rows = [f"{word},{valence},{arousal}" for word, (valence, arousal) in places.items()]
+    (workspace / "vad.csv").write_text("\n".join(["word,valence,arousal", *rows]) + "\n")
+    words = ("train-heads", "--epochs", 1, "--workspace", workspace, "--vad", workspace / "vad.csv")
+    assert "sad" in run(*words, code=2).stderr
+    (workspace / "vad.csv").write_text("\n".join(["word,valence,arousal", *rows, "sad,0.1,0.3"]) + "\n")
+    result = answer(*words, "--vad-width", 0.2)
+    assert result["similarity"]["width"] == 0.2
+    assert result["similarity"]["table"][0][0] == 1.0
+    plain = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    assert plain["similarity"] is None
+    assert plain["heads"] != result["heads"]
+    assert answer("train-heads", "--epochs", 1, "--workspace", workspace, "--no-positive", "skip")["heads"]
