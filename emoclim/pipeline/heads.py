@@ -20,7 +20,7 @@ from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, similarity_of
 from emoclim.pipeline.sweep_tables import history_dict, write_tables
-from emoclim.pipeline.sweeping import Sweep, Watch, most_heads, train_candidates
+from emoclim.pipeline.sweeping import Sweep, most_heads, train_candidates
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, provenance, read_json, write_json
 from emoclim.progress import Track, silent
 from emoclim.reports.plots import plot_history
@@ -129,7 +129,6 @@ def train(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     track: Track = silent,
-    watch: Watch | None = None,
 ) -> TrainingResult:
     """Train pairs of heads on the cached features of images and music, and choose one on validation.
 
@@ -157,8 +156,6 @@ def train(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     track
         Shows progress.
-    watch
-        Is told the validation losses after each epoch.
 
     Raises
     ------
@@ -188,7 +185,7 @@ def train(
     work.mkdir(parents=True)
     write_json(work / PLAN, plan.to_dict())
     try:
-        return _execute(folder, plan, libraries, splits, where, track, watch)
+        return _execute(folder, plan, libraries, splits, where, track)
     except BaseException:
         if not any(work.glob("bank-*.safetensors")):  # nothing to go on from
             shutil.rmtree(folder)
@@ -201,7 +198,6 @@ def resume(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     track: Track = silent,
-    watch: Watch | None = None,
 ) -> TrainingResult:
     """Go on with a run that was killed or stopped; the bytes of the result are those of one that never was.
 
@@ -209,7 +205,7 @@ def resume(
     ----------
     run
         Its name or path.
-    workspace, device, track, watch
+    workspace, device, track
         As for :func:`train`.
 
     Raises
@@ -239,7 +235,7 @@ def resume(
                 f"the {modality} library of run {folder.name} has changed since, or its cache has; train again"
             )
     splits = _splits(libraries, plan.label_map, workspace)
-    return _execute(folder, plan, libraries, splits, choose_device(device), track, watch)
+    return _execute(folder, plan, libraries, splits, choose_device(device), track)
 
 
 def _splits(libraries: Mapping[Modality, Library], mapping: LabelMap, workspace: Workspace) -> Mapping[str, Split]:
@@ -256,7 +252,6 @@ def _execute(
     splits: Mapping[str, Split],
     device: torch.device,
     track: Track,
-    watch: Watch | None,
 ) -> TrainingResult:
     """Train what is left of a plan, and write everything; the heads come last, and make it a run."""
     work = folder / UNFINISHED
@@ -268,7 +263,6 @@ def _execute(
         similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
         device=device,
         track=track,
-        watch=watch,
     )
     report = choose(sweep.lines, EMO_CLIM, plan.rule)
     kept = range(len(sweep.lines)) if plan.keep is None else report.best(plan.keep)

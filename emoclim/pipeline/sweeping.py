@@ -6,7 +6,7 @@ bank ``bank-<n>.safetensors``, all that it needs to go on after its last epoch.
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,8 +32,6 @@ log = logging.getLogger(__name__)
 HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
 COPIES = 7  # of a head's parameters: its own, gradients, two moments, the best, and two in the making of a snapshot
 MEMORY_SHARE = 0.5  # of what is free, for the heads
-
-Watch = Callable[[int, Tensor], None]  # numbers of epochs done, and the present validation losses (candidates,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,6 @@ def train_candidates(
     similarity: Tensor | None,
     device: torch.device,
     track: Track = silent,
-    watch: Watch | None = None,
 ) -> Sweep:
     """Train all candidates, going on from what `work` holds, and measure each on validation.
 
@@ -87,8 +84,6 @@ def train_candidates(
         Where to train.
     track
         Shows progress by epoch.
-    watch
-        Is told the validation losses after each epoch.
 
     Raises
     ------
@@ -112,7 +107,7 @@ def train_candidates(
                 device=device,
                 track=track,
                 resume=safetensors.torch.load_file(path) if path.exists() else None,
-                keep=partial(_keep, path=path, watch=watch),
+                keep=partial(_keep, path=path),
             )
         done.append((numbers, training))
         interrupted = training.interrupted
@@ -132,14 +127,11 @@ def train_candidates(
     return Sweep(lines, heads, tuple(_history(training, k) for _, training, k in chosen), interrupted)
 
 
-def _keep(snapshot: Snapshot, *, path: Path, watch: Watch | None) -> None:
-    """Write a snapshot, whole or not at all, and tell how far it is."""
+def _keep(snapshot: Snapshot, *, path: Path) -> None:
+    """Write a snapshot, whole or not at all."""
     aside = path.with_name(f"{path.name}.partial")
     safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}, aside)
     aside.replace(path)
-    if watch is not None:
-        losses = snapshot["history.1"]
-        watch(len(losses), losses[-1].cpu())
 
 
 def _validate(split: Split, heads: Heads, k: int, device: torch.device) -> dict[str, float]:
