@@ -5,12 +5,10 @@ from typing import Annotated, Literal
 
 import typer
 
-from emoclim.terminal import print_lines, print_result, print_table, read_settings, track
+from emoclim.terminal import Json, Root, print_lines, print_result, print_table, read_settings, track
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the caches of features.")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 Name = Annotated[str, typer.Argument(help="A cache: its file, or an encoder's, an import's or a manifest's name.")]
 
 

@@ -19,7 +19,18 @@ from typer.core import TyperGroup
 from emoclim import __version__
 from emoclim.cache_cli import app as cache_app
 from emoclim.errors import EmoclimError
-from emoclim.terminal import print_lines, print_result, print_table, read_numbers, read_settings, track
+from emoclim.terminal import (
+    Device,
+    Json,
+    Root,
+    print_lines,
+    print_result,
+    print_table,
+    read_numbers,
+    read_settings,
+    track,
+)
+from emoclim.train_cli import train_heads
 
 
 class _Commands(TyperGroup):
@@ -55,9 +66,6 @@ extract_app = typer.Typer(
 app.add_typer(extract_app, name="extract")
 app.add_typer(cache_app, name="cache")
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 Average = Annotated[
     Literal["embeddings", "features"],
     typer.Option(help="What of a recording's segments is averaged: after or before the heads."),
@@ -160,87 +168,7 @@ extract_app.command("images")(_extract_command("image", "clip"))
 extract_app.command("audio")(_extract_command("audio", "clap"))
 
 
-@app.command("train-heads")
-def train_heads(
-    images: Annotated[str | None, typer.Option(help="Image cache: an encoder's or a manifest's name.")] = None,
-    audio: Annotated[str | None, typer.Option(help="Music cache: an encoder's or a manifest's name.")] = None,
-    loss_weights: Annotated[
-        list[str] | None,
-        typer.Option(help="Weights of image>audio, audio>image, image>image, audio>audio; may be repeated."),
-    ] = None,
-    sweep: Annotated[int | None, typer.Option(min=1, help="Try so many loss weights.")] = None,
-    sweep_file: Annotated[Path | None, typer.Option(help="TOML file: settings, each with a list to try.")] = None,
-    temperature: Annotated[list[float] | None, typer.Option(help="Of the contrastive loss; may be repeated.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Repeat all with so many seeds, from --seed on.")] = 1,
-    select: Annotated[
-        Literal["mean", "p5", "mrr", "loss"],
-        typer.Option(help="What to choose by on validation: mean is of P@5 and MRR."),
-    ] = "mean",
-    keep: Annotated[int | None, typer.Option(min=1, help="Keep so many of the best heads; default all.")] = None,
-    vad: Annotated[
-        Path | None, typer.Option(help="Table word,valence,arousal: similar emotions attract a little.")
-    ] = None,
-    vad_width: Annotated[float, typer.Option(help="Distance at which that has fallen to 0.6.")] = 0.05,
-    no_positive: Annotated[
-        Literal["count", "skip"] | None, typer.Option(help="What an anchor without positives does in the mean.")
-    ] = None,
-    resume: Annotated[str | None, typer.Option(help="Go on with this run, which was stopped or killed.")] = None,
-    preset: Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")] = "default",
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Of AdamW.")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Items per modality and batch.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of 100 batches.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
-    label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
-    device: Device = "auto",
-    workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
-    """Train heads on cached features.
-
-    Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
-    best on validation is chosen. Ctrl-C ends with what is done so far.
-    """
-    from emoclim.config import load_config, updated
-    from emoclim.config import preset as find_preset
-    from emoclim.pipeline import heads, plans
-    from emoclim.pipeline.workspace import Workspace
-
-    place = Workspace(workspace)
-    if resume is not None:
-        result = heads.resume(resume, workspace=place, device=device, track=track)
-    else:
-        settings = find_preset(preset) if config is None else load_config(config, find_preset(preset))
-        given = {
-            "learning_rate": learning_rate,
-            "batch_size": batch_size,
-            "epochs": epochs,
-            "seed": seed,
-            "no_positive": no_positive,
-        }
-        settings = updated(settings, {key: value for key, value in given.items() if value is not None})
-        weights = [read_numbers(text, "--loss-weights", float) for text in loss_weights or []]
-        result = heads.train(
-            images=images,
-            audio=audio,
-            candidates=plans.candidates(settings, weights, sweep, temperature or (), seeds, sweep_file),
-            select=select,
-            keep=keep,
-            valence_arousal=vad,
-            similarity_width=vad_width,
-            label_map=label_map,
-            name=name,
-            workspace=place,
-            device=device,
-            track=track,
-        )
-
-    def show() -> None:
-        print_lines(result.summary())
-        print_table(result.table_rows())
-
-    print_result(result.to_dict(), as_json, show)
+app.command("train-heads")(train_heads)
 
 
 @app.command()

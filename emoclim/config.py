@@ -30,6 +30,7 @@ _ALLOWED: Mapping[str, tuple[type, Callable[[Any], bool], str]] = {
     "patience": (int, lambda value: value >= 1, "a whole number of at least 1, or absent"),
     "seed": (int, lambda value: value >= 0, "a whole number of at least 0"),
     "no_positive": (str, lambda value: value in ("count", "skip"), "count or skip"),
+    "precision": (str, lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
 }
 
 
@@ -70,6 +71,9 @@ class TrainConfig:
         Everything random follows from it.
     no_positive
         What an anchor without positives in its batch does: ``"count"`` in the mean, as 0, or ``"skip"`` it.
+    precision
+        Of the matrix products of a training step, ``"fp32"`` or ``"bf16"``; parameters, losses and validation are
+        fp32 always.
 
     Raises
     ------
@@ -97,6 +101,7 @@ class TrainConfig:
     patience: int | None = None
     seed: int = 42
     no_positive: str = "count"
+    precision: str = "fp32"
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -75,7 +75,9 @@ class HeadBank(nn.Module):
         bank.load_state_dict(state, assign=True)
         return bank
 
-    def forward(self, features: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def forward(
+        self, features: Tensor, generator: torch.Generator | None = None, *, products: torch.dtype | None = None
+    ) -> Tensor:
         """Embed N rows with each head.
 
         Parameters
@@ -84,6 +86,9 @@ class HeadBank(nn.Module):
             ``(N, D)``, the same for all heads, or ``(K, N, D)``; at least two rows while training.
         generator
             Draws the dropout mask ``(N, H)`` while training.
+        products
+            ``torch.bfloat16`` computes the matrix products so, forwards and backwards; None in full. All else, the
+            parameters and what they gather, stays as it is.
 
         Returns
         -------
@@ -97,7 +102,7 @@ class HeadBank(nn.Module):
         """
         n_rows = features.shape[-2]
         columns = normalize(features, dim=-1).mT.expand(self.n_heads, self.dim, n_rows)
-        hidden = torch.baddbmm(self.hidden_bias[:, :, None], self.hidden_weight, columns)  # (K, H, N)
+        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)  # (K, H, N)
         hidden = self._batch_norm(hidden).relu()
         if self.training and self.dropout > 0:
             if generator is None:
@@ -105,7 +110,7 @@ class HeadBank(nn.Module):
             drawn = torch.rand(n_rows, self.hidden_dim, generator=generator, device=generator.device)
             kept = (drawn >= self.dropout).to(hidden) / (1 - self.dropout)
             hidden = hidden * kept.mT
-        embedded = torch.baddbmm(self.out_bias[:, :, None], self.out_weight, hidden)  # (K, E, N)
+        embedded = _affine(self.out_weight, self.out_bias, hidden, products)  # (K, E, N)
         return normalize(embedded.mT, dim=-1)
 
     def _batch_norm(self, hidden: Tensor) -> Tensor:
@@ -118,6 +123,13 @@ class HeadBank(nn.Module):
             self.norm_bias.view(-1),
             training=self.training,
         ).view_as(hidden)
+
+
+def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype | None) -> Tensor:
+    """`weight` ``(K, O, I)`` times `columns` ``(K, I, N)`` plus `bias` ``(K, O)``: ``(K, O, N)`` of the bias's type."""
+    if products is None:
+        return torch.baddbmm(bias[:, :, None], weight, columns)
+    return torch.bmm(weight.to(products), columns.to(products)).to(bias) + bias[:, :, None]
 
 
 def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> nn.Parameter:

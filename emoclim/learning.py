@@ -30,7 +30,7 @@ class Learner:
     weights
         ``(K, len(terms))``.
     config
-        Learning rate, weight decay, and temperature unless one is given for each head.
+        Learning rate, weight decay, precision, and temperature unless one is given for each head.
     temperature
         ``(K,)``.
     variant
@@ -48,6 +48,7 @@ class Learner:
     ) -> None:
         self.banks, self.terms, self.weights = banks, terms, weights
         self.temperature = torch.full_like(weights[:, 0], config.temperature) if temperature is None else temperature
+        self._products = torch.bfloat16 if config.precision == "bf16" else None
         similarity = None if variant.similarity is None else variant.similarity.to(weights.device)
         self.variant = replace(variant, similarity=similarity)
         self._parameters = {
@@ -62,7 +63,10 @@ class Learner:
 
     def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Update every head once; return the losses ``(K,)`` before the update."""
-        embeddings = {modality: bank.train()(batch.rows[modality], generator) for modality, bank in self.banks.items()}
+        embeddings = {
+            modality: bank.train()(batch.rows[modality], generator, products=self._products)
+            for modality, bank in self.banks.items()
+        }
         losses = objective(embeddings, batch.labels, self.terms, self.weights, self.temperature, self.variant)
         self.optimiser.zero_grad()
         torch.autograd.backward(losses.sum())

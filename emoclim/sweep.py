@@ -34,6 +34,43 @@ class Candidate:
         return replace(self.config, temperature=1.0)
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a sweep may try.
+
+    Attributes
+    ----------
+    weights
+        Rows of loss weights.
+    settings
+        Values to try, by name of a setting.
+    base
+        All other settings.
+    """
+
+    weights: Sequence[Sequence[float]]
+    settings: Mapping[str, Sequence[Any]]
+    base: TrainConfig
+
+    def candidates(self) -> list[Candidate]:
+        """Every row of loss weights with every choice of the settings; the weights change first.
+
+        Raises
+        ------
+        ConfigError
+            A name is no setting, a value or a weight is not possible, or one candidate would be tried twice.
+        """
+        choices = product(*self.settings.values())
+        configs = [updated(self.base, dict(zip(self.settings, values, strict=True))) for values in choices]
+        rows = [loss_weights(row) for row in self.weights]
+        candidates = [Candidate(row, config) for config in configs for row in rows]
+        if not candidates:
+            raise ConfigError("a sweep needs at least one candidate; give it some loss weights, or no empty list")
+        if len(set(candidates)) < len(candidates):
+            raise ConfigError("the sweep would try the same candidate twice; give each value once")
+        return candidates
+
+
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
     """Loss weights to try, each row summing to 1.
 
@@ -70,37 +107,8 @@ def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ..
     return faces[:number] + [tuple(row) for row in edges.diff(dim=1).tolist()]
 
 
-def cross(
-    weights: Sequence[Sequence[float]], settings: Mapping[str, Sequence[Any]], base: TrainConfig
-) -> list[Candidate]:
-    """Every row of loss weights with every choice of the settings; the weights change first.
-
-    Parameters
-    ----------
-    weights
-        One row for each choice.
-    settings
-        Values to try, by name of a setting.
-    base
-        All other settings.
-
-    Raises
-    ------
-    ConfigError
-        A name is no setting, a value or a weight is not possible, or one candidate would be tried twice.
-    """
-    configs = [updated(base, dict(zip(settings, values, strict=True))) for values in product(*settings.values())]
-    rows = [loss_weights(row) for row in weights]
-    candidates = [Candidate(row, config) for config in configs for row in rows]
-    if not candidates:
-        raise ConfigError("a sweep needs at least one candidate; give it some loss weights, or no empty list")
-    if len(set(candidates)) < len(candidates):
-        raise ConfigError("the sweep would try the same candidate twice; give each value once")
-    return candidates
-
-
-def read_sweep(path: Path, base: TrainConfig, n_terms: int = 4) -> list[Candidate]:
-    """Read a sweep from a TOML file.
+def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
+    """Read what to try from a TOML file.
 
     Each line is a setting of training with a value, or a list of values to try; besides, ``loss_weights`` (a list of
     lists), ``points`` (how many on the simplex) and ``seeds`` (how many from ``seed`` on).
@@ -108,7 +116,7 @@ def read_sweep(path: Path, base: TrainConfig, n_terms: int = 4) -> list[Candidat
     Raises
     ------
     ConfigError
-        The file cannot be read, or :func:`cross` refuses what it says; the message names the file.
+        The file cannot be read, or :meth:`Space.candidates` refuses what it says; the message names the file.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,7 +130,9 @@ def read_sweep(path: Path, base: TrainConfig, n_terms: int = 4) -> list[Candidat
         if number > 1:
             settings |= {"seed": seeds(settings.get("seed", [base.seed])[0], number)}
         rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
-        return cross(rows or [(1 / n_terms,) * n_terms], settings, base)
+        space = Space(rows or [(1 / n_terms,) * n_terms], settings, base)
+        space.candidates()  # what cannot be tried is told with the name of the file
+        return space
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:

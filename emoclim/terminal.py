@@ -5,12 +5,25 @@ Results go to stdout, progress to stderr.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from emoclim.errors import ConfigError
+from emoclim.progress import Track
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+    from rich.table import Table
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
+
+Rows = Sequence[Sequence[str]]
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -32,9 +45,15 @@ def print_lines(lines: Iterable[str]) -> None:
         typer.echo(line)
 
 
-def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None:
+def print_table(rows: Rows, title: str | None = None) -> None:
     """Print a header row and the rows below it; columns of numbers are set to the right."""
     from rich.console import Console
+
+    console = Console()
+    Console(width=None if console.is_terminal else WIDE).print(_table(rows, title))
+
+
+def _table(rows: Rows, title: str | None = None) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
@@ -44,12 +63,40 @@ def print_table(rows: Sequence[Sequence[str]], title: str | None = None) -> None
         table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in rows[1:]:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    Console(width=None if console.is_terminal else WIDE).print(table)
+    return table
 
 
 def track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
     """Show progress on stderr."""
+    with _progress() as bar:
+        yield from bar.track(sequence, description=description, total=total)
+
+
+@contextmanager
+def live_table() -> Iterator[tuple[Track, Callable[[Rows], None]]]:
+    """Show progress on stderr with a table below it: what tracks, and what shows the rows it is given from now on."""
+    from rich.console import Group
+    from rich.live import Live
+
+    bar = _progress()
+    live = Live(bar, console=bar.console, transient=True)
+
+    def track_here(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
+        task = bar.add_task(description, total=total)
+        yield from bar.track(sequence, total=total, task_id=task, description=description)
+        bar.remove_task(task)
+
+    def show(rows: Rows) -> None:
+        live.update(Group(bar, _table(rows)), refresh=True)
+
+    if bar.disable:
+        yield track, lambda rows: None
+    else:
+        with live:
+            yield track_here, show
+
+
+def _progress() -> "Progress":
     from rich import progress
     from rich.console import Console
 
@@ -61,8 +108,7 @@ def track(sequence: Iterable[T], description: str = "", total: float | None = No
         progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield from bar.track(sequence, description=description, total=total)
+    return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:

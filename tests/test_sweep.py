@@ -11,8 +11,9 @@ import pytest
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
 from emoclim.losses import EMO_CLIM
+from emoclim.reports.leaders import Leaders
 from emoclim.reports.sweep import RULES, Line, choose
-from emoclim.sweep import Candidate, cross, groups, read_sweep, simplex_points
+from emoclim.sweep import Candidate, Space, groups, read_space, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)
 BASE = TrainConfig()
@@ -64,7 +65,7 @@ def test_too_many_or_no_points_are_refused(number: int) -> None:
 
 
 def test_settings_are_crossed_and_the_weights_change_first() -> None:
-    found = cross([EVEN, (1, 0, 0, 0)], {"seed": [1, 2], "temperature": [0.07, 0.1]}, BASE)
+    found = Space([EVEN, (1, 0, 0, 0)], {"seed": [1, 2], "temperature": [0.07, 0.1]}, BASE).candidates()
     assert [(one.config.seed, one.config.temperature, one.loss_weights[0]) for one in found] == [
         (seed, temperature, weight) for seed in (1, 2) for temperature in (0.07, 0.1) for weight in (0.25, 1.0)
     ]
@@ -84,11 +85,12 @@ def test_settings_are_crossed_and_the_weights_change_first() -> None:
 )
 def test_what_cannot_be_tried(weights: Sequence[Sequence[float]], settings: Mapping[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        cross(weights, settings, BASE)
+        Space(weights, settings, BASE).candidates()
 
 
 def test_what_shares_all_but_weights_and_temperature_is_one_bank() -> None:
-    found = cross([EVEN, (1, 0, 0, 0)], {"learning_rate": [1e-4, 1e-3], "temperature": [0.05, 0.07]}, BASE)
+    space = Space([EVEN, (1, 0, 0, 0)], {"learning_rate": [1e-4, 1e-3], "temperature": [0.05, 0.07]}, BASE)
+    found = space.candidates()
     assert groups(found, most=100) == [[0, 1, 2, 3], [4, 5, 6, 7]]
     assert groups(found, most=3) == [[0, 1, 2], [3], [4, 5, 6], [7]]
 
@@ -98,14 +100,14 @@ def test_a_sweep_is_read_from_a_file(tmp_path: Path) -> None:
     path.write_text(
         "points = 3\nseeds = 2\nseed = 7\nepochs = 4\ndropout = [0.2, 0.5]\nloss_weights = [[0, 0, 0, 1]]\n"
     )
-    found = read_sweep(path, BASE)
+    found = read_space(path, BASE).candidates()
     assert len(found) == 2 * 2 * 4
     assert {one.config.seed for one in found} == {7, 8}
     assert {one.config.dropout for one in found} == {0.2, 0.5}
     assert {one.config.epochs for one in found} == {4}
     assert [one.loss_weights for one in found[:2]] == [(0, 0, 0, 1), EVEN]
     path.write_text("temperature = 0.1\n")
-    assert read_sweep(path, BASE) == [Candidate(EVEN, replace(BASE, temperature=0.1))]
+    assert read_space(path, BASE).candidates() == [Candidate(EVEN, replace(BASE, temperature=0.1))]
 
 
 @pytest.mark.parametrize(
@@ -122,9 +124,9 @@ def test_a_sweep_file_that_cannot_be_used(tmp_path: Path, text: str, told: str) 
     path = tmp_path / "sweep.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=told):
-        read_sweep(path, BASE)
+        read_space(path, BASE)
     with pytest.raises(ConfigError, match=r"none.toml cannot be read"):
-        read_sweep(tmp_path / "none.toml", BASE)
+        read_space(tmp_path / "none.toml", BASE)
 
 
 # What is chosen
@@ -178,6 +180,28 @@ def test_the_table_has_a_column_for_all_that_is_known() -> None:
     assert columns["val_loss_audio_audio"] == [3.0, 3.0]
     assert {"temperature", "seed", "best_epoch", "P@5 image_audio", "score"} <= columns.keys()
     assert {len(column) for column in columns.values()} == {2}
+
+
+def test_losses_that_cannot_be_compared_choose_nothing() -> None:
+    lines = [line(0, 0.1, 0.1), line(1, 0.2, 0.2)]
+    lines[0] = replace(lines[0], config=replace(BASE, temperature=0.5))
+    with pytest.raises(ConfigError, match="losses of different temperatures.* cannot be compared; select by mean"):
+        choose(lines, EMO_CLIM, "loss")
+    assert choose(lines, EMO_CLIM, "mrr").chosen == 1
+
+
+def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
+    leaders = Leaders(EMO_CLIM)
+    candidates = [Candidate(EVEN, BASE), Candidate((1, 0, 0, 0), replace(BASE, no_positive="skip"))]
+    leaders.update([4, 5], candidates, 0, [2.0, 9.0], [[1.0, 1.0, 3.0, 3.0], [4.0] * 4])
+    leaders.update([4, 5], candidates, 1, [3.0, 1.0], [[0.5] * 4, [1.5] * 4])
+    leaders.update([6], candidates[:1], 0, [math.nan], [[math.nan] * 4])
+    assert [one.number for one in leaders.best(2)] == [5, 4]
+    header, first, second, third = leaders.table_rows(9)
+    assert header[-4:] == ("no_positive", "epoch", "best", "validation loss")
+    assert first == ("5", "1", "0", "0", "0", "skip", "2", "2", "1.5000")
+    assert second == ("4", *["0.25"] * 4, "count", "2", "1", "2.0000")
+    assert third[-1] == "inf"
 
 
 def test_an_unknown_rule_is_told() -> None:

@@ -16,7 +16,7 @@ from emoclim.heads import HeadBank, save_heads
 from emoclim.learning import Best, Learner
 from emoclim.losses import EMO_CLIM
 from emoclim.sampling import Batch, generator_for
-from emoclim.stages.train_heads import Training, train_heads
+from emoclim.stages.train_heads import Epoch, Training, train_heads
 
 CPU = torch.device("cpu")
 CLASSES = ("funny", "happy", "sad", "scary")
@@ -183,6 +183,31 @@ def test_progress_is_reported_by_epoch() -> None:
 
     train(track=track)
     assert seen == [("Training heads", 2, 1), ("Training heads", 2, 2)]
+
+
+def test_each_epoch_is_told_also_of_those_before_a_stop() -> None:
+    told: list[Epoch] = []
+    snapshots: list[Any] = []
+    weights = (EVEN, (1.0, 0.0, 0.0, 0.0))
+    whole = train(
+        weights, watch=told.append, keep=lambda kept: snapshots.append({k: v.clone() for k, v in kept.items()})
+    )
+    train(weights, watch=told.append, resume=snapshots[0])
+    assert [epoch.number for epoch in told] == [0, 1, 0, 1]
+    for epoch in told:
+        for name in ("train_loss", "val_loss", "val_terms"):
+            assert torch.equal(getattr(epoch, name), getattr(whole.history, name)[epoch.number]), name
+
+
+def test_products_in_bfloat16_leave_all_else_in_full() -> None:
+    full, coarse = train(config=QUICK), train(config=replace(QUICK, precision="bf16"))
+    assert all(tensor.dtype == torch.float32 for tensor in tensors(coarse).values())
+    assert not torch.equal(full.history.train_loss, coarse.history.train_loss)
+    torch.testing.assert_close(coarse.history.train_loss, full.history.train_loss, rtol=0.02, atol=0)
+    torch.testing.assert_close(coarse.best_loss, full.best_loss, rtol=0.02, atol=0)
+    sharp = train(config=replace(SHORT, precision="bf16", temperature=0.005))
+    assert sharp.history.train_loss.isfinite().all()
+    assert not any(tensor.bfloat16().float().equal(tensor) for tensor in tensors(coarse).values())
 
 
 def test_a_temperature_for_each_head() -> None:

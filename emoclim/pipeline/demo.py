@@ -15,7 +15,7 @@ from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import SearchResult, search_file
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
-from emoclim.sweep import Candidate
+from emoclim.sweep import Space
 
 MARK = "GENERATED.txt"  # says so, and that the demo may write here
 NEXT_COMMANDS = (
@@ -119,7 +119,7 @@ def run_demo(
             extract_features("audio", encoder="timbre", workspace=workspace, workers=workers, track=track),
         )
         training = train(
-            candidates=[Candidate(EVEN, TrainConfig(seed=seed))], workspace=workspace, device="cpu", track=track
+            candidates=Space([EVEN], {}, TrainConfig(seed=seed)), workspace=workspace, device="cpu", track=track
         )
         evaluation = evaluate_run(workspace=workspace, device="cpu")
         searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))

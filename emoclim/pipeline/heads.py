@@ -2,7 +2,8 @@
 
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,23 +16,23 @@ from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
 from emoclim.errors import RunError
 from emoclim.features import Split
-from emoclim.heads import save_heads
 from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.event_files import EventFiles
 from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
-from emoclim.pipeline.plans import EVEN, Plan, similarity_of
-from emoclim.pipeline.sweep_tables import history_dict, write_tables
-from emoclim.pipeline.sweeping import Sweep, most_heads, train_candidates
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, provenance, read_json, write_json
+from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
+from emoclim.pipeline.rounds import PLAN, train_rounds
+from emoclim.pipeline.run_files import write_run
+from emoclim.pipeline.studies import storage_place
+from emoclim.pipeline.sweeping import BankEpoch, most_heads
+from emoclim.pipeline.workspace import Workspace, choose_device, read_json
 from emoclim.progress import Track, silent
-from emoclim.reports.plots import plot_history
-from emoclim.reports.retrieval import NAMES
-from emoclim.reports.sweep import SCORE_NAMES, SweepReport, checked_rule, choose, own_score
-from emoclim.reports.sweep_plots import plot_sweep
-from emoclim.sweep import Candidate
+from emoclim.reports.leaders import Leaders
+from emoclim.reports.sweep import SweepReport, checked_rule, choose
+from emoclim.sweep import Space
 
 SHOWN_HEADS = 10
 SIMILARITY_WIDTH = 0.05  # of the widths tried at temperature 0.07, the one with the most similar emotions on top
-UNFINISHED, PLAN = "unfinished", "plan.json"
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,9 @@ class TrainingResult:
         lines = self.report.lines
         specs = {modality: library.note.spec.to_dict() for modality, library in self.libraries.items()}
         plan = self.plan.to_dict()
-        del plan["most"], plan["candidates"]
+        del plan["most"], plan["rounds"]
+        if self.plan.study:
+            del plan["study"]["storage"]  # a place, and it may hold a password
         return plan | {
             "features": specs,
             "left_out": self.left_out,
@@ -106,6 +109,9 @@ class TrainingResult:
                 lines.append(f"{modality}: left out, having no partner: {told}")
         if self.interrupted:
             lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
+        if self.plan.study:
+            place = storage_place(self.plan.study.storage)
+            lines.append(f"study {self.plan.study_name}; look at it with: optuna-dashboard {place}")
         if len(self.report.lines) > SHOWN_HEADS:
             lines.append(f"{len(self.report.lines)} heads; the best {SHOWN_HEADS} by {self.report.rule}:")
         return [*lines, f"classes: {', '.join(self.plan.label_map.classes)}", f"run: {self.folder}"]
@@ -119,7 +125,7 @@ def train(
     *,
     images: str | None = None,
     audio: str | None = None,
-    candidates: Sequence[Candidate] = (Candidate(EVEN, TrainConfig()),),
+    candidates: Space | StudyPlan = Space((EVEN,), {}, TrainConfig()),  # noqa: B008 - immutable
     select: str = "mean",
     keep: int | None = None,
     valence_arousal: Path | None = None,
@@ -129,6 +135,8 @@ def train(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     track: Track = silent,
+    show: Callable[[Leaders], None] | None = None,
+    tensorboard: bool = False,
 ) -> TrainingResult:
     """Train pairs of heads on the cached features of images and music, and choose one on validation.
 
@@ -137,7 +145,7 @@ def train(
     images, audio
         Which caches: a file's stem, an encoder or a manifest; None takes the newest.
     candidates
-        What to train.
+        What to train, all of it, or a study that proposes it.
     select
         What to choose by, one of :data:`emoclim.reports.sweep.RULES`.
     keep
@@ -156,6 +164,10 @@ def train(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     track
         Shows progress.
+    show
+        Is given the leading heads after each epoch.
+    tensorboard
+        Write event files too.
 
     Raises
     ------
@@ -170,24 +182,27 @@ def train(
     mapping = read_label_map(label_map, labels) if label_map else match_labels(labels)
     splits = _splits(libraries, mapping, workspace)
     where = choose_device(device)
+    study = candidates if isinstance(candidates, StudyPlan) else None
+    given = (candidates.space if isinstance(candidates, StudyPlan) else candidates).candidates()
+    configs, n_heads = [one.config for one in given], study.n_heads if study else len(given)
     plan = Plan(
         {modality: library_note(library) for modality, library in libraries.items()},
         mapping,
-        tuple(candidates),
-        checked_rule(select),
+        () if study else (tuple(given),),
+        checked_rule(select, configs),
         keep,
-        most_heads(splits["train"], candidates, where),
+        most_heads(splits["train"], configs, n_heads, where),
         similarity_of(valence_arousal, similarity_width, mapping) if valence_arousal else None,
+        study,
     )
     encoders = "-".join(library.note.spec.name for library in libraries.values())
     folder = workspace.free_run(name) if name else workspace.new_run(encoders)
     work = folder / UNFINISHED
     work.mkdir(parents=True)
-    write_json(work / PLAN, plan.to_dict())
     try:
-        return _execute(folder, plan, libraries, splits, where, track)
+        return _execute(folder, plan, libraries, splits, where, track, _Watch(folder, show, tensorboard))
     except BaseException:
-        if not any(work.glob("bank-*.safetensors")):  # nothing to go on from
+        if not any(work.glob("*.safetensors")):  # nothing to go on from
             shutil.rmtree(folder)
         raise
 
@@ -198,6 +213,8 @@ def resume(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     track: Track = silent,
+    show: Callable[[Leaders], None] | None = None,
+    tensorboard: bool = False,
 ) -> TrainingResult:
     """Go on with a run that was killed or stopped; the bytes of the result are those of one that never was.
 
@@ -205,7 +222,7 @@ def resume(
     ----------
     run
         Its name or path.
-    workspace, device, track
+    workspace, device, track, show, tensorboard
         As for :func:`train`.
 
     Raises
@@ -235,7 +252,8 @@ def resume(
                 f"the {modality} library of run {folder.name} has changed since, or its cache has; train again"
             )
     splits = _splits(libraries, plan.label_map, workspace)
-    return _execute(folder, plan, libraries, splits, choose_device(device), track)
+    watch = _Watch(folder, show, tensorboard)
+    return _execute(folder, plan, libraries, splits, choose_device(device), track, watch)
 
 
 def _splits(libraries: Mapping[Modality, Library], mapping: LabelMap, workspace: Workspace) -> Mapping[str, Split]:
@@ -252,18 +270,12 @@ def _execute(
     splits: Mapping[str, Split],
     device: torch.device,
     track: Track,
+    watch: "_Watch",
 ) -> TrainingResult:
     """Train what is left of a plan, and write everything; the heads come last, and make it a run."""
     work = folder / UNFINISHED
-    sweep = train_candidates(
-        splits,
-        plan.candidates,
-        work,
-        most=plan.most,
-        similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
-        device=device,
-        track=track,
-    )
+    with watch:
+        plan, sweep = train_rounds(splits, plan, work, folder.name, device=device, track=track, watch=watch)
     report = choose(sweep.lines, EMO_CLIM, plan.rule)
     kept = range(len(sweep.lines)) if plan.keep is None else report.best(plan.keep)
     left_out = {
@@ -271,46 +283,30 @@ def _execute(
         for modality, library in libraries.items()
     }
     result = TrainingResult(folder, libraries, plan, left_out, report, kept, sweep.interrupted)
-    _write(result, sweep)
+    write_run(folder, result.settings(), report, sweep, kept)
     if not sweep.interrupted:
         shutil.rmtree(work)
     return result
 
 
-def _write(result: TrainingResult, sweep: Sweep) -> None:
-    folder, report = result.folder, result.report
-    write_json(folder / "settings.json", result.settings())
-    write_json(folder / "history.json", history_dict(sweep, report.terms))
-    write_json(folder / "run.json", provenance())
-    history = sweep.histories[report.chosen]
-    best = torch.tensor([report.lines[report.chosen].best_epoch])
-    plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
-    write_tables(report, sweep, folder)
-    if len(report.lines) > 1:
-        _plot(report, folder / "sweep.png")
-    save_heads(sweep.heads.select(*result.kept), folder / HEADS_FILE)
-
-
-def _plot(report: SweepReport, path: Path) -> None:
-    lines = report.lines
-    titles = {f"{a}_{b}": f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms}
-    metrics = {
-        f"{name.partition(' ')[0]} {titles[name.partition(' ')[2]]}": torch.tensor(
-            [line.metrics[name] for line in lines]
-        )
-        for name in lines[0].metrics
-    }
-    plot_sweep(
-        torch.tensor([line.loss_weights for line in lines]),
-        list(titles.values()),
-        metrics,
-        torch.tensor([own_score(line, report.rule) for line in lines]),
-        SCORE_NAMES[report.rule],
-        report.chosen,
-        path,
-        temperature=torch.tensor([line.config.temperature for line in lines]),
-    )
-
-
 def _finite(score: float) -> float | None:
     return score if math.isfinite(score) else None
+
+
+class _Watch(ExitStack):
+    """Shows the leading heads, and writes event files, as epochs end."""
+
+    def __init__(self, folder: Path, show: Callable[[Leaders], None] | None, tensorboard: bool) -> None:
+        super().__init__()
+        self._leaders, self._show = Leaders(EMO_CLIM), show
+        self._events = self.enter_context(EventFiles(folder / "tensorboard", EMO_CLIM)) if tensorboard else None
+
+    def __call__(self, epoch: BankEpoch) -> None:
+        if self._events:
+            self._events(epoch)
+        if self._show:
+            losses = epoch.losses
+            self._leaders.update(
+                epoch.numbers, epoch.candidates, losses.number, losses.val_loss.tolist(), losses.val_terms.tolist()
+            )
+            self._show(self._leaders)

@@ -1,5 +1,7 @@
 """What a run is to do: candidates, classes and features; all that its bytes depend on."""
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,60 @@ from emoclim.data.taxonomy import LabelMap
 from emoclim.data.valence_arousal import class_similarity, read_valence_arousal
 from emoclim.errors import ConfigError
 from emoclim.losses import EMO_CLIM
-from emoclim.sweep import Candidate, cross, read_sweep, seeds, simplex_points
+from emoclim.sweep import Candidate, Space, read_space, seeds, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)
+TRIALS = 16  # of a study in a round, unless told otherwise
+
+
+@dataclass(frozen=True, slots=True)
+class StudyPlan:
+    """A study that proposes what to train.
+
+    Attributes
+    ----------
+    storage
+        Where it lies, a URL or a file.
+    name
+        Its name; None makes one of all that its trials must share.
+    rounds, trials
+        How often it is asked, and for how many trials each time.
+    space
+        What it chooses from.
+    """
+
+    storage: str
+    name: str | None
+    rounds: int
+    trials: int
+    space: Space
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.trials < 1:
+            raise ConfigError(f"{self.rounds} rounds of {self.trials} trials are not possible; give at least one")
+
+    @property
+    def n_heads(self) -> int:
+        """Pairs of heads in a round."""
+        return self.trials * len(self.space.settings.get("seed", [self.space.base.seed]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "storage": self.storage,
+            "name": self.name,
+            "rounds": self.rounds,
+            "trials": self.trials,
+            "weights": [list(row) for row in self.space.weights],
+            "settings": {name: list(values) for name, values in self.space.settings.items()},
+            "base": self.space.base.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "StudyPlan":
+        """Inverse of :meth:`to_dict`."""
+        space = Space(data["weights"], data["settings"], TrainConfig.from_dict(data["base"]))
+        return cls(data["storage"], data["name"], data["rounds"], data["trials"], space)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +80,8 @@ class Plan:
         By modality, what a run remembers of a library.
     label_map
         Classes.
-    candidates
-        What to train.
+    rounds
+        What to train, a round at a time; with a study, those that it has proposed so far.
     rule
         What to choose by.
     keep
@@ -37,52 +90,83 @@ class Plan:
         Heads to train as one bank.
     similarity
         Of the classes, ``(C, C)``, with the file and the width that it comes from; None for the papers' loss.
+    study
+        What proposes the rounds, if they were not given.
     """
 
     libraries: Mapping[Modality, Mapping[str, Any]]
     label_map: LabelMap
-    candidates: tuple[Candidate, ...]
+    rounds: tuple[tuple[Candidate, ...], ...]
     rule: str
     keep: int | None
     most: int
     similarity: Mapping[str, Any] | None = None
+    study: StudyPlan | None = None
+
+    @property
+    def n_rounds(self) -> int:
+        """How many rounds there are to be."""
+        return self.study.rounds if self.study else len(self.rounds)
+
+    @property
+    def study_name(self) -> str:
+        """Name of the study."""
+        given = self.study.name if self.study else None
+        return given or f"emoclim-{self.experiment()}"
+
+    def experiment(self) -> str:
+        """Digest of what scores of two runs must share to be comparable: 12 hex."""
+        plan = self.to_dict()
+        compared = {name: plan[name] for name in ("label_map", "select", "similarity")}
+        compared |= {modality: (note["cache"], note["digest"]) for modality, note in self.libraries.items()}
+        return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "libraries": {modality: dict(note) for modality, note in self.libraries.items()},
             "label_map": {"classes": list(self.label_map.classes), "maps": self.label_map.maps},
-            "candidates": [
-                {"loss_weights": list(one.loss_weights), "config": one.config.to_dict()} for one in self.candidates
+            "rounds": [
+                [{"loss_weights": list(one.loss_weights), "config": one.config.to_dict()} for one in candidates]
+                for candidates in self.rounds
             ],
             "select": self.rule,
             "keep": self.keep,
             "most": self.most,
             "similarity": self.similarity,
+            "study": self.study.to_dict() if self.study else None,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "Plan":
         """Inverse of :meth:`to_dict`."""
-        candidates = tuple(
-            Candidate(loss_weights(one["loss_weights"]), TrainConfig.from_dict(one["config"]))
-            for one in data["candidates"]
-        )
-        mapping = LabelMap(tuple(data["label_map"]["classes"]), data["label_map"]["maps"])
         return cls(
-            data["libraries"], mapping, candidates, data["select"], data["keep"], data["most"], data["similarity"]
+            data["libraries"],
+            LabelMap(tuple(data["label_map"]["classes"]), data["label_map"]["maps"]),
+            tuple(
+                tuple(
+                    Candidate(loss_weights(one["loss_weights"]), TrainConfig.from_dict(one["config"]))
+                    for one in candidates
+                )
+                for candidates in data["rounds"]
+            ),
+            data["select"],
+            data["keep"],
+            data["most"],
+            data["similarity"],
+            StudyPlan.from_dict(data["study"]) if data["study"] else None,
         )
 
 
-def candidates(
+def what_to_try(
     config: TrainConfig,
     weights: Sequence[Sequence[float]] = (),
     sweep: int | None = None,
     temperatures: Sequence[float] = (),
     n_seeds: int = 1,
     file: Path | None = None,
-) -> list[Candidate]:
-    """What to train, from the options of the command.
+) -> Space:
+    """What to try, from the options of the command.
 
     Parameters
     ----------
@@ -109,13 +193,13 @@ def candidates(
             raise ConfigError(
                 f"{file} says what to try; leave out the other options of the sweep, or write them into it"
             )
-        return read_sweep(file, config)
+        return read_space(file, config)
     rows = [*weights, *(simplex_points(sweep, len(EMO_CLIM), config.seed) if sweep else [])] or [EVEN]
     settings: dict[str, Sequence[Any]] = {
         "seed": seeds(config.seed, n_seeds),
         "temperature": temperatures or [config.temperature],
     }
-    return cross(list(dict.fromkeys(map(tuple, rows))), settings, config)
+    return Space(list(dict.fromkeys(map(tuple, rows))), settings, config)
 
 
 def similarity_of(file: Path, width: float, mapping: LabelMap) -> dict[str, Any]:

@@ -1,12 +1,12 @@
-"""Train the candidates of a sweep, one bank after the other, so that a kill costs at most one epoch.
+"""Train the candidates of a round, one bank after the other, so that a kill costs at most one epoch.
 
 While a run is unfinished, its folder has another one, ``unfinished/``: ``plan.json``, what is to be done, and for each
-bank ``bank-<n>.safetensors``, all that it needs to go on after its last epoch.
+round and bank ``<round>-<bank>.safetensors``, all that it needs to go on after its last epoch.
 """
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from emoclim.config import TrainConfig
 from emoclim.features import Split
 from emoclim.heads import Heads, stack_heads
 from emoclim.losses import EMO_CLIM
@@ -24,7 +25,7 @@ from emoclim.reports.retrieval import directions
 from emoclim.reports.sweep import K as PRECISION_AT
 from emoclim.reports.sweep import Line
 from emoclim.stages.evaluate import evaluate
-from emoclim.stages.train_heads import History, Snapshot, Training, train_heads
+from emoclim.stages.train_heads import Epoch, History, Snapshot, Training, train_heads
 from emoclim.sweep import Candidate, groups
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,30 @@ log = logging.getLogger(__name__)
 HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
 COPIES = 7  # of a head's parameters: its own, gradients, two moments, the best, and two in the making of a snapshot
 MEMORY_SHARE = 0.5  # of what is free, for the heads
+
+
+@dataclass(frozen=True, slots=True)
+class BankEpoch:
+    """An epoch of a bank.
+
+    Attributes
+    ----------
+    round, bank
+        Which bank it is, both from 0.
+    numbers, candidates
+        Its K heads.
+    losses
+        Of the epoch.
+    """
+
+    round: int
+    bank: int
+    numbers: Sequence[int]
+    candidates: Sequence[Candidate]
+    losses: Epoch
+
+
+Watch = Callable[[BankEpoch], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +86,15 @@ def train_candidates(
     candidates: Sequence[Candidate],
     work: Path,
     *,
+    round_number: int = 0,
+    first: int = 0,
     most: int,
     similarity: Tensor | None,
     device: torch.device,
     track: Track = silent,
+    watch: Watch | None = None,
 ) -> Sweep:
-    """Train all candidates, going on from what `work` holds, and measure each on validation.
+    """Train the candidates of a round, going on from what `work` holds, and measure each on validation.
 
     Parameters
     ----------
@@ -76,6 +104,10 @@ def train_candidates(
         What to train.
     work
         Folder of the snapshots.
+    round_number
+        Of the round.
+    first
+        Number of the first candidate.
     most
         Heads to train as one bank; the same each time that `work` is gone on from.
     similarity
@@ -84,6 +116,8 @@ def train_candidates(
         Where to train.
     track
         Shows progress by epoch.
+    watch
+        Is told of each epoch of each bank.
 
     Raises
     ------
@@ -94,7 +128,8 @@ def train_candidates(
     done: list[tuple[list[int], Training]] = []
     interrupted = False
     for bank, numbers in enumerate(banks):
-        path, part = work / f"bank-{bank}.safetensors", [candidates[number] for number in numbers]
+        path, part = work / f"{round_number}-{bank}.safetensors", [candidates[number] for number in numbers]
+        whole = [first + number for number in numbers]
         with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
             training = train_heads(
                 splits["train"],
@@ -108,6 +143,7 @@ def train_candidates(
                 track=track,
                 resume=safetensors.torch.load_file(path) if path.exists() else None,
                 keep=partial(_keep, path=path),
+                watch=partial(_tell, watch, round_number, bank, whole, part) if watch else None,
             )
         done.append((numbers, training))
         interrupted = training.interrupted
@@ -121,10 +157,26 @@ def train_candidates(
         _validate(splits["val"], heads, k, device) for k in track(range(len(order)), "Validating heads", len(order))
     ]
     lines = tuple(
-        _line(number, candidates[number], training, k, measured)
+        _line(first + number, candidates[number], training, k, measured)
         for (number, training, k), measured in zip(chosen, metrics, strict=True)
     )
     return Sweep(lines, heads, tuple(_history(training, k) for _, training, k in chosen), interrupted)
+
+
+def join_sweeps(parts: Sequence[Sweep]) -> Sweep:
+    """The rounds of a run as one."""
+    return Sweep(
+        tuple(line for part in parts for line in part.lines),
+        stack_heads([part.heads for part in parts]),
+        tuple(history for part in parts for history in part.histories),
+        any(part.interrupted for part in parts),
+    )
+
+
+def _tell(
+    watch: Watch, round_number: int, bank: int, numbers: Sequence[int], part: Sequence[Candidate], losses: Epoch
+) -> None:
+    watch(BankEpoch(round_number, bank, numbers, part, losses))
 
 
 def _keep(snapshot: Snapshot, *, path: Path) -> None:
@@ -165,18 +217,16 @@ def _history(training: Training, k: int) -> History:
     return History(history.train_loss[:, part], history.val_loss[:, part], history.val_terms[:, part])
 
 
-def most_heads(train: Split, candidates: Sequence[Candidate], device: torch.device) -> int:
-    """How many pairs of heads fit into half of the memory that is free now, at least 1."""
-    config = max((candidate.config for candidate in candidates), key=lambda config: config.hidden_dim)
+def most_heads(train: Split, configs: Sequence[TrainConfig], n_heads: int, device: torch.device) -> int:
+    """How many of the pairs of heads of a round fit into half of the memory that is free now, at least 1."""
+    config = max(configs, key=lambda config: config.hidden_dim)
     parameters = rows = 0
     for features in train.features.values():
         parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
         rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
     most = max(1, int(MEMORY_SHARE * _free_memory(device) / (4 * (COPIES * parameters + rows))))
-    if most < len(candidates):
-        log.warning(
-            "%d pairs of heads do not fit into memory at once; they are trained %d at a time", len(candidates), most
-        )
+    if most < n_heads:
+        log.warning("%d pairs of heads do not fit into memory at once; they are trained %d at a time", n_heads, most)
     return most
 
 

@@ -6,7 +6,7 @@ macro means between 0 and 1; nothing here has seen a test item.
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -24,6 +24,8 @@ SETTINGS = (
     "hidden_dim",
     "embedding_dim",
     "batch_size",
+    "no_positive",
+    "precision",
     "seed",
 )
 
@@ -133,16 +135,15 @@ class SweepReport:
 
     def table_rows(self, most: int) -> list[tuple[str, ...]]:
         """A row of column names, then one for each of the best candidates, best first; settings that vary only."""
-        varying = [name for name in SETTINGS if len({line.config.to_dict()[name] for line in self.lines}) > 1]
+        varying = varying_settings([line.config for line in self.lines])
         rows = [("", *(" > ".join(term) for term in self.terms), *varying, "best epoch", *self.lines[0].metrics)]
         for place in sorted(self.best(most), key=lambda place: (place != self.chosen, -self.scores[place])):
             line = self.lines[place]
-            config = line.config.to_dict()
             rows.append(
                 (
                     "chosen" if place == self.chosen else "",
                     *(f"{weight:.3g}" for weight in line.loss_weights),
-                    *(f"{config[name]:g}" for name in varying),
+                    *varied_values(line.config, varying),
                     str(line.best_epoch + 1),
                     *(f"{value:.2%}" for value in line.metrics.values()),
                 )
@@ -150,10 +151,26 @@ class SweepReport:
         return rows
 
 
-def checked_rule(rule: str) -> str:
-    """The rule, or a :class:`ConfigError` if there is none of that name."""
+def varying_settings(configs: Sequence[TrainConfig]) -> list[str]:
+    """Those of :data:`SETTINGS` that are not the same everywhere."""
+    return [name for name in SETTINGS if len({getattr(config, name) for config in configs}) > 1]
+
+
+def varied_values(config: TrainConfig, names: Sequence[str]) -> list[str]:
+    """Values of some settings, for a table."""
+    values = [getattr(config, name) for name in names]
+    return [value if isinstance(value, str) else f"{value:.4g}" for value in values]
+
+
+def checked_rule(rule: str, configs: Iterable[TrainConfig]) -> str:
+    """The rule, or a :class:`ConfigError` if there is none of that name or it cannot compare these candidates."""
     if rule not in RULES:
         raise ConfigError(f"there is no rule {rule!r} to select by; there are {', '.join(RULES)}")
+    if rule == "loss" and len({(one.temperature, one.batch_size, one.no_positive) for one in configs}) > 1:
+        raise ConfigError(
+            "losses of different temperatures, batch sizes or conventions for anchors without positives cannot be "
+            "compared; select by mean, p5 or mrr"
+        )
     return rule
 
 
@@ -168,9 +185,10 @@ def choose(lines: Sequence[Line], terms: Terms, rule: str) -> SweepReport:
     Raises
     ------
     ConfigError
-        There is no such rule.
+        There is no such rule, or it cannot compare the candidates.
     """
-    own = [own_score(line, checked_rule(rule)) for line in lines]
+    checked_rule(rule, (line.config for line in lines))
+    own = [own_score(line, rule) for line in lines]
     by_recipe: dict[Any, list[float]] = defaultdict(list)
     for line, score in zip(lines, own, strict=True):
         by_recipe[line.recipe].append(score)

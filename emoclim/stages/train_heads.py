@@ -52,6 +52,24 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    number
+        From 0.
+    train_loss, val_loss, val_terms
+        ``(K,)``, ``(K,)`` and ``(K, number of terms)``: its rows of a :class:`History`.
+    """
+
+    number: int
+    train_loss: Tensor
+    val_loss: Tensor
+    val_terms: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Training:
     """What a training gave.
 
@@ -99,6 +117,7 @@ def train_heads(
     track: Track = silent,
     resume: Snapshot | None = None,
     keep: Callable[[Snapshot], None] | None = None,
+    watch: Callable[[Epoch], None] | None = None,
 ) -> Training:
     """Train K pairs of heads and keep each as it was after its best epoch.
 
@@ -126,6 +145,8 @@ def train_heads(
         are those of a training that was never stopped.
     keep
         Is given all that is needed to go on, after each epoch; on the CPU or not, and not to be held on to.
+    watch
+        Is told of each epoch, also of those that `resume` brings; on the CPU.
 
     Returns
     -------
@@ -159,7 +180,7 @@ def train_heads(
     variant = Variant(cast(NoPositive, config.no_positive), similarity)
     learner = Learner(banks, terms, table.to(device), config, temperatures.to(device), variant)
     best = Best(banks, config.patience)
-    loop = _Loop(learner, best, train, val, config)
+    loop = _Loop(learner, best, train, val, config, watch)
     if resume is not None:
         loop.restore(resume)
     interrupted = loop.run(track, keep)
@@ -177,8 +198,16 @@ def train_heads(
 class _Loop:
     """The epochs of a training, as far as they have come."""
 
-    def __init__(self, learner: Learner, best: Best, train: Split, val: Split, config: TrainConfig) -> None:
-        self._learner, self._best, self._train, self._config = learner, best, train, config
+    def __init__(
+        self,
+        learner: Learner,
+        best: Best,
+        train: Split,
+        val: Split,
+        config: TrainConfig,
+        watch: Callable[[Epoch], None] | None,
+    ) -> None:
+        self._learner, self._best, self._train, self._config, self._watch = learner, best, train, config, watch
         held = generator_for("validation", config.seed)
         self._val_batches = list(batches(val, (config.val_batches, config.batch_size), held, held, name="val"))
         self._draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
@@ -210,6 +239,8 @@ class _Loop:
             generator.set_state(snapshot[f"generator.{purpose}"])
         columns = [snapshot[f"history.{number}"].to(self._learner.weights.device) for number in range(3)]
         self.epochs = list(zip(*(column.unbind() for column in columns), strict=True))
+        for number in range(len(self.epochs)):
+            self._tell(number)
 
     def _run_epoch(self, epoch: int) -> bool:
         """Train for an epoch and validate; tell whether any head may still get better."""
@@ -219,7 +250,12 @@ class _Loop:
         by_term = self._learner.evaluate(self._val_batches)
         val_loss = weighted_sum(by_term, self._learner.weights)
         self.epochs.append((_mean(losses), val_loss, torch.stack(by_term, dim=1)))
+        self._tell(epoch)
         return self._best.update(epoch, val_loss)
+
+    def _tell(self, number: int) -> None:
+        if self._watch is not None:
+            self._watch(Epoch(number, *(column.cpu() for column in self.epochs[number])))
 
     def _snapshot(self) -> Snapshot:
         history = {

@@ -1,0 +1,83 @@
+"""Train a run round by round: a plain run has one, a study proposes each from what the earlier ones came to."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from emoclim.features import Split
+from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.plans import Plan
+from emoclim.pipeline.studies import Study
+from emoclim.pipeline.sweeping import Sweep, Watch, join_sweeps, train_candidates
+from emoclim.pipeline.workspace import write_json
+from emoclim.progress import Track
+from emoclim.reports.sweep import own_score
+
+PLAN = "plan.json"
+
+
+def train_rounds(
+    splits: Mapping[str, Split],
+    plan: Plan,
+    work: Path,
+    run: str,
+    *,
+    device: torch.device,
+    track: Track,
+    watch: Watch | None,
+) -> tuple[Plan, Sweep]:
+    """Train what is left of a plan, and return it with all that was proposed.
+
+    Parameters
+    ----------
+    splits
+        ``train`` and ``val``.
+    plan
+        What to do; it is kept in `work`, grown by each round.
+    work
+        Folder of the snapshots.
+    run
+        Its name.
+    device, track, watch
+        As for :func:`emoclim.pipeline.sweeping.train_candidates`.
+
+    Raises
+    ------
+    EmoclimError
+        As the same, or the study cannot be used.
+    """
+    study = _open_study(plan, run)
+    write_json(work / PLAN, plan.to_dict())
+    sweeps: list[Sweep] = []
+    for number in range(plan.n_rounds):
+        first = sum(len(candidates) for candidates in plan.rounds[:number])
+        if study and plan.study and number == len(plan.rounds):
+            plan = replace(plan, rounds=(*plan.rounds, tuple(study.ask(plan.study.trials, first))))
+            write_json(work / PLAN, plan.to_dict())
+        sweep = train_candidates(
+            splits,
+            plan.rounds[number],
+            work,
+            round_number=number,
+            first=first,
+            most=plan.most,
+            similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
+            device=device,
+            track=track,
+            watch=watch,
+        )
+        sweeps.append(sweep)
+        if sweep.interrupted:
+            break
+        if study:
+            study.tell({line.number: own_score(line, plan.rule) for line in sweep.lines})
+    return plan, join_sweeps(sweeps)
+
+
+def _open_study(plan: Plan, run: str) -> Study | None:
+    if plan.study is None:
+        return None
+    about = plan.study.storage, plan.study_name, plan.study.space
+    return Study(*about, run=run, experiment=plan.experiment(), terms=EMO_CLIM)

@@ -1,0 +1,101 @@
+"""The files of a run: heads, settings, losses, one line for each candidate and for each of its epochs, and pictures."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emoclim.heads import save_heads
+from emoclim.losses import Terms
+from emoclim.pipeline.sweeping import Sweep
+from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
+from emoclim.reports.plots import plot_history
+from emoclim.reports.retrieval import NAMES
+from emoclim.reports.sweep import SCORE_NAMES, SweepReport, own_score
+from emoclim.reports.sweep_plots import plot_sweep
+
+
+def write_run(
+    folder: Path, settings: Mapping[str, Any], report: SweepReport, sweep: Sweep, kept: Sequence[int]
+) -> None:
+    """Write everything; the heads, those of places `kept`, come last and make it a run."""
+    write_json(folder / "settings.json", settings)
+    write_json(folder / "history.json", _history_dict(sweep, report.terms))
+    write_json(folder / "run.json", provenance())
+    history = sweep.histories[report.chosen]
+    best = torch.tensor([report.lines[report.chosen].best_epoch])
+    plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
+    _write_tables(report, sweep, folder)
+    if len(report.lines) > 1:
+        _plot(report, folder / "sweep.png")
+    save_heads(sweep.heads.select(*kept), folder / HEADS_FILE)
+
+
+def _plot(report: SweepReport, path: Path) -> None:
+    lines = report.lines
+    titles = {f"{a}_{b}": f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms}
+    metrics = {
+        f"{name.partition(' ')[0]} {titles[name.partition(' ')[2]]}": torch.tensor(
+            [line.metrics[name] for line in lines]
+        )
+        for name in lines[0].metrics
+    }
+    plot_sweep(
+        torch.tensor([line.loss_weights for line in lines]),
+        list(titles.values()),
+        metrics,
+        torch.tensor([own_score(line, report.rule) for line in lines]),
+        SCORE_NAMES[report.rule],
+        report.chosen,
+        path,
+        temperature=torch.tensor([line.config.temperature for line in lines]),
+    )
+
+
+def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
+    """Losses of each candidate by epoch, for JSON."""
+    return {
+        "terms": [f"{anchor}_{contrast}" for anchor, contrast in terms],
+        "heads": [
+            {
+                "candidate": line.number,
+                "train_loss": history.train_loss[:, 0].tolist(),
+                "val_loss": history.val_loss[:, 0].tolist(),
+                "val_terms": history.val_terms[:, 0].tolist(),
+            }
+            for line, history in zip(sweep.lines, sweep.histories, strict=True)
+        ],
+    }
+
+
+def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
+    """``sweep.csv``, ``sweep.parquet`` and ``history.parquet``."""
+    columns = report.columns()
+    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*columns.values(), strict=True))
+    _write_parquet(columns, folder / "sweep.parquet")
+    _write_parquet(_history_columns(sweep, report.terms), folder / "history.parquet")
+
+
+def _history_columns(sweep: Sweep, terms: Terms) -> dict[str, list[Any]]:
+    """One row for each candidate and epoch."""
+    names = ("candidate", "epoch", "train_loss", "val_loss", *(f"val_loss_{a}_{b}" for a, b in terms))
+    rows = [
+        (line.number, epoch, float(train), float(val), *by_term.tolist())
+        for line, history in zip(sweep.lines, sweep.histories, strict=True)
+        for epoch, (train, val, by_term) in enumerate(
+            zip(history.train_loss[:, 0], history.val_loss[:, 0], history.val_terms[:, 0], strict=True)
+        )
+    ]
+    return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
+
+
+def _write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table(dict(columns)), path)
