@@ -174,6 +174,10 @@ def train(
     EmoclimError
         A cache, a manifest, the label map or a setting cannot be used.
     """
+    study = candidates if isinstance(candidates, StudyPlan) else None
+    given = (candidates.space if isinstance(candidates, StudyPlan) else candidates).candidates()
+    configs, n_heads = [one.config for one in given], study.n_heads if study else len(given)
+    rule = checked_rule(select, configs)
     libraries: dict[Modality, Library] = {
         "image": labelled_library(workspace, "image", images),
         "audio": labelled_library(workspace, "audio", audio),
@@ -182,14 +186,11 @@ def train(
     mapping = read_label_map(label_map, labels) if label_map else match_labels(labels)
     splits = _splits(libraries, mapping, workspace)
     where = choose_device(device)
-    study = candidates if isinstance(candidates, StudyPlan) else None
-    given = (candidates.space if isinstance(candidates, StudyPlan) else candidates).candidates()
-    configs, n_heads = [one.config for one in given], study.n_heads if study else len(given)
     plan = Plan(
         {modality: library_note(library) for modality, library in libraries.items()},
         mapping,
         () if study else (tuple(given),),
-        checked_rule(select, configs),
+        rule,
         keep,
         most_heads(splits["train"], configs, n_heads, where),
         similarity_of(valence_arousal, similarity_width, mapping) if valence_arousal else None,
