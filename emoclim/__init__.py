@@ -32,10 +32,15 @@ if TYPE_CHECKING:
     from emoclim.metrics.retrieval import average_precision as average_precision
     from emoclim.metrics.retrieval import macro_mean as macro_mean
     from emoclim.metrics.retrieval import precision_at_k as precision_at_k
+    from emoclim.metrics.retrieval import r_precision as r_precision
     from emoclim.metrics.retrieval import reciprocal_rank as reciprocal_rank
+    from emoclim.metrics.tagging import tag_metrics as tag_metrics
+    from emoclim.metrics.uncertainty import bootstrap_means as bootstrap_means
+    from emoclim.metrics.uncertainty import sign_flip_test as sign_flip_test
     from emoclim.stages.evaluate import evaluate as evaluate
     from emoclim.stages.extract import extract as extract
     from emoclim.stages.search import search as search
+    from emoclim.stages.tag import tag as tag
     from emoclim.stages.train_heads import train_heads as train_heads
 
 _HOMES = {
@@ -52,10 +57,19 @@ _HOMES = {
     "emoclim.features": ("FeatureSpec", "Features", "Split"),
     "emoclim.heads": ("HeadBank", "Heads"),
     "emoclim.losses": ("EMO_CLIM", "objective", "supcon"),
-    "emoclim.metrics.retrieval": ("average_precision", "macro_mean", "precision_at_k", "reciprocal_rank"),
+    "emoclim.metrics.retrieval": (
+        "average_precision",
+        "macro_mean",
+        "precision_at_k",
+        "r_precision",
+        "reciprocal_rank",
+    ),
+    "emoclim.metrics.tagging": ("tag_metrics",),
+    "emoclim.metrics.uncertainty": ("bootstrap_means", "sign_flip_test"),
     "emoclim.stages.evaluate": ("evaluate",),
     "emoclim.stages.extract": ("extract",),
     "emoclim.stages.search": ("search",),
+    "emoclim.stages.tag": ("tag",),
     "emoclim.stages.train_heads": ("train_heads",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -18,7 +18,9 @@ from typer.core import TyperGroup
 
 from emoclim import __version__
 from emoclim.cache_cli import app as cache_app
+from emoclim.compare_cli import compare
 from emoclim.errors import EmoclimError
+from emoclim.evaluate_cli import Average, evaluate, show_evaluation
 from emoclim.terminal import (
     Device,
     Json,
@@ -26,7 +28,6 @@ from emoclim.terminal import (
     print_lines,
     print_result,
     print_table,
-    read_numbers,
     read_settings,
     track,
 )
@@ -65,11 +66,6 @@ extract_app = typer.Typer(
 )
 app.add_typer(extract_app, name="extract")
 app.add_typer(cache_app, name="cache")
-
-Average = Annotated[
-    Literal["embeddings", "features"],
-    typer.Option(help="What of a recording's segments is averaged: after or before the heads."),
-]
 
 
 def _tell_version(asked: bool) -> None:
@@ -171,36 +167,8 @@ extract_app.command("audio")(_extract_command("audio", "clap"))
 app.command("train-heads")(train_heads)
 
 
-@app.command()
-def evaluate(
-    run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    ks: Annotated[str, typer.Option("--k", help="The k of P@k.")] = "1,5",
-    head: Annotated[int | None, typer.Option(help="Number of a candidate; default the chosen one.")] = None,
-    average: Average = "embeddings",
-    plots: Annotated[bool, typer.Option(help="Draw the pictures too.")] = True,
-    device: Device = "auto",
-    workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
-    """Report how well emotions are found.
-
-    Ranks one modality by the other, in every direction, and tells how often the emotion is the same.
-    """
-    from emoclim.pipeline.evaluation import evaluate_run
-    from emoclim.pipeline.workspace import Workspace
-
-    result = evaluate_run(
-        run,
-        split=split,
-        head=head,
-        ks=read_numbers(ks, "--k", int),
-        average=average,
-        plots=plots,
-        workspace=Workspace(workspace),
-        device=device,
-    )
-    print_result(result.to_dict(), as_json, lambda: _show_evaluation(result))
+app.command()(evaluate)
+app.command()(compare)
 
 
 @app.command()
@@ -269,15 +237,9 @@ def demo(
     result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
 
     def show() -> None:
-        _show_evaluation(result.evaluation)
+        show_evaluation(result.evaluation)
         for one in result.searches:
             print_table(one.table_rows(), title=str(one.query))
         print_lines(result.closing())
 
     print_result(result.to_dict(), as_json, show)
-
-
-def _show_evaluation(result: Any) -> None:
-    print_table(result.report.table_rows(), title=result.title)
-    print_table(result.report.per_class_rows(f"P@{max(result.ks)}"), title=f"P@{max(result.ks)} by emotion")
-    print_lines([f"Numbers and pictures are in {result.folder}"])

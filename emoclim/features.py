@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 
 from emoclim.data.manifest import Modality
-from emoclim.errors import CacheMismatch
+from emoclim.errors import CacheError, CacheMismatch
 
 Setting = int | float | str
 
 VIEWS = "views"  # name of the setting
+TIMED: frozenset[Modality] = frozenset({"audio", "video", "speech"})  # what lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,3 +201,22 @@ class Split:
     features: Mapping[Modality, Features]
     labels: Mapping[Modality, Tensor]
     classes: tuple[str, ...]
+
+    def lasting(self, seconds: float) -> "Split":
+        """The split without the items that are shorter than `seconds`, in the modalities whose items have a length.
+
+        Raises
+        ------
+        CacheError
+            The length of some items is not known.
+        """
+        features, labels = dict(self.features), dict(self.labels)
+        for modality in TIMED & features.keys():
+            lengths = features[modality].seconds
+            if lengths is None:
+                raise CacheError(
+                    f"the features of {modality} do not say how long its items are; extract them here, or keep all"
+                )
+            kept = (lengths >= seconds).nonzero()[:, 0]
+            features[modality], labels[modality] = features[modality].select(kept), labels[modality][kept]
+        return Split(features, labels, self.classes)

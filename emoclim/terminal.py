@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -24,6 +24,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 
 Rows = Sequence[Sequence[str]]
+TableFormat = Literal["latex", "markdown"]
 
 T = TypeVar("T")
 N = TypeVar("N", int, float)
@@ -51,6 +52,18 @@ def print_table(rows: Rows, title: str | None = None) -> None:
 
     console = Console()
     Console(width=None if console.is_terminal else WIDE).print(_table(rows, title))
+
+
+def print_paper_table(rows: Rows, title: str, note: str, form: TableFormat) -> None:
+    """Print a header row and the rows below it as LaTeX (booktabs) or Markdown."""
+    from tabulate import tabulate
+
+    header, *body = rows
+    styles = {"latex": "latex_booktabs", "markdown": "github"}
+    align = ["left"] + ["right"] * (len(header) - 1)
+    told = {"latex": [f"% {title}", f"% {note}"], "markdown": [f"### {title}", "", note, ""]}
+    text = tabulate(body, header, tablefmt=styles[form], colalign=align, disable_numparse=True)
+    print_lines([*told[form], text, ""])
 
 
 def _table(rows: Rows, title: str | None = None) -> "Table":

@@ -13,6 +13,9 @@ class Identity:
 
     n_heads = 1
 
+    def select(self, *numbers: int) -> "Identity":
+        return self
+
     def embed(self, features: Features, *, average: str) -> Tensor:
         values = {"embeddings": features.values, "features": features.values.abs()}[average]
         return values[None]

@@ -28,6 +28,10 @@ def average_precision(ranked: Sequence[bool]) -> float:
     return total / hits if hits else 0.0
 
 
+def r_precision(ranked: Sequence[bool]) -> float:
+    return precision(ranked, sum(ranked)) if any(ranked) else 0.0
+
+
 def ordered(scores: Sequence[float], relevant: Sequence[bool]) -> list[bool]:
     """Relevance in ranked order, for scores without ties."""
     return [hit for _, hit in sorted(zip(scores, relevant, strict=True), key=lambda pair: -pair[0])]

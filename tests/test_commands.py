@@ -33,7 +33,9 @@ def test_training_tells_what_it_leaves_out_and_evaluation_beats_chance(finished:
     report = answer("evaluate", "--workspace", finished)
     folder = finished / "runs" / "001-colour-timbre" / "evaluation" / "test"
     assert json.loads((folder / "report.json").read_text()) == report
-    assert {path.name for path in folder.iterdir()} == {"report.json", "per_class.png", "joint_space.png"}
+    assert {path.name for path in folder.iterdir()} == {
+        "report.json", "queries.parquet", "report.html", "per_class.png", "confusion.png", "joint_space.png",
+    }  # fmt: skip
     music = report["directions"]["audio_audio"]
     assert music["metrics"]["MRR"] > music["random"]["MRR"] + 0.1
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from statistics import fmean
 
 import pytest
 import reference_metrics as reference
@@ -11,7 +12,6 @@ from given_embeddings import CPU, Identity, make_split
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
 from emoclim.features import Split
 from emoclim.heads import HeadBank, Heads
-from emoclim.stages import evaluate as stage
 from emoclim.stages.evaluate import evaluate
 
 
@@ -38,6 +38,7 @@ def test_equals_plain_loops(name):
         "P@5": partial(reference.precision, k=5),
         "MRR": reference.reciprocal_rank,
         "mAP": reference.average_precision,
+        "R-precision": reference.r_precision,
     }
     query, candidate = name.split("_")
     sides = [part[m].tolist() for m in (query, candidate) for part in ({m: test.features[m].values}, test.labels)]
@@ -45,6 +46,7 @@ def test_equals_plain_loops(name):
         expected = reference.retrieval(*sides, function, same_items=query == candidate)
         assert found.per_query[metric].tolist() == pytest.approx(expected, abs=1e-12)
         assert found.metrics[metric] == pytest.approx(reference.macro(expected, sides[1]), abs=1e-12)
+        assert found.micro[metric] == pytest.approx(fmean(expected), abs=1e-12)
 
 
 def test_counts_queries_candidates_and_those_without_a_relevant_candidate():
@@ -73,6 +75,7 @@ def test_equal_embeddings_give_exactly_the_random_expectation():
     report = evaluate(replace(test, features=level), Identity(), ks=(1, 5, 50), device=CPU)
     for direction in report.directions.values():
         assert direction.metrics == pytest.approx(direction.random, abs=1e-14)
+        assert direction.micro == pytest.approx(direction.random_micro, abs=1e-14)
         for found in direction.per_class.values():
             assert found.metrics == pytest.approx(found.random, abs=1e-14)
 
@@ -83,14 +86,20 @@ def test_random_expectation_does_not_depend_on_the_embeddings():
     assert reports[0].directions["image_audio"].metrics != reports[1].directions["image_audio"].metrics
 
 
-def test_blocks_of_queries_give_the_values_of_one_block(monkeypatch):
+def test_blocks_of_queries_give_the_values_of_one_block():
     whole = evaluate(random_split(), Identity(), device=CPU)
-    monkeypatch.setattr(stage, "PAIRS_PER_BLOCK", 70)  # two or three queries at a time, unevenly
-    parts = evaluate(random_split(), Identity(), device=CPU)
+    parts = evaluate(random_split(), Identity(), memory=50_000, device=CPU)  # a few queries at a time, unevenly
     assert parts == whole
     for name, direction in whole.directions.items():
         for metric, values in direction.per_query.items():
             assert torch.equal(parts.directions[name].per_query[metric], values)
+
+
+def test_memory_that_does_not_hold_one_query_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"ranking 21 candidates takes 0\.\d MB .* but 0\.0 MB are allowed; allow more"
+    ):
+        evaluate(random_split(), Identity(), memory=10, device=CPU)
 
 
 def test_the_length_of_an_embedding_does_not_count():
@@ -159,14 +168,88 @@ def test_the_average_over_segments_is_that_of_the_heads():
 def test_says_what_the_numbers_depend_on():
     test = random_split()
     report = evaluate(test, Identity(), ks=(2,), device=CPU)
-    assert report.metrics == ("P@2", "MRR", "mAP")
+    assert report.metrics == ("P@2", "MRR", "mAP", "R-precision")
     assert report.provenance["features"]["audio"] == test.features["audio"].spec.to_dict()
     assert report.provenance["relevance"] == "same class"
+    assert report.provenance["candidates"] == "all"
+
+
+def test_computes_what_is_asked_alone():
+    whole = evaluate(random_split(), Identity(), device=CPU)
+    report = evaluate(random_split(), Identity(), ks=(5,), measures=("MRR",), device=CPU)
+    assert report.metrics == ("P@5", "MRR")
+    for name, direction in report.directions.items():
+        assert direction.metrics.items() <= whole.directions[name].metrics.items()
+        assert direction.confusion == {}
+    assert evaluate(random_split(), Identity(), ks=(), measures=("mAP",), device=CPU).metrics == ("mAP",)
+
+
+def test_tells_the_class_that_is_found_first():
+    # The two calm images find calm and happy music; happy images find one that is tied among three.
+    test = make_split(
+        ("calm", "happy", "sad"),
+        image=(torch.eye(4)[[0, 1, 2]], torch.tensor([0, 0, 1])),
+        audio=(torch.eye(4)[[0, 1, 2, 2, 2, 3]], torch.tensor([0, 1, 2, 2, 1, 0])),
+    )
+    found = evaluate(test, Identity(), device=CPU).directions["image_audio"].confusion
+    assert found == {
+        "calm": {"calm": 0.5, "happy": 0.5, "sad": 0.0},
+        "happy": {"calm": 0.0, "happy": pytest.approx(1 / 3), "sad": pytest.approx(2 / 3)},
+    }
+
+
+def test_tells_of_each_query_what_it_is_and_what_it_ranks():
+    test = random_split()
+    found = evaluate(test, Identity(), device=CPU).directions["audio_audio"]
+    labels = test.labels["audio"]
+    assert found.query_ids == test.features["audio"].ids
+    assert torch.equal(found.query_classes, labels)
+    assert found.query_relevant.tolist() == [int((labels == label).sum()) - 1 for label in labels]
+    assert found.query_candidates.tolist() == [20] * 21
+
+
+def test_ranks_within_groups_as_if_there_were_no_others():
+    test = random_split()
+    generator = torch.Generator().manual_seed(6)
+    groups = {
+        modality: torch.randint(3, (len(test.labels[modality]),), generator=generator) for modality in test.labels
+    }
+    groups["image"][0] = 7  # nobody else is in that group
+    report = evaluate(test, Identity(), groups=groups, device=CPU)
+    assert report.provenance["candidates"] == "own group"
+    for name, direction in report.directions.items():
+        query, candidate = name.split("_")
+        for group in range(3):
+            rows = {modality: (numbers == group).nonzero()[:, 0] for modality, numbers in groups.items()}
+            features = {modality: part.select(rows[modality]) for modality, part in test.features.items()}
+            labels = {modality: part[rows[modality]] for modality, part in test.labels.items()}
+            alone = evaluate(Split(features, labels, test.classes), Identity(), device=CPU).directions[name]
+            for metric, values in alone.per_query.items():
+                assert torch.equal(direction.per_query[metric][rows[query]], values)
+            assert torch.equal(direction.query_relevant[rows[query]], alone.query_relevant)
+            assert set(direction.query_candidates[rows[query]].tolist()) == {
+                len(rows[candidate]) - (query == candidate)
+            }
+        if query == "image":
+            assert int(direction.query_candidates[0]) == 0
+            assert {float(values[0]) for values in direction.per_query.values()} == {0.0}
+
+
+def test_refuses_groups_that_do_not_fit():
+    with pytest.raises(ConfigError, match="the audio groups do not fit; give each of the 21 items one number"):
+        evaluate(random_split(), Identity(), groups={"image": torch.zeros(30), "audio": torch.zeros(2)}, device=CPU)
+    with pytest.raises(ConfigError, match="the image groups do not fit"):
+        evaluate(random_split(), Identity(), groups={}, device=CPU)
 
 
 def test_refuses_a_precision_at_zero():
     with pytest.raises(ConfigError, match="precision at 0"):
         evaluate(random_split(), Identity(), ks=(1, 0), device=CPU)
+
+
+def test_refuses_an_unknown_measure():
+    with pytest.raises(ConfigError, match="no measure 'NDCG'; take some of MRR, mAP, R-precision"):
+        evaluate(random_split(), Identity(), measures=("MRR", "NDCG"), device=CPU)
 
 
 def test_refuses_relevance_of_another_shape():

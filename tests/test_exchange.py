@@ -28,7 +28,7 @@ from emoclim.pipeline.heads import train
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.workspace import Workspace
-from emoclim.sweep import Candidate
+from emoclim.sweep import Space
 
 
 def again(root: Path, out: Path, name: str, **options: Any) -> Features:
@@ -200,7 +200,7 @@ def test_real_features_are_imported_trained_on_and_searched(
         expected = arrays["values"][[at[id_] for id_ in features.ids]].astype(np.float32)
     assert np.array_equal(features.values.numpy(), expected)
     config = updated(preset("default"), {"epochs": 2})
-    result = train(candidates=[Candidate(EVEN, config)], workspace=space, device="cpu")
+    result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(workspace=space, device="cpu", plots=False).report
     within = report.directions["audio_audio"]

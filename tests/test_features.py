@@ -1,12 +1,14 @@
 """Feature specs and tables: identity, drawing of segments, selection of rows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoclim.errors import CacheMismatch
-from emoclim.features import Features, FeatureSpec
+from emoclim.errors import CacheError, CacheMismatch
+from emoclim.features import Features, FeatureSpec, Split
 
 SPEC = FeatureSpec("letters", "audio", 2, "none", {"overlap": 0.75, "length": 4})
 COUNTS = (2, 0, 3)
@@ -83,3 +85,22 @@ def test_moving_to_a_device_keeps_everything() -> None:
     moved = table().to(torch.device("cpu"))
     assert torch.equal(moved.values, table().values)
     assert moved.ids == ("a", "b", "c")
+
+
+def test_a_split_without_its_short_items_keeps_what_has_no_length() -> None:
+    audio, spec = table(), FeatureSpec("letters", "image", 2, "none", {})
+    image = Features(spec, ("x", "y"), torch.zeros(2, 2), seconds=torch.zeros(2))
+    split = Split(
+        {"image": image, "audio": audio}, {"image": torch.tensor([0, 1]), "audio": torch.arange(3)}, tuple("abc")
+    )
+    found = split.lasting(2.0)
+    assert found.features["audio"].ids == ("b", "c")
+    assert found.labels["audio"].tolist() == [1, 2]
+    assert found.features["image"].ids == ("x", "y")
+    assert split.lasting(0.0).features["audio"].ids == audio.ids
+
+
+def test_items_of_unknown_length_are_not_taken_for_long_ones() -> None:
+    split = Split({"audio": replace(table(), seconds=None)}, {"audio": torch.arange(3)}, tuple("abc"))
+    with pytest.raises(CacheError, match="features of audio do not say how long its items are"):
+        split.lasting(1.0)

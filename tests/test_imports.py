@@ -22,7 +22,7 @@ from emoclim.pipeline.heads import train
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.workspace import Workspace
-from emoclim.sweep import Candidate
+from emoclim.sweep import Space
 
 DIM = 5
 IDS = [f"art/{letter}.png" for letter in "abcdefgh"]
@@ -402,7 +402,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
     config = updated(preset("default"), {"epochs": 1})
-    train(candidates=[Candidate(EVEN, config)], workspace=Workspace(space), device="cpu")
+    train(candidates=Space([EVEN], {}, config), workspace=Workspace(space), device="cpu")
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4
     hits = search_file(space / "image" / "3.jpg", workspace=Workspace(space), device="cpu").found

@@ -10,23 +10,36 @@ import emoclim
 ROOT = Path(emoclim.__file__).parent
 # a package or module may import those of its own level and below
 LEVELS = (
-    {"cli", "cache_cli", "train_cli", "terminal", "__main__", "__init__"},
+    {"cli", "cache_cli", "compare_cli", "evaluate_cli", "train_cli", "terminal", "__main__", "__init__"},
     {"pipeline"},
     {"stages"},
-    {"heads", "sampling", "batching", "learning", "sweep", "cache", "encoders", "reports"},
+    {"heads", "sampling", "batching", "learning", "sweep", "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
     {"config", "errors", "progress"},
 )
 ONLY_IN = {
-    "typer": {"cli", "cache_cli", "train_cli", "terminal"},
+    "typer": {"cli", "cache_cli", "compare_cli", "evaluate_cli", "train_cli", "terminal"},
     "rich": {"terminal"},
+    "tabulate": {"terminal"},
     "optuna": {"pipeline/studies"},
     "h5py": {"cache/hdf5"},
     "zarr": {"cache/zarr"},
     "open_clip": {"encoders/clip"},
     "laion_clap": {"encoders/clap", "nets/clap"},
-    "matplotlib": {"reports/figures", "reports/plots", "reports/sweep_plots", "reports/triangle"},
-    "pyarrow": {"pipeline/caches/feature_tables", "pipeline/caches/feature_writers", "pipeline/run_files"},
+    "matplotlib": {
+        "reports/figures",
+        "reports/plots",
+        "reports/sweep_plots",
+        "reports/tagging_plots",
+        "reports/triangle",
+    },
+    "jinja2": {"reports/page"},
+    "pyarrow": {
+        "pipeline/caches/feature_tables",
+        "pipeline/caches/feature_writers",
+        "pipeline/queries",
+        "pipeline/run_files",
+    },
 }
 MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in ROOT.rglob("*.py"))
 

@@ -29,7 +29,24 @@ def make_direction(query: str, candidate: str, shift: float) -> DirectionReport:
         per_class["sad"] = ClassReport(0, 7, {}, {})
     metrics = {"P@1": 0.40625 + shift, "MRR": 0.5 + shift}
     per_query = {"P@1": torch.zeros(33), "MRR": torch.zeros(33)}
-    return DirectionReport(query, candidate, 33, 21, 2, metrics, random, per_class, per_query)
+    return DirectionReport(
+        query,
+        candidate,
+        n_queries=33,
+        n_candidates=21,
+        n_without_relevant=2,
+        metrics=metrics,
+        random=random,
+        per_class=per_class,
+        per_query=per_query,
+        micro={"P@1": 0.5, "MRR": 0.625},
+        random_micro=random,
+        confusion={"calm": {"calm": 0.75, "happy": 0.25, "sad": 0.0}},
+        query_ids=tuple(f"{query}-{row}" for row in range(33)),
+        query_classes=torch.arange(33) % 3,
+        query_relevant=torch.full((33,), 7),
+        query_candidates=torch.full((33,), 21),
+    )
 
 
 def make_report(*modalities: str) -> RetrievalReport:
@@ -71,7 +88,10 @@ def test_plain_form_is_json_and_complete():
         "n_without_relevant": 2,
         "metrics": {"P@1": 0.41625, "MRR": 0.51},
         "random": {"P@1": 0.25, "MRR": 0.5},
+        "micro": {"P@1": 0.5, "MRR": 0.625},
+        "random_micro": {"P@1": 0.25, "MRR": 0.5},
         "per_class": found["per_class"],
+        "confusion": {"calm": {"calm": 0.75, "happy": 0.25, "sad": 0.0}},
     }
     assert found["per_class"]["happy"] == {
         "n_queries": 11,
@@ -98,6 +118,19 @@ def test_per_class_table_has_directions_and_numbers_of_items():
     assert rows[1] == ("calm", "20.00%", "21.00%", "22.00%", "23.00%", "10", "10")
     assert rows[3] == ("sad", "–", "61.00%", "–", "63.00%", "0", "12")
     assert rows[4] == ("macro mean", "40.62%", "41.62%", "42.62%", "43.62%", "21", "33")
+
+
+def test_per_class_table_calls_an_emotion_as_each_taxonomy_does():
+    labels = {"image": {"calm": "contentment", "happy": "amusement, joy"}, "audio": {"calm": "tender", "sad": "sad"}}
+    rows = make_report("image", "audio").per_class_rows("P@1", labels)
+    assert rows[0][:3] == ("image emotion", "music emotion", "image → music")
+    assert [row[:3] for row in rows[1:]] == [
+        ("contentment", "tender", "20.00%"),
+        ("amusement, joy", "–", "40.00%"),
+        ("–", "sad", "–"),
+        ("macro mean", "", "40.62%"),
+    ]
+    assert len({len(row) for row in rows}) == 1
 
 
 def draw_per_class(path: Path) -> None:

@@ -12,21 +12,24 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, label_ranking_average_precision_score
 from torch import Tensor
 
+from emoclim.metrics import ties
 from emoclim.metrics.retrieval import (
     average_precision,
     class_means,
     macro_mean,
     precision_at_k,
-    random_order,
+    r_precision,
     rank,
     reciprocal_rank,
 )
+from emoclim.metrics.ties import TieBlock, random_average_precision
 
 METRICS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], reference.Metric]] = {
     "P@1": (partial(precision_at_k, k=1), partial(reference.precision, k=1)),
     "P@3": (partial(precision_at_k, k=3), partial(reference.precision, k=3)),
     "MRR": (reciprocal_rank, reference.reciprocal_rank),
     "mAP": (average_precision, reference.average_precision),
+    "R-precision": (r_precision, reference.r_precision),
 }
 each_metric = pytest.mark.parametrize(("ours", "plain"), METRICS.values(), ids=METRICS.keys())
 
@@ -104,28 +107,51 @@ def test_negative_scores_are_scores():
     assert float(found) == pytest.approx((1 / 1 + 2 / 3) / 2)
 
 
+def level(n_relevant: Tensor, n_candidates: int) -> TieBlock:
+    """All candidates in one block."""
+    none = torch.zeros_like(n_relevant)
+    return TieBlock(none, torch.full_like(n_relevant, n_candidates), none, n_relevant)
+
+
 @pytest.mark.parametrize(("n_relevant", "n_candidates"), [(0, 5), (1, 1), (1, 9), (4, 9), (9, 9), (137, 1035)])
 def test_a_random_order_has_the_closed_forms(n_relevant, n_candidates):
-    ranking = random_order(torch.tensor([n_relevant]), n_candidates)
+    block = level(torch.tensor([n_relevant]), n_candidates)
     share = n_relevant / n_candidates
-    assert float(ranking.precision_at(1)) == pytest.approx(share)
-    assert float(ranking.precision_at(5)) == pytest.approx(share * min(5, n_candidates) / 5)
+    assert float(block.precision_at(1)) == pytest.approx(share)
+    assert float(block.precision_at(5)) == pytest.approx(share * min(5, n_candidates) / 5)
+    assert float(block.precision_at(block.hits)) == pytest.approx(share)
     # The first relevant one is at rank i if the others are among the M - i places below.
     first_at = [comb(n_candidates - i, n_relevant - 1) for i in range(1, n_candidates + 1)] if n_relevant else []
     expected = sum(ways / i for i, ways in enumerate(first_at, start=1)) / comb(n_candidates, n_relevant)
-    assert float(ranking.reciprocal_rank()) == pytest.approx(expected, rel=1e-12)
+    assert float(block.reciprocal_rank()) == pytest.approx(expected, rel=1e-12)
     harmonic = sum(1 / i for i in range(1, n_candidates + 1))
     company = (n_relevant - 1) / max(n_candidates - 1, 1)
     expected = (harmonic + company * (n_candidates - harmonic)) / n_candidates if n_relevant else 0.0
-    assert float(ranking.average_precision()) == pytest.approx(expected, rel=1e-12)
+    assert float(random_average_precision(block.hits, block.size)) == pytest.approx(expected, rel=1e-12)
 
 
 def test_equal_scores_are_a_random_order():
     _, relevant = untied(8, 12, seed=2)
-    equal, ranking = torch.full((8, 12), -0.5), random_order(relevant.sum(dim=1), 12)
-    assert torch.equal(precision_at_k(equal, relevant, 3), ranking.precision_at(3))
-    assert torch.equal(reciprocal_rank(equal, relevant), ranking.reciprocal_rank())
-    assert torch.equal(average_precision(equal, relevant), ranking.average_precision())
+    equal, block = torch.full((8, 12), -0.5), level(relevant.sum(dim=1), 12)
+    close = partial(torch.testing.assert_close, rtol=1e-14, atol=0)
+    close(precision_at_k(equal, relevant, 3), block.precision_at(3))
+    close(reciprocal_rank(equal, relevant), block.reciprocal_rank())
+    close(average_precision(equal, relevant), random_average_precision(block.hits, block.size))
+    close(r_precision(equal, relevant), block.precision_at(block.hits))
+
+
+def test_many_kinds_of_ties_at_once_are_taken_in_parts(monkeypatch):
+    generator = torch.Generator().manual_seed(3)
+    above, hits, others = (torch.randint(low, 40, (300,), generator=generator) for low in (0, 0, 1))
+    block = TieBlock(above, hits + others, torch.zeros_like(above), hits)
+    whole = block.reciprocal_rank()
+    monkeypatch.setattr(ties, "CELLS", 64)
+    assert torch.equal(block.reciprocal_rank(), whole)
+    expected = [
+        sum(comb(n - i, r - 1) / (a + i) for i in range(1, n - r + 2)) / comb(n, r) if r else 0.0
+        for a, n, r in zip(above.tolist(), block.size.tolist(), hits.tolist(), strict=True)
+    ]
+    assert whole.tolist() == pytest.approx(expected, rel=1e-12)
 
 
 @each_metric

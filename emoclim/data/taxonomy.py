@@ -50,6 +50,16 @@ class LabelMap:
         name = None if label is None else self.maps[modality].get(label)
         return None if name is None else self.classes.index(name)
 
+    def names(self) -> dict[Modality, dict[str, str]]:
+        """By modality, what its labels call each class; several are joined by slashes."""
+        return {
+            modality: {
+                name: "/".join(sorted(label for label, mapped in labels.items() if mapped == name)) or name
+                for name in self.classes
+            }
+            for modality, labels in self.maps.items()
+        }
+
     def left_out(self, modality: Modality, labels: Iterable[str | None]) -> dict[str, int]:
         """How many items of each label take no part."""
         counts = Counter(label for label in labels if label is not None and self.class_of(modality, label) is None)

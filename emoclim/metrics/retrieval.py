@@ -1,4 +1,4 @@
-"""Metrics of a ranking, per query, and their macro average.
+"""Metrics of a ranking, per query, and their means over classes.
 
 Conventions: scores are ``(Q, M)``, one row per query and one column per candidate, higher is better; `relevant` is a
 boolean of the same shape; results are ``(Q,)`` float64. Only the order of a row matters. Candidates of equal score
@@ -11,119 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True, slots=True)
-class Ranking:
-    """Candidates of each query by descending score; equal scores form one block, without order inside.
-
-    Entry ``[q, j]`` describes the block that covers place j (from 0) of query q's ranking.
-
-    Attributes
-    ----------
-    start, end
-        ``(Q, M)`` int64: the block covers the places from `start` up to, without, `end`.
-    relevant
-        ``(Q, M)`` int64: relevant candidates in the block.
-    relevant_above
-        ``(Q, M)`` int64: relevant candidates that rank strictly above the block.
-    n_relevant
-        ``(Q,)`` int64: relevant candidates in all.
-
-    Notes
-    -----
-    Expectations over the orders of tied candidates follow F. McSherry and M. Najork, "Computing information retrieval
-    performance measures efficiently in the presence of tied scores", ECIR 2008, section 2.
-    """
-
-    start: Tensor
-    end: Tensor
-    relevant: Tensor
-    relevant_above: Tensor
-    n_relevant: Tensor
-
-    def precision_at(self, k: int) -> Tensor:
-        """Share of relevant candidates among the first `k`, ``(Q,)``; see :func:`precision_at_k`."""
-        if k < 1:
-            raise ValueError(f"k of a precision must be 1 or more, not {k}")
-        return self._chance(k).sum(dim=1) / k
-
-    def reciprocal_rank(self) -> Tensor:
-        """One over the rank of the first relevant candidate, ``(Q,)``; see :func:`reciprocal_rank`."""
-        left = self.end - self._places()
-        # Chance that this place holds a relevant candidate, given that no earlier one does.
-        hazard = (self.relevant.double() / left).clamp(max=1.0)
-        none_through = (1.0 - hazard).cumprod(dim=1)
-        none_before = torch.ones_like(hazard)
-        none_before[:, 1:] = none_through[:, :-1]
-        return (none_before * hazard / self._ranks()).sum(dim=1)
-
-    def average_precision(self) -> Tensor:
-        """Mean precision at the ranks of the relevant candidates, ``(Q,)``; see :func:`average_precision`."""
-        tied_above = self._places() - self.start
-        # Given a relevant candidate at this place, each place above it in the block is relevant with this chance.
-        company = (self.relevant - 1).double() / (self.end - self.start - 1).clamp(min=1)
-        hits = self.relevant_above + 1 + tied_above * company
-        return (self._chance() * hits / self._ranks()).sum(dim=1) / self.n_relevant.clamp(min=1)
-
-    def _chance(self, k: int | None = None) -> Tensor:
-        """Chance that each of the first `k` places holds a relevant candidate: 0 or 1 where nothing is tied."""
-        return self.relevant[:, :k].double() / (self.end - self.start)[:, :k]
-
-    def _places(self) -> Tensor:
-        return torch.arange(self.start.shape[1], device=self.start.device)
-
-    def _ranks(self) -> Tensor:
-        return self._places().double() + 1.0
-
-
-def rank(scores: Tensor, relevant: Tensor) -> Ranking:
-    """Rank the candidates of each query: one sort, from which every metric follows.
-
-    Parameters
-    ----------
-    scores
-        ``(Q, M)``, of any real type.
-    relevant
-        ``(Q, M)`` bool.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or a score is NaN, which has no place in an order.
-    """
-    if scores.ndim != 2 or scores.shape != relevant.shape:
-        raise ValueError(f"scores {tuple(scores.shape)} and relevant {tuple(relevant.shape)} must be one (Q, M)")
-    if scores.isnan().any():
-        raise ValueError("a score is NaN, so its candidate has no place in the ranking")
-    n_queries, n_candidates = scores.shape
-    ranked, order = scores.sort(dim=1, descending=True)
-    places = torch.arange(n_candidates, device=scores.device).expand(n_queries, -1)
-
-    starts_block = torch.ones_like(relevant, dtype=torch.bool)
-    starts_block[:, 1:] = ranked[:, 1:] != ranked[:, :-1]
-    ends_block = torch.ones_like(relevant, dtype=torch.bool)
-    ends_block[:, :-1] = starts_block[:, 1:]
-    start = torch.where(starts_block, places, 0).cummax(dim=1).values
-    end = torch.where(ends_block, places + 1, n_candidates).flip(1).cummin(dim=1).values.flip(1)
-
-    found = scores.new_zeros(n_queries, n_candidates + 1, dtype=torch.int64)  # relevant ones above each place
-    found[:, 1:] = relevant.gather(1, order).cumsum(dim=1)
-    above = found.gather(1, start)
-    return Ranking(start, end, found.gather(1, end) - above, above, found[:, -1])
-
-
-def random_order(n_relevant: Tensor, n_candidates: int) -> Ranking:
-    """The ranking of one that cannot tell candidates apart: all tied, so each metric is its mean over all orders.
-
-    Parameters
-    ----------
-    n_relevant
-        ``(Q,)`` int64: relevant candidates of each query.
-    n_candidates
-        Candidates of each query, M.
-    """
-    start = n_relevant.new_zeros(len(n_relevant), n_candidates)
-    return Ranking(start, start + n_candidates, n_relevant[:, None].expand_as(start), start, n_relevant)
+from emoclim.metrics.ties import TieBlock
 
 
 def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
@@ -146,7 +34,13 @@ def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
     ValueError
         `k` is below 1, the shapes differ, or a score is NaN.
     """
-    return rank(scores, relevant).precision_at(k)
+    if k < 1:
+        raise ValueError(f"k of a precision must be 1 or more, not {k}")
+    _check(scores, relevant)
+    if not scores.numel():
+        return scores.new_zeros(len(scores), dtype=torch.float64)
+    last = scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1]
+    return _block_at(scores, relevant, last).precision_at(k)
 
 
 def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
@@ -167,7 +61,11 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
     ValueError
         The shapes differ, or a score is NaN.
     """
-    return rank(scores, relevant).reciprocal_rank()
+    _check(scores, relevant)
+    if not scores.numel():
+        return scores.new_zeros(len(scores), dtype=torch.float64)
+    best = torch.where(relevant, scores, scores.amin(dim=1, keepdim=True)).amax(dim=1)
+    return _block_at(scores, relevant, best).reciprocal_rank()
 
 
 def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
@@ -189,6 +87,117 @@ def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
         The shapes differ, or a score is NaN.
     """
     return rank(scores, relevant).average_precision()
+
+
+def r_precision(scores: Tensor, relevant: Tensor) -> Tensor:
+    """Precision at R, where R is the number of relevant candidates of each query.
+
+    Parameters
+    ----------
+    scores, relevant
+        ``(Q, M)``, the second bool.
+
+    Returns
+    -------
+    Tensor
+        ``(Q,)`` float64; 0 for a query without a relevant candidate.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or a score is NaN.
+    """
+    return rank(scores, relevant).r_precision()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Candidates of each query by descending score, for the metrics that need every relevant one's rank.
+
+    Attributes
+    ----------
+    found
+        ``(Q, M + 1)`` int64: relevant candidates among the first j, in one of the orders that the scores allow.
+    mixed
+        ``(T,)`` int64: the queries for which these orders differ, as relevant candidates are tied with others.
+    blocks
+        Of tensors ``(T, M)``: entry ``[t, j]`` is the block that covers place j (from 0) of query ``mixed[t]``.
+    """
+
+    found: Tensor
+    mixed: Tensor
+    blocks: TieBlock
+
+    def average_precision(self) -> Tensor:
+        """Mean precision at the ranks of the relevant candidates, ``(Q,)``; see :func:`average_precision`."""
+        ranks = torch.arange(1, self.found.shape[1], dtype=torch.float64, device=self.found.device)
+        total = (self.found[:, 1:] / ranks * self.found.diff(dim=1)).sum(dim=1)
+        blocks = self.blocks
+        # Given a relevant candidate at this place, each place above it in the block is relevant with this chance.
+        company = (blocks.hits - 1).double() / (blocks.size - 1).clamp(min=1)
+        hits = blocks.hits_above + 1 + (ranks - 1 - blocks.above) * company
+        total[self.mixed] = (blocks.hits.double() / blocks.size * hits / ranks).sum(dim=1)
+        return total / self.found[:, -1].clamp(min=1)
+
+    def r_precision(self) -> Tensor:
+        """Precision at the number of relevant candidates, ``(Q,)``; see :func:`r_precision`."""
+        n_relevant = self.found[:, -1:]
+        values = self.found.gather(1, n_relevant)[:, 0] / n_relevant[:, 0].clamp(min=1).double()
+        last, blocks = n_relevant[self.mixed] - 1, self.blocks
+        parts = (part.gather(1, last)[:, 0] for part in (blocks.above, blocks.size, blocks.hits_above, blocks.hits))
+        values[self.mixed] = TieBlock(*parts).precision_at(last[:, 0] + 1)
+        return values
+
+
+def rank(scores: Tensor, relevant: Tensor) -> Ranking:
+    """Rank the candidates of each query, by one sort.
+
+    Parameters
+    ----------
+    scores
+        ``(Q, M)``, of any real type.
+    relevant
+        ``(Q, M)`` bool.
+
+    Raises
+    ------
+    ValueError
+        The shapes differ, or a score is NaN, which has no place in an order.
+    """
+    _check(scores, relevant)
+    ranked, order = scores.sort(dim=1, descending=True)
+    hits = relevant.gather(1, order)
+    found = hits.new_zeros(len(hits), hits.shape[1] + 1, dtype=torch.int64)
+    torch.cumsum(hits, dim=1, out=found[:, 1:])
+    tied = ranked[:, 1:] == ranked[:, :-1]
+    # A block of both kinds has a relevant and an irrelevant candidate side by side, in whatever order it came.
+    mixed = (tied & (hits[:, 1:] != hits[:, :-1])).any(dim=1).nonzero()[:, 0]
+    return Ranking(found, mixed, _blocks(tied[mixed], found[mixed]))
+
+
+def _blocks(tied: Tensor, found: Tensor) -> TieBlock:
+    """Block of each place ``(T, M)``, from which places are tied with the next ``(T, M - 1)``."""
+    n_queries, n_candidates = len(found), found.shape[1] - 1
+    places = torch.arange(n_candidates, device=found.device).expand(n_queries, -1)
+    start, end = places.clone(), places + 1
+    start[:, 1:].masked_fill_(tied, 0)
+    end[:, :-1].masked_fill_(tied, n_candidates)
+    start, end = start.cummax(dim=1).values, end.flip(1).cummin(dim=1).values.flip(1)
+    above = found.gather(1, start)
+    return TieBlock(start, end - start, above, found.gather(1, end) - above)
+
+
+def _check(scores: Tensor, relevant: Tensor) -> None:
+    if scores.ndim != 2 or scores.shape != relevant.shape:
+        raise ValueError(f"scores {tuple(scores.shape)} and relevant {tuple(relevant.shape)} must be one (Q, M)")
+    if scores.isnan().any():
+        raise ValueError("a score is NaN, so its candidate has no place in the ranking")
+
+
+def _block_at(scores: Tensor, relevant: Tensor, score: Tensor) -> TieBlock:
+    """The candidates of one score ``(Q,)`` per query."""
+    above, tied = scores > score[:, None], scores == score[:, None]
+    return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above & relevant).sum(dim=1), (tied & relevant).sum(dim=1))
 
 
 def class_means(values: Tensor, classes: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from emoclim.config import TrainConfig
 from emoclim.data.manifest import Modality, read_manifest
 from emoclim.data.synthetic import generate
 from emoclim.errors import RunError
-from emoclim.pipeline.evaluation import Evaluation, evaluate_run
+from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.features import ExtractionResult, extract_features
 from emoclim.pipeline.heads import TrainingResult, train
 from emoclim.pipeline.plans import EVEN

@@ -1,10 +1,12 @@
-"""`emoclim evaluate`: a run and a split -> a report, as JSON and as pictures."""
+"""`emoclim evaluate`: a run and a split -> a report, as JSON, as a table of queries, as pictures and as a page.
+
+The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the name goes on with what differs:
+``test-head-17-features``.
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -13,66 +15,22 @@ from emoclim.data.manifest import Modality
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
 from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.examples import Examples
 from emoclim.pipeline.libraries import Library, library_note, manifest_digest, read_splits
+from emoclim.pipeline.pages import write_page
+from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, write_queries
+from emoclim.pipeline.results import write_report
 from emoclim.pipeline.runs import Run, open_run, trained_library
-from emoclim.pipeline.workspace import Workspace, choose_device, write_json
-from emoclim.reports.plots import plot_joint_space, plot_per_class
-from emoclim.reports.retrieval import RetrievalReport
+from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
+from emoclim.reports.intervals import intervals
+from emoclim.reports.plots import plot_confusion, plot_joint_space, plot_per_class
 from emoclim.stages.evaluate import evaluate
 
 log = logging.getLogger(__name__)
 
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """What one `emoclim evaluate` found.
-
-    Attributes
-    ----------
-    run
-        Name of the run.
-    split
-        Which split was ranked.
-    head
-        Index of the pair of heads, the one chosen on validation.
-    report
-        All numbers.
-    folder
-        Where they lie, with the pictures.
-    ks
-        The k of P@k.
-    libraries
-        What was ranked, by modality, as plain values.
-    warnings
-        Why the numbers may mislead.
-    """
-
-    run: str
-    split: str
-    head: int
-    report: RetrievalReport
-    folder: Path
-    ks: Sequence[int]
-    libraries: dict[Modality, dict[str, Any]]
-    warnings: tuple[str, ...]
-
-    @property
-    def title(self) -> str:
-        """What the table of the report is about."""
-        return f"Run {self.run}, split {self.split}, macro means over emotions in percent"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "run": self.run,
-            "split": self.split,
-            "head": self.head,
-            "libraries": self.libraries,
-            "warnings": list(self.warnings),
-            **self.report.to_dict(),
-        }
+KS = (1, 5, 10)
 
 
 def evaluate_run(
@@ -80,8 +38,10 @@ def evaluate_run(
     *,
     split: str = "test",
     head: int | None = None,
-    ks: Sequence[int] = (1, 5),
+    ks: Sequence[int] = KS,
     average: Average = "embeddings",
+    min_seconds: float = 0.0,
+    memory: int = 1 << 30,
     plots: bool = True,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
@@ -101,8 +61,12 @@ def evaluate_run(
         The k of P@k.
     average
         How an item's segments are brought to one embedding; the papers average embeddings.
+    min_seconds
+        Recordings shorter than this are left out, as the published code left out those shorter than its input.
+    memory
+        Bytes that ranking may take.
     plots
-        Draw the pictures too.
+        Draw the pictures too, and make the page.
     workspace
         Where caches and runs lie.
     device
@@ -123,17 +87,38 @@ def evaluate_run(
     keys = ContentKeys(workspace.caches / "content.json")
     part = read_splits(libraries, opened.label_map, (split,), keys)[split]
     keys.save()
+    part = part.lasting(min_seconds) if min_seconds else part
     heads, where = opened.head(head), choose_device(device)
-    report = evaluate(part, heads, ks=ks, average=average, device=where)
-    folder = opened.folder / "evaluation" / split
-    noted = {modality: library_note(library) for modality, library in libraries.items()}
+    report = evaluate(part, heads, ks=ks, average=average, memory=memory, device=where)
     number = opened.chosen if head is None else head
-    evaluation = Evaluation(opened.folder.name, split, number, report, folder, ks, noted, warnings)
-    write_json(folder / "report.json", evaluation.to_dict())
+    settings = {"head": number, "average": average, "min_seconds": min_seconds}
+    scores = {name: direction.scores(report.classes) for name, direction in report.directions.items()}
+    with few_threads(1):
+        ends = {name: intervals(name, found) for name, found in scores.items()}
+    noted = {modality: library_note(library) for modality, library in libraries.items()}
+    folder = opened.folder / "evaluation" / _folder_name(split, head, average, min_seconds, ks)
+    evaluation = Evaluation(
+        opened.folder.name, split, settings, report, ends, folder, ks, opened.label_map, noted, warnings
+    )
+    write_report(folder, evaluation.to_dict())
+    write_queries(folder / QUERIES_FILE, QueryTable(opened.folder.name, split, settings, scores))
     if plots:
-        plot_per_class(report, folder / "per_class.png", f"P@{max(ks)}")
+        plot_per_class(report, folder / "per_class.png", evaluation.shown_metric)
+        plot_confusion(report, folder / "confusion.png")
         _plot_map(part, heads, average, folder / "joint_space.png", seed)
+        write_page(evaluation, Examples(part, heads, libraries, average=average), opened.folder)
     return evaluation
+
+
+def _folder_name(split: str, head: int | None, average: Average, min_seconds: float, ks: Sequence[int]) -> str:
+    """The split, and whatever is not by default."""
+    differing = {
+        f"head-{head}": head is not None,
+        average: average != "embeddings",
+        f"{min_seconds:g}s": min_seconds > 0,
+        f"k-{'-'.join(map(str, ks))}": tuple(ks) != KS,
+    }
+    return "-".join([split, *(name for name, differs in differing.items() if differs)])
 
 
 def _warnings(run: Run, libraries: Mapping[Modality, Library]) -> tuple[str, ...]:

@@ -33,6 +33,7 @@ from emoclim.sweep import Space
 SHOWN_HEADS = 10
 SIMILARITY_WIDTH = 0.05  # of the widths tried at temperature 0.07, the one with the most similar emotions on top
 UNFINISHED = "unfinished"
+SCHEMA = 1  # of the files of a run
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ class TrainingResult:
         """All that the run depends on and what was found, without its place; the same seed gives the same."""
         lines = self.report.lines
         specs = {modality: library.note.spec.to_dict() for modality, library in self.libraries.items()}
-        plan = self.plan.to_dict()
+        plan = {"schema": SCHEMA} | self.plan.to_dict()
         del plan["most"], plan["rounds"]
         if self.plan.study:
             del plan["study"]["storage"]  # a place, and it may hold a password

@@ -266,7 +266,8 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
         if lacking and not partial:
             raise CacheError(
                 f"{len(lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
-                f"{cache.path} ({lacking[0]} first); run: emoclim extract {FOLDERS[library.manifest.modality]}"
+                f"{cache.path} ({lacking[0]} first); run: emoclim extract {FOLDERS[library.manifest.modality]} "
+                f"{library.manifest.source} --encoder {library.note.spec.name}"
             )
         left_out["were not extracted yet"] = len(lacking)
         for reason, count in (+left_out).items():

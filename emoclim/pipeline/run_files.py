@@ -77,8 +77,8 @@ def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
-    _write_parquet(columns, folder / "sweep.parquet")
-    _write_parquet(_history_columns(sweep, report.terms), folder / "history.parquet")
+    write_parquet(columns, folder / "sweep.parquet")
+    write_parquet(_history_columns(sweep, report.terms), folder / "history.parquet")
 
 
 def _history_columns(sweep: Sweep, terms: Terms) -> dict[str, list[Any]]:
@@ -94,7 +94,8 @@ def _history_columns(sweep: Sweep, terms: Terms) -> dict[str, list[Any]]:
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
 
 
-def _write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write columns by name to a Parquet file."""
     import pyarrow
     from pyarrow import parquet
 

@@ -6,7 +6,7 @@ round and bank ``<round>-<bank>.safetensors``, all that it needs to go on after 
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from emoclim.progress import Track, silent
 from emoclim.reports.retrieval import directions
 from emoclim.reports.sweep import K as PRECISION_AT
 from emoclim.reports.sweep import Line
-from emoclim.stages.evaluate import evaluate
+from emoclim.stages.evaluate import evaluate_each
 from emoclim.stages.train_heads import Epoch, History, Snapshot, Training, train_heads
 from emoclim.sweep import Candidate, groups
 
@@ -153,9 +153,7 @@ def train_candidates(
     heads = stack_heads([training.heads for _, training in done]).select(*order)
     found = [(number, training, k) for numbers, training in done for k, number in enumerate(numbers)]
     chosen = [found[place] for place in order]
-    metrics = [
-        _validate(splits["val"], heads, k, device) for k in track(range(len(order)), "Validating heads", len(order))
-    ]
+    metrics = list(track(_validate(splits["val"], heads, device), "Validating heads", len(order)))
     lines = tuple(
         _line(first + number, candidates[number], training, k, measured)
         for (number, training, k), measured in zip(chosen, metrics, strict=True)
@@ -186,15 +184,15 @@ def _keep(snapshot: Snapshot, *, path: Path) -> None:
     aside.replace(path)
 
 
-def _validate(split: Split, heads: Heads, k: int, device: torch.device) -> dict[str, float]:
-    """Precision and reciprocal rank of one head across modalities."""
+def _validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
+    """Precision and reciprocal rank of each head across modalities."""
     across = [pair for pair in directions(split.features) if pair[0] != pair[1]]
-    report = evaluate(split, heads.select(k), ks=(PRECISION_AT,), pairs=across, device=device)
-    return {
-        f"{metric} {name}": direction.metrics[metric]
-        for metric in (f"P@{PRECISION_AT}", "MRR")
-        for name, direction in report.directions.items()
-    }
+    for report in evaluate_each(split, heads, ks=(PRECISION_AT,), measures=("MRR",), pairs=across, device=device):
+        yield {
+            f"{metric} {name}": direction.metrics[metric]
+            for metric in (f"P@{PRECISION_AT}", "MRR")
+            for name, direction in report.directions.items()
+        }
 
 
 def _line(number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]) -> Line:

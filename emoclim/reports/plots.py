@@ -6,15 +6,18 @@ from typing import get_args
 
 import torch
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
-from emoclim.reports.figures import OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
+from emoclim.reports.figures import DPI, OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
 from emoclim.reports.retrieval import NAMES, RetrievalReport
 
+DARK = 0.55  # share from which a cell is so dark that black does not show on it
 MARKERS: Mapping[Modality, str] = {"image": "o", "audio": "x", "text": "s", "video": "^", "speech": "+"}
 
 
@@ -58,6 +61,42 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
     handles, _ = axes.get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
     figure.legend(handles=handles, loc="outside lower center", ncols=entries, frameon=False)
+    save_figure(figure, path)
+
+
+def plot_confusion(report: RetrievalReport, path: Path) -> None:
+    """Draw, for each direction, of which class the first candidate is, by class of the query.
+
+    Parameters
+    ----------
+    report
+        The evaluation; a direction without P@1 is left out, and nothing is drawn where none has it.
+    path
+        The PNG file to write.
+    """
+    shown = [direction for direction in report.directions.values() if direction.confusion]
+    if not shown:
+        return
+    n_columns = min(2, len(shown))
+    n_rows = -(-len(shown) // n_columns)
+    size = 1.6 + 0.5 * len(report.classes)
+    figure = Figure(
+        figsize=(n_columns * (size + 0.6), n_rows * size), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
+    )
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
+    for axes, direction in zip(panels, shown, strict=False):
+        table = [[shares.get(name, 0.0) for name in report.classes] for shares in direction.confusion.values()]
+        axes.imshow(table, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(report.classes)), report.classes, rotation=35, ha="right")
+        axes.set_yticks(range(len(table)), list(direction.confusion))
+        axes.set_title(direction.title, **TITLE)
+        axes.set(xlabel="found first", ylabel="asked for")
+        for row, shares in enumerate(table):
+            for column, share in enumerate(shares):
+                colour = "white" if share > DARK else "black"
+                axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=9)
+    for axes in list(figure.axes)[len(shown) :]:
+        axes.set_visible(False)
     save_figure(figure, path)
 
 

@@ -5,7 +5,7 @@ between the modalities present come first, then each modality with itself. Value
 them in percent.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, get_args
@@ -13,6 +13,8 @@ from typing import Any, get_args
 from torch import Tensor
 
 from emoclim.data.manifest import Modality
+from emoclim.reports.intervals import Intervals
+from emoclim.reports.queries import QueryScores
 
 Direction = tuple[Modality, Modality]
 Row = tuple[str, ...]
@@ -43,7 +45,7 @@ class ClassReport:
     n_queries
         Queries of this class.
     n_relevant
-        Candidates relevant to one of them; an item is no candidate of its own.
+        Candidates relevant to one of them, on average; an item is no candidate of its own.
     metrics
         Mean over these queries, by metric; empty without a query.
     random
@@ -51,7 +53,7 @@ class ClassReport:
     """
 
     n_queries: int
-    n_relevant: int
+    n_relevant: float
     metrics: Mapping[str, float]
     random: Mapping[str, float]
 
@@ -74,7 +76,7 @@ class DirectionReport:
     query, candidate
         The two modalities.
     n_queries, n_candidates
-        Items that ask; items that each of them ranks.
+        Items that ask; items that each of them ranks, where it does not rank its own group only.
     n_without_relevant
         Queries that no candidate is relevant to; they score 0 and are in the means.
     metrics
@@ -84,7 +86,21 @@ class DirectionReport:
     per_class
         By class name, in the order of the report's classes.
     per_query
-        ``(Q,)`` float64 by metric, in the order of the items; not part of the plain form.
+        ``(Q,)`` float64 by metric, in the order of the items; like all that follows on single queries, it is not part
+        of the plain form.
+    micro
+        Mean over the queries, by metric.
+    random_micro
+        The same for a random order of the same candidates, exactly.
+    confusion
+        By class of the query, then by class of the candidate: share of the queries that find it first, where tied
+        candidates share; empty unless P@1 was asked for.
+    query_ids
+        Q names.
+    query_classes
+        ``(Q,)`` int64 into the report's classes.
+    query_relevant, query_candidates
+        ``(Q,)`` int64: candidates that are relevant to each query; candidates that it ranks.
     """
 
     query: Modality
@@ -96,6 +112,13 @@ class DirectionReport:
     random: Mapping[str, float]
     per_class: Mapping[str, ClassReport]
     per_query: Mapping[str, Tensor] = field(repr=False, compare=False)
+    micro: Mapping[str, float]
+    random_micro: Mapping[str, float]
+    confusion: Mapping[str, Mapping[str, float]]
+    query_ids: tuple[str, ...] = field(repr=False)
+    query_classes: Tensor = field(repr=False, compare=False)
+    query_relevant: Tensor = field(repr=False, compare=False)
+    query_candidates: Tensor = field(repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -107,6 +130,11 @@ class DirectionReport:
         """``"image → music"``."""
         return f"{NAMES[self.query]} → {NAMES[self.candidate]}"
 
+    def scores(self, classes: Sequence[str]) -> QueryScores:
+        """Scores of single queries, whose classes are of these names."""
+        names = tuple(classes[label] for label in self.query_classes.tolist())
+        return QueryScores(self.query_ids, names, self.query_relevant, self.query_candidates, self.per_query)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
         return {
@@ -117,7 +145,10 @@ class DirectionReport:
             "n_without_relevant": self.n_without_relevant,
             "metrics": dict(self.metrics),
             "random": dict(self.random),
+            "micro": dict(self.micro),
+            "random_micro": dict(self.random_micro),
             "per_class": {name: report.to_dict() for name, report in self.per_class.items()},
+            "confusion": {name: dict(shares) for name, shares in self.confusion.items()},
         }
 
 
@@ -147,6 +178,11 @@ class RetrievalReport:
         """Names of the metrics: ``("P@1", "P@5", "MRR", "mAP")``."""
         return tuple(next(iter(self.directions.values())).metrics)
 
+    @property
+    def encoders(self) -> Mapping[Modality, str]:
+        """Name of the features of each modality, as far as the provenance tells."""
+        return {modality: spec["name"] for modality, spec in self.provenance.get("features", {}).items()}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; the same report gives the same text."""
         return {
@@ -156,33 +192,51 @@ class RetrievalReport:
             "provenance": dict(self.provenance),
         }
 
-    def table_rows(self) -> list[Row]:
-        """A row of column names, then two rows per direction: its macro metrics, and those of a random order."""
+    def table_rows(self, intervals: Mapping[str, Intervals] | None = None) -> list[Row]:
+        """A row of column names, then by direction its macro metrics, their intervals, and those of a random order."""
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
             rows.append((direction.title, *_percents(direction.metrics, self.metrics), *counts))
+            if intervals:
+                found = intervals[direction.name].macro
+                rows.append(("95 % interval", *(found[metric].ends for metric in self.metrics), "", ""))
             rows.append(("random order", *_percents(direction.random, self.metrics), "", ""))
         return rows
 
-    def per_class_rows(self, metric: str) -> list[Row]:
+    def per_class_rows(self, metric: str, labels: Mapping[Modality, Mapping[str, str]] | None = None) -> list[Row]:
         """A row of column names, then one row per class: `metric` in each direction and the items of each modality.
 
         The last row is the macro mean. A class without a query in some direction shows a dash there.
+
+        Parameters
+        ----------
+        metric
+            One of :attr:`metrics`.
+        labels
+            By modality: what its own taxonomy calls each class. Given, a column for each of these modalities stands in
+            place of the names of the classes.
+
+        Notes
+        -----
+        S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, table 5.
         """
         sizes = {
             NAMES[direction.query]: direction.per_class
             for direction in self.directions.values()
             if direction.query == direction.candidate
         }
+        called = {f"{NAMES[modality]} emotion": names for modality, names in (labels or {}).items()}
+        called = called or {"emotion": dict(zip(self.classes, self.classes, strict=True))}
         columns = tuple(direction.title for direction in self.directions.values())
-        rows: list[Row] = [("emotion", *columns, *(f"{name} items" for name in sizes))]
+        rows: list[Row] = [(*called, *columns, *(f"{name} items" for name in sizes))]
         for name in self.classes:
             values = (_percent(direction.per_class[name].metrics.get(metric)) for direction in self.directions.values())
-            rows.append((name, *values, *(str(per_class[name].n_queries) for per_class in sizes.values())))
+            counts = (str(per_class[name].n_queries) for per_class in sizes.values())
+            rows.append((*(names.get(name, "–") for names in called.values()), *values, *counts))
         means = (_percent(direction.metrics[metric]) for direction in self.directions.values())
         totals = (str(sum(report.n_queries for report in per_class.values())) for per_class in sizes.values())
-        rows.append(("macro mean", *means, *totals))
+        rows.append(("macro mean", *[""] * (len(called) - 1), *means, *totals))
         return rows
 
 

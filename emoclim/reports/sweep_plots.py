@@ -182,6 +182,7 @@ def _draw_scores(axes: Axes, below: Axes, heads: Scored, score_name: str, norm: 
     colours = ScalarMappable(norm, COLOURS)
     scale = axes.figure.colorbar(colours, cax=below, orientation="horizontal")
     scale.outline.set_visible(False)
+    scale.locator = MaxNLocator(5)
     below.set_xlabel(f"{score_name} (bars: number of heads)")
     axes.set_axis_off()
     low, high = below.get_xlim()

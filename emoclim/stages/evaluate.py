@@ -1,33 +1,38 @@
 """Rank the items of one modality for those of another, in every direction, and report how well that went.
 
-Convention: the score of a pair is the cosine of its embeddings, summed in float64 and rounded to float32. What the
-embeddings' own precision cannot tell apart is thereby tied, and equal items tie wherever they stand in the gallery.
+Convention: the score of a pair is the cosine of its embeddings, exact for embeddings rounded to a fine grid, so that
+equal items tie wherever they stand in the gallery.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
 
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
-from emoclim.metrics.retrieval import Ranking, class_means, macro_mean, random_order, rank
+from emoclim.metrics.blockwise import measure_vectors, on_grid
+from emoclim.metrics.questions import Answer, Measure, Question
+from emoclim.metrics.retrieval import class_means, macro_mean
 from emoclim.reports.retrieval import ClassReport, Direction, DirectionReport, RetrievalReport, directions
 
-PAIRS_PER_BLOCK = 1 << 18  # of query and candidate, ranked at once; about 45 MB
+HEADS_AT_ONCE = 16  # embedded together
 
 
 def evaluate(
     test: Split,
     heads: Heads,
     *,
-    ks: Sequence[int] = (1, 5),
+    ks: Sequence[int] = (1, 5, 10),
+    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
     relevance: Tensor | None = None,
+    groups: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
+    memory: int = 1 << 30,
     device: torch.device,
 ) -> RetrievalReport:
     """Evaluate one pair of heads by retrieval, in every direction between and within the modalities of a split.
@@ -39,22 +44,29 @@ def evaluate(
     heads
         One head per modality.
     ks
-        The k of each precision at k.
+        The k of each precision at k; 1 gives the confusion of classes too.
+    measures
+        What is computed besides; ``"mAP"`` and ``"R-precision"`` sort all candidates, which the others do without.
     relevance
         ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``; by
         default those of the same class.
+    groups
+        ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
     average
         What stands for an item of several segments: the mean of their ``"embeddings"``, not normalised again, as in
         the paper; or the embedding of its mean ``"features"``.
     pairs
         (query, candidate) modalities; None takes every direction between and within those of the split.
+    memory
+        Bytes that the scores of a block of queries, and all that is found by them, may take.
     device
         Where embeddings and rankings are computed.
 
     Raises
     ------
     ConfigError
-        `heads` holds several heads, a k is below 1, or `relevance` has another shape.
+        `heads` holds several heads, a k is below 1, a measure is unknown, `relevance` or `groups` has another shape,
+        or `memory` does not hold the scores of one query.
     ManifestError
         A modality has no items, or its labels do not fit its items or the classes.
     RunError
@@ -67,27 +79,69 @@ def evaluate(
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024: P@1, P@5 and MRR,
     macro-averaged over the classes of the queries.
     """
-    n_classes = len(test.classes)
     if heads.n_heads != 1:
         raise ConfigError(f"evaluation takes one head, but there are {heads.n_heads}; select one of them first")
+    found = evaluate_each(
+        test,
+        heads,
+        ks=ks,
+        measures=measures,
+        relevance=relevance,
+        groups=groups,
+        average=average,
+        pairs=pairs,
+        memory=memory,
+        device=device,
+    )
+    return next(found)
+
+
+def evaluate_each(
+    test: Split,
+    heads: Heads,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
+    relevance: Tensor | None = None,
+    groups: Mapping[Modality, Tensor] | None = None,
+    average: Average = "embeddings",
+    pairs: Sequence[Direction] | None = None,
+    memory: int = 1 << 30,
+    device: torch.device,
+) -> Iterator[RetrievalReport]:
+    """Evaluate each of K pairs of heads in turn, as :func:`evaluate` does one."""
+    n_classes = len(test.classes)
     if wrong := [k for k in ks if k < 1]:
         raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
+    if unknown := [name for name in measures if name not in get_args(Measure)]:
+        raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(get_args(Measure))}")
     if relevance is not None and relevance.shape != (n_classes, n_classes):
         raise ConfigError(
             f"relevance is {tuple(relevance.shape)}; give one row and one column for each of the {n_classes} classes"
         )
     related = torch.eye(n_classes, dtype=torch.bool) if relevance is None else relevance.bool().cpu()
-    unit = {modality: _embed(test, heads, modality, average, device) for modality in test.features}
-    reports = [_direction(test, unit, pair, related, ks) for pair in pairs or directions(test.features)]
     provenance = {
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
         "relevance": "same class" if relevance is None else related.int().tolist(),
+        "candidates": "all" if groups is None else "own group",
     }
-    return RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
+    for first in range(0, heads.n_heads, HEADS_AT_ONCE):
+        part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
+        embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}
+        for k in range(part.n_heads):
+            directed = {modality: on_grid(vectors[k]) for modality, vectors in embedded.items()}
+            reports = []
+            for query, candidate in pairs or directions(test.features):
+                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
+                among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
+                same = query == candidate
+                answer = _answer(directed[query], directed[candidate], asked, among, memory, drop_self=same)
+                reports.append(_report(test, query, candidate, asked, answer))
+            yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
 
 
 def _embed(test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device) -> Tensor:
-    """Unit embeddings ``(N, E)`` float64 of one modality, on a device that can sort them."""
+    """Embeddings ``(K, N, E)`` of one modality, on a device that has float64."""
     features, labels = test.features[modality], test.labels[modality]
     if not len(features):
         raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
@@ -96,76 +150,83 @@ def _embed(test: Split, heads: Heads, modality: Modality, average: Average, devi
             f"the {modality} labels of the split do not fit; give each of the {len(features)} items a number "
             f"from 0 to {len(test.classes) - 1}"
         )
-    embeddings = heads.embed(features.to(device), average=average)[0]
+    embeddings = heads.embed(features.to(device), average=average)
     if not embeddings.isfinite().all():
         raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
-    if device.type == "mps":  # has no float64
-        embeddings = embeddings.cpu()
-    return normalize(embeddings.double(), dim=1)
+    return embeddings.cpu() if device.type == "mps" else embeddings
 
 
-def _direction(
-    test: Split, unit: Mapping[Modality, Tensor], pair: Direction, relevance: Tensor, ks: Sequence[int]
-) -> DirectionReport:
-    query, candidate = pair
-    same = query == candidate
-    classes, gallery = test.labels[query].cpu(), test.labels[candidate].cpu()
-    n_relevant = relevance.long() @ gallery.bincount(minlength=len(test.classes))  # (C,)
-    if same:
-        n_relevant = n_relevant - relevance.diagonal().long()
-    n_candidates = len(gallery) - same
+def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) -> Tensor:
+    n_items = len(test.features[modality])
+    if modality not in groups or groups[modality].shape != (n_items,):
+        raise ConfigError(f"the {modality} groups do not fit; give each of the {n_items} items one number")
+    return groups[modality]
 
-    rankings = _rankings(unit[query], unit[candidate], relevance[classes], gallery, drop_self=same)
-    blocks = [_metrics(ranking, ks) for ranking in rankings]
-    per_query = {name: torch.cat([block[name] for block in blocks]) for name in blocks[0]}
-    n_queries = classes.bincount(minlength=len(test.classes))  # (C,)
-    present = n_queries.nonzero()[:, 0]
-    found = {name: class_means(values, classes) for name, values in per_query.items()}  # (present,) each
-    chance = _metrics(random_order(n_relevant[present], n_candidates), ks)
+
+def _answer(
+    queries: Tensor,
+    candidates: Tensor,
+    asked: Question,
+    groups: tuple[Tensor, Tensor] | None,
+    memory: int,
+    *,
+    drop_self: bool,
+) -> Answer:
+    """On the device of the embeddings, then on the CPU."""
+    device = queries.device
+    moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
+    return measure_vectors(
+        queries, candidates, asked.to(device), memory=memory, drop_self=drop_self, groups=moved
+    ).cpu()
+
+
+def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:
+    found, chance = answer.values, answer.expected()
     return DirectionReport(
         query,
         candidate,
-        n_queries=len(classes),
-        n_candidates=n_candidates,
-        n_without_relevant=int((n_relevant[classes] == 0).sum()),
-        metrics={name: macro_mean(values, classes) for name, values in per_query.items()},
-        random={name: macro_mean(values, present) for name, values in chance.items()},
-        per_class={
-            name: ClassReport(
-                n_queries=int(n_queries[label]),
-                n_relevant=int(n_relevant[label]),
-                metrics=_where(found, present == label),
-                random=_where(chance, present == label),
-            )
-            for label, name in enumerate(test.classes)
-        },
-        per_query=per_query,
+        n_queries=len(asked.queries),
+        n_candidates=len(asked.candidates) - (query == candidate),
+        n_without_relevant=int((answer.n_relevant == 0).sum()),
+        metrics={name: macro_mean(values, asked.queries) for name, values in found.items()},
+        random={name: macro_mean(values, asked.queries) for name, values in chance.items()},
+        per_class=_per_class(test.classes, asked, answer, chance),
+        per_query=found,
+        micro={name: float(values.mean()) for name, values in found.items()},
+        random_micro={name: float(values.mean()) for name, values in chance.items()},
+        confusion=_confusion(test.classes, answer.first),
+        query_ids=test.features[query].ids,
+        query_classes=asked.queries,
+        query_relevant=answer.n_relevant,
+        query_candidates=answer.n_candidates,
     )
 
 
-def _rankings(
-    queries: Tensor, candidates: Tensor, wanted: Tensor, gallery: Tensor, *, drop_self: bool
-) -> Iterator[Ranking]:
-    """Rankings of blocks of queries; `wanted` ``(Q, C)``: relevant classes, `gallery` ``(M,)``: classes there are."""
-    n_candidates = len(candidates)
-    columns = torch.arange(n_candidates, device=candidates.device)
-    for rows in torch.split(torch.arange(len(queries)), max(1, PAIRS_PER_BLOCK // n_candidates)):
-        scores = (queries[rows.to(queries.device)] @ candidates.T).float()
-        hits = wanted[rows][:, gallery].to(scores.device)
-        if drop_self:
-            others = columns != rows.to(columns.device)[:, None]
-            scores = scores[others].view(len(rows), n_candidates - 1)
-            hits = hits[others].view(len(rows), n_candidates - 1)
-        yield rank(scores, hits)
+def _per_class(
+    classes: Sequence[str], asked: Question, answer: Answer, chance: Mapping[str, Tensor]
+) -> dict[str, ClassReport]:
+    n_queries = asked.queries.bincount(minlength=len(classes))  # (C,)
+    n_relevant = (asked.relevance * asked.candidates.bincount(minlength=len(classes))).sum(dim=1).double()
+    n_relevant[n_queries > 0] = class_means(answer.n_relevant, asked.queries)
+    # A column for each class that has a query, in order; a class without one takes none.
+    means = {name: iter(class_means(values, asked.queries).tolist()) for name, values in answer.values.items()}
+    random = {name: iter(class_means(values, asked.queries).tolist()) for name, values in chance.items()}
+    return {
+        name: ClassReport(
+            n_queries=asking,
+            n_relevant=relevant,
+            metrics={metric: next(values) for metric, values in means.items()} if asking else {},
+            random={metric: next(values) for metric, values in random.items()} if asking else {},
+        )
+        for name, asking, relevant in zip(classes, n_queries.tolist(), n_relevant.tolist(), strict=True)
+    }
 
 
-def _metrics(ranking: Ranking, ks: Sequence[int]) -> dict[str, Tensor]:
-    """All metrics by name, ``(Q,)`` each, on the CPU."""
-    values = {f"P@{k}": ranking.precision_at(k) for k in ks}
-    values |= {"MRR": ranking.reciprocal_rank(), "mAP": ranking.average_precision()}
-    return {name: value.cpu() for name, value in values.items()}
-
-
-def _where(values: Mapping[str, Tensor], chosen: Tensor) -> dict[str, float]:
-    """The one chosen entry of each tensor, or nothing where none is chosen."""
-    return {name: value for name, column in values.items() for value in column[chosen].tolist()}
+def _confusion(classes: Sequence[str], first: Tensor) -> dict[str, dict[str, float]]:
+    """Shares of the classes of the first candidate, by class of the query, where a query has a candidate."""
+    shares = first / first.sum(dim=1, keepdim=True)
+    return {
+        name: dict(zip(classes, row, strict=True))
+        for name, row, asked_for in zip(classes, shares.tolist(), first.any(dim=1).tolist(), strict=True)
+        if asked_for
+    }

@@ -1,4 +1,4 @@
-"""One photo (or clip) -> the nearest items of another modality."""
+"""Photos (or clips) -> the nearest items of a library."""
 
 from dataclasses import dataclass
 
@@ -30,33 +30,45 @@ class Hit:
 def search(
     query: Features, candidates: Features, heads: Heads, *, top: int = 5, average: Average = "embeddings"
 ) -> list[Hit]:
-    """Rank candidates by their likeness to one query.
+    """Rank candidates by their likeness to one query; see :func:`search_each`."""
+    return search_each(query, candidates, heads, top=top, average=average)[0]
+
+
+def search_each(
+    queries: Features, candidates: Features, heads: Heads, *, top: int = 5, average: Average = "embeddings"
+) -> list[list[Hit]]:
+    """Rank candidates by their likeness to each of some queries.
 
     Parameters
     ----------
-    query
-        Features of one item.
+    queries
+        Features of Q items.
     candidates
         Features of N items.
     heads
         One pair of heads (K = 1), trained on features of the same specs.
     top
-        How many to give; all if there are fewer.
+        How many to give for each; all if there are fewer.
     average
         See :meth:`Heads.embed`.
 
     Returns
     -------
-    list of Hit
-        Best first; equal scores keep the candidates' order.
+    list of list of Hit
+        For each query, best first; equal scores keep the candidates' order.
 
     Raises
     ------
     CacheMismatch
         The features are of other specs than the heads.
     """
-    wanted = torch.nn.functional.normalize(heads.embed(query, average=average)[0, 0], dim=-1)  # (E,)
+    wanted = torch.nn.functional.normalize(heads.embed(queries, average=average)[0], dim=-1)  # (Q, E)
     embedded = torch.nn.functional.normalize(heads.embed(candidates, average=average)[0], dim=-1)  # (N, E)
+    return [_hits(candidates, heads, embedded, one, top) for one in wanted]
+
+
+def _hits(candidates: Features, heads: Heads, embedded: torch.Tensor, wanted: torch.Tensor, top: int) -> list[Hit]:
+    """The best hits of one query's embedding ``(E,)``."""
     scores = (embedded.double() @ wanted.double()).float()  # (N,), rounded so that equal items score alike
     best = torch.argsort(scores, descending=True, stable=True)[:top]
     starts = _best_starts(candidates.select(best), heads, wanted)

@@ -1,0 +1,150 @@
+"""ROC-AUC and average precision of a tagger's scores, against scikit-learn, and what intervals and training cost.
+
+Repeat with ``python benchmarks/tagging.py``; prints JSON: medians in milliseconds, ratios, the largest difference, and
+seconds. Scores are generated, at the size of the test split of MagnaTagATune (5,329 items, 50 tags), without ties and
+rounded to two decimals. Goals: at least 4 times as fast as scikit-learn's two functions, and equal to 1e-12.
+``--coverage N`` also counts how often the 95 % interval of a report holds the mean over N samples of other items.
+"""
+
+import argparse
+import json
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import facts
+from sklearn.metrics import average_precision_score, roc_auc_score
+from torch import Tensor
+
+from emoclim.features import Features, FeatureSpec
+from emoclim.metrics.tagging import draw_counts, resampled_metrics, tag_metrics
+from emoclim.reports.tagging import Trained
+from emoclim.reports.tagging_scores import make_report
+from emoclim.stages.tag import tag
+from emoclim.tag_heads import TagSplit
+
+ITEMS, TAGS, RATE = 5329, 50, 0.05
+TRAIN, VAL, DIM, SEGMENTS = 18_709, 1825, 200, 9
+RESAMPLES = 1000
+SMALL = (50, 200, 1000)  # items of the samples whose intervals are counted
+
+
+def main() -> None:
+    """Measure ours and theirs in turn, so that whatever else the machine does falls on both."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--runs", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--coverage", type=int, default=0, help="samples of each size")
+    parser.add_argument("--no-training", action="store_true")
+    parser.add_argument("--json", type=Path, help="write the result there too")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    generator = torch.Generator().manual_seed(0)
+    result: dict[str, Any] = {}
+    scores, relevant = sample(ITEMS, TAGS, generator)
+    for name, given in (("without ties", scores), ("with ties", scores.round(decimals=2))):
+        result[name] = against_sklearn(given, relevant, asked.runs)
+    begun = time.perf_counter()
+    resampled_metrics(scores, relevant, draw_counts(ITEMS, RESAMPLES, generator))
+    result["seconds"] = {f"{RESAMPLES} resamples": time.perf_counter() - begun}
+    if not asked.no_training:
+        begun = time.perf_counter()
+        report = tag(*(tracks(n, seed) for seed, n in enumerate((TRAIN, VAL, ITEMS))), tags=names(), device=CPU)
+        epochs = report.curve[-1].best_epochs[0] + 11  # and the patience
+        result["seconds"] |= {"one head and its report": time.perf_counter() - begun, "epochs": epochs}
+    if asked.coverage:
+        warnings.simplefilter("ignore")
+        result["coverage"] = {f"{n} items": coverage(n, asked.coverage, generator) for n in SMALL}
+    result |= {"threads": asked.threads, "machine": facts("torch", "scikit-learn", "numpy")}
+    text = json.dumps(result, indent=2)
+    print(text)
+    if asked.json:
+        asked.json.write_text(f"{text}\n")
+
+
+CPU = torch.device("cpu")
+
+
+def names() -> list[str]:
+    """Of the tags."""
+    return [f"tag {number}" for number in range(TAGS)]
+
+
+def sample(n_items: int, n_tags: int, generator: torch.Generator, rate: float = RATE) -> tuple[Tensor, Tensor]:
+    """Scores ``(N, T)`` that are higher by one deviation for positive items, and which are."""
+    relevant = torch.rand(n_items, n_tags, generator=generator) < rate
+    return torch.randn(n_items, n_tags, generator=generator) + relevant, relevant
+
+
+def against_sklearn(scores: Tensor, relevant: Tensor, runs: int) -> dict[str, float]:
+    """Medians of both, their ratio, and the largest difference of any value."""
+    ours, theirs = [], []
+    wanted, given = relevant.numpy(), scores.numpy()
+    for run in range(runs + 1):
+        taken, found = timed(lambda: tag_metrics(scores, relevant))
+        peer, expected = timed(
+            lambda: (
+                roc_auc_score(wanted, given, average=None),
+                average_precision_score(wanted, given, average=None),
+            )
+        )
+        if run:  # the first one warms up
+            ours.append(taken)
+            theirs.append(peer)
+    found_values = torch.stack([found.roc_auc, found.average_precision])
+    difference = float((found_values - torch.tensor([list(column) for column in expected])).abs().max())
+    mine, other = statistics.median(ours), statistics.median(theirs)
+    return {
+        "milliseconds": mine,
+        "scikit-learn": other,
+        "times as fast": other / mine,
+        "largest difference": difference,
+    }
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Milliseconds, and what came of it."""
+    begun = time.perf_counter()
+    found = call()
+    return (time.perf_counter() - begun) * 1000, found
+
+
+def tracks(n_items: int, seed: int) -> TagSplit:
+    """Features of recordings with some segments each, and tags that follow from them, up to noise."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(n_items, DIM, generator=generator)
+    segments = values.repeat_interleave(SEGMENTS, dim=0)
+    segments += 0.7 * torch.randn(segments.shape, generator=generator)
+    taste = torch.randn(DIM, TAGS, generator=torch.Generator().manual_seed(99)) / DIM**0.5
+    relevant = values @ taste + 0.7 * torch.randn(n_items, TAGS, generator=generator) > 2.0
+    offsets, ids = torch.arange(n_items + 1) * SEGMENTS, tuple(map(str, range(n_items)))
+    spec = FeatureSpec("generated", "audio", DIM, "none", {})
+    return TagSplit(Features(spec, ids, values, segments, offsets, torch.zeros(len(segments))), relevant)
+
+
+def coverage(n_items: int, n_samples: int, generator: torch.Generator, n_tags: int = 7) -> dict[str, float]:
+    """How often the 95 % intervals of the macro means hold what samples of that size have on average."""
+    others = [tag_metrics(*sample(n_items, n_tags, generator, 0.1)) for _ in range(5000)]
+    truth = {
+        name: float(torch.stack([getattr(one, name).nanmean() for one in others]).mean())
+        for name in ("roc_auc", "average_precision")
+    }
+    held = dict.fromkeys(truth, 0)
+    for _ in range(n_samples):
+        scores, relevant = sample(n_items, n_tags, generator, 0.1)
+        counts = draw_counts(n_items, RESAMPLES, generator)
+        trained = [Trained(1.0, 0, n_items, 0, 0, scores)]
+        ids = tuple(map(str, range(n_items)))
+        macro = make_report(names()[:n_tags], trained, ids, relevant, relevant, counts, {}, {}).macro
+        for name, value in truth.items():
+            found = getattr(macro, name)
+            held[name] += found.low <= value <= found.high
+    return {name: number / n_samples for name, number in held.items()}
+
+
+if __name__ == "__main__":
+    main()

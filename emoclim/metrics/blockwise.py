@@ -1,0 +1,146 @@
+"""Metrics of any number of queries and candidates, one block of queries at a time, so that memory is bounded.
+
+Convention: results depend neither on the size of the blocks nor on where a candidate stands.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from emoclim.errors import ConfigError
+from emoclim.metrics.counting import Layout
+from emoclim.metrics.questions import Answer, Question
+
+BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
+COPIED_BLOCK = 1 << 24  # the same where scores are only copied
+SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
+SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
+GRID = float(1 << 26)
+
+
+def on_grid(vectors: Tensor) -> Tensor:
+    """Directions ``(N, E)`` float64 of vectors, of length 2**26, rounded to whole numbers.
+
+    Notes
+    -----
+    A product of two of these, and each of its partial sums, is a whole number of at most 53 bits: float64 holds it
+    exactly, in whatever order a machine adds. So equal vectors have equal scores wherever they stand, and a ranking is
+    the same on any processor. The rounding moves a cosine by some 1e-8, which is less than float32 embeddings know.
+    """
+    return (normalize(vectors.double(), dim=1) * GRID).round_()
+
+
+def measure_scores(scores: Tensor, question: Question) -> Answer:
+    """Measure by given scores.
+
+    Parameters
+    ----------
+    scores
+        ``(Q, M)``, of any real type; higher is better.
+    question
+        With its tensors on the same device.
+
+    Raises
+    ------
+    ValueError
+        The shape is not that of the classes, or a score is NaN.
+    """
+    if scores.shape != (len(question.queries), len(question.candidates)):
+        raise ValueError(
+            f"scores {tuple(scores.shape)} must be one row for each of {len(question.queries)} queries and one column "
+            f"for each of {len(question.candidates)} candidates"
+        )
+    scores = scores if scores.is_floating_point() else scores.double()
+    rows, columns = (torch.arange(size, device=scores.device) for size in scores.shape)
+    answer, layout = Answer.blank(question), question.lay_out(columns)
+    answer.count_candidates(question, rows, columns, drop_self=False)
+    if not scores.numel():
+        return answer
+    source, empty = layout.spread(columns), layout.empty()
+    lowest = torch.finfo(scores.dtype).min  # -inf is for what is no candidate
+    size = max(1, COPIED_BLOCK // (layout.n_columns * scores.element_size()))
+    buffer = scores.new_empty(min(size, len(scores)), layout.n_columns)
+    for block, part in zip(torch.split(rows, size), torch.split(scores, size), strict=True):
+        placed = torch.index_select(part, 1, source, out=buffer[: len(block)]).clamp_(min=lowest)
+        answer.take(question, block, placed.index_fill_(1, empty, -torch.inf), layout)
+    return answer
+
+
+def measure_vectors(
+    queries: Tensor,
+    candidates: Tensor,
+    question: Question,
+    *,
+    memory: int,
+    drop_self: bool = False,
+    groups: tuple[Tensor, Tensor] | None = None,
+) -> Answer:
+    """Measure by the products of vectors, without ever holding the scores of more queries than fit.
+
+    Parameters
+    ----------
+    queries, candidates
+        ``(Q, E)`` and ``(M, E)`` float64, of :func:`on_grid`.
+    question
+        With its tensors on the same device.
+    memory
+        Bytes that the scores of a block of queries, and all that is found by them, may take.
+    drop_self
+        Candidates are the queries, and none is a candidate of its own.
+    groups
+        ``(Q,)`` and ``(M,)`` int64 on the same device: only the candidates of a query's own group are candidates.
+        None: all are.
+
+    Raises
+    ------
+    ConfigError
+        Not even one query fits.
+    """
+    answer = Answer.blank(question)
+    for rows, columns in _parts(len(queries), len(candidates), groups, queries.device):
+        answer.count_candidates(question, rows, columns, drop_self=drop_self)
+        if len(columns) <= drop_self:
+            continue
+        layout = question.lay_out(columns)
+        placed, empty = layout.spread(candidates[columns]).T, layout.empty()
+        size = _queries_per_block(layout, question, memory)
+        buffer = placed.new_empty(min(size, len(rows)), layout.n_columns)
+        for start in range(0, len(rows), size):
+            block = rows[start : start + size]
+            scores = torch.mm(queries[block], placed, out=buffer[: len(block)]).index_fill_(1, empty, -torch.inf)
+            if drop_self:
+                scores.scatter_(1, layout.columns[start : start + size, None], -torch.inf)
+            answer.take(question, block, scores, layout)
+    return answer
+
+
+def _parts(
+    n_queries: int, n_candidates: int, groups: tuple[Tensor, Tensor] | None, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows and columns of each group that has a query; all of them where there are no groups."""
+    if groups is None:
+        yield torch.arange(n_queries, device=device), torch.arange(n_candidates, device=device)
+        return
+    members = dict(_members(groups[1]))
+    for group, rows in _members(groups[0]):
+        yield rows, members.get(group, rows[:0])
+
+
+def _members(groups: Tensor) -> Iterator[tuple[int, Tensor]]:
+    """Each group and the items in it, in their order."""
+    order = groups.argsort(stable=True)
+    numbers, sizes = torch.unique_consecutive(groups[order], return_counts=True)
+    return zip(numbers.tolist(), torch.split(order, sizes.tolist()), strict=True)
+
+
+def _queries_per_block(layout: Layout, question: Question, memory: int) -> int:
+    """As many as fit into memory, or fewer where more make nothing faster."""
+    each = layout.bytes_per_query(max(question.ks, default=1)) + question.sorts * SORTED_PAIR * layout.n_columns
+    if each > memory:
+        raise ConfigError(
+            f"ranking {len(layout.columns)} candidates takes {each / 1e6:.1f} MB of memory per query, "
+            f"but {memory / 1e6:.1f} MB are allowed; allow more"
+        )
+    return int(max(1, min(memory, SORTED_BLOCK if question.sorts else BLOCK) // each))

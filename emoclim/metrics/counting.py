@@ -1,0 +1,156 @@
+"""Ranks by counting: what stands above a score and at it is counted, and no order of the candidates is ever made.
+
+Convention: a row of scores has its candidates by class, in chunks of one width that hold one class each; columns that
+are left over score -inf, as does whatever a query must not rank. The best of each chunk tells which chunks can hold
+what is counted, so that all but a few are read once.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from emoclim.metrics.ties import TieBlock
+
+NARROWEST, WIDEST = 32, 128  # columns of a chunk; torch reads narrower ones slowly
+READ_AT_ONCE = 1 << 18  # candidates that are read again together; some 3 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which column of a row of scores each candidate has.
+
+    Attributes
+    ----------
+    columns
+        ``(M,)`` int64: the column of each candidate.
+    chunk_classes
+        ``(n,)`` int64: the class of the candidates of each chunk.
+    width
+        Columns of a chunk; a row has n times as many.
+    n_classes
+        C.
+    """
+
+    columns: Tensor
+    chunk_classes: Tensor
+    width: int
+    n_classes: int
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of a row of scores."""
+        return len(self.chunk_classes) * self.width
+
+    def bytes_per_query(self, deepest: int) -> int:
+        """What the scores of one query take, and what is found by them, where the `deepest` best are wanted."""
+        chunks = len(self.chunk_classes)
+        read_again = min(deepest, chunks) * self.width
+        return 8 * self.n_columns + 24 * read_again + 48 * chunks + 64 * self.n_classes
+
+    def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
+        """Rows of the candidates ``(M, ...)`` in the order of their columns; `fill` where a column has none."""
+        spread = rows.new_full((self.n_columns, *rows.shape[1:]), fill)
+        spread[self.columns] = rows
+        return spread
+
+    def empty(self) -> Tensor:
+        """The columns without a candidate, int64."""
+        return (self.spread(torch.ones_like(self.columns)) == 0).nonzero()[:, 0]
+
+
+def lay_out(classes: Tensor, n_classes: int, deepest: int) -> Layout:
+    """Give each candidate a column.
+
+    Parameters
+    ----------
+    classes
+        ``(M,)`` int64: class of each candidate.
+    n_classes
+        C.
+    deepest
+        The greatest k that a score is wanted of; only speed depends on it.
+    """
+    # Rows of M scores are read in M / width chunks, of which the best `deepest` are read again: least for this width.
+    width = NARROWEST
+    while width < WIDEST and (2 * width) ** 2 * deepest <= len(classes) and 4 * width * n_classes <= len(classes):
+        width *= 2
+    sizes = classes.bincount(minlength=n_classes)
+    chunks = (sizes + width - 1) // width
+    order = classes.argsort(stable=True)
+    of_class = classes[order]
+    within = torch.arange(len(classes), device=classes.device) - (sizes.cumsum(0) - sizes)[of_class]
+    columns = torch.empty_like(order)
+    columns[order] = (chunks.cumsum(0) - chunks)[of_class] * width + within
+    chunk_classes = torch.arange(n_classes, device=classes.device).repeat_interleave(chunks)
+    return Layout(columns, chunk_classes, width, n_classes)
+
+
+class Counter:
+    """Counts over the scores of some queries.
+
+    Parameters
+    ----------
+    scores
+        ``(Q, P)`` contiguous, of a floating type: a column for each of the layout's.
+    layout
+        The columns.
+
+    Raises
+    ------
+    ValueError
+        A score is NaN, which has no place in an order.
+    """
+
+    def __init__(self, scores: Tensor, layout: Layout) -> None:
+        self._layout = layout
+        self._chunks = scores.view(-1, layout.width)  # (Q * n, width)
+        self._peaks = self._chunks.amax(dim=1).view(len(scores), -1)  # (Q, n)
+        if self._peaks.isnan().any():
+            raise ValueError("a score is NaN, so its candidate has no place in the ranking")
+
+    def best(self, k: int) -> Tensor:
+        """The `k` highest scores of each query in descending order, ``(Q, k)``; `k` is at most the columns of a row."""
+        n_queries, n = self._peaks.shape
+        first = torch.arange(n_queries, device=self._peaks.device)[:, None] * n
+        # The k best lie in those k chunks whose best are highest.
+        chosen = first + self._peaks.topk(min(k, n), dim=1, sorted=False).indices
+        return self._chunks[chosen].view(n_queries, -1).topk(k, dim=1).values
+
+    def best_of(self, wanted: Tensor) -> Tensor:
+        """Highest score in the wanted classes ``(Q, C)`` bool of each query, ``(Q,)``; inf where there is none."""
+        best = self._peaks.masked_fill(~wanted[:, self._layout.chunk_classes], -torch.inf).amax(dim=1)
+        return best.masked_fill(best == -torch.inf, torch.inf)
+
+    def around(self, score: Tensor) -> tuple[Tensor, Tensor]:
+        """How many candidates of each class score more than `score` ``(Q,)``, and how many just that.
+
+        Returns
+        -------
+        tuple of Tensor
+            Two ``(Q, C)`` int64.
+        """
+        n_queries, n = self._peaks.shape
+        classes = self._layout.n_classes
+        above, tied = self._peaks.new_zeros(2, n_queries * classes, dtype=torch.int64)
+        reaching = (self._peaks >= score[:, None]).view(-1).nonzero()[:, 0]
+        for part in torch.split(reaching, READ_AT_ONCE // self._layout.width):
+            query = part // n
+            cell = query * classes + self._layout.chunk_classes[part - query * n]
+            candidates, level = self._chunks.index_select(0, part), score[query, None]
+            above.index_add_(0, cell, (candidates > level).sum(dim=1))
+            tied.index_add_(0, cell, (candidates == level).sum(dim=1))
+        return above.view(n_queries, classes), tied.view(n_queries, classes)
+
+
+def tie_block(above: Tensor, tied: Tensor, wanted: Tensor) -> TieBlock:
+    """The candidates at a score, of which :meth:`Counter.around` gave the counts.
+
+    Parameters
+    ----------
+    above, tied
+        ``(Q, C)`` int64: candidates of each class above the score, and at it.
+    wanted
+        ``(Q, C)`` bool: which classes are relevant to each query.
+    """
+    return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above * wanted).sum(dim=1), (tied * wanted).sum(dim=1))

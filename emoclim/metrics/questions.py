@@ -1,0 +1,141 @@
+"""What is asked of queries and candidates that have classes, and what a block of scores answers.
+
+Convention: whether a candidate is relevant follows from the classes of the two alone; answers are per query.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Self
+
+import torch
+from torch import Tensor
+
+from emoclim.metrics.counting import Counter, Layout, lay_out, tie_block
+from emoclim.metrics.retrieval import rank
+from emoclim.metrics.ties import TieBlock, random_average_precision
+
+Measure = Literal["MRR", "mAP", "R-precision"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked of queries and candidates.
+
+    Attributes
+    ----------
+    queries, candidates
+        ``(Q,)`` and ``(M,)`` int64: classes.
+    relevance
+        ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``.
+    ks
+        The k of each precision at k, at least 1.
+    measures
+        What is asked besides.
+    """
+
+    queries: Tensor
+    candidates: Tensor
+    relevance: Tensor
+    ks: Sequence[int] = (1, 5, 10)
+    measures: Sequence[Measure] = ("MRR",)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of all that is asked: ``("P@1", "P@5", "P@10", "MRR")``."""
+        return (*(f"P@{k}" for k in self.ks), *self.measures)
+
+    @property
+    def sorts(self) -> bool:
+        """Whether a measure needs the rank of every relevant candidate, which only a sort gives."""
+        return not {"mAP", "R-precision"}.isdisjoint(self.measures)
+
+    def to(self, device: torch.device) -> Self:
+        """The same with its tensors on `device`."""
+        classes = self.queries.to(device), self.candidates.to(device)
+        return type(self)(*classes, self.relevance.to(device), self.ks, self.measures)
+
+    def lay_out(self, columns: Tensor) -> Layout:
+        """Places for the scores of some candidates, int64."""
+        return lay_out(self.candidates[columns], len(self.relevance), max(self.ks, default=1))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found, per query.
+
+    Attributes
+    ----------
+    values
+        ``(Q,)`` float64 by metric.
+    first
+        ``(C, C)`` float64: of how many queries of class ``[q, ..]`` the first candidate is of class ``[.., c]``, where
+        tied candidates share; zeros unless 1 is among the ks.
+    n_relevant, n_candidates
+        ``(Q,)`` int64.
+    """
+
+    values: dict[str, Tensor]
+    first: Tensor
+    n_relevant: Tensor
+    n_candidates: Tensor
+
+    @classmethod
+    def blank(cls, question: Question) -> Self:
+        """All zero, until :meth:`count_candidates` and :meth:`take` fill it in."""
+        zeros = question.relevance.new_zeros(len(question.queries), dtype=torch.int64)
+        first = question.relevance.new_zeros(question.relevance.shape, dtype=torch.float64)
+        return cls({name: zeros.double() for name in question.metrics}, first, zeros, zeros.clone())
+
+    def count_candidates(self, question: Question, rows: Tensor, columns: Tensor, *, drop_self: bool) -> None:
+        """Note what the queries `rows` rank: the candidates `columns`, without themselves if `drop_self`."""
+        classes, related = question.queries[rows], question.relevance
+        sizes = question.candidates[columns].bincount(minlength=len(related))
+        self.n_candidates[rows] = len(columns) - drop_self
+        self.n_relevant[rows] = ((related * sizes).sum(dim=1) - drop_self * related.diagonal().long())[classes]
+
+    def take(self, question: Question, rows: Tensor, scores: Tensor, layout: Layout) -> None:
+        """Fill in the queries `rows`, from their scores ``(len(rows), P)``; all have as many candidates, at least one.
+
+        Raises
+        ------
+        ValueError
+            A score is NaN.
+        """
+        counter = Counter(scores, layout)
+        classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
+        wanted = question.relevance[classes]  # (B, C)
+        if question.ks:
+            best = counter.best(min(max(question.ks), n_candidates))
+        for k in question.ks:
+            above, tied = counter.around(best[:, min(k, n_candidates) - 1])
+            self.values[f"P@{k}"][rows] = tie_block(above, tied, wanted).precision_at(k)
+            if k == 1:
+                self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
+        if "MRR" in question.measures:
+            self.values["MRR"][rows] = tie_block(*counter.around(counter.best_of(wanted)), wanted).reciprocal_rank()
+        if question.sorts:
+            hits = wanted[:, layout.chunk_classes].repeat_interleave(layout.width, dim=1) & (scores > -torch.inf)
+            ranking = rank(scores, hits)
+            found = {"mAP": ranking.average_precision, "R-precision": ranking.r_precision}
+            for name in found.keys() & set(question.measures):
+                self.values[name][rows] = found[name]()
+
+    def expected(self) -> dict[str, Tensor]:
+        """The values of a random order of the same candidates, exactly: ``(Q,)`` float64 by metric."""
+        none = torch.zeros_like(self.n_relevant)
+        level = TieBlock(none, self.n_candidates, none, self.n_relevant)
+        return {name: _of_level(name, level) for name in self.values}
+
+    def cpu(self) -> Self:
+        """The same with its tensors on the CPU."""
+        values = {name: found.cpu() for name, found in self.values.items()}
+        return type(self)(values, self.first.cpu(), self.n_relevant.cpu(), self.n_candidates.cpu())
+
+
+def _of_level(name: str, level: TieBlock) -> Tensor:
+    """One metric where all candidates are tied."""
+    if name == "mAP":
+        return random_average_precision(level.hits, level.size)
+    if name == "MRR":
+        return level.reciprocal_rank()
+    return level.precision_at(level.hits if name == "R-precision" else int(name.removeprefix("P@")))

@@ -1,0 +1,246 @@
+"""`emoclim compare`: the evaluations of several runs -> whether they differ."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emoclim.cache.checks import name_some
+from emoclim.errors import ConfigError, RunError
+from emoclim.metrics.uncertainty import N_RESAMPLES, Mean
+from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, read_queries
+from emoclim.pipeline.workspace import Workspace, few_threads, read_json, write_json
+from emoclim.reports.comparison import ComparisonReport, System, compare
+from emoclim.reports.intervals import SEED
+from emoclim.reports.queries import QueryScores
+
+FEWEST_RESAMPLES = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """An evaluation on disk.
+
+    Attributes
+    ----------
+    name
+        As it was asked for.
+    file
+        Its scores per query.
+    table
+        What the file holds.
+    recipe
+        All that the scores depend on but for the seed, as text; empty if that is not known.
+    seed
+        Of the training.
+    """
+
+    name: str
+    file: Path
+    table: QueryTable
+    recipe: str
+    seed: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What one `emoclim compare` found.
+
+    Attributes
+    ----------
+    split
+        Which split was ranked.
+    report
+        All numbers.
+    notes
+        What a reader of the numbers should know.
+    """
+
+    split: str
+    report: ComparisonReport
+    notes: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the table is about."""
+        over = "emotions" if self.report.mean == "macro" else "queries"
+        return f"Split {self.split}, means over {over} in percent; differences to {next(iter(self.report.systems))}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"split": self.split, "notes": list(self.notes), **self.report.to_dict()}
+
+
+def compare_runs(
+    runs: Sequence[str],
+    *,
+    split: str = "test",
+    metrics: Sequence[str] = (),
+    mean: Mean = "macro",
+    over_seeds: bool = False,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+    output: Path | None = None,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+) -> Comparison:
+    """Compare the evaluations of runs with that of the first, query by query.
+
+    Parameters
+    ----------
+    runs
+        Names or paths of runs, or paths of evaluations: a folder with ``queries.parquet``, or such a file.
+    split
+        Which evaluation of a run to take.
+    metrics
+        Names; none takes all that every run has.
+    mean
+        ``macro``, over classes, or ``micro``, over queries.
+    over_seeds
+        Take runs that differ in their seed only as one, and average their scores query by query.
+    n_resamples
+        Of the bootstrap, and flips of the test.
+    seed
+        Of both.
+    output
+        JSON file to write the result to; must not be there yet.
+    workspace
+        Where runs lie.
+
+    Raises
+    ------
+    RunError
+        A run was not evaluated on that split, or two were on different items.
+    ConfigError
+        A metric or a number cannot be used, or the output is there already.
+    """
+    if output is not None and output.exists():
+        raise ConfigError(f"{output} exists already; give another name")
+    if n_resamples < FEWEST_RESAMPLES:
+        raise ConfigError(f"{n_resamples} resamples are too few for an interval; give at least {FEWEST_RESAMPLES}")
+    found = [_evaluated(workspace, name, split) for name in runs]
+    if len({one.file.resolve() for one in found}) < len(found):
+        raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
+    names = _metrics(found, metrics)
+    found = _same_queries(found)
+    alike = _alike(found)
+    told = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
+    notes = tuple(f"{', '.join(one.name for one in group)} {told}" for group in alike if len(group) > 1)
+    systems = _over_seeds(alike) if over_seeds else [_system(one.name, [one]) for one in found]
+    with few_threads(1):
+        report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
+    comparison = Comparison(found[0].table.split, report, notes)
+    if output is not None:
+        write_json(output, comparison.to_dict())
+    return comparison
+
+
+def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:
+    file = next((file for file in (Path(name), Path(name) / QUERIES_FILE) if file.is_file()), None)
+    if file is None:
+        file = workspace.run(name) / "evaluation" / split / QUERIES_FILE
+    if not file.is_file():
+        raise RunError(f"run {name} has no {file}; make it with: emoclim evaluate {name} --split {split}")
+    table = read_queries(file)
+    return Evaluated(name, file, table, *_recipe(file, table.settings))
+
+
+def _same_queries(found: Sequence[Evaluated]) -> list[Evaluated]:
+    """The evaluations, each with its queries in the order of the first."""
+    first, aligned = found[0], []
+    for other in found:
+        mine, theirs = first.table.directions, other.table.directions
+        if strange := sorted(mine.keys() ^ theirs.keys()):
+            raise RunError(
+                f"{first.name} and {other.name} were not evaluated in the same directions: only one of them has "
+                f"{name_some(strange)}; evaluate both alike"
+            )
+        same = {name: _aligned(mine[name], theirs[name], name, (first.name, other.name)) for name in mine}
+        aligned.append(replace(other, table=replace(other.table, directions=same)))
+    return aligned
+
+
+def _aligned(mine: QueryScores, theirs: QueryScores, direction: str, names: tuple[str, str]) -> QueryScores:
+    """`theirs` in the order of `mine`; a :class:`RunError` unless both asked the same of the same candidates."""
+    asked, also = set(mine.ids), set(theirs.ids)
+    if asked != also:
+        told = [
+            f"{len(ids)} queries only in {name} ({name_some(sorted(ids))})"
+            for name, ids in zip(names, (asked - also, also - asked), strict=True)
+            if ids
+        ]
+        raise RunError(
+            f"{names[0]} and {names[1]} were evaluated on different items, in {direction} {' and '.join(told)}; "
+            "evaluate both on the same manifests"
+        )
+    theirs = theirs.in_order(mine.ids)
+    columns: dict[str, Callable[[QueryScores], Sequence[Any]]] = {
+        "class": lambda scores: scores.classes,
+        "number of candidates": lambda scores: scores.n_candidates.tolist(),
+        "number of relevant candidates": lambda scores: scores.n_relevant.tolist(),
+    }
+    for what, column in columns.items():
+        pairs = zip(column(mine), column(theirs), strict=True)
+        if differing := [(id_, *pair) for id_, pair in zip(mine.ids, pairs, strict=True) if pair[0] != pair[1]]:
+            id_, one, other = differing[0]
+            raise RunError(
+                f"{names[0]} and {names[1]} were evaluated on different items, in {direction} the {what} of "
+                f"{len(differing)} queries is not the same ({id_}: {one} and {other}); evaluate both alike"
+            )
+    return theirs
+
+
+def _metrics(found: Sequence[Evaluated], asked: Sequence[str]) -> list[str]:
+    tables = [next(iter(one.table.directions.values())).metrics for one in found]
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    if unknown := [name for name in asked if name not in shared]:
+        raise ConfigError(f"not every run has {name_some(unknown)}; all of them have {', '.join(shared) or 'none'}")
+    if not shared:
+        raise RunError(f"{name_some(one.name for one in found)} have no metric in common; evaluate them alike")
+    return list(dict.fromkeys(asked)) or shared
+
+
+def _alike(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
+    """The evaluations in groups whose recipe is the same, in the order of the first of each."""
+    groups: dict[str, list[Evaluated]] = {}
+    for one in found:
+        groups.setdefault(one.recipe or one.name, []).append(one)
+    return list(groups.values())
+
+
+def _over_seeds(alike: Sequence[Sequence[Evaluated]]) -> list[System]:
+    """One system for each recipe."""
+    systems = []
+    for group in alike:
+        names = ", ".join(one.name for one in group)
+        if not group[0].recipe:
+            raise RunError(f"{names} is in no run whose settings tell its seed; leave out --over-seeds")
+        if len({one.seed for one in group}) < len(group):
+            raise ConfigError(f"{names} have the same settings and not all another seed; name one of each seed")
+        systems.append(_system(f"{group[0].name} ({len(group)} seeds)" if len(group) > 1 else names, group))
+    return systems
+
+
+def _system(name: str, runs: Sequence[Evaluated]) -> System:
+    tables = [one.table.directions for one in runs]
+    directions = {direction: tuple(table[direction] for table in tables) for direction in tables[0]}
+    return System(name, tuple(one.name for one in runs), directions)
+
+
+def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Recipe and seed of an evaluation, by the settings of the run that it lies in, if they tell."""
+    folder = next((folder for folder in file.resolve().parents if (folder / "settings.json").is_file()), None)
+    if folder is None or "head" not in evaluation:
+        return "", None
+    settings = read_json(folder / "settings.json", RunError, "train again")
+    try:
+        head = next(head for head in settings["heads"] if head["candidate"] == evaluation["head"])
+        recipe = {name: settings[name] for name in ("features", "label_map", "terms", "similarity")} | {
+            "libraries": {modality: library["digest"] for modality, library in settings["libraries"].items()},
+            "loss_weights": head["loss_weights"],
+            "config": {name: value for name, value in head["config"].items() if name != "seed"},
+            "evaluation": {name: value for name, value in evaluation.items() if name != "head"},
+        }
+        return json.dumps(recipe, sort_keys=True), head["config"]["seed"]
+    except (AttributeError, KeyError, StopIteration, TypeError):  # trained in another way
+        return "", None

@@ -1,0 +1,113 @@
+"""What an evaluation found, as plain values, sentences and tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emoclim.data.manifest import Modality
+from emoclim.data.taxonomy import LabelMap
+from emoclim.pipeline.results import SCHEMA
+from emoclim.reports.intervals import Intervals
+from emoclim.reports.papers import PaperTable, retrieval_tables
+from emoclim.reports.retrieval import NAMES, RetrievalReport, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What one `emoclim evaluate` found.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    split
+        Which split was ranked.
+    settings
+        What else the numbers depend on: ``head``, the number of the candidate, ``average`` and ``min_seconds``.
+    report
+        All means.
+    intervals
+        Of these, by direction.
+    folder
+        Where the files lie.
+    ks
+        The k of P@k.
+    label_map
+        Classes.
+    libraries
+        What was ranked, by modality, as plain values.
+    warnings
+        Why the numbers may mislead.
+    """
+
+    run: str
+    split: str
+    settings: Mapping[str, Any]
+    report: RetrievalReport
+    intervals: Mapping[str, Intervals]
+    folder: Path
+    ks: Sequence[int]
+    label_map: LabelMap
+    libraries: Mapping[Modality, Mapping[str, Any]]
+    warnings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the table of the report is about."""
+        return f"Run {self.run}, split {self.split}, macro means over emotions in percent"
+
+    @property
+    def shown_metric(self) -> str:
+        """The precision that tables by emotion show: P@5, as the papers do, or the deepest."""
+        return "P@5" if 5 in self.ks else f"P@{max(self.ks)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        content = self.report.to_dict()
+        for name, direction in content["directions"].items():
+            direction["intervals"] = self.intervals[name].to_dict()
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "split": self.split,
+            **self.settings,
+            "libraries": dict(self.libraries),
+            "warnings": list(self.warnings),
+            **content,
+        }
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        lines = [
+            f"{direction.title}: {direction.n_without_relevant} of {direction.n_queries} queries have no relevant "
+            "candidate; they score 0 and count"
+            for direction in self.report.directions.values()
+            if direction.n_without_relevant
+        ]
+        return [*lines, f"Numbers, pictures and report.html are in {self.folder}"]
+
+    def about(self) -> list[str]:
+        """What was ranked, in sentences."""
+        sizes = {one.query: one.n_queries for one in self.report.directions.values()}
+        lines = [
+            f"{NAMES[modality].capitalize()}: {sizes[modality]} items, features {self.report.encoders[modality]}."
+            for modality in sizes
+        ]
+        return [*lines, f"Head {self.settings['head']}; an item's segments are averaged as {self.report.average}."]
+
+    def table_rows(self) -> list[Row]:
+        """Macro means with their intervals."""
+        return self.report.table_rows(self.intervals)
+
+    def per_class_rows(self) -> list[Row]:
+        """The shown precision by emotion, under the names of both taxonomies."""
+        return self.report.per_class_rows(self.shown_metric, self.label_map.names())
+
+    def paper_tables(self) -> tuple[PaperTable, ...]:
+        """The papers' tables with this result in them."""
+        names = self.label_map.names()
+        both = zip(*(names[modality].values() for modality in sorted(names, reverse=True)), strict=True)
+        classes = {name: " ↔ ".join(pair) for name, pair in zip(self.report.classes, both, strict=True)}
+        encoder = self.report.encoders.get("audio", self.run)
+        return retrieval_tables(self.report, f"own: {encoder}, {self.split}", classes)

@@ -1,0 +1,121 @@
+"""The file of scores per query, ``queries.parquet``: one row for each query and direction.
+
+Its columns are ``direction``, ``id``, ``class``, ``n_relevant`` and ``n_candidates``, then one for each metric; its
+metadata has the key ``emoclim``: JSON with ``schema``, ``run``, ``split`` and ``settings``.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from emoclim.errors import RunError
+from emoclim.reports.queries import QueryScores
+
+QUERIES_FILE = "queries.parquet"
+SCHEMA = 1
+KEY = b"emoclim"
+COLUMNS = ("direction", "id", "class", "n_relevant", "n_candidates")
+
+
+@dataclass(frozen=True, slots=True)
+class QueryTable:
+    """What such a file holds.
+
+    Attributes
+    ----------
+    run
+        Name of the run that was evaluated.
+    split
+        Which split was ranked.
+    settings
+        What else the scores depend on, as plain values: ``head``, the number of the candidate, among them.
+    directions
+        Scores by direction: ``image_audio``.
+    """
+
+    run: str
+    split: str
+    settings: Mapping[str, Any]
+    directions: Mapping[str, QueryScores]
+
+
+def write_queries(path: Path, table: QueryTable) -> None:
+    """Write the file, whole or not at all; the same table gives the same bytes.
+
+    Raises
+    ------
+    ValueError
+        Two directions have other metrics.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    names = {tuple(scores.metrics) for scores in table.directions.values()}
+    if len(names) != 1:
+        raise ValueError(f"directions have the metrics {sorted(names)}; one table takes one set of them")
+    about = {"schema": SCHEMA, "run": table.run, "split": table.split, "settings": dict(table.settings)}
+    parts = [_part(name, scores) for name, scores in table.directions.items()]
+    whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.partial")
+    parquet.write_table(whole, aside)
+    aside.replace(path)
+
+
+def _part(direction: str, scores: QueryScores) -> Any:
+    """The rows of one direction, as a table of pyarrow."""
+    import pyarrow as pa
+
+    columns = {
+        "direction": pa.array([direction] * len(scores.ids), pa.string()),
+        "id": pa.array(map(_text, scores.ids), pa.string()),
+        "class": pa.array(map(_text, scores.classes), pa.string()),
+        "n_relevant": scores.n_relevant.cpu().long().numpy(),
+        "n_candidates": scores.n_candidates.cpu().long().numpy(),
+    }
+    return pa.table(columns | {name: values.cpu().double().numpy() for name, values in scores.metrics.items()})
+
+
+def _text(name: str) -> str:
+    """A name as Parquet can keep it: bytes of a file's name that are no text are spelt out."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def read_queries(path: Path) -> QueryTable:
+    """Inverse of :func:`write_queries`.
+
+    Raises
+    ------
+    RunError
+        The file cannot be read, or is no such table.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        rows = parquet.read_table(path)
+        about = json.loads((rows.schema.metadata or {})[KEY])
+        if about["schema"] != SCHEMA:
+            raise RunError(f"{path} has schema {about['schema']}, and this version reads {SCHEMA}; evaluate again")
+        metrics = rows.column_names[len(COLUMNS) :]
+        if tuple(rows.column_names[: len(COLUMNS)]) != COLUMNS or not metrics or not rows.num_rows:
+            raise ValueError(f"it has {rows.num_rows} rows of {', '.join(rows.column_names)}")
+        directions = {name: _scores(rows, name, metrics) for name in rows["direction"].unique().to_pylist()}
+        return QueryTable(about["run"], about["split"], about["settings"], directions)
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{path} is no table of queries ({error}); evaluate again to write it anew") from error
+
+
+def _scores(rows: Any, direction: str, metrics: list[str]) -> QueryScores:
+    from pyarrow import compute
+
+    part = rows.filter(compute.equal(rows["direction"], direction))
+    numbers = {name: torch.tensor(part[name].to_numpy()) for name in (*COLUMNS[3:], *metrics)}
+    ids, classes = (tuple(part[name].to_pylist()) for name in ("id", "class"))
+    return QueryScores(
+        ids, classes, numbers["n_relevant"], numbers["n_candidates"], {name: numbers[name] for name in metrics}
+    )

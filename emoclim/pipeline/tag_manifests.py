@@ -1,0 +1,140 @@
+"""Manifests of tagged music, with the features of their items.
+
+Conventions: a tag is learnt if a training item has it; a tag that only other items have is no column of any table.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
+from emoclim.data.splits import with_splits
+from emoclim.errors import DecodeError, ManifestError
+from emoclim.features import Features
+from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest, read_features
+from emoclim.tag_heads import TagSplit
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """The items of a manifest that have features, with their tags.
+
+    Attributes
+    ----------
+    manifest
+        Each of its items has a split.
+    items
+        Those that have features and count.
+    features
+        Theirs, in the same order.
+    tags
+        T names, the most frequent in training first.
+    unlearnt
+        Tags that occur in no training item.
+    bare
+        By split, how many items have features and no tag.
+    """
+
+    manifest: Manifest
+    items: tuple[Item, ...]
+    features: Features
+    tags: tuple[str, ...]
+    unlearnt: tuple[str, ...]
+    bare: Mapping[str, int]
+
+    def splits(self, inputs: Features) -> dict[str, TagSplit]:
+        """Train, val and test parts, with `inputs` of the same items in place of their features."""
+        return {name: self._split(inputs, name) for name in SPLITS}
+
+    def _split(self, inputs: Features, name: str) -> TagSplit:
+        rows = torch.tensor([row for row, item in enumerate(self.items) if item.split == name], dtype=torch.int64)
+        own = [self.items[row] for row in rows.tolist()]
+        relevant = torch.tensor([[tag in item.tags for tag in self.tags] for item in own], dtype=torch.bool)
+        return TagSplit(inputs.select(rows), relevant.view(len(own), len(self.tags)), _groups(own))
+
+
+def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
+    """Read a manifest with tags, and the features of its items.
+
+    Parameters
+    ----------
+    source
+        CSV with a column `tags`; where no item has tags, labels are taken as such.
+    note
+        Of the cache with the features.
+    keys
+        Content keys of items.
+    seed
+        Of the splits, if the manifest has none: they are stratified by each item's rarest tag, and kept beside it.
+    untagged
+        Whether items without any tag count.
+
+    Raises
+    ------
+    ManifestError
+        The manifest cannot be used, or no item has a tag.
+    CacheError
+        An item was never encoded.
+    """
+    manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
+    for told in manifest.notes:
+        log.warning("%s: %s", source, told)
+    manifest = _placed(_with_tags(manifest), seed)
+    library = Library(manifest, note, Source(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
+    features = read_features(library, manifest.items, keys)
+    items = {item.id: item for item in manifest.items}
+    encoded = [items[id_] for id_ in features.ids]
+    bare = {name: sum(item.split == name and not item.tags for item in encoded) for name in SPLITS}
+    rows = [row for row, item in enumerate(encoded) if untagged or item.tags]
+    counted = tuple(encoded[row] for row in rows)
+    learnt = Counter(tag for item in counted if item.split == "train" for tag in item.tags)
+    unlearnt = {tag for item in counted for tag in item.tags} - learnt.keys()
+    tags = tuple(sorted(learnt, key=lambda tag: (-learnt[tag], tag)))
+    return Tagged(manifest, counted, features.select(torch.tensor(rows)), tags, tuple(sorted(unlearnt)), bare)
+
+
+def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> set[str]:
+    """Keys in a cache of those items whose files are still there."""
+    found = set()
+    for item in items:
+        with suppress(DecodeError):
+            found.add(key_of(item, note.spec, keys))
+    return found
+
+
+def _with_tags(manifest: Manifest) -> Manifest:
+    if any(item.tags for item in manifest.items):
+        return manifest
+    if not any(item.label for item in manifest.items):
+        raise ManifestError(f"{manifest.source} has no tags; add a column 'tags', with | between the tags of an item")
+    log.warning("%s has no tags: its labels are taken as such", manifest.source)
+    labelled = tuple(replace(item, tags=(item.label,)) if item.label else item for item in manifest.items)
+    return replace(manifest, items=labelled)
+
+
+def _placed(manifest: Manifest, seed: int) -> Manifest:
+    """The manifest with a split for each item."""
+    frequency = Counter(tag for item in manifest.items for tag in item.tags)
+    rarest = (min(item.tags, key=lambda tag: (frequency[tag], tag), default="") for item in manifest.items)
+    as_labels = tuple(replace(item, label=tag) for item, tag in zip(manifest.items, rarest, strict=True))
+    placed = with_splits(replace(manifest, items=as_labels), seed)
+    both = zip(manifest.items, placed.items, strict=True)
+    return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
+
+
+def _groups(items: list[Item]) -> Tensor | None:
+    """A number for each group, an item without one being its own; None if there is no group."""
+    if not any(item.group for item in items):
+        return None
+    owners = [("group", item.group) if item.group else ("item", item.id) for item in items]
+    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
+    return torch.tensor([numbers[owner] for owner in owners])

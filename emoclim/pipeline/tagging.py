@@ -1,0 +1,160 @@
+"""`emoclim evaluate --tagging`: a run and a manifest with tags -> a report, as JSON, as a table and as pictures."""
+
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from emoclim.data.content import ContentKeys
+from emoclim.data.tag_groups import groups_of
+from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
+from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.libraries import CacheNote, manifest_digest
+from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
+from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
+from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
+from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
+from emoclim.progress import Track, silent
+from emoclim.stages.tag import embedded, tag
+from emoclim.tag_heads import Aggregate, TagConfig
+
+log = logging.getLogger(__name__)
+
+THREADS = 2  # more gain nothing on heads so small
+
+
+def tag_run(
+    run: str | None = None,
+    manifest: Path | None = None,
+    *,
+    on: On = "embeddings",
+    aggregate: Aggregate = "probabilities",
+    split: str = "test",
+    seeds: int = 3,
+    train_fractions: Sequence[float] = (1.0,),
+    shuffle: bool = False,
+    untagged: bool = True,
+    tag_groups: Path | None = None,
+    head: int | None = None,
+    n_resamples: int = 1000,
+    config: TagConfig = TagConfig(),  # noqa: B008 - immutable
+    plots: bool = True,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    device: str = "auto",
+    seed: int = 42,
+    track: Track = silent,
+) -> TaggingResult:
+    """Train tagging heads on what a run makes of music, and report how well they find the tags of a split.
+
+    Parameters
+    ----------
+    run
+        Name or path; None takes the newest.
+    manifest
+        CSV with a column `tags`; None takes ``data/tagging.csv``. Where no item has tags, labels are taken as such.
+        Without a column `split`, splits are made, stratified by each item's rarest tag, and kept beside it.
+    on
+        ``"embeddings"`` of the run's audio head, or the encoder's ``"features"``, the baseline.
+    aggregate
+        What is averaged over an item's segments: ``"probabilities"``, as the papers do, or ``"embeddings"``.
+    split
+        Which split is evaluated: ``val`` or ``test``.
+    seeds
+        How many heads to train for each share, from `seed` on.
+    train_fractions
+        Shares of the training items to train on, one after the other.
+    shuffle
+        Train on shuffled tags: a control, whose ROC-AUC is about 0.5.
+    untagged
+        Whether items without any tag count, as negatives of every tag. Of the two published splits of MagnaTagATune
+        one has them, in training too, and one does not.
+    tag_groups
+        TOML file of groups of tags; None groups only the 50 tags of MagnaTagATune.
+    head
+        Number of a candidate of the run; None takes the one chosen on validation.
+    n_resamples
+        Bootstrap resamples of the evaluated items; whole groups are drawn where the manifest has groups.
+    config
+        Settings of the training.
+    plots
+        Draw the pictures too.
+    workspace
+        Where caches and runs lie.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    seed
+        Of everything random, the first of several.
+    track
+        Shows progress.
+
+    Raises
+    ------
+    EmoclimError
+        The run, the manifest or the cache cannot be used, or items were not extracted.
+    """
+    if split not in ("val", "test") or seeds < 1:
+        raise ConfigError(f"tags of split {split!r} with {seeds} seeds: evaluate val or test, with one seed or more")
+    opened = open_run(workspace, run)
+    if "audio" not in opened.heads.specs:
+        raise RunError(f"run {opened.folder.name} has no audio head; name a run that was trained on music")
+    note, where = trained_note(workspace, opened, "audio"), choose_device(device)
+    keys = ContentKeys(workspace.caches / "content.json")
+    read = read_tagged(manifest or workspace.root / "data" / "tagging.csv", note, keys, seed=seed, untagged=untagged)
+    warnings = _warnings(workspace, opened, note, read, split if on == "embeddings" else None, keys)
+    keys.save()
+    for warning in warnings:
+        log.warning(warning)
+    features = read.features.to(where)
+    parts = read.splits(features if on == "features" else embedded(features, opened.head(head)))
+    with few_threads(THREADS):
+        report = tag(
+            parts["train"],
+            parts["val"],
+            parts[split],
+            read.tags,
+            seeds=range(seed, seed + seeds),
+            fractions=train_fractions,
+            aggregate=aggregate,
+            shuffle=shuffle,
+            groups=groups_of(read.tags, tag_groups),
+            n_resamples=n_resamples,
+            config=config,
+            device=where,
+            track=track,
+        )
+    variant = [read.manifest.name, *([split] if split != "test" else []), *([on] if on != "embeddings" else [])]
+    result = TaggingResult(
+        opened.folder.name,
+        opened.chosen if head is None else head,
+        on,
+        split,
+        {"path": str(read.manifest.source), "digest": manifest_digest(read.manifest)},
+        {name: len(part.inputs) for name, part in parts.items()},
+        read.bare,
+        untagged,
+        report,
+        opened.folder / "tagging" / "-".join([*variant, *(["shuffled"] if shuffle else [])]),
+        warnings,
+    )
+    result.write(plots)
+    return result
+
+
+def _warnings(
+    workspace: Workspace, run: Run, note: CacheNote, read: Tagged, embedded_split: str | None, keys: ContentKeys
+) -> tuple[str, ...]:
+    """What a reader of the numbers should know about the data behind them."""
+    found = [told] if (told := contamination(note.spec, read.manifest)) else []
+    if read.unlearnt:
+        found.append(left_out(read.unlearnt, "no training item"))
+    with suppress(CacheError, ManifestError):  # the run's own manifest may be gone
+        if embedded_split is not None:
+            library = trained_library(workspace, run, "audio")
+            learnt = [item for item in library.manifest.items if item.split in ("train", "val")]
+            asked = [item for item in read.items if item.split == embedded_split]
+            if both := len(keys_of(learnt, note, keys) & keys_of(asked, note, keys)):
+                found.append(
+                    f"{both} of {len(asked)} {embedded_split} items of {read.manifest.source} were in the training of "
+                    f"run {run.folder.name}: its embeddings have seen them"
+                )
+    return tuple(found)

@@ -1,0 +1,139 @@
+"""What an evaluation of tagging found, and its files in ``runs/<run>/tagging/<manifest>``.
+
+``report.json``: all numbers (the same seed gives the same bytes); ``scores.parquet``: one row for each item and tag;
+``tags.png`` and ``curve.png``. Other than by default, the folder's name goes on with the split, with what tags were
+found by, and with ``shuffled`` for the control.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from emoclim.data.manifest import SPLITS
+from emoclim.pipeline.results import SCHEMA, write_report
+from emoclim.pipeline.run_files import write_parquet
+from emoclim.reports.papers import PaperTable, tagging_table
+from emoclim.reports.tagging import TaggingReport
+from emoclim.reports.tagging_plots import plot_curve, plot_tags
+
+On = Literal["embeddings", "features"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingResult:
+    """What one `emoclim evaluate --tagging` found.
+
+    Attributes
+    ----------
+    run
+        Name of the run.
+    head
+        Number of the candidate whose audio head embeds.
+    on
+        What the tagging heads take: its ``embeddings``, or the ``features`` it takes itself.
+    split
+        Which split was evaluated.
+    manifest
+        Path of the manifest, and 12 hex digits of what it says.
+    items, untagged
+        By split, how many items there are, and how many of them have no tag at all.
+    untagged_kept
+        Whether these count, as negatives of every tag.
+    report
+        All numbers.
+    folder
+        Where they lie, with the pictures.
+    warnings
+        Why the numbers may mislead.
+    """
+
+    run: str
+    head: int
+    on: On
+    split: str
+    manifest: Mapping[str, str]
+    items: Mapping[str, int]
+    untagged: Mapping[str, int]
+    untagged_kept: bool
+    report: TaggingReport
+    folder: Path
+    warnings: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """What the table of the report is about."""
+        control = " (control: shuffled tags)" if self.report.provenance["shuffled_tags"] else ""
+        seeds = f"{n} seeds" if (n := len(self.report.seeds)) > 1 else "one seed"
+        return f"Run {self.run}, tags from {self.on}{control}, {self.report.n_test} {self.split} items, {seeds}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "schema": SCHEMA,
+            "run": self.run,
+            "head": self.head,
+            "on": self.on,
+            "split": self.split,
+            "manifest": dict(self.manifest),
+            "items": dict(self.items),
+            "untagged": {"kept": self.untagged_kept, **self.untagged},
+            "warnings": list(self.warnings),
+            **self.report.to_dict(),
+        }
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        sizes = ", ".join(f"{self.items[split]} {split}" for split in SPLITS)
+        lines = [f"{self.manifest['path']}: {sizes} items, {len(self.report.tags)} tags"]
+        if any(self.untagged.values()):
+            bare = ", ".join(f"{self.untagged[split]} {split}" for split in SPLITS)
+            fate = "count, as negatives of every tag" if self.untagged_kept else "are left out"
+            lines.append(f"items without any tag ({bare}) {fate}; numbers with and without them cannot be compared")
+        macro = self.report.macro
+        if macro.without_average_precision:
+            lines.append(left_out(macro.without_average_precision, "no positive item to be found"))
+        if other := set(macro.without_roc_auc) - set(macro.without_average_precision):
+            lines.append(left_out(sorted(other), "only positive items (ROC-AUC)"))
+        return [*lines, f"Numbers and pictures are in {self.folder}"]
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Rows of the report's table."""
+        return self.report.table_rows()
+
+    def paper_table(self) -> PaperTable:
+        """The papers' table of tagging with this result in it."""
+        macro = self.report.macro
+        name = f"own: {self.manifest['path'].rpartition('/')[2]}, {self.on}"
+        roc_auc, average_precision = (
+            None if estimate is None else estimate.mean for estimate in (macro.roc_auc, macro.average_precision)
+        )
+        return tagging_table(roc_auc, average_precision, name)
+
+    def write(self, plots: bool) -> None:
+        """Write ``report.json``, ``scores.parquet`` and the pictures."""
+        write_report(self.folder, self.to_dict())
+        write_parquet(_score_columns(self.report), self.folder / "scores.parquet")
+        if plots:
+            plot_tags(self.report, self.folder / "tags.png")
+            if len(self.report.curve) > 1:
+                plot_curve(self.report, self.folder / "curve.png")
+
+
+def left_out(tags: Sequence[str], why: str) -> str:
+    """A sentence about tags that do not count."""
+    shown = ", ".join(tags[:5]) + (f" and {len(tags) - 5} more" if len(tags) > 5 else "")
+    return f"{len(tags)} tag{'s' * (len(tags) > 1)} left out, having {why}: {shown}"
+
+
+def _score_columns(report: TaggingReport) -> dict[str, Any]:
+    """One row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
+    columns: dict[str, Any] = {
+        "id": [id_ for id_ in report.ids for _ in report.tags],
+        "tag": list(report.tags) * len(report.ids),
+        "relevant": report.relevant.flatten().numpy(),
+    }
+    return columns | {
+        f"probability_{seed}": values.flatten().numpy()
+        for seed, values in zip(report.seeds, report.probabilities, strict=True)
+    }

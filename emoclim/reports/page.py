@@ -1,0 +1,117 @@
+"""One self-contained HTML page of an evaluation: tables, pictures, and examples to look at and listen to.
+
+Convention: nothing is loaded from elsewhere; pictures and sound stand in the page as data.
+"""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+from emoclim.reports.retrieval import Row
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An item to look at or to listen to.
+
+    Attributes
+    ----------
+    title
+        Its id.
+    caption
+        What is to be known of it.
+    kind
+        MIME type of `content`, ``"image/jpeg"`` or ``"audio/mpeg"``.
+    content
+        The bytes; None where there is no file to show, for a reason that the caption says.
+    relevant
+        Whether it is what the query asked for; None for the query itself.
+    """
+
+    title: str
+    caption: str
+    kind: str
+    content: bytes | None
+    relevant: bool | None = None
+
+    @property
+    def url(self) -> str | None:
+        """The content as a ``data:`` URL."""
+        return None if self.content is None else data_url(self.kind, self.content)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A query and what was found for it, the nearest first."""
+
+    query: Media
+    found: Sequence[Media]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of text under a title, the names of the columns first."""
+
+    title: str
+    rows: Sequence[Row]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A PNG under a title; `text` says what it shows to those who cannot see it."""
+
+    title: str
+    png: bytes
+    text: str
+
+    @property
+    def url(self) -> str:
+        """The PNG as a ``data:`` URL."""
+        return data_url("image/png", self.png)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a page shows.
+
+    Attributes
+    ----------
+    title
+        Of the page.
+    lines
+        Sentences below it: what was evaluated, on what.
+    warnings
+        Why the numbers may mislead.
+    tables, pictures
+        In order.
+    examples
+        Under a heading each.
+    provenance
+        Plain text: what the numbers depend on.
+    """
+
+    title: str
+    lines: Sequence[str]
+    warnings: Sequence[str]
+    tables: Sequence[Table]
+    pictures: Sequence[Picture]
+    examples: Sequence[tuple[str, Sequence[Example]]]
+    provenance: str
+
+
+def data_url(kind: str, content: bytes) -> str:
+    """Bytes of a MIME type as a ``data:`` URL."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def render_page(page: Page) -> str:
+    """The page as HTML; the same page gives the same text."""
+    import jinja2
+
+    template = resources.files("emoclim.reports").joinpath("page.html.jinja").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string(template).render(page=page)
