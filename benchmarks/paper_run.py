@@ -1,0 +1,196 @@
+"""A whole training of heads by the preset `paper`, and what it would take with the encoders in the loop.
+
+Repeat with ``python benchmarks/paper_run.py``; prints JSON: seconds, and ratios. Features are generated, as many as the
+papers' data have items: 17,357 images of 512 values and 10,355 pieces of music of 768, of six classes that overlap, in
+parts of .8, .1 and .1. Measured in the same run are the training of one pair of heads and of 64 at once, and one
+encoding by each encoder; the networks are untrained, for what a parameter is does not change what it costs.
+
+Extrapolated, never run, is the papers' procedure, which encodes the items of every batch anew, in training and in
+validation: the number of its encodings times the measured cost of one. The number follows from the presets, `paper` for
+a run of the same length as ours, and `paper-code` for the settings of the published code: 576,000 of each modality. The
+same way, the encoding of every item once, for a cache. Decoding is left out of both, augmentation and the steps of the
+heads out of the procedure, which would thus take longer than is said here.
+
+Ratios tell how many times longer the procedure takes, run once for each pair of heads, than "heads alone", whose cache
+is there, and than "cache and heads", which begin with nothing.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from machine import facts
+from torch import Tensor, nn
+
+from emoclim.config import TrainConfig, preset
+from emoclim.data.audio import segment_step
+from emoclim.data.manifest import Modality
+from emoclim.encoders import clap, clip, short_chunk_cnn
+from emoclim.encoders.base import frozen
+from emoclim.features import Features, FeatureSpec, Split
+from emoclim.losses import EMO_CLIM
+from emoclim.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
+from emoclim.pipeline.sweeping import HEADS_PER_THREAD
+from emoclim.pipeline.workspace import few_threads
+from emoclim.stages.evaluate import evaluate
+from emoclim.stages.train_heads import train_heads
+from emoclim.sweep import simplex_points
+
+CPU = torch.device("cpu")
+DIMS: dict[Modality, int] = {"image": 512, "audio": 768}
+ITEMS: dict[Modality, int] = {"image": 17_357, "audio": 10_355}
+CLASSES = ("amusement", "anger", "contentment", "excitement", "fear", "sadness")
+PARTS = {"train": (0.0, 0.8), "val": (0.8, 0.9), "test": (0.9, 1.0)}
+SIGNAL = 0.12  # spread of the classes' centres, where that of the items round them is 1
+ITEM_SECONDS, OVERLAP = 10, 0.75  # of the papers' music, and of its windows
+MUSIC = ("clap", "short_chunk_cnn")
+VIEWS = {"paper": 1, "paper-code": 2}  # of each item in a batch of training; validation has one
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An encoder to measure: its network, the shape of one input, how many at once, and how many make an item."""
+
+    make: Callable[[], nn.Module]
+    input_shape: tuple[int, ...]
+    batch: int
+    per_item: int
+
+
+def main() -> None:
+    """Measure encoders and trainings, extrapolate, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--heads", type=int, nargs="+", default=[1, 64])
+    parser.add_argument("--batches", type=int, default=5, help="of each encoder; the median counts")
+    parser.add_argument("--json", type=Path, help="write the result there too")
+    asked = parser.parse_args()
+    encoders = subjects()
+    costs = encoding_seconds(encoders, asked.batches)
+    splits, config = generated(), preset("paper")
+    trainings = {heads: timed_training(splits, heads, config) for heads in asked.heads}
+    counts = {name: encodings(preset(name), views) for name, views in VIEWS.items()}
+    extrapolated = {
+        f"clip and {music}": {
+            "cache": cache_seconds(encoders, costs, music),
+            "procedure": {name: count * (costs["clip"] + costs[music]) for name, count in counts.items()},
+        }
+        for music in MUSIC
+    }
+    result = {
+        "measured": {
+            "seconds_per_encoding": costs,
+            "inputs_at_once": {name: subject.batch for name, subject in encoders.items()},
+            "training": trainings,
+        },
+        "extrapolated_seconds": extrapolated,
+        "encodings_of_each_modality": counts,
+        "ratios": {heads: ratios(training["seconds"], heads, extrapolated) for heads, training in trainings.items()},
+        "threads": torch.get_num_threads(),
+        "machine": facts("torch", "open_clip_torch", "laion_clap"),
+    }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if asked.json:
+        asked.json.write_text(f"{text}\n")
+
+
+def subjects() -> dict[str, Subject]:
+    """The papers' encoders: CLIP ViT-B/32, and for music HTSAT-base of CLAP or the Short-chunk CNN."""
+    long, short = clap.LENGTH, short_chunk_cnn.LENGTH
+    return {
+        "clip": Subject(clip.untrained, (3, 224, 224), 32, 1),
+        "clap": Subject(partial(clap.untrained, model="music_speech"), (long,), 4, windows(long, clap.SAMPLE_RATE)),
+        "short_chunk_cnn": Subject(short_chunk_cnn.untrained, (short,), 16, windows(short, TAGGERS_RATE)),
+    }
+
+
+def windows(length: int, sample_rate: int) -> int:
+    """Segments of `length` samples in one piece of music."""
+    return 1 + (ITEM_SECONDS * sample_rate - length) // segment_step(length, OVERLAP)
+
+
+def encoding_seconds(encoders: Mapping[str, Subject], batches: int) -> dict[str, float]:
+    """Median seconds of one encoding by each, measured in turn."""
+    networks = {name: subject.make().eval() for name, subject in encoders.items()}
+    taken: dict[str, list[float]] = {name: [] for name in encoders}
+    for number in range(batches + 1):
+        for name, subject in encoders.items():
+            inputs = torch.rand(subject.batch, *subject.input_shape) - 0.5
+            with frozen(FeatureSpec(name, "image", 1, "none", {}), CPU):
+                begun = time.perf_counter()
+                networks[name](inputs)
+                if number:  # the first one warms up
+                    taken[name].append((time.perf_counter() - begun) / subject.batch)
+    return {name: statistics.median(times) for name, times in taken.items()}
+
+
+def generated() -> dict[str, Split]:
+    """Parts of generated data: classes are Gaussians of equal spread round random centres."""
+    generator = torch.Generator().manual_seed(0)
+    tables: dict[Modality, tuple[Tensor, Tensor]] = {}
+    for modality, number in ITEMS.items():
+        centres = SIGNAL * torch.randn(len(CLASSES), DIMS[modality], generator=generator)
+        labels = torch.randint(len(CLASSES), (number,), generator=generator)
+        tables[modality] = centres[labels] + torch.randn(number, DIMS[modality], generator=generator), labels
+    splits = {}
+    for part, (first, last) in PARTS.items():
+        features, classes = {}, {}
+        for modality, (rows, labels) in tables.items():
+            chosen = slice(round(first * len(rows)), round(last * len(rows)))
+            spec = FeatureSpec("generated", modality, DIMS[modality], "none", {})
+            ids = tuple(map(str, range(len(rows))[chosen]))
+            features[modality], classes[modality] = Features(spec, ids, rows[chosen]), labels[chosen]
+        splits[part] = Split(features, classes, CLASSES)
+    return splits
+
+
+def timed_training(splits: Mapping[str, Split], heads: int, config: TrainConfig) -> dict[str, Any]:
+    """Train so many pairs of heads, on as many threads as the command would; and whether the first of them learnt."""
+    weights = simplex_points(heads, len(EMO_CLIM), config.seed)
+    with few_threads(max(1, heads // HEADS_PER_THREAD)):
+        threads = torch.get_num_threads()
+        begun = time.perf_counter()
+        training = train_heads(splits["train"], splits["val"], EMO_CLIM, weights, config, device=CPU)
+        seconds = time.perf_counter() - begun
+    report = evaluate(splits["test"], training.heads.select(0), ks=(5,), pairs=[("image", "audio")], device=CPU)
+    (direction,) = report.directions.values()
+    learnt = {"P@5": direction.metrics["P@5"], "P@5 at random": direction.random["P@5"]}
+    return {"seconds": seconds, "threads": threads, "first_head_image_to_music": learnt}
+
+
+def encodings(config: TrainConfig, views: int) -> int:
+    """How often the procedure encodes an item of one modality, if a batch of training holds `views` of each item."""
+    training = config.batches_per_epoch * config.batch_size
+    validation = config.val_batches * config.batch_size // views
+    return config.epochs * (training + validation)
+
+
+def cache_seconds(encoders: Mapping[str, Subject], costs: Mapping[str, float], music: str) -> float:
+    """Seconds of encoding every item once, music in all its windows."""
+    by_modality: dict[Modality, str] = {"image": "clip", "audio": music}
+    return sum(ITEMS[modality] * encoders[name].per_item * costs[name] for modality, name in by_modality.items())
+
+
+def ratios(seconds: float, heads: int, extrapolated: Mapping[str, Any]) -> dict[str, Any]:
+    """The procedure, once for each pair of heads, by the trained heads, and by cache and heads together."""
+    return {
+        encoders: {
+            preset_name: {
+                "heads alone": heads * procedure / seconds,
+                "cache and heads": heads * procedure / (of["cache"] + seconds),
+            }
+            for preset_name, procedure in of["procedure"].items()
+        }
+        for encoders, of in extrapolated.items()
+    }
+
+
+if __name__ == "__main__":
+    main()
