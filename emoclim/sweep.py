@@ -124,11 +124,17 @@ def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
         rows = content.pop(WEIGHTS, None)
         if not _is_count(number) or not (points is None or _is_count(points)):
             raise ConfigError(f"{POINTS} and {SEEDS} are whole numbers of at least 1")
+        if number > 1 and isinstance(content.get("seed"), list):
+            raise ConfigError(f"{SEEDS} counts on from one seed, but seed is a list; leave out one of them")
+        if rows == []:
+            raise ConfigError(f"{WEIGHTS} is empty; leave it out, or give it some")
+        if not isinstance(content.get("seed"), list):
+            base = updated(base, {name: content.pop(name) for name in ("seed",) if name in content})
         if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
             raise ConfigError(f"{WEIGHTS} is a list of lists: [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]")
         settings = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
         if number > 1:
-            settings |= {"seed": seeds(settings.get("seed", [base.seed])[0], number)}
+            settings |= {"seed": seeds(base.seed, number)}
         rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
         space = Space(rows or [(1 / n_terms,) * n_terms], settings, base)
         space.candidates()  # what cannot be tried is told with the name of the file

@@ -96,8 +96,10 @@ def live_table() -> Iterator[tuple[Track, Callable[[Rows], None]]]:
 
     def track_here(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
         task = bar.add_task(description, total=total)
-        yield from bar.track(sequence, total=total, task_id=task, description=description)
-        bar.remove_task(task)
+        try:
+            yield from bar.track(sequence, total=total, task_id=task, description=description)
+        finally:
+            bar.remove_task(task)
 
     def show(rows: Rows) -> None:
         live.update(Group(bar, _table(rows)), refresh=True)

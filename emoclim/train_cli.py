@@ -5,15 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from emoclim.errors import ConfigError
 from emoclim.terminal import Device, Json, Root, live_table, print_lines, print_result, print_table, read_numbers
 
 if TYPE_CHECKING:
     from emoclim.reports.leaders import Leaders
 
 SHOWN_LEADERS = 8
+WITH_RESUME = {"resume", "device", "workspace", "as_json"}
+NEEDED = {"study": "optuna", "rounds": "optuna", "vad_width": "vad"}
 
 
 def train_heads(
+    context: typer.Context,
     images: Annotated[str | None, typer.Option(help="Image cache: an encoder's or a manifest's name.")] = None,
     audio: Annotated[str | None, typer.Option(help="Music cache: an encoder's or a manifest's name.")] = None,
     loss_weights: Annotated[
@@ -44,6 +48,9 @@ def train_heads(
         Literal["count", "skip"] | None, typer.Option(help="What an anchor without positives does in the mean.")
     ] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, which was stopped or killed.")] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Epochs without a better one after which a head's later ones do not count.")
+    ] = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files too.")] = False,
     preset: Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")] = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings.")] = None,
@@ -70,6 +77,7 @@ def train_heads(
     from emoclim.pipeline import heads, plans
     from emoclim.pipeline.workspace import Workspace
 
+    _refuse_what_has_no_effect(context)
     place = Workspace(workspace)
     with live_table() as (track, show_table):
 
@@ -77,28 +85,27 @@ def train_heads(
             show_table(leaders.table_rows(SHOWN_LEADERS))
 
         if resume is not None:
-            result = heads.resume(
-                resume, workspace=place, device=device, track=track, show=show_leaders, tensorboard=tensorboard
-            )
+            result = heads.resume(resume, workspace=place, device=device, track=track, show=show_leaders)
         else:
             settings = find_preset(preset) if config is None else load_config(config, find_preset(preset))
             given = {
                 "learning_rate": learning_rate,
                 "batch_size": batch_size,
                 "epochs": epochs,
+                "patience": patience,
                 "seed": seed,
                 "no_positive": no_positive,
                 "precision": precision,
             }
             settings = updated(settings, {key: value for key, value in given.items() if value is not None})
             weights = [read_numbers(text, "--loss-weights", float) for text in loss_weights or []]
-            points = None if optuna else sweep
+            points = sweep if optuna is None else None
             space = plans.what_to_try(settings, weights, points, temperature or (), seeds, sweep_file)
             trials = sweep or plans.TRIALS
             result = heads.train(
                 images=images,
                 audio=audio,
-                candidates=plans.StudyPlan(optuna, study, rounds, trials, space) if optuna else space,
+                candidates=space if optuna is None else plans.StudyPlan(optuna, study, rounds, trials, space),
                 select=select,
                 keep=keep,
                 valence_arousal=vad,
@@ -117,3 +124,17 @@ def train_heads(
         print_table(result.table_rows())
 
     print_result(result.to_dict(), as_json, show)
+
+
+def _refuse_what_has_no_effect(context: typer.Context) -> None:
+    """Options that another one makes useless, or that need another one, are mistakes."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    useless = given - WITH_RESUME if "resume" in given else set()
+    for name, needed in NEEDED.items():
+        if name in given and needed not in given:
+            useless |= {name}
+    if useless:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
+        why = "--resume goes on with what the run was begun with" if "resume" in given else "they need another option"
+        raise ConfigError(f"{listed} would have no effect: {why}; leave out what is not meant")

@@ -15,7 +15,7 @@ LEVELS = (
     {"stages"},
     {"heads", "sampling", "batching", "learning", "sweep", "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
-    {"config", "errors", "progress"},
+    {"config", "errors", "interrupts", "progress"},
 )
 ONLY_IN = {
     "typer": {"cli", "cache_cli", "compare_cli", "evaluate_cli", "train_cli", "terminal"},

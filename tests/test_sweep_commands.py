@@ -1,7 +1,10 @@
 """`emoclim train-heads`: sweeps and what they leave, runs that go on after a kill, and the losses to choose from."""
 
 import csv
+import json
+import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from commands import answer, run
@@ -11,7 +14,9 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from emoclim.cli import app
-from emoclim.pipeline import sweeping
+from emoclim.config import TrainConfig
+from emoclim.learning import Learner
+from emoclim.pipeline import run_files, sweeping
 
 
 def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:
@@ -145,6 +150,117 @@ def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.Monk
     finished = answer("train-heads", "--resume", "stopped", "--workspace", workspace)
     assert not finished["interrupted"]
     assert finished["heads"] == answer("train-heads", "--epochs", 3, "--workspace", workspace)["heads"]
+
+
+def quick(workspace: Path, **lists: str) -> list[object]:
+    """Words of a sweep of small heads, with a file of lists to try."""
+    lines = {"hidden_dim": "32", "embedding_dim": "16", "batches_per_epoch": "3", "val_batches": "2", "epochs": "2"}
+    text = "".join(f"{name} = {value}\n" for name, value in (lines | lists).items())
+    (workspace / "sweep.toml").write_text(text)
+    return ["train-heads", "--workspace", workspace, "--sweep-file", workspace / "sweep.toml"]
+
+
+def test_heads_that_are_lost_spare_the_others(workspace: Path) -> None:
+    words = quick(workspace, temperature="[0.07, 1e-42]", learning_rate="[1e-4, 1e30]")
+    result = answer(*words, "--name", "some")
+    assert [head["score"] is None for head in result["heads"]] == [False, True, True, True]
+    assert result["chosen"] == 0
+    history = json.loads((workspace / "runs" / "some" / "history.json").read_text())["heads"]
+    assert None in history[1]["val_loss"]
+    told = run(*quick(workspace, learning_rate="1e30"), "--name", "all", code=2).stderr
+    assert "no validation loss was ever finite, so there is nothing to keep; lower the learning rate" in told
+    assert not (workspace / "runs" / "all").exists()
+
+
+@pytest.mark.parametrize("moment", ["in the second bank", "in validation"])
+def test_ctrl_c_at_any_time_keeps_what_is_done(workspace: Path, monkeypatch: pytest.MonkeyPatch, moment: str) -> None:
+    words = quick(workspace, learning_rate="[1e-4, 1e-3]")
+    whole = answer(*words, "--name", "whole")
+    with monkeypatch.context() as patch:
+        if moment == "in validation":
+            plain = sweeping.evaluate_each
+
+            def validating(*given: Any, **named: Any) -> Any:
+                signal.raise_signal(signal.SIGINT)
+                return plain(*given, **named)
+
+            patch.setattr(sweeping, "evaluate_each", validating)
+        else:
+            step, seen = Learner.step, []
+
+            def stepping(*given: Any) -> Any:
+                seen.append(1)
+                if len(seen) == 2 * 3 + 2:
+                    raise KeyboardInterrupt
+                return step(*given)
+
+            patch.setattr(Learner, "step", stepping)
+        stopped = answer(*words, "--name", "stopped")
+    assert stopped["interrupted"]
+    assert [head["candidate"] for head in stopped["heads"]] == ([0, 1] if moment == "in validation" else [0])
+    assert answer("evaluate", "stopped", "--workspace", workspace, "--no-plots")["run"] == "stopped"
+    assert answer("train-heads", "--resume", "stopped", "--workspace", workspace)["heads"] == whole["heads"]
+
+
+def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dying(*given: object, **named: object) -> None:
+        raise Killed
+
+    keep = sweeping._keep
+
+    def interrupting(snapshot: Any, **options: Any) -> None:
+        keep(snapshot, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sweeping, "_keep", interrupting)
+        run(*quick(workspace, points="4"), "--keep", 2, "--name", "torn")
+    with monkeypatch.context() as patch:
+        patch.setattr(run_files, "plot_history", dying)
+        with pytest.raises(Killed):
+            CliRunner().invoke(
+                app, ["train-heads", "--resume", "torn", "--workspace", str(workspace)], catch_exceptions=False
+            )
+    assert "torn is no run" in run("evaluate", "torn", "--workspace", workspace, code=2).stderr
+    run("train-heads", "--resume", "torn", "--workspace", workspace)
+    run("evaluate", "torn", "--workspace", workspace, "--no-plots")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--resume", "x", "--epochs", 9, "--sweep", 5), "--epochs, --sweep would have no effect: --resume goes on"),
+        (("--rounds", 9, "--study", "x"), "--rounds, --study would have no effect: they need another option"),
+        (("--vad-width", 7), "--vad-width would have no effect"),
+        (("--optuna", ""), "--optuna needs a URL or a file"),
+    ],
+)
+def test_options_without_effect_are_told(finished: Path, words: tuple[object, ...], told: str) -> None:
+    assert told in run("train-heads", "--workspace", finished, *words, code=2).stderr
+
+
+def test_the_picture_takes_loss_weights_of_any_sum(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(run_files, "plot_sweep", lambda weights, *given, **named: drawn.append(weights))
+    run(*quick(workspace, loss_weights="[[2, 1, 1, 0], [1, 1, 1, 1]]"))
+    assert drawn[0].tolist() == [[0.5, 0.25, 0.25, 0], [0.25] * 4]
+
+
+def test_heads_that_do_not_fit_train_in_parts_and_that_is_told(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    together = answer(*quick(workspace, points="5"), "--name", "together")
+    config = TrainConfig.from_dict(together["heads"][0]["config"])
+    note = {"image": 99, "audio": 151}
+    each = sum(32 * (dim + 16 + 6) + 16 for dim in note.values())
+    rows = 2 * config.batch_size * (6 * 32 + 4 * 16 + 12 * config.batch_size)
+    monkeypatch.setattr(sweeping, "_free_memory", lambda device: int(2.5 * 2 * 4 * (7 * each + rows)))
+    parts = answer(*quick(workspace, points="5"), "--name", "parts")
+    assert "5 pairs of heads do not fit into memory at once; they are trained 2 at a time" in caplog.text
+    assert parts["heads"] == together["heads"]
 
 
 def test_emotions_may_attract_each_other_by_valence_and_arousal(workspace: Path) -> None:

@@ -1,5 +1,6 @@
 """Training: a sweep equals its solo runs, the best epoch is kept per head, and everything follows from the seed."""
 
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -271,7 +272,7 @@ def test_a_head_that_is_lost_spares_the_others(caplog: pytest.LogCaptureFixture)
     steep = train((EVEN, EVEN), replace(SHORT, learning_rate=0.1), temperature=(0.07, 1e-42))
     assert steep.best_loss[0].isfinite()
     assert steep.best_loss[1].isinf()
-    assert "the validation loss of 1 heads was never finite (number 1 first)" in caplog.text
+    assert "the validation loss of 1 of 2 heads was never finite; lower the learning rate" in caplog.text
 
 
 def follow(losses: list[list[float]], patience: int | None) -> tuple[Best, list[bool]]:
@@ -316,10 +317,28 @@ def test_the_loop_ends_when_all_heads_are_past_their_patience() -> None:
     assert ran == int(training.best_epoch.max()) + 3 < 40
 
 
-def test_losses_that_are_never_finite_are_told() -> None:
-    train_split = split(0)
-    with pytest.raises(ConfigError, match="no validation loss was ever finite; lower the learning rate"):
-        train(config=replace(SHORT, learning_rate=1e30), train=train_split)
+def test_losses_that_are_never_finite_are_told_and_leave_the_head_as_it_began(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    lost = train(config=replace(SHORT, learning_rate=1e30))
+    assert "the validation loss of 1 of 1 heads was never finite" in caplog.text
+    assert lost.best_loss.isinf().all()
+    assert all(tensor.isfinite().all() for tensor in tensors(lost).values())
+
+
+def test_ctrl_c_waits_for_the_end_of_what_belongs_together() -> None:
+    def press(epoch: Epoch) -> None:
+        signal.raise_signal(signal.SIGINT)
+        told.append(epoch.number)
+
+    told: list[int] = []
+    snapshots: list[Any] = []
+    stopped = train(watch=press, keep=lambda kept: snapshots.append(len(kept["history.1"])))
+    assert stopped.interrupted
+    assert told == [0]
+    assert snapshots == [1]  # kept, though it came before
+    assert len(stopped.history.val_loss) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize(

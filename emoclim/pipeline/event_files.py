@@ -2,14 +2,10 @@
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from emoclim.errors import ConfigError
 from emoclim.losses import Terms
 from emoclim.pipeline.sweeping import BankEpoch
-
-if TYPE_CHECKING:
-    pass
 
 
 class EventFiles:

@@ -2,9 +2,9 @@
 
 import math
 import shutil
+import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +14,21 @@ from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
-from emoclim.errors import RunError
+from emoclim.errors import ConfigError, RunError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
-from emoclim.pipeline.event_files import EventFiles
 from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
 from emoclim.pipeline.rounds import PLAN, train_rounds
 from emoclim.pipeline.run_files import write_run
-from emoclim.pipeline.studies import storage_place
-from emoclim.pipeline.sweeping import BankEpoch, most_heads
+from emoclim.pipeline.studies import shown_place, storage_place
+from emoclim.pipeline.sweeping import most_heads
+from emoclim.pipeline.watching import Watcher
 from emoclim.pipeline.workspace import Workspace, choose_device, read_json
 from emoclim.progress import Track, silent
 from emoclim.reports.leaders import Leaders
 from emoclim.reports.sweep import SweepReport, checked_rule, choose
-from emoclim.sweep import Space
+from emoclim.sweep import Space, groups
 
 SHOWN_HEADS = 10
 SIMILARITY_WIDTH = 0.05  # of the widths tried at temperature 0.07, the one with the most similar emotions on top
@@ -75,7 +75,8 @@ class TrainingResult:
         lines = self.report.lines
         specs = {modality: library.note.spec.to_dict() for modality, library in self.libraries.items()}
         plan = {"schema": SCHEMA} | self.plan.to_dict()
-        del plan["most"], plan["rounds"]
+        for passing in ("most", "rounds", "token", "tensorboard"):
+            del plan[passing]
         if self.plan.study:
             del plan["study"]["storage"]  # a place, and it may hold a password
         return plan | {
@@ -111,7 +112,7 @@ class TrainingResult:
         if self.interrupted:
             lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
         if self.plan.study:
-            place = storage_place(self.plan.study.storage)
+            place = shown_place(self.plan.study.storage)
             lines.append(f"study {self.plan.study_name}; look at it with: optuna-dashboard {place}")
         if len(self.report.lines) > SHOWN_HEADS:
             lines.append(f"{len(self.report.lines)} heads; the best {SHOWN_HEADS} by {self.report.rule}:")
@@ -176,8 +177,11 @@ def train(
         A cache, a manifest, the label map or a setting cannot be used.
     """
     study = candidates if isinstance(candidates, StudyPlan) else None
+    if study:  # a run may be gone on with from another folder
+        study = replace(study, storage=storage_place(study.storage))
     given = (candidates.space if isinstance(candidates, StudyPlan) else candidates).candidates()
-    configs, n_heads = [one.config for one in given], study.n_heads if study else len(given)
+    configs = [one.config for one in given]
+    largest = study.trials if study else max(map(len, groups(given, len(given))))
     rule = checked_rule(select, configs)
     libraries: dict[Modality, Library] = {
         "image": labelled_library(workspace, "image", images),
@@ -193,19 +197,21 @@ def train(
         () if study else (tuple(given),),
         rule,
         keep,
-        most_heads(splits["train"], configs, n_heads, where),
+        most_heads(splits["train"], configs, largest, where),
         similarity_of(valence_arousal, similarity_width, mapping) if valence_arousal else None,
         study,
+        uuid.uuid4().hex,
+        tensorboard,
     )
     encoders = "-".join(library.note.spec.name for library in libraries.values())
     folder = workspace.free_run(name) if name else workspace.new_run(encoders)
     work = folder / UNFINISHED
     work.mkdir(parents=True)
     try:
-        return _execute(folder, plan, libraries, splits, where, track, _Watch(folder, show, tensorboard))
+        return _execute(folder, plan, libraries, splits, where, track, show)
     except BaseException:
         if not any(work.glob("*.safetensors")):  # nothing to go on from
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
@@ -216,7 +222,6 @@ def resume(
     device: str = "auto",
     track: Track = silent,
     show: Callable[[Leaders], None] | None = None,
-    tensorboard: bool = False,
 ) -> TrainingResult:
     """Go on with a run that was killed or stopped; the bytes of the result are those of one that never was.
 
@@ -224,7 +229,7 @@ def resume(
     ----------
     run
         Its name or path.
-    workspace, device, track, show, tensorboard
+    workspace, device, track, show
         As for :func:`train`.
 
     Raises
@@ -238,7 +243,8 @@ def resume(
     if folder is None:
         raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
     if not (folder / UNFINISHED / PLAN).is_file():
-        raise RunError(f"run {folder} is not unfinished; there is nothing to go on with")
+        never = " (it never began; delete it)" if (folder / UNFINISHED).is_dir() else ""
+        raise RunError(f"run {folder} is not unfinished; there is nothing to go on with{never}")
     content = read_json(folder / UNFINISHED / PLAN, RunError, f"delete {folder} and train again")
     try:
         plan = Plan.from_dict(content)
@@ -254,8 +260,7 @@ def resume(
                 f"the {modality} library of run {folder.name} has changed since, or its cache has; train again"
             )
     splits = _splits(libraries, plan.label_map, workspace)
-    watch = _Watch(folder, show, tensorboard)
-    return _execute(folder, plan, libraries, splits, choose_device(device), track, watch)
+    return _execute(folder, plan, libraries, splits, choose_device(device), track, show)
 
 
 def _splits(libraries: Mapping[Modality, Library], mapping: LabelMap, workspace: Workspace) -> Mapping[str, Split]:
@@ -272,12 +277,15 @@ def _execute(
     splits: Mapping[str, Split],
     device: torch.device,
     track: Track,
-    watch: "_Watch",
+    show: Callable[[Leaders], None] | None,
 ) -> TrainingResult:
     """Train what is left of a plan, and write everything; the heads come last, and make it a run."""
     work = folder / UNFINISHED
-    with watch:
-        plan, sweep = train_rounds(splits, plan, work, folder.name, device=device, track=track, watch=watch)
+    with Watcher(folder, show, plan.tensorboard) as watch:
+        plan, sweep = train_rounds(splits, plan, work, device=device, track=track, watch=watch)
+    if not any(math.isfinite(line.val_loss) for line in sweep.lines):
+        shutil.rmtree(folder)
+        raise ConfigError("no validation loss was ever finite, so there is nothing to keep; lower the learning rate")
     report = choose(sweep.lines, EMO_CLIM, plan.rule)
     kept = range(len(sweep.lines)) if plan.keep is None else report.best(plan.keep)
     left_out = {
@@ -293,22 +301,3 @@ def _execute(
 
 def _finite(score: float) -> float | None:
     return score if math.isfinite(score) else None
-
-
-class _Watch(ExitStack):
-    """Shows the leading heads, and writes event files, as epochs end."""
-
-    def __init__(self, folder: Path, show: Callable[[Leaders], None] | None, tensorboard: bool) -> None:
-        super().__init__()
-        self._leaders, self._show = Leaders(EMO_CLIM), show
-        self._events = self.enter_context(EventFiles(folder / "tensorboard", EMO_CLIM)) if tensorboard else None
-
-    def __call__(self, epoch: BankEpoch) -> None:
-        if self._events:
-            self._events(epoch)
-        if self._show:
-            losses = epoch.losses
-            self._leaders.update(
-                epoch.numbers, epoch.candidates, losses.number, losses.val_loss.tolist(), losses.val_terms.tolist()
-            )
-            self._show(self._leaders)

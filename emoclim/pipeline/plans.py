@@ -43,6 +43,8 @@ class StudyPlan:
     space: Space
 
     def __post_init__(self) -> None:
+        if not self.storage:
+            raise ConfigError("--optuna needs a URL or a file")
         if self.rounds < 1 or self.trials < 1:
             raise ConfigError(f"{self.rounds} rounds of {self.trials} trials are not possible; give at least one")
 
@@ -92,6 +94,10 @@ class Plan:
         Of the classes, ``(C, C)``, with the file and the width that it comes from; None for the papers' loss.
     study
         What proposes the rounds, if they were not given.
+    token
+        What tells the run from all others in a study.
+    tensorboard
+        Whether event files are written.
     """
 
     libraries: Mapping[Modality, Mapping[str, Any]]
@@ -102,6 +108,8 @@ class Plan:
     most: int
     similarity: Mapping[str, Any] | None = None
     study: StudyPlan | None = None
+    token: str = ""
+    tensorboard: bool = False
 
     @property
     def n_rounds(self) -> int:
@@ -119,6 +127,9 @@ class Plan:
         plan = self.to_dict()
         compared = {name: plan[name] for name in ("label_map", "select", "similarity")}
         compared |= {modality: (note["cache"], note["digest"]) for modality, note in self.libraries.items()}
+        if self.rule == "loss" and self.study:
+            base = self.study.space.candidates()[0].config
+            compared["loss"] = base.temperature, base.batch_size, base.no_positive
         return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
 
     def to_dict(self) -> dict[str, Any]:
@@ -135,6 +146,8 @@ class Plan:
             "most": self.most,
             "similarity": self.similarity,
             "study": self.study.to_dict() if self.study else None,
+            "token": self.token,
+            "tensorboard": self.tensorboard,
         }
 
     @classmethod
@@ -155,6 +168,8 @@ class Plan:
             data["most"],
             data["similarity"],
             StudyPlan.from_dict(data["study"]) if data["study"] else None,
+            data["token"],
+            data["tensorboard"],
         )
 
 

@@ -22,7 +22,6 @@ def train_rounds(
     splits: Mapping[str, Split],
     plan: Plan,
     work: Path,
-    run: str,
     *,
     device: torch.device,
     track: Track,
@@ -38,8 +37,6 @@ def train_rounds(
         What to do; it is kept in `work`, grown by each round.
     work
         Folder of the snapshots.
-    run
-        Its name.
     device, track, watch
         As for :func:`emoclim.pipeline.sweeping.train_candidates`.
 
@@ -48,26 +45,50 @@ def train_rounds(
     EmoclimError
         As the same, or the study cannot be used.
     """
-    study = _open_study(plan, run)
+    study = _open_study(plan)
     write_json(work / PLAN, plan.to_dict())
+    try:
+        return _train(splits, plan, work, study, device=device, track=track, watch=watch)
+    except BaseException:
+        if study and not any(work.glob("*.safetensors")):  # nothing to go on from
+            study.give_up()
+        raise
+
+
+def _train(
+    splits: Mapping[str, Split],
+    plan: Plan,
+    work: Path,
+    study: Study | None,
+    *,
+    device: torch.device,
+    track: Track,
+    watch: Watch | None,
+) -> tuple[Plan, Sweep]:
     sweeps: list[Sweep] = []
     for number in range(plan.n_rounds):
         first = sum(len(candidates) for candidates in plan.rounds[:number])
         if study and plan.study and number == len(plan.rounds):
             plan = replace(plan, rounds=(*plan.rounds, tuple(study.ask(plan.study.trials, first))))
             write_json(work / PLAN, plan.to_dict())
-        sweep = train_candidates(
-            splits,
-            plan.rounds[number],
-            work,
-            round_number=number,
-            first=first,
-            most=plan.most,
-            similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
-            device=device,
-            track=track,
-            watch=watch,
-        )
+        try:
+            sweep = train_candidates(
+                splits,
+                plan.rounds[number],
+                work,
+                round_number=number,
+                first=first,
+                most=plan.most,
+                similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
+                device=device,
+                track=track,
+                watch=watch,
+            )
+        except KeyboardInterrupt:  # before the first epoch of this round was done
+            if not sweeps:
+                raise
+            sweeps[-1] = replace(sweeps[-1], interrupted=True)
+            break
         sweeps.append(sweep)
         if sweep.interrupted:
             break
@@ -76,8 +97,15 @@ def train_rounds(
     return plan, join_sweeps(sweeps)
 
 
-def _open_study(plan: Plan, run: str) -> Study | None:
+def _open_study(plan: Plan) -> Study | None:
     if plan.study is None:
         return None
-    about = plan.study.storage, plan.study_name, plan.study.space
-    return Study(*about, run=run, experiment=plan.experiment(), terms=EMO_CLIM)
+    return Study(
+        plan.study.storage,
+        plan.study_name,
+        plan.study.space,
+        run=plan.token,
+        experiment=plan.experiment(),
+        terms=EMO_CLIM,
+        there=bool(plan.rounds),
+    )

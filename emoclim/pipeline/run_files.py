@@ -1,6 +1,7 @@
 """The files of a run: heads, settings, losses, one line for each candidate and for each of its epochs, and pictures."""
 
 import csv
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ from emoclim.reports.sweep_plots import plot_sweep
 def write_run(
     folder: Path, settings: Mapping[str, Any], report: SweepReport, sweep: Sweep, kept: Sequence[int]
 ) -> None:
-    """Write everything; the heads, those of places `kept`, come last and make it a run."""
+    """Write everything; the heads, those of places `kept`, come last and make it a run, once more if it was one."""
+    (folder / HEADS_FILE).unlink(missing_ok=True)
     write_json(folder / "settings.json", settings)
     write_json(folder / "history.json", _history_dict(sweep, report.terms))
     write_json(folder / "run.json", provenance())
@@ -42,8 +44,9 @@ def _plot(report: SweepReport, path: Path) -> None:
         )
         for name in lines[0].metrics
     }
+    weights = torch.tensor([line.loss_weights for line in lines])
     plot_sweep(
-        torch.tensor([line.loss_weights for line in lines]),
+        weights / weights.sum(dim=1, keepdim=True),
         list(titles.values()),
         metrics,
         torch.tensor([own_score(line, report.rule) for line in lines]),
@@ -61,13 +64,18 @@ def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
         "heads": [
             {
                 "candidate": line.number,
-                "train_loss": history.train_loss[:, 0].tolist(),
-                "val_loss": history.val_loss[:, 0].tolist(),
-                "val_terms": history.val_terms[:, 0].tolist(),
+                "train_loss": _finite(history.train_loss[:, 0].tolist()),
+                "val_loss": _finite(history.val_loss[:, 0].tolist()),
+                "val_terms": [_finite(losses) for losses in history.val_terms[:, 0].tolist()],
             }
             for line, history in zip(sweep.lines, sweep.histories, strict=True)
         ],
     }
+
+
+def _finite(losses: Sequence[float]) -> list[float | None]:
+    """Losses as JSON can hold them."""
+    return [loss if math.isfinite(loss) else None for loss in losses]
 
 
 def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:

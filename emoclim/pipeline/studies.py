@@ -2,12 +2,15 @@
 
 Conventions: parameter ``weight_image_audio`` and its kin are loss weights up to a common factor, each from 0 to 1; a
 setting of training of which several values are given is searched between the smallest and the largest if they are
-floating-point numbers (by their logarithm if all are positive), and chosen from otherwise. A trial bears the run and
-the numbers of its candidates as user attributes, one for each seed; its value is the mean of their scores.
+floating-point numbers (by their logarithm if all are positive), and chosen from otherwise. A trial bears its run, its
+settings and the numbers of its candidates, one for each seed, as a user attribute; its value is their mean score.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +22,13 @@ from emoclim.sweep import Candidate, Space
 if TYPE_CHECKING:
     import optuna
 
-RUN, CANDIDATES, EXPERIMENT = "run", "candidates", "experiment"  # user attributes
+EXPERIMENT = "experiment"  # user attribute of a study
+ASKED = "emoclim"  # user attribute of a trial: its run, the numbers of its candidates there, and their settings
 SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
 class Study:
-    """A study in a storage, made if there is none of its name.
+    """A study in a storage.
 
     Parameters
     ----------
@@ -35,26 +39,29 @@ class Study:
     space
         What to choose from; its loss weights are tried first, and its seeds are all tried.
     run
-        Name of the run that asks.
+        What tells the run that asks from all others.
     experiment
         Digest of all that makes trials comparable.
     terms
         Of the objective.
+    there
+        Whether the study must be there already; otherwise it is made if there is none of its name.
 
     Raises
     ------
     ConfigError
-        Optuna is not installed, the storage cannot be used, or the study is of another experiment.
+        Optuna is not installed, the storage cannot be used, or the study is missing or of another experiment.
     """
 
-    def __init__(self, storage: str, name: str, space: Space, *, run: str, experiment: str, terms: Terms) -> None:
+    def __init__(
+        self, storage: str, name: str, space: Space, *, run: str, experiment: str, terms: Terms, there: bool
+    ) -> None:
         try:
             import optuna
-            from sqlalchemy.exc import SQLAlchemyError
         except ImportError as error:
             raise ConfigError("--optuna needs Optuna; install it with: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.run = space, run
+        self.space, self.run, self._storage = space, run, storage
         self._weights = [f"weight_{anchor}_{contrast}" for anchor, contrast in terms]
         self._seeds = list(space.settings.get("seed", [space.base.seed]))
         self._choices = dict.fromkeys(self._weights, optuna.distributions.FloatDistribution(0, 1)) | {
@@ -63,29 +70,30 @@ class Study:
             if setting != "seed" and len(values) > 1
         }
         self._fixed = {setting: values[0] for setting, values in space.settings.items() if setting != "seed"}
-        try:
-            self._study = optuna.create_study(
-                storage=_storage(storage), study_name=name, direction="maximize", load_if_exists=True
-            )
-            if self._study.user_attrs.get(EXPERIMENT, experiment) != experiment:
+        with self._reached():
+            place = _opened(storage)
+            names = [summary.study_name for summary in optuna.get_all_study_summaries(place)]
+            if there and name not in names:
+                raise ConfigError(f"study {name!r} is no longer in {shown_place(storage)}; put it back, or train again")
+            self._study = optuna.create_study(storage=place, study_name=name, direction="maximize", load_if_exists=True)
+            alike = self._study.user_attrs.get(EXPERIMENT, None if self._study.get_trials() else experiment)
+            if alike != experiment or [one.name for one in self._study.directions] != ["MAXIMIZE"]:
                 raise ConfigError(
-                    f"study {name!r} in {storage} is of other features, classes or settings; give --study another name"
+                    f"study {name!r} in {shown_place(storage)} is of other features, classes or settings; "
+                    "give --study another name"
                 )
             self._study.set_user_attr(EXPERIMENT, experiment)
-        except (SQLAlchemyError, OSError, ValueError, ImportError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"storage {storage} cannot be used ({reason}); give a URL or a file") from error
-        for row in space.weights:
-            found = {key: weight / max(row) for key, weight in zip(self._weights, row, strict=True)}
-            self._study.enqueue_trial(found, skip_if_exists=True)
 
     def ask(self, n_trials: int, first: int) -> list[Candidate]:
         """So many trials more, as candidates numbered from `first` on; those asked for before a kill come again."""
-        open_trials = [trial for trial in self._running() if min(trial.user_attrs[CANDIDATES]) >= first]
-        found = [trial.params for trial in open_trials]
-        while len(found) < n_trials:
-            number = first + len(found) * len(self._seeds)
-            found.append(self._ask_one(number))
+        with self._reached():
+            asked = {tuple(trial.user_attrs[ASKED]["candidates"]): trial.params for trial in self._open_trials()}
+            self._put_given_weights_first()
+            found = []
+            for place in range(n_trials):
+                begin = first + place * len(self._seeds)
+                numbers = tuple(range(begin, begin + len(self._seeds)))
+                found.append(asked.get(numbers) or self._ask_one(numbers))
         return [
             Candidate(self._loss_weights(params), updated(self._config(params), {"seed": seed}))
             for params in found
@@ -96,30 +104,75 @@ class Study:
         """What candidates came to, by number, higher is better; trials told already stay as they are."""
         from optuna.trial import TrialState
 
-        for trial in self._running():
-            if scores.keys() >= set(trial.user_attrs[CANDIDATES]):
-                value = fmean(scores[number] for number in trial.user_attrs[CANDIDATES])
-                if math.isfinite(value):
-                    self._study.tell(trial.number, value)
-                else:
-                    self._study.tell(trial.number, state=TrialState.FAIL)
+        with self._reached():
+            for trial in self._open_trials():
+                numbers = trial.user_attrs[ASKED]["candidates"]
+                if scores.keys() >= set(numbers):
+                    value = fmean(scores[number] for number in numbers)
+                    if math.isfinite(value):
+                        self._study.tell(trial.number, value)
+                    else:
+                        self._study.tell(trial.number, state=TrialState.FAIL)
 
-    def _ask_one(self, number: int) -> dict[str, Any]:
-        """Parameters of a new trial; they depend on what the study holds, on the seed and on the number alone."""
+    def give_up(self) -> None:
+        """Mark what was asked for and never told as failed."""
+        from optuna.trial import TrialState
+
+        with self._reached():
+            for trial in self._open_trials():
+                self._study.tell(trial.number, state=TrialState.FAIL)
+
+    def _put_given_weights_first(self) -> None:
+        """Let the loss weights of the space be asked for next, unless that was done."""
+        from optuna.trial import TrialState
+
+        alive = [
+            trial
+            for trial in self._study.get_trials()
+            if trial.state in (TrialState.COMPLETE, TrialState.WAITING)
+            or (trial.state is TrialState.RUNNING and ASKED in trial.user_attrs)
+        ]
+        tried = [trial.params | trial.system_attrs.get("fixed_params", {}) for trial in alive]
+        for row in self.space.weights:
+            wanted = {key: weight / max(row) for key, weight in zip(self._weights, row, strict=True)}
+            if not any(wanted.items() <= params.items() for params in tried):
+                self._study.enqueue_trial(wanted)
+
+    def _ask_one(self, numbers: Sequence[int]) -> dict[str, Any]:
+        """Parameters of a new trial; they follow from the seed and from what the study holds."""
         from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
 
-        self._study.sampler = TPESampler(seed=self.space.base.seed + number, constant_liar=True)
+        begun = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        self._study.sampler = TPESampler(seed=self.space.base.seed + begun, constant_liar=True)
         trial = self._study.ask(self._choices)
-        trial.set_user_attr(RUN, self.run)
-        trial.set_user_attr(CANDIDATES, list(range(number, number + len(self._seeds))))
+        about = {"run": self.run, "candidates": list(numbers), "settings": self._config(trial.params).to_dict()}
+        trial.set_user_attr(ASKED, about)
         return trial.params
 
-    def _running(self) -> "Sequence[optuna.trial.FrozenTrial]":
+    def _open_trials(self) -> "Sequence[optuna.trial.FrozenTrial]":
         """Trials of this run that were asked for and not told yet."""
         from optuna.trial import TrialState
 
         trials = self._study.get_trials(states=[TrialState.RUNNING])
-        return [trial for trial in trials if trial.user_attrs.get(RUN) == self.run]
+        return [trial for trial in trials if trial.user_attrs.get(ASKED, {}).get("run") == self.run]
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Tell what goes wrong with the storage, or with a study of another space, in one sentence."""
+        from optuna.exceptions import OptunaError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield
+        except ConfigError:
+            raise
+        except (OptunaError, SQLAlchemyError, OSError, ValueError, KeyError, ImportError) as error:
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ConfigError(
+                f"the study in {shown_place(self._storage)} cannot be used ({reason}); give a URL or a file that can, "
+                "or --study another name"
+            ) from error
 
     def _loss_weights(self, params: Mapping[str, Any]) -> tuple[float, ...]:
         row = [params[key] for key in self._weights]
@@ -140,11 +193,19 @@ def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistributi
 
 
 def storage_place(storage: str) -> str:
-    """The URL of a database, or the path of a journal: what ``optuna-dashboard`` takes."""
-    return f"sqlite:///{storage}" if storage.endswith(SQLITE) and "://" not in storage else storage
+    """The URL of a database, or the whole path of a journal: what ``optuna-dashboard`` takes."""
+    if "://" in storage:
+        return storage
+    path = Path(storage).absolute()
+    return f"sqlite:///{path}" if storage.endswith(SQLITE) else str(path)
 
 
-def _storage(storage: str) -> Any:
+def shown_place(storage: str) -> str:
+    """The same without a password."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage_place(storage))
+
+
+def _opened(storage: str) -> Any:
     """What Optuna itself takes."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend

@@ -6,7 +6,7 @@ round and bank ``<round>-<bank>.safetensors``, all that it needs to go on after 
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from torch import Tensor
 from emoclim.config import TrainConfig
 from emoclim.features import Split
 from emoclim.heads import Heads, stack_heads
+from emoclim.interrupts import uninterrupted
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.workspace import few_threads
 from emoclim.progress import Track, silent
@@ -130,21 +131,27 @@ def train_candidates(
     for bank, numbers in enumerate(banks):
         path, part = work / f"{round_number}-{bank}.safetensors", [candidates[number] for number in numbers]
         whole = [first + number for number in numbers]
-        with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
-            training = train_heads(
-                splits["train"],
-                splits["val"],
-                EMO_CLIM,
-                [candidate.loss_weights for candidate in part],
-                part[0].config,
-                temperature=[candidate.config.temperature for candidate in part],
-                similarity=similarity,
-                device=device,
-                track=track,
-                resume=safetensors.torch.load_file(path) if path.exists() else None,
-                keep=partial(_keep, path=path),
-                watch=partial(_tell, watch, round_number, bank, whole, part) if watch else None,
-            )
+        try:
+            with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
+                training = train_heads(
+                    splits["train"],
+                    splits["val"],
+                    EMO_CLIM,
+                    [candidate.loss_weights for candidate in part],
+                    part[0].config,
+                    temperature=[candidate.config.temperature for candidate in part],
+                    similarity=similarity,
+                    device=device,
+                    track=track,
+                    resume=safetensors.torch.load_file(path) if path.exists() else None,
+                    keep=partial(_keep, path=path),
+                    watch=partial(_tell, watch, round_number, bank, whole, part) if watch else None,
+                )
+        except KeyboardInterrupt:  # before the first epoch of this bank was done
+            if not done:
+                raise
+            interrupted = True
+            break
         done.append((numbers, training))
         interrupted = training.interrupted
         if interrupted:
@@ -153,7 +160,12 @@ def train_candidates(
     heads = stack_heads([training.heads for _, training in done]).select(*order)
     found = [(number, training, k) for numbers, training in done for k, number in enumerate(numbers)]
     chosen = [found[place] for place in order]
-    metrics = list(track(_validate(splits["val"], heads, device), "Validating heads", len(order)))
+    metrics: list[dict[str, float]] = []
+    try:
+        with uninterrupted():
+            metrics += track(_validate(splits["val"], heads, device), "Validating heads", len(order))
+    except KeyboardInterrupt:
+        interrupted = True
     lines = tuple(
         _line(first + number, candidates[number], training, k, measured)
         for (number, training, k), measured in zip(chosen, metrics, strict=True)
@@ -215,17 +227,34 @@ def _history(training: Training, k: int) -> History:
     return History(history.train_loss[:, part], history.val_loss[:, part], history.val_terms[:, part])
 
 
-def most_heads(train: Split, configs: Sequence[TrainConfig], n_heads: int, device: torch.device) -> int:
-    """How many of the pairs of heads of a round fit into half of the memory that is free now, at least 1."""
-    config = max(configs, key=lambda config: config.hidden_dim)
+def most_heads(train: Split, configs: Iterable[TrainConfig], largest: int, device: torch.device) -> int:
+    """How many pairs of heads, at least 1, fit into half of the memory that is free now.
+
+    Parameters
+    ----------
+    train
+        Whose features they are to take.
+    configs
+        Of all of them; what takes the most counts.
+    largest
+        Heads in the largest bank; that these do not fit is told.
+    device
+        Where to train.
+    """
+    bytes_per_head = max(_bytes_per_head(train, config) for config in set(configs))
+    most = max(1, int(MEMORY_SHARE * _free_memory(device) / bytes_per_head))
+    if most < largest:
+        log.warning("%d pairs of heads do not fit into memory at once; they are trained %d at a time", largest, most)
+    return most
+
+
+def _bytes_per_head(train: Split, config: TrainConfig) -> int:
+    """What a pair of heads takes while it is trained: copies of its parameters, and the rows of a batch."""
     parameters = rows = 0
     for features in train.features.values():
         parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
         rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
-    most = max(1, int(MEMORY_SHARE * _free_memory(device) / (4 * (COPIES * parameters + rows))))
-    if most < n_heads:
-        log.warning("%d pairs of heads do not fit into memory at once; they are trained %d at a time", n_heads, most)
-    return most
+    return 4 * (COPIES * parameters + rows)
 
 
 def _free_memory(device: torch.device) -> int:

@@ -6,6 +6,7 @@ A workspace is a folder: manifests in ``data/``, caches in ``cache/``, runs in `
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -207,7 +208,7 @@ def provenance() -> dict[str, Any]:
     """Time, command line, versions and platform: what may differ between runs with the same result."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "command": sys.argv,
+        "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in sys.argv],  # without passwords
         "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
         "platform": platform.platform(),
     }

@@ -7,7 +7,7 @@ macro means between 0 and 1; nothing here has seen a test item.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean
 from typing import Any
 
@@ -16,18 +16,7 @@ from emoclim.errors import ConfigError
 from emoclim.losses import Terms
 
 K = 5  # of the precision
-SETTINGS = (
-    "temperature",
-    "learning_rate",
-    "weight_decay",
-    "dropout",
-    "hidden_dim",
-    "embedding_dim",
-    "batch_size",
-    "no_positive",
-    "precision",
-    "seed",
-)
+SETTINGS = tuple(field.name for field in fields(TrainConfig))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +114,7 @@ class SweepReport:
                 {"candidate": line.number, "chosen": place == self.chosen, "score": score}
                 | {f"weight_{a}_{b}": weight for (a, b), weight in zip(self.terms, line.loss_weights, strict=True)}
                 | {name: config[name] for name in SETTINGS}
-                | {"best_epoch": line.best_epoch, "epochs": line.epochs, "val_loss": line.val_loss}
+                | {"best_epoch": line.best_epoch, "epochs_run": line.epochs, "val_loss": line.val_loss}
                 | {f"val_loss_{a}_{b}": loss for (a, b), loss in zip(self.terms, line.val_terms, strict=True)}
                 | dict(line.metrics)
             )
@@ -159,7 +148,7 @@ def varying_settings(configs: Sequence[TrainConfig]) -> list[str]:
 def varied_values(config: TrainConfig, names: Sequence[str]) -> list[str]:
     """Values of some settings, for a table."""
     values = [getattr(config, name) for name in names]
-    return [value if isinstance(value, str) else f"{value:.4g}" for value in values]
+    return [f"{value:.4g}" if isinstance(value, float) else str(value) for value in values]
 
 
 def checked_rule(rule: str, configs: Iterable[TrainConfig]) -> str:

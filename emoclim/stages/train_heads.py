@@ -1,7 +1,7 @@
 """Train K pairs of projection heads on cached features, all at once: one run is a sweep with K = 1.
 
 Conventions: epochs count from 0; histories lead with the epoch, everything else with K. All heads of a run see the same
-batches and dropout masks and begin with the same values, so they differ by their loss weights alone.
+batches and dropout masks and begin with the same values, so they differ by their loss weights and temperatures alone.
 
 Randomness: one generator per purpose, made from the seed by :func:`emoclim.sampling.generator_for`: ``init`` (initial
 values), ``items`` (which items a batch holds), ``segments`` (which segment stands for an item), ``dropout``, and
@@ -21,6 +21,7 @@ from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
 from emoclim.features import FeatureSpec, Split
 from emoclim.heads import HeadBank, Heads
+from emoclim.interrupts import uninterrupted
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Track, silent
@@ -151,12 +152,13 @@ def train_heads(
     Returns
     -------
     Training
-        After a ``KeyboardInterrupt`` what the finished epochs gave, if there was one.
+        After a ``KeyboardInterrupt`` what the finished epochs gave, if there was one. A head whose validation loss was
+        never finite is as it began.
 
     Raises
     ------
     ConfigError
-        Terms, weights or temperatures cannot be used, or no validation loss was ever finite.
+        Terms, weights or temperatures cannot be used.
     ManifestError
         The splits lack a class or a modality, have labels that do not fit, or differ in their classes.
     CacheError
@@ -184,11 +186,8 @@ def train_heads(
     if resume is not None:
         loop.restore(resume)
     interrupted = loop.run(track, keep)
-    lost = (~best.loss.isfinite()).nonzero()[:, 0].tolist()
-    if len(lost) == len(table):
-        raise ConfigError("no validation loss was ever finite; lower the learning rate")
-    if lost:
-        log.warning("the validation loss of %d heads was never finite (number %d first)", len(lost), lost[0])
+    if lost := int((~best.loss.isfinite()).sum()):
+        log.warning("the validation loss of %d of %d heads was never finite; lower the learning rate", lost, len(table))
     kept = {modality: bank.cpu() for modality, bank in best.kept.items()}
     heads = Heads(kept, {modality: features.spec for modality, features in train.features.items()})
     history = History(*(torch.stack(column).cpu() for column in zip(*loop.epochs, strict=True)))
@@ -220,9 +219,13 @@ class _Loop:
             return False
         for epoch in track(range(first, last), description="Training heads", total=last - first):
             try:
-                goes_on = self._run_epoch(epoch)
-                if keep is not None:
-                    keep(self._snapshot())
+                losses = self._run_epoch()
+                with uninterrupted():
+                    self.epochs.append(losses)
+                    goes_on = self._best.update(epoch, losses[1])
+                    self._tell(epoch)
+                    if keep is not None:
+                        keep(self._snapshot())
             except KeyboardInterrupt:
                 if not self.epochs:
                     raise
@@ -242,16 +245,14 @@ class _Loop:
         for number in range(len(self.epochs)):
             self._tell(number)
 
-    def _run_epoch(self, epoch: int) -> bool:
-        """Train for an epoch and validate; tell whether any head may still get better."""
+    def _run_epoch(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Train for an epoch and validate: training losses, and those of validation, weighted and by term."""
         shape = (self._config.batches_per_epoch, self._config.batch_size)
         drawn = batches(self._train, shape, self._draws["items"], self._draws["segments"], name="train")
         losses = [self._learner.step(batch, self._draws["dropout"]) for batch in drawn]
         by_term = self._learner.evaluate(self._val_batches)
         val_loss = weighted_sum(by_term, self._learner.weights)
-        self.epochs.append((_mean(losses), val_loss, torch.stack(by_term, dim=1)))
-        self._tell(epoch)
-        return self._best.update(epoch, val_loss)
+        return _mean(losses), val_loss, torch.stack(by_term, dim=1)
 
     def _tell(self, number: int) -> None:
         if self._watch is not None:
