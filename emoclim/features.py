@@ -213,9 +213,10 @@ class Split:
         features, labels = dict(self.features), dict(self.labels)
         for modality in TIMED & features.keys():
             lengths = features[modality].seconds
-            if lengths is None:
+            if lengths is None or not (lengths > 0).all():
                 raise CacheError(
-                    f"the features of {modality} do not say how long its items are; extract them here, or keep all"
+                    f"the features of {modality} do not say how long its items are; extract them here, or leave out "
+                    "--min-seconds"
                 )
             kept = (lengths >= seconds).nonzero()[:, 0]
             features[modality], labels[modality] = features[modality].select(kept), labels[modality][kept]

@@ -24,6 +24,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 
 Rows = Sequence[Sequence[str]]
+LATEX_SIGNS = {"→": r"$\rightarrow$", "↔": r"$\leftrightarrow$", "±": r"$\pm$", "–": "--"}
 TableFormat = Literal["latex", "markdown"]
 
 T = TypeVar("T")
@@ -61,9 +62,16 @@ def print_paper_table(rows: Rows, title: str, note: str, form: TableFormat) -> N
     header, *body = rows
     styles = {"latex": "latex_booktabs", "markdown": "github"}
     align = ["left"] + ["right"] * (len(header) - 1)
-    told = {"latex": [f"% {title}", f"% {note}"], "markdown": [f"### {title}", "", note, ""]}
+    body = [[" ".join(cell.split()) for cell in row] for row in body]
     text = tabulate(body, header, tablefmt=styles[form], colalign=align, disable_numparse=True)
-    print_lines([*told[form], text, ""])
+    if form == "markdown":
+        print_lines([f"### {title}", "", note, "", text, ""])
+        return
+    caption = f"{title}. {note}".replace("%", r"\%")
+    lines = [r"\begin{table}", rf"\caption{{{caption}}}", text, r"\end{table}", ""]
+    for sign, command in LATEX_SIGNS.items():
+        lines = [line.replace(sign, command) for line in lines]
+    print_lines(lines)
 
 
 def _table(rows: Rows, title: str | None = None) -> "Table":

@@ -178,7 +178,7 @@ def test_a_query_is_no_candidate_of_its_own(queries_at_once, monkeypatch):
         question.queries, question.queries, torch.tensor([[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 1], [0] * 4]) > 0
     )
     monkeypatch.setattr(blockwise, "_queries_per_block", lambda *_: queries_at_once)
-    found = measure_vectors(items, items, question, memory=MEMORY, drop_self=True)
+    found = measure_vectors(items, items, question, memory=MEMORY, kin=torch.arange(len(items)))
     scores, relevant = items @ items.T, question.relevance[question.queries][:, question.queries]
     others = ~torch.eye(60, dtype=torch.bool)
     scores, relevant = scores[others].view(60, 59), relevant[others].view(60, 59)

@@ -36,8 +36,9 @@ def test_training_tells_what_it_leaves_out_and_evaluation_beats_chance(finished:
     assert {path.name for path in folder.iterdir()} == {
         "report.json", "queries.parquet", "report.html", "per_class.png", "confusion.png", "joint_space.png",
     }  # fmt: skip
-    music = report["directions"]["audio_audio"]
+    music = answer("evaluate", "--workspace", finished, "--no-plots", "--split", "train")["directions"]["audio_audio"]
     assert music["metrics"]["MRR"] > music["random"]["MRR"] + 0.1
+    assert music["n_candidates"] < music["n_queries"] - 1  # other excerpts of the same piece are no candidates
 
 
 def test_evaluation_prints_every_direction_beside_a_random_order(finished: Path) -> None:

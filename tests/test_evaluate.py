@@ -8,10 +8,12 @@ import pytest
 import reference_metrics as reference
 import torch
 from given_embeddings import CPU, Identity, make_split
+from torch.nn.functional import normalize
 
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
 from emoclim.features import Split
 from emoclim.heads import HeadBank, Heads
+from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
 from emoclim.stages.evaluate import evaluate
 
 
@@ -233,6 +235,42 @@ def test_ranks_within_groups_as_if_there_were_no_others():
         if query == "image":
             assert int(direction.query_candidates[0]) == 0
             assert {float(values[0]) for values in direction.per_query.values()} == {0.0}
+
+
+def test_kin_are_no_candidates_of_each_other_within_their_modality():
+    test = random_split()
+    generator = torch.Generator().manual_seed(8)
+    kin = {modality: torch.randint(6, (len(labels),), generator=generator) for modality, labels in test.labels.items()}
+    report, plain = (evaluate(test, Identity(), kin=numbers, device=CPU) for numbers in (kin, None))
+    assert (report.provenance["kin"], plain.provenance["kin"]) == ("own group", "itself")
+    for name in ("image_audio", "audio_image"):
+        assert report.directions[name].to_dict() == plain.directions[name].to_dict()
+    for modality in ("image", "audio"):
+        direction = report.directions[f"{modality}_{modality}"]
+        values, labels = test.features[modality].values.double(), test.labels[modality]
+        scores = normalize(values, dim=1) @ normalize(values, dim=1).T
+        for query in range(len(labels)):
+            others = kin[modality] != kin[modality][query]
+            relevant = (labels == labels[query])[others][None]
+            row = scores[query, others][None]
+            expected = {
+                "P@1": precision_at_k(row, relevant, 1),
+                "P@10": precision_at_k(row, relevant, 10),
+                "MRR": reciprocal_rank(row, relevant),
+                "mAP": average_precision(row, relevant),
+            }
+            for metric, value in expected.items():
+                assert float(direction.per_query[metric][query]) == pytest.approx(float(value), abs=1e-12), metric
+            assert int(direction.query_candidates[query]) == int(others.sum())
+            assert int(direction.query_relevant[query]) == int(relevant.sum())
+
+
+def test_all_of_one_kin_have_nothing_to_find():
+    test = random_split()
+    one = {modality: torch.zeros(len(labels), dtype=torch.int64) for modality, labels in test.labels.items()}
+    direction = evaluate(test, Identity(), kin=one, device=CPU).directions["audio_audio"]
+    assert direction.n_candidates == 0
+    assert set(direction.metrics.values()) == {0.0}
 
 
 def test_refuses_groups_that_do_not_fit():

@@ -1,6 +1,7 @@
 """The page of an evaluation: whole by itself, with pictures and music that a browser can show and play."""
 
 import base64
+import os
 import re
 from html.parser import HTMLParser
 from io import BytesIO
@@ -18,7 +19,7 @@ from emoclim.data.manifest import Item
 from emoclim.data.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
 from emoclim.pipeline.examples import preview
-from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page
+from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page, save_page
 
 LOADING = {"src", "href", "srcset", "poster", "data", "action"}
 
@@ -148,19 +149,60 @@ def test_the_papers_tables_have_the_result_in_them(finished: Path) -> None:
     assert "| CLAP (frozen)" in markdown
     assert "68.15" in markdown
     assert "amusement ↔ funny" in markdown
-    own = next(line for line in markdown.splitlines() if line.startswith("| own: timbre, test"))
+    lines = markdown.splitlines()
+    own = next(line for line in lines if line.startswith("| own: timbre, test"))
+    assert lines[lines.index(own) + 1].startswith("| 95 % interval")
     directions = ("image_audio", "audio_image", "image_image", "audio_audio")
     values = [100 * report[name]["metrics"][metric] for name in directions for metric in ("P@1", "P@5", "MRR")]
     assert [float(cell) for cell in own.split("|")[2:-1]] == pytest.approx(values, abs=0.005)
     latex = run("evaluate", "--workspace", finished, "--no-plots", "--latex").stdout
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
+    assert latex.count(r"\caption{Table ") == 3
     assert "not comparable" in latex
+    assert not set(latex) & set("→↔±–")
     assert "give one of them" in run("evaluate", "--workspace", finished, "--latex", "--markdown", code=2).stderr
+
+
+def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
+    strange = Media(os.fsdecode(b"na\xefve.jpg"), "image: sad", "image/jpeg", None)
+    save_page(make_page(examples=[("Best", [Example(strange, [])])]), tmp_path / "report.html")
+    assert r"na\udcefve.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_what_is_left_out_is_told_everywhere(workspace: Path) -> None:
+    table = workspace / "data" / "audio.csv"
+    gone = next(line for line in table.read_text().splitlines() if line.endswith(",test") or ",test," in line)
+    (workspace / "data" / gone.split(",")[0]).unlink()
+    report = answer("evaluate", "--workspace", workspace)
+    assert any("audio items of split test have no features and are left out" in told for told in report["warnings"])
+    text = (workspace / "runs" / "001-colour-timbre" / "evaluation" / "test" / "report.html").read_text()
+    assert "have no features and are left out" in text
+    assert "Items of one group are no candidates of each other within their modality." in text
+    assert "queries have no relevant candidate" in text
+    told = run("evaluate", "--min-seconds", 99, "--workspace", workspace, code=2).stderr
+    assert "split test has no audio of 99 s or more; lower --min-seconds" in told
+
+
+def test_a_page_never_stands_beside_other_numbers(workspace: Path) -> None:
+    run("evaluate", "--workspace", workspace)
+    folder = workspace / "runs" / "001-colour-timbre" / "evaluation"
+    (folder / "test" / "report.json").write_text("{")
+    run("evaluate", "--workspace", workspace, "--no-plots")
+    assert {path.name for path in (folder / "test").iterdir()} == {"report.json", "queries.parquet"}
+    assert (folder / "test.1" / "report.html").is_file()
+
+
+def test_measures_may_be_chosen(workspace: Path) -> None:
+    report = answer("evaluate", "--workspace", workspace, "--measures", "MRR", "--k", "5")
+    assert list(report["directions"]["image_audio"]["metrics"]) == ["P@5", "MRR"]
+    assert (workspace / "runs" / "001-colour-timbre" / "evaluation" / "test-k-5-MRR" / "report.html").is_file()
+    assert "there is no measure 'MRX'" in run("evaluate", "--workspace", workspace, "--measures", "MRX", code=2).stderr
 
 
 def test_options_of_retrieval_are_not_swallowed_by_tags(finished: Path) -> None:
     told = run("evaluate", "--workspace", finished, "--tagging", "tags.csv", "--k", "3", code=2).stderr
-    assert "--k, --average, --min-seconds and --memory are of retrieval, not of tags" in told
+    assert "--k, --measures, --average, --min-seconds and --memory are of retrieval, not of tags" in told
 
 
 def test_an_excerpt_is_the_part_that_was_asked_for(tmp_path: Path) -> None:

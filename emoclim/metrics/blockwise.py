@@ -55,7 +55,7 @@ def measure_scores(scores: Tensor, question: Question) -> Answer:
     scores = scores if scores.is_floating_point() else scores.double()
     rows, columns = (torch.arange(size, device=scores.device) for size in scores.shape)
     answer, layout = Answer.blank(question), question.lay_out(columns)
-    answer.count_candidates(question, rows, columns, drop_self=False)
+    answer.count_candidates(question, rows, columns, None)
     if not scores.numel():
         return answer
     source, empty = layout.spread(columns), layout.empty()
@@ -74,7 +74,7 @@ def measure_vectors(
     question: Question,
     *,
     memory: int,
-    drop_self: bool = False,
+    kin: Tensor | None = None,
     groups: tuple[Tensor, Tensor] | None = None,
 ) -> Answer:
     """Measure by the products of vectors, without ever holding the scores of more queries than fit.
@@ -87,8 +87,9 @@ def measure_vectors(
         With its tensors on the same device.
     memory
         Bytes that the scores of a block of queries, and all that is found by them, may take.
-    drop_self
-        Candidates are the queries, and none is a candidate of its own.
+    kin
+        ``(Q,)`` int64 from 0 on, on the same device, where the candidates are the queries: those of one number, and so
+        an item itself, are no candidates of each other.
     groups
         ``(Q,)`` and ``(M,)`` int64 on the same device: only the candidates of a query's own group are candidates.
         None: all are.
@@ -100,20 +101,26 @@ def measure_vectors(
     """
     answer = Answer.blank(question)
     for rows, columns in _parts(len(queries), len(candidates), groups, queries.device):
-        answer.count_candidates(question, rows, columns, drop_self=drop_self)
-        if len(columns) <= drop_self:
-            continue
+        answer.count_candidates(question, rows, columns, kin)
         layout = question.lay_out(columns)
         placed, empty = layout.spread(candidates[columns]).T, layout.empty()
+        owners = empty if kin is None else layout.spread(kin[columns], fill=-1)
         size = _queries_per_block(layout, question, memory)
         buffer = placed.new_empty(min(size, len(rows)), layout.n_columns)
-        for start in range(0, len(rows), size):
-            block = rows[start : start + size]
+        for block in _blocks(rows, answer.n_candidates, size):
             scores = torch.mm(queries[block], placed, out=buffer[: len(block)]).index_fill_(1, empty, -torch.inf)
-            if drop_self:
-                scores.scatter_(1, layout.columns[start : start + size, None], -torch.inf)
+            if kin is not None:
+                scores.masked_fill_(torch.eq(kin[block, None], owners), -torch.inf)
             answer.take(question, block, scores, layout)
     return answer
+
+
+def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:
+    """The queries `rows` that have a candidate, at most so many at once, all of which have as many candidates."""
+    counts = n_candidates[rows]
+    for count in torch.unique(counts).tolist():
+        if count:
+            yield from torch.split(rows[counts == count], size)
 
 
 def _parts(

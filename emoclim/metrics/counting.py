@@ -46,7 +46,7 @@ class Layout:
         """What the scores of one query take, and what is found by them, where the `deepest` best are wanted."""
         chunks = len(self.chunk_classes)
         read_again = min(deepest, chunks) * self.width
-        return 8 * self.n_columns + 24 * read_again + 48 * chunks + 64 * self.n_classes
+        return 9 * self.n_columns + 24 * read_again + 48 * chunks + 64 * self.n_classes
 
     def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
         """Rows of the candidates ``(M, ...)`` in the order of their columns; `fill` where a column has none."""

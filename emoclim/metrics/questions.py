@@ -86,12 +86,16 @@ class Answer:
         first = question.relevance.new_zeros(question.relevance.shape, dtype=torch.float64)
         return cls({name: zeros.double() for name in question.metrics}, first, zeros, zeros.clone())
 
-    def count_candidates(self, question: Question, rows: Tensor, columns: Tensor, *, drop_self: bool) -> None:
-        """Note what the queries `rows` rank: the candidates `columns`, without themselves if `drop_self`."""
-        classes, related = question.queries[rows], question.relevance
-        sizes = question.candidates[columns].bincount(minlength=len(related))
-        self.n_candidates[rows] = len(columns) - drop_self
-        self.n_relevant[rows] = ((related * sizes).sum(dim=1) - drop_self * related.diagonal().long())[classes]
+    def count_candidates(self, question: Question, rows: Tensor, columns: Tensor, kin: Tensor | None) -> None:
+        """Note what the queries `rows` rank: the candidates `columns`, but for those of their own `kin` ``(M,)``."""
+        wanted = question.relevance[question.queries[rows]]  # (R, C)
+        counts = question.candidates[columns].bincount(minlength=len(question.relevance)).expand_as(wanted)
+        if kin is not None:
+            cells = kin[columns] * len(question.relevance) + question.candidates[columns]
+            size = (int(kin.max()) + 1) * len(question.relevance)
+            counts = counts - cells.bincount(minlength=size).view(-1, len(question.relevance))[kin[rows]]
+        self.n_candidates[rows] = counts.sum(dim=1)
+        self.n_relevant[rows] = (wanted * counts).sum(dim=1)
 
     def take(self, question: Question, rows: Tensor, scores: Tensor, layout: Layout) -> None:
         """Fill in the queries `rows`, from their scores ``(len(rows), P)``; all have as many candidates, at least one.

@@ -125,7 +125,11 @@ def compare_runs(
     found = _same_queries(found)
     alike = _alike(found)
     told = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
-    notes = tuple(f"{', '.join(one.name for one in group)} {told}" for group in alike if len(group) > 1)
+    notes = tuple(
+        f"{', '.join(one.name for one in group)} {told}"
+        for group in alike
+        if len(group) > 1 and len({one.seed for one in group}) == len(group)
+    )
     systems = _over_seeds(alike) if over_seeds else [_system(one.name, [one]) for one in found]
     with few_threads(1):
         report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
@@ -149,6 +153,12 @@ def _same_queries(found: Sequence[Evaluated]) -> list[Evaluated]:
     """The evaluations, each with its queries in the order of the first."""
     first, aligned = found[0], []
     for other in found:
+        contents = [one.table.settings.get("items") for one in (first, other)]
+        if None not in contents and contents[0] != contents[1]:
+            raise RunError(
+                f"{first.name} and {other.name} were evaluated on different items, by their ids or by what is in their "
+                "files; evaluate both on the same manifests"
+            )
         mine, theirs = first.table.directions, other.table.directions
         if strange := sorted(mine.keys() ^ theirs.keys()):
             raise RunError(

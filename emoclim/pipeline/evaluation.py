@@ -4,6 +4,8 @@ The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the n
 ``test-head-17-features``.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,12 +14,14 @@ import torch
 
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Modality
+from emoclim.errors import ConfigError
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
+from emoclim.metrics.questions import Measure
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.examples import Examples
-from emoclim.pipeline.libraries import Library, library_note, manifest_digest, read_splits
+from emoclim.pipeline.libraries import Library, key_of, library_note, manifest_digest, read_splits
 from emoclim.pipeline.pages import write_page
 from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, write_queries
 from emoclim.pipeline.results import write_report
@@ -31,6 +35,7 @@ log = logging.getLogger(__name__)
 
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
 KS = (1, 5, 10)
+MEASURES: tuple[Measure, ...] = ("MRR", "mAP", "R-precision")
 
 
 def evaluate_run(
@@ -39,6 +44,7 @@ def evaluate_run(
     split: str = "test",
     head: int | None = None,
     ks: Sequence[int] = KS,
+    measures: Sequence[Measure] = MEASURES,
     average: Average = "embeddings",
     min_seconds: float = 0.0,
     memory: int = 1 << 30,
@@ -59,6 +65,8 @@ def evaluate_run(
         Number of a candidate of the run; None takes the one chosen on validation.
     ks
         The k of P@k.
+    measures
+        What is computed besides; mAP and R-precision sort all candidates, which takes most of the time.
     average
         How an item's segments are brought to one embedding; the papers average embeddings.
     min_seconds
@@ -85,20 +93,40 @@ def evaluate_run(
     for warning in warnings:
         log.warning(warning)
     keys = ContentKeys(workspace.caches / "content.json")
-    part = read_splits(libraries, opened.label_map, (split,), keys)[split]
-    keys.save()
-    part = part.lasting(min_seconds) if min_seconds else part
+    whole = read_splits(libraries, opened.label_map, (split,), keys, every_class=False)[split]
+    part = whole.lasting(min_seconds) if min_seconds else whole
+    if empty := [modality for modality, features in part.features.items() if not len(features)]:
+        raise ConfigError(f"split {split} has no {empty[0]} of {min_seconds:g} s or more; lower --min-seconds")
+    warnings += _missing(whole, split, opened, libraries)
     heads, where = opened.head(head), choose_device(device)
-    report = evaluate(part, heads, ks=ks, average=average, memory=memory, device=where)
+    report = evaluate(
+        part,
+        heads,
+        ks=ks,
+        measures=measures,
+        kin=_kin(part, libraries),
+        average=average,
+        memory=memory,
+        device=where,
+    )
     number = opened.chosen if head is None else head
-    settings = {"head": number, "average": average, "min_seconds": min_seconds}
+    settings = {
+        "head": number,
+        "average": average,
+        "min_seconds": min_seconds,
+        "items": {
+            modality: _fingerprint(part.features[modality].ids, libraries[modality], keys) for modality in libraries
+        },
+    }
+    keys.save()
     scores = {name: direction.scores(report.classes) for name, direction in report.directions.items()}
     with few_threads(1):
         ends = {name: intervals(name, found) for name, found in scores.items()}
     noted = {modality: library_note(library) for modality, library in libraries.items()}
-    folder = opened.folder / "evaluation" / _folder_name(split, head, average, min_seconds, ks)
+    folder = opened.folder / "evaluation" / _folder_name(split, head, average, min_seconds, ks, measures)
+    n_short = sum(len(whole.features[modality]) - len(part.features[modality]) for modality in part.features)
     evaluation = Evaluation(
-        opened.folder.name, split, settings, report, ends, folder, ks, opened.label_map, noted, warnings
+        opened.folder.name, split, settings, report, ends, folder, ks, opened.label_map, noted, warnings, n_short, plots
     )
     write_report(folder, evaluation.to_dict())
     write_queries(folder / QUERIES_FILE, QueryTable(opened.folder.name, split, settings, scores))
@@ -110,13 +138,59 @@ def evaluate_run(
     return evaluation
 
 
-def _folder_name(split: str, head: int | None, average: Average, min_seconds: float, ks: Sequence[int]) -> str:
+def _kin(split: Split, libraries: Mapping[Modality, Library]) -> dict[Modality, torch.Tensor] | None:
+    """By modality, a number for the group of each item; one without a group is its own. None if there is no group."""
+    owners = {}
+    for modality, features in split.features.items():
+        groups = {item.id: item.group for item in libraries[modality].manifest.items}
+        owners[modality] = [("group", groups[id_]) if groups[id_] else ("item", id_) for id_ in features.ids]
+    if all(kind == "item" for own in owners.values() for kind, _ in own):
+        return None
+    numbers = {modality: {owner: n for n, owner in enumerate(dict.fromkeys(own))} for modality, own in owners.items()}
+    return {
+        modality: torch.tensor([numbers[modality][owner] for owner in own], dtype=torch.int64)
+        for modality, own in owners.items()
+    }
+
+
+def _missing(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> tuple[str, ...]:
+    """What of a split is not there to be ranked."""
+    told = []
+    for modality, library in libraries.items():
+        labels = [item.label for item in library.manifest.items if item.split == name]
+        wanted = sum(run.label_map.class_of(modality, label) is not None for label in labels)
+        if missing := wanted - len(split.features[modality]):
+            told.append(f"{missing} of {wanted} {modality} items of split {name} have no features and are left out")
+        counts = split.labels[modality].bincount(minlength=len(split.classes)).tolist()
+        if empty := [label for label, count in zip(split.classes, counts, strict=True) if not count]:
+            told.append(f"split {name} has no {modality} of class {', '.join(empty)}")
+    for warning in told:
+        log.warning(warning)
+    return tuple(told)
+
+
+def _fingerprint(ids: Sequence[str], library: Library, keys: ContentKeys) -> str:
+    """Digest of which items these are, by id and content: 12 hex."""
+    items = {item.id: item for item in library.manifest.items}
+    known = sorted((id_, key_of(items[id_], library.note.spec, keys)) for id_ in ids)
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
+
+
+def _folder_name(
+    split: str,
+    head: int | None,
+    average: Average,
+    min_seconds: float,
+    ks: Sequence[int],
+    measures: Sequence[Measure],
+) -> str:
     """The split, and whatever is not by default."""
     differing = {
         f"head-{head}": head is not None,
         average: average != "embeddings",
         f"{min_seconds:g}s": min_seconds > 0,
         f"k-{'-'.join(map(str, ks))}": tuple(ks) != KS,
+        "-".join(measures): tuple(measures) != MEASURES,
     }
     return "-".join([split, *(name for name, differs in differing.items() if differs)])
 

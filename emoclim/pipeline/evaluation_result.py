@@ -7,6 +7,7 @@ from typing import Any
 
 from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
+from emoclim.metrics.uncertainty import Mean
 from emoclim.pipeline.results import SCHEMA
 from emoclim.reports.intervals import Intervals
 from emoclim.reports.papers import PaperTable, retrieval_tables
@@ -39,6 +40,10 @@ class Evaluation:
         What was ranked, by modality, as plain values.
     warnings
         Why the numbers may mislead.
+    n_short
+        Recordings that were left out as too short.
+    drawn
+        Whether pictures and page were made.
     """
 
     run: str
@@ -51,6 +56,8 @@ class Evaluation:
     label_map: LabelMap
     libraries: Mapping[Modality, Mapping[str, Any]]
     warnings: tuple[str, ...]
+    n_short: int
+    drawn: bool
 
     @property
     def title(self) -> str:
@@ -79,13 +86,22 @@ class Evaluation:
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
+        made = "report.html" if self.drawn else "no pictures"
+        return [*self.hidden(), f"Numbers and {made} are in {self.folder}"]
+
+    def hidden(self) -> list[str]:
+        """What means do not show, in sentences."""
         lines = [
             f"{direction.title}: {direction.n_without_relevant} of {direction.n_queries} queries have no relevant "
             "candidate; they score 0 and count"
             for direction in self.report.directions.values()
             if direction.n_without_relevant
         ]
-        return [*lines, f"Numbers, pictures and report.html are in {self.folder}"]
+        if self.settings["min_seconds"]:
+            lines.append(f"{self.n_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
+        if self.report.provenance.get("kin") == "own group":
+            lines.append("items of one group are no candidates of each other within their modality")
+        return lines
 
     def about(self) -> list[str]:
         """What was ranked, in sentences."""
@@ -94,11 +110,15 @@ class Evaluation:
             f"{NAMES[modality].capitalize()}: {sizes[modality]} items, features {self.report.encoders[modality]}."
             for modality in sizes
         ]
-        return [*lines, f"Head {self.settings['head']}; an item's segments are averaged as {self.report.average}."]
+        return [
+            *lines,
+            f"Head {self.settings['head']}; an item's segments are averaged as {self.report.average}.",
+            *(f"{line[0].upper()}{line[1:]}." for line in self.hidden()),
+        ]
 
-    def table_rows(self) -> list[Row]:
-        """Macro means with their intervals."""
-        return self.report.table_rows(self.intervals)
+    def table_rows(self, mean: Mean = "macro") -> list[Row]:
+        """Means with their intervals."""
+        return self.report.table_rows(self.intervals, mean)
 
     def per_class_rows(self) -> list[Row]:
         """The shown precision by emotion, under the names of both taxonomies."""
@@ -110,4 +130,4 @@ class Evaluation:
         both = zip(*(names[modality].values() for modality in sorted(names, reverse=True)), strict=True)
         classes = {name: " ↔ ".join(pair) for name, pair in zip(self.report.classes, both, strict=True)}
         encoder = self.report.encoders.get("audio", self.run)
-        return retrieval_tables(self.report, f"own: {encoder}, {self.split}", classes)
+        return retrieval_tables(self.report, self.intervals, f"own: {encoder}, {self.split}", classes)

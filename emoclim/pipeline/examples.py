@@ -48,8 +48,9 @@ class Examples:
         }
         self._preview = cache(preview)
 
-    def of(self, direction: DirectionReport, metric: str = "mAP") -> list[tuple[str, list[Example]]]:
-        """The best and the worst queries of a direction by a metric, each under a heading."""
+    def of(self, direction: DirectionReport) -> list[tuple[str, list[Example]]]:
+        """The best and the worst queries of a direction, by mAP or by the last of its metrics, each under a heading."""
+        metric = "mAP" if "mAP" in direction.per_query else list(direction.per_query)[-1]
         order = direction.per_query[metric].argsort(descending=True, stable=True)
         ends = {"best": order[:SHOWN], "worst": order[max(SHOWN, len(order) - SHOWN) :].flip(0)}
         return [

@@ -284,7 +284,12 @@ def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]
 
 
 def read_splits(
-    libraries: Mapping[Modality, Library], label_map: LabelMap, names: Iterable[str], keys: ContentKeys
+    libraries: Mapping[Modality, Library],
+    label_map: LabelMap,
+    names: Iterable[str],
+    keys: ContentKeys,
+    *,
+    every_class: bool = True,
 ) -> dict[str, Split]:
     """Labelled features of some splits.
 
@@ -298,11 +303,13 @@ def read_splits(
         Any of train, val and test.
     keys
         Content keys of items.
+    every_class
+        Whether each class must have an item of each modality, as training needs.
 
     Raises
     ------
     ManifestError
-        No such split, or a class has no item in one of them.
+        No such split, or a class has no item in one of them that needs it.
     CacheError
         An item was never encoded.
     """
@@ -322,7 +329,8 @@ def read_splits(
             table = features[modality] = read_features(library, items, keys)
             classes = {item.id: label_map.class_of(modality, item.label) for item in items}
             labels[modality] = torch.tensor([classes[id_] for id_ in table.ids], dtype=torch.int64)
-            _require_all_classes(labels[modality], label_map, name, library.manifest)
+            if every_class:
+                _require_all_classes(labels[modality], label_map, name, library.manifest)
         splits[name] = Split(features, labels, label_map.classes)
     return splits
 

@@ -9,14 +9,14 @@ from emoclim.errors import RunError
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.examples import Examples
 from emoclim.pipeline.workspace import read_json
-from emoclim.reports.page import Page, Picture, Table, render_page
+from emoclim.reports.page import Page, Picture, Table, save_page
 
 PICTURES = {
     "per_class.png": ("By emotion", "precision of each emotion and direction, beside a random order"),
     "confusion.png": ("What comes first", "share of each emotion among the items found first, by emotion of the query"),
     "joint_space.png": ("The joint space", "map of all embeddings: dots are images, crosses music, colours emotions"),
 }
-SWEEP = ("The sweep that this head was chosen from", "validation scores against the loss weights")
+SWEEP = ("The sweep that this head is of", "validation scores against the loss weights")
 
 
 def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
@@ -43,9 +43,7 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         examples=[found for direction in across for found in examples.of(direction)],
         provenance=json.dumps(_provenance(evaluation, run), indent=2, ensure_ascii=False),
     )
-    aside = folder / "report.html.partial"
-    aside.write_text(render_page(page), encoding="utf-8")
-    aside.replace(folder / "report.html")
+    save_page(page, folder / "report.html")
 
 
 def _tables(evaluation: Evaluation) -> Sequence[Table]:
@@ -55,6 +53,7 @@ def _tables(evaluation: Evaluation) -> Sequence[Table]:
     )
     return [
         Table("Retrieval", evaluation.table_rows(), note),
+        Table("The same over queries", evaluation.table_rows("micro"), "Means over all queries (micro) in percent."),
         Table(f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows()),
         *(Table(f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()),
     ]

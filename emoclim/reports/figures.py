@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.text import Text
 
 DPI = 150
 TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
@@ -47,6 +48,8 @@ def make_plain(axes: Axes) -> None:
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write the figure beside `path`, then rename it into place."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a name is a dollar
     picture = BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(picture, format="png", metadata={"Software": None})

@@ -7,6 +7,7 @@ import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 
 from emoclim.reports.retrieval import Row
 
@@ -104,6 +105,13 @@ class Page:
 def data_url(kind: str, content: bytes) -> str:
     """Bytes of a MIME type as a ``data:`` URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+
+
+def save_page(page: Page, path: Path) -> None:
+    """Write the page as HTML, whole or not at all."""
+    aside = path.with_name(f"{path.name}.partial")
+    aside.write_text(render_page(page), encoding="utf-8", errors="backslashreplace")  # names of files may be any bytes
+    aside.replace(path)
 
 
 def render_page(page: Page) -> str:

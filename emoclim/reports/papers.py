@@ -8,9 +8,10 @@ manifest is comparable; every table says so.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from emoclim.reports.intervals import Interval, Intervals
 from emoclim.reports.retrieval import DirectionReport, RetrievalReport, Row
 
-OTHER_DATA = "Rows above the last are the paper's: other data, not comparable."
+OTHER_DATA = "All rows but those of one's own are the paper's: other data, not comparable."
 DIRECTIONS = ("image_audio", "audio_image", "image_image", "audio_audio")
 METRICS = ("P@1", "P@5", "MRR")
 TITLES = ("Image → Music", "Music → Image", "Image → Image", "Music → Music")
@@ -69,13 +70,15 @@ class PaperTable:
     rows: tuple[Row, ...]
 
 
-def retrieval_tables(report: RetrievalReport, name: str, classes: Mapping[str, str]) -> tuple[PaperTable, ...]:
+def retrieval_tables(
+    report: RetrievalReport, intervals: Mapping[str, Intervals], name: str, classes: Mapping[str, str]
+) -> tuple[PaperTable, ...]:
     """Tables 1, 3 and 5, as far as the report has images and music.
 
     Parameters
     ----------
-    report
-        A result of one's own.
+    report, intervals
+        A result of one's own, and the intervals of each direction.
     name
         What it is called in them.
     classes
@@ -84,19 +87,22 @@ def retrieval_tables(report: RetrievalReport, name: str, classes: Mapping[str, s
     if any(name not in report.directions for name in DIRECTIONS):
         return ()
     found = [report.directions[direction] for direction in DIRECTIONS]
+    ends = [intervals[direction].macro for direction in DIRECTIONS]
     first = ("audio encoder", *(f"{title} {metric}" for title in TITLES for metric in METRICS))
     own = (name, *(_percent(one.metrics.get(metric)) for one in found for metric in METRICS))
+    sure = ("95 % interval", *(_ends(one.get(metric)) for one in ends for metric in METRICS))
     published = tuple((row, *(f"{value:.2f}" for value in values)) for row, values in TABLE_1.items())
     forward = found[0].metrics
     third = (name, "Image → Music", "own", "own", _percent(forward.get("P@5")), _percent(forward.get("MRR")))
+    between = ("95 % interval", "", "", "", _ends(ends[0].get("P@5")), _ends(ends[0].get("MRR")))
     return (
-        PaperTable("Table 1: retrieval (%)", OTHER_DATA, (first, *published, own)),
+        PaperTable("Table 1: retrieval (%)", OTHER_DATA, (first, *published, own, sure)),
         PaperTable(
             "Table 3: other emotion-supervised retrieval (%)",
             OTHER_DATA,
-            (("method", "modalities", "non-music data", "music data", "P@5", "MRR"), *TABLE_3, third),
+            (("method", "modalities", "non-music data", "music data", "P@5", "MRR"), *TABLE_3, third, between),
         ),
-        _per_class(found, classes),
+        _per_class(found, intervals, classes),
     )
 
 
@@ -107,19 +113,29 @@ def tagging_table(roc_auc: float | None, average_precision: float | None, name: 
     return PaperTable("Table 4: music tagging, MagnaTagATune (%)", OTHER_DATA, (header, *TABLE_4, own))
 
 
-def _per_class(found: Sequence[DirectionReport], classes: Mapping[str, str]) -> PaperTable:
-    note = "The first six rows are the paper's, with CLAP: other data, not comparable."
+def _per_class(
+    found: Sequence[DirectionReport], intervals: Mapping[str, Intervals], classes: Mapping[str, str]
+) -> PaperTable:
+    note = "The first six rows are the paper's, with CLAP: other data, not comparable. Below, with 95 % intervals."
     header = ("emotion", *TITLES, "images", "music clips")
     own = tuple(
         (
             f"own: {shown}",
-            *(_percent(one.per_class[name].metrics.get("P@5")) for one in found),
+            *(
+                f"{_percent(one.per_class[name].metrics.get('P@5'))} "
+                f"({_ends(intervals[one.name].classes.get(name, {}).get('P@5')) or '–'})"
+                for one in found
+            ),
             str(found[2].per_class[name].n_queries),
             str(found[3].per_class[name].n_queries),
         )
         for name, shown in classes.items()
     )
     return PaperTable("Table 5: P@5 by class (%)", note, (header, *TABLE_5, *own))
+
+
+def _ends(interval: Interval | None) -> str:
+    return "" if interval is None else interval.ends
 
 
 def _percent(share: float | None) -> str:

@@ -13,6 +13,7 @@ from typing import Any, get_args
 from torch import Tensor
 
 from emoclim.data.manifest import Modality
+from emoclim.metrics.uncertainty import Mean
 from emoclim.reports.intervals import Intervals
 from emoclim.reports.queries import QueryScores
 
@@ -76,7 +77,7 @@ class DirectionReport:
     query, candidate
         The two modalities.
     n_queries, n_candidates
-        Items that ask; items that each of them ranks, where it does not rank its own group only.
+        Items that ask; items that each of them ranks, at the most.
     n_without_relevant
         Queries that no candidate is relevant to; they score 0 and are in the means.
     metrics
@@ -192,16 +193,26 @@ class RetrievalReport:
             "provenance": dict(self.provenance),
         }
 
-    def table_rows(self, intervals: Mapping[str, Intervals] | None = None) -> list[Row]:
-        """A row of column names, then by direction its macro metrics, their intervals, and those of a random order."""
+    def table_rows(self, intervals: Mapping[str, Intervals] | None = None, mean: Mean = "macro") -> list[Row]:
+        """A row of column names, then by direction its means, their intervals, and those of a random order.
+
+        Parameters
+        ----------
+        intervals
+            Of each direction; None leaves them out.
+        mean
+            Over classes (``"macro"``) or over queries (``"micro"``).
+        """
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
-            rows.append((direction.title, *_percents(direction.metrics, self.metrics), *counts))
+            values = direction.metrics if mean == "macro" else direction.micro
+            random = direction.random if mean == "macro" else direction.random_micro
+            rows.append((direction.title, *_percents(values, self.metrics), *counts))
             if intervals:
-                found = intervals[direction.name].macro
+                found = intervals[direction.name].macro if mean == "macro" else intervals[direction.name].micro
                 rows.append(("95 % interval", *(found[metric].ends for metric in self.metrics), "", ""))
-            rows.append(("random order", *_percents(direction.random, self.metrics), "", ""))
+            rows.append(("random order", *_percents(random, self.metrics), "", ""))
         return rows
 
     def per_class_rows(self, metric: str, labels: Mapping[Modality, Mapping[str, str]] | None = None) -> list[Row]:
@@ -219,7 +230,7 @@ class RetrievalReport:
 
         Notes
         -----
-        S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, table 5.
+        S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, table 5.
         """
         sizes = {
             NAMES[direction.query]: direction.per_class

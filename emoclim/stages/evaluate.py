@@ -30,6 +30,7 @@ def evaluate(
     measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
     relevance: Tensor | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
+    kin: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
@@ -52,6 +53,9 @@ def evaluate(
         default those of the same class.
     groups
         ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
+    kin
+        ``(N,)`` int64 by modality, from 0 on: within their modality, items of one number, such as excerpts of one
+        track, are no candidates of each other; by default each stands for itself.
     average
         What stands for an item of several segments: the mean of their ``"embeddings"``, not normalised again, as in
         the paper; or the embedding of its mean ``"features"``.
@@ -88,6 +92,7 @@ def evaluate(
         measures=measures,
         relevance=relevance,
         groups=groups,
+        kin=kin,
         average=average,
         pairs=pairs,
         memory=memory,
@@ -104,6 +109,7 @@ def evaluate_each(
     measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
     relevance: Tensor | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
+    kin: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
@@ -124,6 +130,7 @@ def evaluate_each(
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
         "relevance": "same class" if relevance is None else related.int().tolist(),
         "candidates": "all" if groups is None else "own group",
+        "kin": "itself" if kin is None else "own group",
     }
     for first in range(0, heads.n_heads, HEADS_AT_ONCE):
         part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
@@ -134,8 +141,8 @@ def evaluate_each(
             for query, candidate in pairs or directions(test.features):
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
-                same = query == candidate
-                answer = _answer(directed[query], directed[candidate], asked, among, memory, drop_self=same)
+                own = _kin(test, kin, query) if query == candidate else None
+                answer = _answer(directed[query], directed[candidate], asked, among, own, memory)
                 reports.append(_report(test, query, candidate, asked, answer))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
 
@@ -163,21 +170,23 @@ def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) 
     return groups[modality]
 
 
+def _kin(test: Split, kin: Mapping[Modality, Tensor] | None, modality: Modality) -> Tensor:
+    return torch.arange(len(test.features[modality])) if kin is None else _groups(test, kin, modality)
+
+
 def _answer(
     queries: Tensor,
     candidates: Tensor,
     asked: Question,
     groups: tuple[Tensor, Tensor] | None,
+    kin: Tensor | None,
     memory: int,
-    *,
-    drop_self: bool,
 ) -> Answer:
     """On the device of the embeddings, then on the CPU."""
     device = queries.device
     moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
-    return measure_vectors(
-        queries, candidates, asked.to(device), memory=memory, drop_self=drop_self, groups=moved
-    ).cpu()
+    own = None if kin is None else kin.to(device)
+    return measure_vectors(queries, candidates, asked.to(device), memory=memory, kin=own, groups=moved).cpu()
 
 
 def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:
@@ -186,7 +195,7 @@ def _report(test: Split, query: Modality, candidate: Modality, asked: Question, 
         query,
         candidate,
         n_queries=len(asked.queries),
-        n_candidates=len(asked.candidates) - (query == candidate),
+        n_candidates=int(answer.n_candidates.max()),
         n_without_relevant=int((answer.n_relevant == 0).sum()),
         metrics={name: macro_mean(values, asked.queries) for name, values in found.items()},
         random={name: macro_mean(values, asked.queries) for name, values in chance.items()},
