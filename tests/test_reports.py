@@ -12,7 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from emoclim.errors import ConfigError
-from emoclim.reports.plots import plot_history, plot_joint_space, plot_per_class
+from emoclim.reports import plots
+from emoclim.reports.intervals import Interval, Intervals
+from emoclim.reports.plots import plot_confusion, plot_history, plot_joint_space, plot_per_class
 from emoclim.reports.retrieval import ClassReport, DirectionReport, RetrievalReport, directions
 
 CLASSES = ("calm", "happy", "sad")
@@ -168,6 +170,49 @@ def test_a_picture_shows_the_numbers(tmp_path: Path):
         report = RetrievalReport(CLASSES, "embeddings", {direction.name: direction})
         plot_per_class(report, tmp_path / f"{shift}.png", "P@1")
     assert (tmp_path / "0.0.png").read_bytes() != (tmp_path / "0.1.png").read_bytes()
+
+
+def test_bars_have_whiskers_where_an_interval_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    known, unknown = Interval(0.3, 0.2, 0.45), Interval(0.3, None, None)
+    classes = {"calm": {"P@1": known}, "happy": {"P@1": unknown}, "sad": {"P@1": known}}
+    ends = {"image_image": Intervals({}, {}, classes)}
+    plot_per_class(make_report("image"), tmp_path / "a.png", "P@1")
+    plot_per_class(make_report("image"), tmp_path / "b.png", "P@1", ends)
+    plain, whiskered = (
+        [line for one in figure.axes[0].collections for line in one.get_segments()] for figure in figures
+    )
+    added = [line for line in whiskered if line[0][0] == line[1][0]]
+    assert len(added) == 1  # no image is sad, and of the happy ones no spread is known
+    assert len(whiskered) == len(plain) + 1
+    assert [y for _, y in added[0]] == pytest.approx([20, 45])
+
+
+def test_the_confusion_shows_shares_of_what_is_found_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    figures = []
+    monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
+    report = make_report("image", "audio")
+    plot_confusion(report, tmp_path / "a.png")
+    panels = [axes for axes in figures[0].axes if axes.get_visible()]
+    assert [axes.get_title(loc="left") for axes in panels] == [one.title for one in report.directions.values()]
+    assert [text.get_text() for text in panels[0].texts] == ["75", "25", "0"]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["calm"]
+    bare = {name: replace(one, confusion={}) for name, one in report.directions.items()}
+    plot_confusion(replace(report, directions=bare), tmp_path / "b.png")
+    assert len(figures) == 1  # without P@1 there is nothing to draw
+
+
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path):
+    report = make_report("image")
+    names = ("$_$", "s$a$d", "sad")
+    found = {
+        name: replace(one, per_class=dict(zip(names, one.per_class.values(), strict=True)), confusion={"$_$": {}})
+        for name, one in report.directions.items()
+    }
+    plot_per_class(replace(report, classes=names, directions=found), tmp_path / "a.png", "P@1")
+    plot_confusion(replace(report, classes=names, directions=found), tmp_path / "b.png")
+    assert (tmp_path / "b.png").stat().st_size > 1000
 
 
 def test_per_class_picture_of_one_modality_and_many_classes(tmp_path: Path):

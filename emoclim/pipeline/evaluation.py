@@ -131,7 +131,7 @@ def evaluate_run(
     write_report(folder, evaluation.to_dict())
     write_queries(folder / QUERIES_FILE, QueryTable(opened.folder.name, split, settings, scores))
     if plots:
-        plot_per_class(report, folder / "per_class.png", evaluation.shown_metric)
+        plot_per_class(report, folder / "per_class.png", evaluation.shown_metric, ends)
         plot_confusion(report, folder / "confusion.png")
         _plot_map(part, heads, average, folder / "joint_space.png", seed)
         write_page(evaluation, Examples(part, heads, libraries, average=average), opened.folder)

@@ -15,13 +15,16 @@ from torch import Tensor
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
 from emoclim.reports.figures import DPI, OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
+from emoclim.reports.intervals import Interval, Intervals
 from emoclim.reports.retrieval import NAMES, RetrievalReport
 
 DARK = 0.55  # share from which a cell is so dark that black does not show on it
 MARKERS: Mapping[Modality, str] = {"image": "o", "audio": "x", "text": "s", "video": "^", "speech": "+"}
 
 
-def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> None:
+def plot_per_class(
+    report: RetrievalReport, path: Path, metric: str = "P@5", intervals: Mapping[str, Intervals] | None = None
+) -> None:
     """Draw one metric for each class and direction, beside what a random order would give.
 
     Parameters
@@ -32,6 +35,8 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
         The PNG file to write.
     metric
         One of the report's metrics.
+    intervals
+        By direction; drawn as whiskers where there are any.
 
     Raises
     ------
@@ -42,7 +47,7 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
         raise ConfigError(f"the report has no metric {metric!r}; take one of {', '.join(report.metrics)}")
     n_directions = len(report.directions)
     width = 0.8 / n_directions
-    bars, entries = n_directions * len(report.classes), n_directions + 1
+    bars, entries = n_directions * len(report.classes), n_directions + 1 + bool(intervals)
     figure, axes = single_axes(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
     for index, (direction, colour) in enumerate(
         zip(report.directions.values(), distinct_colours(n_directions), strict=True)
@@ -52,6 +57,9 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
         centres = [place + (index - (n_directions - 1) / 2) * width for place, _ in shown]
         heights = [100 * found.metrics[metric] for _, found in shown]
         axes.bar(centres, heights, 0.9 * width, color=colour, label=direction.title)
+        if intervals:
+            ends = [intervals[direction.name].classes[report.classes[place]][metric] for place, _ in shown]
+            _whiskers(axes, centres, ends)
         _mark(axes, centres, [100 * found.random[metric] for _, found in shown], 0.9 * width)
     axes.set_xticks(range(len(report.classes)), report.classes)
     axes.set_xlim(-0.6, len(report.classes) - 0.4)
@@ -60,6 +68,8 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
     axes.set_title(f"Retrieval by emotion: {metric}", **TITLE)
     handles, _ = axes.get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
+    if intervals:
+        handles.append(Line2D([], [], color="0.35", linewidth=1.2, marker="|", linestyle="none", label="95 % interval"))
     figure.legend(handles=handles, loc="outside lower center", ncols=entries, frameon=False)
     save_figure(figure, path)
 
@@ -180,6 +190,13 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     ]
     axes.legend(handles=handles, frameon=False)
     save_figure(figure, path)
+
+
+def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Interval]) -> None:
+    """Thin grey lines from the lower to the upper end of each interval, where there is one."""
+    known = [(x, one.low, one.high) for x, one in zip(centres, ends, strict=True) if one.low is not None]
+    for x, low, high in known:
+        axes.vlines(x, 100 * low, 100 * (high or 0.0), "0.35", linewidth=1.2)
 
 
 def _mark(axes: Axes, centres: Sequence[float], heights: Sequence[float], width: float) -> None:
