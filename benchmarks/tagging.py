@@ -142,7 +142,7 @@ def coverage(n_items: int, n_samples: int, generator: torch.Generator, n_tags: i
         macro = make_report(names()[:n_tags], trained, ids, relevant, relevant, counts, {}, {}).macro
         for name, value in truth.items():
             found = getattr(macro, name)
-            held[name] += found.low <= value <= found.high
+            held[name] += found.low is not None and found.low <= value <= found.high
     return {name: number / n_samples for name, number in held.items()}
 
 

@@ -138,7 +138,7 @@ def _show_tagging(result: Any, form: TableFormat | None) -> None:
         return
     print_table(result.table_rows(), title=result.title)
     print_table(result.report.per_tag_rows(), title="Tag by tag")
-    if len(result.report.curve) > 1:
+    if result.shows_curve:
         print_table(result.report.curve_rows(), title="By the share of training items")
     print_lines(result.summary())
 

@@ -202,9 +202,9 @@ def test_real_features_are_imported_trained_on_and_searched(
     config = updated(preset("default"), {"epochs": 2})
     result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
     assert result.folder.name == "001-mobilenet-yamnet"
-    report = evaluate_run(workspace=space, device="cpu", plots=False).report
-    within = report.directions["audio_audio"]
-    assert within.metrics["MRR"] > within.random["MRR"] + 0.1
+    report = evaluate_run(split="train", workspace=space, device="cpu", plots=False).report
+    across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of one track
+    assert across.metrics["MRR"] > across.random["MRR"] + 0.2
     photo = corpus / features_of(tmp_path, "mobilenet", "image").ids[0]
     assert len(search_file(photo, workspace=space, device="cpu").found) == 5
     with pytest.raises(CacheError, match="features 'mobilenet' were imported, so none can be made of"):

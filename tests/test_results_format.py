@@ -14,7 +14,9 @@ from commands import finished as finished
 from pyarrow import parquet
 
 from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.tagging import tag_run
 from emoclim.pipeline.workspace import Workspace
+from emoclim.tag_heads import TagConfig
 
 PAGE = Path(__file__).parents[1] / "docs" / "results_format.md"
 TEXT = PAGE.read_text(encoding="utf-8")
@@ -28,6 +30,16 @@ def evaluated(finished: Path) -> Path:
     """The folder of a run that was evaluated."""
     evaluate_run(NAME, plots=False, workspace=Workspace(finished))
     return finished / "runs" / NAME
+
+
+@pytest.fixture(scope="module")
+def tagged(finished: Path) -> Path:
+    """The folder of a small evaluation of tagging, of labels as tags."""
+    music, groups = finished / "data" / "audio.csv", finished / "moods.toml"
+    groups.write_text('mood = ["happy", "sad"]\n', encoding="utf-8")
+    place, quick = Workspace(finished), TagConfig(epochs=2)
+    found = tag_run(NAME, music, seeds=2, train_fractions=(0.5, 1.0), tag_groups=groups, config=quick, workspace=place)
+    return found.folder
 
 
 def documented(file: str) -> dict[Path_, bool]:
@@ -65,10 +77,26 @@ def check(file: str, there: set[Path_]) -> None:
     assert not untold, f"the page does not tell of {untold} in {file}"
 
 
-@pytest.mark.parametrize("file", ["settings.json", "history.json", "run.json", "report.json"])
+@pytest.mark.parametrize("file", ["settings.json", "history.json", "run.json", "evaluation/test/report.json"])
 def test_json_is_as_the_page_has_it(evaluated: Path, file: str) -> None:
-    found = next(evaluated.rglob(file))
-    check(file, set(flat(json.loads(found.read_text(encoding="utf-8")))))
+    found = evaluated / file
+    check(found.name, set(flat(json.loads(found.read_text(encoding="utf-8")))))
+
+
+def test_an_evaluation_of_tagging_is_as_the_page_has_it(tagged: Path) -> None:
+    found = json.loads((tagged / "report.json").read_text(encoding="utf-8"))
+    check("tagging/<manifest>/report.json", set(flat(found)))
+    for part in (*found["per_group"].values(), *found["per_tag"].values(), *found["curve"]):
+        assert part.keys() >= found["macro"].keys()
+    scores = parquet.read_schema(tagged / "scores.parquet")
+    check("tagging/<manifest>/scores.parquet", {(name,) for name in scores.names})
+
+
+def test_the_page_names_all_files_of_evaluations(finished: Path, tagged: Path) -> None:
+    evaluated = evaluate_run(NAME, workspace=Workspace(finished)).folder
+    files = [path.name for folder in (evaluated, tagged) for path in folder.iterdir()]
+    assert {"report.html", "curve.png"} < set(files)
+    assert not [name for name in files if f"{name}`" not in TEXT]
 
 
 def test_tables_are_as_the_page_has_them(evaluated: Path) -> None:

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from emoclim.data.tag_groups import MTAT_GROUPS, MTAT_UNGROUPED, groups_of
 from emoclim.errors import ConfigError
-from emoclim.metrics.tagging import draw_counts, random_average_precision, resampled_metrics, tag_metrics
+from emoclim.metrics.tagging import draw_counts, resampled_metrics, tag_metrics
+from emoclim.metrics.ties import random_average_precision
 from emoclim.reports.tagging import TaggingReport, Trained
 from emoclim.reports.tagging_plots import plot_curve, plot_tags
 from emoclim.reports.tagging_scores import make_report
@@ -54,6 +55,7 @@ def test_tags_that_are_not_defined_are_named():
     assert (per_tag["none"].roc_auc, per_tag["none"].average_precision) == (None, None)
     assert per_tag["all"].roc_auc is None
     assert per_tag["all"].average_precision.mean == 1
+    assert per_tag["all"].average_precision.interval == ""
     per_group = {score.name: score for score in found.per_group}
     assert (per_group["empty"].roc_auc, per_group["empty"].random) == (None, None)
     assert per_group["odd"].roc_auc == per_tag["loud"].roc_auc
@@ -64,7 +66,8 @@ def test_random_scores_are_expected_over_tags_that_are_defined():
     found = report([head(1.0, 1)])
     n_positive = table().sum(0)[[0, 1, 3]]
     assert found.macro.base_rate == pytest.approx(float(n_positive.double().mean()) / N_ITEMS)
-    assert found.macro.random == pytest.approx(float(random_average_precision(n_positive, N_ITEMS).mean()))
+    expected = random_average_precision(n_positive, torch.full((3,), N_ITEMS)).mean()
+    assert found.macro.random == pytest.approx(float(expected))
     assert found.macro.n_positive == int(table().sum())
 
 
@@ -103,6 +106,19 @@ def test_intervals_hold_the_expected_value_about_as_often_as_they_say():
     assert all(88 <= number <= 99 for number in held.values()), held
 
 
+def test_there_is_no_interval_where_no_spread_was_seen(tmp_path):
+    certain = [Trained(share, 1, int(100 * share), 0, 0, table().float()) for share in (0.5, 1.0)]
+    found = report(certain)
+    for score in (found.macro, found.per_tag[0]):
+        assert score.roc_auc.to_dict() == {"mean": 1.0, "deviation": None, "low": None, "high": None}
+        assert score.average_precision.to_dict() == {"mean": 1.0, "deviation": None, "low": None, "high": None}
+    assert found.table_rows()[1][1:6] == ("100.00%", "", "", "100.00%", "")
+    plot_tags(found, tmp_path / "tags.png")
+    plot_curve(found, tmp_path / "curve.png")
+    assert (tmp_path / "tags.png").is_file()
+    assert report(certain, torch.zeros(N_ITEMS, 4)).macro.roc_auc.interval == ""
+
+
 def test_numbers_are_those_of_the_heads_that_saw_most():
     found = report([head(0.1, 1, noise=3.0), head(0.1, 2, noise=3.0), head(1.0, 1), head(1.0, 2)])
     assert [one.n_train for one in found.curve] == [10, 100]
@@ -131,6 +147,7 @@ def test_tables_show_every_line():
         assert len({len(row) for row in rows}) == 1
     assert len(found.per_tag_rows()) == 5
     assert [row[0] for row in found.curve_rows()[1:]] == ["10%", "100%"]
+    assert report([head(0.025, 1)]).curve_rows()[1][0] == "2.5%"
 
 
 def test_pictures_are_drawn_again_in_the_same_bytes(tmp_path):

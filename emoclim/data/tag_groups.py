@@ -8,8 +8,9 @@ from emoclim.errors import ConfigError
 
 TagGroups = Mapping[str, tuple[str, ...]]
 
-# The 50 most frequent tags of MagnaTagATune (Law et al., ISMIR 2009), as K. Avramidis et al. group them for Fig. 2 of
-# "On the role of visual context in enriching music representations", ICASSP 2023.
+# The 50 most frequent tags of MagnaTagATune (Law et al., ISMIR 2009), in the groups of the configuration of the
+# published implementation of K. Avramidis et al., "On the role of visual context in enriching music
+# representations", ICASSP 2023; Fig. 2 of the paper shows four groups and lists no tags.
 MTAT_GROUPS: TagGroups = {
     "genre": (
         *("classical", "techno", "electronic", "rock", "indian", "opera"),
@@ -37,8 +38,8 @@ def groups_of(tags: Sequence[str], source: Path | None = None) -> dict[str, tupl
     tags
         The tags of a manifest.
     source
-        A TOML file of ``group = ["tag", ...]`` lines; None takes the published groups if all tags are among the 50 most
-        frequent ones of MagnaTagATune, and otherwise none.
+        A TOML file of ``group = ["tag", ...]`` lines; None takes those of :data:`MTAT_GROUPS` if all tags are among the
+        50 most frequent ones of MagnaTagATune, and otherwise none.
 
     Raises
     ------

@@ -103,31 +103,6 @@ def tag_metrics(scores: Tensor, relevant: Tensor) -> TagMetrics:
     return TagMetrics(roc_auc, gained / positive, positive, negative)
 
 
-def random_average_precision(n_positive: Tensor, n_items: int) -> Tensor:
-    """Average precision expected of items in random order, without ties.
-
-    Parameters
-    ----------
-    n_positive
-        ``(T,)`` int64: positive items of each tag.
-    n_items
-        N.
-
-    Returns
-    -------
-    Tensor
-        ``(T,)`` float64; above the share of positive items, by much where there are few; NaN without a positive one.
-
-    Notes
-    -----
-    The item at rank k is positive with chance ``P / N``, and then each item above it with chance ``(P - 1) / (N - 1)``.
-    """
-    positive = n_positive.double()
-    company = (positive - 1) / max(n_items - 1, 1)
-    share = (1 / torch.arange(1, n_items + 1, dtype=torch.float64)).mean()
-    return torch.where(positive > 0, share + company * (1 - share), torch.nan)
-
-
 def resampled_metrics(scores: Tensor, relevant: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
     """Both metrics of each tag when items count several times or not at all; nothing is sorted again.
 

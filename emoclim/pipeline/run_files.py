@@ -103,8 +103,10 @@ def _history_columns(sweep: Sweep, terms: Terms) -> dict[str, list[Any]]:
 
 
 def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """Write columns by name to a Parquet file."""
+    """Write columns by name to a Parquet file, whole or not at all."""
     import pyarrow
     from pyarrow import parquet
 
-    parquet.write_table(pyarrow.table(dict(columns)), path)
+    aside = path.with_name(f"{path.name}.partial")
+    parquet.write_table(pyarrow.table(dict(columns)), aside)
+    aside.replace(path)

@@ -19,6 +19,7 @@ from emoclim.data.splits import with_splits
 from emoclim.errors import DecodeError, ManifestError
 from emoclim.features import Features
 from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest, read_features
+from emoclim.pipeline.queries import text_of
 from emoclim.tag_heads import TagSplit
 
 log = logging.getLogger(__name__)
@@ -81,14 +82,14 @@ def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, 
     Raises
     ------
     ManifestError
-        The manifest cannot be used, or no item has a tag.
+        The manifest cannot be used, or no training item has a tag.
     CacheError
         An item was never encoded.
     """
     manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
-        log.warning("%s: %s", source, told)
-    manifest = _placed(_with_tags(manifest), seed)
+        log.warning("%s: %s", text_of(str(source)), text_of(told))
+    manifest = _placed(_with_tags(manifest), keys_of(manifest.items, note, keys), seed)
     library = Library(manifest, note, Source(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
     features = read_features(library, manifest.items, keys)
     items = {item.id: item for item in manifest.items}
@@ -97,17 +98,19 @@ def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, 
     rows = [row for row, item in enumerate(encoded) if untagged or item.tags]
     counted = tuple(encoded[row] for row in rows)
     learnt = Counter(tag for item in counted if item.split == "train" for tag in item.tags)
+    if not learnt:
+        raise ManifestError(f"no training item of {source} has a tag to learn; give some, or change the splits")
     unlearnt = {tag for item in counted for tag in item.tags} - learnt.keys()
     tags = tuple(sorted(learnt, key=lambda tag: (-learnt[tag], tag)))
     return Tagged(manifest, counted, features.select(torch.tensor(rows)), tags, tuple(sorted(unlearnt)), bare)
 
 
-def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> set[str]:
-    """Keys in a cache of those items whose files are still there."""
-    found = set()
+def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> dict[str, str]:
+    """Keys in a cache, by id, of those items whose files are still there."""
+    found = {}
     for item in items:
         with suppress(DecodeError):
-            found.add(key_of(item, note.spec, keys))
+            found[item.id] = key_of(item, note.spec, keys)
     return found
 
 
@@ -116,19 +119,40 @@ def _with_tags(manifest: Manifest) -> Manifest:
         return manifest
     if not any(item.label for item in manifest.items):
         raise ManifestError(f"{manifest.source} has no tags; add a column 'tags', with | between the tags of an item")
-    log.warning("%s has no tags: its labels are taken as such", manifest.source)
-    labelled = tuple(replace(item, tags=(item.label,)) if item.label else item for item in manifest.items)
+    log.warning("%s has no tags: its labels are taken as such", text_of(str(manifest.source)))
+    labelled = tuple(replace(item, tags=(text_of(item.label),)) if item.label else item for item in manifest.items)
     return replace(manifest, items=labelled)
 
 
-def _placed(manifest: Manifest, seed: int) -> Manifest:
-    """The manifest with a split for each item."""
+def _placed(manifest: Manifest, contents: Mapping[str, str], seed: int) -> Manifest:
+    """The manifest with a split for each item; where splits are made, items of equal content share one."""
     frequency = Counter(tag for item in manifest.items for tag in item.tags)
     rarest = (min(item.tags, key=lambda tag: (frequency[tag], tag), default="") for item in manifest.items)
     as_labels = tuple(replace(item, label=tag) for item, tag in zip(manifest.items, rarest, strict=True))
-    placed = with_splits(replace(manifest, items=as_labels), seed)
+    try:
+        placed = with_splits(replace(manifest, items=_joined(as_labels, contents)), seed)
+    except ManifestError:  # splits that were kept may part equal content, which is told, and is no reason to stop
+        placed = with_splits(replace(manifest, items=as_labels), seed)
     both = zip(manifest.items, placed.items, strict=True)
     return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
+
+
+def _joined(items: tuple[Item, ...], contents: Mapping[str, str]) -> tuple[Item, ...]:
+    """The items, those of equal content in one group, together with all of the groups they were in."""
+    joined: dict[str, str] = {}  # by a group, or an item without one: the same or one that comes before it
+
+    def first(owner: str) -> str:
+        while (before := joined.get(owner, owner)) != owner:
+            owner = before
+        return owner
+
+    holder: dict[str, str] = {}  # of each content
+    for item in items:
+        owner = item.group or item.id
+        if content := contents.get(item.id):
+            low, high = sorted((first(owner), first(holder.setdefault(content, owner))))
+            joined[high] = low
+    return tuple(replace(item, group=first(item.group or item.id)) for item in items)
 
 
 def _groups(items: list[Item]) -> Tensor | None:

@@ -1,15 +1,22 @@
-"""`emoclim evaluate --tagging`: a run and a manifest with tags -> a report, as JSON, as a table and as pictures."""
+"""`emoclim evaluate --tagging`: a run and a manifest with tags -> a report, as JSON, as a table and as pictures.
+
+The files lie in ``runs/<run>/tagging/<manifest>``; other than by default, the name goes on with what differs:
+``tagging-features-head-2-5-seeds``.
+"""
 
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 
 from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import SPLITS
 from emoclim.data.tag_groups import groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.pipeline.contamination import contamination
-from emoclim.pipeline.libraries import CacheNote, manifest_digest
+from emoclim.pipeline.libraries import CacheNote, manifest_digest, portable_path
+from emoclim.pipeline.queries import text_of
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
@@ -21,6 +28,7 @@ from emoclim.tag_heads import Aggregate, TagConfig
 log = logging.getLogger(__name__)
 
 THREADS = 2  # more gain nothing on heads so small
+SEEDS, SEED, RESAMPLES = 3, 42, 1000
 
 
 def tag_run(
@@ -30,18 +38,18 @@ def tag_run(
     on: On = "embeddings",
     aggregate: Aggregate = "probabilities",
     split: str = "test",
-    seeds: int = 3,
+    seeds: int = SEEDS,
     train_fractions: Sequence[float] = (1.0,),
     shuffle: bool = False,
     untagged: bool = True,
     tag_groups: Path | None = None,
     head: int | None = None,
-    n_resamples: int = 1000,
+    n_resamples: int = RESAMPLES,
     config: TagConfig = TagConfig(),  # noqa: B008 - immutable
     plots: bool = True,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
-    seed: int = 42,
+    seed: int = SEED,
     track: Track = silent,
 ) -> TaggingResult:
     """Train tagging heads on what a run makes of music, and report how well they find the tags of a split.
@@ -52,7 +60,8 @@ def tag_run(
         Name or path; None takes the newest.
     manifest
         CSV with a column `tags`; None takes ``data/tagging.csv``. Where no item has tags, labels are taken as such.
-        Without a column `split`, splits are made, stratified by each item's rarest tag, and kept beside it.
+        Without a column `split`, splits are made, stratified by each item's rarest tag, with items of equal content
+        in one split, and kept beside it.
     on
         ``"embeddings"`` of the run's audio head, or the encoder's ``"features"``, the baseline.
     aggregate
@@ -99,8 +108,10 @@ def tag_run(
         raise RunError(f"run {opened.folder.name} has no audio head; name a run that was trained on music")
     note, where = trained_note(workspace, opened, "audio"), choose_device(device)
     keys = ContentKeys(workspace.caches / "content.json")
-    read = read_tagged(manifest or workspace.root / "data" / "tagging.csv", note, keys, seed=seed, untagged=untagged)
-    warnings = _warnings(workspace, opened, note, read, split if on == "embeddings" else None, keys)
+    # Absolute, so that nothing that is told of it depends on the current folder.
+    source = (manifest or workspace.root / "data" / "tagging.csv").absolute()
+    read = read_tagged(source, note, keys, seed=seed, untagged=untagged)
+    warnings = (*_warnings(note, read, split, keys), *(_learnt(workspace, opened, note, read, split, keys, on)))
     keys.save()
     for warning in warnings:
         log.warning(warning)
@@ -122,39 +133,77 @@ def tag_run(
             device=where,
             track=track,
         )
-    variant = [read.manifest.name, *([split] if split != "test" else []), *([on] if on != "embeddings" else [])]
+    differing = {
+        split: split != "test",
+        on: on != "embeddings",
+        f"head-{head}": head is not None,
+        f"{seeds}-seeds": seeds != SEEDS,
+        f"share-{'-'.join(f'{share:g}' for share in sorted(set(train_fractions)))}": set(train_fractions) != {1.0},
+        f"aggregate-{aggregate}": aggregate != "probabilities",
+        "drop-untagged": not untagged,
+        f"groups-{tag_groups.stem if tag_groups else None}": tag_groups is not None,
+        "shuffled": shuffle,
+        f"{n_resamples}-resamples": n_resamples != RESAMPLES,
+        f"seed-{seed}": seed != SEED,
+        **{
+            f"{name.replace('_', '-')}-{value}": value != getattr(TagConfig(), name)
+            for name, value in asdict(config).items()
+        },
+    }
+    variant = text_of("-".join([read.manifest.name, *(name for name, differs in differing.items() if differs)]))
     result = TaggingResult(
         opened.folder.name,
         opened.chosen if head is None else head,
         on,
         split,
-        {"path": str(read.manifest.source), "digest": manifest_digest(read.manifest)},
+        {"path": text_of(portable_path(source, note.path)), "digest": manifest_digest(read.manifest)},
         {name: len(part.inputs) for name, part in parts.items()},
         read.bare,
         untagged,
         report,
-        opened.folder / "tagging" / "-".join([*variant, *(["shuffled"] if shuffle else [])]),
+        opened.folder / "tagging" / variant,
         warnings,
     )
     result.write(plots)
     return result
 
 
-def _warnings(
-    workspace: Workspace, run: Run, note: CacheNote, read: Tagged, embedded_split: str | None, keys: ContentKeys
-) -> tuple[str, ...]:
+def _warnings(note: CacheNote, read: Tagged, split: str, keys: ContentKeys) -> list[str]:
     """What a reader of the numbers should know about the data behind them."""
-    found = [told] if (told := contamination(note.spec, read.manifest)) else []
+    name = text_of(read.manifest.source.name)
+    found = [told] if (told := contamination(note.spec, replace(read.manifest, source=Path(name)))) else []
+    if split == "val":
+        found.append(
+            "the val items also decide when a training ends: numbers on them are better than on items never seen"
+        )
     if read.unlearnt:
         found.append(left_out(read.unlearnt, "no training item"))
-    with suppress(CacheError, ManifestError):  # the run's own manifest may be gone
-        if embedded_split is not None:
-            library = trained_library(workspace, run, "audio")
-            learnt = [item for item in library.manifest.items if item.split in ("train", "val")]
-            asked = [item for item in read.items if item.split == embedded_split]
-            if both := len(keys_of(learnt, note, keys) & keys_of(asked, note, keys)):
-                found.append(
-                    f"{both} of {len(asked)} {embedded_split} items of {read.manifest.source} were in the training of "
-                    f"run {run.folder.name}: its embeddings have seen them"
-                )
-    return tuple(found)
+    contents = keys_of(read.items, note, keys)
+    by_split = {
+        part: {contents[item.id] for item in read.items if item.split == part and item.id in contents}
+        for part in SPLITS
+    }
+    both = [(len(by_split[one] & by_split[other]), one, other) for one, other in combinations(SPLITS, 2)]
+    if torn := ", ".join(f"{number} in {one} and {other}" for number, one, other in both if number):
+        found.append(f"{name} has the same content in several splits ({torn}): the numbers may be too good")
+    return found
+
+
+def _learnt(
+    workspace: Workspace, run: Run, note: CacheNote, read: Tagged, split: str, keys: ContentKeys, on: On
+) -> list[str]:
+    """Whether the heads that embed have seen the items they are asked about."""
+    if on != "embeddings":
+        return []
+    try:
+        library = trained_library(workspace, run, "audio")
+    except (CacheError, ManifestError):  # the run's own manifest may be gone
+        return []
+    seen = keys_of((item for item in library.manifest.items if item.split in ("train", "val")), note, keys)
+    asked = keys_of((item for item in read.items if item.split == split), note, keys)
+    if not (both := len(set(seen.values()) & set(asked.values()))):
+        return []
+    return [
+        f"{both} of {len(asked)} {split} items of {text_of(read.manifest.source.name)} were in the training of "
+        f"run {run.folder.name}: its embeddings have seen them"
+    ]

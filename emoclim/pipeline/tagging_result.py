@@ -1,8 +1,7 @@
 """What an evaluation of tagging found, and its files in ``runs/<run>/tagging/<manifest>``.
 
 ``report.json``: all numbers (the same seed gives the same bytes); ``scores.parquet``: one row for each item and tag;
-``tags.png`` and ``curve.png``. Other than by default, the folder's name goes on with the split, with what tags were
-found by, and with ``shuffled`` for the control.
+``tags.png`` and ``curve.png``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,11 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.data.manifest import SPLITS
+from emoclim.pipeline.queries import text_of
 from emoclim.pipeline.results import SCHEMA, write_report
 from emoclim.pipeline.run_files import write_parquet
 from emoclim.reports.papers import PaperTable, tagging_table
 from emoclim.reports.tagging import TaggingReport
 from emoclim.reports.tagging_plots import plot_curve, plot_tags
+
+TAGS_PICTURE = "tags.png"
 
 On = Literal["embeddings", "features"]
 
@@ -35,7 +37,7 @@ class TaggingResult:
     split
         Which split was evaluated.
     manifest
-        Path of the manifest, and 12 hex digits of what it says.
+        Path of the manifest, as a note beside the cache names it, and 12 hex digits of what it says.
     items, untagged
         By split, how many items there are, and how many of them have no tag at all.
     untagged_kept
@@ -61,11 +63,23 @@ class TaggingResult:
     warnings: tuple[str, ...]
 
     @property
+    def shows_curve(self) -> bool:
+        """Whether other shares of the training items were learnt from than all of them."""
+        return [one.fraction for one in self.report.curve] != [1.0]
+
+    @property
+    def learnt_from(self) -> str:
+        """The largest share, which all numbers but the curve are of: ``"10 % of the training items (512)"``."""
+        most = self.report.curve[-1]
+        return f"{100 * most.fraction:.3g} % of the training items ({most.n_train})"
+
+    @property
     def title(self) -> str:
         """What the table of the report is about."""
         control = " (control: shuffled tags)" if self.report.provenance["shuffled_tags"] else ""
         seeds = f"{n} seeds" if (n := len(self.report.seeds)) > 1 else "one seed"
-        return f"Run {self.run}, tags from {self.on}{control}, {self.report.n_test} {self.split} items, {seeds}"
+        learnt = f", learnt from {self.learnt_from}" if self.shows_curve else ""
+        return f"Run {self.run}, tags from {self.on}{control}, {self.report.n_test} {self.split} items, {seeds}{learnt}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -85,7 +99,9 @@ class TaggingResult:
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
         sizes = ", ".join(f"{self.items[split]} {split}" for split in SPLITS)
-        lines = [f"{self.manifest['path']}: {sizes} items, {len(self.report.tags)} tags"]
+        lines = [f"{self._manifest_name}: {sizes} items, {len(self.report.tags)} tags"]
+        if self.shows_curve:
+            lines.append(f"tables of all tags, groups and single tags are of heads that learnt from {self.learnt_from}")
         if any(self.untagged.values()):
             bare = ", ".join(f"{self.untagged[split]} {split}" for split in SPLITS)
             fate = "count, as negatives of every tag" if self.untagged_kept else "are left out"
@@ -95,7 +111,8 @@ class TaggingResult:
             lines.append(left_out(macro.without_average_precision, "no positive item to be found"))
         if other := set(macro.without_roc_auc) - set(macro.without_average_precision):
             lines.append(left_out(sorted(other), "only positive items (ROC-AUC)"))
-        return [*lines, f"Numbers and pictures are in {self.folder}"]
+        pictures = " and pictures" if (self.folder / TAGS_PICTURE).is_file() else ""
+        return [*lines, f"Numbers{pictures} are in {self.folder}"]
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Rows of the report's table."""
@@ -104,18 +121,27 @@ class TaggingResult:
     def paper_table(self) -> PaperTable:
         """The papers' table of tagging with this result in it."""
         macro = self.report.macro
-        name = f"own: {self.manifest['path'].rpartition('/')[2]}, {self.on}"
+        differing = {
+            f"{self.split} items": self.split != "test",
+            "shuffled tags": self.report.provenance["shuffled_tags"],
+            self.learnt_from: self.shows_curve,
+        }
+        name = ", ".join([f"own: {self._manifest_name}", self.on, *(what for what, told in differing.items() if told)])
         roc_auc, average_precision = (
             None if estimate is None else estimate.mean for estimate in (macro.roc_auc, macro.average_precision)
         )
         return tagging_table(roc_auc, average_precision, name)
+
+    @property
+    def _manifest_name(self) -> str:
+        return self.manifest["path"].rpartition("/")[2]
 
     def write(self, plots: bool) -> None:
         """Write ``report.json``, ``scores.parquet`` and the pictures."""
         write_report(self.folder, self.to_dict())
         write_parquet(_score_columns(self.report), self.folder / "scores.parquet")
         if plots:
-            plot_tags(self.report, self.folder / "tags.png")
+            plot_tags(self.report, self.folder / TAGS_PICTURE)
             if len(self.report.curve) > 1:
                 plot_curve(self.report, self.folder / "curve.png")
 
@@ -129,7 +155,7 @@ def left_out(tags: Sequence[str], why: str) -> str:
 def _score_columns(report: TaggingReport) -> dict[str, Any]:
     """One row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
     columns: dict[str, Any] = {
-        "id": [id_ for id_ in report.ids for _ in report.tags],
+        "id": [id_ for id_ in map(text_of, report.ids) for _ in report.tags],
         "tag": list(report.tags) * len(report.ids),
         "relevant": report.relevant.flatten().numpy(),
     }

@@ -55,17 +55,23 @@ class Estimate:
     deviation
         Standard deviation over seeds; None for a single one.
     low, high
-        95 % interval of the mean, by resampling the test items; see :mod:`emoclim.reports.tagging_scores`.
+        95 % interval of the mean, by resampling the test items; None where no spread was seen. See
+        :mod:`emoclim.reports.tagging_scores`.
     """
 
     mean: float
     deviation: float | None
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     def to_dict(self) -> dict[str, float | None]:
         """Plain values."""
         return {"mean": self.mean, "deviation": self.deviation, "low": self.low, "high": self.high}
+
+    @property
+    def interval(self) -> str:
+        """``"31.20% to 35.80%"``; nothing where there is none."""
+        return "" if self.low is None or self.high is None else f"{self.low:.2%} to {self.high:.2%}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +230,7 @@ class TaggingReport:
     def curve_rows(self) -> list[Row]:
         """A row of column names, then one for each share of the training items."""
         rows: list[Row] = [("share of training items", *_COLUMNS, "training items")]
-        return rows + [(f"{one.fraction:.0%}", *_cells(one.macro), str(one.n_train)) for one in self.curve]
+        return rows + [(f"{100 * one.fraction:.3g}%", *_cells(one.macro), str(one.n_train)) for one in self.curve]
 
 
 def _cells(score: TagScore) -> Row:
@@ -234,7 +240,7 @@ def _cells(score: TagScore) -> Row:
             cells += ["–", "", ""]
         else:
             deviation = "" if found.deviation is None else f"± {100 * found.deviation:.2f}"
-            cells += [_percent(found.mean), f"{_percent(found.low)} to {_percent(found.high)}", deviation]
+            cells += [_percent(found.mean), found.interval, deviation]
     return tuple(cells)
 
 

@@ -1,5 +1,6 @@
 """Pictures of an evaluation of tagging; conventions as in :mod:`emoclim.reports.figures`."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,14 +35,17 @@ def plot_tags(report: TaggingReport, path: Path) -> None:
             if (chance := random(score)) is not None:
                 axes.vlines(100 * chance, place - 0.4, place + 0.4, "black", linewidth=1.6)
             if (found := value(score)) is not None:
-                axes.hlines(place, 100 * found.low, 100 * found.high, OKABE_ITO[0], linewidth=1.8)
+                if found.low is not None and found.high is not None:
+                    axes.hlines(place, 100 * found.low, 100 * found.high, OKABE_ITO[0], linewidth=1.8)
                 axes.plot(100 * found.mean, place, "o", color=OKABE_ITO[0], markersize=5, clip_on=False)
         axes.set_yticks(range(len(scores)), [f"{score.name} ({score.n_positive})" for score in scores])
         axes.set_ylim(-0.7, len(scores) - 0.3)
         axes.set_xlim(0, 100)
         axes.set_xlabel(f"{name} (%), 95 % interval; black: random scores")
     panels[1].tick_params(labelleft=False)
-    panels[0].set_title(f"Tagging, tag by tag (how many of {report.n_test} items have it)", **TITLE)
+    share = report.curve[-1].fraction
+    learnt = f", learnt from {100 * share:.3g} % of the training items" if share < 1 else ""
+    panels[0].set_title(f"Tagging, tag by tag (how many of {report.n_test} items have it){learnt}", **TITLE)
     save_figure(figure, path)
 
 
@@ -73,7 +77,10 @@ def plot_curve(report: TaggingReport, path: Path) -> None:
 def _curve(axes: Axes, known: list[tuple[FractionReport, Estimate]]) -> None:
     """Means over seeds with their deviation, in a band of the 95 % intervals over test items."""
     places = [one.n_train for one, _ in known]
-    low, high = ([100 * getattr(found, end) for _, found in known] for end in ("low", "high"))
+    low, high = (
+        [math.nan if end is None else 100 * end for end in ends]
+        for ends in ([found.low for _, found in known], [found.high for _, found in known])
+    )
     deviations = [100 * (found.deviation or 0) for _, found in known]
     axes.fill_between(places, low, high, color=OKABE_ITO[0], alpha=0.15, linewidth=0)
     axes.errorbar(

@@ -2,7 +2,8 @@
 
 Convention: an interval spans the percentiles of the resamples, moved so that their mean becomes the estimate. A
 resample holds items several times, which makes average precision too high, by as much as an interval's width where
-positive items are few; without the move, an interval may lie wholly above its estimate.
+positive items are few; without the move, an interval may lie wholly above its estimate. Where the resamples show no
+spread there is no interval: that all positive items of a few came first is no proof that others would.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,10 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.metrics.tagging import random_average_precision, resampled_metrics, tag_metrics
+from emoclim.metrics.tagging import resampled_metrics, tag_metrics
+from emoclim.metrics.ties import random_average_precision
+from emoclim.metrics.uncertainty import LEVEL
 from emoclim.reports.tagging import Estimate, FractionReport, TaggingReport, TagScore, Trained
 
-LEVEL = 0.95
+ROUNDING = 1e-12  # ends of an interval so close are one number
 
 
 def make_report(
@@ -91,7 +94,8 @@ class _Samples:
         )
         positive = self.n_positive[columns]
         positive = positive[positive > 0]  # of the others, no precision is defined
-        base_rate, random = positive.double() / self.n_items, random_average_precision(positive, self.n_items)
+        base_rate = positive.double() / self.n_items
+        random = random_average_precision(positive, torch.full_like(positive, self.n_items))
         return TagScore(
             name,
             tuple(members),
@@ -118,10 +122,13 @@ def _estimate(by_seed: Tensor, resampled: Tensor) -> Estimate | None:
     means = by_seed.nanmean(dim=1)  # (S,)
     drawn = resampled.nanmean(dim=0)  # (B,); a resample may lack what all items have
     drawn = drawn[~drawn.isnan()]
-    if means.isnan().any() or not len(drawn):
+    if means.isnan().any():
         return None
-    mean = float(means.mean())
+    mean, deviation = float(means.mean()), float(means.std()) if len(means) > 1 else None
+    if not len(drawn):
+        return Estimate(mean, deviation, None, None)
     ends = drawn.quantile(drawn.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2])) - drawn.mean() + mean
+    if ends[1] - ends[0] <= ROUNDING:
+        return Estimate(mean, deviation, None, None)
     low, high = ends.clamp(0, 1).tolist()
-    deviation = float(means.std()) if len(means) > 1 else None
     return Estimate(mean, deviation, low, high)
