@@ -203,7 +203,9 @@ def test_real_features_are_imported_trained_on_and_searched(
     result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(split="train", workspace=space, device="cpu", plots=False).report
-    across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of one track
+    across = report.directions[
+        "image_audio"
+    ]  # of music alone there is little to learn but which clips are of one track
     assert across.metrics["MRR"] > across.random["MRR"] + 0.2
     photo = corpus / features_of(tmp_path, "mobilenet", "image").ids[0]
     assert len(search_file(photo, workspace=space, device="cpu").found) == 5
