@@ -41,7 +41,11 @@ if TYPE_CHECKING:
     from emoclim.stages.extract import extract as extract
     from emoclim.stages.search import search as search
     from emoclim.stages.tag import tag as tag
+    from emoclim.stages.train_end_to_end import JointTraining as JointTraining
+    from emoclim.stages.train_end_to_end import Recordings as Recordings
+    from emoclim.stages.train_end_to_end import train_end_to_end as train_end_to_end
     from emoclim.stages.train_heads import train_heads as train_heads
+    from emoclim.tuning import EncoderTuning as EncoderTuning
 
 _HOMES = {
     "emoclim.cache": ("open_cache",),
@@ -70,7 +74,9 @@ _HOMES = {
     "emoclim.stages.extract": ("extract",),
     "emoclim.stages.search": ("search",),
     "emoclim.stages.tag": ("tag",),
+    "emoclim.stages.train_end_to_end": ("JointTraining", "Recordings", "train_end_to_end"),
     "emoclim.stages.train_heads": ("train_heads",),
+    "emoclim.tuning": ("EncoderTuning",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 from emoclim import __version__
 from emoclim.cache_cli import app as cache_app
 from emoclim.compare_cli import compare
+from emoclim.end_to_end_cli import train_end_to_end
 from emoclim.errors import EmoclimError
 from emoclim.evaluate_cli import Average, evaluate, show_evaluation
 from emoclim.terminal import (
@@ -165,6 +166,7 @@ extract_app.command("audio")(_extract_command("audio", "clap"))
 
 
 app.command("train-heads")(train_heads)
+app.command("train-end-to-end")(train_end_to_end)
 
 
 app.command()(evaluate)

@@ -11,12 +11,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from emoclim.errors import ConfigError
 
+T = TypeVar("T")
+
 # name: (type, which values of that type are allowed, the same in words)
-_ALLOWED: Mapping[str, tuple[type, Callable[[Any], bool], str]] = {
+Allowed = Mapping[str, tuple[type, Callable[[Any], bool], str]]
+_ALLOWED: Allowed = {
     "temperature": (float, lambda value: value > 0, "a number above 0"),
     "batch_size": (int, lambda value: 2 <= value <= 8192, "a whole number from 2 to 8192"),
     "learning_rate": (float, lambda value: value > 0, "a number above 0"),
@@ -34,9 +37,15 @@ _ALLOWED: Mapping[str, tuple[type, Callable[[Any], bool], str]] = {
 }
 
 
-def _validated(name: str, value: Any) -> int | float | str:
-    """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted."""
-    kind, allowed, words = _ALLOWED[name]
+def validated(name: str, value: Any, table: Allowed) -> int | float | str:
+    """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted.
+
+    Raises
+    ------
+    ConfigError
+        It is of another type, or out of range.
+    """
+    kind, allowed, words = table[name]
     accepted = (int, float) if kind is float else kind
     fits = isinstance(value, accepted) and not isinstance(value, bool)
     if not fits or (kind is not str and not math.isfinite(value)) or not allowed(value):
@@ -107,7 +116,7 @@ class TrainConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if not (value is None and field.default is None):
-                object.__setattr__(self, field.name, _validated(field.name, value))
+                object.__setattr__(self, field.name, validated(field.name, value, _ALLOWED))
 
     def to_dict(self) -> dict[str, int | float | str | None]:
         """Plain values by name."""
@@ -159,10 +168,15 @@ def updated(base: TrainConfig, data: Mapping[str, Any]) -> TrainConfig:
     ConfigError
         An unknown name, told with the closest known one, a wrong type or a value out of range.
     """
-    if unknown := sorted(data.keys() - _ALLOWED.keys()):
-        listed = ", ".join(f"'{name}'{_closest(name, _ALLOWED)}" for name in unknown)
-        raise ConfigError(f"no setting is called {listed}")
+    require_known(data, _ALLOWED)
     return replace(base, **data)
+
+
+def require_known(data: Mapping[str, Any], table: Allowed) -> None:
+    """Raise :class:`ConfigError`, with the closest known names, if `data` has a name that the table lacks."""
+    if unknown := sorted(data.keys() - table.keys()):
+        listed = ", ".join(f"'{name}'{_closest(name, table)}" for name in unknown)
+        raise ConfigError(f"no setting is called {listed}")
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:
@@ -173,8 +187,19 @@ def load_config(path: Path, base: TrainConfig) -> TrainConfig:
     ConfigError
         The file cannot be read, is not TOML, or holds what :func:`updated` refuses; the message names the file.
     """
+    return read_settings(path, lambda data: updated(base, data))
+
+
+def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
+    """What `use` makes of the content of a TOML file.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or holds what `use` refuses; the message names the file.
+    """
     try:
-        return updated(base, tomllib.loads(path.read_text(encoding="utf-8")))
+        return use(tomllib.loads(path.read_text(encoding="utf-8")))
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:

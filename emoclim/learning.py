@@ -5,11 +5,11 @@ what goes on from it gives the bytes of what was never stopped.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
 from emoclim.data.manifest import Modality
@@ -61,13 +61,29 @@ class Learner:
             self._parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
 
-    def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Update every head once; return the losses ``(K,)`` before the update."""
+    def add(self, parameters: Mapping[str, nn.Parameter], learning_rate: float, weight_decay: float) -> None:
+        """Let the optimiser update other parameters too, which are called so in its state."""
+        self._parameters |= parameters
+        self.optimiser.add_param_group(
+            {"params": list(parameters.values()), "lr": learning_rate, "weight_decay": weight_decay}
+        )
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Those of the heads."""
+        for bank in self.banks.values():
+            yield from bank.parameters()
+
+    def losses(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Losses ``(K,)`` of a training step, with their gradients to come."""
         embeddings = {
             modality: bank.train()(batch.rows[modality], generator, products=self._products)
             for modality, bank in self.banks.items()
         }
-        losses = objective(embeddings, batch.labels, self.terms, self.weights, self.temperature, self.variant)
+        return objective(embeddings, batch.labels, self.terms, self.weights, self.temperature, self.variant)
+
+    def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Update every head once; return the losses ``(K,)`` before the update."""
+        losses = self.losses(batch, generator)
         self.optimiser.zero_grad()
         torch.autograd.backward(losses.sum())
         self.optimiser.step()
@@ -84,7 +100,7 @@ class Learner:
         return tuple(means)
 
     def state(self) -> dict[str, Tensor]:
-        """Heads and optimiser, by name; not copied."""
+        """Heads and what the optimiser gathered, by name; not copied."""
         moments = {
             f"optimiser.{name}.{kind}": tensor
             for name, parameter in self._parameters.items()
@@ -99,7 +115,7 @@ class Learner:
             prefix = f"optimiser.{name}."
             kinds = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
             self.optimiser.state[parameter] = {
-                kind: tensor.clone() if kind == "step" else tensor.to(parameter, copy=True)
+                kind: tensor.to(parameter.device if kind == "step" else parameter, copy=True)
                 for kind, tensor in kinds.items()
             }
 

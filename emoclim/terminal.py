@@ -105,7 +105,9 @@ def live_table() -> Iterator[tuple[Track, Callable[[Rows], None]]]:
     def track_here(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
         task = bar.add_task(description, total=total)
         try:
-            yield from bar.track(sequence, total=total, task_id=task, description=description)
+            for value in sequence:  # the bar's own track would wait for the bar to be started, which only `live` is
+                yield value
+                bar.advance(task)
         finally:
             bar.remove_task(task)
 
@@ -132,6 +134,12 @@ def _progress() -> "Progress":
     )
     console = Console(stderr=True)
     return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+
+
+def given_options(context: typer.Context) -> set[str]:
+    """Names of the parameters that were given on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from emoclim.errors import ConfigError
-from emoclim.terminal import Device, Json, Root, live_table, print_lines, print_result, print_table, read_numbers
+from emoclim.terminal import (
+    Device,
+    Json,
+    Root,
+    given_options,
+    live_table,
+    print_lines,
+    print_result,
+    print_table,
+    read_numbers,
+)
 
 if TYPE_CHECKING:
     from emoclim.reports.leaders import Leaders
@@ -128,8 +138,7 @@ def train_heads(
 
 def _refuse_what_has_no_effect(context: typer.Context) -> None:
     """Options that another one makes useless, or that need another one, are mistakes."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = given_options(context)
     useless = given - WITH_RESUME if "resume" in given else set()
     for name, needed in NEEDED.items():
         if name in given and needed not in given:

@@ -8,17 +8,19 @@ import pytest
 import emoclim
 
 ROOT = Path(emoclim.__file__).parent
+COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "train_cli"}
+TRAINING = {"sampling", "batching", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
 # a package or module may import those of its own level and below
 LEVELS = (
-    {"cli", "cache_cli", "compare_cli", "evaluate_cli", "train_cli", "terminal", "__main__", "__init__"},
+    {"cli", *COMMANDS, "terminal", "__main__", "__init__"},
     {"pipeline"},
     {"stages"},
-    {"heads", "sampling", "batching", "learning", "sweep", "tag_heads", "cache", "encoders", "reports"},
+    {"heads", *TRAINING, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
     {"config", "errors", "interrupts", "progress"},
 )
 ONLY_IN = {
-    "typer": {"cli", "cache_cli", "compare_cli", "evaluate_cli", "train_cli", "terminal"},
+    "typer": {"cli", *COMMANDS, "terminal"},
     "rich": {"terminal"},
     "tabulate": {"terminal"},
     "optuna": {"pipeline/studies"},

@@ -51,7 +51,7 @@ def stored(folder: Path) -> optuna.Study:
 @contextmanager
 def interrupting_after(n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ctrl-C as an epoch has been kept."""
-    keep, seen = sweeping._keep, []
+    keep, seen = sweeping.write_snapshot, []
 
     def counting(snapshot: object, **options: object) -> None:
         keep(snapshot, **options)
@@ -59,9 +59,9 @@ def interrupting_after(n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> Iterat
         if len(seen) == n_epochs:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeping, "_keep", counting)
+    monkeypatch.setattr(sweeping, "write_snapshot", counting)
     yield
-    monkeypatch.setattr(sweeping, "_keep", keep)
+    monkeypatch.setattr(sweeping, "write_snapshot", keep)
 
 
 def score(candidate: Candidate) -> float:

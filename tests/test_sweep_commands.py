@@ -99,13 +99,13 @@ def test_a_killed_run_is_taken_up_and_ends_with_the_same_bytes(
             raise Killed
 
     seen: list[object] = []
-    keep = sweeping._keep
+    keep = sweeping.write_snapshot
     words = ("train-heads", "--epochs", 3, "--workspace", workspace, "--sweep", 3)
     run(*words, "--name", "whole")
-    monkeypatch.setattr(sweeping, "_keep", dying)
+    monkeypatch.setattr(sweeping, "write_snapshot", dying)
     with pytest.raises(Killed):
         CliRunner().invoke(app, [str(word) for word in (*words, "--name", "killed")], catch_exceptions=False)
-    monkeypatch.setattr(sweeping, "_keep", keep)
+    monkeypatch.setattr(sweeping, "write_snapshot", keep)
     killed, whole = workspace / "runs" / "killed", workspace / "runs" / "whole"
     assert [path.name for path in killed.iterdir()] == ["unfinished"]
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "whole"  # it is no run yet
@@ -125,11 +125,11 @@ def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch
         keep(snapshot, **options)
         raise OSError(28, "No space left on device")
 
-    keep = sweeping._keep
-    monkeypatch.setattr(sweeping, "_keep", dying)
+    keep = sweeping.write_snapshot
+    monkeypatch.setattr(sweeping, "write_snapshot", dying)
     told = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "full", code=2).stderr
     assert "No space left on device" in told
-    monkeypatch.setattr(sweeping, "_keep", keep)
+    monkeypatch.setattr(sweeping, "write_snapshot", keep)
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     told = run("train-heads", "--resume", "full", "--workspace", workspace, code=2).stderr
@@ -141,12 +141,12 @@ def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.Monk
         keep(snapshot, **options)
         raise KeyboardInterrupt
 
-    keep = sweeping._keep
-    monkeypatch.setattr(sweeping, "_keep", interrupting)
+    keep = sweeping.write_snapshot
+    monkeypatch.setattr(sweeping, "write_snapshot", interrupting)
     stopped = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "stopped").stdout
     assert "stopped early; go on with: emoclim train-heads --resume stopped" in stopped
     assert answer("evaluate", "stopped", "--workspace", workspace, "--no-plots")["run"] == "stopped"
-    monkeypatch.setattr(sweeping, "_keep", keep)
+    monkeypatch.setattr(sweeping, "write_snapshot", keep)
     finished = answer("train-heads", "--resume", "stopped", "--workspace", workspace)
     assert not finished["interrupted"]
     assert finished["heads"] == answer("train-heads", "--epochs", 3, "--workspace", workspace)["heads"]
@@ -209,14 +209,14 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
     def dying(*given: object, **named: object) -> None:
         raise Killed
 
-    keep = sweeping._keep
+    keep = sweeping.write_snapshot
 
     def interrupting(snapshot: Any, **options: Any) -> None:
         keep(snapshot, **options)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweeping, "_keep", interrupting)
+        patch.setattr(sweeping, "write_snapshot", interrupting)
         run(*quick(workspace, points="4"), "--keep", 2, "--name", "torn")
     with monkeypatch.context() as patch:
         patch.setattr(run_files, "plot_history", dying)

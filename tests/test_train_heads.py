@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig
+from emoclim.epochs import Epoch
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.features import Features, FeatureSpec, Split
 from emoclim.heads import HeadBank, save_heads
 from emoclim.learning import Best, Learner
 from emoclim.losses import EMO_CLIM
 from emoclim.sampling import Batch, generator_for
-from emoclim.stages.train_heads import Epoch, Training, train_heads
+from emoclim.stages.train_heads import Training, train_heads
 
 CPU = torch.device("cpu")
 CLASSES = ("funny", "happy", "sad", "scary")
@@ -331,6 +332,7 @@ def test_ctrl_c_waits_for_the_end_of_what_belongs_together() -> None:
         signal.raise_signal(signal.SIGINT)
         told.append(epoch.number)
 
+    before = signal.getsignal(signal.SIGINT)
     told: list[int] = []
     snapshots: list[Any] = []
     stopped = train(watch=press, keep=lambda kept: snapshots.append(len(kept["history.1"])))
@@ -338,7 +340,7 @@ def test_ctrl_c_waits_for_the_end_of_what_belongs_together() -> None:
     assert told == [0]
     assert snapshots == [1]  # kept, though it came before
     assert len(stopped.history.val_loss) == 1
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,9 @@ from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
-from emoclim.pipeline.rounds import PLAN, train_rounds
+from emoclim.pipeline.rounds import train_rounds
 from emoclim.pipeline.run_files import write_run
+from emoclim.pipeline.snapshots import PLAN, UNFINISHED, find_unfinished
 from emoclim.pipeline.studies import shown_place, storage_place
 from emoclim.pipeline.sweeping import most_heads
 from emoclim.pipeline.watching import Watcher
@@ -32,7 +33,6 @@ from emoclim.sweep import Space, groups
 
 SHOWN_HEADS = 10
 SIMILARITY_WIDTH = 0.05  # of the widths tried at temperature 0.07, the one with the most similar emotions on top
-UNFINISHED = "unfinished"
 SCHEMA = 1  # of the files of a run
 
 
@@ -239,12 +239,7 @@ def resume(
     EmoclimError
         A cache cannot be used.
     """
-    folder = next((path for path in (workspace.runs / run, Path(run)) if path.is_dir()), None)
-    if folder is None:
-        raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
-    if not (folder / UNFINISHED / PLAN).is_file():
-        never = " (it never began; delete it)" if (folder / UNFINISHED).is_dir() else ""
-        raise RunError(f"run {folder} is not unfinished; there is nothing to go on with{never}")
+    folder = find_unfinished(workspace, run, PLAN)
     content = read_json(folder / UNFINISHED / PLAN, RunError, f"delete {folder} and train again")
     try:
         plan = Plan.from_dict(content)

@@ -320,12 +320,7 @@ def read_splits(
         features: dict[Modality, Features] = {}
         labels: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
-            _require_known_labels(library.manifest, label_map)
-            items = [
-                item
-                for item in library.manifest.items
-                if item.split == name and label_map.class_of(modality, item.label) is not None
-            ]
+            items = labelled_items(library.manifest, label_map, name)
             table = features[modality] = read_features(library, items, keys)
             classes = {item.id: label_map.class_of(modality, item.label) for item in items}
             labels[modality] = torch.tensor([classes[id_] for id_ in table.ids], dtype=torch.int64)
@@ -333,6 +328,22 @@ def read_splits(
                 _require_all_classes(labels[modality], label_map, name, library.manifest)
         splits[name] = Split(features, labels, label_map.classes)
     return splits
+
+
+def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
+    """The items of a split whose labels have a class.
+
+    Raises
+    ------
+    ManifestError
+        The manifest has labels that the label map does not know.
+    """
+    _require_known_labels(manifest, label_map)
+    return [
+        item
+        for item in manifest.items
+        if item.split == split and label_map.class_of(manifest.modality, item.label) is not None
+    ]
 
 
 def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:

@@ -9,13 +9,12 @@ import torch
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.plans import Plan
+from emoclim.pipeline.snapshots import PLAN
 from emoclim.pipeline.studies import Study
 from emoclim.pipeline.sweeping import Sweep, Watch, join_sweeps, train_candidates
 from emoclim.pipeline.workspace import write_json
 from emoclim.progress import Track
 from emoclim.reports.sweep import own_score
-
-PLAN = "plan.json"
 
 
 def train_rounds(

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from emoclim.epochs import History
 from emoclim.heads import save_heads
 from emoclim.losses import Terms
 from emoclim.pipeline.sweeping import Sweep
@@ -62,14 +63,18 @@ def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
     return {
         "terms": [f"{anchor}_{contrast}" for anchor, contrast in terms],
         "heads": [
-            {
-                "candidate": line.number,
-                "train_loss": _finite(history.train_loss[:, 0].tolist()),
-                "val_loss": _finite(history.val_loss[:, 0].tolist()),
-                "val_terms": [_finite(losses) for losses in history.val_terms[:, 0].tolist()],
-            }
-            for line, history in zip(sweep.lines, sweep.histories, strict=True)
+            history_entry(line.number, history) for line, history in zip(sweep.lines, sweep.histories, strict=True)
         ],
+    }
+
+
+def history_entry(number: int, history: History) -> dict[str, Any]:
+    """Losses of the candidate of that number by epoch, K = 1, for JSON."""
+    return {
+        "candidate": number,
+        "train_loss": _finite(history.train_loss[:, 0].tolist()),
+        "val_loss": _finite(history.val_loss[:, 0].tolist()),
+        "val_terms": [_finite(losses) for losses in history.val_terms[:, 0].tolist()],
     }
 
 

@@ -3,7 +3,8 @@
 A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.json``, all they depend on and what
 training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
 ``sweep.csv``, ``.parquet`` and ``.png``, one line for each candidate; ``run.json``, time, command line and versions;
-``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained.
+``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained. A run that trained an
+encoder too has it in ``encoder.safetensors``, and no sweep.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,9 @@ from emoclim.data.taxonomy import LabelMap
 from emoclim.errors import CacheError, RunError
 from emoclim.heads import Heads, load_heads
 from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace, read_json
+from emoclim.pipeline.workspace import FOLDERS, HEADS_FILE, Workspace, read_json
+
+ENCODER_FILE = "encoder.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +109,13 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
     for note in notes(workspace, modality):
         if note.spec == spec:
             return note
+    file, advice = run.folder / ENCODER_FILE, "extract them again"
+    if modality in run.sources and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
+        words = f"{FOLDERS[modality]} {(workspace.caches / run.sources[modality]).resolve()} --encoder {spec.name}"
+        advice = f"make them with: emoclim extract {words} --checkpoint {file}"
     raise CacheError(
         f"run {run.folder.name} takes {modality} features {spec.name} ({spec.digest()}), and {workspace.caches} has "
-        "none; extract them again"
+        f"none; {advice}"
     )
 
 

@@ -11,22 +11,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig
+from emoclim.epochs import Epoch, History
 from emoclim.features import Split
 from emoclim.heads import Heads, stack_heads
 from emoclim.interrupts import uninterrupted
 from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import few_threads
 from emoclim.progress import Track, silent
 from emoclim.reports.retrieval import directions
 from emoclim.reports.sweep import K as PRECISION_AT
 from emoclim.reports.sweep import Line
 from emoclim.stages.evaluate import evaluate_each
-from emoclim.stages.train_heads import Epoch, History, Snapshot, Training, train_heads
+from emoclim.stages.train_heads import Training, train_heads
 from emoclim.sweep import Candidate, groups
 
 log = logging.getLogger(__name__)
@@ -143,8 +144,8 @@ def train_candidates(
                     similarity=similarity,
                     device=device,
                     track=track,
-                    resume=safetensors.torch.load_file(path) if path.exists() else None,
-                    keep=partial(_keep, path=path),
+                    resume=read_snapshot(path),
+                    keep=partial(write_snapshot, path=path),
                     watch=partial(_tell, watch, round_number, bank, whole, part) if watch else None,
                 )
         except KeyboardInterrupt:  # before the first epoch of this bank was done
@@ -187,13 +188,6 @@ def _tell(
     watch: Watch, round_number: int, bank: int, numbers: Sequence[int], part: Sequence[Candidate], losses: Epoch
 ) -> None:
     watch(BankEpoch(round_number, bank, numbers, part, losses))
-
-
-def _keep(snapshot: Snapshot, *, path: Path) -> None:
-    """Write a snapshot, whole or not at all."""
-    aside = path.with_name(f"{path.name}.partial")
-    safetensors.torch.save_file({name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}, aside)
-    aside.replace(path)
 
 
 def _validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:

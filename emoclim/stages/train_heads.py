@@ -9,7 +9,7 @@ values), ``items`` (which items a batch holds), ``segments`` (which segment stan
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -18,10 +18,10 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.data.manifest import Modality
+from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
 from emoclim.errors import ConfigError
 from emoclim.features import FeatureSpec, Split
 from emoclim.heads import HeadBank, Heads
-from emoclim.interrupts import uninterrupted
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Track, silent
@@ -29,45 +29,7 @@ from emoclim.sampling import batches, check_pair, generator_for
 
 log = logging.getLogger(__name__)
 
-Snapshot = Mapping[str, Tensor]  # all that a training needs to go on after an epoch
 DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """Losses by epoch.
-
-    Attributes
-    ----------
-    train_loss
-        ``(T, K)``: mean over the epoch's batches, each before its update, with dropout.
-    val_loss
-        ``(T, K)``: on the held validation batches, after the epoch.
-    val_terms
-        ``(T, K, number of terms)``: the same before weighting.
-    """
-
-    train_loss: Tensor
-    val_loss: Tensor
-    val_terms: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """What one epoch came to.
-
-    Attributes
-    ----------
-    number
-        From 0.
-    train_loss, val_loss, val_terms
-        ``(K,)``, ``(K,)`` and ``(K, number of terms)``: its rows of a :class:`History`.
-    """
-
-    number: int
-    train_loss: Tensor
-    val_loss: Tensor
-    val_terms: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,93 +144,27 @@ def train_heads(
     variant = Variant(cast(NoPositive, config.no_positive), similarity)
     learner = Learner(banks, terms, table.to(device), config, temperatures.to(device), variant)
     best = Best(banks, config.patience)
-    loop = _Loop(learner, best, train, val, config, watch)
+    held = generator_for("validation", config.seed)
+    val_batches = list(batches(val, (config.val_batches, config.batch_size), held, held, name="val"))
+    draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
+
+    def run_epoch(_number: int) -> Losses:
+        shape = (config.batches_per_epoch, config.batch_size)
+        drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
+        losses = [learner.step(batch, draws["dropout"]) for batch in drawn]
+        by_term = learner.evaluate(val_batches)
+        return mean_loss(losses), weighted_sum(by_term, learner.weights), torch.stack(by_term, dim=1)
+
+    epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
     if resume is not None:
-        loop.restore(resume)
-    interrupted = loop.run(track, keep)
+        epochs.restore(resume, device)
+    interrupted = epochs.run(track, "Training heads", keep)
     if lost := int((~best.loss.isfinite()).sum()):
         log.warning("the validation loss of %d of %d heads was never finite; lower the learning rate", lost, len(table))
     kept = {modality: bank.cpu() for modality, bank in best.kept.items()}
     heads = Heads(kept, {modality: features.spec for modality, features in train.features.items()})
-    history = History(*(torch.stack(column).cpu() for column in zip(*loop.epochs, strict=True)))
+    history = epochs.history()
     return Training(heads, best.epoch.cpu(), best.loss.cpu(), history, config, terms, table, temperatures, interrupted)
-
-
-class _Loop:
-    """The epochs of a training, as far as they have come."""
-
-    def __init__(
-        self,
-        learner: Learner,
-        best: Best,
-        train: Split,
-        val: Split,
-        config: TrainConfig,
-        watch: Callable[[Epoch], None] | None,
-    ) -> None:
-        self._learner, self._best, self._train, self._config, self._watch = learner, best, train, config, watch
-        held = generator_for("validation", config.seed)
-        self._val_batches = list(batches(val, (config.val_batches, config.batch_size), held, held, name="val"))
-        self._draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
-        self.epochs: list[tuple[Tensor, Tensor, Tensor]] = []  # the columns of a History
-
-    def run(self, track: Track, keep: Callable[[Snapshot], None] | None) -> bool:
-        """Run the epochs that are left; tell whether that was interrupted."""
-        first, last = len(self.epochs), self._config.epochs
-        if first and not self._best.may_improve(first - 1):
-            return False
-        for epoch in track(range(first, last), description="Training heads", total=last - first):
-            try:
-                losses = self._run_epoch()
-                with uninterrupted():
-                    self.epochs.append(losses)
-                    goes_on = self._best.update(epoch, losses[1])
-                    self._tell(epoch)
-                    if keep is not None:
-                        keep(self._snapshot())
-            except KeyboardInterrupt:
-                if not self.epochs:
-                    raise
-                return True
-            if not goes_on:
-                break
-        return False
-
-    def restore(self, snapshot: Snapshot) -> None:
-        """Go on from a snapshot."""
-        self._learner.restore(snapshot)
-        self._best.restore(snapshot)
-        for purpose, generator in self._draws.items():
-            generator.set_state(snapshot[f"generator.{purpose}"])
-        columns = [snapshot[f"history.{number}"].to(self._learner.weights.device) for number in range(3)]
-        self.epochs = list(zip(*(column.unbind() for column in columns), strict=True))
-        for number in range(len(self.epochs)):
-            self._tell(number)
-
-    def _run_epoch(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Train for an epoch and validate: training losses, and those of validation, weighted and by term."""
-        shape = (self._config.batches_per_epoch, self._config.batch_size)
-        drawn = batches(self._train, shape, self._draws["items"], self._draws["segments"], name="train")
-        losses = [self._learner.step(batch, self._draws["dropout"]) for batch in drawn]
-        by_term = self._learner.evaluate(self._val_batches)
-        val_loss = weighted_sum(by_term, self._learner.weights)
-        return _mean(losses), val_loss, torch.stack(by_term, dim=1)
-
-    def _tell(self, number: int) -> None:
-        if self._watch is not None:
-            self._watch(Epoch(number, *(column.cpu() for column in self.epochs[number])))
-
-    def _snapshot(self) -> Snapshot:
-        history = {
-            f"history.{number}": torch.stack(column) for number, column in enumerate(zip(*self.epochs, strict=True))
-        }
-        drawn = {f"generator.{purpose}": generator.get_state() for purpose, generator in self._draws.items()}
-        return self._learner.state() | self._best.state() | history | drawn
-
-
-def _mean(losses: Sequence[Tensor]) -> Tensor:
-    """Mean of losses ``(K,)``, added in order: a reduction may add in another order for another K."""
-    return sum(losses[1:], losses[0]) / len(losses)
 
 
 def _new_bank(n_heads: int, spec: FeatureSpec, config: TrainConfig, generator: torch.Generator) -> HeadBank:

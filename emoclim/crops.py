@@ -1,0 +1,180 @@
+"""Random crops of files at the speed of training: decoded in worker processes, ahead of their use.
+
+Convention: the crop at one place of one batch has a generator of its own, made from seed, purpose, batch and place, so
+that it is the same whoever decodes it and whatever came before.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from emoclim.data.manifest import Item, Modality
+from emoclim.encoders.base import Encoder
+from emoclim.errors import DecodeError, EmoclimError, ManifestError
+from emoclim.features import Features
+from emoclim.replicas import ALONE, Replicas
+from emoclim.sampling import Batch, generator_for
+
+log = logging.getLogger(__name__)
+
+PREFETCHED = 2  # batches that each worker is ahead
+FEWEST = 2  # rows of a batch: batch normalisation needs them
+
+Place = tuple[int, str]  # row number of an item, and the purpose of the generator of its crop
+
+
+class _Read(NamedTuple):
+    """Crops ``(b, *input_shape)`` of the places that could be read, and why others could not, by item."""
+
+    crops: Tensor | None
+    places: tuple[int, ...]
+    reasons: Mapping[int, str]
+
+
+class _Crops(Dataset[_Read]):
+    """What is asked for is a whole batch of places."""
+
+    def __init__(self, encoder: Encoder, items: Sequence[Item], seed: int) -> None:
+        # a worker that is not forked gets a copy, which is to be without the network
+        self._encoder, self._items, self._seed = cast(Encoder, replace(cast(Any, encoder))), items, seed
+
+    def __getitem__(self, asked: Sequence[Place]) -> _Read:
+        crops: list[Tensor] = []
+        places: list[int] = []
+        reasons: dict[int, str] = {}
+        for place, (number, purpose) in enumerate(asked):
+            try:
+                crops.append(self._encoder.crop(self._items[number], generator_for(purpose, self._seed)))
+                places.append(place)
+            except DecodeError as error:
+                reasons[number] = str(error)
+        return _Read(torch.stack(crops) if crops else None, tuple(places), reasons)
+
+
+class _Asked:
+    """The batches of the loader's next pass, which are kept until their crops are there."""
+
+    def __init__(self, modality: Modality, replicas: Replicas) -> None:
+        self._modality, self._replicas = modality, replicas
+        self.source: tuple[Iterable[Batch], str] = ((), "")
+        self.waiting: deque[Batch] = deque()
+
+    def __iter__(self) -> Iterator[list[Place]]:
+        self.waiting.clear()
+        batches, purpose = self.source
+        for number, batch in enumerate(batches):
+            self.waiting.append(batch)
+            rows = batch.rows[self._modality][:, 0].tolist()
+            places = range(len(rows))[self._replicas.part(len(rows))]
+            yield [(rows[place], f"{purpose}/{number}/{place}") for place in places]
+
+
+class CropLoader:
+    """Puts random crops of files into batches.
+
+    Parameters
+    ----------
+    encoder
+        Whose crops.
+    items
+        Files, by row number.
+    seed
+        Of the crops.
+    workers
+        Processes that decode; 0 decodes in this one. They go when the loader does.
+    device
+        Where the crops go.
+    replicas
+        The processes that share the crops of each batch.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        items: Sequence[Item],
+        *,
+        seed: int,
+        workers: int,
+        device: torch.device,
+        replicas: Replicas = ALONE,
+    ) -> None:
+        self._modality, self._items, self._device = encoder.spec.modality, items, device
+        self._replicas = replicas
+        self._asked = _Asked(self._modality, replicas)
+        self._told: set[int] = set()
+        self._loader: DataLoader[_Read] = DataLoader(
+            _Crops(encoder, items, seed),
+            batch_size=None,
+            sampler=self._asked,
+            num_workers=workers,
+            prefetch_factor=PREFETCHED if workers else None,
+            persistent_workers=workers > 0,
+            pin_memory=device.type == "cuda",
+            collate_fn=_as_is,
+            generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
+        )
+
+    def fill(self, batches: Iterable[Batch], purpose: str) -> Iterator[Batch]:
+        """Yield the batches with waveforms ``(B, *input_shape)`` in place of row numbers: the part of this process.
+
+        Parameters
+        ----------
+        batches
+            With row numbers ``(B, 1)`` into the items as rows of the encoder's modality, see :func:`numbered`; drawn no
+            earlier than the workers need them.
+        purpose
+            Of these crops; the same gives the same.
+
+        Raises
+        ------
+        ManifestError
+            Fewer than two files of a batch can be decoded; where it is only some, the batch goes without them, and each
+            is told once.
+        EmoclimError
+            One of the processes was killed.
+        """
+        self._asked.source = batches, purpose
+        try:
+            for read in self._loader:
+                yield self._filled(self._asked.waiting.popleft(), read)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise EmoclimError(
+                "a decoding process was killed, probably for want of memory; what was committed is kept: "
+                "go on with --resume, with fewer --workers"
+            ) from error
+
+    def _filled(self, batch: Batch, read: _Read) -> Batch:
+        for number in read.reasons.keys() - self._told:
+            log.warning("%s cannot be used and is left out: %s", self._items[number].id, read.reasons[number])
+        self._told |= read.reasons.keys()
+        labels = batch.labels[self._modality]
+        labels = labels[self._replicas.part(len(labels))]
+        if read.crops is None or len(read.places) < FEWEST:
+            first = self._items[next(iter(read.reasons))] if read.reasons else None
+            told = f" ({first.id}: {next(iter(read.reasons.values()))})" if first else ""
+            raise ManifestError(f"fewer than {FEWEST} files of a batch can be used{told}; mend or remove such files")
+        if read.reasons:
+            labels = labels[list(read.places)]
+        crops = read.crops.to(self._device, non_blocking=True)
+        return Batch(
+            {**batch.rows, self._modality: crops},
+            {**batch.labels, self._modality: labels.to(self._device, non_blocking=True)},
+        )
+
+
+def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:
+    """Stand-ins for features that are yet to be made: the value of item n is its row number ``first + n``, int64."""
+    values = torch.arange(first, first + len(items))[:, None]
+    return Features(encoder.spec, tuple(item.id for item in items), values)
+
+
+def _as_is(read: Any) -> Any:
+    return read

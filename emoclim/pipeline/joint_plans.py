@@ -1,0 +1,137 @@
+"""What `emoclim train-end-to-end` is to do, kept as JSON beside its snapshot, so that it can be gone on with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emoclim.config import TrainConfig, loss_weights
+from emoclim.data.manifest import Manifest, Modality
+from emoclim.data.taxonomy import LabelMap
+from emoclim.encoders.base import Encoder
+from emoclim.encoders.loading import load_encoder
+from emoclim.errors import RunError
+from emoclim.features import FeatureSpec, Setting
+from emoclim.pipeline.libraries import CacheNote, Library, library_note
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+from emoclim.tuning import EncoderTuning
+
+TRAINED: Modality = "audio"  # what is trained from its files; the other stays cached
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """The encoder that a training starts from.
+
+    Attributes
+    ----------
+    name
+        Of the encoder.
+    checkpoint
+        File of its parameters; None takes the published one.
+    settings
+        Its other settings.
+    """
+
+    name: str
+    checkpoint: Path | None
+    settings: Mapping[str, Setting]
+
+    def load(self, track: Track, checkpoint: Path | None = None) -> Encoder:
+        """Load it, or the same with the parameters of another file."""
+        return load_encoder(self.name, checkpoint=checkpoint or self.checkpoint, track=track, **self.settings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        place = None if self.checkpoint is None else str(self.checkpoint)
+        return {"name": self.name, "checkpoint": place, "settings": dict(self.settings)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EncoderChoice":
+        """Inverse of :meth:`to_dict`."""
+        place = data["checkpoint"]
+        return cls(data["name"], None if place is None else Path(place), data["settings"])
+
+
+@dataclass(frozen=True, slots=True)
+class JointPlan:
+    """All that the bytes of a run depend on, beside features and files.
+
+    Attributes
+    ----------
+    encoder
+        What to start from.
+    start
+        Spec of its features then.
+    images
+        What a run remembers of the library of pictures.
+    audio
+        The same of the manifest of music.
+    label_map
+        Classes.
+    weights
+        Of the terms of the loss.
+    config, tuning
+        Settings.
+    similarity
+        Of the classes, with the file and the width that it comes from; None for the papers' loss.
+    """
+
+    encoder: EncoderChoice
+    start: FeatureSpec
+    images: Mapping[str, Any]
+    audio: Mapping[str, Any]
+    label_map: LabelMap
+    weights: tuple[float, ...]
+    config: TrainConfig
+    tuning: EncoderTuning
+    similarity: Mapping[str, Any] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "encoder": self.encoder.to_dict(),
+            "start": self.start.to_dict(),
+            "images": dict(self.images),
+            "audio": dict(self.audio),
+            "label_map": {"classes": list(self.label_map.classes), "maps": self.label_map.maps},
+            "weights": list(self.weights),
+            "config": self.config.to_dict(),
+            "tuning": self.tuning.to_dict(),
+            "similarity": self.similarity,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "JointPlan":
+        """Inverse of :meth:`to_dict`; what is none raises ``KeyError`` or ``TypeError``."""
+        return cls(
+            EncoderChoice.from_dict(data["encoder"]),
+            FeatureSpec.from_dict(data["start"]),
+            data["images"],
+            data["audio"],
+            LabelMap(tuple(data["label_map"]["classes"]), data["label_map"]["maps"]),
+            loss_weights(data["weights"]),
+            TrainConfig.from_dict(data["config"]),
+            EncoderTuning().updated(data["tuning"]),
+            data["similarity"],
+        )
+
+    def load(self, track: Track) -> Encoder:
+        """Load the encoder; one whose file has changed since raises :class:`RunError`."""
+        encoder = self.encoder.load(track)
+        if changes := self.start.differences(encoder.spec):
+            raise RunError(f"the encoder that the run began with has changed since ({'; '.join(changes)}); train again")
+        return encoder
+
+
+def uncached(workspace: Workspace, manifest: Manifest, spec: FeatureSpec, choice: EncoderChoice) -> Library:
+    """A manifest whose features are yet to be made, as the library that it will be then."""
+    place = None if choice.checkpoint is None else str(choice.checkpoint)
+    note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, choice.settings).with_source(manifest, False)
+    return Library(manifest, note, note.sources[-1])
+
+
+def recordings_note(library: Library) -> dict[str, Any]:
+    """What a plan remembers of a manifest whose cache is yet to be named."""
+    return {name: value for name, value in library_note(library).items() if name != "cache"}

@@ -1,0 +1,117 @@
+"""What one `emoclim train-end-to-end` did, for files and readers."""
+
+import math
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emoclim.data.manifest import Modality
+from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.heads import SCHEMA
+from emoclim.pipeline.joint_plans import TRAINED, JointPlan
+from emoclim.pipeline.libraries import Library, library_note
+from emoclim.stages.train_end_to_end import JointTraining
+
+
+@dataclass(frozen=True, slots=True)
+class JointResult:
+    """What one `emoclim train-end-to-end` did.
+
+    Attributes
+    ----------
+    folder
+        The run.
+    plan
+        What was to be done.
+    libraries
+        What it was trained on; the cache of the trained encoder is yet to be filled.
+    training
+        Losses, and how long it took.
+    encoder_file
+        The trained encoder.
+    """
+
+    folder: Path
+    plan: JointPlan
+    libraries: Mapping[Modality, Library]
+    training: JointTraining
+    encoder_file: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        seconds = {"training": self.training.seconds, "waiting_for_files": self.training.waiting}
+        return {"run": str(self.folder), "encoder": str(self.encoder_file), "seconds": seconds, **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        plan, training = self.plan, self.training
+        loss = training.best_loss
+        return {
+            "schema": SCHEMA,
+            "libraries": {modality: library_note(library) for modality, library in self.libraries.items()},
+            "label_map": {"classes": list(plan.label_map.classes), "maps": plan.label_map.maps},
+            "features": {
+                modality: (plan.start if modality == TRAINED else library.note.spec).to_dict()
+                for modality, library in self.libraries.items()
+            },
+            "left_out": {
+                modality: plan.label_map.left_out(modality, (item.label for item in library.manifest.items))
+                for modality, library in self.libraries.items()
+            },
+            "terms": [list(term) for term in EMO_CLIM],
+            "similarity": plan.similarity,
+            "heads": [
+                {
+                    "candidate": 0,
+                    "loss_weights": list(plan.weights),
+                    "config": plan.config.to_dict() | {"encoder": plan.tuning.to_dict()},
+                    "best_epoch": training.best_epoch,
+                    "val_loss": loss if math.isfinite(loss) else None,
+                }
+            ],
+            "kept": [0],
+            "chosen": 0,
+            "trained": list(training.trained),
+            "interrupted": training.interrupted,
+        }
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        training, tuning = self.training, self.plan.tuning
+        norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
+        waited = training.waiting / max(training.seconds, 1e-9)
+        slowest = "the files; --workers" if waited > 0.5 else "the network; a GPU, or there --precision bf16,"
+        lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
+        lines += [
+            f"encoder {self.plan.encoder.name}: {len(training.trained)} parameters trained "
+            f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
+            f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files; slowest: {slowest} would help",
+        ]
+        if training.interrupted:
+            lines.append(f"stopped early; go on with: emoclim train-end-to-end --resume {self.folder.name}")
+        return [
+            *lines,
+            f"classes: {', '.join(self.plan.label_map.classes)}",
+            f"run: {self.folder}",
+            f"encode the music with it before you evaluate or search: {self.next_command()}",
+        ]
+
+    def next_command(self) -> str:
+        """How to encode the music with the trained encoder."""
+        choice = self.plan.encoder
+        words = ["emoclim", "extract", "audio", str(self.libraries[TRAINED].manifest.source)]
+        words += ["--encoder", choice.name, "--checkpoint", str(self.encoder_file)]
+        for name, value in choice.settings.items():
+            words += ["--setting", f"{name}={value}"]
+        return shlex.join(words)
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """A row of column names, then the losses of the epoch that was kept, and of the last one."""
+        history = self.training.history
+        rows = [("", "epoch", "training loss", "validation loss", *(" > ".join(term) for term in EMO_CLIM))]
+        for name, epoch in (("kept", self.training.best_epoch), ("last", len(history.val_loss) - 1)):
+            losses = [history.train_loss[epoch, 0], history.val_loss[epoch, 0], *history.val_terms[epoch, 0]]
+            rows.append((name, str(epoch + 1), *(f"{float(loss):.4f}" for loss in losses)))
+        return rows

@@ -1,0 +1,247 @@
+"""Train an encoder and its pair of heads together, from files; the other modalities stay cached features.
+
+Conventions and randomness as in :mod:`emoclim.stages.train_heads`, whose batches, initial values, dropout and objective
+these are for the same seed; in place of drawn segments stand random crops, each with a generator of its own: see
+:mod:`emoclim.crops`. Nothing here knows which encoder it is.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from emoclim.config import TrainConfig, loss_weights
+from emoclim.crops import CropLoader, numbered
+from emoclim.data.manifest import Item, Modality
+from emoclim.encoders.base import Encoder
+from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
+from emoclim.errors import ConfigError
+from emoclim.features import FeatureSpec, Split
+from emoclim.heads import HeadBank, Heads
+from emoclim.joint import JointBest, JointLearner
+from emoclim.learning import Best, Learner
+from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
+from emoclim.progress import Stopwatch, Track, silent
+from emoclim.replicas import ALONE, Replicas
+from emoclim.sampling import batches, check_pair, generator_for
+from emoclim.tuning import EncoderTuning
+
+log = logging.getLogger(__name__)
+
+DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
+TOTAL, WAITING = "total", "waiting"  # what is timed
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Labelled files of one split, to be encoded while training.
+
+    Attributes
+    ----------
+    items
+        N files.
+    labels
+        ``(N,)`` int64: index into the classes of the split.
+    """
+
+    items: Sequence[Item]
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class JointTraining:
+    """What a training gave.
+
+    Attributes
+    ----------
+    banks
+        One pair of heads, as it was after its best epoch, on the CPU.
+    encoder
+        State of the network after the same epoch, by name, on the CPU.
+    specs
+        Of the features that stayed cached.
+    trained
+        Names of the encoder's parameters that were trained.
+    best_epoch
+        From 0.
+    best_loss
+        Its validation loss; infinite if it never was a number, and then everything is as it began.
+    history
+        Losses of every epoch that was run; K = 1.
+    interrupted
+        Whether it was stopped before its last epoch.
+    seconds, waiting
+        How long the epochs took that were run here, and how much of that was spent waiting for crops.
+    """
+
+    banks: Mapping[Modality, HeadBank]
+    encoder: Mapping[str, Tensor]
+    specs: Mapping[Modality, FeatureSpec]
+    trained: Sequence[str]
+    best_epoch: int
+    best_loss: float
+    history: History
+    interrupted: bool
+    seconds: float
+    waiting: float
+
+    def heads(self, spec: FeatureSpec) -> Heads:
+        """The heads, bound to the features that the trained encoder makes: those of `spec`."""
+        return Heads(self.banks, {**self.specs, spec.modality: spec})
+
+
+def train_end_to_end(
+    train: Split,
+    val: Split,
+    recordings: Mapping[str, Recordings],
+    encoder: Encoder,
+    terms: Terms,
+    weights: Sequence[float],
+    config: TrainConfig,
+    tuning: EncoderTuning = EncoderTuning(),  # noqa: B008 - immutable
+    *,
+    workers: int = 0,
+    replicas: Replicas = ALONE,
+    similarity: Tensor | None = None,
+    device: torch.device,
+    track: Track = silent,
+    resume: Snapshot | None = None,
+    keep: Callable[[Snapshot], None] | None = None,
+    watch: Callable[[Epoch], None] | None = None,
+) -> JointTraining:
+    """Train an encoder and a pair of heads, and keep both as they were after their best epoch.
+
+    Parameters
+    ----------
+    train, val
+        Labelled features of the other modality, with the same classes and specs.
+    recordings
+        By ``train`` and ``val``, the files of the encoder's modality.
+    encoder
+        Where to start from; it is not changed.
+    terms
+        (anchor, contrast) pairs of the objective.
+    weights
+        One for each term.
+    config
+        Of the heads, and of the batches.
+    tuning
+        Of the encoder.
+    workers
+        Processes that decode; 0 decodes in this one. No byte of the result depends on it.
+    replicas
+        Processes that train together, each calling this with the same arguments; see :mod:`emoclim.replicas`.
+    similarity, device, track, watch
+        As for :func:`emoclim.stages.train_heads.train_heads`.
+    resume, keep
+        As for the same; on the CPU the bytes of the result are those of a training that was never stopped.
+
+    Returns
+    -------
+    JointTraining
+        After a ``KeyboardInterrupt`` what the finished epochs gave, if there was one.
+
+    Raises
+    ------
+    ConfigError
+        Terms, weights or settings cannot be used with this encoder or device.
+    ManifestError
+        The splits lack a class or a modality, or too many files cannot be decoded.
+    CacheError
+        Features hold NaN or infinity, or differ in their specs (:class:`CacheMismatch`).
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 4.4:
+    of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
+    """
+    if tuning.precision == "fp16" and device.type != "cuda":
+        raise ConfigError(f"precision fp16 trains on a GPU only, not on {device.type}; take bf16 or fp32")
+    modalities = tuple(dict.fromkeys(modality for term in terms for modality in term))
+    if not terms or encoder.spec.modality not in modalities:
+        raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
+    table = torch.tensor([loss_weights(weights, len(terms))])
+    train, val, items = _joined(train, val, recordings, modalities, encoder, device)
+    check_pair(train, val, modalities)
+    variant = Variant(cast(NoPositive, config.no_positive), similarity)
+    heads = Learner(_new_banks(train, config, device), terms, table.to(device), config, variant=variant)
+    learner = JointLearner(encoder, heads, tuning, device, replicas)
+    best = JointBest(learner.module, Best(heads.banks, config.patience))
+    crops = CropLoader(encoder, items, seed=config.seed, workers=workers, device=device, replicas=replicas)
+    draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
+    timing = Stopwatch()
+
+    def run_epoch(number: int) -> Losses:
+        shape = (config.batches_per_epoch, config.batch_size)
+        drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
+        filled = timing.each(crops.fill(drawn, f"crop/{number}"), WAITING)
+        steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
+        losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
+        held = generator_for("validation", config.seed)
+        asked = batches(val, (config.val_batches, config.batch_size), held, held, name="val")
+        filled = timing.each(crops.fill(asked, "validation crop"), WAITING)
+        by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
+        return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
+
+    epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
+    if resume is not None:
+        epochs.restore(resume, device)
+    with timing.time(TOTAL):
+        interrupted = epochs.run(track, "Training end to end", keep)
+    if not math.isfinite(float(best.heads.loss)):
+        log.warning("the validation loss was never finite; lower the learning rates")
+    return JointTraining(
+        {modality: bank.cpu() for modality, bank in best.heads.kept.items()},
+        {name: tensor.cpu() for name, tensor in best.kept.items()},
+        {modality: train.features[modality].spec for modality in modalities if modality != encoder.spec.modality},
+        tuple(learner.trained),
+        int(best.heads.epoch),
+        float(best.heads.loss),
+        epochs.history(),
+        interrupted,
+        timing.seconds[TOTAL],
+        timing.seconds[WAITING],
+    )
+
+
+def _joined(
+    train: Split,
+    val: Split,
+    recordings: Mapping[str, Recordings],
+    modalities: Sequence[Modality],
+    encoder: Encoder,
+    device: torch.device,
+) -> tuple[Split, Split, list[Item]]:
+    """Both splits with row numbers as the features of their recordings, and the items that the numbers are of."""
+    items: list[Item] = []
+    joined = []
+    own = encoder.spec.modality
+    for split, part in ((train, recordings["train"]), (val, recordings["val"])):
+        features = {name: table.to(device) for name, table in split.features.items() if name != own}
+        features[own] = numbered(encoder, part.items, len(items))
+        labels = {**split.labels, own: part.labels}
+        present = [modality for modality in modalities if modality in features]
+        joined.append(
+            Split(
+                {modality: features[modality] for modality in present},
+                {modality: labels[modality].cpu() for modality in present},
+                split.classes,
+            )
+        )
+        items += part.items
+    return joined[0], joined[1], items
+
+
+def _new_banks(split: Split, config: TrainConfig, device: torch.device) -> dict[Modality, HeadBank]:
+    """One head for each modality."""
+    generator = generator_for("init", config.seed)
+    return {
+        modality: HeadBank(
+            1, features.spec.dim, config.hidden_dim, config.embedding_dim, dropout=config.dropout, generator=generator
+        ).to(device)
+        for modality, features in split.features.items()
+    }

@@ -1,0 +1,113 @@
+"""Settings of training an encoder along with its heads; see :mod:`emoclim.config`, whose conventions hold here too."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from emoclim.config import Allowed, TrainConfig, read_settings, require_known, updated, validated
+from emoclim.errors import ConfigError
+
+TABLE = "encoder"  # of these settings in a TOML file
+UNFREEZE = re.compile(r"all|none|batchnorm|last:[1-9][0-9]*")
+_ALLOWED: Allowed = {
+    "unfreeze": (str, lambda value: UNFREEZE.fullmatch(value) is not None, "all, none, batchnorm or, say, last:2"),
+    "batchnorm": (str, lambda value: value in ("train", "frozen"), "train or frozen"),
+    "learning_rate": (float, lambda value: value > 0, "a number above 0"),
+    "weight_decay": (float, lambda value: value >= 0, "a number of at least 0"),
+    "warmup_steps": (int, lambda value: value >= 0, "a whole number of at least 0"),
+    "clip_norm": (float, lambda value: value > 0, "a number above 0, or absent"),
+    "accumulate": (int, lambda value: value >= 1, "a whole number of at least 1"),
+    "precision": (str, lambda value: value in ("fp32", "bf16", "fp16"), "fp32, bf16 or fp16"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderTuning:
+    """How an encoder is trained along with its heads; the defaults are what the papers' published code does.
+
+    Attributes
+    ----------
+    unfreeze
+        Which of its parameters are trained: ``"all"``; ``"last:N"``, those of its last N layers; ``"batchnorm"``, those
+        of its batch normalisations; ``"none"``.
+    batchnorm
+        ``"train"``: batch normalisations, of frozen layers too, work on the statistics of the batch and gather them
+        for later; ``"frozen"``: they keep those that they came with.
+    learning_rate
+        Of the encoder's parameters.
+    weight_decay
+        Of the same, but never of normalisations and biases.
+    warmup_steps
+        Over so many steps the learning rates, of the heads too, rise to their value.
+    clip_norm
+        Largest norm of all gradients together, of the heads too; None: any.
+    accumulate
+        Batches whose gradients are averaged into one step. Each is compared within itself only: this is not a larger
+        batch, for which the loss would compare more.
+    precision
+        Of the encoder's training steps, ``"fp32"``, ``"bf16"`` or, on a GPU, ``"fp16"``; parameters, losses, heads and
+        validation are not affected.
+
+    Raises
+    ------
+    ConfigError
+        A value is of the wrong type or out of range.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, section 4.2, has
+    one learning rate for all. That batch normalisation works on batches stands in their published code only, where
+    it does so even in what the papers call frozen encoders: ``unfreeze = "none"``, ``batchnorm = "train"``.
+    """
+
+    unfreeze: str = "all"
+    batchnorm: str = "train"
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.01
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+    accumulate: int = 1
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not (value is None and field.default is None):
+                object.__setattr__(self, field.name, validated(field.name, value, _ALLOWED))
+
+    def to_dict(self) -> dict[str, int | float | str | None]:
+        """Plain values by name."""
+        return asdict(self)
+
+    def updated(self, data: Mapping[str, Any]) -> "EncoderTuning":
+        """These settings with those of `data` in place of their own; what cannot be raises :class:`ConfigError`."""
+        require_known(data, _ALLOWED)
+        return replace(self, **data)
+
+
+def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning]:
+    """Read a TOML file of ``name = value`` lines, with those of the encoder in a table ``[encoder]``.
+
+    Parameters
+    ----------
+    path
+        The file.
+    base
+        Where settings of the heads come from that it leaves out.
+
+    Raises
+    ------
+    ConfigError
+        The file cannot be read, is not TOML, or holds a setting that is unknown, of the wrong type or out of range; the
+        message names the file.
+    """
+
+    def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning]:
+        table = data.pop(TABLE, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"{TABLE} = {table!r} is no table; write [{TABLE}] above its settings")
+        return updated(base, data), EncoderTuning().updated(table)
+
+    return read_settings(path, use)

@@ -1,0 +1,45 @@
+"""What each process of a training by several does; a module of its own, so that it can be started anew."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from small_encoder import QUICK, Material, train
+from torch import Tensor, distributed
+
+from emoclim.joint import JointLearner
+from emoclim.replicas import ALONE, Replicas
+
+CONFIG = replace(QUICK, epochs=2, batches_per_epoch=2, dropout=0.5)
+
+
+def trained(material: Material, tuning: dict[str, Any], replicas: Replicas = ALONE) -> dict[str, Tensor]:
+    """What a training gives: gradients of its first step, losses, and the parameters at its end."""
+    found: dict[str, Tensor] = {}
+    update = JointLearner._update
+
+    def noting(learner: JointLearner) -> None:
+        update(learner)
+        parameters = {**learner.trained, **dict(enumerate(learner._heads.parameters()))}
+        for name, one in parameters.items():
+            assert one.grad is not None
+            found.setdefault(f"gradient.{name}", one.grad.clone())
+
+    JointLearner._update = noting  # type: ignore[method-assign]
+    try:
+        training = train(material, CONFIG, tuning, replicas=replicas)
+    finally:
+        JointLearner._update = update  # type: ignore[method-assign]
+    found |= {f"loss.{name}": getattr(training.history, name) for name in ("train_loss", "val_loss")}
+    return found | {f"encoder.{name}": tensor for name, tensor in training.encoder.items()}
+
+
+def run(rank: int, count: int, folder: Path, material: Material, tuning: dict[str, Any]) -> None:
+    """Train with others and write what came of it."""
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count)
+    try:
+        torch.save(trained(material, tuning, Replicas(rank, count)), folder / f"{rank}.pt")
+    finally:
+        distributed.destroy_process_group()

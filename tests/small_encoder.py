@@ -1,0 +1,125 @@
+"""A small encoder of sound with all that makes one hard to train, recordings for it, and a training of both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor, nn
+
+from emoclim.config import TrainConfig
+from emoclim.data.manifest import Item
+from emoclim.encoders.base import AudioEncoder
+from emoclim.features import Features, FeatureSpec, Split
+from emoclim.losses import EMO_CLIM
+from emoclim.stages.train_end_to_end import JointTraining, Recordings, train_end_to_end
+from emoclim.tuning import EncoderTuning
+
+CPU = torch.device("cpu")
+RATE, LENGTH, DIM = 8_000, 1_000, 16
+CLASSES = ("calm", "tense")
+EVEN = (0.25, 0.25, 0.25, 0.25)
+IMAGE = FeatureSpec("clip", "image", 12, "none", {})
+AUDIO = FeatureSpec("small", "audio", DIM, "none", {"length": LENGTH, "precision": "fp32"})
+QUICK = TrainConfig(
+    epochs=3,
+    batches_per_epoch=4,
+    val_batches=2,
+    batch_size=8,
+    hidden_dim=16,
+    embedding_dim=16,
+    learning_rate=1e-3,
+    dropout=0.0,
+)
+
+
+class SmallNet(nn.Module):
+    """Two convolutions with batch normalisation, a fixed parameter, and a last layer that comes after the feature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor([3.0]), requires_grad=False)
+        self.layer1 = nn.Sequential(nn.Conv1d(1, 8, 32, stride=8), nn.BatchNorm1d(8), nn.ReLU())
+        self.layer2 = nn.Conv1d(8, DIM, 5, stride=2)
+        self.bn = nn.BatchNorm1d(DIM)
+        self.drop = nn.Dropout(0.5)
+        self.tags = nn.Linear(DIM, 3)
+
+    def forward(self, waveforms: Tensor) -> Tensor:
+        hidden = self.bn(self.layer2(self.layer1(self.scale * waveforms[:, None])))
+        return self.drop(hidden.relu().mean(dim=2))
+
+
+def make_net() -> SmallNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return SmallNet()
+
+
+def make_encoder() -> AudioEncoder:
+    return AudioEncoder(AUDIO, RATE, LENGTH, 0.0, make_net)
+
+
+@dataclass(frozen=True)
+class Material:
+    """Splits of image features, the recordings that go with them, and where these lie."""
+
+    train: Split
+    val: Split
+    recordings: dict[str, Recordings]
+
+
+def make_material(folder: Path, seconds: float = 0.5, n: int = 12) -> Material:
+    """Tones of two pitches in noise; the images lean towards one direction per class."""
+    generator = np.random.default_rng(2)
+    splits, recordings = {}, {}
+    for name in ("train", "val"):
+        labels = torch.arange(n) % len(CLASSES)
+        values = generator.standard_normal((n, IMAGE.dim)).astype(np.float32) + 2 * labels[:, None].float().numpy()
+        features = Features(IMAGE, tuple(map(str, range(n))), torch.from_numpy(values))
+        splits[name] = Split({"image": features}, {"image": labels}, CLASSES)
+        items = [write_tone(folder / f"{name}-{i}.wav", 300 * (1 + int(labels[i])), seconds, i) for i in range(n)]
+        recordings[name] = Recordings(items, labels.clone())
+    return Material(splits["train"], splits["val"], recordings)
+
+
+def write_tone(path: Path, pitch: float, seconds: float, seed: int) -> Item:
+    time = np.arange(round(seconds * RATE)) / RATE
+    noise = 0.3 * np.random.default_rng(seed).standard_normal(len(time))
+    soundfile.write(path, (0.3 * np.sin(2 * np.pi * pitch * time) + noise).astype(np.float32), RATE, subtype="FLOAT")
+    return Item(path.stem, path)
+
+
+def train(material: Material, config: TrainConfig = QUICK, tuning: Any = None, **changes: Any) -> JointTraining:
+    """`tuning`: an EncoderTuning, or settings of one."""
+    settings = (
+        tuning if isinstance(tuning, EncoderTuning) else replace(EncoderTuning(learning_rate=1e-2), **(tuning or {}))
+    )
+    given: dict[str, Any] = {"encoder": make_encoder(), "terms": EMO_CLIM, "weights": EVEN, **changes}
+    return train_end_to_end(
+        material.train, material.val, material.recordings, config=config, tuning=settings, device=CPU, **given
+    )
+
+
+def tensors(training: JointTraining) -> dict[str, Tensor]:
+    """Every parameter and statistic that is kept."""
+    banks = {
+        f"{modality}.{name}": tensor
+        for modality, bank in training.banks.items()
+        for name, tensor in bank.state_dict().items()
+    }
+    return banks | {f"encoder.{name}": tensor for name, tensor in training.encoder.items()}
+
+
+def differences(one: JointTraining, other: JointTraining) -> Sequence[str]:
+    """Names of what differs by a bit, the losses among them."""
+    first, second = tensors(one), tensors(other)
+    assert first.keys() == second.keys()
+    differing = [name for name in first if not torch.equal(first[name], second[name])]
+    for name in ("train_loss", "val_loss", "val_terms"):
+        equal = torch.equal(getattr(one.history, name), getattr(other.history, name))
+        differing += [] if equal else [name]
+    return differing
