@@ -10,13 +10,13 @@ from emoclim.terminal import (
     Device,
     Json,
     Root,
-    given_options,
     live_table,
     print_lines,
     print_result,
     print_table,
     read_numbers,
     read_settings,
+    refuse_what_has_no_effect,
 )
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def train_end_to_end(
     from emoclim.pipeline.workspace import Workspace
     from emoclim.tuning import EncoderTuning, load_joint_config
 
-    _refuse_what_has_no_effect(context)
+    refuse_what_has_no_effect(context, WITH_RESUME)
     place = Workspace(workspace)
     with live_table() as (track, show_table):
         rows: list[tuple[str, ...]] = []
@@ -151,14 +151,3 @@ def train_end_to_end(
 def _said(**options: Any) -> dict[str, Any]:
     """Options that were given."""
     return {name: value for name, value in options.items() if value is not None}
-
-
-def _refuse_what_has_no_effect(context: typer.Context) -> None:
-    """With --resume, what the run was begun with holds."""
-    given = given_options(context)
-    if "resume" in given and (useless := given - WITH_RESUME):
-        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
-        raise ConfigError(
-            f"{listed} would have no effect: --resume goes on with what the run was begun with; leave out what is not "
-            "meant"
-        )

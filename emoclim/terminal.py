@@ -5,9 +5,10 @@ Results go to stdout, progress to stderr.
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -136,10 +137,33 @@ def _progress() -> "Progress":
     return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
-def given_options(context: typer.Context) -> set[str]:
-    """Names of the parameters that were given on the command line."""
+def refuse_what_has_no_effect(
+    context: typer.Context, with_resume: Set[str], needed: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Take options that another one makes useless, or that need another one, for mistakes.
+
+    Parameters
+    ----------
+    context
+        Of the command.
+    with_resume
+        Names of the options that may stand beside ``--resume``.
+    needed
+        By name, the option that one needs.
+
+    Raises
+    ------
+    ConfigError
+        Such an option was given.
+    """
     sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    resuming = "resume" in given
+    useless = given - with_resume if resuming else {name for name in given if needed.get(name, name) not in given}
+    if useless:
+        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
+        why = "--resume goes on with what the run was begun with" if resuming else "they need another option"
+        raise ConfigError(f"{listed} would have no effect: {why}; leave out what is not meant")
 
 
 def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:

@@ -5,17 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclim.errors import ConfigError
 from emoclim.terminal import (
     Device,
     Json,
     Root,
-    given_options,
     live_table,
     print_lines,
     print_result,
     print_table,
     read_numbers,
+    refuse_what_has_no_effect,
 )
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ def train_heads(
     from emoclim.pipeline import heads, plans
     from emoclim.pipeline.workspace import Workspace
 
-    _refuse_what_has_no_effect(context)
+    refuse_what_has_no_effect(context, WITH_RESUME, NEEDED)
     place = Workspace(workspace)
     with live_table() as (track, show_table):
 
@@ -134,16 +133,3 @@ def train_heads(
         print_table(result.table_rows())
 
     print_result(result.to_dict(), as_json, show)
-
-
-def _refuse_what_has_no_effect(context: typer.Context) -> None:
-    """Options that another one makes useless, or that need another one, are mistakes."""
-    given = given_options(context)
-    useless = given - WITH_RESUME if "resume" in given else set()
-    for name, needed in NEEDED.items():
-        if name in given and needed not in given:
-            useless |= {name}
-    if useless:
-        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
-        why = "--resume goes on with what the run was begun with" if "resume" in given else "they need another option"
-        raise ConfigError(f"{listed} would have no effect: {why}; leave out what is not meant")
