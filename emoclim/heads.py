@@ -4,7 +4,7 @@ Conventions: every parameter and statistic leads with K; embeddings have unit ro
 N)``, so that batch normalisation sees K * H channels of N values and no axis is moved. On the CPU head k of a bank is
 computed bit for bit as if it were alone if each head's part of every matrix begins on a cache line: hidden and
 embedding width multiples of 16, batch size of 4. Otherwise matrix products may differ in their last bits, which
-training amplifies: losses differed by up to 5e-4 of themselves after 200 steps.
+training amplifies.
 """
 
 import copy

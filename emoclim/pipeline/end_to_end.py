@@ -24,7 +24,8 @@ from emoclim.pipeline.heads import SIMILARITY_WIDTH
 from emoclim.pipeline.joint_files import write_encoder, write_joint_run
 from emoclim.pipeline.joint_plans import TRAINED, EncoderChoice, JointPlan, recordings_note, uncached
 from emoclim.pipeline.joint_result import JointResult
-from emoclim.pipeline.libraries import Library, labelled_items, labelled_library, labels_of, library_note, read_splits
+from emoclim.pipeline.libraries import Library, labelled_library, library_note
+from emoclim.pipeline.library_features import labelled_items, labels_of, read_splits
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished, read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import Workspace, choose_device, read_json, usable_cores, write_json

@@ -21,7 +21,8 @@ from emoclim.metrics.questions import Measure
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.examples import Examples
-from emoclim.pipeline.libraries import Library, key_of, library_note, manifest_digest, read_splits
+from emoclim.pipeline.libraries import Library, key_of, library_note, manifest_digest
+from emoclim.pipeline.library_features import read_splits
 from emoclim.pipeline.pages import write_page
 from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, write_queries
 from emoclim.pipeline.results import write_report

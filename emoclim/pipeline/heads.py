@@ -17,7 +17,8 @@ from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
 from emoclim.errors import ConfigError, RunError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
-from emoclim.pipeline.libraries import Library, labelled_library, labels_of, library_note, read_splits
+from emoclim.pipeline.libraries import Library, labelled_library, library_note
+from emoclim.pipeline.library_features import labels_of, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
 from emoclim.pipeline.rounds import train_rounds
 from emoclim.pipeline.run_files import write_run

@@ -18,7 +18,8 @@ from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import DecodeError, ManifestError
 from emoclim.features import Features
-from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest, read_features
+from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest
+from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.queries import text_of
 from emoclim.tag_heads import TagSplit
 
