@@ -39,7 +39,18 @@ class Timbre(nn.Module):
 
     def forward(self, spectrogram: Tensor) -> Tensor:
         """See the class."""
-        return functional.relu(self.bn(self.conv(spectrogram))).amax(dim=2)
+        # Without a gradient to the spectrogram the plain convolution is the faster one.
+        slow = spectrogram.device.type == "cpu" and spectrogram.requires_grad
+        filtered = self._by_pitch(spectrogram) if slow else self.conv(spectrogram)
+        return functional.relu(self.bn(filtered)).amax(dim=2)
+
+    def _by_pitch(self, spectrogram: Tensor) -> Tensor:
+        """The convolution as one over time at each pitch, whose gradient oneDNN computes in a sixth of the time."""
+        bands = self.conv.kernel_size[0]
+        cuts = spectrogram[:, 0].unfold(1, bands, 1).transpose(2, 3)  # (B, pitches, bands, T)
+        padding = self.conv.padding[1]
+        found = functional.conv1d(cuts.flatten(0, 1), self.conv.weight[:, 0], self.conv.bias, padding=int(padding))
+        return found.view(*cuts.shape[:2], *found.shape[1:]).transpose(1, 2)  # (B, C, pitches, T)
 
 
 class Temporal(nn.Module):
