@@ -76,16 +76,18 @@ def train_end_to_end(
 
     Random crops of the recordings go through the encoder itself; pictures come from their cache. The run keeps the
     encoder of its best epoch as encoder.safetensors, for: extract audio --checkpoint. Ctrl-C ends with what is done.
+    Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...
     """
     from emoclim.config import encoder_preset, updated
     from emoclim.config import preset as find_preset
     from emoclim.pipeline import end_to_end
     from emoclim.pipeline.workspace import Workspace
+    from emoclim.replicas import launched
     from emoclim.tuning import EncoderTuning, load_joint_config
 
     refuse_what_has_no_effect(context, WITH_RESUME)
     place = Workspace(workspace)
-    with live_table() as (track, show_table):
+    with launched() as replicas, live_table(replicas.first) as (track, show_table):
         rows: list[tuple[str, ...]] = []
 
         def show_epoch(epoch: "Epoch") -> None:
@@ -95,7 +97,13 @@ def train_end_to_end(
 
         if resume is not None:
             result = end_to_end.resume(
-                resume, workers=workers, workspace=place, device=device, track=track, show=show_epoch
+                resume,
+                workers=workers,
+                workspace=place,
+                device=device,
+                track=track,
+                show=show_epoch,
+                replicas=replicas,
             )
         else:
             if encoder is None:
@@ -139,13 +147,15 @@ def train_end_to_end(
                 device=device,
                 track=track,
                 show=show_epoch,
+                replicas=replicas,
             )
 
     def show() -> None:
         print_lines(result.summary())
         print_table(result.table_rows())
 
-    print_result(result.to_dict(), as_json, show)
+    if replicas.first:
+        print_result(result.to_dict(), as_json, show)
 
 
 def _said(**options: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C that comes during the block wait for its end, where it is raised as ``KeyboardInterrupt``."""
+    """Let a Ctrl-C that comes during the block wait for its end, where it does what it would have done."""
     if threading.current_thread() is not threading.main_thread():
         yield  # a signal never comes here
         return
@@ -19,4 +19,4 @@ def uninterrupted() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before)
     if came:
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)

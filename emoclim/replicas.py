@@ -4,14 +4,24 @@ Every process draws the same batches and holds the same parameters. The features
 process computes heads and loss from the whole batch, so that negatives reach across processes and the loss is that of
 one process. What differs is the gradient of the encoder: each has that of its own rows, and their sum is the gradient.
 
-Batch normalisation inside the encoder, if it works on batches, sees the rows of its process only.
+Batch normalisation inside the encoder, if it works on batches, sees the rows of its process only. The first process
+alone writes files and shows anything.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+
+from emoclim.errors import EmoclimError
+
+T = TypeVar("T")
+PATIENCE = timedelta(days=7)  # of a process whose others prepare; whoever started them sees when one of them dies
 
 
 class Replicas:
@@ -27,6 +37,51 @@ class Replicas:
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the one that writes."""
+        return self.rank == 0
+
+    def wait(self) -> None:
+        """Go on when all have come here."""
+        if self.count > 1:
+            distributed.barrier()
+
+    @contextmanager
+    def first_before_others(self) -> Iterator[None]:
+        """Let the first process finish the block, whose files the others then find, before they begin it."""
+        if not self.first:
+            self.wait()
+        try:
+            yield
+        finally:
+            if self.first:
+                self.wait()
+
+    def agree(self, make: Callable[[], T]) -> T:
+        """What `make` gives in the first process, or the :class:`EmoclimError` that it raises there, in all of them."""
+        if self.count == 1:
+            return make()
+        said: list[Any] = [None, None]
+        if self.first:
+            try:
+                said[0] = make()
+            except EmoclimError as error:
+                said[1] = error
+        distributed.broadcast_object_list(said)
+        if said[1] is not None:
+            raise said[1]
+        made: T = said[0]
+        return made
+
+    def device(self, chosen: torch.device) -> torch.device:
+        """The chosen device, or of several GPUs the one for this process."""
+        if self.count == 1 or chosen.type != "cuda" or chosen.index is not None:
+            return chosen
+        own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(own)
+        return own
 
     def part(self, n_rows: int) -> slice:
         """The rows of a batch that this process encodes; parts follow each other by rank."""
@@ -80,3 +135,21 @@ class _Gather(torch.autograd.Function):
 
 
 ALONE = Replicas()
+
+
+@contextmanager
+def launched() -> Iterator[Replicas]:
+    """What this process has to know if torchrun started it, and as long; otherwise that it is alone.
+
+    Several processes end on Ctrl-C at once, wherever they are: none could wait for another that does so later.
+    """
+    if not distributed.is_torchelastic_launched():
+        yield ALONE
+        return
+    distributed.init_process_group(timeout=PATIENCE)
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield Replicas(distributed.get_rank(), distributed.get_world_size())
+    finally:
+        signal.signal(signal.SIGINT, before)
+        distributed.destroy_process_group()

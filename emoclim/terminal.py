@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from emoclim.errors import ConfigError
-from emoclim.progress import Track
+from emoclim.progress import Track, silent
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -95,8 +95,11 @@ def track(sequence: Iterable[T], description: str = "", total: float | None = No
 
 
 @contextmanager
-def live_table() -> Iterator[tuple[Track, Callable[[Rows], None]]]:
+def live_table(shown: bool = True) -> Iterator[tuple[Track, Callable[[Rows], None]]]:
     """Show progress on stderr with a table below it: what tracks, and what shows the rows it is given from now on."""
+    if not shown:
+        yield silent, lambda rows: None
+        return
     from rich.console import Group
     from rich.live import Live
 

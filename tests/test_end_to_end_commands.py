@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import safetensors
 import safetensors.torch
 import torch
 from commands import answer, run
-from test_example_encoder import dropped_in
+from test_example_encoder import ROOT, dropped_in
 
 from emoclim.config import preset
 from emoclim.data.synthetic import generate
@@ -64,6 +66,15 @@ QUIET = ("--workers", 0, "--device", "cpu")
 RUN = "001-colour-small_cnn-unfrozen"
 
 
+def interrupt_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupting(snapshot: Snapshot, *, path: Path) -> None:
+        write(snapshot, path=path)
+        raise KeyboardInterrupt
+
+    write = end_to_end.write_snapshot
+    monkeypatch.setattr(end_to_end, "write_snapshot", interrupting)
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """All that the same seed gives again."""
     return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file() and path.name != "run.json"}
@@ -75,9 +86,12 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
         "encoder.safetensors",
         "heads.safetensors",
         "history.json",
+        "history.parquet",
         "history.png",
         "run.json",
         "settings.json",
+        "sweep.csv",
+        "sweep.parquet",
     ]
     encoder = ("--encoder", "small_cnn", "--checkpoint", folder / "encoder.safetensors", "--setting", "width=8")
     place = ("--workspace", workspace)
@@ -91,6 +105,11 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
     assert extracted["cache"] != first["cache"]
     evaluated = answer("evaluate", *place, "--split", "val")
     assert evaluated["run"] == RUN
+    (told,) = json.loads((folder / "settings.json").read_text())["heads"]
+    directions = {name: evaluated["directions"][name]["metrics"] for name in ("image_audio", "audio_image")}
+    measured = {f"{metric} {way}": found[metric] for metric in ("P@5", "MRR") for way, found in directions.items()}
+    assert told["validation"] == pytest.approx(measured, abs=1e-6)
+    assert told["score"] == pytest.approx(sum(measured.values()) / 4, abs=1e-6)
     compared = answer("compare", RUN, "--over-seeds", *place, "--split", "val", "--resamples", 200)
     assert compared["systems"] == {RUN: [RUN]}
     found = answer("search", next((workspace / "data").rglob("*.png")), *place)
@@ -145,15 +164,46 @@ def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
     assert "is not unfinished" in told.output
 
 
-def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupting(snapshot: Snapshot, *, path: Path) -> None:
-        write(snapshot, path=path)
-        raise KeyboardInterrupt
+def test_processes_that_torchrun_starts_train_one_run(workspace: Path) -> None:
+    """With batch normalisations frozen, what two of them give is what one gives, to rounding."""
+    words = ("--batchnorm", "frozen", "--name")
+    alone = answer(*begin(workspace, *words, "alone"))
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    script = (Path(__file__).parent / "torchrun_worker.py", ROOT / "examples")
+    told = subprocess.run(
+        [*map(str, (*torchrun, *script, *begin(workspace, *words, "both", "--json")))],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert told.returncode == 0, told.stderr
+    both = json.loads(told.stdout)
+    assert (alone["processes"], both["processes"]) == (1, 2)
+    for key in ("trained", "features", "left_out"):
+        assert both[key] == alone[key]
+    folders = [workspace / "runs" / name for name in ("alone", "both")]
+    assert files(folders[0]).keys() == files(folders[1]).keys()
+    one, other = (safetensors.torch.load_file(folder / "encoder.safetensors") for folder in folders)
+    for key, tensor in one.items():
+        torch.testing.assert_close(other[key], tensor, rtol=0, atol=1e-4, msg=key)
+    losses = [json.loads((folder / "history.json").read_text())["heads"][0]["train_loss"] for folder in folders]
+    assert losses[1] == pytest.approx(losses[0], abs=1e-4)
+    assert both["heads"][0]["validation"] == pytest.approx(alone["heads"][0]["validation"])
 
-    write = end_to_end.write_snapshot
-    monkeypatch.setattr(end_to_end, "write_snapshot", interrupting)
+
+def test_a_run_is_gone_on_with_by_as_many_processes(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after_an_epoch(monkeypatch)
+    run(*begin(workspace, "--name", "part"))
+    plan = workspace / "runs" / "part" / "unfinished" / "joint_plan.json"
+    plan.write_text(plan.read_text().replace('"processes": 1', '"processes": 2'))
+    told = run("train-end-to-end", "--resume", "part", "--workspace", workspace, code=2)
+    assert "run part was begun by 2 processes, not 1; go on with as many" in told.output
+
+
+def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupt_after_an_epoch(monkeypatch)
     stopped = answer(*begin(workspace, "--name", "part"))
-    monkeypatch.setattr(end_to_end, "write_snapshot", write)
     assert stopped["interrupted"]
     assert (workspace / "runs" / "part" / "encoder.safetensors").is_file()
     changed = safetensors.torch.load_file(workspace / "small.safetensors")
@@ -168,7 +218,7 @@ def test_a_run_is_shown_and_its_options_are_heard(workspace: Path) -> None:
     assert "0 parameters trained (unfreeze none); batch normalisations stay as they were" in shown
     assert "waiting for files" in shown
     assert "--checkpoint" in shown
-    assert "validation loss" in shown
+    assert "P@5 image_audio" in shown
     folder = workspace / "runs" / "frozen"
     after = safetensors.torch.load_file(folder / "encoder.safetensors")
     before = safetensors.torch.load_file(workspace / "small.safetensors")

@@ -76,6 +76,8 @@ class JointPlan:
         Settings.
     similarity
         Of the classes, with the file and the width that it comes from; None for the papers' loss.
+    processes
+        How many train together.
     """
 
     encoder: EncoderChoice
@@ -87,6 +89,7 @@ class JointPlan:
     config: TrainConfig
     tuning: EncoderTuning
     similarity: Mapping[str, Any] | None
+    processes: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -100,6 +103,7 @@ class JointPlan:
             "config": self.config.to_dict(),
             "tuning": self.tuning.to_dict(),
             "similarity": self.similarity,
+            "processes": self.processes,
         }
 
     @classmethod
@@ -115,6 +119,7 @@ class JointPlan:
             TrainConfig.from_dict(data["config"]),
             EncoderTuning().updated(data["tuning"]),
             data["similarity"],
+            data["processes"],
         )
 
     def load(self, track: Track) -> Encoder:

@@ -1,6 +1,5 @@
 """What one `emoclim train-end-to-end` did, for files and readers."""
 
-import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.libraries import Library, library_note
+from emoclim.reports.sweep import SweepReport
 from emoclim.stages.train_end_to_end import JointTraining
 
 
@@ -29,6 +29,8 @@ class JointResult:
         What it was trained on; the cache of the trained encoder is yet to be filled.
     training
         Losses, and how long it took.
+    report
+        How good it is on validation: one candidate.
     encoder_file
         The trained encoder.
     """
@@ -37,6 +39,7 @@ class JointResult:
     plan: JointPlan
     libraries: Mapping[Modality, Library]
     training: JointTraining
+    report: SweepReport
     encoder_file: Path
 
     def to_dict(self) -> dict[str, Any]:
@@ -47,7 +50,7 @@ class JointResult:
     def settings(self) -> dict[str, Any]:
         """All that the run depends on and what was found, without its place; the same seed gives the same."""
         plan, training = self.plan, self.training
-        loss = training.best_loss
+        (line,), (score,) = self.report.lines, self.report.scores
         return {
             "schema": SCHEMA,
             "libraries": {modality: library_note(library) for modality, library in self.libraries.items()},
@@ -67,13 +70,16 @@ class JointResult:
                     "candidate": 0,
                     "loss_weights": list(plan.weights),
                     "config": plan.config.to_dict() | {"encoder": plan.tuning.to_dict()},
-                    "best_epoch": training.best_epoch,
-                    "val_loss": loss if math.isfinite(loss) else None,
+                    "best_epoch": line.best_epoch,
+                    "validation": dict(line.metrics),
+                    "score": score,
                 }
             ],
             "kept": [0],
             "chosen": 0,
+            "select": self.report.rule,
             "trained": list(training.trained),
+            "processes": plan.processes,
             "interrupted": training.interrupted,
         }
 
@@ -89,6 +95,10 @@ class JointResult:
             f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
             f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files; slowest: {slowest} would help",
         ]
+        if self.plan.processes > 1:
+            lines.append(
+                f"{self.plan.processes} processes shared each batch; batch normalisations saw their part of it"
+            )
         if training.interrupted:
             lines.append(f"stopped early; go on with: emoclim train-end-to-end --resume {self.folder.name}")
         return [
@@ -108,10 +118,5 @@ class JointResult:
         return shlex.join(words)
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then the losses of the epoch that was kept, and of the last one."""
-        history = self.training.history
-        rows = [("", "epoch", "training loss", "validation loss", *(" > ".join(term) for term in EMO_CLIM))]
-        for name, epoch in (("kept", self.training.best_epoch), ("last", len(history.val_loss) - 1)):
-            losses = [history.train_loss[epoch, 0], history.val_loss[epoch, 0], *history.val_terms[epoch, 0]]
-            rows.append((name, str(epoch + 1), *(f"{float(loss):.4f}" for loss in losses)))
-        return rows
+        """A row of column names, then the measures on validation, as those of `train-heads`."""
+        return self.report.table_rows(1)

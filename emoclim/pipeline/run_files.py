@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,13 +21,21 @@ from emoclim.reports.sweep_plots import plot_sweep
 
 
 def write_run(
-    folder: Path, settings: Mapping[str, Any], report: SweepReport, sweep: Sweep, kept: Sequence[int]
+    folder: Path,
+    settings: Mapping[str, Any],
+    report: SweepReport,
+    sweep: Sweep,
+    kept: Sequence[int],
+    about: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Write everything; the heads, those of places `kept`, come last and make it a run, once more if it was one."""
+    """Write everything; the heads, those of places `kept`, come last and make it a run, once more if it was one.
+
+    What is `about` the making of the run goes beside its time and versions.
+    """
     (folder / HEADS_FILE).unlink(missing_ok=True)
     write_json(folder / "settings.json", settings)
     write_json(folder / "history.json", _history_dict(sweep, report.terms))
-    write_json(folder / "run.json", provenance())
+    write_json(folder / "run.json", provenance() | dict(about))
     history = sweep.histories[report.chosen]
     best = torch.tensor([report.lines[report.chosen].best_epoch])
     plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
@@ -63,12 +72,12 @@ def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
     return {
         "terms": [f"{anchor}_{contrast}" for anchor, contrast in terms],
         "heads": [
-            history_entry(line.number, history) for line, history in zip(sweep.lines, sweep.histories, strict=True)
+            _history_entry(line.number, history) for line, history in zip(sweep.lines, sweep.histories, strict=True)
         ],
     }
 
 
-def history_entry(number: int, history: History) -> dict[str, Any]:
+def _history_entry(number: int, history: History) -> dict[str, Any]:
     """Losses of the candidate of that number by epoch, K = 1, for JSON."""
     return {
         "candidate": number,

@@ -164,7 +164,7 @@ def train_candidates(
     metrics: list[dict[str, float]] = []
     try:
         with uninterrupted():
-            metrics += track(_validate(splits["val"], heads, device), "Validating heads", len(order))
+            metrics += track(validate(splits["val"], heads, device), "Validating heads", len(order))
     except KeyboardInterrupt:
         interrupted = True
     lines = tuple(
@@ -190,8 +190,8 @@ def _tell(
     watch(BankEpoch(round_number, bank, numbers, part, losses))
 
 
-def _validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
-    """Precision and reciprocal rank of each head across modalities."""
+def validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
+    """Precision and reciprocal rank across modalities, by metric and direction, of each of K pairs of heads."""
     across = [pair for pair in directions(split.features) if pair[0] != pair[1]]
     for report in evaluate_each(split, heads, ks=(PRECISION_AT,), measures=("MRR",), pairs=across, device=device):
         yield {

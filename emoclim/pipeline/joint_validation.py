@@ -1,0 +1,53 @@
+"""How good an encoder and its heads are that were trained together, measured as `emoclim train-heads` does."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from emoclim.cache.memory import MemoryCache
+from emoclim.data.manifest import Manifest
+from emoclim.encoders.base import Encoder
+from emoclim.features import Split
+from emoclim.heads import Heads
+from emoclim.pipeline.joint_plans import JointPlan
+from emoclim.pipeline.sweeping import Sweep, validate
+from emoclim.progress import Track
+from emoclim.reports.sweep import Line
+from emoclim.stages.extract import extract
+from emoclim.stages.train_end_to_end import JointTraining, Recordings
+
+RULE = "mean"  # the score of a run, among others
+
+
+def encoded(
+    split: Split, recordings: Recordings, encoder: Encoder, *, workers: int, device: torch.device, track: Track
+) -> Split:
+    """A split with the features that extraction will make of its recordings; what cannot be decoded is left out."""
+    modality = encoder.spec.modality
+    manifest = Manifest("validation", modality, Path(), tuple(recordings.items))
+    with MemoryCache(encoder.spec) as cache:
+        keys = extract(manifest, encoder, cache, workers=workers, device=device, track=track).keys
+        rows = [row for row, item in enumerate(recordings.items) if keys.get(item.id) in cache.keys()]
+        ids = tuple(recordings.items[row].id for row in rows)
+        features = replace(cache.read([keys[id_] for id_ in ids]), ids=ids)
+    return Split(
+        {**split.features, modality: features}, {**split.labels, modality: recordings.labels[rows]}, split.classes
+    )
+
+
+def measured(split: Split, training: JointTraining, heads: Heads, plan: JointPlan, device: torch.device) -> Sweep:
+    """The training as a sweep of one candidate, with its precision and reciprocal rank on the validation split."""
+    history, best = training.history, training.best_epoch
+    (metrics,) = validate(split, heads, device)
+    line = Line(
+        number=0,
+        loss_weights=plan.weights,
+        config=plan.config,
+        best_epoch=best,
+        epochs=len(history.val_loss),
+        val_loss=training.best_loss,
+        val_terms=tuple(history.val_terms[best, 0].tolist()),
+        metrics=metrics,
+    )
+    return Sweep((line,), heads, (history,), training.interrupted)
