@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from emoclim.augmentations import Augmentations as Augmentations
+    from emoclim.augmentations import Augmenter as Augmenter
     from emoclim.cache import open_cache as open_cache
     from emoclim.cache.base import EncodedItem as EncodedItem
     from emoclim.cache.base import FeatureCache as FeatureCache
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from emoclim.tuning import EncoderTuning as EncoderTuning
 
 _HOMES = {
+    "emoclim.augmentations": ("Augmentations", "Augmenter"),
     "emoclim.cache": ("open_cache",),
     "emoclim.cache.base": ("EncodedItem", "FeatureCache"),
     "emoclim.config": ("TrainConfig",),

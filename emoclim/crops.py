@@ -6,7 +6,7 @@ that it is the same whoever decodes it and whatever came before.
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple, cast
 
@@ -26,7 +26,8 @@ log = logging.getLogger(__name__)
 PREFETCHED = 2  # batches that each worker is ahead
 FEWEST = 2  # rows of a batch: batch normalisation needs them
 
-Place = tuple[int, str]  # row number of an item, and the purpose of the generator of its crop
+Place = tuple[int, str, bool]  # row number of an item, purpose of the generator of its crop, whether it is augmented
+Augment = Callable[[Tensor, torch.Generator], Tensor]  # a crop and its generator, which has drawn the crop, to a crop
 
 
 class _Read(NamedTuple):
@@ -40,17 +41,20 @@ class _Read(NamedTuple):
 class _Crops(Dataset[_Read]):
     """What is asked for is a whole batch of places."""
 
-    def __init__(self, encoder: Encoder, items: Sequence[Item], seed: int) -> None:
+    def __init__(self, encoder: Encoder, items: Sequence[Item], seed: int, augment: Augment | None) -> None:
         # a worker that is not forked gets a copy, which is to be without the network
         self._encoder, self._items, self._seed = cast(Encoder, replace(cast(Any, encoder))), items, seed
+        self._augment = augment
 
     def __getitem__(self, asked: Sequence[Place]) -> _Read:
         crops: list[Tensor] = []
         places: list[int] = []
         reasons: dict[int, str] = {}
-        for place, (number, purpose) in enumerate(asked):
+        for place, (number, purpose, augmented) in enumerate(asked):
+            generator = generator_for(purpose, self._seed)
             try:
-                crops.append(self._encoder.crop(self._items[number], generator_for(purpose, self._seed)))
+                crop = self._encoder.crop(self._items[number], generator)
+                crops.append(self._augment(crop, generator) if augmented and self._augment else crop)
                 places.append(place)
             except DecodeError as error:
                 reasons[number] = str(error)
@@ -62,17 +66,17 @@ class _Asked:
 
     def __init__(self, modality: Modality, replicas: Replicas) -> None:
         self._modality, self._replicas = modality, replicas
-        self.source: tuple[Iterable[Batch], str] = ((), "")
+        self.source: tuple[Iterable[Batch], str, bool] = ((), "", False)
         self.waiting: deque[Batch] = deque()
 
     def __iter__(self) -> Iterator[list[Place]]:
         self.waiting.clear()
-        batches, purpose = self.source
+        batches, purpose, augmented = self.source
         for number, batch in enumerate(batches):
             self.waiting.append(batch)
             rows = batch.rows[self._modality][:, 0].tolist()
             places = range(len(rows))[self._replicas.part(len(rows))]
-            yield [(rows[place], f"{purpose}/{number}/{place}") for place in places]
+            yield [(rows[place], f"{purpose}/{number}/{place}", augmented) for place in places]
 
 
 class CropLoader:
@@ -92,6 +96,8 @@ class CropLoader:
         Where the crops go.
     replicas
         The processes that share the crops of each batch.
+    augment
+        What is done to crops that are to be augmented, after they are drawn.
     """
 
     def __init__(
@@ -103,13 +109,14 @@ class CropLoader:
         workers: int,
         device: torch.device,
         replicas: Replicas = ALONE,
+        augment: Augment | None = None,
     ) -> None:
         self._modality, self._items, self._device = encoder.spec.modality, items, device
         self._replicas = replicas
         self._asked = _Asked(self._modality, replicas)
         self._told: set[int] = set()
         self._loader: DataLoader[_Read] = DataLoader(
-            _Crops(encoder, items, seed),
+            _Crops(encoder, items, seed, augment),
             batch_size=None,
             sampler=self._asked,
             num_workers=workers,
@@ -120,7 +127,7 @@ class CropLoader:
             generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
         )
 
-    def fill(self, batches: Iterable[Batch], purpose: str) -> Iterator[Batch]:
+    def fill(self, batches: Iterable[Batch], purpose: str, *, augmented: bool = False) -> Iterator[Batch]:
         """Yield the batches with waveforms ``(B, *input_shape)`` in place of row numbers: the part of this process.
 
         Parameters
@@ -130,6 +137,8 @@ class CropLoader:
             earlier than the workers need them.
         purpose
             Of these crops; the same gives the same.
+        augmented
+            Whether they are augmented, if there is anything that does.
 
         Raises
         ------
@@ -139,7 +148,7 @@ class CropLoader:
         EmoclimError
             One of the processes was killed.
         """
-        self._asked.source = batches, purpose
+        self._asked.source = batches, purpose, augmented
         try:
             for read in self._loader:
                 yield self._filled(self._asked.waiting.popleft(), read)

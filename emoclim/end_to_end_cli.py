@@ -59,11 +59,20 @@ def train_end_to_end(
         int | None, typer.Option(help="Epochs without a better one after which later ones do not count.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything random.")] = None,
+    gaussian_snr: Annotated[
+        str | None, typer.Option(help="Adds noise to crops of training, at a random ratio in dB: 5,40, say.")
+    ] = None,
+    gaussian_probability: Annotated[float | None, typer.Option(help="Of noise in a crop; default 0.8.")] = None,
+    background: Annotated[Path | None, typer.Option(help="Folder of sounds to mix into crops of training.")] = None,
+    background_snr: Annotated[str | None, typer.Option(help="Their ratio in dB, random; default 3,30.")] = None,
+    background_probability: Annotated[float | None, typer.Option(help="Of a sound in a crop; default 0.8.")] = None,
     vad: Annotated[
         Path | None, typer.Option(help="Table word,valence,arousal: similar emotions attract a little.")
     ] = None,
     preset: Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")] = "default",
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings; the encoder's below [encoder].")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with settings; also [encoder] and [augmentations].")
+    ] = None,
     label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
@@ -78,6 +87,7 @@ def train_end_to_end(
     encoder of its best epoch as encoder.safetensors, for: extract audio --checkpoint. Ctrl-C ends with what is done.
     Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...
     """
+    from emoclim.augmentations import Augmentations
     from emoclim.config import encoder_preset, updated
     from emoclim.config import preset as find_preset
     from emoclim.pipeline import end_to_end
@@ -109,7 +119,8 @@ def train_end_to_end(
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
             base = find_preset(preset)
-            settings, tuning = (base, EncoderTuning()) if config is None else load_joint_config(config, base)
+            given = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
+            settings, tuning, augmentations = given
             result = end_to_end.train_encoder(
                 encoder,
                 checkpoint=checkpoint,
@@ -139,6 +150,15 @@ def train_end_to_end(
                         precision=precision,
                     )
                 ),
+                augmentations=augmentations.updated(
+                    _said(
+                        gaussian_snr=_range(gaussian_snr, "--gaussian-snr"),
+                        gaussian_probability=gaussian_probability,
+                        background=background,
+                        background_snr=_range(background_snr, "--background-snr"),
+                        background_probability=background_probability,
+                    )
+                ),
                 valence_arousal=vad,
                 label_map=label_map,
                 name=name,
@@ -161,3 +181,7 @@ def train_end_to_end(
 def _said(**options: Any) -> dict[str, Any]:
     """Options that were given."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def _range(text: str | None, option: str) -> tuple[float, ...] | None:
+    return None if text is None else read_numbers(text, option, float)

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from emoclim.augmentations import TABLE as AUGMENTATIONS
+from emoclim.augmentations import Augmentations
 from emoclim.config import Allowed, TrainConfig, read_settings, require_known, updated, validated
 from emoclim.errors import ConfigError
 
@@ -87,13 +89,13 @@ class EncoderTuning:
         return replace(self, **data)
 
 
-def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning]:
-    """Read a TOML file of ``name = value`` lines, with those of the encoder in a table ``[encoder]``.
+def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
+    """Read a TOML file of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``.
 
     Parameters
     ----------
     path
-        The file.
+        The file; a folder of background sounds is relative to it.
     base
         Where settings of the heads come from that it leaves out.
 
@@ -104,10 +106,18 @@ def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, Encod
         message names the file.
     """
 
-    def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning]:
-        table = data.pop(TABLE, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"{TABLE} = {table!r} is no table; write [{TABLE}] above its settings")
-        return updated(base, data), EncoderTuning().updated(table)
+    def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
+        tuning, added = (_pop_table(data, name) for name in (TABLE, AUGMENTATIONS))
+        augmentations = Augmentations().updated(added)
+        if augmentations.background is not None:
+            augmentations = replace(augmentations, background=path.parent / augmentations.background)
+        return updated(base, data), EncoderTuning().updated(tuning), augmentations
 
     return read_settings(path, use)
+
+
+def _pop_table(data: dict[str, Any], name: str) -> dict[str, Any]:
+    table = data.pop(name, {})
+    if not isinstance(table, dict):
+        raise ConfigError(f"{name} = {table!r} is no table; write [{name}] above its settings")
+    return table

@@ -20,7 +20,7 @@ from emoclim.data.synthetic import generate
 from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.epochs import Snapshot
 from emoclim.errors import ConfigError
-from emoclim.pipeline import end_to_end
+from emoclim.pipeline import joint_training
 from emoclim.tuning import EncoderTuning, load_joint_config
 
 QUICK = """
@@ -71,8 +71,8 @@ def interrupt_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         write(snapshot, path=path)
         raise KeyboardInterrupt
 
-    write = end_to_end.write_snapshot
-    monkeypatch.setattr(end_to_end, "write_snapshot", interrupting)
+    write = joint_training.write_snapshot
+    monkeypatch.setattr(joint_training, "write_snapshot", interrupting)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -137,17 +137,17 @@ def test_the_encoder_says_where_it_comes_from(finished: Path) -> None:
 def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write = end_to_end.write_snapshot
+    write = joint_training.write_snapshot
 
     def dying(snapshot: Snapshot, *, path: Path) -> None:
         if path.exists():
             raise RuntimeError("killed")
         write(snapshot, path=path)
 
-    monkeypatch.setattr(end_to_end, "write_snapshot", dying)
+    monkeypatch.setattr(joint_training, "write_snapshot", dying)
     with pytest.raises(AssertionError, match="killed"):
         run(*begin(workspace, "--name", "again"))
-    monkeypatch.setattr(end_to_end, "write_snapshot", write)
+    monkeypatch.setattr(joint_training, "write_snapshot", write)
     folder = workspace / "runs" / "again"
     assert sorted(path.name for path in (folder / "unfinished").iterdir()) == [
         "joint_plan.json",
@@ -241,7 +241,8 @@ def test_mistakes_are_told_in_one_line(workspace: Path) -> None:
 def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "both.toml"
     path.write_text(QUICK)
-    config, tuning = load_joint_config(path, preset("paper"))
+    config, tuning, augmentations = load_joint_config(path, preset("paper"))
+    assert not augmentations
     assert (config.batch_size, config.learning_rate, tuning) == (8, 1e-4, EncoderTuning(learning_rate=1e-3))
     for text, told in (
         ("[encoder]\nunfreezes = 'all'", r"both.toml: no setting is called 'unfreezes' \(did you mean 'unfreeze'\?\)"),

@@ -10,6 +10,7 @@ import emoclim
 ROOT = Path(emoclim.__file__).parent
 COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "train_cli"}
 TRAINING = {"sampling", "batching", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
+TRAINING |= {"augmentations"}
 # a package or module may import those of its own level and below
 LEVELS = (
     {"cli", *COMMANDS, "terminal", "__main__", "__init__"},
@@ -24,6 +25,7 @@ ONLY_IN = {
     "rich": {"terminal"},
     "tabulate": {"terminal"},
     "optuna": {"pipeline/studies"},
+    "audiomentations": {"augmentations"},
     "h5py": {"cache/hdf5"},
     "zarr": {"cache/zarr"},
     "open_clip": {"encoders/clip"},

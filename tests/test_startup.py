@@ -19,6 +19,7 @@ HEAVY = (
     "matplotlib",
     "torchaudio",
     "torchvision",
+    "audiomentations",
 )
 
 

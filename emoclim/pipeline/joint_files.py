@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from emoclim.pipeline.augmenting import without_place
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.runs import ENCODER_FILE
 
@@ -30,6 +31,7 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], about: Mapping[str,
 
 def about_encoder(plan: JointPlan, best_epoch: int) -> dict[str, object]:
     """Where a trained encoder comes from: the same for the same seed."""
+    added = {"augmentations": without_place(plan.augmentations)} if plan.augmentations else {}
     return {
         "format": FORMAT,
         "start": plan.start.to_dict(),
@@ -39,4 +41,5 @@ def about_encoder(plan: JointPlan, best_epoch: int) -> dict[str, object]:
         "manifests": {"image": plan.images["digest"], TRAINED: plan.audio["digest"]},
         "best_epoch": best_epoch,
         "processes": plan.processes,
+        **added,
     }

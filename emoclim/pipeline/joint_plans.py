@@ -12,6 +12,7 @@ from emoclim.encoders.base import Encoder
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import RunError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.pipeline.augmenting import Note
 from emoclim.pipeline.libraries import CacheNote, Library, library_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
@@ -78,6 +79,8 @@ class JointPlan:
         Of the classes, with the file and the width that it comes from; None for the papers' loss.
     processes
         How many train together.
+    augmentations
+        Settings, and a digest of background sounds; None without any.
     """
 
     encoder: EncoderChoice
@@ -90,6 +93,7 @@ class JointPlan:
     tuning: EncoderTuning
     similarity: Mapping[str, Any] | None
     processes: int
+    augmentations: Note | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -104,6 +108,7 @@ class JointPlan:
             "tuning": self.tuning.to_dict(),
             "similarity": self.similarity,
             "processes": self.processes,
+            "augmentations": self.augmentations,
         }
 
     @classmethod
@@ -120,6 +125,7 @@ class JointPlan:
             EncoderTuning().updated(data["tuning"]),
             data["similarity"],
             data["processes"],
+            data["augmentations"],
         )
 
     def load(self, track: Track) -> Encoder:

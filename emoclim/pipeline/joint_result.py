@@ -8,6 +8,7 @@ from typing import Any
 
 from emoclim.data.manifest import Modality
 from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.augmenting import told
 from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.libraries import Library, library_note
@@ -65,6 +66,7 @@ class JointResult:
             },
             "terms": [list(term) for term in EMO_CLIM],
             "similarity": plan.similarity,
+            "augmentations": plan.augmentations,
             "heads": [
                 {
                     "candidate": 0,
@@ -99,6 +101,8 @@ class JointResult:
             lines.append(
                 f"{self.plan.processes} processes shared each batch; batch normalisations saw their part of it"
             )
+        if self.plan.augmentations:
+            lines.append(f"added to crops of training: {told(self.plan.augmentations)}")
         if training.interrupted:
             lines.append(f"stopped early; go on with: emoclim train-end-to-end --resume {self.folder.name}")
         return [

@@ -4,7 +4,6 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,16 +25,18 @@ def write_run(
     report: SweepReport,
     sweep: Sweep,
     kept: Sequence[int],
-    about: Mapping[str, Any] = MappingProxyType({}),
+    *,
+    libraries: Sequence[str] = (),
+    seconds: Mapping[str, float] | None = None,
 ) -> None:
     """Write everything; the heads, those of places `kept`, come last and make it a run, once more if it was one.
 
-    What is `about` the making of the run goes beside its time and versions.
+    The versions of optional libraries that had a part in it, and the seconds that it took, go into ``run.json``.
     """
     (folder / HEADS_FILE).unlink(missing_ok=True)
     write_json(folder / "settings.json", settings)
     write_json(folder / "history.json", _history_dict(sweep, report.terms))
-    write_json(folder / "run.json", provenance() | dict(about))
+    write_json(folder / "run.json", provenance(libraries) | ({"seconds": dict(seconds)} if seconds else {}))
     history = sweep.histories[report.chosen]
     best = torch.tensor([report.lines[report.chosen].best_epoch])
     plot_history(history.train_loss, history.val_loss, best, folder / "history.png")

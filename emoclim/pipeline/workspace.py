@@ -204,12 +204,13 @@ def few_threads(most: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def provenance() -> dict[str, Any]:
-    """Time, command line, versions and platform: what may differ between runs with the same result."""
+def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
+    """Time, command line, versions, of optional libraries too, and platform: what may differ for the same result."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in sys.argv],  # without passwords
-        "versions": {"python": platform.python_version()} | {name: metadata.version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
         "platform": platform.platform(),
     }
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.crops import CropLoader, numbered
+from emoclim.crops import Augment, CropLoader, numbered
 from emoclim.data.manifest import Item, Modality
 from emoclim.encoders.base import Encoder
 from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
@@ -107,6 +107,7 @@ def train_end_to_end(
     workers: int = 0,
     replicas: Replicas = ALONE,
     similarity: Tensor | None = None,
+    augment: Augment | None = None,
     device: torch.device,
     track: Track = silent,
     resume: Snapshot | None = None,
@@ -135,6 +136,8 @@ def train_end_to_end(
         Processes that decode; 0 decodes in this one. No byte of the result depends on it.
     replicas
         Processes that train together, each calling this with the same arguments; see :mod:`emoclim.replicas`.
+    augment
+        What is done to crops of training, never of validation, after they are drawn.
     similarity, device, track, watch
         As for :func:`emoclim.stages.train_heads.train_heads`.
     resume, keep
@@ -171,14 +174,16 @@ def train_end_to_end(
     heads = Learner(_new_banks(train, config, device), terms, table.to(device), config, variant=variant)
     learner = JointLearner(encoder, heads, tuning, device, replicas)
     best = JointBest(learner.module, Best(heads.banks, config.patience))
-    crops = CropLoader(encoder, items, seed=config.seed, workers=workers, device=device, replicas=replicas)
+    crops = CropLoader(
+        encoder, items, seed=config.seed, workers=workers, device=device, replicas=replicas, augment=augment
+    )
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
     timing = Stopwatch()
 
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
         drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
-        filled = timing.each(crops.fill(drawn, f"crop/{number}"), WAITING)
+        filled = timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING)
         steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
         held = generator_for("validation", config.seed)

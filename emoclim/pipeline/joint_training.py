@@ -1,0 +1,134 @@
+"""Train an encoder and its heads as a plan says, and write the run.
+
+While it is unfinished, its folder has another one, ``unfinished/``, with the plan and a snapshot of the last epoch.
+"""
+
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from emoclim.crops import Augment
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Manifest, Modality
+from emoclim.encoders.base import Encoder
+from emoclim.epochs import Epoch
+from emoclim.errors import ConfigError
+from emoclim.features import Split
+from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.augmenting import LIBRARIES
+from emoclim.pipeline.features import MAX_WORKERS
+from emoclim.pipeline.joint_files import about_encoder, write_encoder
+from emoclim.pipeline.joint_plans import TRAINED, JointPlan, uncached
+from emoclim.pipeline.joint_result import JointResult
+from emoclim.pipeline.joint_validation import RULE, encoded, measured
+from emoclim.pipeline.libraries import Library
+from emoclim.pipeline.library_features import labelled_items, read_splits
+from emoclim.pipeline.run_files import write_run
+from emoclim.pipeline.snapshots import UNFINISHED, read_snapshot, write_snapshot
+from emoclim.pipeline.workspace import Workspace, usable_cores
+from emoclim.progress import Track
+from emoclim.replicas import Replicas
+from emoclim.reports.sweep import choose
+from emoclim.stages.train_end_to_end import JointTraining, Recordings, train_end_to_end
+
+SNAPSHOT = "training.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What a plan is about, loaded."""
+
+    libraries: Mapping[Modality, Library]
+    encoder: Encoder
+    augment: Augment | None
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Where and how this process trains."""
+
+    folder: Path
+    workspace: Workspace
+    workers: int | None
+    device: torch.device
+    track: Track
+    show: Callable[[Epoch], None] | None
+    replicas: Replicas
+
+    @property
+    def work(self) -> Path:
+        """What is there until the run is finished."""
+        return self.folder / UNFINISHED
+
+
+def execute(plan: JointPlan, material: Material, means: Means) -> JointResult:
+    """Train what is left of a plan, and write everything; the heads come last, and make it a run."""
+    replicas, snapshot = means.replicas, means.work / SNAPSHOT
+    pictures = {modality: library for modality, library in material.libraries.items() if modality != TRAINED}
+    with replicas.first_before_others():
+        keys = ContentKeys(means.workspace.caches / "content.json")
+        splits = read_splits(pictures, plan.label_map, ("train", "val"), keys)
+        keys.save()
+    recordings = {name: _recordings(material.libraries[TRAINED].manifest, plan, name) for name in splits}
+    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
+    training = train_end_to_end(
+        splits["train"],
+        splits["val"],
+        recordings,
+        material.encoder,
+        EMO_CLIM,
+        plan.weights,
+        plan.config,
+        plan.tuning,
+        workers=workers,
+        replicas=replicas,
+        similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
+        augment=material.augment,
+        device=means.device,
+        track=means.track,
+        resume=read_snapshot(snapshot),
+        keep=partial(write_snapshot, path=snapshot) if replicas.first else None,
+        watch=means.show,
+    )
+    return replicas.agree(lambda: _finish(plan, material, means, training, splits["val"], recordings["val"], workers))
+
+
+def _finish(
+    plan: JointPlan,
+    material: Material,
+    means: Means,
+    training: JointTraining,
+    val: Split,
+    recordings: Recordings,
+    workers: int,
+) -> JointResult:
+    """Measure on validation, as extraction will make the features, and write."""
+    folder, track = means.folder, means.track
+    if not math.isfinite(training.best_loss):
+        shutil.rmtree(folder)
+        raise ConfigError("no validation loss was ever finite, so there is nothing to keep; lower the learning rates")
+    file = write_encoder(folder, training.encoder, about_encoder(plan, training.best_epoch))
+    trained = plan.encoder.load(track, file)
+    validation = encoded(val, recordings, trained, workers=workers, device=means.device, track=track)
+    sweep = measured(validation, training, training.heads(trained.spec), plan, means.device)
+    report = choose(sweep.lines, EMO_CLIM, RULE)
+    manifest = material.libraries[TRAINED].manifest
+    libraries = {**material.libraries, TRAINED: uncached(means.workspace, manifest, trained.spec, plan.encoder)}
+    result = JointResult(folder, plan, libraries, training, report, file)
+    seconds = {"training": training.seconds, "waiting_for_files": training.waiting}
+    loaded = LIBRARIES if plan.augmentations else ()
+    write_run(folder, result.settings(), report, sweep, [0], libraries=loaded, seconds=seconds)
+    if not training.interrupted:
+        shutil.rmtree(means.work)
+    return result
+
+
+def _recordings(manifest: Manifest, plan: JointPlan, split: str) -> Recordings:
+    items = labelled_items(manifest, plan.label_map, split)
+    classes = [plan.label_map.class_of(TRAINED, item.label) for item in items]
+    return Recordings(items, torch.tensor(classes, dtype=torch.int64))
