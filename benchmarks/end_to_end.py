@@ -4,8 +4,9 @@ Repeat with ``python benchmarks/end_to_end.py``; prints JSON: steps per second, 
 30 s of noise each, in a format of choice; the network is untrained, for what a parameter is does not change its cost.
 
 ``bare`` is the same step (encoder, heads, loss, gradients, optimiser) on a batch that lies ready on the device; the
-others take random crops from the files. A share of 1 says that files cost nothing. ``crops_per_second`` is what one
-process decodes with nothing else going on. The goal: a share of at least 0.9 with 2 workers.
+others take random crops from the files, or from the store of waveforms that these are decoded into before. A share of 1
+says that crops cost nothing. ``crops_per_second`` is what one process reads with nothing else going on;
+``decoding_seconds``, how long one process takes to fill the store. The goal: a share of at least 0.9 with 2 workers.
 """
 
 import argparse
@@ -24,7 +25,8 @@ from machine import facts
 from torch import nn
 
 from emoclim.config import TrainConfig
-from emoclim.crops import CropLoader
+from emoclim.crops import CropLoader, CropSource
+from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
@@ -33,6 +35,8 @@ from emoclim.heads import HeadBank
 from emoclim.joint import JointLearner
 from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.waveforms import stored_crops
+from emoclim.pipeline.workspace import Workspace
 from emoclim.sampling import Batch, generator_for
 from emoclim.tuning import EncoderTuning
 
@@ -59,7 +63,10 @@ def main() -> None:
     learner = make_learner(encoder, device, options.precision)
     with tempfile.TemporaryDirectory() as folder:
         items = write_recordings(Path(folder), options.format)
-        result = measure(learner, encoder, items, device, options)
+        begun = time.perf_counter()
+        stored = stored_crops(encoder, items, Workspace(Path(folder)), ContentKeys())
+        result = {"decoding_seconds": time.perf_counter() - begun}
+        result |= measure(learner, encoder, items, {"": encoder.crop, ", store": stored}, device, options)
     text = json.dumps({"options": vars(options) | {"json": None}, **result, **facts("torch", "soundfile")}, indent=2)
     print(text)
     if options.json:
@@ -67,15 +74,24 @@ def main() -> None:
 
 
 def measure(
-    learner: JointLearner, encoder: AudioEncoder, items: list[Item], device: torch.device, options: argparse.Namespace
+    learner: JointLearner,
+    encoder: AudioEncoder,
+    items: list[Item],
+    sources: dict[str, CropSource],
+    device: torch.device,
+    options: argparse.Namespace,
 ) -> dict[str, Any]:
-    """Steps per second, ready and from files by number of workers, in rounds that alternate."""
+    """Steps per second, ready and from each source by number of workers, in rounds that alternate."""
     size, steps = options.batch_size, options.steps
-    loaders = {number: CropLoader(encoder, items, seed=0, workers=number, device=device) for number in options.workers}
-    (ready,) = loaders[options.workers[0]].fill(asked(1, size, device), "ready")
+    loaders = {
+        f"{number} workers{name}": CropLoader(encoder, items, seed=0, workers=number, device=device, source=source)
+        for number in options.workers
+        for name, source in sources.items()
+    }
+    (ready,) = next(iter(loaders.values())).fill(asked(1, size, device), "ready")
     ways: dict[str, Callable[[], Iterator[Batch]]] = {"bare": lambda: iter([ready] * steps)}
-    for number, loader in loaders.items():
-        ways[f"{number} workers"] = lambda loader=loader: loader.fill(asked(steps, size, device), "round")
+    for name, loader in loaders.items():
+        ways[name] = lambda loader=loader: loader.fill(asked(steps, size, device), "round")
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(options.rounds):
         for name, way in ways.items():
@@ -84,7 +100,9 @@ def measure(
     return {
         "steps_per_second": medians,
         "share_of_bare": {name: found / medians["bare"] for name, found in medians.items() if name != "bare"},
-        "crops_per_second": decoding(encoder, items),
+        "crops_per_second": {
+            name.removeprefix(", ") or "files": reading(source, items) for name, source in sources.items()
+        },
     }
 
 
@@ -105,11 +123,11 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def decoding(encoder: AudioEncoder, items: list[Item], count: int = 64) -> float:
-    """Crops that this process decodes in a second."""
+def reading(source: CropSource, items: list[Item], count: int = 64) -> float:
+    """Crops that this process reads in a second."""
     begun = time.perf_counter()
     for number in range(count):
-        encoder.crop(items[number % len(items)], generator_for(f"decoding/{number}", 0))
+        source(items[number % len(items)], generator_for(f"reading/{number}", 0))
     return count / (time.perf_counter() - begun)
 
 

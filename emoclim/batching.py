@@ -5,10 +5,10 @@ different workers decode are interleaved, in the same way each time.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,17 @@ from emoclim.data.manifest import Item
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.errors import DecodeError, EmoclimError, MissingLibrary
 from emoclim.progress import Stopwatch
+
+T_co = TypeVar("T_co", covariant=True)
+T = TypeVar("T")
+
+
+class Preparer(Protocol[T_co]):
+    """What makes blocks of an item in a worker process; every :class:`Encoder` does."""
+
+    def prepare(self, item: Item) -> Generator[T_co, None, float]:
+        """Yield the blocks of an item; return its decoded length in seconds; or raise :class:`DecodeError`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +41,22 @@ class End:
     decoding: float = 0.0  # seconds that it took a worker
 
 
-Event = tuple[int, Tensor | End]  # position in the plan; a block (S, *input_shape) or the end of the item
+Event: TypeAlias = tuple[int, T | End]  # position in the plan; a block, or the end of the item
 
 
-class _Decoder(IterableDataset[Event]):
+class _Decoder(IterableDataset[Event[T]], Generic[T]):
     """The blocks of some items; worker w of W takes items w, w + W, ..."""
 
-    def __init__(self, encoder: Encoder, items: Sequence[Item]) -> None:
-        self._encoder, self._items = encoder, items
+    def __init__(self, preparer: Preparer[T], items: Sequence[Item]) -> None:
+        self._preparer, self._items = preparer, items
 
-    def __iter__(self) -> Iterator[Event]:
+    def __iter__(self) -> Iterator[Event[T]]:
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         for position in range(first, len(self._items), step):
             watch = Stopwatch()
             try:
-                blocks = self._encoder.prepare(self._items[position])
+                blocks = self._preparer.prepare(self._items[position])
                 while True:
                     try:
                         with watch.time("decode"):
@@ -63,13 +74,13 @@ def _as_is(event: Any) -> Any:
     return event
 
 
-def decode(encoder: Encoder, items: Sequence[Item], workers: int) -> Iterator[Event]:
+def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterator[Event[T]]:
     """Decode items into blocks.
 
     Parameters
     ----------
-    encoder
-        Prepares them.
+    preparer
+        Makes the blocks: an encoder, for one.
     items
         What to decode.
     workers
@@ -78,18 +89,24 @@ def decode(encoder: Encoder, items: Sequence[Item], workers: int) -> Iterator[Ev
     Yields
     ------
     tuple
-        ``(position, block (S, *input_shape))`` for each block, and ``(position, End)`` once for each item.
+        ``(position, block)`` for each block, and ``(position, End)`` once for each item.
 
     Raises
     ------
     EmoclimError
         One of the processes was killed.
     """
-    dataset = _Decoder(encoder, items)
+    dataset = _Decoder(preparer, items)
     if workers == 0 or not items:
         yield from dataset
         return
-    loader = DataLoader(dataset, batch_size=None, num_workers=workers, collate_fn=_as_is)
+    loader = DataLoader(
+        dataset,
+        batch_size=None,
+        num_workers=workers,
+        collate_fn=_as_is,
+        generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
+    )
     try:
         yield from loader
     except RuntimeError as error:

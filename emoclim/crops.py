@@ -26,25 +26,28 @@ log = logging.getLogger(__name__)
 PREFETCHED = 2  # batches that each worker is ahead
 FEWEST = 2  # rows of a batch: batch normalisation needs them
 
-Place = tuple[int, str, bool]  # row number of an item, purpose of the generator of its crop, whether it is augmented
+CropSource = Callable[[Item, torch.Generator], Tensor]  # one random segment (*input_shape), or DecodeError
 Augment = Callable[[Tensor, torch.Generator], Tensor]  # a crop and its generator, which has drawn the crop, to a crop
+Place = tuple[int, str, bool]  # row number of an item, purpose of the generator of its crop, whether it is augmented
 
 
 class _Read(NamedTuple):
-    """Crops ``(b, *input_shape)`` of the places that could be read, and why others could not, by item."""
+    """Crops ``(b, *input_shape)`` of the places that could be read, and why others could not, by item.
+
+    An error that is not an item's is for the process that asked to raise.
+    """
 
     crops: Tensor | None
     places: tuple[int, ...]
     reasons: Mapping[int, str]
+    error: EmoclimError | None = None
 
 
 class _Crops(Dataset[_Read]):
     """What is asked for is a whole batch of places."""
 
-    def __init__(self, encoder: Encoder, items: Sequence[Item], seed: int, augment: Augment | None) -> None:
-        # a worker that is not forked gets a copy, which is to be without the network
-        self._encoder, self._items, self._seed = cast(Encoder, replace(cast(Any, encoder))), items, seed
-        self._augment = augment
+    def __init__(self, source: CropSource, items: Sequence[Item], seed: int, augment: Augment | None) -> None:
+        self._source, self._items, self._seed, self._augment = source, items, seed, augment
 
     def __getitem__(self, asked: Sequence[Place]) -> _Read:
         crops: list[Tensor] = []
@@ -53,11 +56,13 @@ class _Crops(Dataset[_Read]):
         for place, (number, purpose, augmented) in enumerate(asked):
             generator = generator_for(purpose, self._seed)
             try:
-                crop = self._encoder.crop(self._items[number], generator)
+                crop = self._source(self._items[number], generator)
                 crops.append(self._augment(crop, generator) if augmented and self._augment else crop)
                 places.append(place)
             except DecodeError as error:
                 reasons[number] = str(error)
+            except EmoclimError as error:
+                return _Read(None, (), {}, error)
         return _Read(torch.stack(crops) if crops else None, tuple(places), reasons)
 
 
@@ -96,6 +101,8 @@ class CropLoader:
         Where the crops go.
     replicas
         The processes that share the crops of each batch.
+    source
+        What makes a crop of an item; None takes it from the item's file.
     augment
         What is done to crops that are to be augmented, after they are drawn.
     """
@@ -109,14 +116,17 @@ class CropLoader:
         workers: int,
         device: torch.device,
         replicas: Replicas = ALONE,
+        source: CropSource | None = None,
         augment: Augment | None = None,
     ) -> None:
+        # a worker that is not forked gets a copy of the encoder, which is to be without the network
+        source = source or cast(Encoder, replace(cast(Any, encoder))).crop
         self._modality, self._items, self._device = encoder.spec.modality, items, device
         self._replicas = replicas
         self._asked = _Asked(self._modality, replicas)
         self._told: set[int] = set()
         self._loader: DataLoader[_Read] = DataLoader(
-            _Crops(encoder, items, seed, augment),
+            _Crops(source, items, seed, augment),
             batch_size=None,
             sampler=self._asked,
             num_workers=workers,
@@ -146,11 +156,13 @@ class CropLoader:
             Fewer than two files of a batch can be decoded; where it is only some, the batch goes without them, and each
             is told once.
         EmoclimError
-            One of the processes was killed.
+            One of the processes was killed, or what the source raised that was not an item's fault.
         """
         self._asked.source = batches, purpose, augmented
         try:
             for read in self._loader:
+                if read.error is not None:
+                    raise read.error
                 yield self._filled(self._asked.waiting.popleft(), read)
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):

@@ -74,6 +74,9 @@ def train_end_to_end(
         Path | None, typer.Option(help="TOML file with settings; also [encoder] and [augmentations].")
     ] = None,
     label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
+    store: Annotated[
+        bool, typer.Option("--store", help="Decode all music once, and keep it in the workspace: quicker crops.")
+    ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, which was stopped or killed.")] = None,
@@ -161,6 +164,7 @@ def train_end_to_end(
                 ),
                 valence_arousal=vad,
                 label_map=label_map,
+                store=store,
                 name=name,
                 workers=workers,
                 workspace=place,

@@ -44,7 +44,7 @@ def test_list_shows_caches_with_the_newest_first(root: Path) -> None:
 
 
 def test_list_of_nothing_is_empty(tmp_path: Path) -> None:
-    assert answer("cache", "list", "--workspace", tmp_path) == {"caches": [], "shards": {}}
+    assert answer("cache", "list", "--workspace", tmp_path) == {"caches": [], "shards": {}, "waveforms": []}
     assert run("cache", "list", "--workspace", tmp_path).stdout == ""
     assert "nothing is left over" in run("cache", "gc", "--workspace", tmp_path).stdout
 

@@ -14,6 +14,8 @@ from contracts import DIM, SPEC, encoded
 
 from emoclim.cache import open_cache
 from emoclim.cache.store import VERSION
+from emoclim.cache.waveform_writer import WaveformWriter
+from emoclim.cache.waveforms import WaveformSpec
 from emoclim.errors import CacheError
 
 PAGE = Path(__file__).parents[1] / "docs" / "cache_format.md"
@@ -64,7 +66,7 @@ def values(keys: str) -> np.ndarray[Any, Any]:
 
 def test_examples_read_what_was_committed(workspace: Path) -> None:
     pandas = pytest.importorskip("pandas")
-    ours, hdf5, zarr, table, segments, checksums = blocks()
+    ours, hdf5, zarr, table, segments, checksums, _ = blocks()
     np.testing.assert_array_equal(run(ours, {})["values"], values("ac"))
     names: dict[str, Any] = {}
     for example in (zarr, hdf5):
@@ -87,6 +89,25 @@ def test_examples_read_what_was_committed(workspace: Path) -> None:
     assert run(checksums, names)["wrong"] == []
     names["values"][1, DIM - 1] += 1
     assert run(checksums, names)["wrong"] == ["b"]
+
+
+def test_example_reads_decoded_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    *_, example = blocks()
+    spec = WaveformSpec(16_000, None, "soxr HQ")
+    parts = {key: np.arange(10 * n, 10 * n + 4 + n, dtype=np.int16) for n, key in enumerate("abcd")}
+    with WaveformWriter(tmp_path / "cache" / "audio-16000hz-0123456789ab.waveforms", spec) as writer:
+        for key, part in parts.items():
+            writer.append(key, 1.0 if key == "a" else 3.0, [part[:2], part[2:]])
+            if key != "a":
+                writer.commit()
+        writer.leave_out(["b"])
+        writer.append("lost", 1.0, [parts["a"]])
+    found = run(example, {})["recordings"]
+    assert list(found) == ["a", "c", "d"]
+    for key, (samples, step) in found.items():
+        np.testing.assert_array_equal(samples, parts[key])
+        assert step == (1.0 if key == "a" else 3.0) / 32_768
 
 
 def test_page_tells_the_format_as_it_is(workspace: Path) -> None:

@@ -6,7 +6,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors
@@ -15,12 +17,15 @@ import torch
 from commands import answer, run
 from test_example_encoder import ROOT, dropped_in
 
+from emoclim.cache.waveform_writer import WaveformWriter
+from emoclim.cache.waveforms import SAMPLES
 from emoclim.config import preset
 from emoclim.data.synthetic import generate
 from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.epochs import Snapshot
 from emoclim.errors import ConfigError
 from emoclim.pipeline import joint_training
+from emoclim.stages.train_end_to_end import JointTraining
 from emoclim.tuning import EncoderTuning, load_joint_config
 
 QUICK = """
@@ -134,9 +139,12 @@ def test_the_encoder_says_where_it_comes_from(finished: Path) -> None:
     assert torch.equal(after["mel.mel_scale.fb"], before["mel.mel_scale.fb"])
 
 
+@pytest.mark.parametrize("words", [(), ("--store",)])
 def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
 ) -> None:
+    if words:
+        run(*begin(workspace, "--name", "whole", *words))
     write = joint_training.write_snapshot
 
     def dying(snapshot: Snapshot, *, path: Path) -> None:
@@ -146,7 +154,7 @@ def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
 
     monkeypatch.setattr(joint_training, "write_snapshot", dying)
     with pytest.raises(AssertionError, match="killed"):
-        run(*begin(workspace, "--name", "again"))
+        run(*begin(workspace, "--name", "again", *words))
     monkeypatch.setattr(joint_training, "write_snapshot", write)
     folder = workspace / "runs" / "again"
     assert sorted(path.name for path in (folder / "unfinished").iterdir()) == [
@@ -157,9 +165,12 @@ def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
     assert "go on with: emoclim train-end-to-end --resume again" in told.output
     useless = run("train-end-to-end", "--resume", "again", "--seed", 3, "--workspace", workspace, code=2)
     assert "--seed would have no effect" in useless.output
+    useless = run("train-end-to-end", "--resume", "again", "--store", "--workspace", workspace, code=2)
+    assert "--store would have no effect" in useless.output
     run("train-end-to-end", "--resume", "again", "--workspace", workspace, *QUIET)
     assert not (folder / "unfinished").exists()
-    assert files(folder) == files(workspace / "runs" / RUN)
+    assert (files(folder) == files(workspace / "runs" / RUN)) == (not words)
+    assert files(folder) == files(workspace / "runs" / ("whole" if words else RUN))
     told = run("train-end-to-end", "--resume", "again", "--workspace", workspace, code=2)
     assert "is not unfinished" in told.output
 
@@ -223,6 +234,42 @@ def test_a_run_is_shown_and_its_options_are_heard(workspace: Path) -> None:
     after = safetensors.torch.load_file(folder / "encoder.safetensors")
     before = safetensors.torch.load_file(workspace / "small.safetensors")
     assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_recordings_are_decoded_into_a_store_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = joint_training.train_end_to_end
+
+    def waiting(*words: Any, **options: Any) -> JointTraining:
+        training = train(*words, **options)
+        return replace(training, waiting=0.9 * training.seconds)
+
+    monkeypatch.setattr(joint_training, "train_end_to_end", waiting)
+    first = answer(*begin(workspace, "--store", "--name", "first"))
+    monkeypatch.setattr(WaveformWriter, "append", None)  # nothing is to be decoded any more
+    shown = run(*begin(workspace, "--store", "--name", "second")).output
+    held = first["waveforms"]
+    assert re.search(rf"decoded waveforms: {held['recordings']} recordings, \S+ MB in \S+\.waveforms$", shown, re.M)
+    assert held["bytes"] == (Path(held["store"]) / SAMPLES).stat().st_size
+    assert "90% of it waiting for files; slowest: the store; more --workers would help" in shown
+    assert files(workspace / "runs" / "first") == files(workspace / "runs" / "second")
+    for name, store in (("second", True), (RUN, False)):
+        assert json.loads((workspace / "runs" / name / "settings.json").read_text())["store"] is store
+    with safetensors.safe_open(workspace / "runs" / "second" / "encoder.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["emoclim"])["store"]
+    told = run(*begin(workspace, "--name", "third")).output
+    assert "slowest: the files; more --workers, or --store, would help" in told
+
+
+def test_a_recording_that_cannot_be_decoded_is_left_out_as_ever(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = (workspace / "data" / "audio.csv").read_text().splitlines()
+    spoilt = [workspace / "data" / row.partition(",")[0] for row in rows if row.endswith(",train") or ",train," in row]
+    for path in spoilt[:12]:
+        path.write_bytes(b"no sound")
+    shown = run(*begin(workspace, "--store", "--name", "spoilt")).output
+    assert "; 12 of this run cannot be used" in shown
+    assert len(set(re.findall(r"(\S+) cannot be used and is left out: this is no sound file", caplog.text))) > 2
 
 
 def test_mistakes_are_told_in_one_line(workspace: Path) -> None:

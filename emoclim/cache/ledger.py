@@ -13,8 +13,6 @@ written when its rows, and the line before it, are on the disk. So one unsound l
 for nothing; any other unsound line is damage.
 """
 
-import json
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclim.cache.base import EncodedItem
+from emoclim.cache.lines import from_line, split_lines, to_line
 from emoclim.cache.rows import segment_checksums, value_checksums
 from emoclim.cache.store import Rows, Table
 from emoclim.errors import CacheError
@@ -73,10 +72,7 @@ class Ledger:
             Another line is unsound, or one does not follow those before it.
         """
         ledger = cls()
-        lines = raw.rstrip(b"\0").splitlines(keepends=True)
-        if lines and not _is_sound(lines[-1]):
-            last = lines.pop()
-            ledger.lost_end = last.endswith(b"\n") or _is_sound(last[:-1] + b"\n")
+        lines, ledger.lost_end = split_lines(raw)
         for number, line in enumerate(lines, start=1):
             try:
                 ledger.add(line)
@@ -87,9 +83,7 @@ class Ledger:
 
     def add(self, line: bytes) -> None:
         """Count one line; raise ValueError or TypeError if it is unsound or does not follow the others."""
-        if not _is_sound(line):
-            raise ValueError("its checksum does not match")
-        match json.loads(_text(line)):
+        match from_line(line):
             case {"row": row, "segment": segment, "items": items}:
                 if (row, segment) != (len(self.rows), self.n_segments):
                     raise ValueError("it does not follow the lines before it")
@@ -109,11 +103,11 @@ class Ledger:
         records = zip(
             (item.key for item in items), counts.tolist(), seconds, values.tolist(), segments.tolist(), strict=True
         )
-        return _encode({"row": len(self.rows), "segment": self.n_segments, "items": list(records)})
+        return to_line({"row": len(self.rows), "segment": self.n_segments, "items": list(records)})
 
     def failure_line(self, key: str, reason: str) -> bytes:
         """The line that records a failure."""
-        return _encode({"failure": (key, reason)})
+        return to_line({"failure": (key, reason)})
 
     def _add_items(self, items: Sequence[tuple[str, int, float, int, int]]) -> None:
         keys, counts, seconds, values, segments = zip(*items, strict=True)
@@ -126,19 +120,3 @@ class Ledger:
         self.n_segments = int(ends[-1])
         for key in self.failures.keys() & keys:
             del self.failures[key]
-
-
-def _encode(record: dict[str, Any]) -> bytes:
-    return _line(json.dumps(record, separators=(",", ":")).encode("ascii"))
-
-
-def _line(text: bytes) -> bytes:
-    return b'["%08x",%b]\n' % (zlib.crc32(text), text)
-
-
-def _text(line: bytes) -> bytes:
-    return line[12:-2]
-
-
-def _is_sound(line: bytes) -> bool:
-    return line == _line(_text(line))

@@ -11,6 +11,7 @@ padded to one, where the published code leaves it out.
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
 import soxr
@@ -25,6 +26,18 @@ RESAMPLER = "HQ"
 SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
 SEGMENT_BYTES = 2**20  # of the segments that are yielded together
 END = 2**62  # frames: no end
+
+
+class Waveform(Protocol):
+    """A decoded waveform ``(n,)``: a tensor, or what gets its parts from somewhere when they are asked for."""
+
+    def __len__(self) -> int:
+        """Samples, n."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """Samples of a part ``(m,)`` float32."""
+        ...
 
 
 def read_blocks(
@@ -103,7 +116,7 @@ def read_crop(
     DecodeError
         As for :func:`read_blocks`, as far as the part that is read shows it.
     """
-    position = float(torch.rand((), generator=generator, dtype=torch.float64))
+    position = _draw(generator)
     with open_sound(item) as sound:
         if sound.frames is not None:
             first, last = _part(item, sound)
@@ -113,13 +126,19 @@ def read_crop(
             for source, target in pairwise(rates):
                 samples = samples * target // source
             if samples >= length:
-                start = int(position * (samples - length + 1))
-                return _excerpt(sound, (first, last), rates, start, length)
+                return _excerpt(sound, (first, last), rates, _start(position, samples, length), length)
     waveform = torch.cat(list(read_blocks(item, sample_rate, source_rate=source_rate)))
-    if len(waveform) < length:
-        return pad(waveform, length)
-    start = int(position * (len(waveform) - length + 1))
-    return waveform[start : start + length].clone()
+    return _cut(waveform, length, position, pad).clone()
+
+
+def cut_crop(
+    waveform: Waveform, length: int, generator: torch.Generator, pad: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Cut one random segment ``(length,)`` out of a waveform that is decoded already, n > 0.
+
+    From an equal generator this is the excerpt that :func:`read_crop` gives, if that expected as many samples.
+    """
+    return _cut(waveform, length, _draw(generator), pad)
 
 
 def repeat_pad(waveform: Tensor, length: int) -> Tensor:
@@ -210,6 +229,22 @@ def cut_segments(
     elif len(waiting) >= length:
         yield _unfold(waiting, length, step)
     return samples
+
+
+def _draw(generator: torch.Generator) -> float:
+    """Where a random segment is, from 0 for the first possible one to 1."""
+    return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _start(position: float, samples: int, length: int) -> int:
+    return int(position * (samples - length + 1))
+
+
+def _cut(waveform: Waveform, length: int, position: float, pad: Callable[[Tensor, int], Tensor]) -> Tensor:
+    if len(waveform) < length:
+        return pad(waveform[:], length)
+    start = _start(position, len(waveform), length)
+    return waveform[start : start + length]
 
 
 def _unfold(waveform: Tensor, length: int, step: int) -> Tensor:

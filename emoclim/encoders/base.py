@@ -172,6 +172,10 @@ class AudioEncoder:
         """See :class:`Encoder`."""
         return audio.read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
 
+    def cut(self, waveform: audio.Waveform, generator: torch.Generator) -> Tensor:
+        """Return one random segment ``(*input_shape)`` of a recording that is decoded already, at its sample rates."""
+        return audio.cut_crop(waveform, self.length, generator, self.pad)
+
 
 def _build(build: Callable[[], nn.Module]) -> nn.Module:
     with torch.inference_mode(False):  # parameters made in inference mode could never be trained

@@ -14,6 +14,7 @@ from emoclim.epochs import Epoch
 from emoclim.errors import EncoderError, RunError
 from emoclim.features import Setting
 from emoclim.pipeline.augmenting import make_augmenter, make_augmenter_again
+from emoclim.pipeline.features import MAX_WORKERS
 from emoclim.pipeline.heads import SIMILARITY_WIDTH
 from emoclim.pipeline.joint_plans import TRAINED, EncoderChoice, JointPlan, recordings_note, uncached
 from emoclim.pipeline.joint_result import JointResult
@@ -22,7 +23,7 @@ from emoclim.pipeline.libraries import Library, labelled_library, library_note
 from emoclim.pipeline.library_features import labels_of
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished
-from emoclim.pipeline.workspace import Workspace, choose_device, read_json, write_json
+from emoclim.pipeline.workspace import Workspace, choose_device, read_json, usable_cores, write_json
 from emoclim.progress import Track, silent
 from emoclim.replicas import ALONE, Replicas
 from emoclim.tuning import EncoderTuning
@@ -42,6 +43,7 @@ def train_encoder(
     valence_arousal: Path | None = None,
     similarity_width: float = SIMILARITY_WIDTH,
     label_map: Path | None = None,
+    store: bool = False,
     name: str | None = None,
     workers: int | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
@@ -64,6 +66,8 @@ def train_encoder(
         Of the terms of the loss.
     config, tuning, augmentations
         All other settings.
+    store
+        Decode all recordings before, keep the waveforms in the workspace, and cut the crops from them.
     workers
         Decoding processes; None takes one per core, eight at most.
     show
@@ -101,12 +105,13 @@ def train_encoder(
         similarity_of(valence_arousal, similarity_width, mapping) if valence_arousal else None,
         replicas.count,
         note,
+        store,
     )
     where = replicas.device(choose_device(device))
     encoders = f"{libraries['image'].note.spec.name}-{encoder}-unfrozen"
     folder = replicas.agree(lambda: workspace.free_run(name) if name else workspace.new_run(encoders))
     material = Material(libraries, loaded, augment)
-    means = Means(folder, workspace, workers, where, track, show, replicas)
+    means = Means(folder, workspace, _decoding(workers, replicas), where, track, show, replicas)
     if not replicas.first:
         return execute(plan, material, means)
     means.work.mkdir(parents=True)
@@ -171,4 +176,9 @@ def resume(
         augment = make_augmenter_again(plan.augmentations, encoder, workspace, track)
     where = replicas.device(choose_device(device))
     material = Material(libraries, encoder, augment)
-    return execute(plan, material, Means(folder, workspace, workers, where, track, show, replicas))
+    return execute(plan, material, Means(folder, workspace, _decoding(workers, replicas), where, track, show, replicas))
+
+
+def _decoding(workers: int | None, replicas: Replicas) -> int:
+    """Processes that decode for this one."""
+    return min(MAX_WORKERS, usable_cores() // replicas.count) if workers is None else workers

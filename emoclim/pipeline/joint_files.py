@@ -39,6 +39,7 @@ def about_encoder(plan: JointPlan, best_epoch: int) -> dict[str, object]:
         "loss_weights": list(plan.weights),
         "classes": list(plan.label_map.classes),
         "manifests": {"image": plan.images["digest"], TRAINED: plan.audio["digest"]},
+        "store": plan.store,
         "best_epoch": best_epoch,
         "processes": plan.processes,
         **added,

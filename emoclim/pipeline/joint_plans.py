@@ -81,6 +81,8 @@ class JointPlan:
         How many train together.
     augmentations
         Settings, and a digest of background sounds; None without any.
+    store
+        Whether crops are cut from decoded waveforms that are kept.
     """
 
     encoder: EncoderChoice
@@ -94,6 +96,7 @@ class JointPlan:
     similarity: Mapping[str, Any] | None
     processes: int
     augmentations: Note | None
+    store: bool
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -109,6 +112,7 @@ class JointPlan:
             "similarity": self.similarity,
             "processes": self.processes,
             "augmentations": self.augmentations,
+            "store": self.store,
         }
 
     @classmethod
@@ -126,6 +130,7 @@ class JointPlan:
             data["similarity"],
             data["processes"],
             data["augmentations"],
+            data["store"],
         )
 
     def load(self, track: Track) -> Encoder:

@@ -12,6 +12,7 @@ from emoclim.pipeline.augmenting import told
 from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.libraries import Library, library_note
+from emoclim.pipeline.waveforms import StoredCrops
 from emoclim.reports.sweep import SweepReport
 from emoclim.stages.train_end_to_end import JointTraining
 
@@ -34,6 +35,8 @@ class JointResult:
         How good it is on validation: one candidate.
     encoder_file
         The trained encoder.
+    stored
+        Where the crops came from; None for the files.
     """
 
     folder: Path
@@ -42,11 +45,14 @@ class JointResult:
     training: JointTraining
     report: SweepReport
     encoder_file: Path
+    stored: StoredCrops | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         seconds = {"training": self.training.seconds, "waiting_for_files": self.training.waiting}
-        return {"run": str(self.folder), "encoder": str(self.encoder_file), "seconds": seconds, **self.settings()}
+        stored = None if self.stored is None else self.stored.to_dict()
+        found = {"run": str(self.folder), "encoder": str(self.encoder_file), "seconds": seconds, "waveforms": stored}
+        return found | self.settings()
 
     def settings(self) -> dict[str, Any]:
         """All that the run depends on and what was found, without its place; the same seed gives the same."""
@@ -67,6 +73,7 @@ class JointResult:
             "terms": [list(term) for term in EMO_CLIM],
             "similarity": plan.similarity,
             "augmentations": plan.augmentations,
+            "store": plan.store,
             "heads": [
                 {
                     "candidate": 0,
@@ -90,13 +97,16 @@ class JointResult:
         training, tuning = self.training, self.plan.tuning
         norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
         waited = training.waiting / max(training.seconds, 1e-9)
-        slowest = "the files; --workers" if waited > 0.5 else "the network; a GPU, or there --precision bf16,"
+        quicker = "the files; more --workers, or --store," if self.stored is None else "the store; more --workers"
+        slowest = quicker if waited > 0.5 else "the network; a GPU, or there --precision bf16,"
         lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
         lines += [
             f"encoder {self.plan.encoder.name}: {len(training.trained)} parameters trained "
             f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
             f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files; slowest: {slowest} would help",
         ]
+        if self.stored is not None:
+            lines.append(self.stored.told())
         if self.plan.processes > 1:
             lines.append(
                 f"{self.plan.processes} processes shared each batch; batch normalisations saw their part of it"

@@ -5,7 +5,7 @@ While it is unfinished, its folder has another one, ``unfinished/``, with the pl
 
 import math
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,6 @@ from emoclim.errors import ConfigError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.augmenting import LIBRARIES
-from emoclim.pipeline.features import MAX_WORKERS
 from emoclim.pipeline.joint_files import about_encoder, write_encoder
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan, uncached
 from emoclim.pipeline.joint_result import JointResult
@@ -30,7 +29,8 @@ from emoclim.pipeline.libraries import Library
 from emoclim.pipeline.library_features import labelled_items, read_splits
 from emoclim.pipeline.run_files import write_run
 from emoclim.pipeline.snapshots import UNFINISHED, read_snapshot, write_snapshot
-from emoclim.pipeline.workspace import Workspace, usable_cores
+from emoclim.pipeline.waveforms import StoredCrops, stored_crops
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.replicas import Replicas
 from emoclim.reports.sweep import choose
@@ -54,7 +54,7 @@ class Means:
 
     folder: Path
     workspace: Workspace
-    workers: int | None
+    workers: int
     device: torch.device
     track: Track
     show: Callable[[Epoch], None] | None
@@ -74,8 +74,8 @@ def execute(plan: JointPlan, material: Material, means: Means) -> JointResult:
         keys = ContentKeys(means.workspace.caches / "content.json")
         splits = read_splits(pictures, plan.label_map, ("train", "val"), keys)
         keys.save()
-    recordings = {name: _recordings(material.libraries[TRAINED].manifest, plan, name) for name in splits}
-    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
+        recordings = {name: _recordings(material.libraries[TRAINED].manifest, plan, name) for name in splits}
+        stored = _stored(recordings.values(), material.encoder, means, keys) if plan.store else None
     training = train_end_to_end(
         splits["train"],
         splits["val"],
@@ -85,9 +85,10 @@ def execute(plan: JointPlan, material: Material, means: Means) -> JointResult:
         plan.weights,
         plan.config,
         plan.tuning,
-        workers=workers,
+        workers=means.workers,
         replicas=replicas,
         similarity=torch.tensor(plan.similarity["table"]) if plan.similarity else None,
+        source=stored,
         augment=material.augment,
         device=means.device,
         track=means.track,
@@ -95,7 +96,12 @@ def execute(plan: JointPlan, material: Material, means: Means) -> JointResult:
         keep=partial(write_snapshot, path=snapshot) if replicas.first else None,
         watch=means.show,
     )
-    return replicas.agree(lambda: _finish(plan, material, means, training, splits["val"], recordings["val"], workers))
+    return replicas.agree(lambda: _finish(plan, material, means, training, splits["val"], stored))
+
+
+def _stored(recordings: Iterable[Recordings], encoder: Encoder, means: Means, keys: ContentKeys) -> StoredCrops:
+    items = [item for part in recordings for item in part.items]
+    return stored_crops(encoder, items, means.workspace, keys, workers=means.workers, track=means.track)
 
 
 def _finish(
@@ -104,8 +110,7 @@ def _finish(
     means: Means,
     training: JointTraining,
     val: Split,
-    recordings: Recordings,
-    workers: int,
+    stored: StoredCrops | None,
 ) -> JointResult:
     """Measure on validation, as extraction will make the features, and write."""
     folder, track = means.folder, means.track
@@ -114,12 +119,13 @@ def _finish(
         raise ConfigError("no validation loss was ever finite, so there is nothing to keep; lower the learning rates")
     file = write_encoder(folder, training.encoder, about_encoder(plan, training.best_epoch))
     trained = plan.encoder.load(track, file)
-    validation = encoded(val, recordings, trained, workers=workers, device=means.device, track=track)
+    manifest = material.libraries[TRAINED].manifest
+    recordings = _recordings(manifest, plan, "val")
+    validation = encoded(val, recordings, trained, workers=means.workers, device=means.device, track=track)
     sweep = measured(validation, training, training.heads(trained.spec), plan, means.device)
     report = choose(sweep.lines, EMO_CLIM, RULE)
-    manifest = material.libraries[TRAINED].manifest
     libraries = {**material.libraries, TRAINED: uncached(means.workspace, manifest, trained.spec, plan.encoder)}
-    result = JointResult(folder, plan, libraries, training, report, file)
+    result = JointResult(folder, plan, libraries, training, report, file, stored)
     seconds = {"training": training.seconds, "waiting_for_files": training.waiting}
     loaded = LIBRARIES if plan.augmentations else ()
     write_run(folder, result.settings(), report, sweep, [0], libraries=loaded, seconds=seconds)

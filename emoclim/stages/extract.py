@@ -193,7 +193,7 @@ class _Open:
 
 
 def _finished(
-    events: Iterator[Event], todo: Sequence[tuple[str, Item]], packer: Packer, writer: _Writer
+    events: Iterator[Event[Tensor]], todo: Sequence[tuple[str, Item]], packer: Packer, writer: _Writer
 ) -> Generator[str, None, None]:
     """Drive decoding, encoding and writing; yield the key of each item that is done."""
     on_the_way: dict[int, _Open] = {}

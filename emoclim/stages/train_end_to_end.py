@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.crops import Augment, CropLoader, numbered
+from emoclim.crops import Augment, CropLoader, CropSource, numbered
 from emoclim.data.manifest import Item, Modality
 from emoclim.encoders.base import Encoder
 from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
@@ -106,8 +106,9 @@ def train_end_to_end(
     *,
     workers: int = 0,
     replicas: Replicas = ALONE,
-    similarity: Tensor | None = None,
+    source: CropSource | None = None,
     augment: Augment | None = None,
+    similarity: Tensor | None = None,
     device: torch.device,
     track: Track = silent,
     resume: Snapshot | None = None,
@@ -136,6 +137,8 @@ def train_end_to_end(
         Processes that decode; 0 decodes in this one. No byte of the result depends on it.
     replicas
         Processes that train together, each calling this with the same arguments; see :mod:`emoclim.replicas`.
+    source
+        What makes the crops; None takes them from the files.
     augment
         What is done to crops of training, never of validation, after they are drawn.
     similarity, device, track, watch
@@ -175,7 +178,14 @@ def train_end_to_end(
     learner = JointLearner(encoder, heads, tuning, device, replicas)
     best = JointBest(learner.module, Best(heads.banks, config.patience))
     crops = CropLoader(
-        encoder, items, seed=config.seed, workers=workers, device=device, replicas=replicas, augment=augment
+        encoder,
+        items,
+        seed=config.seed,
+        workers=workers,
+        device=device,
+        replicas=replicas,
+        source=source,
+        augment=augment,
     )
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
     timing = Stopwatch()
@@ -230,13 +240,8 @@ def _joined(
         features[own] = numbered(encoder, part.items, len(items))
         labels = {**split.labels, own: part.labels}
         present = [modality for modality in modalities if modality in features]
-        joined.append(
-            Split(
-                {modality: features[modality] for modality in present},
-                {modality: labels[modality].cpu() for modality in present},
-                split.classes,
-            )
-        )
+        tables = {modality: features[modality] for modality in present}
+        joined.append(Split(tables, {modality: labels[modality].cpu() for modality in present}, split.classes))
         items += part.items
     return joined[0], joined[1], items
 

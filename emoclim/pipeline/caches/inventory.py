@@ -12,6 +12,7 @@ from emoclim.cache.writer import who_writes
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.finding import cache_paths, changed_versions, find_cache, note_of, when_noted
+from emoclim.pipeline.caches.stores import StoreState, list_stores
 from emoclim.pipeline.libraries import SHARDS, CacheNote
 from emoclim.pipeline.workspace import Workspace
 
@@ -77,14 +78,19 @@ class CacheState:
 
 @dataclass(frozen=True, slots=True)
 class CacheList:
-    """All caches of a workspace, the newest first, and those whose shards are not merged yet."""
+    """All caches of a workspace, the newest first, those whose shards are not merged yet, and stores of waveforms."""
 
     caches: tuple[CacheState, ...]
     shards: Mapping[str, int]
+    stores: tuple[StoreState, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {"caches": [cache.to_dict() for cache in self.caches], "shards": dict(self.shards)}
+        return {
+            "caches": [cache.to_dict() for cache in self.caches],
+            "shards": dict(self.shards),
+            "waveforms": [store.to_dict() for store in self.stores],
+        }
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """A row of column names, then one row per cache."""
@@ -95,10 +101,15 @@ class CacheList:
         """A few sentences for a reader."""
         lines = [cache.problem for cache in self.caches if cache.problem]
         lines += [f"{cache.path.stem} is being written by {cache.writer}" for cache in self.caches if cache.writer]
-        return lines + [
+        lines += [
             f"{name} has {count} shards; join them with: emoclim cache merge {name}"
             for name, count in self.shards.items()
         ]
+        for store in self.stores:
+            held = f"{store.recordings} decoded recordings, {shown_size(store.size)}, for train-end-to-end --store"
+            lines.append(store.problem or f"{store.path.name}: {held}")
+            lines += [f"{store.path.name} is being written by {store.writer}"] if store.writer else []
+        return lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +173,8 @@ def list_caches(workspace: Workspace = Workspace()) -> CacheList:  # noqa: B008 
     """Describe all caches of a workspace; one that cannot be read is told, and stops nothing."""
     folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
-    return CacheList(tuple(map(_state, cache_paths(workspace))), {name: n for name, n in shards.items() if n})
+    unmerged = {name: count for name, count in shards.items() if count}
+    return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, list_stores(workspace))
 
 
 def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetails:  # noqa: B008 - immutable

@@ -27,7 +27,7 @@ from emoclim.pipeline.workspace import Workspace
 PARTIAL = ".partial"  # suffix of what is written aside
 WRITER = ".writer"  # suffix of the lock beside a cache
 PROCESS = re.compile(r"\.(\d+)\.partial$")
-CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
+CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr|waveforms))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
 BLOCK_ITEMS = 256  # read at once
