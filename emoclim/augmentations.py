@@ -94,19 +94,15 @@ class Augmentations:
         return plain | {"background": None if self.background is None else str(self.background)}
 
     def updated(self, data: Mapping[str, Any]) -> "Augmentations":
-        """These settings with those of `data` in place of their own.
-
-        Raises
-        ------
-        ConfigError
-            One is unknown, cannot be, or belongs to what is not switched on.
-        """
+        """These settings with those of `data` in place of their own; what cannot be raises :class:`ConfigError`."""
         require_known(data, _ALLOWED)
-        new = replace(self, **data)
+        return replace(self, **data)
+
+    def require_switches(self) -> None:
+        """Refuse, with a :class:`ConfigError`, a setting of what is not switched on."""
         for name, switch in _SWITCHES.items():
-            if name in data and switch not in data and getattr(new, switch) is None:
+            if getattr(self, switch) is None and getattr(self, name) != getattr(Augmentations(), name):
                 raise ConfigError(f"{name} would have no effect without {switch}; give that too, or leave both out")
-        return new
 
 
 class Augmenter:

@@ -41,6 +41,8 @@ class End:
     decoding: float = 0.0  # seconds that it took a worker
 
 
+DIED = "DataLoader worker (pid"  # how torch begins to tell that a worker is gone, not that it raised something
+
 Event: TypeAlias = tuple[int, T | End]  # position in the plan; a block, or the end of the item
 
 
@@ -110,7 +112,7 @@ def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterat
     try:
         yield from loader
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not str(error).startswith(DIED):
             raise
         raise EmoclimError(
             "a decoding process was killed, probably for want of memory; what was committed is kept: "

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from emoclim.batching import DIED
 from emoclim.data.manifest import Item, Modality
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
@@ -24,7 +25,7 @@ from emoclim.sampling import Batch, generator_for
 log = logging.getLogger(__name__)
 
 PREFETCHED = 2  # batches that each worker is ahead
-FEWEST = 2  # rows of a batch: batch normalisation needs them
+FEWEST = 2  # rows of a batch, or of the part of a process: batch normalisation needs them
 
 CropSource = Callable[[Item, torch.Generator], Tensor]  # one random segment (*input_shape), or DecodeError
 Augment = Callable[[Tensor, torch.Generator], Tensor]  # a crop and its generator, which has drawn the crop, to a crop
@@ -105,6 +106,11 @@ class CropLoader:
         What makes a crop of an item; None takes it from the item's file.
     augment
         What is done to crops that are to be augmented, after they are drawn.
+
+    Attributes
+    ----------
+    failures
+        By item, why its crops could not be had so far.
     """
 
     def __init__(
@@ -124,7 +130,7 @@ class CropLoader:
         self._modality, self._items, self._device = encoder.spec.modality, items, device
         self._replicas = replicas
         self._asked = _Asked(self._modality, replicas)
-        self._told: set[int] = set()
+        self.failures: dict[str, str] = {}
         self._loader: DataLoader[_Read] = DataLoader(
             _Crops(source, items, seed, augment),
             batch_size=None,
@@ -165,17 +171,18 @@ class CropLoader:
                     raise read.error
                 yield self._filled(self._asked.waiting.popleft(), read)
         except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+            if not str(error).startswith(DIED):
                 raise
             raise EmoclimError(
-                "a decoding process was killed, probably for want of memory; what was committed is kept: "
+                "a decoding process was killed, probably for want of memory; the epochs that are done are kept: "
                 "go on with --resume, with fewer --workers"
             ) from error
 
     def _filled(self, batch: Batch, read: _Read) -> Batch:
-        for number in read.reasons.keys() - self._told:
-            log.warning("%s cannot be used and is left out: %s", self._items[number].id, read.reasons[number])
-        self._told |= read.reasons.keys()
+        for number, reason in read.reasons.items():
+            if (id_ := self._items[number].id) not in self.failures:
+                log.warning("%s cannot be used and is left out: %s", id_, reason)
+                self.failures[id_] = reason
         labels = batch.labels[self._modality]
         labels = labels[self._replicas.part(len(labels))]
         if read.crops is None or len(read.places) < FEWEST:

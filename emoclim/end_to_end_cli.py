@@ -88,7 +88,8 @@ def train_end_to_end(
 
     Random crops of the recordings go through the encoder itself; pictures come from their cache. The run keeps the
     encoder of its best epoch as encoder.safetensors, for: extract audio --checkpoint. Ctrl-C ends with what is done.
-    Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...
+    Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...; with them, Ctrl-C
+    keeps what is done for --resume only.
     """
     from emoclim.augmentations import Augmentations
     from emoclim.config import encoder_preset, updated

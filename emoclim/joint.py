@@ -4,20 +4,42 @@ Conventions as in :mod:`emoclim.learning`; the rows of the encoder's modality ar
 """
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
+from emoclim.config import TrainConfig
+from emoclim.crops import FEWEST
 from emoclim.encoders.base import FULL_PRECISION, PRECISIONS, Encoder, frozen
+from emoclim.errors import ConfigError
 from emoclim.learning import Best, Learner
 from emoclim.replicas import ALONE, Replicas
 from emoclim.sampling import Batch
 from emoclim.tuning import EncoderTuning
-from emoclim.unfreezing import chosen, decayed, set_mode, trainable
+from emoclim.unfreezing import chosen, decayed, set_mode, statistics, trainable
 
 LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
+
+
+def check_trainable(
+    encoder: Encoder, tuning: EncoderTuning, config: TrainConfig, processes: int, device: torch.device
+) -> None:
+    """Refuse what would be found out only when everything else is prepared.
+
+    Raises
+    ------
+    ConfigError
+        The encoder has no such parameters to train, the device cannot do it, or a batch is too small to be shared.
+    """
+    if tuning.precision == "fp16" and device.type != "cuda":
+        raise ConfigError(f"precision fp16 trains on a GPU only, not on {device.type}; take bf16 or fp32")
+    if config.batch_size < FEWEST * processes:
+        raise ConfigError(
+            f"batch_size = {config.batch_size} is too small for {processes} processes; give each {FEWEST} items"
+        )
+    chosen(encoder.module, trainable(encoder.module, encoder.input_shape), tuning.unfreeze)
 
 
 class JointLearner:
@@ -78,7 +100,7 @@ class JointLearner:
         set_mode(self.module, self._tuning.batchnorm)
         losses = []
         together = self._tuning.accumulate
-        for number, batch in enumerate(batches):
+        for number, batch in enumerate(self._each(batches)):
             in_group = number % together
             if in_group == 0:
                 self._heads.optimiser.zero_grad()
@@ -88,7 +110,8 @@ class JointLearner:
             if in_group == size - 1:
                 self._update()
             losses.append(loss.detach())
-        self._replicas.average(self.module.buffers())
+        if self._tuning.batchnorm == "train":
+            self._replicas.average(statistics(self.module))
         return losses
 
     def evaluate(self, batches: Iterable[Batch]) -> tuple[Tensor, ...]:
@@ -96,7 +119,7 @@ class JointLearner:
         self.module.eval()
         sums = [torch.zeros_like(self._heads.weights[:, 0]) for _ in self._heads.terms]
         count = 0
-        for batch in batches:
+        for batch in self._each(batches):
             with frozen(self._spec, self._device):
                 feature = self.module(batch.rows[self._modality]).float()
             losses = self._heads.evaluate([self._whole(batch, feature)])
@@ -118,6 +141,16 @@ class JointLearner:
         self._scaler.load_state_dict(
             {name: type(value)(state[f"{SCALER}.{name}"].item()) for name, value in self._scaler.state_dict().items()}
         )
+
+    def _each(self, batches: Iterable[Batch]) -> Iterator[Batch]:
+        """The batches; what keeps this process from having one ends the other processes too."""
+        iterator = iter(batches)
+        while True:
+            with self._replicas.together(self._device):
+                batch = next(iterator, None)
+            if batch is None:
+                return
+            yield batch
 
     def _encoded(self, batch: Batch) -> Batch:
         """The whole batch with features ``(B, D)`` in place of segments."""

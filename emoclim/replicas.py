@@ -21,6 +21,7 @@ from torch import Tensor, distributed, nn
 from emoclim.errors import EmoclimError
 
 T = TypeVar("T")
+GAVE_UP = -1  # rows of a process that cannot go on
 PATIENCE = timedelta(days=7)  # of a process whose others prepare; whoever started them sees when one of them dies
 
 
@@ -91,13 +92,34 @@ class Replicas:
         """Rows ``(n, ...)`` of all processes one after the other; n may differ between them.
 
         Its gradient is that of the own rows: everyone has the whole gradient already, so nothing is to be added.
+
+        Raises
+        ------
+        EmoclimError
+            Another process gave up instead.
         """
         if self.count == 1:
             return rows
-        sizes = [rows.new_zeros(1, dtype=torch.int64) for _ in range(self.count)]
-        distributed.all_gather(sizes, rows.new_tensor([len(rows)], dtype=torch.int64))
-        gathered: Tensor = _Gather.apply(rows, [int(size) for size in sizes], self.rank)  # type: ignore[no-untyped-call]
+        sizes = self._sizes(len(rows), rows.device)
+        if min(sizes) == GAVE_UP:
+            raise EmoclimError("another of the processes could not go on, and says why; go on with --resume after that")
+        gathered: Tensor = _Gather.apply(rows, sizes, self.rank)  # type: ignore[no-untyped-call]
         return gathered
+
+    @contextmanager
+    def together(self, device: torch.device) -> Iterator[None]:
+        """Let an :class:`EmoclimError` of this process, raised in the block, reach the others as they gather."""
+        try:
+            yield
+        except EmoclimError:
+            if self.count > 1:
+                self._sizes(GAVE_UP, device)
+            raise
+
+    def _sizes(self, size: int, device: torch.device) -> list[int]:
+        sizes = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.count)]
+        distributed.all_gather(sizes, torch.tensor([size], device=device))
+        return [int(size) for size in sizes]
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Put the sum over all processes in place of each gradient."""

@@ -12,6 +12,7 @@ from emoclim.config import Allowed, TrainConfig, read_settings, require_known, u
 from emoclim.errors import ConfigError
 
 TABLE = "encoder"  # of these settings in a TOML file
+OF_TRAINED = ("learning_rate", "weight_decay")
 UNFREEZE = re.compile(r"all|none|batchnorm|last:[1-9][0-9]*")
 _ALLOWED: Allowed = {
     "unfreeze": (str, lambda value: UNFREEZE.fullmatch(value) is not None, "all, none, batchnorm or, say, last:2"),
@@ -27,7 +28,7 @@ _ALLOWED: Allowed = {
 
 @dataclass(frozen=True, slots=True)
 class EncoderTuning:
-    """How an encoder is trained along with its heads; the defaults are what the papers' published code does.
+    """How an encoder is trained along with its heads.
 
     Attributes
     ----------
@@ -60,8 +61,9 @@ class EncoderTuning:
     Notes
     -----
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, section 4.2, has
-    one learning rate for all. That batch normalisation works on batches stands in their published code only, where
-    it does so even in what the papers call frozen encoders: ``unfreeze = "none"``, ``batchnorm = "train"``.
+    one learning rate for all, as the defaults do; their published code also decays norms and biases. That batch
+    normalisation works on batches stands in that code only, where it does so even in what the papers call frozen
+    encoders: ``unfreeze = "none"``, ``batchnorm = "train"``.
     """
 
     unfreeze: str = "all"
@@ -84,9 +86,24 @@ class EncoderTuning:
         return asdict(self)
 
     def updated(self, data: Mapping[str, Any]) -> "EncoderTuning":
-        """These settings with those of `data` in place of their own; what cannot be raises :class:`ConfigError`."""
+        """These settings with those of `data` in place of their own.
+
+        Raises
+        ------
+        ConfigError
+            One is unknown, cannot be, or is about parameters that are not trained.
+        """
         require_known(data, _ALLOWED)
-        return replace(self, **data)
+        new = replace(self, **data)
+        if new.unfreeze == "none" and (useless := [name for name in OF_TRAINED if name in data]):
+            raise ConfigError(f"{useless[0]} would have no effect with unfreeze = none; leave one of them out")
+        return new
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "EncoderTuning":
+        """Inverse of :meth:`to_dict`."""
+        require_known(data, _ALLOWED)
+        return cls(**data)
 
 
 def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning, Augmentations]:

@@ -6,7 +6,7 @@ has such parameters, in the order in which they are registered; where there is o
 that are in no part are a layer too. A part with nothing but normalisations belongs to the layer before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -48,10 +48,10 @@ def chosen(module: nn.Module, parameters: Parameters, unfreeze: str) -> Paramete
     ConfigError
         There are none of that kind, or not so many layers.
     """
+    if not parameters:
+        raise ConfigError("the encoder has no parameters to train; extract its features, and train heads on them")
     if unfreeze == "none":
         return {}
-    if not parameters:
-        raise ConfigError(f"the encoder has no parameters to train; set unfreeze to none, not {unfreeze}")
     if unfreeze == "all":
         return parameters
     if unfreeze == "batchnorm":
@@ -106,6 +106,13 @@ def set_mode(module: nn.Module, batchnorm: str) -> None:
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             part.train(batchnorm == "train")
+
+
+def statistics(module: nn.Module) -> Iterator[torch.Tensor]:
+    """What batch normalisations gather: running means and variances."""
+    for part in module.modules():
+        if isinstance(part, _BatchNorm):
+            yield from (one for one in (part.running_mean, part.running_var) if one is not None)
 
 
 def _is_of_norm(module: nn.Module, name: str) -> bool:

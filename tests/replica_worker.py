@@ -8,6 +8,7 @@ import torch
 from small_encoder import QUICK, Material, train
 from torch import Tensor, distributed
 
+from emoclim.errors import EmoclimError
 from emoclim.joint import JointLearner
 from emoclim.replicas import ALONE, Replicas
 
@@ -39,7 +40,15 @@ def run(rank: int, count: int, folder: Path, material: Material, tuning: dict[st
     """Train with others and write what came of it."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count)
+    spoilt = tuning.pop("spoilt", None)
+    found: dict[str, Any]
     try:
-        torch.save(trained(material, tuning, Replicas(rank, count)), folder / f"{rank}.pt")
+        if rank == spoilt:  # as if the files lay on a disk that this one cannot read
+            nowhere = [replace(item, path=folder / "nowhere") for item in material.recordings["train"].items]
+            material.recordings["train"] = replace(material.recordings["train"], items=nowhere)
+        found = trained(material, tuning, Replicas(rank, count))
+    except EmoclimError as error:
+        found = {"told": str(error)}
     finally:
         distributed.destroy_process_group()
+    torch.save(found, folder / f"{rank}.pt")

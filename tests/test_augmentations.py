@@ -252,7 +252,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ({"backgrounds": "x"}, r"no setting is called 'backgrounds' \(did you mean 'background'\?\)"),
     ):
         with pytest.raises(ConfigError, match=told):
-            Augmentations().updated(settings)
+            Augmentations().updated(settings).require_switches()
     full = Augmentations(gaussian_snr=(5, 40), background=Path("sounds"))
     assert Augmentations().updated(full.to_dict()) == full
     assert Augmentations().updated(Augmentations().to_dict()) == Augmentations()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -101,8 +102,10 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
     encoder = ("--encoder", "small_cnn", "--checkpoint", folder / "encoder.safetensors", "--setting", "width=8")
     place = ("--workspace", workspace)
     refused = run("evaluate", *place, code=2)
-    assert re.search(r"takes audio features small_cnn \(\w{12}\), and \S+ has none; make them with", refused.output)
-    extracted = answer("extract", "audio", *encoder, *place, "--workers", 0)
+    told = r"takes audio features small_cnn \(\w{12}\), and \S+ has none; make them with: emoclim (.*)"
+    advice = re.search(told, refused.output)
+    assert advice
+    extracted = answer(*shlex.split(advice[1]), "--workers", 0)
     first = answer(
         "extract", "audio", *encoder[:2], "--checkpoint", workspace / "small.safetensors", *encoder[4:], *place
     )
@@ -223,6 +226,22 @@ def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch
     assert "the encoder that the run began with has changed since (checkpoint: " in told.output
 
 
+def test_recordings_that_changed_meanwhile_are_not_gone_on_with(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_after_an_epoch(monkeypatch)
+    run(*begin(workspace, "--name", "part"))
+    rows = (workspace / "data" / "audio.csv").read_text().splitlines()
+    recording = workspace / "data" / next(row for row in rows if "train" in row).partition(",")[0]
+    content = recording.read_bytes()
+    recording.write_bytes(content + b"more")
+    told = run("train-end-to-end", "--resume", "part", "--workspace", workspace, code=2)
+    assert "recordings of " in told.output
+    assert "have changed since run part was begun; train again" in told.output
+    recording.write_bytes(content)
+    assert answer("train-end-to-end", "--resume", "part", "--workspace", workspace, *QUIET)["failures"] == {}
+
+
 def test_a_run_is_shown_and_its_options_are_heard(workspace: Path) -> None:
     words = ("--unfreeze", "none", "--batchnorm", "frozen", "--epochs", 1, "--precision", "bf16", "--name", "frozen")
     shown = run(*begin(workspace, *words)).output
@@ -269,6 +288,7 @@ def test_a_recording_that_cannot_be_decoded_is_left_out_as_ever(
         path.write_bytes(b"no sound")
     shown = run(*begin(workspace, "--store", "--name", "spoilt")).output
     assert "; 12 of this run cannot be used" in shown
+    assert re.search(r"^\d+ recordings could not be used \(\S+: this is no sound file", shown, re.M)
     assert len(set(re.findall(r"(\S+) cannot be used and is left out: this is no sound file", caplog.text))) > 2
 
 

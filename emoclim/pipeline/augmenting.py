@@ -31,8 +31,10 @@ def make_augmenter(
     Raises
     ------
     ConfigError
-        They do not suit the encoder, a library is missing, or the sounds cannot be used.
+        One is of what is not switched on, they do not suit the encoder, a library is missing, or the sounds cannot be
+        used.
     """
+    settings.require_switches()
     if not settings:
         return None, None
     if not isinstance(encoder, AudioEncoder):

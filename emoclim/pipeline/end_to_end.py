@@ -6,17 +6,26 @@ from pathlib import Path
 
 from emoclim.augmentations import Augmentations
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import Modality, read_manifest
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.data.taxonomy import match_labels, read_label_map
 from emoclim.encoders.loading import find_encoder
 from emoclim.epochs import Epoch
 from emoclim.errors import EncoderError, RunError
 from emoclim.features import Setting
+from emoclim.joint import check_trainable
 from emoclim.pipeline.augmenting import make_augmenter, make_augmenter_again
 from emoclim.pipeline.features import MAX_WORKERS
 from emoclim.pipeline.heads import SIMILARITY_WIDTH
-from emoclim.pipeline.joint_plans import TRAINED, EncoderChoice, JointPlan, recordings_note, uncached
+from emoclim.pipeline.joint_plans import (
+    TRAINED,
+    EncoderChoice,
+    JointPlan,
+    contents_digest,
+    recordings_note,
+    uncached,
+)
 from emoclim.pipeline.joint_result import JointResult
 from emoclim.pipeline.joint_training import SNAPSHOT, Material, Means, execute
 from emoclim.pipeline.libraries import Library, labelled_library, library_note
@@ -91,6 +100,7 @@ def train_encoder(
         manifest = with_splits(read_manifest(audio or workspace.manifest(TRAINED), TRAINED))
         libraries[TRAINED] = uncached(workspace, manifest, loaded.spec, choice)
         note, augment = make_augmenter(augmentations, loaded, workspace, track)
+        contents = _contents(manifest, workspace, track)
     labels = labels_of(libraries)
     mapping = read_label_map(label_map, labels) if label_map else match_labels(labels)
     plan = JointPlan(
@@ -106,8 +116,10 @@ def train_encoder(
         replicas.count,
         note,
         store,
+        contents,
     )
     where = replicas.device(choose_device(device))
+    check_trainable(loaded, tuning, config, replicas.count, where)
     encoders = f"{libraries['image'].note.spec.name}-{encoder}-unfrozen"
     folder = replicas.agree(lambda: workspace.free_run(name) if name else workspace.new_run(encoders))
     material = Material(libraries, loaded, augment)
@@ -173,10 +185,24 @@ def resume(
             raise RunError(f"the image library of run {folder.name} has changed since, or its cache has; train again")
         if recordings_note(libraries[TRAINED]) != dict(plan.audio):
             raise RunError(f"{manifest.source} has changed since run {folder.name} was begun; train again")
+        if _contents(manifest, workspace, track) != plan.contents:
+            raise RunError(
+                f"recordings of {manifest.source}, or the parts of them that are meant, have changed since run "
+                f"{folder.name} was begun; train again"
+            )
         augment = make_augmenter_again(plan.augmentations, encoder, workspace, track)
     where = replicas.device(choose_device(device))
     material = Material(libraries, encoder, augment)
     return execute(plan, material, Means(folder, workspace, _decoding(workers, replicas), where, track, show, replicas))
+
+
+def _contents(manifest: Manifest, workspace: Workspace, track: Track) -> str:
+    keys = ContentKeys(workspace.caches / "content.json")
+    items = track(manifest.items, description=f"read {manifest.name}", total=len(manifest.items))
+    try:
+        return contents_digest(items, keys)
+    finally:
+        keys.save()
 
 
 def _decoding(workers: int | None, replicas: Replicas) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
+from emoclim.features import FeatureSpec
 from emoclim.pipeline.augmenting import without_place
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.runs import ENCODER_FILE
@@ -29,7 +30,7 @@ def write_encoder(folder: Path, state: Mapping[str, Tensor], about: Mapping[str,
     return path
 
 
-def about_encoder(plan: JointPlan, best_epoch: int) -> dict[str, object]:
+def about_encoder(plan: JointPlan, images: FeatureSpec, best_epoch: int) -> dict[str, object]:
     """Where a trained encoder comes from: the same for the same seed."""
     added = {"augmentations": without_place(plan.augmentations)} if plan.augmentations else {}
     return {
@@ -38,7 +39,11 @@ def about_encoder(plan: JointPlan, best_epoch: int) -> dict[str, object]:
         "config": plan.config.to_dict() | {"encoder": plan.tuning.to_dict()},
         "loss_weights": list(plan.weights),
         "classes": list(plan.label_map.classes),
+        "label_map": plan.label_map.maps,
+        "similarity": plan.similarity,
+        "images": images.to_dict(),
         "manifests": {"image": plan.images["digest"], TRAINED: plan.audio["digest"]},
+        "contents": plan.contents,
         "store": plan.store,
         "best_epoch": best_epoch,
         "processes": plan.processes,

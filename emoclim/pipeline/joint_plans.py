@@ -1,16 +1,20 @@
 """What `emoclim train-end-to-end` is to do, kept as JSON beside its snapshot, so that it can be gone on with."""
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.data.manifest import Manifest, Modality
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Item, Manifest, Modality
 from emoclim.data.taxonomy import LabelMap
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.loading import load_encoder
-from emoclim.errors import RunError
+from emoclim.errors import DecodeError, RunError
 from emoclim.features import FeatureSpec, Setting
 from emoclim.pipeline.augmenting import Note
 from emoclim.pipeline.libraries import CacheNote, Library, library_note
@@ -83,6 +87,8 @@ class JointPlan:
         Settings, and a digest of background sounds; None without any.
     store
         Whether crops are cut from decoded waveforms that are kept.
+    contents
+        Digest of the recordings themselves, see :func:`contents_digest`.
     """
 
     encoder: EncoderChoice
@@ -97,6 +103,7 @@ class JointPlan:
     processes: int
     augmentations: Note | None
     store: bool
+    contents: str
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -113,6 +120,7 @@ class JointPlan:
             "processes": self.processes,
             "augmentations": self.augmentations,
             "store": self.store,
+            "contents": self.contents,
         }
 
     @classmethod
@@ -126,11 +134,12 @@ class JointPlan:
             LabelMap(tuple(data["label_map"]["classes"]), data["label_map"]["maps"]),
             loss_weights(data["weights"]),
             TrainConfig.from_dict(data["config"]),
-            EncoderTuning().updated(data["tuning"]),
+            EncoderTuning.from_dict(data["tuning"]),
             data["similarity"],
             data["processes"],
             data["augmentations"],
             data["store"],
+            data["contents"],
         )
 
     def load(self, track: Track) -> Encoder:
@@ -146,6 +155,16 @@ def uncached(workspace: Workspace, manifest: Manifest, spec: FeatureSpec, choice
     place = None if choice.checkpoint is None else str(choice.checkpoint)
     note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, choice.settings).with_source(manifest, False)
     return Library(manifest, note, note.sources[-1])
+
+
+def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
+    """12 hex digits of what the recordings of training and validation are; those that cannot be read are left out."""
+    rows = []
+    for item in items:
+        if item.split in ("train", "val"):
+            with suppress(DecodeError):
+                rows.append((item.id, keys(item)))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
 def recordings_note(library: Library) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """What one `emoclim train-end-to-end` did, for files and readers."""
 
-import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,9 @@ from emoclim.pipeline.augmenting import told
 from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.libraries import Library, library_note
+from emoclim.pipeline.runs import encoding_command
 from emoclim.pipeline.waveforms import StoredCrops
+from emoclim.pipeline.workspace import Workspace
 from emoclim.reports.sweep import SweepReport
 from emoclim.stages.train_end_to_end import JointTraining
 
@@ -37,6 +38,10 @@ class JointResult:
         The trained encoder.
     stored
         Where the crops came from; None for the files.
+    failures
+        By recording, why it could not be used, as far as that was found.
+    workspace
+        Where it was made.
     """
 
     folder: Path
@@ -45,13 +50,21 @@ class JointResult:
     training: JointTraining
     report: SweepReport
     encoder_file: Path
-    stored: StoredCrops | None = None
+    stored: StoredCrops | None
+    failures: Mapping[str, str]
+    workspace: Workspace
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         seconds = {"training": self.training.seconds, "waiting_for_files": self.training.waiting}
         stored = None if self.stored is None else self.stored.to_dict()
-        found = {"run": str(self.folder), "encoder": str(self.encoder_file), "seconds": seconds, "waveforms": stored}
+        found: dict[str, Any] = {
+            "run": str(self.folder),
+            "encoder": str(self.encoder_file),
+            "seconds": seconds,
+            "waveforms": stored,
+        }
+        found["failures"] = dict(self.failures)
         return found | self.settings()
 
     def settings(self) -> dict[str, Any]:
@@ -74,6 +87,8 @@ class JointResult:
             "similarity": plan.similarity,
             "augmentations": plan.augmentations,
             "store": plan.store,
+            "contents": plan.contents,
+            "encoder_settings": dict(plan.encoder.settings),
             "heads": [
                 {
                     "candidate": 0,
@@ -107,10 +122,14 @@ class JointResult:
         ]
         if self.stored is not None:
             lines.append(self.stored.told())
+        if self.failures:
+            first, reason = next(iter(self.failures.items()))
+            lines.append(f"{len(self.failures)} recordings could not be used ({first}: {reason}); --json lists them")
         if self.plan.processes > 1:
-            lines.append(
-                f"{self.plan.processes} processes shared each batch; batch normalisations saw their part of it"
-            )
+            part = "; batch normalisations saw their part of it" if tuning.batchnorm == "train" else ""
+            lines.append(f"{self.plan.processes} processes shared each batch{part}")
+        if self.plan.similarity:
+            lines.append("similar emotions attracted each other a little")
         if self.plan.augmentations:
             lines.append(f"added to crops of training: {told(self.plan.augmentations)}")
         if training.interrupted:
@@ -125,11 +144,10 @@ class JointResult:
     def next_command(self) -> str:
         """How to encode the music with the trained encoder."""
         choice = self.plan.encoder
-        words = ["emoclim", "extract", "audio", str(self.libraries[TRAINED].manifest.source)]
-        words += ["--encoder", choice.name, "--checkpoint", str(self.encoder_file)]
-        for name, value in choice.settings.items():
-            words += ["--setting", f"{name}={value}"]
-        return shlex.join(words)
+        manifest = self.libraries[TRAINED].manifest
+        return encoding_command(
+            self.workspace, TRAINED, manifest.source, choice.name, self.encoder_file, choice.settings
+        )
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """A row of column names, then the measures on validation, as those of `train-heads`."""

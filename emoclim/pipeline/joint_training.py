@@ -28,9 +28,10 @@ from emoclim.pipeline.joint_validation import RULE, encoded, measured
 from emoclim.pipeline.libraries import Library
 from emoclim.pipeline.library_features import labelled_items, read_splits
 from emoclim.pipeline.run_files import write_run
+from emoclim.pipeline.runs import ENCODER_FILE
 from emoclim.pipeline.snapshots import UNFINISHED, read_snapshot, write_snapshot
 from emoclim.pipeline.waveforms import StoredCrops, stored_crops
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track
 from emoclim.replicas import Replicas
 from emoclim.reports.sweep import choose
@@ -74,8 +75,9 @@ def execute(plan: JointPlan, material: Material, means: Means) -> JointResult:
         keys = ContentKeys(means.workspace.caches / "content.json")
         splits = read_splits(pictures, plan.label_map, ("train", "val"), keys)
         keys.save()
-        recordings = {name: _recordings(material.libraries[TRAINED].manifest, plan, name) for name in splits}
-        stored = _stored(recordings.values(), material.encoder, means, keys) if plan.store else None
+    recordings = {name: _recordings(material.libraries[TRAINED].manifest, plan, name) for name in splits}
+    # The first process decodes for all: what cannot be is tried again by whoever asks.
+    stored = replicas.agree(lambda: _stored(recordings.values(), material.encoder, means, keys)) if plan.store else None
     training = train_end_to_end(
         splits["train"],
         splits["val"],
@@ -117,17 +119,30 @@ def _finish(
     if not math.isfinite(training.best_loss):
         shutil.rmtree(folder)
         raise ConfigError("no validation loss was ever finite, so there is nothing to keep; lower the learning rates")
-    file = write_encoder(folder, training.encoder, about_encoder(plan, training.best_epoch))
+    images = material.libraries["image"].note.spec
+    file = write_encoder(means.work, training.encoder, about_encoder(plan, images, training.best_epoch))
     trained = plan.encoder.load(track, file)
     manifest = material.libraries[TRAINED].manifest
     recordings = _recordings(manifest, plan, "val")
-    validation = encoded(val, recordings, trained, workers=means.workers, device=means.device, track=track)
+    validation, failures = encoded(val, recordings, trained, workers=means.workers, device=means.device, track=track)
     sweep = measured(validation, training, training.heads(trained.spec), plan, means.device)
     report = choose(sweep.lines, EMO_CLIM, RULE)
     libraries = {**material.libraries, TRAINED: uncached(means.workspace, manifest, trained.spec, plan.encoder)}
-    result = JointResult(folder, plan, libraries, training, report, file, stored)
+    result = JointResult(
+        folder=folder,
+        plan=plan,
+        libraries=libraries,
+        training=training,
+        report=report,
+        encoder_file=folder / ENCODER_FILE,
+        stored=stored,
+        failures={**failures, **training.failures},
+        workspace=means.workspace,
+    )
     seconds = {"training": training.seconds, "waiting_for_files": training.waiting}
     loaded = LIBRARIES if plan.augmentations else ()
+    (folder / HEADS_FILE).unlink(missing_ok=True)  # heads and encoder belong together
+    file.replace(folder / ENCODER_FILE)
     write_run(folder, result.settings(), report, sweep, [0], libraries=loaded, seconds=seconds)
     if not training.interrupted:
         shutil.rmtree(means.work)

@@ -22,18 +22,19 @@ RULE = "mean"  # the score of a run, among others
 
 def encoded(
     split: Split, recordings: Recordings, encoder: Encoder, *, workers: int, device: torch.device, track: Track
-) -> Split:
-    """A split with the features that extraction will make of its recordings; what cannot be decoded is left out."""
+) -> tuple[Split, dict[str, str]]:
+    """A split with the features that extraction will make of its recordings, and by item why others have none."""
     modality = encoder.spec.modality
     manifest = Manifest("validation", modality, Path(), tuple(recordings.items))
     with MemoryCache(encoder.spec) as cache:
-        keys = extract(manifest, encoder, cache, workers=workers, device=device, track=track).keys
+        extraction = extract(manifest, encoder, cache, workers=workers, device=device, track=track)
+        keys = extraction.keys
         rows = [row for row, item in enumerate(recordings.items) if keys.get(item.id) in cache.keys()]
         ids = tuple(recordings.items[row].id for row in rows)
         features = replace(cache.read([keys[id_] for id_ in ids]), ids=ids)
-    return Split(
-        {**split.features, modality: features}, {**split.labels, modality: recordings.labels[rows]}, split.classes
-    )
+    labels = {**split.labels, modality: recordings.labels[rows]}
+    failures = {failure.id: failure.reason for failure in extraction.failures}
+    return Split({**split.features, modality: features}, labels, split.classes), failures
 
 
 def measured(split: Split, training: JointTraining, heads: Heads, plan: JointPlan, device: torch.device) -> Sweep:

@@ -4,9 +4,10 @@ A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.j
 training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
 ``sweep.csv``, ``.parquet`` and ``.png``, one line for each candidate; ``run.json``, time, command line and versions;
 ``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained. A run that trained an
-encoder too has it in ``encoder.safetensors``, and no sweep.
+encoder too has it in ``encoder.safetensors``.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
 from emoclim.errors import CacheError, RunError
+from emoclim.features import Setting
 from emoclim.heads import Heads, load_heads
 from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
 from emoclim.pipeline.workspace import FOLDERS, HEADS_FILE, Workspace, read_json
@@ -42,6 +44,8 @@ class Run:
         Path of the manifest of each modality.
     digests
         What each of them said when the run was trained.
+    encoder_settings
+        With which the encoder that it trained, if it did, was loaded.
     """
 
     folder: Path
@@ -51,6 +55,7 @@ class Run:
     chosen: int
     sources: Mapping[Modality, str]
     digests: Mapping[Modality, str]
+    encoder_settings: Mapping[str, Setting]
 
     def head(self, number: int | None = None) -> Heads:
         """The pair of a candidate, as a bank of one; None takes the one that did best on validation.
@@ -86,6 +91,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
             settings["chosen"],
             {modality: library["path"] for modality, library in libraries.items()},
             {modality: library["digest"] for modality, library in libraries.items()},
+            settings.get("encoder_settings", {}),
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'settings.json'} is of another kind ({error}); train again") from error
@@ -111,12 +117,31 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"
     if modality in run.sources and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
-        words = f"{FOLDERS[modality]} {(workspace.caches / run.sources[modality]).resolve()} --encoder {spec.name}"
-        advice = f"make them with: emoclim extract {words} --checkpoint {file}"
+        manifest = (workspace.caches / run.sources[modality]).resolve()
+        command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings)
+        advice = f"make them with: {command}"
     raise CacheError(
         f"run {run.folder.name} takes {modality} features {spec.name} ({spec.digest()}), and {workspace.caches} has "
         f"none; {advice}"
     )
+
+
+def encoding_command(
+    workspace: Workspace,
+    modality: Modality,
+    manifest: Path,
+    encoder: str,
+    checkpoint: Path,
+    settings: Mapping[str, Setting],
+) -> str:
+    """What to type to encode a manifest with a trained encoder."""
+    words = ["emoclim", "extract", FOLDERS[modality], str(manifest), "--encoder", encoder]
+    words += ["--checkpoint", str(checkpoint)]
+    for name, value in settings.items():
+        words += ["--setting", f"{name}={value}"]
+    if workspace.root != Path():
+        words += ["--workspace", str(workspace.root)]
+    return shlex.join(words)
 
 
 def trained_library(workspace: Workspace, run: Run, modality: Modality) -> Library:

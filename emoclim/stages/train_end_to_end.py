@@ -22,7 +22,7 @@ from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
 from emoclim.errors import ConfigError
 from emoclim.features import FeatureSpec, Split
 from emoclim.heads import HeadBank, Heads
-from emoclim.joint import JointBest, JointLearner
+from emoclim.joint import JointBest, JointLearner, check_trainable
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Stopwatch, Track, silent
@@ -76,6 +76,8 @@ class JointTraining:
         Whether it was stopped before its last epoch.
     seconds, waiting
         How long the epochs took that were run here, and how much of that was spent waiting for crops.
+    failures
+        By item, why its crops could not be had here.
     """
 
     banks: Mapping[Modality, HeadBank]
@@ -88,6 +90,7 @@ class JointTraining:
     interrupted: bool
     seconds: float
     waiting: float
+    failures: Mapping[str, str]
 
     def heads(self, spec: FeatureSpec) -> Heads:
         """The heads, bound to the features that the trained encoder makes: those of `spec`."""
@@ -165,8 +168,7 @@ def train_end_to_end(
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 4.4:
     of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
     """
-    if tuning.precision == "fp16" and device.type != "cuda":
-        raise ConfigError(f"precision fp16 trains on a GPU only, not on {device.type}; take bf16 or fp32")
+    check_trainable(encoder, tuning, config, replicas.count, device)
     modalities = tuple(dict.fromkeys(modality for term in terms for modality in term))
     if not terms or encoder.spec.modality not in modalities:
         raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
@@ -220,6 +222,7 @@ def train_end_to_end(
         interrupted,
         timing.seconds[TOTAL],
         timing.seconds[WAITING],
+        crops.failures,
     )
 
 
