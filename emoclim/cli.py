@@ -22,6 +22,7 @@ from emoclim.compare_cli import compare
 from emoclim.end_to_end_cli import train_end_to_end
 from emoclim.errors import EmoclimError
 from emoclim.evaluate_cli import Average, evaluate, show_evaluation
+from emoclim.prepare_cli import prepare
 from emoclim.terminal import (
     Device,
     Json,
@@ -167,10 +168,9 @@ extract_app.command("audio")(_extract_command("audio", "clap"))
 
 app.command("train-heads")(train_heads)
 app.command("train-end-to-end")(train_end_to_end)
-
-
 app.command()(evaluate)
 app.command()(compare)
+app.command()(prepare)
 
 
 @app.command()

@@ -73,7 +73,7 @@ def train_end_to_end(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings; also [encoder] and [augmentations].")
     ] = None,
-    label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
+    label_map: Annotated[Path | None, typer.Option(help="TOML file or published map: classes of the labels.")] = None,
     store: Annotated[
         bool, typer.Option("--store", help="Decode all music once, and keep it in the workspace: quicker crops.")
     ] = False,

@@ -70,7 +70,7 @@ def train_heads(
     precision: Annotated[
         Literal["fp32", "bf16"] | None, typer.Option(help="Of the matrix products; parameters are fp32.")
     ] = None,
-    label_map: Annotated[Path | None, typer.Option(help="TOML file: classes of the labels.")] = None,
+    label_map: Annotated[Path | None, typer.Option(help="TOML file or published map: classes of the labels.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
     device: Device = "auto",
     workspace: Root = Path(),

@@ -51,6 +51,7 @@ def test_own_maps_come_from_toml(tmp_path: Path) -> None:
         ('[picture]\nz = "x"\n', "has a table 'picture'"),
         ("z = = 1", "cannot be read"),
         ('[image]\nz = 3\n[audio]\nb = "y"\n', "gives no class for image label z"),
+        ('[image]\nz = ["x", "y"]\n[audio]\nb = "y"\n', "gives image label z a list of classes"),
     ],
 )
 def test_maps_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -58,6 +59,15 @@ def test_maps_that_do_not_fit_are_refused(tmp_path: Path, text: str, message: st
     (tmp_path / "map.toml").write_text(text)
     with pytest.raises(ManifestError, match=message):
         read_label_map(tmp_path / "map.toml", labels)
+
+
+def test_published_maps_are_found_by_name() -> None:
+    labels: dict[Modality, tuple[str, ...]] = {"text": ("anger", "surprised"), "audio": MUSIC_EMOTIONS}
+    found = read_label_map(Path("won2021-alm-w2v"), labels)
+    assert found.classes == ("angry", "scary", "happy", "sad")
+    assert found.class_of("text", "surprised") == found.class_of("audio", "happy")
+    with pytest.raises(ManifestError, match="there is no label map nowhere.toml: give a TOML file, or the name of"):
+        read_label_map(Path("nowhere.toml"), labels)
 
 
 def test_the_published_mapping_table_agrees(shared: Path) -> None:

@@ -1,19 +1,19 @@
-"""Manifests: the list of items a command works on, from a CSV file or from one folder per label.
+"""Manifests: the list of items a command works on, from a table (CSV or Parquet) or from one folder per label.
 
-Conventions: a path in a CSV is relative to that CSV; an item's id is its path as written unless a column `id` says
+Conventions: a path in a table is relative to that table; an item's id is its path as written unless a column `id` says
 otherwise; items keep the order of the file, or for folders the order of their ids.
 """
 
-import csv
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError
 
 Modality = Literal["image", "audio", "text", "video", "speech"]
-COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration")
+COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
 SUFFIXES: dict[Modality, frozenset[str]] = {
     "image": frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()),
@@ -63,11 +63,11 @@ class Manifest:
     Attributes
     ----------
     name
-        Stem of the CSV or name of the folder.
+        Stem of the table or name of the folder.
     modality
         What its items are.
     source
-        The CSV or folder it was read from.
+        The table or folder it was read from.
     items
         In the manifest's order.
     notes
@@ -82,13 +82,14 @@ class Manifest:
 
 
 def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False, need_files: bool = True) -> Manifest:
-    """Read a CSV, or a folder with one subfolder per label.
+    """Read a table, or a folder with one subfolder per label.
 
     Parameters
     ----------
     source
-        A CSV (commas, semicolons or tabs) with a column `path` and any of `label`, `split`, `id`, `tags` (separated by
-        ``|``), `group`, `start`, `duration` (seconds); or a folder ``<label>/**/<file>``.
+        A CSV (commas, semicolons or tabs) or Parquet file with a column `path` and any of `label`, `split`, `id`,
+        `tags` (separated by ``|``), `group`, `start`, `duration` (seconds), or with `id` and `text` where the content
+        itself stands in the table; or a folder ``<label>/**/<file>``.
     modality
         What the items are.
     unlabelled
@@ -109,7 +110,7 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
     if source.is_dir():
         manifest = _from_folder(source, modality, unlabelled)
     elif source.is_file():
-        manifest = _from_csv(source, modality, unlabelled)
+        manifest = _from_table(source, modality, unlabelled)
     else:
         raise ManifestError(
             f"there is no manifest at {source}; give a CSV file or a folder with one subfolder per label"
@@ -117,27 +118,20 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
     return _checked(manifest, need_files)
 
 
-def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
-    try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            delimiter = max(",;\t", key=header.count)
-            columns = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            rows = list(csv.reader(file, delimiter=delimiter))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
-    if "path" not in columns:
+def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
+    table = read_table(source)
+    columns = [name.lower() for name in table.columns]
+    if "path" not in columns and "text" not in columns:
         raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
     problems = [
         f"row {number} has more cells than the header (quote a cell that holds a comma)"
-        for number, row in enumerate(rows, start=2)
+        for number, row in table.rows
         if len(row) > len(columns)
     ]
     folder = str(source.parent)
     items = [
         _item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
-        for number, row in enumerate(rows, start=2)
-        if row
+        for number, row in table.rows
     ]
     _tell(source, problems)
     left_out = [name for name in columns if name not in COLUMNS]
@@ -148,25 +142,30 @@ def _from_csv(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
 def _item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
     """One item; whatever is wrong with the row goes to `problems`."""
     path = row.get("path", "")  # as written: a file name may begin or end with a space
-    if not path:
+    text = None if path else _cell(row, "text")
+    id_ = _cell(row, "id") or path
+    if not path and not text:
         problems.append(f"row {number} has no path")
+    elif not id_:
+        problems.append(f"row {number} has a text and no id")
     split = _cell(row, "split")
     if split and split not in SPLITS:
         problems.append(f"row {number} has split {split!r} (it is one of {', '.join(SPLITS)})")
     seconds: dict[str, float | None] = {"start": None, "duration": None}
     for name in seconds:
-        if text := _cell(row, name):
+        if given := _cell(row, name):
             try:
-                seconds[name] = float(text)
+                seconds[name] = float(given)
             except ValueError:
-                problems.append(f"row {number} has {name} {text!r} (it is a number of seconds)")
+                problems.append(f"row {number} has {name} {given!r} (it is a number of seconds)")
     return Item(
-        id=_cell(row, "id") or path,
-        path=Path(folder, path),
+        id=id_,
+        path=None if text else Path(folder, path),
+        text=text,
         start=seconds["start"],
         duration=seconds["duration"],
         label=None if unlabelled else _cell(row, "label"),
-        tags=tuple(tag.strip() for tag in (_cell(row, "tags") or "").split("|") if tag.strip()),
+        tags=tuple(tag.strip() for tag in (_cell(row, "tags") or "").split(SEPARATOR) if tag.strip()),
         split=split,
         group=_cell(row, "group"),
     )

@@ -16,6 +16,17 @@ from emoclim.errors import ManifestError
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
 
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing", "eval"),
+}
+
+
+def split_called(name: str) -> str | None:
+    """The split that is meant by a name in common use, whatever its capitals; None if it is none."""
+    return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
+
 
 def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
     """The manifest with a split for each labelled item, from its own column or from the file kept beside it.
@@ -57,7 +68,12 @@ def splits_path(manifest: Manifest) -> Path:
     return manifest.source.parent / f"{manifest.name}.splits.csv"
 
 
-def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | None = None) -> dict[str, str]:
+def assign_splits(
+    items: Iterable[Item],
+    seed: int,
+    kept: Mapping[str, str] | None = None,
+    fractions: Mapping[str, float] = FRACTIONS,
+) -> dict[str, str]:
     """Place labelled items into train, val and test.
 
     Parameters
@@ -68,11 +84,13 @@ def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | No
         Of the order in which groups of the same size are placed.
     kept
         Splits that are decided already, by id; their groups follow them.
+    fractions
+        Of the items, by split; a split without any stays empty.
 
     Returns
     -------
     dict
-        Split by id. Each class has an item in every split as soon as it has three groups that hold no other class.
+        Split by id. Each class has an item in every split as soon as it has as many groups that hold no other class.
 
     Raises
     ------
@@ -112,16 +130,19 @@ def assign_splits(items: Iterable[Item], seed: int, kept: Mapping[str, str] | No
         shuffled, key=lambda group: (min(totals[label] for label in labels[group]), -labels[group].total())
     ):
         rarest = min(labels[group], key=lambda label: (totals[label], label))
-        place(group, _neediest(rarest, totals[rarest], waiting[rarest], placed))
+        place(group, _neediest(rarest, totals[rarest], waiting[rarest], placed, fractions))
     return {item.id: where[group] for group, of_group in members.items() for item in of_group}
 
 
-def _neediest(label: str, total: int, waiting: int, placed: Mapping[str, Counter[str]]) -> str:
+def _neediest(
+    label: str, total: int, waiting: int, placed: Mapping[str, Counter[str]], fractions: Mapping[str, float]
+) -> str:
     """The split that lacks most of a label; one without any comes first when the last groups are placed."""
-    empty = [split for split in SPLITS if not placed[split][label]]
+    usable = [split for split in SPLITS if fractions.get(split)]
+    empty = [split for split in usable if not placed[split][label]]
     if empty and waiting <= len(empty):
         return empty[0]
-    return max(SPLITS, key=lambda split: FRACTIONS[split] * total - placed[split][label])
+    return max(usable, key=lambda split: fractions[split] * total - placed[split][label])
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 from emoclim.data.manifest import Modality
+from emoclim.data.published_maps import find_label_map
 from emoclim.errors import ManifestError
 
 # You et al., "Building a large scale dataset for image emotion recognition", AAAI 2016
@@ -127,7 +128,7 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
     Parameters
     ----------
     path
-        The TOML file.
+        The TOML file, or the name of a published map: see :mod:`emoclim.data.published_maps`.
     labels
         The labels that occur, by modality: each must be in the file.
 
@@ -136,6 +137,7 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
     ManifestError
         The file cannot be read, names an unknown modality, or does not say what becomes of a label.
     """
+    path = find_label_map(path)
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -147,6 +149,11 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
         table = tables.get(modality, {})
         if not isinstance(table, dict):
             raise ManifestError(f"label map {path} has no table [{modality}]; write one line per label below that")
+        if several := [label for label, name in table.items() if isinstance(name, list)]:
+            raise ManifestError(
+                f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
+                "not what to train on; give one class for each label"
+            )
         wrong = [label for label, name in table.items() if not isinstance(name, str)]
         lacking = sorted(set(names) - table.keys())
         if wrong or lacking:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emoclim.data.content import ContentKeys
+from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
 from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import DecodeError, ManifestError
@@ -127,33 +128,13 @@ def _with_tags(manifest: Manifest) -> Manifest:
 
 def _placed(manifest: Manifest, contents: Mapping[str, str], seed: int) -> Manifest:
     """The manifest with a split for each item; where splits are made, items of equal content share one."""
-    frequency = Counter(tag for item in manifest.items for tag in item.tags)
-    rarest = (min(item.tags, key=lambda tag: (frequency[tag], tag), default="") for item in manifest.items)
-    as_labels = tuple(replace(item, label=tag) for item, tag in zip(manifest.items, rarest, strict=True))
+    as_labels = labelled_by_rarest_tag(manifest.items)
     try:
-        placed = with_splits(replace(manifest, items=_joined(as_labels, contents)), seed)
+        placed = with_splits(replace(manifest, items=join_groups(as_labels, contents)), seed)
     except ManifestError:  # splits that were kept may part equal content, which is told, and is no reason to stop
         placed = with_splits(replace(manifest, items=as_labels), seed)
     both = zip(manifest.items, placed.items, strict=True)
     return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
-
-
-def _joined(items: tuple[Item, ...], contents: Mapping[str, str]) -> tuple[Item, ...]:
-    """The items, those of equal content in one group, together with all of the groups they were in."""
-    joined: dict[str, str] = {}  # by a group, or an item without one: the same or one that comes before it
-
-    def first(owner: str) -> str:
-        while (before := joined.get(owner, owner)) != owner:
-            owner = before
-        return owner
-
-    holder: dict[str, str] = {}  # of each content
-    for item in items:
-        owner = item.group or item.id
-        if content := contents.get(item.id):
-            low, high = sorted((first(owner), first(holder.setdefault(content, owner))))
-            joined[high] = low
-    return tuple(replace(item, group=first(item.group or item.id)) for item in items)
 
 
 def _groups(items: list[Item]) -> Tensor | None:

@@ -71,12 +71,12 @@ class Workspace:
             There is none.
         """
         name = FOLDERS[modality]
-        candidates = (self.root / "data" / f"{name}.csv", self.root / "data" / name)
+        candidates = [self.root / "data" / f"{name}{suffix}" for suffix in (".csv", ".parquet", "")]
         for path in candidates:
             if path.exists():
                 return path
         raise ManifestError(
-            f"there is no manifest at {candidates[0]}, and no folder {candidates[1]}; "
+            f"there is no manifest at {candidates[0]}, and no folder {candidates[-1]}; "
             "make one of them or name your own CSV or folder"
         )
 

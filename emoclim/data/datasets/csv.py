@@ -1,0 +1,152 @@
+"""Your own files, listed in a table.
+
+A CSV (commas, semicolons or tabs) or Parquet file whose columns are called as you like. Columns that are not named are
+looked for under the names that a manifest has; all further ones are kept.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
+from emoclim.data.datasets.files import in_words, list_files, modality_of
+from emoclim.data.manifest import COLUMNS, SPLITS, Item
+from emoclim.data.splits import split_called
+from emoclim.data.tables import Table, read_table
+from emoclim.errors import ManifestError
+
+DESCRIPTION = Description(
+    modality=None,
+    what="Pictures or recordings of your own, listed in a table with a row for each.",
+    licence="",
+    citation="",
+    source="",
+    layouts=(
+        "a CSV or Parquet file with a column of paths; --path-column, --label-column and so on say which is which",
+    ),
+)
+
+
+def prepare(
+    folder: Path,
+    *,
+    path_column: str | None = None,
+    label_column: str | None = None,
+    tags_column: str | None = None,
+    tags_separator: str = "|",
+    split_column: str | None = None,
+    group_column: str | None = None,
+    id_column: str | None = None,
+    start_column: str | None = None,
+    duration_column: str | None = None,
+    root: str | None = None,
+    modality: str | None = None,
+) -> Prepared:
+    """Make an item of each row.
+
+    Parameters
+    ----------
+    folder
+        The table.
+    path_column, label_column, tags_column, split_column, group_column, id_column, start_column, duration_column
+        What the columns are called; None takes ``path``, ``label`` and so on, and only a path must be there.
+    tags_separator
+        What stands between the tags of an item.
+    root
+        Folder that the paths are relative to; None is that of the table.
+    modality
+        ``image`` or ``audio``; None follows from the suffixes.
+
+    Raises
+    ------
+    ConfigError
+        There is no such modality.
+    ManifestError
+        The table cannot be read, lacks a column, lists an id twice, or has a split or a time that is none.
+    """
+    named = {
+        "path": path_column,
+        "label": label_column,
+        "tags": tags_column,
+        "split": split_column,
+        "group": group_column,
+        "id": id_column,
+        "start": start_column,
+        "duration": duration_column,
+    }
+    if folder.is_dir():
+        raise ManifestError(
+            f"{folder} is a folder, not a table; name the table in it (found {in_words(list_files(folder))})"
+        )
+    table = read_table(folder)
+    columns = _columns(table, named)
+    path = columns["path"]
+    rows = [(number, _cells(table, number, row)) for number, row in table.rows]
+    pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])
+    rows = [(number, row) for number, row in rows if row[path]]
+    kind = modality_of([row[path] for _, row in rows], modality, folder)
+    base = folder.parent if root is None else Path(root)
+    further = [name for name in table.columns if name not in columns.values()]
+    clashing = [name for name in further if name.lower() in COLUMNS]
+    notes = (f"left out column {', '.join(clashing)}, which a manifest uses for something else",) if clashing else ()
+    items, splits = [], {}
+    extra: dict[str, dict[str, str]] = {name: {} for name in further if name not in clashing}
+    for number, row in rows:
+        own = {role: row[name] if role == "path" else row[name].strip() for role, name in columns.items()}
+        items.append(item := _item(own, base, tags_separator, f"row {number} of {folder}"))
+        if own.get("split"):
+            splits[item.id] = _split(own["split"], f"row {number} of {folder}")
+        for name, cells in extra.items():
+            cells[item.id] = row[name].strip()
+    return Prepared(kind, tuple(items), pathless, {GIVEN: splits} if splits else {}, extra, notes)
+
+
+def _columns(table: Table, named: Mapping[str, str | None]) -> dict[str, str]:
+    """The name of the column of each role that there is."""
+    if len(set(table.columns)) < len(table.columns):
+        raise ManifestError(f"{table.source} has two columns of one name (it has: {table.named()}); rename one")
+    found = {}
+    for role, name in named.items():
+        place = table.where(name or role)
+        if place is not None:
+            found[role] = table.columns[place]
+        elif name or role == "path":
+            raise ManifestError(
+                f"{table.source} has no column {name or role!r} (it has: {table.named()}); name one: --{role}-column"
+            )
+    return found
+
+
+def _cells(table: Table, number: int, row: Sequence[str]) -> dict[str, str]:
+    if len(row) > len(table.columns):
+        raise ManifestError(
+            f"row {number} of {table.source} has {len(row)} cells below a header of {len(table.columns)}; "
+            "quote a cell that holds a comma"
+        )
+    return dict(zip(table.columns, [*row, *[""] * (len(table.columns) - len(row))], strict=True))
+
+
+def _item(own: Mapping[str, str], base: Path, separator: str, where: str) -> Item:
+    """One item; `own` are the cells by role, of those that there are."""
+    seconds = {}
+    for role in ("start", "duration"):
+        text = own.get(role)
+        try:
+            seconds[role] = float(text) if text else None
+        except ValueError as error:
+            raise ManifestError(f"{where} has {role} {text!r}; give a number of seconds") from error
+    part = f"@{own['start']}" if own.get("start") else ""
+    return Item(
+        id=own.get("id") or own["path"].strip() + part,
+        path=base / own["path"],
+        start=seconds["start"],
+        duration=seconds["duration"],
+        label=own.get("label") or None,
+        tags=tuple(tag.strip() for tag in own.get("tags", "").split(separator) if tag.strip()),
+        group=own.get("group") or None,
+    )
+
+
+def _split(text: str, where: str) -> str:
+    if split := split_called(text):
+        return split
+    raise ManifestError(f"{where} has split {text!r}; the parts are called {', '.join(SPLITS)}")

@@ -1,0 +1,226 @@
+"""FI, or DeepEmotion: photos of Flickr and Instagram with one of eight emotions.
+
+Conventions: a photo is known by its path inside the folder. Photos that their owners took back are often there as a
+picture that says so; it is left out.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from emoclim.data.datasets.base import Description, LeftOut, Prepared
+from emoclim.data.datasets.files import in_words, list_files, of_modality
+from emoclim.data.manifest import Item
+from emoclim.data.tables import Table, read_table
+from emoclim.data.taxonomy import IMAGE_EMOTIONS
+from emoclim.errors import ManifestError
+
+# "This photo is no longer available", as Flickr has served it in place of a deleted photo for years: 2,051 bytes of PNG
+FLICKR_PLACEHOLDER, FLICKR_SIZE = "880a7a58e05d3e83797f27573bb6d35c", 2051
+TABLES = (".csv", ".tsv")
+
+DESCRIPTION = Description(
+    modality="image",
+    what=(
+        "23,308 photos found by eight words of emotion, each confirmed by at least three of five people. Many are no "
+        "longer there: Emo-CLIM had 21,829."
+    ),
+    licence="for research; each photo: of who took it",
+    citation=(
+        "Q. You, J. Luo, H. Jin, J. Yang, Building a large scale dataset for image emotion recognition: the fine print "
+        "and the benchmark, AAAI 2016"
+    ),
+    source="https://qzyou.github.io/ (by request to the authors)",
+    layouts=(
+        "<emotion>/**/<photo>, a folder for each of the eight",
+        "the authors' lists (CSV: address of each photo, emotion, numbers of people who agree and disagree) and the "
+        "photos, called as in their address, in <emotion>/ or anywhere",
+    ),
+    labels=IMAGE_EMOTIONS,
+    published={
+        "You et al.": {
+            "amusement": 4942,
+            "awe": 3151,
+            "contentment": 5374,
+            "excitement": 2963,
+            "anger": 1266,
+            "disgust": 1658,
+            "fear": 1032,
+            "sadness": 2922,
+        },
+        "Emo-CLIM": {
+            "amusement": 4724,
+            "awe": 2881,
+            "contentment": 5130,
+            "excitement": 2725,
+            "anger": 1176,
+            "disgust": 1591,
+            "fear": 969,
+            "sadness": 2633,
+        },
+    },
+    max_missing=0.5,
+)
+
+
+class Listed(NamedTuple):
+    """A row of the authors' lists: a photo's name without suffix, its emotion, and what people said, if it is told."""
+
+    name: str
+    emotion: str
+    agree: int | None
+    disagree: int | None
+
+
+def prepare(folder: Path, *, min_agree: int = 3) -> Prepared:
+    """Make an item of each photo that is still there.
+
+    Parameters
+    ----------
+    folder
+        A folder per emotion, or the authors' lists and photos.
+    min_agree
+        Of the five people who were asked, how many must agree with the emotion; it matters where the lists tell.
+
+    Raises
+    ------
+    ManifestError
+        An emotion is not there, a list cannot be understood, or a photo has two files.
+    """
+    paths = list_files(folder)
+    pictures = of_modality(paths, "image")
+    lists = [read_table(folder / path) for path in paths if PurePosixPath(path).suffix.lower() in TABLES]
+    rows = list(dict.fromkeys(row for table in lists for row in _listed(table)))
+    emotions = {row.emotion for row in rows} or {emotion for path in pictures if (emotion := _emotion_of(path))}
+    if lacking := [emotion for emotion in IMAGE_EMOTIONS if emotion not in emotions]:
+        what = "its lists have no photo" if rows else "it has no list with addresses, and no folder with photos"
+        raise ManifestError(f"{folder} is not all of deepemotion: {what} of {lacking[0]}; found {in_words(paths)}")
+    if rows:
+        found, left_out = _match(folder, rows, pictures, min_agree)
+    else:
+        found = {path: Listed(path, emotion, None, None) for path in pictures if (emotion := _emotion_of(path))}
+        left_out = [LeftOut(path, "unused", "in no emotion's folder") for path in pictures if path not in found]
+    gone = _placeholders(folder, found)
+    left_out += [LeftOut(path, "missing", "a picture instead says that it is no longer available") for path in gone]
+    kept = {path: row for path, row in found.items() if path not in gone}
+    votes = {
+        "agree": {path: str(row.agree) for path, row in kept.items() if row.agree is not None},
+        "disagree": {path: str(row.disagree) for path, row in kept.items() if row.disagree is not None},
+    }
+    items = tuple(Item(path, folder / path, label=row.emotion) for path, row in kept.items())
+    return Prepared("image", items, tuple(left_out), columns={name: told for name, told in votes.items() if told})
+
+
+def _emotion_of(path: str) -> str | None:
+    """The emotion whose folder a file is in."""
+    return next((part.lower() for part in PurePosixPath(path).parts[:-1] if part.lower() in IMAGE_EMOTIONS), None)
+
+
+def _listed(table: Table) -> list[Listed]:
+    """The rows of a list; none if it is no list of addresses. A list may have no header."""
+    bare = any(_is_address(cell) for cell in table.columns)
+    names = () if bare else tuple(name.lower() for name in table.columns)
+    rows = [*([table.columns] if bare else []), *(row for _, row in table.rows)]
+    address = next((place for place, cell in enumerate(rows[0]) if _is_address(cell)), None) if rows else None
+    if address is None:
+        return []
+    if any(len(row) != len(table.columns) or not _is_address(row[address]) for row in rows):
+        raise ManifestError(f"{table.source} has rows without the address of a photo; fetch the list again")
+    emotions = _emotions(table, rows)
+    agree, disagree = _votes(rows, names)
+    return [
+        Listed(
+            PurePosixPath(urlsplit(row[address].strip()).path).stem.lower(),
+            emotion,
+            None if agree is None else int(row[agree]),
+            None if disagree is None else int(row[disagree]),
+        )
+        for row, emotion in zip(rows, emotions, strict=True)
+    ]
+
+
+def _emotions(table: Table, rows: Sequence[Sequence[str]]) -> list[str]:
+    """The emotion of each row: that of a column, or that in the name of the list."""
+    for column in zip(*rows, strict=True):
+        emotions = [cell.strip().lower() for cell in column]
+        if set(emotions) <= set(IMAGE_EMOTIONS):
+            return emotions
+    named = [emotion for emotion in IMAGE_EMOTIONS if emotion in table.source.stem.lower()]
+    if len(named) != 1:
+        raise ManifestError(
+            f"{table.source} names none of the eight emotions ({', '.join(IMAGE_EMOTIONS)}), in a column (it has: "
+            f"{table.named()}) or in its own name; fetch the list again"
+        )
+    return named * len(rows)
+
+
+def _is_address(cell: str) -> bool:
+    return cell.strip().lower().startswith(("http://", "https://"))
+
+
+def _votes(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[int | None, int | None]:
+    """Where the numbers of those who agree and disagree stand; without names, the majority agrees in every row."""
+    counts = [place for place in range(len(rows[0])) if all(re.fullmatch(r"\s*[0-5]\s*", row[place]) for row in rows)]
+    if names:
+        against = next((place for place in counts if "disagree" in names[place]), None)
+        return next((place for place in counts if place != against and "agree" in names[place]), None), against
+    for agree, disagree in (counts, counts[::-1]) if len(counts) == 2 else ():
+        if all(int(row[agree]) > int(row[disagree]) for row in rows):
+            return agree, disagree
+    return None, None
+
+
+def _match(
+    folder: Path, rows: Iterable[Listed], pictures: Iterable[str], min_agree: int
+) -> tuple[dict[str, Listed], list[LeftOut]]:
+    """The row of each picture that is listed, and what is not there, not listed or not agreed on."""
+    by_name: dict[str, list[str]] = defaultdict(list)
+    for path in pictures:
+        by_name[PurePosixPath(path).stem.lower()].append(path)
+    claims: dict[str, list[Listed]] = {}
+    left_out: list[LeftOut] = []
+    for row in rows:
+        own = [path for path in by_name[row.name] if _emotion_of(path) == row.emotion]
+        own = own or [path for path in by_name[row.name] if _emotion_of(path) is None]
+        if len(own) > 1:
+            raise ManifestError(f"{folder} has two files of one photo ({' and '.join(own[:2])}); keep one of each")
+        if not own:
+            left_out.append(LeftOut(f"{row.emotion}/{row.name}", "missing", "not in the folder"))
+        else:
+            claims.setdefault(own[0], []).append(row)
+    found = {}
+    for path, listed in claims.items():
+        if len({row.emotion for row in listed}) > 1:
+            left_out.append(LeftOut(path, "unused", "listed with several emotions"))
+        elif listed[0].agree is not None and listed[0].agree < min_agree:
+            left_out.append(LeftOut(path, "unused", f"fewer than {min_agree} agree with its emotion"))
+        else:
+            found[path] = listed[0]
+    others = (path for same in by_name.values() for path in same if path not in claims)
+    return found, left_out + [LeftOut(path, "unused", "in no list") for path in others]
+
+
+def _placeholders(folder: Path, paths: Iterable[str]) -> set[str]:
+    """Those that say that a photo is gone.
+
+    These are Flickr's picture, by its bytes; and any bytes that more files share than there are emotions: a photo was
+    found at most once for each, so that whatever is there more often was put in the place of photos.
+    """
+    by_size: dict[int, list[str]] = defaultdict(list)
+    for path in paths:
+        by_size[(folder / path).stat().st_size].append(path)
+    gone: set[str] = set()
+    for size, same_size in by_size.items():
+        if size and (size == FLICKR_SIZE or len(same_size) > len(IMAGE_EMOTIONS)):
+            by_content: dict[str, list[str]] = defaultdict(list)
+            for path in same_size:
+                digest = hashlib.md5((folder / path).read_bytes(), usedforsecurity=False).hexdigest()
+                by_content[digest].append(path)
+            for digest, same in by_content.items():
+                if digest == FLICKR_PLACEHOLDER or len(same) > len(IMAGE_EMOTIONS):
+                    gone.update(same)
+    return gone

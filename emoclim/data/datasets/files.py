@@ -1,0 +1,101 @@
+"""What lies in a folder, and how to say so.
+
+Conventions: a file is known by its path inside the folder, with ``/`` between its parts, on every system; hidden files
+and what a Mac packs beside them do not count.
+"""
+
+import os
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
+
+from emoclim.data.manifest import SUFFIXES, Modality
+from emoclim.errors import ConfigError, ManifestError
+
+SHOWN = 6
+
+
+def list_files(folder: Path) -> list[str]:
+    """All files below a folder, sorted; folders that are links are followed, once each.
+
+    Raises
+    ------
+    ManifestError
+        This is no folder.
+    OSError
+        A folder in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise ManifestError(f"{folder} is no folder; name the folder that holds the files")
+    seen: set[tuple[int, int]] = set()
+    found = []
+    for here, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
+        status = Path(here).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not _is_hidden(name))
+        inside = Path(here).relative_to(folder)
+        found += [(inside / name).as_posix() for name in names if not _is_hidden(name)]
+    return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise error
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def of_modality(paths: Iterable[str], modality: Modality) -> list[str]:
+    """Those of some paths that are images, or audio, by their suffix."""
+    return [path for path in paths if PurePosixPath(path).suffix.lower() in SUFFIXES[modality]]
+
+
+def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Modality:
+    """What files are: as `wanted` says, or else as their suffixes do.
+
+    Raises
+    ------
+    ConfigError
+        There is no such modality.
+    ManifestError
+        Nothing is said, and there are pictures and recordings, or neither.
+    """
+    if wanted in SUFFIXES:
+        return wanted
+    if wanted is not None:
+        raise ConfigError(f"a modality is {' or '.join(SUFFIXES)}, not {wanted!r}")
+    counts = {kind: len(of_modality(paths, kind)) for kind in SUFFIXES}
+    found = [kind for kind, count in counts.items() if count]
+    if len(found) != 1:
+        listed = " and ".join(f"{counts[kind]} {kind} files" for kind in found) or "neither pictures nor recordings"
+        raise ManifestError(f"{source} has {listed} ({in_words(paths)}); give one kind, or say which: --modality")
+    return found[0]
+
+
+def in_words(paths: Iterable[str]) -> str:
+    """What is at the top of a folder whose files these are: ``anger/ (1,266 files), awe/ (3 files), readme.txt``."""
+    tops: dict[str, int] = {}
+    for path in paths:
+        top, slash, _ = path.partition("/")
+        tops[top + slash] = tops.get(top + slash, 0) + 1
+    named = [f"{top} ({n:,} file{'s' * (n > 1)})" if top.endswith("/") else top for top, n in sorted(tops.items())]
+    if not named:
+        return "nothing"
+    return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+
+
+def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:
+    """A table that the data set calls `name`, wherever in the folder it lies; None if it is not there.
+
+    Raises
+    ------
+    ManifestError
+        There are several.
+    """
+    found = [path for path in paths if PurePosixPath(path).name.lower() == name.lower()]
+    if len(found) > 1:
+        raise ManifestError(f"{folder} holds {name} {len(found)} times ({', '.join(found[:3])}); keep one of them")
+    return folder / found[0] if found else None

@@ -1,0 +1,75 @@
+"""Your own files, in one folder per label.
+
+A tree as torchvision's ``ImageFolder`` reads it: ``<label>/**/<file>``, or ``<split>/<label>/**/<file>`` where it is
+split already.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
+from emoclim.data.datasets.files import in_words, list_files, modality_of, of_modality
+from emoclim.data.manifest import Item
+from emoclim.data.splits import split_called
+from emoclim.errors import ConfigError, ManifestError
+
+DESCRIPTION = Description(
+    modality=None,
+    what="Pictures or recordings of your own, in one folder per label.",
+    licence="",
+    citation="",
+    source="",
+    layouts=(
+        "<label>/**/<file>",
+        "<split>/<label>/**/<file>, where every top folder is called train, val (valid, validation, dev) or test",
+    ),
+)
+GROUPS = ("none", "folder")
+
+
+def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") -> Prepared:
+    """Make an item of each picture, or of each recording.
+
+    Parameters
+    ----------
+    folder
+        One subfolder per label, or per split.
+    modality
+        ``image`` or ``audio``; None takes what there is, if it is of one kind.
+    groups
+        ``folder``: files of one folder inside a label's (an album, an author) are a group, which stays in one split.
+
+    Raises
+    ------
+    ConfigError
+        An option has another value.
+    ManifestError
+        No file lies in a label's folder, or there are pictures and recordings.
+    """
+    if groups not in GROUPS:
+        raise ConfigError(f"groups are {' or '.join(GROUPS)}, not {groups!r}")
+    paths = list_files(folder)
+    kind = modality_of(paths, modality, folder)
+    usable = of_modality(paths, kind)
+    others = sorted(set(paths) - set(usable))
+    left_out = [LeftOut(path, "unused", f"no {kind} by its suffix") for path in others]
+    depth = 1 if _is_split(usable) else 0
+    items, splits = [], {}
+    for path in usable:
+        parts = PurePosixPath(path).parts
+        if len(parts) < depth + 2:
+            left_out.append(LeftOut(path, "unused", "in no label's folder"))
+            continue
+        inside = "/".join(parts[:-1]) if groups == "folder" and len(parts) > depth + 2 else None
+        items.append(Item(path, folder / path, label=parts[depth], group=inside))
+        if depth:
+            splits[path] = str(split_called(parts[0]))
+    if not items:
+        raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(paths)}")
+    return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {})
+
+
+def _is_split(paths: Sequence[str]) -> bool:
+    """Whether the top folders are parts of a split."""
+    tops = {PurePosixPath(path).parts[0] for path in paths if "/" in path}
+    return len(tops) > 1 and all(split_called(top) for top in tops)

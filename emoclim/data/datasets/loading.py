@@ -1,0 +1,98 @@
+"""Find a data set by its name, and prepare it.
+
+Every module of this folder that :data:`NOT_DATASETS` does not name is one data set, called like its file. Its docstring
+says in the first line what it is; it states
+
+* ``DESCRIPTION``, a :class:`~emoclim.data.datasets.base.Description`;
+* ``prepare(folder: Path, *, <options>) -> Prepared``, whose options are plain values with a default, each told in its
+  docstring. The folder is there (a data set that reads one table of the user's is given that instead); where it does
+  not hold the data set, a ``ManifestError`` says in one sentence what was looked for and what was found.
+"""
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType, NoneType
+from typing import get_args, get_type_hints
+
+import emoclim.data.datasets
+from emoclim.data.datasets.base import Option, Prepared
+from emoclim.errors import ConfigError, ManifestError
+
+NOT_DATASETS = frozenset({"base", "files", "loading"})
+
+
+def dataset_names() -> list[str]:
+    """Names of all data sets, sorted; imports none of them."""
+    return sorted(m.name for m in pkgutil.iter_modules(emoclim.data.datasets.__path__) if m.name not in NOT_DATASETS)
+
+
+def find_dataset(name: str) -> ModuleType:
+    """Import the module of one data set.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name.
+    """
+    if name not in dataset_names():
+        raise ConfigError(f"no data set is called {name!r}; there are: {', '.join(dataset_names())}")
+    return importlib.import_module(f"emoclim.data.datasets.{name}")
+
+
+def own_options(name: str) -> dict[str, Option]:
+    """What the data set's ``prepare`` takes beside the folder: name and default."""
+    parameters = inspect.signature(find_dataset(name).prepare).parameters
+    return {key: parameter.default for key, parameter in list(parameters.items())[1:]}
+
+
+def read_dataset(name: str, folder: Path, options: Mapping[str, Option] | None = None) -> Prepared:
+    """Make items of what is in a folder.
+
+    Parameters
+    ----------
+    name
+        One of :func:`dataset_names`.
+    folder
+        What was downloaded; for a data set that reads one table, that table.
+    options
+        Some of :func:`own_options`.
+
+    Raises
+    ------
+    ConfigError
+        No such data set, or it has no such option.
+    ManifestError
+        The folder does not hold the data set.
+    """
+    prepare: Callable[..., Prepared] = find_dataset(name).prepare
+    typed = _typed(name, prepare, options or {})
+    if not folder.exists():
+        raise ManifestError(f"there is no {folder}; name what the data set {name!r} is to be made of")
+    return prepare(folder, **typed)
+
+
+def _typed(name: str, prepare: Callable[..., Prepared], options: Mapping[str, Option]) -> dict[str, Option]:
+    """Options in the types that the data set states, read from text where need be."""
+    hints, allowed = get_type_hints(prepare), list(own_options(name))
+    if unknown := sorted(options.keys() - set(allowed)):
+        takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
+        raise ConfigError(f"data set {name!r} has no option {', '.join(unknown)}; {takes}")
+    return {key: _as_kind(name, key, value, get_args(hints[key]) or (hints[key],)) for key, value in options.items()}
+
+
+def _as_kind(name: str, key: str, value: Option, kinds: tuple[type, ...]) -> Option:
+    """An option as one of the types it may have; text is read as the first of them that it can be."""
+    if isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds and not isinstance(value, str)):
+        return value
+    for kind in kinds:
+        if kind is bool and value in ("true", "false"):
+            return value == "true"
+        if kind in (int, float) and isinstance(value, str | int) and not isinstance(value, bool):
+            with suppress(ValueError):
+                return kind(value)
+    named = " or ".join("true or false" if kind is bool else kind.__name__ for kind in kinds if kind is not NoneType)
+    raise ConfigError(f"option {key} of data set {name!r} takes {named}, not {value!r}")

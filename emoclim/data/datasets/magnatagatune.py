@@ -1,0 +1,136 @@
+"""MagnaTagATune: 29 s clips of music with tags from a game, of which the 50 most frequent are kept.
+
+Conventions: a clip is known by its ``clip_id``; synonyms (``vocal``, ``vocals``) are kept as published; excerpts of one
+track are a group.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from emoclim.data.datasets.base import Description, LeftOut, Prepared
+from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.manifest import Item
+from emoclim.data.tables import Table, read_table
+from emoclim.errors import ManifestError
+
+TAGS = (  # the 50 most frequent of 188, the most frequent first
+    *("guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient"),
+    *("beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals"),
+    *(
+        "harpsichord",
+        "loud",
+        "quiet",
+        "flute",
+        "woman",
+        "male vocal",
+        "no vocal",
+        "pop",
+        "soft",
+        "sitar",
+        "solo",
+        "man",
+    ),
+    *("classic", "choir", "voice", "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello"),
+    *("no voice", "weird", "country", "metal", "female voice", "choral"),
+)
+ANNOTATIONS = "annotations_final.csv"
+CLIPS = 25_863
+PATH = re.compile(r"([0-9a-f])/(.+)-\d+-\d+\.mp3")  # folder, track; from and to, in seconds
+PARTS = dict.fromkeys("0123456789ab", "train") | {"c": "val", "d": "test", "e": "test", "f": "test"}
+
+DESCRIPTION = Description(
+    modality="audio",
+    what=(
+        "25,863 clips of 29 s from Magnatune's records, tagged by players of a game; the usual 50 tags. Three of the "
+        "files are empty as published, and are left out."
+    ),
+    licence="for research; the music: CC BY-NC-SA 1.0 of Magnatune",
+    citation=(
+        "E. Law, K. West, M. Mandel, M. Bay, J. S. Downie, Evaluation of algorithms using games: the case of music "
+        "tagging, ISMIR 2009"
+    ),
+    source="https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset (annotations_final.csv; mp3.zip in three parts)",
+    layouts=(
+        "annotations_final.csv, anywhere",
+        "<0 to f>/<clip>.mp3 below any one folder, or the same in another format (wav, flac)",
+    ),
+    labels=TAGS,
+    splits={
+        "pons2017": "folders 0-b, c and d-f (Pons et al., ISMIR 2018; used by musicnn and by Emo-CLIM's code)",
+        "lee2017": "the same without clips that have none of the 50 tags (Lee et al., SMC 2017; Won et al., SMC 2020)",
+    },
+    split_sizes={
+        "pons2017": {"train": 18_706, "val": 1_825, "test": 5_329},
+        "lee2017": {"train": 15_244, "val": 1_529, "test": 4_332},
+    },
+    default_split="pons2017",
+    max_missing=0.01,
+)
+
+
+def prepare(folder: Path) -> Prepared:
+    """Make an item of each clip that is listed.
+
+    Parameters
+    ----------
+    folder
+        The annotations, and the folders of clips.
+
+    Raises
+    ------
+    ManifestError
+        There are no annotations, or they are of another version.
+    """
+    paths = list_files(folder)
+    source = find_table(folder, paths, ANNOTATIONS)
+    if source is None:
+        raise ManifestError(f"{folder} has no {ANNOTATIONS}; found {in_words(paths)}")
+    table = read_table(source)
+    places = _places(table)
+    clips = _clips(of_modality(paths, "audio"))
+    items: list[Item] = []
+    missing: list[LeftOut] = []
+    parts: dict[str, str] = {}
+    for number, row in table.rows:
+        id_, track, part, key = _row(table, number, row, places)
+        if key not in clips:
+            missing.append(LeftOut(id_, "missing", "its mp3 not in the folder"))
+            continue
+        tags = tuple(tag for tag in TAGS if row[places[tag]] == "1")
+        items.append(Item(id_, folder / clips[key], tags=tags, group=track))
+        parts[id_] = part
+    tagged = {item.id: parts[item.id] for item in items if item.tags}
+    count = len(table.rows)
+    notes = () if count == CLIPS else (f"{ANNOTATIONS} lists {count:,} clips, of {CLIPS:,} published",)
+    return Prepared("audio", tuple(items), tuple(missing), {"pons2017": parts, "lee2017": tagged}, notes=notes)
+
+
+def _places(table: Table) -> dict[str, int]:
+    """Where each column is."""
+    found = {name: table.where(name) for name in ("clip_id", *TAGS, "mp3_path")}
+    if lacking := [name for name, place in found.items() if place is None]:
+        raise ManifestError(
+            f"{table.source} has no column {lacking[0]!r} among its {len(table.columns)}, where {ANNOTATIONS} has "
+            "clip_id, 188 tags and mp3_path; fetch it again"
+        )
+    return {name: place for name, place in found.items() if place is not None}
+
+
+def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int]) -> tuple[str, str, str, str]:
+    """Id, track and part of the split of a clip, and its file as folder and name."""
+    path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
+    if not (match := PATH.fullmatch(path)):
+        raise ManifestError(
+            f"row {number} of {table.source} has {len(row)} cells and mp3_path {path!r}, where {ANNOTATIONS} has "
+            "190 and a path like f/artist-album-01-title-30-59.mp3; fetch it again"
+        )
+    return row[places["clip_id"]], match[2], PARTS[match[1]], path.removesuffix(".mp3")
+
+
+def _clips(paths: Iterable[str]) -> dict[str, str]:
+    """Files by their folder and name without suffix; of several formats, mp3 is taken."""
+    found: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: (not path.lower().endswith(".mp3"), path)):
+        found.setdefault("/".join(PurePosixPath(path).with_suffix("").parts[-2:]), path)
+    return found

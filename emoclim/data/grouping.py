@@ -1,0 +1,49 @@
+"""Who belongs together: items of one group or of equal content; and the tag by which an item is placed."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from emoclim.data.manifest import Item
+
+
+def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
+    """Put items of equal content into one group, together with all of the groups they were in.
+
+    Parameters
+    ----------
+    items
+        Any items.
+    contents
+        What an item contains, by id; an item that is not in it is like no other.
+
+    Returns
+    -------
+    tuple of Item
+        In the same order, each with a group: one without a group of its own has that of its content, or its id. What a
+        group is called follows from its members, not from their order.
+    """
+    items = tuple(items)
+    joined: dict[str, str] = {}  # by a group, or an item without one: the same or one that comes before it
+
+    def first(owner: str) -> str:
+        while (before := joined.get(owner, owner)) != owner:
+            owner = before
+        return owner
+
+    holder: dict[str, str] = {}  # of each content
+    for item in items:
+        owner = item.group or item.id
+        if content := contents.get(item.id):
+            low, high = sorted((first(owner), first(holder.setdefault(content, owner))))
+            joined[high] = low
+    return tuple(replace(item, group=first(item.group or item.id)) for item in items)
+
+
+def labelled_by_rarest_tag(items: Iterable[Item]) -> tuple[Item, ...]:
+    """Give each item the label it is placed by: of its tags the one that the fewest items have, or ``""``."""
+    items = tuple(items)
+    frequency = Counter(tag for item in items for tag in item.tags)
+    return tuple(
+        replace(item, label=min(item.tags, key=lambda tag: (frequency[tag], tag), default="")) for item in items
+    )

@@ -1,0 +1,103 @@
+"""Manifests as files: the inverse of `read_manifest`.
+
+Conventions: rows are sorted by id; a path is relative to the manifest, with ``/`` between its parts on every system; a
+column that no item fills is left out. The same items in the same places have the same bytes.
+"""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+
+from emoclim.data.manifest import COLUMNS, Item
+from emoclim.data.tables import PARQUET, SEPARATOR, table_bytes
+from emoclim.errors import ManifestError
+
+TEXT = tuple(name for name in COLUMNS if name not in ("start", "duration"))  # never numbers, even if written like some
+SUFFIXES = frozenset({".csv", *PARQUET})
+
+
+def check_target(target: Path) -> Path:
+    """A place for a manifest, if it is one.
+
+    Raises
+    ------
+    ManifestError
+        Its suffix is none of a manifest, or it is a folder.
+    """
+    if target.suffix.lower() not in SUFFIXES:
+        raise ManifestError(f"{target} is no name for a manifest; it ends in {', '.join(sorted(SUFFIXES))}")
+    if target.is_dir():
+        raise ManifestError(f"{target} is a folder; give the manifest another name")
+    return target
+
+
+def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Mapping[str, str]]) -> bytes:
+    """A manifest as the bytes of its file.
+
+    Parameters
+    ----------
+    items
+        With unique ids.
+    target
+        Where the file will lie; its suffix says whether it is a CSV or Parquet.
+    columns
+        By name of a further column: by id, what stands there.
+
+    Raises
+    ------
+    ManifestError
+        An id or a tag cannot be written so that it is read again, or a column is one that a manifest has anyway.
+    """
+    if clashing := [name for name in columns if name.lower() in COLUMNS]:
+        raise ManifestError(f"column {clashing[0]!r} of {target} is one that a manifest has anyway; call it otherwise")
+    home, real = os.path.realpath(target.parent), lru_cache(maxsize=None)(os.path.realpath)
+    rows = [
+        _cells(item, _relative(item.path, home, real) if item.path else "", target)
+        for item in sorted(items, key=lambda item: item.id)
+    ]
+    filled = [name for name in COLUMNS if name in ("path", "id") or any(row[name] for row in rows)]
+    if not any(row["path"] for row in rows):
+        filled.remove("path")
+    further = [name for name, cells in columns.items() if any(cells.get(row["id"]) for row in rows)]
+    cells = [[*(row[name] for name in filled), *(columns[name].get(row["id"], "") for name in further)] for row in rows]
+    return table_bytes([*filled, *further], cells, target.suffix, TEXT)
+
+
+def is_writable(name: str) -> bool:
+    """Whether an id or a path can stand in a manifest: it is UTF-8, and nothing of it would be lost in reading."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return bool(name) and name == name.strip() and "\r" not in name
+
+
+def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
+    """One row, by column."""
+    if not is_writable(item.id):
+        raise ManifestError(f"the id {item.id!r} cannot stand in {target}; give another")
+    if any(SEPARATOR in tag for tag in item.tags):
+        raise ManifestError(
+            f"a tag of {item.id} holds {SEPARATOR!r}, which parts the tags in {target}; call it otherwise"
+        )
+    return {
+        "path": path,
+        "label": item.label or "",
+        "split": item.split or "",
+        "id": item.id,
+        "tags": SEPARATOR.join(item.tags),
+        "group": item.group or "",
+        "start": "" if item.start is None else repr(float(item.start)),
+        "duration": "" if item.duration is None else repr(float(item.duration)),
+        "text": item.text or "",
+    }
+
+
+def _relative(path: Path, home: str, real: Callable[[str], str]) -> str:
+    """A path as it is found from a folder; folders that are links are followed, lest ``..`` lead elsewhere."""
+    parent = real(str(path.parent))
+    with suppress(ValueError):  # another drive
+        parent = os.path.relpath(parent, home)
+    return Path(parent, path.name).as_posix()

@@ -1,0 +1,163 @@
+"""Which part of a split each item of a data set belongs to, and which items share a group.
+
+Conventions: items of equal content are one group. Where a split is made, a group is placed whole; a published split
+stays as it was published, and what is not clean about it is told.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
+from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
+from emoclim.data.manifest import SPLITS, Item
+from emoclim.data.splits import assign_splits
+from emoclim.errors import ConfigError
+
+OFFICIAL, NONE = "official", "none"
+SHARES = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Items in their places.
+
+    Attributes
+    ----------
+    split
+        What the split is called.
+    items
+        Each with its split and its group, sorted by id.
+    left_out
+        What is in no part of a published split.
+    notes
+        What there is to tell of equal contents and of groups, one sentence each.
+    """
+
+    split: str
+    items: tuple[Item, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def choose_split(wanted: str | None, prepared: Prepared, description: Description) -> str:
+    """The name of the split that is meant.
+
+    Parameters
+    ----------
+    wanted
+        Shares such as ``80-10-10``, the name of a published split, ``official`` for the first of them, ``given``,
+        ``none``; None takes what the user's own material states, or else what the data set does.
+
+    Raises
+    ------
+    ConfigError
+        There is no such split.
+    """
+    named = [*description.splits, *(name for name in prepared.splits if name not in description.splits)]
+    name = wanted or (GIVEN if GIVEN in prepared.splits else description.default_split)
+    if name == OFFICIAL and named:
+        name = named[0]
+    shares = SHARES.fullmatch(name)
+    if name in prepared.splits or name == NONE or (shares and abs(sum(map(float, shares.groups())) - 100) < 1e-6):
+        return name
+    listed = [*named, "shares that add up to 100, such as 80-10-10", NONE]
+    raise ConfigError(f"there is no split {name!r} here; there are: {', '.join(listed)}")
+
+
+def place_items(
+    items: Sequence[Item],
+    split: str,
+    splits: Mapping[str, Mapping[str, str]],
+    contents: Mapping[str, str],
+    seed: int,
+) -> Placement:
+    """Place items into a split.
+
+    Parameters
+    ----------
+    items
+        With unique ids, in any order: the outcome does not depend on it.
+    split
+        As :func:`choose_split` gives it.
+    splits
+        The splits that are there already: by name, split by id.
+    contents
+        What an item contains, by id; an item that is not in it is like no other.
+    seed
+        Of a split that is made.
+    """
+    items = sorted(items, key=lambda item: item.id)
+    if split in splits:
+        return _as_published(items, split, splits[split], contents)
+    notes = _equal_contents(items, contents)
+    joined = _with_groups(items, contents)
+    if not (shares := SHARES.fullmatch(split)):
+        return Placement(split, joined, notes=tuple(notes))
+    labelled = [item for item in joined if item.label is not None]
+    if not labelled and any(item.tags for item in joined):
+        labelled = list(labelled_by_rarest_tag(joined))
+    if not labelled:
+        return Placement(NONE, joined, notes=(*notes, "no item has a label or a tag, so that none has a split"))
+    fractions = dict(zip(SPLITS, (float(share) / 100 for share in shares.groups()), strict=True))
+    placed = assign_splits(labelled, seed, fractions=fractions)
+    return Placement(split, tuple(replace(item, split=placed.get(item.id)) for item in joined), notes=tuple(notes))
+
+
+def _as_published(
+    items: Sequence[Item], name: str, published: Mapping[str, str], contents: Mapping[str, str]
+) -> Placement:
+    """The items of a split that is not ours to change."""
+    kept = [replace(item, split=published[item.id]) for item in items if item.id in published]
+    notes = []
+    reason = f"in no part of the split {name!r}"
+    left_out = tuple(LeftOut(item.id, "unused", reason) for item in items if item.id not in published)
+    parts: dict[str, set[str | None]] = defaultdict(set)
+    holders: dict[str, dict[str, str]] = defaultdict(dict)  # of a content: by split, who holds it
+    for item in kept:
+        parts[item.group or ""].add(item.split)
+        if content := contents.get(item.id):
+            holders[content].setdefault(str(item.split), item.id)
+    torn = {group for group, found in parts.items() if group and len(found) > 1}
+    if torn:
+        kept = [replace(item, group=None) if item.group in torn else item for item in kept]
+        notes.append(f"{len(torn)} groups lie in two parts of the split {name!r}, and are no groups here")
+    if leaks := [" = ".join(sorted(found.values())) for found in holders.values() if len(found) > 1]:
+        told = f"{len(leaks)} contents lie in two parts of the split {name!r}, which stays as it is"
+        notes.append(f"{told}: {_some(sorted(leaks))}; tests on them are not clean")
+    inside = {item.id: f"{item.split} {contents[item.id]}" for item in kept if item.id in contents}
+    return Placement(name, _with_groups(kept, inside), left_out, (*_equal_contents(kept, inside), *notes))
+
+
+def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
+    """The items with those of equal content in one group; who is alone and had no group has none."""
+    joined = join_groups(items, contents)
+    sizes: dict[str | None, int] = defaultdict(int)
+    for item in joined:
+        sizes[item.group] += 1
+    both = zip(items, joined, strict=True)
+    return tuple(item if before.group or sizes[item.group] > 1 else before for before, item in both)
+
+
+def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[str]:
+    """What there is to tell of items that hold the same."""
+    holders: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        if content := contents.get(item.id):
+            holders[content].append(item)
+    shared = [same for same in holders.values() if len(same) > 1]
+    if not shared:
+        return []
+    named = [" = ".join(item.id for item in same) for same in shared]
+    notes = [f"{len(shared)} contents occur more than once, and are kept in one part each: {_some(named)}"]
+    unlike = [name for name, same in zip(named, shared, strict=True) if len({(i.label, i.tags) for i in same}) > 1]
+    if unlike:
+        notes.append(f"{len(unlike)} of them are labelled differently: {_some(unlike)}")
+    return notes
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,180 @@
+"""`emoclim prepare`: what an official source gives, as a manifest that anyone can make again byte for byte."""
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from emoclim.data.content import ContentKeys
+from emoclim.data.datasets.base import Description, LeftOut, Option, Prepared
+from emoclim.data.datasets.loading import find_dataset, read_dataset
+from emoclim.data.files import check_file
+from emoclim.data.manifest import Item
+from emoclim.data.manifest_files import check_target, is_writable, manifest_bytes
+from emoclim.data.placement import choose_split, place_items
+from emoclim.errors import DecodeError, ManifestError
+from emoclim.pipeline.prepare_result import PreparedManifest, account_path
+from emoclim.pipeline.workspace import FOLDERS, Workspace, write_json
+from emoclim.progress import Track, silent
+
+TAGGING = "tagging"  # name of a manifest without labels: it is for `evaluate --tagging`
+
+
+def prepare_dataset(
+    name: str,
+    folder: Path,
+    *,
+    options: Mapping[str, Option] | None = None,
+    output: Path | None = None,
+    split: str | None = None,
+    seed: int = 42,
+    max_missing: float | None = None,
+    hash_files: bool = True,
+    force: bool = False,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    track: Track = silent,
+) -> PreparedManifest:
+    """Write the manifest of a data set, and beside it an account of what is in it and what is not.
+
+    Parameters
+    ----------
+    name
+        Of the data set.
+    folder
+        What was downloaded.
+    options
+        Those of the data set.
+    output
+        The manifest, CSV or Parquet; None is ``data/images.csv``, ``data/audio.csv`` or, without labels,
+        ``data/tagging.csv`` of the workspace.
+    split
+        See :func:`~emoclim.data.placement.choose_split`.
+    seed
+        Of the split, where it is made.
+    max_missing
+        Share of the listed files that may be missing or broken; None is what the data set allows.
+    hash_files
+        Read each file, so that equal contents are kept in one part of the split.
+    force
+        Replace a manifest that holds something else.
+    workspace
+        Where the manifest goes.
+    track
+        Shows progress.
+
+    Raises
+    ------
+    ConfigError
+        There is no such data set, option or split.
+    ManifestError
+        The folder does not hold the data set, or the manifest exists and holds something else.
+    """
+    description: Description = find_dataset(name).DESCRIPTION
+    prepared = read_dataset(name, folder, options)
+    _check_ids(name, folder, prepared.items)
+    wanted = choose_split(split, prepared, description)
+    target = check_target(output or _default_output(prepared, workspace))
+    usable, spoilt, contents = _look_at_files(prepared.items, hash_files, workspace, track)
+    left_out = (*prepared.left_out, *spoilt)
+    _check_complete(name, folder, usable, left_out, description.max_missing if max_missing is None else max_missing)
+    placed = place_items(usable, wanted, prepared.splits, contents, seed)
+    if not placed.items:
+        raise ManifestError(f"no file of {folder} is in the split {wanted!r}; name another: --split")
+    unread = () if hash_files else ("files were not read, so that equal contents may lie in two parts of the split",)
+    result = PreparedManifest(
+        dataset=name,
+        folder=folder,
+        path=target,
+        description=description,
+        modality=prepared.modality,
+        options=dict(options or {}),
+        split=placed.split,
+        seed=seed,
+        items=placed.items,
+        left_out=tuple(sorted((*left_out, *placed.left_out))),
+        notes=(*prepared.notes, *placed.notes, *unread),
+    )
+    changed = _write(target, manifest_bytes(placed.items, target, prepared.columns), force)
+    write_json(account_path(target), result.account())
+    return replace(result, changed=changed)
+
+
+def _check_ids(name: str, folder: Path, items: Sequence[Item]) -> None:
+    twice = sorted(id_ for id_, count in Counter(item.id for item in items).items() if count > 1)
+    if twice:
+        listed = ", ".join(twice[:3]) + (f" and {len(twice) - 3} more" if len(twice) > 3 else "")
+        raise ManifestError(f"{folder} gives {len(twice)} ids of {name} more than once ({listed}); keep one of each")
+
+
+def _look_at_files(
+    items: Sequence[Item], hash_files: bool, workspace: Workspace, track: Track
+) -> tuple[list[Item], list[LeftOut], dict[str, str]]:
+    """Items whose files can be used, what became of the others, and the content of each item by id."""
+    keys = ContentKeys(workspace.caches / "content.json")
+    usable: list[Item] = []
+    spoilt: list[LeftOut] = []
+    contents: dict[str, str] = {}
+    try:
+        for item in track(items, description="Reading files" if hash_files else "Checking files", total=len(items)):
+            if item.path is None or item.path.exists():
+                try:
+                    _check_item(item)
+                    if hash_files:
+                        contents[item.id] = keys(item)
+                    usable.append(item)
+                except DecodeError as error:
+                    spoilt.append(LeftOut(item.id, "broken", str(error)))
+            else:
+                spoilt.append(LeftOut(item.id, "missing", "not in the folder"))
+    finally:
+        keys.save()
+    return usable, spoilt, contents
+
+
+def _check_item(item: Item) -> None:
+    """Refuse what is seen to be no use before it is decoded."""
+    if not is_writable(item.id) or (item.path and not is_writable(str(item.path))):
+        raise DecodeError("its name cannot stand in a manifest")
+    if item.path:
+        check_file(item)
+
+
+def _check_complete(
+    name: str, folder: Path, usable: Sequence[Item], left_out: Sequence[LeftOut], allowed: float
+) -> None:
+    """Take a folder that lacks too much for half a download."""
+    lacking = sorted(one for one in left_out if one.kind in ("missing", "broken"))
+    listed = len(usable) + len(lacking)
+    if not listed:
+        raise ManifestError(f"{folder} holds nothing of {name}; see what it should: emoclim prepare {name} --explain")
+    if not usable or len(lacking) > allowed * listed:
+        first, share = lacking[0], min(1.0, -(-100 * len(lacking) // listed) / 100)  # rounded up to what would do
+        raise ManifestError(
+            f"{folder} holds {len(usable):,} of the {listed:,} files that it should as {name} "
+            f"({first.id}: {first.reason}, for one); finish the download"
+            + (f", or allow it: --max-missing {share}" if usable else "")
+        )
+
+
+def _default_output(prepared: Prepared, workspace: Workspace) -> Path:
+    labelled = any(item.label is not None for item in prepared.items) or not any(item.tags for item in prepared.items)
+    name = FOLDERS.get(prepared.modality, prepared.modality) if labelled else TAGGING
+    return workspace.root / "data" / f"{name}.csv"
+
+
+def _write(target: Path, content: bytes, force: bool) -> bool:
+    """Write a manifest whole or not at all; False if it is there already, as it should be."""
+    if target.is_file():
+        if target.read_bytes() == content:
+            return False
+        if not force:
+            raise ManifestError(f"{target} exists and holds something else; name another --output, or --force this one")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        aside.write_bytes(content)
+        aside.replace(target)
+    finally:
+        aside.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,56 @@
+"""Every data set that there is keeps every promise of a data set."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dataset_contract import DatasetContract, Subject, miniature_of
+
+from emoclim.data.datasets.loading import dataset_names, find_dataset
+from emoclim.errors import ConfigError
+
+
+@pytest.fixture(scope="module", params=dataset_names())
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return Subject(request.param, miniature_of(request.param))
+
+
+class TestEveryDataset(DatasetContract):
+    pass
+
+
+def test_a_name_that_is_no_data_set_is_told() -> None:
+    with pytest.raises(ConfigError, match="no data set is called 'base'; there are: .*folder"):
+        find_dataset("base")
+
+
+def test_a_data_set_without_a_miniature_fails() -> None:
+    with pytest.raises(pytest.fail.Exception, match=r"'nonsense' has no miniature: write tests/miniature_nonsense\.py"):
+        miniature_of("nonsense")
+
+
+ELSEWHERE = """
+import sys
+from pathlib import Path
+from dataset_contract import Subject, miniature_of
+root = Path(sys.argv[1])
+for name in sys.argv[2:]:
+    subject = Subject(name, miniature_of(name))
+    subject.prepare(root / name / "official" / subject.miniature.given, root, f"{name}/there.csv", max_missing=1.0)
+"""
+
+
+def test_locale_place_and_hash_seed_change_no_byte(tmp_path: Path) -> None:
+    here = {}
+    for name in dataset_names():
+        subject = Subject(name, miniature_of(name))
+        folder = subject.write(tmp_path / name)
+        here[name] = subject.prepare(folder, tmp_path, f"{name}/here.csv", max_missing=1.0).path.read_bytes()
+    (tmp_path / "elsewhere").mkdir()
+    changed = {"LC_ALL": "C", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-c", ELSEWHERE, str(tmp_path), *here]
+    done = subprocess.run(words, cwd=tmp_path / "elsewhere", env=os.environ | changed, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    assert {name: (tmp_path / name / "there.csv").read_bytes() for name in here} == here
