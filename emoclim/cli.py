@@ -23,6 +23,7 @@ from emoclim.end_to_end_cli import train_end_to_end
 from emoclim.errors import EmoclimError
 from emoclim.evaluate_cli import Average, evaluate, show_evaluation
 from emoclim.prepare_cli import prepare
+from emoclim.reproduce_cli import reproduce
 from emoclim.terminal import (
     Device,
     Json,
@@ -171,6 +172,7 @@ app.command("train-end-to-end")(train_end_to_end)
 app.command()(evaluate)
 app.command()(compare)
 app.command()(prepare)
+app.command()(reproduce)
 
 
 @app.command()

@@ -25,7 +25,6 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 
 Rows = Sequence[Sequence[str]]
-LATEX_SIGNS = {"→": r"$\rightarrow$", "↔": r"$\leftrightarrow$", "±": r"$\pm$", "–": "--"}
 TableFormat = Literal["latex", "markdown"]
 
 T = TypeVar("T")
@@ -58,21 +57,9 @@ def print_table(rows: Rows, title: str | None = None) -> None:
 
 def print_paper_table(rows: Rows, title: str, note: str, form: TableFormat) -> None:
     """Print a header row and the rows below it as LaTeX (booktabs) or Markdown."""
-    from tabulate import tabulate
+    from emoclim.reports.typeset import typeset
 
-    header, *body = rows
-    styles = {"latex": "latex_booktabs", "markdown": "github"}
-    align = ["left"] + ["right"] * (len(header) - 1)
-    body = [[" ".join(cell.split()) for cell in row] for row in body]
-    text = tabulate(body, header, tablefmt=styles[form], colalign=align, disable_numparse=True)
-    if form == "markdown":
-        print_lines([f"### {title}", "", note, "", text, ""])
-        return
-    caption = f"{title}. {note}".replace("%", r"\%")
-    lines = [r"\begin{table}", rf"\caption{{{caption}}}", text, r"\end{table}", ""]
-    for sign, command in LATEX_SIGNS.items():
-        lines = [line.replace(sign, command) for line in lines]
-    print_lines(lines)
+    typer.echo(typeset(rows, title, note, form))
 
 
 def _table(rows: Rows, title: str | None = None) -> "Table":

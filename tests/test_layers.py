@@ -8,7 +8,7 @@ import pytest
 import emoclim
 
 ROOT = Path(emoclim.__file__).parent
-COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "prepare_cli", "train_cli"}
+COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "prepare_cli", "reproduce_cli", "train_cli"}
 TRAINING = {"sampling", "batching", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
 TRAINING |= {"augmentations"}
 # a package or module may import those of its own level and below
@@ -23,7 +23,7 @@ LEVELS = (
 ONLY_IN = {
     "typer": {"cli", *COMMANDS, "terminal"},
     "rich": {"terminal"},
-    "tabulate": {"terminal"},
+    "tabulate": {"reports/typeset"},
     "optuna": {"pipeline/studies"},
     "audiomentations": {"augmentations"},
     "h5py": {"cache/hdf5"},
@@ -32,6 +32,7 @@ ONLY_IN = {
     "laion_clap": {"encoders/clap", "nets/clap"},
     "matplotlib": {
         "reports/figures",
+        "reports/joint_panels",
         "reports/plots",
         "reports/sweep_plots",
         "reports/tagging_plots",

@@ -141,22 +141,49 @@ def plot_joint_space(
     L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances. Only
     neighbourhoods mean something in such a map; axes, sizes of groups and distances between groups do not.
     """
-    modalities = [modality for modality in get_args(Modality) if modality in embeddings]
+    figure, axes = single_axes(8.0, 5.6)
+    draw_joint_space(axes, embeddings, labels, len(classes), seed=seed, perplexity=perplexity)
+    axes.set_title("Joint embedding space (t-SNE)", **TITLE)
+    kinds = {modality: f"{NAMES[modality]} ({len(embeddings[modality])})" for modality in _in_order(embeddings)}
+    figure.legend(handles=joint_legend(kinds, classes), loc="outside right upper", frameon=False)
+    save_figure(figure, path)
+
+
+def draw_joint_space(
+    axes: Axes,
+    embeddings: Mapping[Modality, Tensor],
+    labels: Mapping[Modality, Tensor],
+    n_classes: int,
+    *,
+    seed: int,
+    perplexity: float,
+) -> None:
+    """Draw what :func:`plot_joint_space` does, without a title and a legend, into axes that are there."""
+    modalities = _in_order(embeddings)
     points = torch.cat([embeddings[modality].detach().cpu().double() for modality in modalities])
     places = _in_plane(points, seed, perplexity)
-    figure, axes = single_axes(8.0, 5.6)
-    colours = distinct_colours(len(classes))
-    sizes = [len(embeddings[modality]) for modality in modalities]
-    for modality, block in zip(modalities, torch.split(places, sizes), strict=True):
+    colours = distinct_colours(n_classes)
+    blocks = torch.split(places, [len(embeddings[modality]) for modality in modalities])
+    for modality, block in zip(modalities, blocks, strict=True):
         colour = [colours[label] for label in labels[modality].tolist()]
         marker = MARKERS[modality]
         edge = 0.0 if marker in Line2D.filled_markers else 1.0
         axes.scatter(block[:, 0], block[:, 1], s=18, c=colour, marker=marker, linewidths=edge, alpha=0.75)
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set(visible=True, color="0.8")
-    axes.set_title("Joint embedding space (t-SNE)", **TITLE)
-    figure.legend(handles=_joint_legend(modalities, sizes, classes, colours), loc="outside right upper", frameon=False)
-    save_figure(figure, path)
+
+
+def joint_legend(kinds: Mapping[Modality, str], classes: Sequence[str]) -> list[Line2D]:
+    """One entry per emotion, then one per modality with what it is called."""
+    emotions = [
+        Line2D([], [], color=colour, marker="s", linestyle="none", label=name)
+        for name, colour in zip(classes, distinct_colours(len(classes)), strict=True)
+    ]
+    items = [
+        Line2D([], [], color="0.35", marker=MARKERS[modality], linestyle="none", label=told)
+        for modality, told in kinds.items()
+    ]
+    return [*emotions, Line2D([], [], linestyle="none", label=" "), *items]
 
 
 def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
@@ -192,6 +219,10 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     save_figure(figure, path)
 
 
+def _in_order(embeddings: Mapping[Modality, Tensor]) -> list[Modality]:
+    return [modality for modality in get_args(Modality) if modality in embeddings]
+
+
 def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Interval]) -> None:
     """Thin grey lines from the lower to the upper end of each interval, where there is one."""
     known = [(x, one.low, one.high) for x, one in zip(centres, ends, strict=True) if one.low is not None]
@@ -217,19 +248,3 @@ def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
     neighbours = min(perplexity, (len(points) - 1) / 3)
     mapping = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=seed)
     return torch.from_numpy(mapping.fit_transform(points.numpy()))
-
-
-def _joint_legend(
-    modalities: Sequence[Modality], sizes: Sequence[int], classes: Sequence[str], colours: Sequence[str]
-) -> list[Line2D]:
-    """One entry per emotion, then one per modality with its number of items."""
-    emotions = [
-        Line2D([], [], color=colour, marker="s", linestyle="none", label=name)
-        for name, colour in zip(classes, colours, strict=True)
-    ]
-    gap = Line2D([], [], linestyle="none", label=" ")
-    items = [
-        Line2D([], [], color="0.35", marker=MARKERS[modality], linestyle="none", label=f"{NAMES[modality]} ({size})")
-        for modality, size in zip(modalities, sizes, strict=True)
-    ]
-    return [*emotions, gap, *items]

@@ -1,0 +1,172 @@
+"""`emoclim reproduce`: manifests -> a table or the figure of the extended paper, beside the paper's own numbers."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import get_args
+
+from emoclim.data.manifest import Modality
+from emoclim.data.taxonomy import match_labels
+from emoclim.pipeline.departures import emotions, mark_of
+from emoclim.pipeline.paper_rows import PaperRow, Target
+from emoclim.pipeline.reproduction_plan import ReproductionPlan, Request, RowPlan
+from emoclim.pipeline.reproduction_planning import plan_reproduction
+from emoclim.pipeline.reproduction_result import Reproduction
+from emoclim.pipeline.reproduction_steps import Steps
+from emoclim.pipeline.results import REPORT_FILE
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track, silent
+from emoclim.reports import compared
+from emoclim.reports.compared import ComparedTable, Number, Own
+from emoclim.reports.joint_panels import JointSpace
+from emoclim.reports.mapping_table import table_2
+from emoclim.reports.papers import DIRECTIONS, METRICS, TABLE_5
+
+log = logging.getLogger(__name__)
+
+Names = Sequence[str]
+
+
+@dataclass(slots=True)
+class Made:
+    """What was made of the rows so far: lines of the table by their title, panels, and where all numbers are."""
+
+    lines: dict[str, Own] = field(default_factory=dict)
+    spaces: list[JointSpace] = field(default_factory=list)
+    reports: dict[PaperRow, str] = field(default_factory=dict)
+
+
+def reproduce(
+    request: Request,
+    *,
+    download: bool = False,
+    batch_size: int = 32,
+    workers: int | None = None,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    device: str = "auto",
+    track: Track = silent,
+    tell: Callable[[str], object] = log.info,
+) -> Reproduction:
+    """Extract, train and evaluate what a table or figure shows, as far as its encoders can be had.
+
+    Parameters
+    ----------
+    request
+        What is wanted.
+    download
+        Fetch checkpoints that are not on this machine; otherwise rows that need one are told, and left out.
+    batch_size
+        Segments per forward pass of an extraction.
+    workers
+        Decoding processes; None takes one per core, eight at most.
+    workspace
+        Where caches, runs and results go.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``mps``.
+    track
+        Shows progress.
+    tell
+        Is told of each row before it is begun.
+
+    Returns
+    -------
+    Reproduction
+        Its files are written.
+
+    Raises
+    ------
+    EmoclimError
+        A manifest, an encoder, a checkpoint that was named or a row cannot be used.
+    KeyboardInterrupt
+        A training was stopped; called again, it goes on.
+    """
+    plan = plan_reproduction(request, place=True, download=download, workspace=workspace, track=track)
+    steps = Steps(plan, workspace, batch_size, workers, device, track)
+    made = Made()
+    possible = [row for row in plan.rows if not row.missing]
+    for number, row in enumerate(possible, start=1):
+        tell(f"{number} of {len(possible)}: {row.title}, run {row.run}")
+        steps.train(row)
+        MEASURES[request.target](steps, row, made)
+    rows = _with_missing(plan, made.lines)
+    table = _mapping(plan) if request.target == "table2" else TABLES[request.target](rows)
+    result = Reproduction(plan, table, made.spaces, made.reports, tuple(dict.fromkeys(steps.warnings)))
+    result.write()
+    return result
+
+
+def _retrieval(
+    steps: Steps, row: RowPlan, made: Made, *, directions: Names = DIRECTIONS, metrics: Names = METRICS
+) -> None:
+    found = steps.evaluate(row)
+    steps.warnings += found.hidden() if directions == DIRECTIONS else ()
+    made.lines[row.title] = Own(row.mark, compared.macro_numbers(found.report, found.intervals, directions, metrics))
+    made.reports[row.row] = _place(found.folder, steps)
+
+
+def _classes(steps: Steps, row: RowPlan, made: Made) -> None:
+    found = steps.evaluate(row)
+    steps.warnings += found.hidden()
+    names = found.label_map.names()
+    for name in found.report.classes:
+        title = f"{names['image'][name]} ↔ {names['audio'][name]}"
+        made.lines[title] = Own(row.mark, compared.class_numbers(found.report, found.intervals, name))
+    made.reports[row.row] = _place(found.folder, steps)
+
+
+def _tagging(steps: Steps, row: RowPlan, made: Made) -> None:
+    found = steps.tag(row)
+    made.lines[row.title] = Own(row.mark, compared.tagging_numbers(found.report))
+    made.reports[row.row] = _place(found.folder, steps)
+
+
+def _panel(steps: Steps, row: RowPlan, made: Made) -> None:
+    space = steps.embed(row)
+    sizes = (Number(len(space.labels[modality])) for modality in get_args(Modality) if modality in space.labels)
+    made.lines[row.title] = Own(row.mark, tuple(sizes))
+    made.spaces.append(space)
+
+
+def _place(folder: Path, steps: Steps) -> str:
+    return (folder / REPORT_FILE).relative_to(steps.workspace.root).as_posix()
+
+
+MEASURES: Mapping[Target, Callable[[Steps, RowPlan, Made], None]] = MappingProxyType(
+    {
+        "table1": _retrieval,
+        "table3": partial(_retrieval, directions=("image_audio",), metrics=("P@5", "MRR")),
+        "table4": _tagging,
+        "table5": _classes,
+        "figure2": _panel,
+    }
+)
+TABLES: Mapping[Target, Callable[[Mapping[str, Own]], ComparedTable]] = MappingProxyType(
+    {
+        "table1": compared.table_1,
+        "table3": compared.table_3,
+        "table4": compared.table_4,
+        "table5": compared.table_5,
+        "figure2": compared.figure_2,
+    }
+)
+
+
+def _with_missing(plan: ReproductionPlan, lines: Mapping[str, Own]) -> dict[str, Own]:
+    """The lines in the order of the plan, with those that could not be made."""
+    missing = [row for row in plan.rows if row.missing]
+    if plan.request.target == "table5":
+        return {**lines, **{title: Own(row.mark) for row in missing for title, *_ in TABLE_5}}
+    return {row.title: Own(row.mark) if row.missing else lines[row.title] for row in plan.rows}
+
+
+def _mapping(plan: ReproductionPlan) -> ComparedTable:
+    """Table 2 needs no encoder: it is about labels."""
+    modalities: tuple[Modality, ...] = ("image", "audio")
+    labels = {modality: [item.label for item in plan.manifests[modality].items] for modality in modalities}
+    counts = {modality: Counter(filter(None, labels[modality])) for modality in modalities}
+    marks = {modality: mark_of(plan.data[modality]) for modality in modalities}
+    return table_2(match_labels(counts), counts, {modality: emotions(modality) for modality in modalities}, marks)

@@ -1,0 +1,187 @@
+"""What `emoclim reproduce` is to do, what of it is done, and what is missing."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from emoclim.augmentations import Augmentations
+from emoclim.config import TrainConfig, preset
+from emoclim.data.manifest import Manifest
+from emoclim.pipeline.departures import Departure, Kind, mark_of
+from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.paper_rows import REMARKS, PaperRow, Target, choose_encoders
+from emoclim.tuning import EncoderTuning
+
+State = Literal["to do", "unfinished", "done", "not possible"]
+
+PAPER = "paper"  # name of the preset
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be reproduced, and with what.
+
+    Attributes
+    ----------
+    target
+        Table or figure of the extended paper.
+    images, audio, tagging
+        Manifests; None looks in the workspace's ``data/``.
+    rows
+        Names of rows or of their encoders; none is all.
+    encoders
+        By role, see :func:`~emoclim.pipeline.paper_rows.choose_encoders`.
+    preset
+        Whose settings the numbers are to be of: ``paper`` or ``paper-code``.
+    config, tuning, augmentations
+        Settings of the training.
+    store
+        Keep decoded music for the training of encoders.
+    """
+
+    target: Target
+    images: Path | None = None
+    audio: Path | None = None
+    tagging: Path | None = None
+    rows: tuple[str, ...] = ()
+    encoders: Mapping[str, EncoderChoice] = field(default_factory=lambda: choose_encoders(PAPER, {}, {}, {}))
+    preset: str = PAPER
+    config: TrainConfig = field(default_factory=lambda: preset(PAPER))
+    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
+    augmentations: Augmentations = Augmentations()  # noqa: RUF009
+    store: bool = False
+
+
+class Missing(NamedTuple):
+    """What is not there, and how to get it."""
+
+    what: str
+    advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What is to be done for one row.
+
+    Attributes
+    ----------
+    row, title
+        Which it is, and how the paper calls it.
+    audio
+        The encoder of music.
+    run
+        Name of its training, which tells all that the heads depend on; empty where it is not known.
+    state
+        How far that is.
+    missing
+        Why it is not possible; nothing if it is.
+    departures
+        In which way it is not the paper's.
+    min_seconds
+        Shorter recordings are not ranked.
+    """
+
+    row: PaperRow
+    title: str
+    audio: EncoderChoice
+    run: str
+    state: State
+    missing: tuple[Missing, ...]
+    departures: tuple[Departure, ...]
+    min_seconds: float = 0.0
+
+    @property
+    def mark(self) -> str:
+        """A few words for a table."""
+        lacking = " and ".join(one.what for one in self.missing)
+        return f"not made: lacks {lacking}" if lacking else mark_of(self.departures)
+
+    @property
+    def training(self) -> str:
+        """What is trained, and how far that is."""
+        return f"{'heads' if self.row.frozen else 'heads and encoder'}: {self.state}"
+
+
+@dataclass(frozen=True, slots=True)
+class ReproductionPlan:
+    """What is to be done for a target.
+
+    Attributes
+    ----------
+    request
+        What was asked for.
+    manifests
+        By name: ``image``, ``audio``, ``tagging``.
+    rows
+        In the paper's order.
+    caches
+        By file in the workspace's ``cache/``, how many features it holds; None where it is yet to be made.
+    data
+        By name of a manifest: in which way it is not the paper's.
+    folder
+        Where results go.
+    """
+
+    request: Request
+    manifests: Mapping[str, Manifest]
+    rows: tuple[RowPlan, ...]
+    caches: Mapping[str, int | None]
+    data: Mapping[str, tuple[Departure, ...]]
+    folder: Path
+
+    def lines(self) -> list[str]:
+        """What a reader of the numbers must know, in sentences: departures, what is missing, and the paper's own."""
+        every = [one for row in self.rows for one in row.departures] or [one for of in self.data.values() for one in of]
+        every.sort(key=lambda one: get_args(Kind).index(one.kind))
+        lacking = [one for row in self.rows for one in row.missing]
+        code = "Settings and checkpoints are those of the published code, not of the paper."
+        return [
+            *([code] if self.request.preset != PAPER else []),
+            *_once(f"Not as in the paper: {one.told}." for one in every),
+            *_once(f"Missing: {one.what}; {one.advice}." for one in lacking),
+            *REMARKS[self.request.target],
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "target": self.request.target,
+            "manifests": {name: str(manifest.source) for name, manifest in self.manifests.items()},
+            "caches": dict(self.caches),
+            "notes": self.lines(),
+            "rows": [
+                {
+                    "row": one.row.name,
+                    "title": one.title,
+                    "encoder": one.audio.name,
+                    "run": one.run,
+                    "state": one.state,
+                    "mark": one.mark,
+                    "missing": [missing._asdict() for missing in one.missing],
+                }
+                for one in self.rows
+            ],
+            "folder": str(self.folder),
+        }
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """A row of column names, then one per row of the target."""
+        header = ("row", "the paper's", "encoder here", "training", "run", "own is")
+        rows = [(one.row.name, one.title, one.audio.name, one.training, one.run, one.mark) for one in self.rows]
+        return [header, *rows]
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        lines = []
+        for name, one in self.manifests.items():
+            unsplit = any(item.split is None for item in one.items)
+            splits = ", 80/10/10 splits yet to be made" if unsplit else ""
+            lines.append(f"{name}: {one.source}, {len(one.items):,} items{splits}")
+        for cache, held in self.caches.items():
+            lines.append(f"{cache}: {'to be made' if held is None else f'holds {held:,} features; none is made again'}")
+        return [*lines, *self.lines(), f"results go to {self.folder}"]
+
+
+def _once(lines: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(lines))

@@ -1,0 +1,176 @@
+"""Look at data, encoders, caches and runs, to see what `emoclim reproduce` is to do."""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoclim.cache import open_cache
+from emoclim.data.manifest import Manifest, Modality, read_manifest
+from emoclim.data.splits import with_splits
+from emoclim.encoders.base import Encoder
+from emoclim.encoders.checkpoints import location, obtain
+from emoclim.encoders.loading import has_parameters, published_file
+from emoclim.errors import CheckpointError, ManifestError
+from emoclim.features import FeatureSpec
+from emoclim.pipeline.augmenting import make_augmenter, without_place
+from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_settings, of_tagging
+from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.libraries import manifest_digest, portable_path
+from emoclim.pipeline.paper_rows import IMAGE_ROLE, PaperRow, choose_rows
+from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.reproduction_plan import PAPER, Missing, ReproductionPlan, Request, RowPlan, State
+from emoclim.pipeline.snapshots import JOINT_PLAN, PLAN, UNFINISHED
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.progress import Track, silent
+
+SPLIT_SEED = 42  # of splits that a manifest lacks
+
+
+def plan_reproduction(
+    request: Request,
+    *,
+    place: bool = False,
+    download: bool = False,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    track: Track = silent,
+) -> ReproductionPlan:
+    """Look at data, encoders, caches and runs.
+
+    Parameters
+    ----------
+    request
+        What is wanted.
+    place
+        Make splits where a manifest has none, and keep them beside it; otherwise nothing is written.
+    download
+        Fetch checkpoints that are not on this machine.
+    workspace
+        Where caches and runs lie.
+    track
+        Shows the progress of a download.
+
+    Raises
+    ------
+    EmoclimError
+        A manifest, an encoder, a checkpoint that was named or a row cannot be used.
+    """
+    rows = choose_rows(request.target, request.rows)
+    manifests = _manifests(request, place, workspace)
+    data = {name: tuple((of_tagging if name == "tagging" else of_data)(one)) for name, one in manifests.items()}
+    needed = dict.fromkeys([IMAGE_ROLE, *(row.encoder for row in rows)]) if rows else {}
+    missing = {role: _missing(request.encoders[role], download, track) for role in needed}
+    loaded = {role: request.encoders[role].load(track) for role in needed if not missing[role]}
+    plans = []
+    for row, title in rows.items():
+        departures = _of_row(row, request, data)
+        lacking = (*missing[IMAGE_ROLE], *missing[row.encoder], *_unfit(row, request))
+        both = None if lacking else (loaded[IMAGE_ROLE], loaded[row.encoder])
+        run = _run_name(row, request, manifests, both, workspace, track) if both else ""
+        state = state_of(workspace, run, row) if both else "not possible"
+        shortest = both[1].segment_seconds if both and request.preset == "paper-code" else 0.0
+        choice = request.encoders[row.encoder]
+        plans.append(RowPlan(row, title, choice, run, state, lacking, tuple(departures), shortest))
+    caches = [_cache(workspace, one.spec) for one in loaded.values()]
+    held = {path.name: _held(path) for path in caches}
+    differing = [*request.rows, *([request.preset] if request.preset != PAPER else [])]
+    folder = workspace.root / "reports" / "-".join([request.target, *differing])
+    return ReproductionPlan(request, manifests, tuple(plans), held, data, folder)
+
+
+def state_of(workspace: Workspace, run: str, row: PaperRow) -> State:
+    """How far the training of a row is."""
+    folder = workspace.runs / run
+    if (folder / UNFINISHED / (PLAN if row.frozen else JOINT_PLAN)).is_file():
+        return "unfinished"
+    return "done" if (folder / HEADS_FILE).is_file() else "to do"
+
+
+def _manifests(request: Request, place: bool, workspace: Workspace) -> dict[str, Manifest]:
+    given: Mapping[Modality, Path | None] = {"image": request.images, "audio": request.audio}
+    placed: dict[str, Manifest] = {}
+    for modality, path in given.items():
+        manifest = read_manifest(path or workspace.manifest(modality), modality)
+        try:
+            placed[modality] = with_splits(manifest, SPLIT_SEED if place else None)
+        except ManifestError:
+            if place:
+                raise
+            placed[modality] = manifest  # its splits are yet to be made
+    if request.target == "table4":
+        placed["tagging"] = read_manifest(request.tagging or workspace.root / "data" / "tagging.csv", "audio")
+    return placed
+
+
+def _missing(choice: EncoderChoice, download: bool, track: Track) -> tuple[Missing, ...]:
+    """The file of an encoder, if it is not on this machine."""
+    if choice.checkpoint is not None or not has_parameters(choice.name):
+        return ()
+    published = published_file(choice.name, choice.settings)
+    path = location(published)
+    if path.is_file():
+        return ()
+    advice = f"get it from {published.url} and put it at {path}, or let --download do so"
+    if download:
+        try:
+            obtain(published, track=track)
+        except CheckpointError as error:
+            advice = str(error)
+        else:
+            return ()
+    return (Missing(f"{published.file} of {choice.name}", advice),)
+
+
+def _unfit(row: PaperRow, request: Request) -> tuple[Missing, ...]:
+    """An encoder that is to be trained, and has nothing to train."""
+    name = request.encoders[row.encoder].name
+    if row.frozen or has_parameters(name):
+        return ()
+    return (Missing(f"parameters of {name} to train", f"let another stand in: --encoder {row.encoder}=NAME"),)
+
+
+def _of_row(row: PaperRow, request: Request, data: Mapping[str, Sequence[Departure]]) -> list[Departure]:
+    """All departures of what the numbers of a row depend on: no heads and no images, where these are of features."""
+    if row.on == "features":
+        return [*of_encoder(row.encoder, request.encoders[row.encoder], request.preset), *data["tagging"]]
+    roles = (IMAGE_ROLE, row.encoder)
+    encoders = [one for role in roles for one in of_encoder(role, request.encoders[role], request.preset)]
+    joint = None if row.frozen else (request.tuning, request.augmentations)
+    settings = of_settings(request.config, joint, request.preset)
+    return [*encoders, *(one for of in data.values() for one in of), *settings]
+
+
+def _run_name(
+    row: PaperRow,
+    request: Request,
+    manifests: Mapping[str, Manifest],
+    encoders: tuple[Encoder, Encoder],
+    workspace: Workspace,
+    track: Track,
+) -> str:
+    """A name that only a training of the same settings on the same features has."""
+    image, audio = (one.spec for one in encoders)
+    libraries = []
+    for spec in (image, audio):
+        cache, manifest = _cache(workspace, spec), manifests[spec.modality]
+        libraries.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest)))
+    what: dict[str, Any] = {"libraries": libraries, "weights": EVEN, "config": request.config.to_dict()}
+    if not row.frozen:
+        note, _ = make_augmenter(request.augmentations, encoders[1], workspace, track)
+        what |= {"tuning": request.tuning.to_dict(), "augmentations": note and without_place(note)}
+        what |= {"store": request.store}
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    return f"reproduce-{image.name}-{audio.name}-{'frozen' if row.frozen else 'unfrozen'}-{digest}"
+
+
+def _cache(workspace: Workspace, spec: FeatureSpec) -> Path:
+    return workspace.cache_path(spec, ".h5")
+
+
+def _held(path: Path) -> int | None:
+    """How many features a cache holds."""
+    if not path.exists():
+        return None
+    with open_cache(path) as cache:
+        return len(cache.keys())

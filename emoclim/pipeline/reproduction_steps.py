@@ -1,0 +1,192 @@
+"""The steps of `emoclim reproduce`, each of them that of another command: extract, train, evaluate.
+
+Every step leaves what its command leaves, and what is there already is not done again.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Modality
+from emoclim.errors import RunError
+from emoclim.features import Setting
+from emoclim.pipeline import end_to_end, heads
+from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.features import ExtractionResult, extract_features
+from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.library_features import read_splits
+from emoclim.pipeline.paper_rows import IMAGE_ROLE
+from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.reproduction_plan import ReproductionPlan, RowPlan
+from emoclim.pipeline.reproduction_planning import SPLIT_SEED, state_of
+from emoclim.pipeline.runs import ENCODER_FILE, open_run, trained_library
+from emoclim.pipeline.tagging import tag_run
+from emoclim.pipeline.tagging_result import TaggingResult
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+from emoclim.reports.joint_panels import JointSpace
+from emoclim.sweep import Space
+
+Key = tuple[Path, str, Path | None, tuple[tuple[str, Setting], ...]]
+
+
+@dataclass(slots=True)
+class Steps:
+    """What is done for the rows of a plan, and what was told on the way.
+
+    Attributes
+    ----------
+    plan
+        What is to be done.
+    workspace, batch_size, workers, device, track
+        As for the commands.
+    warnings
+        Why numbers may mislead.
+    encoded
+        What was extracted, or looked at, in this process.
+    """
+
+    plan: ReproductionPlan
+    workspace: Workspace
+    batch_size: int
+    workers: int | None
+    device: str
+    track: Track
+    warnings: list[str] = field(default_factory=list)
+    encoded: dict[Key, ExtractionResult] = field(default_factory=dict)
+
+    def train(self, row: RowPlan) -> None:
+        """Bring a row's training, and the features of all that it was trained on, to their end."""
+        images = self._encode("image", self.plan.request.encoders[IMAGE_ROLE]).cache.stem
+        if row.row.frozen:
+            self._train_heads(row, images)
+        else:
+            self._train_encoder(row, images)
+            self._encode("audio", row.audio, self._trained_file(row))
+
+    def _train_heads(self, row: RowPlan, images: str) -> None:
+        audio = self._encode("audio", row.audio).cache.stem
+        state = state_of(self.workspace, row.run, row.row)
+        if state == "unfinished":
+            result = heads.resume(row.run, workspace=self.workspace, device=self.device, track=self.track)
+        elif state == "to do":
+            candidates = Space([EVEN], {}, self.plan.request.config)
+            result = heads.train(
+                images=images,
+                audio=audio,
+                candidates=candidates,
+                name=row.run,
+                workspace=self.workspace,
+                device=self.device,
+                track=self.track,
+            )
+        else:
+            return
+        _go_on(result.interrupted)
+
+    def _train_encoder(self, row: RowPlan, images: str) -> None:
+        state, choice, request = state_of(self.workspace, row.run, row.row), row.audio, self.plan.request
+        if state == "unfinished":
+            result = end_to_end.resume(
+                row.run, workers=self.workers, workspace=self.workspace, device=self.device, track=self.track
+            )
+        elif state == "to do":
+            result = end_to_end.train_encoder(
+                choice.name,
+                checkpoint=choice.checkpoint,
+                settings=choice.settings,
+                images=images,
+                audio=self.plan.manifests["audio"].source,
+                config=request.config,
+                tuning=request.tuning,
+                augmentations=request.augmentations,
+                store=request.store,
+                name=row.run,
+                workers=self.workers,
+                workspace=self.workspace,
+                device=self.device,
+                track=self.track,
+            )
+        else:
+            return
+        _go_on(result.training.interrupted)
+
+    def evaluate(self, row: RowPlan) -> Evaluation:
+        """Rank the test split."""
+        found = evaluate_run(
+            row.run, min_seconds=row.min_seconds, plots=False, workspace=self.workspace, device=self.device
+        )
+        self.warnings += found.warnings
+        return found
+
+    def tag(self, row: RowPlan) -> TaggingResult:
+        """Find the tags of music that is not what the heads were trained on."""
+        manifest, audio = self.plan.manifests["tagging"].source, self.plan.manifests["audio"].source
+        if manifest.resolve() != audio.resolve():  # or it is there, and labels are of use
+            file = None if row.row.frozen else self._trained_file(row)
+            self._encode("audio", row.audio, file, manifest)
+        found = tag_run(
+            row.run,
+            manifest,
+            on=row.row.on,
+            plots=False,
+            workspace=self.workspace,
+            device=self.device,
+            track=self.track,
+        )
+        self.warnings += found.warnings
+        return found
+
+    def embed(self, row: RowPlan) -> JointSpace:
+        """Embed the test split."""
+        run = open_run(self.workspace, row.run)
+        libraries = {modality: trained_library(self.workspace, run, modality) for modality in run.sources}
+        keys = ContentKeys(self.workspace.caches / "content.json")
+        split = read_splits(libraries, run.label_map, ("test",), keys, every_class=False)["test"]
+        keys.save()
+        if row.min_seconds:
+            split = split.lasting(row.min_seconds)
+        embeddings = {modality: run.head().embed(features)[0] for modality, features in split.features.items()}
+        note = f"{len(split.labels['image']):,} images, {len(split.labels['audio']):,} music clips; {row.mark}"
+        return JointSpace(row.title, embeddings, split.labels, split.classes, note)
+
+    def _encode(
+        self, modality: Modality, choice: EncoderChoice, trained: Path | None = None, tagging: Path | None = None
+    ) -> ExtractionResult:
+        """Encode what is not cached yet of the manifest of a modality, or of one with tags, which trains no heads."""
+        source, file = tagging or self.plan.manifests[modality].source, trained or choice.checkpoint
+        key = source, choice.name, file, tuple(sorted(choice.settings.items()))
+        if key not in self.encoded:
+            result = self.encoded[key] = extract_features(
+                modality,
+                source,
+                encoder=choice.name,
+                checkpoint=file,
+                settings=choice.settings,
+                workspace=self.workspace,
+                unlabelled=tagging is not None,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                device=self.device,
+                seed=SPLIT_SEED,
+                track=self.track,
+            )
+            self.warnings += result.warnings
+            if failed := len(result.extraction.failures):
+                self.warnings.append(
+                    f"{failed} of {result.n_items} items of {source.name} could not be encoded with {choice.name}"
+                )
+        return self.encoded[key]
+
+    def _trained_file(self, row: RowPlan) -> Path:
+        path = self.workspace.runs / row.run / ENCODER_FILE
+        if not path.is_file():
+            raise RunError(f"run {row.run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
+        return path
+
+
+def _go_on(interrupted: bool) -> None:
+    """A training that was stopped ends with what it has; the rows after it are not wanted then."""
+    if interrupted:
+        raise KeyboardInterrupt
