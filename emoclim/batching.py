@@ -123,11 +123,16 @@ def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterat
 class Packer:
     """Collects segments of any items into batches of a fixed shape, and hands back features by item.
 
-    The time of the network is counted as ``compute``.
+    Features of a GPU are fetched when it has the next batch to work on. The time of the network is counted as
+    ``compute``.
     """
 
-    def __init__(self, encoder: Encoder, batch_size: int, device: torch.device, watch: Stopwatch) -> None:
+    def __init__(
+        self, encoder: Encoder, batch_size: int, device: torch.device, watch: Stopwatch, *, ahead: int | None = None
+    ) -> None:
         self._encoder, self._device, self._watch = encoder, device, watch
+        self._ahead = (1 if device.type == "cuda" else 0) if ahead is None else ahead
+        self._launched: deque[tuple[Tensor, list[tuple[int, int]]]] = deque()  # ((batch size, D), (position, rows))
         self._batch_size = _even(batch_size) if device.type == "cpu" else batch_size
         self._waiting: deque[tuple[int, Tensor]] = deque()  # (position, (S, *input_shape))
         self._rows = 0
@@ -143,9 +148,11 @@ class Packer:
         """Encode what is left, in a batch filled up with zeros."""
         if self._rows:
             yield from self._encode()
+        while self._launched:
+            yield from self._fetch()
 
     def _encode(self) -> Iterator[tuple[int, Tensor]]:
-        batch = torch.zeros(self._batch_size, *self._encoder.input_shape)
+        batch = torch.zeros(self._batch_size, *self._encoder.input_shape, pin_memory=self._device.type == "cuda")
         owners: list[tuple[int, int]] = []  # (position, rows)
         filled = 0
         while self._waiting and filled < self._batch_size:
@@ -160,8 +167,17 @@ class Packer:
         with self._watch.time("compute"):
             module = self._module  # not moved in inference mode, in which its parameters could never be trained again
             with frozen(self._encoder.spec, self._device):
-                features = module(batch.to(self._device)).float().cpu()
-        for (position, _), rows in zip(owners, features[:filled].split([n for _, n in owners]), strict=True):
+                self._launched.append((module(batch.to(self._device, non_blocking=True)).float(), owners))
+        if len(self._launched) > self._ahead:
+            yield from self._fetch()
+
+    def _fetch(self) -> Iterator[tuple[int, Tensor]]:
+        """Wait for the batch that was launched first."""
+        features, owners = self._launched.popleft()
+        with self._watch.time("compute"):
+            features = features.cpu()
+        counts = [rows for _, rows in owners]
+        for (position, _), rows in zip(owners, torch.split(features[: sum(counts)], counts), strict=True):
             yield position, rows
 
     @cached_property

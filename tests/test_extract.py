@@ -1,5 +1,6 @@
 """Extraction: what is encoded, what is reused, what fails, and that packing segments into batches changes nothing."""
 
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import torch
 from fakes import TextEncoder, text_manifest
 from torch import Tensor
 
+from emoclim.batching import Packer
 from emoclim.cache import open_cache
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
-from emoclim.errors import CacheMismatch, MissingLibrary
+from emoclim.errors import CacheMismatch, DecodeError, MissingLibrary
 from emoclim.features import Features, FeatureSpec
+from emoclim.progress import Stopwatch
 from emoclim.stages.extract import extract
 
 TEXTS = ("abcdefghij", "xy", "hello, world; how do you do", "abcd", "zz top plays tonight")
@@ -126,6 +129,40 @@ def test_numbers_that_are_not_finite_never_reach_the_cache() -> None:
     assert result.failures[0].reason == "the encoder gave numbers that are not finite"
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 9])
+def test_features_that_are_fetched_later_are_the_same(ahead: int) -> None:
+    """As of a GPU, which has the next batches to work on meanwhile."""
+    encoder, manifest = TextEncoder(), text_manifest(*TEXTS)
+
+    def packed(ahead: int) -> list[tuple[int, Tensor]]:
+        packer = Packer(encoder, 2, torch.device("cpu"), Stopwatch(), ahead=ahead)
+        rows = [row for n, item in enumerate(manifest.items) for row in packer.add(n, encoder.segments(item))]
+        return [*rows, *packer.flush()]
+
+    at_once, later = packed(0), packed(ahead)
+    assert [position for position, _ in later] == [position for position, _ in at_once]
+    assert all(torch.equal(one, other) for (_, one), (_, other) in zip(at_once, later, strict=True))
+    assert sum(len(rows) for _, rows in later) == sum(len(encoder.segments(item)) for item in manifest.items)
+
+
+def test_many_items_are_read_by_threads_and_keep_their_order(tmp_path: Path) -> None:
+    asked = set()
+
+    def noting(item: Item) -> str:
+        asked.add(threading.get_ident())
+        if item.text == "gone":
+            raise DecodeError("the file is missing")
+        return key_of(item)
+
+    texts = [f"{n:05d}" for n in range(300)]
+    texts[200] = "gone"
+    with MemoryCache(TextEncoder().spec) as cache:
+        result = extract(text_manifest(*texts), TextEncoder(), cache, keys=noting)
+    assert threading.get_ident() not in asked
+    assert list(result.keys) == [f"t{n}" for n in range(300) if n != 200]
+    assert [(failure.id, failure.reason) for failure in result.failures] == [("t200", "the file is missing")]
+
+
 def test_the_same_content_is_encoded_once_and_leaks_are_told() -> None:
     manifest = text_manifest("abcd", "abcd", "abcd", "efgh", splits=("train", "train", "test", "test"))
     with MemoryCache(TextEncoder().spec) as cache:
@@ -161,7 +198,7 @@ def test_a_cache_of_another_spec_is_refused() -> None:
 def test_what_was_finished_is_committed_when_a_run_is_interrupted(tmp_path: Path, suffix: str) -> None:
     def interrupted(sequence: Iterable[str], description: str = "", total: float | None = None) -> Iterator[str]:
         for n, element in enumerate(sequence):
-            if n == 3:
+            if n == 3 and description.startswith("encode"):
                 raise KeyboardInterrupt
             yield element
 

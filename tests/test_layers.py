@@ -18,7 +18,7 @@ LEVELS = (
     {"stages"},
     {"heads", *TRAINING, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
-    {"config", "errors", "interrupts", "progress"},
+    {"allocation", "config", "errors", "interrupts", "progress"},
 )
 ONLY_IN = {
     "typer": {"cli", *COMMANDS, "terminal"},

@@ -109,7 +109,7 @@ def extract_features(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     unlabelled: bool = False,
     keep_segments: bool = True,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     device: str = "auto",
     backend: str = "h5",
@@ -138,7 +138,7 @@ def extract_features(
     keep_segments
         Keep the feature of each segment of a recording, not only their mean.
     batch_size
-        Segments per forward pass.
+        Segments per forward pass; see :func:`emoclim.stages.extract.extract`.
     workers
         Decoding processes; None takes one per core, eight at most.
     device

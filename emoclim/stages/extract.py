@@ -6,13 +6,15 @@ uninterrupted one; an item is committed when all its segments are encoded.
 """
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 
 import torch
 from torch import Tensor
 
+from emoclim.allocation import freed_memory_kept
 from emoclim.batching import End, Event, Packer, decode
 from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.data.content import ContentKeys
@@ -22,8 +24,11 @@ from emoclim.errors import DecodeError
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.reports.extraction import Extraction, Failure, Timing
 
-COMMIT_ITEMS = 256  # lost at most, when a run is killed
-COMMIT_SECONDS = 10.0
+CPU_BATCH, GPU_BATCH = 16, 64  # segments; on a CPU, more take memory and save no time
+COMMIT_ITEMS = 256  # are committed as soon as the pause is over, fewer after some time: what a kill may cost
+COMMIT_PAUSE, COMMIT_SECONDS = 1.0, 10.0
+READERS = 8  # threads that hash files which are not known yet
+ITEMS_AT_ONCE = 64  # that one of them takes
 
 
 def extract(
@@ -31,7 +36,7 @@ def extract(
     encoder: Encoder,
     cache: FeatureCache,
     *,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int = 0,
     device: torch.device | str = "cpu",
     track: Track = silent,
@@ -51,7 +56,7 @@ def extract(
     cache
         Opened for writing, of the encoder's spec.
     batch_size
-        Segments per forward pass; on a CPU, rounded up to a multiple of its threads.
+        Segments per forward pass; on a CPU, rounded up to a multiple of its threads. None takes 16 there, 64 elsewhere.
     workers
         Processes that decode; 0 decodes in this one.
     device
@@ -59,7 +64,7 @@ def extract(
     track
         Shows progress over items.
     keys
-        Content key of an item; default a fresh :class:`ContentKeys`.
+        Content key of an item, asked by several threads; default a fresh :class:`ContentKeys`.
     keep_segments
         Keep the feature of every segment beside their mean.
     retry_failed
@@ -77,11 +82,12 @@ def extract(
     with watch.time("total"):
         with watch.time("read"):
             done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
-            plan = _plan(manifest, done, keys or ContentKeys())
-        packer = Packer(encoder, batch_size, torch.device(device), watch)
+            plan = _plan(manifest, done, _keys(manifest, keys or ContentKeys(), track))
+        where = torch.device(device)
+        packer = Packer(encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch)
         writer = _Writer(cache, encoder, keep_segments, watch)
         events = watch.each(decode(encoder, [item for _, item in plan.todo], workers), "waiting")
-        with closing(_finished(events, plan.todo, packer, writer)) as finished:
+        with freed_memory_kept(where), closing(_finished(events, plan.todo, packer, writer)) as finished:
             for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
                 pass
     reasons = {**cache.failures(), **writer.passing}
@@ -111,18 +117,40 @@ class _Plan:
     leaks: tuple[str, ...]
 
 
-def _plan(manifest: Manifest, done: Collection[str], key_of: Callable[[Item], str]) -> _Plan:
+def _keys(manifest: Manifest, key_of: Callable[[Item], str], track: Track) -> Iterator[str | DecodeError]:
+    """Content key of each item in turn, or why it has none; several threads are ahead."""
+
+    def read(items: Sequence[Item]) -> list[str | DecodeError]:
+        return [_key(item, key_of) for item in items]
+
+    items = manifest.items
+    parts = [items[first : first + ITEMS_AT_ONCE] for first in range(0, len(items), ITEMS_AT_ONCE)]
+    readers = ThreadPoolExecutor(READERS)
+    try:
+        found = (key for keys in readers.map(read, parts) for key in keys)
+        yield from track(found, description=f"read {manifest.name}", total=len(items))
+    finally:
+        readers.shutdown(cancel_futures=True)
+
+
+def _key(item: Item, key_of: Callable[[Item], str]) -> str | DecodeError:
+    try:
+        return key_of(item)
+    except DecodeError as error:
+        return error
+
+
+def _plan(manifest: Manifest, done: Collection[str], found: Iterable[str | DecodeError]) -> _Plan:
     """Which contents are to be encoded; each once, however many items share it."""
     keys: dict[str, str] = {}
     unreadable: dict[str, str] = {}
     first: dict[str, Item] = {}
     duplicates, leaks = [], []
-    for item in manifest.items:
-        try:
-            key = keys[item.id] = key_of(item)
-        except DecodeError as error:
-            unreadable[item.id] = str(error)
+    for item, key in zip(manifest.items, found, strict=True):
+        if isinstance(key, DecodeError):
+            unreadable[item.id] = str(key)
             continue
+        keys[item.id] = key
         if (earlier := first.setdefault(key, item)) is not item:
             duplicates.append(item.id)
             if earlier.split and item.split and earlier.split != item.split:
@@ -168,7 +196,7 @@ class _Writer:
         self._pending.append(encoded)
         self.encoded += 1
         self.padded += 0 < end.seconds < self._encoder.segment_seconds
-        if len(self._pending) >= COMMIT_ITEMS or time.monotonic() - self._since > COMMIT_SECONDS:
+        if time.monotonic() - self._since > (COMMIT_PAUSE if len(self._pending) >= COMMIT_ITEMS else COMMIT_SECONDS):
             self.commit()
 
     def commit(self) -> None:

@@ -14,6 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from emoclim.allocation import freed_memory_kept
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.crops import Augment, CropLoader, CropSource, numbered
 from emoclim.data.manifest import Item, Modality
@@ -207,7 +208,7 @@ def train_end_to_end(
     epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
     if resume is not None:
         epochs.restore(resume, device)
-    with timing.time(TOTAL):
+    with timing.time(TOTAL), freed_memory_kept(device):
         interrupted = epochs.run(track, "Training end to end", keep)
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")

@@ -1,0 +1,64 @@
+"""Memory that is kept between batches, and given back after the last."""
+
+import resource
+from pathlib import Path
+
+import pytest
+import torch
+
+from emoclim import allocation
+from emoclim.allocation import freed_memory_kept
+
+BLOCK = 2**26  # bytes
+PAGE = resource.getpagesize()
+STATUS = Path("/proc/self/statm")
+
+
+class Library:
+    """Notes what it is asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ...]] = []
+
+    def mallopt(self, name: int, value: int) -> int:
+        self.asked.append((name, value))
+        return 1
+
+    def malloc_trim(self, left: int) -> int:
+        self.asked.append((left,))
+        return 1
+
+
+def test_what_is_set_is_set_back_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    with pytest.raises(ValueError, match="inside"), freed_memory_kept(torch.device("cpu")):
+        raise ValueError("inside")
+    assert library.asked[:2] == [(-4, 0), (-1, 2**31 - 1)]
+    assert library.asked[2:] == [(-4, 65_536), (-3, 2**25), (-1, 2**26), (0,)]
+
+
+def test_nothing_is_changed_for_a_gpu_or_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    with freed_memory_kept(torch.device("cuda")):
+        pass
+    monkeypatch.setattr(allocation, "_glibc", lambda: None)
+    with freed_memory_kept(torch.device("cpu")):
+        pass
+    assert library.asked == []
+
+
+@pytest.mark.skipif(allocation._glibc() is None or not STATUS.exists(), reason="needs glibc and Linux")
+def test_freed_memory_stays_within_the_block_and_goes_after_it() -> None:
+    before = resident_pages()
+    with freed_memory_kept(torch.device("cpu")):
+        torch.ones(BLOCK, dtype=torch.uint8)
+        kept = resident_pages() - before
+    given_back = before + kept - resident_pages()
+    assert kept * PAGE > 0.9 * BLOCK
+    assert given_back * PAGE > 0.9 * BLOCK
+
+
+def resident_pages() -> int:
+    return int(STATUS.read_text().split()[1])
