@@ -34,7 +34,7 @@ def prepare(
     split: Annotated[
         str | None, typer.Option(help="Shares (80-10-10), the name of a published split, official, given or none.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of a split that is made.")] = 42,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of a split that is made; default 42.")] = None,
     path_column: Annotated[str | None, typer.Option(help="Of your table; so are the next four.")] = None,
     label_column: Annotated[str | None, typer.Option(help="One emotion.")] = None,
     tags_column: Annotated[str | None, typer.Option(help="Several tags, with | between them.")] = None,
@@ -77,7 +77,7 @@ def prepare(
     result = prepare_dataset(
         dataset,
         folder,
-        options=_pairs(option or []) | {name: text for name, text in named.items() if text is not None},
+        options=_options(option or [], {name: text for name, text in named.items() if text is not None}),
         output=output,
         split=split,
         seed=seed,
@@ -113,11 +113,14 @@ def _tell(dataset: str | None, as_json: bool) -> None:
     print_result(explained.to_dict(), as_json, show)
 
 
-def _pairs(options: list[str]) -> dict[str, str]:
-    """``["min_agree=4"]`` as a mapping."""
-    pairs = {}
-    for option in options:
-        name, equals, pairs[name] = option.partition("=")
+def _options(pairs: list[str], named: dict[str, str]) -> dict[str, str]:
+    """``["min_agree=4"]`` as a mapping, with those that have an option of the command to themselves."""
+    options = dict(named)
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
         if not equals:
-            raise ConfigError(f"--option {option!r} is not NAME=VALUE; write for example min_agree=4")
-    return pairs
+            raise ConfigError(f"--option {pair!r} is not NAME=VALUE; write for example min_agree=4")
+        if name in options:
+            raise ConfigError(f"{name} is given twice ({options[name]!r}, {text!r}); give one value")
+        options[name] = text
+    return options

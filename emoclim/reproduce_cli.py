@@ -1,7 +1,7 @@
 """The command `emoclim reproduce`: the extended paper's tables and figure, beside its own numbers."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -13,6 +13,7 @@ from emoclim.terminal import (
     Json,
     Root,
     TableFormat,
+    given_options,
     print_lines,
     print_paper_table,
     print_result,
@@ -23,11 +24,17 @@ from emoclim.terminal import (
 
 if TYPE_CHECKING:
     from emoclim.features import Setting
+    from emoclim.pipeline.paper_rows import Target
 
 ROLES = "clip, short_chunk_cnn, harmonic_cnn, clap"
+OF_ENCODERS = frozenset(
+    "encoder checkpoint setting download preset config epochs seed store batch_size workers device".split()
+)
+OF_WORK = frozenset("download batch_size workers device latex markdown max_failures".split())  # --explain does none
 
 
 def reproduce(
+    context: typer.Context,
     target: Annotated[
         Literal["table1", "table2", "table3", "table4", "table5", "figure2"],
         typer.Argument(help="As the extended version of the paper numbers them."),
@@ -62,8 +69,13 @@ def reproduce(
     store: Annotated[
         bool, typer.Option("--store", help="Decode all music once, and keep it: encoders are trained quicker.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(min=1, help="Segments per forward pass of an extraction.")] = 32,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Segments per forward pass of an extraction; default 16, on a GPU 64.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
+    max_failures: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a manifest's items that may be missing or fail.")
+    ] = 0.01,
     latex: Annotated[bool, typer.Option("--latex", help="Print the table in the paper's layout, as LaTeX.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="The same as Markdown.")] = False,
     device: Device = "auto",
@@ -74,7 +86,7 @@ def reproduce(
 
     Extracts, trains heads and encoders, evaluates, and shows the paper's numbers beside your own. What is done is not
     done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
-    made. See: emoclim prepare --list, for the data.
+    made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
     from emoclim.augmentations import Augmentations
     from emoclim.config import preset as find_preset
@@ -88,6 +100,8 @@ def reproduce(
 
     if latex + markdown + as_json > 1:
         raise ConfigError("--json, --latex and --markdown are forms of the same numbers; give one of them")
+    chosen = tuple(rows.split(",")) if rows else ()
+    _refuse_useless(given_options(context), target, chosen, explain)
     base = find_preset(preset)
     told = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
     settings, tuning, augmentations = told
@@ -98,7 +112,7 @@ def reproduce(
         images,
         audio,
         tagging,
-        tuple(rows.split(",")) if rows else (),
+        chosen,
         choose_encoders(
             preset, _by_role(encoder or [], "--encoder", "clap=timbre"), files, _settings_by_role(setting or [])
         ),
@@ -125,8 +139,24 @@ def reproduce(
     )
     form: TableFormat | None = "latex" if latex else "markdown" if markdown else None
     print_result(result.to_dict(), as_json, lambda: _show(result, form))
-    if not result.complete:
+    if not result.complete or result.lost > max_failures:
         raise typer.Exit(3)
+
+
+def _refuse_useless(given: Set[str], target: "Target", rows: Sequence[str], explain: bool) -> None:
+    """Take options that change nothing of a target, or of what --explain tells, for mistakes."""
+    from emoclim.pipeline.paper_rows import choose_rows
+
+    chosen = choose_rows(target, rows)
+    useless: set[str] = set() if target == "table4" else {"tagging"}
+    if all(row.frozen for row in chosen):
+        useless.add("store")
+    if not chosen:
+        useless |= OF_ENCODERS
+    for names, place in ((useless, target), (OF_WORK if explain else frozenset(), "--explain")):
+        if found := sorted(given & names):
+            listed = ", ".join(f"--{name.replace('_', '-')}" for name in found)
+            raise ConfigError(f"{listed} would have no effect on {place}; leave out what is not meant")
 
 
 def _show_plan(plan: Any) -> None:
@@ -151,6 +181,8 @@ def _by_role(pairs: Sequence[str], option: str, example: str) -> dict[str, str]:
         role, equals, value = pair.partition("=")
         if not equals or not value:
             raise ConfigError(f"{option} {pair!r} does not name one of the paper's encoders ({ROLES}): {example}")
+        if role in found:
+            raise ConfigError(f"{option} is given twice for {role}; leave out one of the two")
         found[role] = value
     return found
 

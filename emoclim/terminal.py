@@ -127,6 +127,12 @@ def _progress() -> "Progress":
     return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
 
 
+def given_options(context: typer.Context) -> set[str]:
+    """Names of the parameters that stand on the command line."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+
+
 def refuse_what_has_no_effect(
     context: typer.Context, with_resume: Set[str], needed: Mapping[str, str] = MappingProxyType({})
 ) -> None:
@@ -146,8 +152,7 @@ def refuse_what_has_no_effect(
     ConfigError
         Such an option was given.
     """
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    given = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
+    given = given_options(context)
     resuming = "resume" in given
     useless = given - with_resume if resuming else {name for name in given if needed.get(name, name) not in given}
     if useless:
@@ -162,13 +167,15 @@ def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:
     Raises
     ------
     ConfigError
-        One has no equals sign.
+        One has no equals sign, or a name is given twice.
     """
     settings: dict[str, int | float | str] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals:
             raise ConfigError(f"--setting {pair!r} is not NAME=VALUE; write for example overlap=0.5")
+        if name in settings:
+            raise ConfigError(f"--setting {name} is given twice; leave out one of the two")
         settings[name] = _number(text)
     return settings
 

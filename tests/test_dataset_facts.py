@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -130,11 +131,53 @@ def test_votes_are_kept_with_and_without_a_header(tmp_path: Path, header: str) -
     assert prepared.columns["disagree"] == {f"{name}.jpg": str(5 - agree) for name, (_, agree) in photos.PHOTOS.items()}
 
 
-def test_votes_that_cannot_be_told_apart_are_not_kept(tmp_path: Path) -> None:
-    unsure = photos.PHOTOS | {"awe/0_awe_z": ("awe", 2)}
-    prepared = read_dataset("deepemotion", write_tree(tmp_path / "photos", photos.lists(unsure) | photos.PICTURES))
+def test_a_minority_for_some_photos_does_not_hide_the_votes(tmp_path: Path) -> None:
+    unsure = photos.PHOTOS | {"awe/0_awe_z": ("awe", 1)}
+    folder = write_tree(tmp_path / "photos", photos.lists(unsure) | photos.PICTURES)
+    prepared = read_dataset("deepemotion", folder)
+    assert [(one.id, one.reason) for one in prepared.left_out] == [
+        ("awe/0_awe_z.jpg", "fewer than 3 agree with its emotion")
+    ]
+    assert sum(id_.startswith("awe/") for id_ in prepared.columns["agree"]) == 3
+    assert prepared.notes == ()
+    assert all(
+        int(agree) >= 4 for agree in read_dataset("deepemotion", folder, {"min_agree": 4}).columns["agree"].values()
+    )
+
+
+def test_votes_that_cannot_be_told_apart_are_not_kept_and_not_asked_for(tmp_path: Path) -> None:
+    unsure = photos.PHOTOS | {f"awe/{n}_awe_z": ("awe", 2 + n % 2) for n in range(4)}
+    folder = write_tree(tmp_path / "photos", photos.lists(unsure) | photos.PICTURES)
+    prepared = read_dataset("deepemotion", folder)
     assert not any(id_.startswith("awe/") for id_ in prepared.columns["agree"])
     assert len(prepared.items) == len(photos.PHOTOS)
+    assert prepared.notes == ("the lists do not tell for 4 photos how many agree; all of them are kept",)
+    with pytest.raises(ManifestError, match="min_agree=4: its lists do not tell for 4 photos how many agree; leave it"):
+        read_dataset("deepemotion", folder, {"min_agree": "4"})
+    with pytest.raises(ManifestError, match="min_agree=3: it has no lists, which tell how many agree"):
+        read_dataset("deepemotion", write_tree(tmp_path / "bare", photos.PICTURES), {"min_agree": 3})
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_link_to_nothing_is_a_photo_that_is_missing(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "photos", photos.PICTURES)
+    (folder / "awe" / "lost.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    result = prepare_dataset("deepemotion", folder, workspace=Workspace(tmp_path))
+    assert [(one.id, one.kind) for one in result.left_out] == [("awe/lost.jpg", "missing")]
+    assert len(result.items) == len(photos.PHOTOS)
+
+
+def test_clips_that_are_not_used_are_counted_and_two_files_of_one_are_refused(tmp_path: Path) -> None:
+    path = next(iter(magna.CLIPS.values()))[0]
+    other = {"mp3/0/of-no-list-0-29.mp3": b"x", f"wav/{path.removesuffix('.mp3')}.wav": b"converted"}
+    whole, folder = (write_tree(tmp_path / name, magna.FILES | more) for name, more in (("a", {}), ("b", other)))
+    prepared = read_dataset("magnatagatune", folder)
+    told = "left out 2 audio files of no listed clip, or of one that is there in another format"
+    assert prepared.notes[1:] == (told,)
+    assert not any("audio files" in note for note in read_dataset("magnatagatune", whole).notes)
+    write_tree(folder, {f"copy/{path}": b"other bytes"})
+    with pytest.raises(ManifestError, match=rf"two files of one clip \(copy/{path} and mp3/{path}\); keep one of each"):
+        read_dataset("magnatagatune", folder)
 
 
 def test_photos_that_too_few_agree_on_are_left_out(tmp_path: Path) -> None:
@@ -187,3 +230,7 @@ def test_as_many_copies_as_emotions_may_be_a_photo_and_one_more_is_none(tmp_path
 
 def test_labels_of_audioset_are_the_music_emotions() -> None:
     assert tuple(audioset_mood.MOODS.values()) == MUSIC_EMOTIONS
+
+
+def test_the_split_of_won_that_is_not_offered_is_told() -> None:
+    assert "16,104 to learn and 540 to test; which ones, is not" in audioset_mood.DESCRIPTION.what

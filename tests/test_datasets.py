@@ -33,8 +33,10 @@ def test_a_data_set_without_a_miniature_fails() -> None:
 
 ELSEWHERE = """
 import sys
+import warnings
 from pathlib import Path
 from dataset_contract import Subject, miniature_of
+warnings.filterwarnings("error", category=EncodingWarning, module=r"emoclim\\.")  # a file read as the locale says
 root = Path(sys.argv[1])
 for name in sys.argv[2:]:
     subject = Subject(name, miniature_of(name))
@@ -50,7 +52,20 @@ def test_locale_place_and_hash_seed_change_no_byte(tmp_path: Path) -> None:
         here[name] = subject.prepare(folder, tmp_path, f"{name}/here.csv", max_missing=1.0).path.read_bytes()
     (tmp_path / "elsewhere").mkdir()
     changed = {"LC_ALL": "C", "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "PYTHONPATH": os.pathsep.join(sys.path)}
-    words = [sys.executable, "-c", ELSEWHERE, str(tmp_path), *here]
+    words = [sys.executable, "-X", "warn_default_encoding", "-c", ELSEWHERE, str(tmp_path), *here]
     done = subprocess.run(words, cwd=tmp_path / "elsewhere", env=os.environ | changed, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert {name: (tmp_path / name / "there.csv").read_bytes() for name in here} == here
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are UTF-8 there, whatever the locale")
+def test_names_that_would_be_read_otherwise_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "awe").mkdir()
+    (tmp_path / "awe" / "été.jpg").write_bytes(b"summer")
+    changed = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONPATH": os.pathsep.join(sys.path)}
+    words = [sys.executable, "-m", "emoclim", "prepare", "folder", str(tmp_path), "--workspace", str(tmp_path)]
+    done = subprocess.run(words, env=os.environ | changed, capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"as UTF-8 elsewhere" in done.stderr
+    assert b"PYTHONUTF8=1" in done.stderr
+    assert not (tmp_path / "data").exists()

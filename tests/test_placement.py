@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoclim.data.datasets.base import Description, Prepared
+from emoclim.data.grouping import group_names
 from emoclim.data.manifest import Item
 from emoclim.data.placement import choose_split, place_items
 from emoclim.errors import ConfigError
@@ -110,3 +111,35 @@ def test_a_published_split_stays_and_what_is_not_clean_is_told() -> None:
     assert "1 of them are labelled differently: c = d" in told
     assert "1 groups lie in two parts of the split 'published', and are no groups here" in told
     assert "1 contents lie in two parts of the split 'published', which stays as it is: c = e; tests" in told
+
+
+def test_an_item_called_like_a_group_stays_out_of_it() -> None:
+    items = [Item("1.jpg"), Item("A", label="sad"), Item("B", label="sad", group="A"), Item("C", label="sad")]
+    split = {"A": "train", "B": "test", "C": "train"}
+    placed = place_items(items, "given", {"given": split}, {"A": "a", "B": "b", "C": "c"}, seed=1)
+    assert {item.id: item.group for item in placed.items} == {"A": None, "B": "A", "C": None}
+    twins = place_items(items, "none", {}, {"A": "same", "C": "same"}, seed=1)
+    groups = {item.id: item.group for item in twins.items}
+    assert groups == {"1.jpg": None, "A": "C", "B": "A", "C": "C"}
+
+
+names = st.sampled_from(["a", "b", "item a", "item b", "item item a"])
+
+
+@given(groups=st.dictionaries(names, st.none() | names))
+def test_names_of_groups_tell_apart_what_is_apart(groups: dict[str, str | None]) -> None:
+    called = group_names(Item(id_, group=group) for id_, group in groups.items())
+    owners = {id_: ("group", group) if group else ("item", id_) for id_, group in groups.items()}
+    assert (
+        len(set(called.values()))
+        == len(set(owners.values()))
+        == len(set(zip(called.values(), owners.values(), strict=True)))
+    )
+    assert all(called[id_] == group for id_, group in groups.items() if group)
+
+
+def test_many_of_one_content_are_told_by_a_few() -> None:
+    items = [Item(f"{n}") for n in range(9)]
+    notes = place_items(items, "none", {}, {item.id: "same" for item in items}, seed=1).notes
+    told = "1 contents occur more than once, and are kept in one part each: 0 = 1 = 2 and 6 more"
+    assert notes == (told,)

@@ -237,6 +237,14 @@ def test_a_few_broken_files_are_told_and_many_are_half_a_download(photos: Path, 
         (("folder", "photos", "--output", "a.txt"), r"a\.txt is no name for a manifest; it ends in .csv, .parquet"),
         (("folder", "photos", "--output", "photos.csv"), r"photos\.csv is a folder; give the manifest another name"),
         (("folder", "photos", "--option", "groups"), "--option 'groups' is not NAME=VALUE"),
+        (
+            ("folder", "photos", "--option", "groups=none", "--option", "groups=folder"),
+            r"groups is given twice \('none', 'folder'\); give one value",
+        ),
+        (
+            ("csv", "photos", "--path-column", "a", "--option", "path_column=b"),
+            r"path_column is given twice \('a', 'b'\)",
+        ),
         (("folder", "photos", "--option", "groups=genre"), "groups are none or folder, not 'genre'"),
         (("folder", "photos", "--modality", "film"), "a modality is image or audio, not 'film'"),
         (

@@ -89,6 +89,12 @@ def test_a_group_that_joins_what_was_placed_apart_is_refused() -> None:
     assert assign_splits(items, 1, {"a": "val"}) == {"a": "val", "b": "val"}
 
 
+def test_an_item_called_like_a_group_is_not_in_it() -> None:
+    items = [Item("a", label="awe"), Item("b", label="awe", group="a"), Item("item a", label="awe", group="b")]
+    kept = {"a": "train", "b": "test", "item a": "val"}
+    assert assign_splits(items, 1, kept) == kept
+
+
 def test_readers_do_not_place_items(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, items_of({"awe": 5}))
     with pytest.raises(ManifestError, match=r"5 items have no split in .*awe/0 first.*; extract them first"):

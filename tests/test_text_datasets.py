@@ -14,6 +14,8 @@ from emoclim.data.datasets.con_espressione import PIECES
 from emoclim.data.datasets.loading import find_dataset, read_dataset
 from emoclim.data.datasets.mtg_jamendo import KNOWN, TRACKS
 from emoclim.errors import ConfigError, ManifestError
+from emoclim.pipeline.prepare import prepare_dataset
+from emoclim.pipeline.workspace import Workspace
 
 
 def test_what_was_published_adds_up() -> None:
@@ -41,6 +43,23 @@ def test_tales_may_be_older_than_utf_8(tmp_path: Path, encoding: str) -> None:
     files = alm.FILES | {"Potter/agree-sent/new.agree": '7@6@"Adieu, Élise."'.encode(encoding)}
     prepared = read_dataset("alm", write_tree(tmp_path / "tales", files))
     assert {item.id: item.text for item in prepared.items}["Potter/new/7"] == '"Adieu, Élise."'
+
+
+def test_an_ellipsis_of_windows_ends_no_line(tmp_path: Path) -> None:
+    lines = '7@6@"Adieu\x85 Élise."\r\n8@4@They laughed.\r9@4@All of them.'
+    files = alm.FILES | {"Potter/agree-sent/new.agree": lines.encode("latin-1")}
+    prepared = read_dataset("alm", write_tree(tmp_path / "tales", files))
+    texts = {item.id: item.text for item in prepared.items if item.group == "Potter/new"}
+    assert list(texts) == ["Potter/new/7", "Potter/new/8", "Potter/new/9"]
+    assert str(texts["Potter/new/7"]).endswith('Élise."')
+
+
+def test_people_who_say_nothing_are_not_joined(tmp_path: Path) -> None:
+    same = isear.TABLE.replace(isear.SILENT["110014"].encode(), isear.SILENT["210107"].encode())
+    folder = write_tree(tmp_path / "isear", {"isear.csv": same})
+    result = prepare_dataset("isear", folder, workspace=Workspace(tmp_path))
+    assert {item.group for item in result.items} == {str(person) for person in isear.PEOPLE}
+    assert not any("contents" in note for note in result.notes)
 
 
 def test_reports_are_cleaned_and_kept_by_person(tmp_path: Path) -> None:
@@ -113,6 +132,13 @@ def test_every_fold_leaves_one_piece_out(tmp_path: Path) -> None:
         assert tested == {id_ for id_, own in pieces.items() if own == piece}
     assert set(prepared.splits["all"].values()) == {"test"}
     assert prepared.notes[0].startswith("not all performances are in con_espressione_game_answers.csv: bach 2 of 7, ")
+    assert len(prepared.notes) == 1
+
+
+def test_recordings_of_no_piece_are_counted(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "game", performances.MINIATURE.files)
+    prepared = read_dataset("con_espressione", folder)
+    assert prepared.notes[1:] == ("left out 1 audio files of no listed performance",)
 
 
 def test_answers_without_recordings_are_told(tmp_path: Path) -> None:
@@ -135,6 +161,11 @@ def test_the_track_of_full_quality_is_taken(tmp_path: Path) -> None:
     prepared = read_dataset("mtg_jamendo", write_tree(tmp_path / "jamendo", jamendo.ALL | jamendo.SPLITS | both))
     assert {item.id: str(item.path)[-len(stem) - 6 :] for item in prepared.items} == {track: f"z/{stem}.mp3"}
     assert {item.group for item in prepared.items} == {jamendo.ARTISTS[track]}
+    told = "left out 2 audio files of no listed track, or of one that is there in another format"
+    assert prepared.notes == (told,)
+    write_tree(tmp_path / "jamendo", {f"copy/{stem}.mp3": b"other bytes"})
+    with pytest.raises(ManifestError, match=rf"two files of one track \(copy/{stem}\.mp3 and z/{stem}\.mp3\)"):
+        read_dataset("mtg_jamendo", tmp_path / "jamendo")
 
 
 def test_the_five_splits_are_read_as_published(tmp_path: Path) -> None:

@@ -7,6 +7,27 @@ from dataclasses import replace
 from emoclim.data.manifest import Item
 
 
+def group_names(items: Iterable[Item]) -> dict[str, str]:
+    """By id of an item, its group; for one without a group a name that nothing else has, which is its id if it can be.
+
+    Parameters
+    ----------
+    items
+        Any items, with unique ids; a group may be called like an item that is not in it.
+    """
+    items = tuple(items)
+    names = {item.id: item.group or item.id for item in items}
+    groups = {item.group for item in items if item.group}
+    taken = groups.union(names)
+    for id_ in sorted(item.id for item in items if not item.group and item.id in groups):
+        name = f"item {id_}"
+        while name in taken:
+            name = f"item {name}"
+        taken.add(name)
+        names[id_] = name
+    return names
+
+
 def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
     """Put items of equal content into one group, together with all of the groups they were in.
 
@@ -20,10 +41,11 @@ def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Ite
     Returns
     -------
     tuple of Item
-        In the same order, each with a group: one without a group of its own has that of its content, or its id. What a
-        group is called follows from its members, not from their order.
+        In the same order, each with a group: one without a group of its own has that of its content, or its id (see
+        :func:`group_names`). What a group is called follows from its members, not from their order.
     """
     items = tuple(items)
+    owners = group_names(items)
     joined: dict[str, str] = {}  # by a group, or an item without one: the same or one that comes before it
 
     def first(owner: str) -> str:
@@ -33,11 +55,11 @@ def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Ite
 
     holder: dict[str, str] = {}  # of each content
     for item in items:
-        owner = item.group or item.id
+        owner = owners[item.id]
         if content := contents.get(item.id):
             low, high = sorted((first(owner), first(holder.setdefault(content, owner))))
             joined[high] = low
-    return tuple(replace(item, group=first(item.group or item.id)) for item in items)
+    return tuple(replace(item, group=first(owners[item.id])) for item in items)
 
 
 def labelled_by_rarest_tag(items: Iterable[Item]) -> tuple[Item, ...]:

@@ -150,7 +150,7 @@ def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[
     shared = [same for same in holders.values() if len(same) > 1]
     if not shared:
         return []
-    named = [" = ".join(item.id for item in same) for same in shared]
+    named = [_some([item.id for item in same], " = ") for same in shared]
     notes = [f"{len(shared)} contents occur more than once, and are kept in one part each: {_some(named)}"]
     unlike = [name for name, same in zip(named, shared, strict=True) if len({(i.label, i.tags) for i in same}) > 1]
     if unlike:
@@ -158,6 +158,6 @@ def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[
     return notes
 
 
-def _some(names: Sequence[str]) -> str:
+def _some(names: Sequence[str], between: str = ", ") -> str:
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(names[:SHOWN]) + more
+    return between.join(names[:SHOWN]) + more

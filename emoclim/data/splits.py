@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emoclim.data.grouping import group_names
 from emoclim.data.manifest import SPLITS, Item, Manifest
 from emoclim.errors import ManifestError
 
@@ -103,9 +104,11 @@ def assign_splits(
     ECML PKDD 2011), with a whole group as the unit.
     """
     kept = kept or {}
+    items = tuple(items)
+    names = group_names(items)
     members: dict[str, list[Item]] = {}
     for item in sorted(items, key=lambda item: item.id):
-        members.setdefault(item.group or item.id, []).append(item)
+        members.setdefault(names[item.id], []).append(item)
     labels = {group: Counter(item.label or "" for item in of_group) for group, of_group in members.items()}
     totals = sum(labels.values(), Counter())
     waiting = Counter(label for counts in labels.values() for label in counts)  # groups not placed yet, by label

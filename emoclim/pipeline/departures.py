@@ -78,6 +78,15 @@ def of_encoder(role: str, choice: EncoderChoice, preset_name: str) -> list[Depar
     return [Departure("encoder", told, small=False) for told in found]
 
 
+def of_lost(manifest: Manifest, used: Manifest) -> list[Departure]:
+    """How many items of a manifest are not among those that can be used."""
+    if not (lost := len(manifest.items) - len(used.items)):
+        return []
+    n_items = len(manifest.items)
+    told = f"{lost:,} of {n_items:,} items of {manifest.source.name} cannot be used: missing, or failed to encode"
+    return [Departure("data", told, small=2 * lost > n_items)]
+
+
 def of_data(manifest: Manifest) -> list[Departure]:
     """How many items there are of each emotion, against the paper's."""
     published = emotions(manifest.modality)

@@ -1,6 +1,7 @@
 """`emoclim prepare`: what an official source gives, as a manifest that anyone can make again byte for byte."""
 
 import os
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,12 +13,13 @@ from emoclim.data.datasets.loading import find_dataset, read_dataset
 from emoclim.data.files import check_file
 from emoclim.data.manifest import Item
 from emoclim.data.manifest_files import check_target, is_writable, manifest_bytes
-from emoclim.data.placement import choose_split, place_items
-from emoclim.errors import DecodeError, ManifestError
+from emoclim.data.placement import SHARES, choose_split, place_items
+from emoclim.errors import ConfigError, DecodeError, ManifestError
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import FOLDERS, Workspace, write_json
 from emoclim.progress import Track, silent
 
+SEED = 42  # of a split that is made
 TAGGING = "tagging"  # name of a manifest without labels: it is for `evaluate --tagging`
 
 
@@ -28,7 +30,7 @@ def prepare_dataset(
     options: Mapping[str, Option] | None = None,
     output: Path | None = None,
     split: str | None = None,
-    seed: int = 42,
+    seed: int | None = None,
     max_missing: float | None = None,
     hash_files: bool = True,
     force: bool = False,
@@ -51,7 +53,7 @@ def prepare_dataset(
     split
         See :func:`~emoclim.data.placement.choose_split`.
     seed
-        Of the split, where it is made.
+        Of a split that is made; None is :data:`SEED`.
     max_missing
         Share of the listed files that may be missing or broken; None is what the data set allows.
     hash_files
@@ -66,19 +68,24 @@ def prepare_dataset(
     Raises
     ------
     ConfigError
-        There is no such data set, option or split.
+        There is no such data set, option or split; there is a seed for a split that is not made; or names of files are
+        not read as UTF-8.
     ManifestError
         The folder does not hold the data set, or the manifest exists and holds something else.
     """
+    _check_names(sys.getfilesystemencoding())
     description: Description = find_dataset(name).DESCRIPTION
     prepared = read_dataset(name, folder, options)
     _check_ids(name, folder, prepared.items)
     wanted = choose_split(split, prepared, description)
+    if seed is not None and not SHARES.fullmatch(wanted):
+        raise ConfigError(f"--seed would have no effect: the split {wanted!r} is not made; leave it out")
     target = check_target(output or _default_output(prepared, workspace))
     usable, spoilt, contents = _look_at_files(prepared.items, hash_files, workspace, track)
+    contents = {id_: content for id_, content in contents.items() if id_ not in prepared.incomparable}
     left_out = (*prepared.left_out, *spoilt)
     _check_complete(name, folder, usable, left_out, description.max_missing if max_missing is None else max_missing)
-    placed = place_items(usable, wanted, prepared.splits, contents, seed)
+    placed = place_items(usable, wanted, prepared.splits, contents, SEED if seed is None else seed)
     if not placed.items:
         raise ManifestError(f"no file of {folder} is in the split {wanted!r}; name another: --split")
     unread = () if hash_files else ("files were not read, so that equal contents may lie in two parts of the split",)
@@ -90,7 +97,7 @@ def prepare_dataset(
         modality=prepared.modality,
         options=dict(options or {}),
         split=placed.split,
-        seed=seed,
+        seed=(SEED if seed is None else seed) if SHARES.fullmatch(placed.split) else None,
         items=placed.items,
         left_out=tuple(sorted((*left_out, *placed.left_out))),
         notes=(*prepared.notes, *placed.notes, *unread),
@@ -98,6 +105,14 @@ def prepare_dataset(
     changed = _write(target, manifest_bytes(placed.items, target, prepared.columns), force)
     write_json(account_path(target), result.account())
     return replace(result, changed=changed)
+
+
+def _check_names(encoding: str) -> None:
+    if encoding != "utf-8":
+        raise ConfigError(
+            f"names of files are read as {encoding} here, as UTF-8 elsewhere, so that the manifest would be another; "
+            "set the environment variable PYTHONUTF8=1"
+        )
 
 
 def _check_ids(name: str, folder: Path, items: Sequence[Item]) -> None:

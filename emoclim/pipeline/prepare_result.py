@@ -14,6 +14,7 @@ from emoclim.pipeline.queries import text_of
 
 SCHEMA = 1  # of the account
 SHOWN = 8  # reasons
+PLACES = frozenset({"root"})  # options that say where something lies
 
 
 def account_path(manifest: Path) -> Path:
@@ -38,7 +39,7 @@ class PreparedManifest:
     options
         Of the data set, as they were given.
     split, seed
-        What its split is called, and the seed if it was made.
+        What its split is called, and the seed if it was made, or None.
     items
         With their splits and groups, sorted by id.
     left_out
@@ -56,7 +57,7 @@ class PreparedManifest:
     modality: Modality
     options: Mapping[str, Option]
     split: str
-    seed: int
+    seed: int | None
     items: tuple[Item, ...]
     left_out: tuple[LeftOut, ...]
     notes: tuple[str, ...]
@@ -70,13 +71,15 @@ class PreparedManifest:
 
     def account(self) -> dict[str, Any]:
         """What stands beside the manifest: nothing in it depends on the time or on where the workspace lies."""
-        home = os.path.realpath(self.path.parent)
         return {
             "schema": SCHEMA,
             "emoclim": __version__,
             "dataset": self.dataset,
-            "folder": Path(os.path.relpath(os.path.realpath(self.folder), home)).as_posix(),
-            "options": dict(self.options),
+            "folder": self._from_here(self.folder),
+            "options": {
+                name: self._from_here(Path(str(value))) if name in PLACES and value is not None else value
+                for name, value in self.options.items()
+            },
             "modality": self.modality,
             "licence": self.description.licence,
             "citation": self.description.citation,
@@ -90,6 +93,10 @@ class PreparedManifest:
             "left_out": [one._asdict() | {"id": text_of(one.id)} for one in self.left_out],
             "notes": list(map(text_of, self.notes)),
         }
+
+    def _from_here(self, place: Path) -> str:
+        """Where something lies, seen from the manifest."""
+        return Path(os.path.relpath(os.path.realpath(place), os.path.realpath(self.path.parent))).as_posix()
 
     def labels(self) -> dict[str, Counter[str]]:
         """By label, or by tag where there are no labels: how many items there are in each split, "" being none."""

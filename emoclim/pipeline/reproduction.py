@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import get_args
 
-from emoclim.data.manifest import Modality
+from emoclim.data.manifest import Manifest, Modality
 from emoclim.data.taxonomy import match_labels
 from emoclim.pipeline.departures import emotions, mark_of
 from emoclim.pipeline.paper_rows import PaperRow, Target
@@ -44,7 +44,7 @@ def reproduce(
     request: Request,
     *,
     download: bool = False,
-    batch_size: int = 32,
+    batch_size: int | None = None,
     workers: int | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
@@ -84,8 +84,11 @@ def reproduce(
     KeyboardInterrupt
         A training was stopped; called again, it goes on.
     """
-    plan = plan_reproduction(request, place=True, download=download, workspace=workspace, track=track)
-    steps = Steps(plan, workspace, batch_size, workers, device, track)
+    look = partial(plan_reproduction, request, place=True, download=download, workspace=workspace, track=track)
+    steps = Steps(look(), workspace, batch_size, workers, device, track)
+    if steps.extract():
+        steps.plan = look()
+    plan = steps.plan
     made = Made()
     possible = [row for row in plan.rows if not row.missing]
     for number, row in enumerate(possible, start=1):
@@ -94,7 +97,7 @@ def reproduce(
         MEASURES[request.target](steps, row, made)
     rows = _with_missing(plan, made.lines)
     table = _mapping(plan) if request.target == "table2" else TABLES[request.target](rows)
-    result = Reproduction(plan, table, made.spaces, made.reports, tuple(dict.fromkeys(steps.warnings)))
+    result = Reproduction(plan, table, made.spaces, made.reports, tuple(dict.fromkeys(steps.warnings)), steps.lost())
     result.write()
     return result
 
@@ -166,7 +169,11 @@ def _with_missing(plan: ReproductionPlan, lines: Mapping[str, Own]) -> dict[str,
 def _mapping(plan: ReproductionPlan) -> ComparedTable:
     """Table 2 needs no encoder: it is about labels."""
     modalities: tuple[Modality, ...] = ("image", "audio")
-    labels = {modality: [item.label for item in plan.manifests[modality].items] for modality in modalities}
-    counts = {modality: Counter(filter(None, labels[modality])) for modality in modalities}
+    named = {modality: _labels(plan.manifests[modality]) for modality in modalities}
+    counts = {modality: _labels(plan.usable[modality]) for modality in modalities}
     marks = {modality: mark_of(plan.data[modality]) for modality in modalities}
-    return table_2(match_labels(counts), counts, {modality: emotions(modality) for modality in modalities}, marks)
+    return table_2(match_labels(named), counts, {modality: emotions(modality) for modality in modalities}, marks)
+
+
+def _labels(manifest: Manifest) -> Counter[str]:
+    return Counter(item.label for item in manifest.items if item.label is not None)

@@ -113,6 +113,8 @@ class ReproductionPlan:
         What was asked for.
     manifests
         By name: ``image``, ``audio``, ``tagging``.
+    usable
+        The same without items whose file is missing, or that are known to fail.
     rows
         In the paper's order.
     caches
@@ -125,10 +127,16 @@ class ReproductionPlan:
 
     request: Request
     manifests: Mapping[str, Manifest]
+    usable: Mapping[str, Manifest]
     rows: tuple[RowPlan, ...]
     caches: Mapping[str, int | None]
     data: Mapping[str, tuple[Departure, ...]]
     folder: Path
+
+    def lost(self) -> float:
+        """The share of items that cannot be used, of the manifest where it is largest."""
+        sizes = ((len(one.items), len(self.usable[name].items)) for name, one in self.manifests.items())
+        return max((n_items - n_usable) / n_items for n_items, n_usable in sizes)
 
     def lines(self) -> list[str]:
         """What a reader of the numbers must know, in sentences: departures, what is missing, and the paper's own."""
@@ -175,7 +183,7 @@ class ReproductionPlan:
         """A few sentences for a reader."""
         lines = []
         for name, one in self.manifests.items():
-            unsplit = any(item.split is None for item in one.items)
+            unsplit = any(item.split is None and item.label is not None for item in one.items)
             splits = ", 80/10/10 splits yet to be made" if unsplit else ""
             lines.append(f"{name}: {one.source}, {len(one.items):,} items{splits}")
         for cache, held in self.caches.items():

@@ -7,25 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import open_cache
-from emoclim.data.manifest import Manifest, Modality, read_manifest
-from emoclim.data.splits import with_splits
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Manifest
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.checkpoints import location, obtain
 from emoclim.encoders.loading import has_parameters, published_file
-from emoclim.errors import CheckpointError, ManifestError
+from emoclim.errors import CheckpointError
 from emoclim.features import FeatureSpec
 from emoclim.pipeline.augmenting import make_augmenter, without_place
-from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_settings, of_tagging
-from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_lost, of_settings, of_tagging
+from emoclim.pipeline.joint_plans import EncoderChoice, contents_digest
 from emoclim.pipeline.libraries import manifest_digest, portable_path
 from emoclim.pipeline.paper_rows import IMAGE_ROLE, PaperRow, choose_rows
 from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.reproduction_data import read_manifests, usable
 from emoclim.pipeline.reproduction_plan import PAPER, Missing, ReproductionPlan, Request, RowPlan, State
 from emoclim.pipeline.snapshots import JOINT_PLAN, PLAN, UNFINISHED
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
-
-SPLIT_SEED = 42  # of splits that a manifest lacks
 
 
 def plan_reproduction(
@@ -57,26 +56,33 @@ def plan_reproduction(
         A manifest, an encoder, a checkpoint that was named or a row cannot be used.
     """
     rows = choose_rows(request.target, request.rows)
-    manifests = _manifests(request, place, workspace)
-    data = {name: tuple((of_tagging if name == "tagging" else of_data)(one)) for name, one in manifests.items()}
+    manifests = read_manifests(request, place, workspace)
     needed = dict.fromkeys([IMAGE_ROLE, *(row.encoder for row in rows)]) if rows else {}
     missing = {role: _missing(request.encoders[role], download, track) for role in needed}
     loaded = {role: request.encoders[role].load(track) for role in needed if not missing[role]}
+    keys = ContentKeys(workspace.caches / "content.json")
+    caches = [_cache(workspace, one.spec) for one in loaded.values()]
+    used = {
+        name: usable(one, [path for path in caches if path.name.startswith(f"{one.modality}-")], keys)
+        for name, one in manifests.items()
+    }
+    data = {name: _of_manifest(name, one, used[name]) for name, one in manifests.items()}
     plans = []
     for row, title in rows.items():
         departures = _of_row(row, request, data)
         lacking = (*missing[IMAGE_ROLE], *missing[row.encoder], *_unfit(row, request))
         both = None if lacking else (loaded[IMAGE_ROLE], loaded[row.encoder])
-        run = _run_name(row, request, manifests, both, workspace, track) if both else ""
+        run = _run_name(row, request, manifests, both, workspace, keys, track) if both else ""
         state = state_of(workspace, run, row) if both else "not possible"
         shortest = both[1].segment_seconds if both and request.preset == "paper-code" else 0.0
         choice = request.encoders[row.encoder]
         plans.append(RowPlan(row, title, choice, run, state, lacking, tuple(departures), shortest))
-    caches = [_cache(workspace, one.spec) for one in loaded.values()]
+    if place:
+        keys.save()
     held = {path.name: _held(path) for path in caches}
     differing = [*request.rows, *([request.preset] if request.preset != PAPER else [])]
     folder = workspace.root / "reports" / "-".join([request.target, *differing])
-    return ReproductionPlan(request, manifests, tuple(plans), held, data, folder)
+    return ReproductionPlan(request, manifests, used, tuple(plans), held, data, folder)
 
 
 def state_of(workspace: Workspace, run: str, row: PaperRow) -> State:
@@ -85,22 +91,6 @@ def state_of(workspace: Workspace, run: str, row: PaperRow) -> State:
     if (folder / UNFINISHED / (PLAN if row.frozen else JOINT_PLAN)).is_file():
         return "unfinished"
     return "done" if (folder / HEADS_FILE).is_file() else "to do"
-
-
-def _manifests(request: Request, place: bool, workspace: Workspace) -> dict[str, Manifest]:
-    given: Mapping[Modality, Path | None] = {"image": request.images, "audio": request.audio}
-    placed: dict[str, Manifest] = {}
-    for modality, path in given.items():
-        manifest = read_manifest(path or workspace.manifest(modality), modality)
-        try:
-            placed[modality] = with_splits(manifest, SPLIT_SEED if place else None)
-        except ManifestError:
-            if place:
-                raise
-            placed[modality] = manifest  # its splits are yet to be made
-    if request.target == "table4":
-        placed["tagging"] = read_manifest(request.tagging or workspace.root / "data" / "tagging.csv", "audio")
-    return placed
 
 
 def _missing(choice: EncoderChoice, download: bool, track: Track) -> tuple[Missing, ...]:
@@ -130,6 +120,11 @@ def _unfit(row: PaperRow, request: Request) -> tuple[Missing, ...]:
     return (Missing(f"parameters of {name} to train", f"let another stand in: --encoder {row.encoder}=NAME"),)
 
 
+def _of_manifest(name: str, manifest: Manifest, used: Manifest) -> tuple[Departure, ...]:
+    """How the items that can be used differ from the paper's, and how many cannot."""
+    return (*of_lost(manifest, used), *(of_tagging if name == "tagging" else of_data)(used))
+
+
 def _of_row(row: PaperRow, request: Request, data: Mapping[str, Sequence[Departure]]) -> list[Departure]:
     """All departures of what the numbers of a row depend on: no heads and no images, where these are of features."""
     if row.on == "features":
@@ -147,14 +142,17 @@ def _run_name(
     manifests: Mapping[str, Manifest],
     encoders: tuple[Encoder, Encoder],
     workspace: Workspace,
+    keys: ContentKeys,
     track: Track,
 ) -> str:
-    """A name that only a training of the same settings on the same features has."""
+    """A name that only a training of the same settings on the same items, with the same content, has."""
     image, audio = (one.spec for one in encoders)
     libraries = []
     for spec in (image, audio):
         cache, manifest = _cache(workspace, spec), manifests[spec.modality]
-        libraries.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest)))
+        from_cache = row.frozen or spec is image  # an encoder is trained from files
+        contents = contents_digest(usable(manifest, [cache] if from_cache else [], keys).items, keys)
+        libraries.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest), contents))
     what: dict[str, Any] = {"libraries": libraries, "weights": EVEN, "config": request.config.to_dict()}
     if not row.frozen:
         note, _ = make_augmenter(request.augmentations, encoders[1], workspace, track)

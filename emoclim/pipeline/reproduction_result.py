@@ -39,6 +39,8 @@ class Reproduction:
         By row: where all its numbers are, relative to the workspace.
     warnings
         What else a reader of the numbers must know, beside what the plan tells.
+    lost
+        Share of items that could not be used, of the manifest and encoder where it is largest.
     """
 
     plan: ReproductionPlan
@@ -46,6 +48,7 @@ class Reproduction:
     spaces: Sequence[JointSpace]
     reports: Mapping[PaperRow, str]
     warnings: tuple[str, ...]
+    lost: float
 
     @property
     def complete(self) -> bool:

@@ -18,8 +18,9 @@ from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.library_features import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
 from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.reproduction_data import SPLIT_SEED
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, RowPlan
-from emoclim.pipeline.reproduction_planning import SPLIT_SEED, state_of
+from emoclim.pipeline.reproduction_planning import state_of
 from emoclim.pipeline.runs import ENCODER_FILE, open_run, trained_library
 from emoclim.pipeline.tagging import tag_run
 from emoclim.pipeline.tagging_result import TaggingResult
@@ -49,12 +50,27 @@ class Steps:
 
     plan: ReproductionPlan
     workspace: Workspace
-    batch_size: int
+    batch_size: int | None
     workers: int | None
     device: str
     track: Track
     warnings: list[str] = field(default_factory=list)
     encoded: dict[Key, ExtractionResult] = field(default_factory=dict)
+
+    def extract(self) -> bool:
+        """Encode all that takes no training; whether any item failed, on which the plan depends."""
+        for row in self.plan.rows:
+            if not row.missing:
+                self._encode("image", self.plan.request.encoders[IMAGE_ROLE])
+                if row.row.frozen:
+                    self._encode("audio", row.audio)
+                    self._encode_tagged(row)
+        return any(result.extraction.failures for result in self.encoded.values())
+
+    def lost(self) -> float:
+        """The largest share of items that could not be used, or not be encoded."""
+        shares = (len(one.extraction.failures) / one.n_items for one in self.encoded.values())
+        return max(self.plan.lost(), *shares, 0.0)
 
     def train(self, row: RowPlan) -> None:
         """Bring a row's training, and the features of all that it was trained on, to their end."""
@@ -122,13 +138,10 @@ class Steps:
 
     def tag(self, row: RowPlan) -> TaggingResult:
         """Find the tags of music that is not what the heads were trained on."""
-        manifest, audio = self.plan.manifests["tagging"].source, self.plan.manifests["audio"].source
-        if manifest.resolve() != audio.resolve():  # or it is there, and labels are of use
-            file = None if row.row.frozen else self._trained_file(row)
-            self._encode("audio", row.audio, file, manifest)
+        self._encode_tagged(row)
         found = tag_run(
             row.run,
-            manifest,
+            self.plan.manifests["tagging"].source,
             on=row.row.on,
             plots=False,
             workspace=self.workspace,
@@ -137,6 +150,12 @@ class Steps:
         )
         self.warnings += found.warnings
         return found
+
+    def _encode_tagged(self, row: RowPlan) -> None:
+        """Encode the manifest with tags, if there is one."""
+        tagging, audio = self.plan.manifests.get("tagging"), self.plan.manifests["audio"]
+        if tagging and tagging.source.resolve() != audio.source.resolve():  # or it is there, and labels are of use
+            self._encode("audio", row.audio, None if row.row.frozen else self._trained_file(row), tagging.source)
 
     def embed(self, row: RowPlan) -> JointSpace:
         """Embed the test split."""

@@ -18,6 +18,7 @@ EMOTIONS = {"2": "anger", "3": "fearful", "4": "happy", "6": "sad", "7": "surpri
 AUTHORS = {"Grimms": "train", "HCAndersen": "train", "Potter": "test"}
 INSIDE, SUFFIX = "agree-sent", ".agree"
 SENTENCE = re.compile(r"\s*(\d+)@(\d+)@(.*\S)\s*")  # 35@3@"It is very unpleasant", said Pickles.
+LINE_END = re.compile(r"\r\n?|\n")  # no other: in text that is older than UTF-8, \x85 is an ellipsis
 SENTENCES = 1_207
 
 DESCRIPTION = Description(
@@ -80,7 +81,7 @@ def _author_of(path: str) -> str | None:
 def _sentences(path: Path, author: str) -> list[Item]:
     tale = f"{author}/{path.name[: -len(SUFFIX)]}"
     items = []
-    for line_number, line in enumerate(read_text(path).splitlines(), start=1):
+    for line_number, line in enumerate(LINE_END.split(read_text(path)), start=1):
         if not line.strip():
             continue
         match = SENTENCE.fullmatch(line)

@@ -36,7 +36,8 @@ DESCRIPTION = Description(
     modality="audio",
     what=(
         "Clips of AudioSet to which people gave exactly one of seven moods. Videos vanish: Won et al. (ISMIR 2021) had "
-        "16,995 clips, Emo-CLIM (ICASSP 2024) 13,713."
+        "16,995 clips, Emo-CLIM (ICASSP 2024) 13,713. Won et al. take 16,104 to learn and 540 to test; which ones, is "
+        "not in their repository but in lists on Dropbox, and that split is not offered here."
     ),
     licence="lists: CC BY 4.0; recordings: of those who uploaded them",
     citation="J. F. Gemmeke et al., Audio Set: an ontology and human-labeled dataset for audio events, ICASSP 2017",

@@ -90,6 +90,8 @@ class Prepared:
         By name of a further column of the manifest: by id, what stands there.
     notes
         What looked odd, one sentence each.
+    incomparable
+        Ids of items whose contents say nothing where they are equal, such as the words "no response".
     """
 
     modality: Modality
@@ -98,3 +100,4 @@ class Prepared:
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    incomparable: frozenset[str] = frozenset()

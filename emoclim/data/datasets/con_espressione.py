@@ -104,13 +104,17 @@ def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
         raise ManifestError(f"{folder} has no {ANSWERS}; found {in_words(paths)}")
     answers = _read_answers(read_table(source))
     performances = {answer.performance: answer for answer in answers}
+    sounds = of_modality(paths, "audio")
     if items == "recordings":
-        found, left_out = _recordings(folder, of_modality(paths, "audio"), performances)
+        found, left_out = _recordings(folder, sounds, performances)
     else:
         found, left_out = _descriptions(answers) if items == "descriptions" else _each_answer(answers)
     modality: Modality = "audio" if items == "recordings" else "text"
     columns = {"performer": {item.id: performances[item.id.partition("/")[0]].performer for item in found}}
-    return Prepared(modality, tuple(found), tuple(left_out), _splits(found), columns, _notes(performances.values()))
+    notes = _notes(performances.values())
+    if items == "recordings" and (unused := len(sounds) - len(found)):
+        notes += (f"left out {unused:,} audio files of no listed performance",)
+    return Prepared(modality, tuple(found), tuple(left_out), _splits(found), columns, notes)
 
 
 def _read_answers(table: Table) -> list[Answer]:

@@ -21,6 +21,7 @@ from emoclim.errors import ManifestError
 
 # "This photo is no longer available", as Flickr has served it in place of a deleted photo for years: 2,051 bytes of PNG
 FLICKR_PLACEHOLDER, FLICKR_SIZE = "880a7a58e05d3e83797f27573bb6d35c", 2051
+MIN_AGREE = 3  # of five: as the photos of the data set were chosen
 TABLES = (".csv", ".tsv")
 
 DESCRIPTION = Description(
@@ -76,7 +77,7 @@ class Listed(NamedTuple):
     disagree: int | None
 
 
-def prepare(folder: Path, *, min_agree: int = 3) -> Prepared:
+def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
     """Make an item of each photo that is still there.
 
     Parameters
@@ -84,12 +85,13 @@ def prepare(folder: Path, *, min_agree: int = 3) -> Prepared:
     folder
         A folder per emotion, or the authors' lists and photos.
     min_agree
-        Of the five people who were asked, how many must agree with the emotion; it matters where the lists tell.
+        Of the five people who were asked, how many must agree with the emotion, where the lists tell; None is three.
 
     Raises
     ------
     ManifestError
-        An emotion is not there, a list cannot be understood, or a photo has two files.
+        An emotion is not there, a list cannot be understood, a photo has two files, or `min_agree` is given and it
+        cannot be told how many agree.
     """
     paths = list_files(folder)
     pictures = of_modality(paths, "image")
@@ -99,8 +101,12 @@ def prepare(folder: Path, *, min_agree: int = 3) -> Prepared:
     if lacking := [emotion for emotion in IMAGE_EMOTIONS if emotion not in emotions]:
         what = "its lists have no photo" if rows else "it has no list with addresses, and no folder with photos"
         raise ManifestError(f"{folder} is not all of deepemotion: {what} of {lacking[0]}; found {in_words(paths)}")
+    untold = sum(row.agree is None for row in rows)
+    if min_agree is not None and (untold or not rows):
+        what = f"its lists do not tell for {untold:,} photos" if rows else "it has no lists, which tell"
+        raise ManifestError(f"{folder} cannot be asked for min_agree={min_agree}: {what} how many agree; leave it out")
     if rows:
-        found, left_out = _match(folder, rows, pictures, min_agree)
+        found, left_out = _match(folder, rows, pictures, MIN_AGREE if min_agree is None else min_agree)
     else:
         found = {path: Listed(path, emotion, None, None) for path in pictures if (emotion := _emotion_of(path))}
         left_out = [LeftOut(path, "unused", "in no emotion's folder") for path in pictures if path not in found]
@@ -112,7 +118,9 @@ def prepare(folder: Path, *, min_agree: int = 3) -> Prepared:
         "disagree": {path: str(row.disagree) for path, row in kept.items() if row.disagree is not None},
     }
     items = tuple(Item(path, folder / path, label=row.emotion) for path, row in kept.items())
-    return Prepared("image", items, tuple(left_out), columns={name: told for name, told in votes.items() if told})
+    notes = (f"the lists do not tell for {untold:,} photos how many agree; all of them are kept",) if untold else ()
+    columns = {name: told for name, told in votes.items() if told}
+    return Prepared("image", items, tuple(left_out), columns=columns, notes=notes)
 
 
 def _emotion_of(path: str) -> str | None:
@@ -163,13 +171,13 @@ def _is_address(cell: str) -> bool:
 
 
 def _votes(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[int | None, int | None]:
-    """Where the numbers of those who agree and disagree stand; without names, the majority agrees in every row."""
+    """Where the numbers of those who agree and disagree stand; without names, most people agree."""
     counts = [place for place in range(len(rows[0])) if all(re.fullmatch(r"\s*[0-5]\s*", row[place]) for row in rows)]
     if names:
         against = next((place for place in counts if "disagree" in names[place]), None)
         return next((place for place in counts if place != against and "agree" in names[place]), None), against
     for agree, disagree in (counts, counts[::-1]) if len(counts) == 2 else ():
-        if all(int(row[agree]) > int(row[disagree]) for row in rows):
+        if sum(int(row[agree]) for row in rows) > sum(int(row[disagree]) for row in rows):
             return agree, disagree
     return None, None
 
@@ -212,6 +220,8 @@ def _placeholders(folder: Path, paths: Iterable[str]) -> set[str]:
     """
     by_size: dict[int, list[str]] = defaultdict(list)
     for path in paths:
+        if not (folder / path).exists():  # a link to nothing, which is told as missing later
+            continue
         by_size[(folder / path).stat().st_size].append(path)
     gone: set[str] = set()
     for size, same_size in by_size.items():

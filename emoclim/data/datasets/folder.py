@@ -44,7 +44,7 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
     ConfigError
         An option has another value.
     ManifestError
-        No file lies in a label's folder, or there are pictures and recordings.
+        No file lies in a label's folder, there are pictures and recordings, or a folder lies beside those of a split.
     """
     if groups not in GROUPS:
         raise ConfigError(f"groups are {' or '.join(GROUPS)}, not {groups!r}")
@@ -53,7 +53,7 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
     usable = of_modality(paths, kind)
     others = sorted(set(paths) - set(usable))
     left_out = [LeftOut(path, "unused", f"no {kind} by its suffix") for path in others]
-    depth = 1 if _is_split(usable) else 0
+    depth = 1 if _is_split(folder, usable) else 0
     items, splits = [], {}
     for path in usable:
         parts = PurePosixPath(path).parts
@@ -69,7 +69,14 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
     return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {})
 
 
-def _is_split(paths: Sequence[str]) -> bool:
-    """Whether the top folders are parts of a split."""
+def _is_split(folder: Path, paths: Sequence[str]) -> bool:
+    """Whether the top folders are parts of a split; a lone one, if it has folders in it."""
     tops = {PurePosixPath(path).parts[0] for path in paths if "/" in path}
-    return len(tops) > 1 and all(split_called(top) for top in tops)
+    deep = {PurePosixPath(path).parts[0] for path in paths if path.count("/") > 1}
+    parts, others = {top for top in tops if split_called(top)}, sorted(top for top in tops if not split_called(top))
+    if parts & deep and others:
+        raise ManifestError(
+            f"{folder} looks split into {', '.join(sorted(parts))}, but has {others[0]}/ beside; move it elsewhere, or "
+            "rename what is no part of a split"
+        )
+    return not others and (len(parts) > 1 or bool(parts & deep))

@@ -83,22 +83,22 @@ def prepare(folder: Path, *, keep_silent: bool = True) -> Prepared:
     """
     paths = list_files(folder)
     export = _find_export(folder, paths)
-    items, left_out, silent = [], [], 0
+    items, left_out, silent = [], [], set()
     for number, (key, person, emotion, situation) in _reports(export):
         text = " ".join(word for word in situation.split() if word != LINE_END)
-        is_silent = SILENT.fullmatch(text) is not None
-        silent += is_silent
-        if not text or (is_silent and not keep_silent):
+        if SILENT.fullmatch(text):
+            silent.add(key)
+        if not text or (key in silent and not keep_silent):
             left_out.append(LeftOut(key, "unused", "no response"))
         else:
             label = _emotion(emotion, f"row {number} of {export.path}")
             items.append(Item(key, text=text, label=label, group=person))
     if lacking := [emotion for emotion in EMOTIONS if emotion not in {item.label for item in items}]:
         raise ManifestError(f"{export.path} has no report of {lacking[0]} among its {len(items)}; export all of it")
-    notes = [f"{silent:,} reports say that there was no response"] if silent and keep_silent else []
+    notes = [f"{len(silent):,} reports say that there was no response"] if silent and keep_silent else []
     if (count := len(items) + len(left_out)) != REPORTS:
         notes.append(f"{export.path.name} has {count:,} reports, of {REPORTS:,} published")
-    return Prepared("text", tuple(items), tuple(left_out), notes=tuple(notes))
+    return Prepared("text", tuple(items), tuple(left_out), notes=tuple(notes), incomparable=frozenset(silent))
 
 
 def _find_export(folder: Path, paths: Iterable[str]) -> Export:

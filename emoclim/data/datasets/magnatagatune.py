@@ -80,7 +80,7 @@ def prepare(folder: Path) -> Prepared:
     Raises
     ------
     ManifestError
-        There are no annotations, or they are of another version.
+        There are no annotations, they are of another version, or a clip has two files of one format.
     """
     paths = list_files(folder)
     source = find_table(folder, paths, ANNOTATIONS)
@@ -88,7 +88,8 @@ def prepare(folder: Path) -> Prepared:
         raise ManifestError(f"{folder} has no {ANNOTATIONS}; found {in_words(paths)}")
     table = read_table(source)
     places = _places(table)
-    clips = _clips(of_modality(paths, "audio"))
+    sounds = of_modality(paths, "audio")
+    clips = _clips(folder, sounds)
     items: list[Item] = []
     missing: list[LeftOut] = []
     parts: dict[str, str] = {}
@@ -101,9 +102,11 @@ def prepare(folder: Path) -> Prepared:
         items.append(Item(id_, folder / clips[key], tags=tags, group=track))
         parts[id_] = part
     tagged = {item.id: parts[item.id] for item in items if item.tags}
-    count = len(table.rows)
-    notes = () if count == CLIPS else (f"{ANNOTATIONS} lists {count:,} clips, of {CLIPS:,} published",)
-    return Prepared("audio", tuple(items), tuple(missing), {"pons2017": parts, "lee2017": tagged}, notes=notes)
+    count, unused = len(table.rows), len(sounds) - len({item.path for item in items})
+    notes = [] if count == CLIPS else [f"{ANNOTATIONS} lists {count:,} clips, of {CLIPS:,} published"]
+    if unused:
+        notes.append(f"left out {unused:,} audio files of no listed clip, or of one that is there in another format")
+    return Prepared("audio", tuple(items), tuple(missing), {"pons2017": parts, "lee2017": tagged}, notes=tuple(notes))
 
 
 def _places(table: Table) -> dict[str, int]:
@@ -128,9 +131,15 @@ def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int
     return row[places["clip_id"]], match[2], PARTS[match[1]], path.removesuffix(".mp3")
 
 
-def _clips(paths: Iterable[str]) -> dict[str, str]:
+def _clips(folder: Path, paths: Iterable[str]) -> dict[str, str]:
     """Files by their folder and name without suffix; of several formats, mp3 is taken."""
     found: dict[str, str] = {}
     for path in sorted(paths, key=lambda path: (not path.lower().endswith(".mp3"), path)):
-        found.setdefault("/".join(PurePosixPath(path).with_suffix("").parts[-2:]), path)
+        key = "/".join(PurePosixPath(path).with_suffix("").parts[-2:])
+        if (first := found.setdefault(key, path)) != path and _format(first) == _format(path):
+            raise ManifestError(f"{folder} has two files of one clip ({first} and {path}); keep one of each")
     return found
+
+
+def _format(path: str) -> str:
+    return PurePosixPath(path).suffix.lower()

@@ -76,7 +76,7 @@ def prepare(folder: Path) -> Prepared:
     Raises
     ------
     ManifestError
-        A table is not there, or they are of another version.
+        A table is not there, they are of another version, or a track has two files of one format.
     """
     paths = list_files(folder)
     source = find_table(folder, paths, TABLE)
@@ -84,7 +84,8 @@ def prepare(folder: Path) -> Prepared:
         raise ManifestError(f"{folder} has no {TABLE}; found {in_words(paths)}")
     table = read_table(source)
     splits = {name: _split(folder, paths, name) for name in SPLITS}
-    files = _files(of_modality(paths, "audio"))
+    sounds = of_modality(paths, "audio")
+    files, listed = _files(folder, sounds), set()
     items: list[Item] = []
     left_out: list[LeftOut] = []
     for number, row in table.rows:
@@ -92,6 +93,7 @@ def prepare(folder: Path) -> Prepared:
         id_, artist, _, path, _, *cells = row
         tags = _tags(cells, f"row {number} of {source}")
         file = files.get(path.removesuffix(".mp3"))
+        listed.add(file)
         if not tags:
             left_out.append(LeftOut(id_, "unused", "has no tag that is in the splits"))
         elif file is None:
@@ -99,7 +101,9 @@ def prepare(folder: Path) -> Prepared:
         else:
             items.append(Item(id_, folder / file, tags=tags, group=artist))
     _check_splits(source, splits, {item.id for item in items}.union(one.id for one in left_out))
-    return Prepared("audio", tuple(items), tuple(left_out), splits)
+    unused = len(sounds) - len(listed - {None})
+    told = f"left out {unused:,} audio files of no listed track, or of one that is there in another format"
+    return Prepared("audio", tuple(items), tuple(left_out), splits, notes=(told,) if unused else ())
 
 
 def _check_row(table: Table, number: int, row: Sequence[str]) -> None:
@@ -137,13 +141,19 @@ def _split(folder: Path, paths: Sequence[str], name: str) -> dict[str, str]:
     return placed
 
 
-def _files(paths: Iterable[str]) -> dict[str, str]:
+def _files(folder: Path, paths: Iterable[str]) -> dict[str, str]:
     """Files by their folder and name without suffixes; of several, the mp3 of full quality is taken."""
     found: dict[str, str] = {}
     for path in sorted(paths, key=lambda path: (not path.endswith(".mp3"), path.endswith(".low.mp3"), path)):
         inside = PurePosixPath(path)
-        found.setdefault(f"{inside.parent.name}/{inside.name.partition('.')[0]}", path)
+        first = found.setdefault(f"{inside.parent.name}/{inside.name.partition('.')[0]}", path)
+        if first != path and _format(first) == _format(path):
+            raise ManifestError(f"{folder} has two files of one track ({first} and {path}); keep one of each")
     return found
+
+
+def _format(path: str) -> str:
+    return PurePosixPath(path).name.partition(".")[2].lower()
 
 
 def _check_splits(source: Path, splits: Mapping[str, Mapping[str, str]], known: set[str]) -> None:
