@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint types install
+.PHONY: demo test check lint types install benchmark benchmark-gpu
 
 demo: $(INSTALLED)
 	$(BIN)/emoclim demo
@@ -20,6 +20,15 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(BIN)/mypy
+
+# Both keep what they find in benchmarks/results/ and write docs/benchmarks.md anew.
+benchmark: $(INSTALLED)
+	$(BIN)/python benchmarks/suite.py --set cpu
+	$(BIN)/python benchmarks/render.py
+
+benchmark-gpu: $(INSTALLED)
+	$(BIN)/python benchmarks/suite.py --set gpu
+	$(BIN)/python benchmarks/render.py
 
 install: $(INSTALLED)
 

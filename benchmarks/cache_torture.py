@@ -1,150 +1,33 @@
 """Kills extractions at random, resumes them until they are done, and compares with one that was never interrupted.
 
-Repeat with ``python benchmarks/cache_torture.py --kills 200``; prints JSON. The goals are no difference, no cache that
-does not open, and at most one commit unit of items lost per kill. Half of the kills come at a random moment; the other
-half in the midst of a commit, before, after or half-way through one of the calls that bring it to the disk.
+Half of the kills come at a random moment; the other half in the midst of a commit, before, after or half-way through
+one of the calls that bring it to the disk. No item may differ, no cache may refuse to open, and a kill may lose one
+commit unit of items at the most.
 """
 
-import argparse
 import hashlib
-import json
 import logging
 import multiprocessing
-import os
 import random
 import shutil
 import signal
-import struct
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
-from mmap import mmap
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import torch
-from machine import facts
-from torch import Tensor, nn
+from doomed_extraction import COMMIT_ITEMS, COMMITTING, FINISHED, MADE, Progress, library, run
+from record import Row, command_line, publish
 
-from emoclim.cache import hdf5, open_cache, store
-from emoclim.cache import zarr as _zarr  # noqa: F401 - so that no child has to load it
+from emoclim.cache import open_cache
 from emoclim.cache.base import FeatureCache
-from emoclim.data.manifest import Item, Manifest
-from emoclim.errors import CacheError, DecodeError
-from emoclim.features import FeatureSpec
-from emoclim.stages import extract
+from emoclim.data.manifest import Manifest
+from emoclim.errors import CacheError
 
-DIM, LENGTH = 16, 8
-COMMIT_ITEMS = 8  # small, as are chunks and ledger: so much of a run is spent in commits, and many make room
 FORK = multiprocessing.get_context("fork")
-CALLS = ("write", "fsync", "ftruncate", "replace", "rename")
-
-
-@dataclass
-class Letters:
-    """Segments of eight characters of a text, four apart; the feature is a fixed linear map of their code points."""
-
-    spec: FeatureSpec = field(default_factory=lambda: FeatureSpec("letters", "text", DIM, "none", {"length": LENGTH}))
-    input_shape: tuple[int, ...] = (LENGTH,)
-    hop_seconds: float = 0.5
-    segment_seconds: float = 1.0
-
-    @property
-    def module(self) -> nn.Module:
-        """The same for all."""
-        layer = nn.Linear(LENGTH, DIM)
-        with torch.no_grad():
-            layer.weight.copy_(torch.randn(DIM, LENGTH, generator=torch.Generator().manual_seed(0)))
-            layer.bias.zero_()
-        return layer.eval()
-
-    def prepare(self, item: Item) -> Generator[Tensor, None, float]:
-        """Cut a text; one that begins with an exclamation mark cannot be used."""
-        text = item.text or ""
-        if text.startswith("!"):
-            raise DecodeError(text)
-        yield torch.tensor([float(ord(letter)) for letter in text]).unfold(0, LENGTH, 4)
-        return len(text) / LENGTH
-
-    def crop(self, item: Item, generator: torch.Generator) -> Tensor:
-        """Draw a segment."""
-        segments = next(self.prepare(item))
-        return segments[int(torch.randint(len(segments), (), generator=generator))]
-
-
-def library(size: int) -> Manifest:
-    """Texts of all lengths, one in twenty of which cannot be used."""
-    draw = random.Random(0)
-    texts = ["".join(draw.choices("abcdefgh", k=draw.randint(LENGTH, 60))) for _ in range(size)]
-    items = (Item(f"t{n}", text=f"!{text}" if n % 20 == 7 else text) for n, text in enumerate(texts))
-    return Manifest("texts", "text", Path("texts.csv"), tuple(items))
-
-
-class Progress:
-    """What a child has done, in memory that outlives it: items finished, calls made, and whether it is committing."""
-
-    def __init__(self) -> None:
-        self._memory = mmap(-1, 24)
-
-    def __getitem__(self, place: int) -> int:
-        return int(struct.unpack_from("q", self._memory, place * 8)[0])
-
-    def __setitem__(self, place: int, value: int) -> None:
-        struct.pack_into("q", self._memory, place * 8, value)
-
-
-FINISHED, MADE, COMMITTING = range(3)
-
-
-def run(path: Path, manifest: Manifest, workers: int, progress: Progress, fatal: tuple[int, str] | None) -> None:
-    """Extract, in a child; the fatal one of its calls to the system within commits is its last."""
-    store.CHUNK_ROWS, hdf5.LEDGER_CHUNK, extract.COMMIT_ITEMS = 16, 1024, COMMIT_ITEMS
-    for name in CALLS:
-        setattr(os, name, watched(getattr(os, name), progress, fatal))
-
-    def track(sequence: Iterable[Any], description: str = "", total: float | None = None) -> Iterator[Any]:
-        del description, total
-        for finished, element in enumerate(sequence, start=1):
-            progress[FINISHED] = finished
-            yield element
-
-    encoder = Letters()
-    with open_cache(path, encoder.spec) as cache:
-        for name in ("append", "record_failure"):
-            setattr(cache, name, committing(getattr(cache, name), progress))
-        extract.extract(manifest, encoder, cache, batch_size=16, workers=workers, track=track)
-
-
-def committing(put: Callable[..., None], progress: Progress) -> Callable[..., None]:
-    """Note when a commit begins and ends."""
-
-    def noted(*what: Any) -> None:
-        progress[COMMITTING] = 1
-        put(*what)
-        progress[COMMITTING] = 0
-
-    return noted
-
-
-def watched(call: Callable[..., Any], progress: Progress, fatal: tuple[int, str] | None) -> Callable[..., Any]:
-    """Count the calls that are made while committing, and die at the fatal one."""
-
-    def counted(*what: Any, **options: Any) -> Any:
-        if not progress[COMMITTING]:
-            return call(*what, **options)
-        progress[MADE] += 1
-        now = None if fatal is None or fatal[0] != progress[MADE] else fatal[1]
-        if now == "half" and len(what) == 2 and isinstance(what[1], memoryview):
-            call(what[0], what[1][: len(what[1]) // 2])
-        elif now != "before":
-            result = call(*what, **options)
-        if now is not None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return result
-
-    return counted
 
 
 def fingerprints(cache: FeatureCache) -> dict[str, str]:
@@ -251,14 +134,13 @@ class Torture:
 
 def main() -> None:
     """Torture the formats in turn."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--kills", type=int, default=200, help="of each format")
     parser.add_argument("--backend", choices=("h5", "zarr", "both"), default="both")
     parser.add_argument("--items", type=int, default=300, help="that are to be extracted")
     parser.add_argument("--workers", type=int, default=0, help="processes that decode, forked from the one killed")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, help="where the caches are made; default the system's for such files")
-    parser.add_argument("--json", type=Path, help="write the result there too")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     logging.getLogger("emoclim").setLevel(logging.ERROR)  # each kill is told to the run that takes over
@@ -272,12 +154,18 @@ def main() -> None:
             while torture.tally.kills < asked.kills and torture.tally.refused == 0:
                 torture.one_cache(asked.kills)
         formats[backend] = asdict(torture.tally) | {"seconds": round(time.perf_counter() - begun, 1)}
-    result = {"items": asked.items, "workers": asked.workers, "commit_unit": COMMIT_ITEMS, "seed": asked.seed}
-    machine = facts("torch", "h5py", "zarr", "numpy")
-    text = json.dumps(result | {"formats": formats, "machine": machine}, indent=2)
-    print(text)
-    if asked.json:
-        asked.json.write_text(f"{text}\n")
+    rows = [row for backend, tally in formats.items() for row in told(backend, tally)]
+    details = {"commit_unit": COMMIT_ITEMS, "formats": formats}
+    publish("A cache whose writer is killed", __doc__, asked, rows, details, "torch", "h5py", "zarr", "numpy")
+
+
+def told(backend: str, tally: dict[str, float]) -> Iterator[Row]:
+    """The rows of one format."""
+    yield Row(f"{backend}: kills", tally["kills"], "")
+    yield Row(f"{backend}: of them during a commit", tally["kills_in_commits"], "")
+    yield Row(f"{backend}: caches that refuse to open", tally["refused"], "", goal="<= 0")
+    yield Row(f"{backend}: items that differ", tally["differences"], "", goal="<= 0")
+    yield Row(f"{backend}: most items lost at once", tally["most_lost"], "", "a commit unit", COMMIT_ITEMS, "<= 1")
 
 
 if __name__ == "__main__":

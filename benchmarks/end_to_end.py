@@ -1,29 +1,29 @@
 """Steps of training an encoder end to end, against the bare forward and backward pass of the same batch.
 
-Repeat with ``python benchmarks/end_to_end.py``; prints JSON: steps per second, and shares. Recordings are generated,
-30 s of noise each, in a format of choice; the network is untrained, for what a parameter is does not change its cost.
+Recordings are generated, of noise; the network is untrained, for what a parameter is does not change its cost. Medians
+of rounds that alternate.
 
-``bare`` is the same step (encoder, heads, loss, gradients, optimiser) on a batch that lies ready on the device; the
-others take random crops from the files, or from the store of waveforms that these are decoded into before. A share of 1
-says that crops cost nothing. ``crops_per_second`` is what one process reads with nothing else going on;
-``decoding_seconds``, how long one process takes to fill the store. The goal: a share of at least 0.9 with 2 workers.
+The bare step is the same (encoder, heads, loss, gradients, optimiser) on a batch that lies ready on the device; the
+others take random crops from the files, or from the store of waveforms that these are decoded into before. A ratio of 1
+says that crops cost nothing. Crops per second are what one process reads with nothing else going on.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import soundfile
 import torch
-from machine import facts
+from clock import synchronise
+from record import Row, command_line, publish
 from torch import nn
 
+from emoclim.allocation import freed_memory_kept
 from emoclim.config import TrainConfig
 from emoclim.crops import CropLoader, CropSource
 from emoclim.data.content import ContentKeys
@@ -40,37 +40,51 @@ from emoclim.pipeline.workspace import Workspace
 from emoclim.sampling import Batch, generator_for
 from emoclim.tuning import EncoderTuning
 
-SECONDS, RATE = 30, 44_100  # of the recordings
+RATE = 44_100  # Hz of the recordings
 FILES, CLASSES, IMAGE_DIM = 16, 7, 512
 TAGGERS_RATE = 16_000
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = command_line(__doc__)
     parser.add_argument("--encoder", default="musicnn", help="one of the taggers")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--seconds", type=int, default=30, help="of a recording")
     parser.add_argument("--format", default="mp3", choices=("mp3", "flac", "wav"))
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--steps", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
+    torch.set_num_threads(options.threads)
     device = torch.device(options.device)
     encoder = untrained_encoder(options.encoder)
     learner = make_learner(encoder, device, options.precision)
     with tempfile.TemporaryDirectory() as folder:
-        items = write_recordings(Path(folder), options.format)
+        items = write_recordings(Path(folder), options.seconds, options.format)
         begun = time.perf_counter()
         stored = stored_crops(encoder, items, Workspace(Path(folder)), ContentKeys())
-        result = {"decoding_seconds": time.perf_counter() - begun}
-        result |= measure(learner, encoder, items, {"": encoder.crop, ", store": stored}, device, options)
-    text = json.dumps({"options": vars(options) | {"json": None}, **result, **facts("torch", "soundfile")}, indent=2)
-    print(text)
-    if options.json:
-        options.json.write_text(text + "\n")
+        details: dict[str, Any] = {"decoding_seconds": time.perf_counter() - begun}
+        with freed_memory_kept(device):  # as training does
+            details |= measure(learner, encoder, items, {"": encoder.crop, ", store": stored}, device, options)
+    details["recordings"] = f"{FILES} recordings of {options.seconds} s, {options.format}"
+    rows = list(told(f"{options.encoder}, batches of {options.batch_size}, {options.precision}", details))
+    publish("Training end to end", __doc__, options, rows, details, "torch", "soundfile")
+
+
+def told(subject: str, details: Mapping[str, Any]) -> Iterator[Row]:
+    """What was found."""
+    bare = details["steps_per_second"]["bare"]
+    for name, found in details["steps_per_second"].items():
+        if name != "bare":
+            goal = ">= 0.9" if name.startswith("2 workers") else None
+            yield Row(f"{subject}: {name}", found, "steps/s", "the bare step", bare, goal)
+    for name, found in details["crops_per_second"].items():
+        yield Row(f"one process reads from {name}", found, "crops/s")
+    yield Row(f"one process decodes {details['recordings']} into the store", details["decoding_seconds"], "s")
 
 
 def measure(
@@ -99,9 +113,8 @@ def measure(
     medians = {name: statistics.median(found) for name, found in speeds.items()}
     return {
         "steps_per_second": medians,
-        "share_of_bare": {name: found / medians["bare"] for name, found in medians.items() if name != "bare"},
         "crops_per_second": {
-            name.removeprefix(", ") or "files": reading(source, items) for name, source in sources.items()
+            f"the {name.removeprefix(', ') or 'files'}": reading(source, items) for name, source in sources.items()
         },
     }
 
@@ -115,12 +128,6 @@ def speed(learner: JointLearner, batches: Iterator[Batch], steps: int, device: t
     learner.train(batches, steps - 1, generator)
     synchronise(device)
     return (steps - 1) / (time.perf_counter() - begun)
-
-
-def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def reading(source: CropSource, items: list[Item], count: int = 64) -> float:
@@ -164,12 +171,12 @@ def untrained_encoder(name: str) -> AudioEncoder:
     )
 
 
-def write_recordings(folder: Path, kind: str) -> list[Item]:
+def write_recordings(folder: Path, seconds: int, kind: str) -> list[Item]:
     """Noise, in stereo."""
     generator = np.random.default_rng(0)
     paths = [folder / f"{number}.{kind}" for number in range(FILES)]
     for path in paths:
-        soundfile.write(path, 0.1 * generator.standard_normal((SECONDS * RATE, 2)), RATE)
+        soundfile.write(path, 0.1 * generator.standard_normal((seconds * RATE, 2)), RATE)
     return [Item(path.stem, path) for path in paths]
 
 

@@ -1,9 +1,9 @@
 """A whole training of heads by the preset `paper`, and what it would take with the encoders in the loop.
 
-Repeat with ``python benchmarks/paper_run.py``; prints JSON: seconds, and ratios. Features are generated, as many as the
-papers' data have items: 17,357 images of 512 values and 10,355 pieces of music of 768, of six classes that overlap, in
-parts of .8, .1 and .1. Measured in the same run are the training of one pair of heads and of 64 at once, and one
-encoding by each encoder; the networks are untrained, for what a parameter is does not change what it costs.
+Features are generated, as many as the papers' data have items: 17,357 images of 512 values and 10,355 pieces of music
+of 768, of six classes that overlap, in parts of .8, .1 and .1. Measured in the same run are the training of one pair of
+heads and of 64 at once, and one encoding by each encoder; the networks are untrained, for what a parameter is does not
+change what it costs.
 
 Extrapolated, never run, is the papers' procedure, which encodes the items of every batch anew, in training and in
 validation: the number of its encodings times the measured cost of one. The number follows from the presets, `paper` for
@@ -11,22 +11,18 @@ a run of the same length as ours, and `paper-code` for the settings of the publi
 same way, the encoding of every item once, for a cache. Decoding is left out of both, augmentation and the steps of the
 heads out of the procedure, which would thus take longer than is said here.
 
-Ratios tell how many times longer the procedure takes, run once for each pair of heads, than "heads alone", whose cache
-is there, and than "cache and heads", which begin with nothing.
+The procedure is run once for each pair of heads. "Heads alone" have their cache; "cache and heads" begin with nothing.
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from machine import facts
+from record import Row, command_line, counted, publish
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig, preset
@@ -66,14 +62,17 @@ class Subject:
 
 def main() -> None:
     """Measure encoders and trainings, extrapolate, compare."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--heads", type=int, nargs="+", default=[1, 64])
     parser.add_argument("--batches", type=int, default=5, help="of each encoder; the median counts")
-    parser.add_argument("--json", type=Path, help="write the result there too")
+    parser.add_argument("--at-once", type=int, help="inputs of an encoder; default what suits it")
+    parser.add_argument("--share", type=float, default=1.0, help="of the papers' items")
+    parser.add_argument("--epochs", type=int, help="of the measured training; default the preset's")
     asked = parser.parse_args()
-    encoders = subjects()
+    encoders = subjects(asked.at_once)
     costs = encoding_seconds(encoders, asked.batches)
-    splits, config = generated(), preset("paper")
+    splits, config = generated(asked.share), preset("paper")
+    config = replace(config, epochs=asked.epochs or config.epochs)
     trainings = {heads: timed_training(splits, heads, config) for heads in asked.heads}
     counts = {name: encodings(preset(name), views) for name, views in VIEWS.items()}
     extrapolated = {
@@ -83,7 +82,7 @@ def main() -> None:
         }
         for music in MUSIC
     }
-    result = {
+    details = {
         "measured": {
             "seconds_per_encoding": costs,
             "inputs_at_once": {name: subject.batch for name, subject in encoders.items()},
@@ -91,23 +90,19 @@ def main() -> None:
         },
         "extrapolated_seconds": extrapolated,
         "encodings_of_each_modality": counts,
-        "ratios": {heads: ratios(training["seconds"], heads, extrapolated) for heads, training in trainings.items()},
-        "threads": torch.get_num_threads(),
-        "machine": facts("torch", "open_clip_torch", "laion_clap"),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if asked.json:
-        asked.json.write_text(f"{text}\n")
+    rows = [row for heads, training in trainings.items() for row in told(training["seconds"], heads, extrapolated)]
+    publish("A whole run", __doc__, asked, rows, details, "torch", "open_clip_torch", "laion_clap")
 
 
-def subjects() -> dict[str, Subject]:
+def subjects(at_once: int | None) -> dict[str, Subject]:
     """The papers' encoders: CLIP ViT-B/32, and for music HTSAT-base of CLAP or the Short-chunk CNN."""
     long, short = clap.LENGTH, short_chunk_cnn.LENGTH
+    base = partial(clap.untrained, model="music_speech")
     return {
-        "clip": Subject(clip.untrained, (3, 224, 224), 32, 1),
-        "clap": Subject(partial(clap.untrained, model="music_speech"), (long,), 4, windows(long, clap.SAMPLE_RATE)),
-        "short_chunk_cnn": Subject(short_chunk_cnn.untrained, (short,), 16, windows(short, TAGGERS_RATE)),
+        "clip": Subject(clip.untrained, (3, 224, 224), at_once or 32, 1),
+        "clap": Subject(base, (long,), at_once or 4, windows(long, clap.SAMPLE_RATE)),
+        "short_chunk_cnn": Subject(short_chunk_cnn.untrained, (short,), at_once or 16, windows(short, TAGGERS_RATE)),
     }
 
 
@@ -131,11 +126,12 @@ def encoding_seconds(encoders: Mapping[str, Subject], batches: int) -> dict[str,
     return {name: statistics.median(times) for name, times in taken.items()}
 
 
-def generated() -> dict[str, Split]:
+def generated(share: float) -> dict[str, Split]:
     """Parts of generated data: classes are Gaussians of equal spread round random centres."""
     generator = torch.Generator().manual_seed(0)
     tables: dict[Modality, tuple[Tensor, Tensor]] = {}
-    for modality, number in ITEMS.items():
+    for modality, whole in ITEMS.items():
+        number = round(share * whole)
         centres = SIGNAL * torch.randn(len(CLASSES), DIMS[modality], generator=generator)
         labels = torch.randint(len(CLASSES), (number,), generator=generator)
         tables[modality] = centres[labels] + torch.randn(number, DIMS[modality], generator=generator), labels
@@ -178,18 +174,16 @@ def cache_seconds(encoders: Mapping[str, Subject], costs: Mapping[str, float], m
     return sum(ITEMS[modality] * encoders[name].per_item * costs[name] for modality, name in by_modality.items())
 
 
-def ratios(seconds: float, heads: int, extrapolated: Mapping[str, Any]) -> dict[str, Any]:
-    """The procedure, once for each pair of heads, by the trained heads, and by cache and heads together."""
-    return {
-        encoders: {
-            preset_name: {
-                "heads alone": heads * procedure / seconds,
-                "cache and heads": heads * procedure / (of["cache"] + seconds),
-            }
-            for preset_name, procedure in of["procedure"].items()
-        }
-        for encoders, of in extrapolated.items()
-    }
+def told(seconds: float, heads: int, extrapolated: Mapping[str, Any]) -> Iterator[Row]:
+    """Trained heads, alone and with their cache, against the procedure, once for each pair of heads."""
+    for encoders, of in extrapolated.items():
+        for settings, procedure in of["procedure"].items():
+            against = f"the procedure, {encoders}, preset {settings} (extrapolated)"
+            theirs = heads * procedure
+            yield Row(f"{counted(heads, 'pair')} of heads, alone", seconds, "s", against, theirs)
+            yield Row(
+                f"{counted(heads, 'pair')} of heads, cache and heads", of["cache"] + seconds, "s", against, theirs
+            )
 
 
 if __name__ == "__main__":

@@ -1,11 +1,9 @@
 """Extracting again what is extracted already: ``emoclim extract`` over 30,000 generated files, all in the cache.
 
-Repeat with ``python benchmarks/rerun.py``; prints JSON: seconds of the whole command, best of some runs, against those
-of ``python -c "import torch"``, which is the least it could take. Nothing is decoded: the files are no pictures, and
-their features are generated. The goal is 2 s.
+The whole command, best of some runs, against ``python -c "import torch"``, which is the least it could take. Nothing is
+decoded: the files are no pictures, and their features are generated.
 """
 
-import argparse
 import csv
 import json
 import subprocess
@@ -15,7 +13,7 @@ import time
 from pathlib import Path
 
 import torch
-from machine import facts
+from record import Row, command_line, publish
 
 from emoclim.cache import open_cache
 from emoclim.cache.base import EncodedItem
@@ -31,10 +29,9 @@ LIMIT = [sys.executable, "-c", "import torch"]
 
 def main() -> None:
     """Make a workspace, and run the command in it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--items", type=int, default=30_000)
     parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--json", type=Path, help="write the result there too")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -44,11 +41,9 @@ def main() -> None:
         assert json.loads(told)["encoded"] == 0, told
         runs = [(seconds(command), seconds(LIMIT)) for _ in range(asked.runs)]
     again, limit = (min(column) for column in zip(*runs, strict=True))
-    result = {"items": asked.items, "runs": asked.runs, "seconds": {"again": again, "import torch": limit}}
-    text = json.dumps(result | {"ratio": again / limit, "machine": facts("emoclim", "torch")}, indent=2)
-    print(text)
-    if asked.json:
-        asked.json.write_text(f"{text}\n")
+    name = f"`emoclim extract` of {asked.items:,} files that are there"
+    row = Row(name, again, "s", "`import torch`", limit, goal="<= 2 s")
+    publish("Extracting again", __doc__, asked, [row], {"seconds": runs}, "torch")
 
 
 def make(root: Path, items: int) -> None:

@@ -1,26 +1,22 @@
 """Ranking metrics against what they could cost at least, and against computing them query by query.
 
-Repeat with ``python benchmarks/retrieval.py``; prints JSON. Data are generated. Small: P@1, P@5 and MRR of given scores
-and classes, 1,370 x 1,180, in milliseconds; goal 8. The peers take one query after another: torchmetrics' functions
-where that is installed (it drops relevant candidates that score 0 or less, so it is given scores above 0), and a loop
-that sorts each row. Large: P@1, P@5, P@10 and MRR of 100,000 x 100,000 vectors of 128 values, against the bare products
-of the same blocks in the same precision; goal 1.5, and less than 2 GB at the most in the whole process. Of the queries
-as many are asked as ``--queries`` says, against all candidates; 100000 asks them all.
+Data are generated; medians. Small: P@1, P@5 and MRR of given scores and classes. The peers take one query after
+another: torchmetrics' functions where that is installed (it drops relevant candidates that score 0 or less, so it is
+given scores above 0), and a loop that sorts each row. Large: P@1, P@5, P@10 and MRR of 100,000 x 100,000 vectors of 128
+values, against the bare products of the same blocks in the same precision. Of the queries as many are asked as
+``--queries`` says, against all candidates; the memory is that of the whole process.
 """
 
-import argparse
-import json
 import os
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-from machine import facts
+from record import Row, command_line, publish
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -29,11 +25,13 @@ from emoclim.metrics.questions import Question
 
 N_CLASSES = 6
 GIGABYTE = 1e9
+OURS, SORT, TORCHMETRICS = "all at once", "a sort per query", "torchmetrics, query by query"
+SMALL_GOALS = {SORT: "<= 8 ms", TORCHMETRICS: "<= 1/60"}
 
 
 def main() -> None:
     """Measure both sizes; the ways of one size take turns, so that whatever else the machine does falls on all."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command_line(__doc__)
     parser.add_argument("--small", type=int, nargs=2, default=[1370, 1180], metavar=("QUERIES", "CANDIDATES"))
     parser.add_argument("--candidates", type=int, default=100_000)
     parser.add_argument("--queries", type=int, default=8192, help="how many are asked of as many as candidates")
@@ -41,21 +39,27 @@ def main() -> None:
     parser.add_argument("--memory", type=int, default=1 << 30, help="bytes")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--json", type=Path, help="write the result there too")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     load = os.getloadavg()[0]
-    result = {
+    details = {
         "large": large(asked.queries, asked.candidates, asked.dim, asked.memory, asked.runs),
         "small": small(*asked.small, 10 * asked.runs),
-        "threads": asked.threads,
         "load before": round(load, 2),
-        "machine": facts("torch"),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if asked.json:
-        asked.json.write_text(f"{text}\n")
+    publish("Ranking metrics", __doc__, asked, list(rows(**details)), details, "torch")
+
+
+def rows(small: dict[str, Any], large: dict[str, Any], **_others: object) -> Iterator[Row]:
+    """What was found, against each peer and limit."""
+    name = f"P@1, P@5 and MRR of {small['queries']:,} x {small['candidates']:,} given scores, exact with ties"
+    for peer, taken in small["ms"].items():
+        if peer != OURS:
+            yield Row(name, small["ms"][OURS], "ms", peer, taken, SMALL_GOALS[peer])
+    size = f"{large['queries asked']:,} x {large['candidates']:,} vectors"
+    name, taken = f"P@1, P@5, P@10 and MRR of {size}", large["seconds"]
+    yield Row(name, taken["metrics"], "s", "bare products", taken["bare products"], "<= 1.5")
+    yield Row(f"{name}: most memory", large["most memory of the process in GB"], "GB", goal="< 2 GB")
 
 
 def small(n_queries: int, n_candidates: int, runs: int) -> dict[str, Any]:
@@ -65,7 +69,7 @@ def small(n_queries: int, n_candidates: int, runs: int) -> dict[str, Any]:
     sides = (normalize(torch.randn(size, 128, generator=generator), dim=1) for size in (n_queries, n_candidates))
     scores = next(sides) @ next(sides).T
     relevant = question.queries[:, None] == question.candidates
-    peers: dict[str, Callable[[], Tensor]] = {"a sort per query": lambda: one_by_one(scores, relevant)}
+    peers: dict[str, Callable[[], Tensor]] = {SORT: lambda: one_by_one(scores, relevant)}
     try:
         from torchmetrics.functional.retrieval import retrieval_precision, retrieval_reciprocal_rank
     except ImportError:
@@ -79,16 +83,15 @@ def small(n_queries: int, n_candidates: int, runs: int) -> dict[str, Any]:
             found = [[retrieval_precision(*row, top_k=k) for row in rows] for k in question.ks]
             return torch.tensor([*found, [retrieval_reciprocal_rank(*row) for row in rows]])
 
-        peers["torchmetrics"] = peer
-    ours = "all at once, exact with ties"
+        peers[TORCHMETRICS] = peer
     answer = measure_scores(scores, question)
     for name, way in peers.items():
         torch.testing.assert_close(
             way().double(), torch.stack(list(answer.values.values())), atol=1e-6, rtol=0, msg=name
         )
-    taken = medians({ours: lambda: measure_scores(scores, question)}, runs) | medians(peers, max(1, runs // 10))
+    taken = medians({OURS: lambda: measure_scores(scores, question)}, runs) | medians(peers, max(1, runs // 10))
     milliseconds = {name: 1000 * seconds for name, seconds in taken.items()}
-    ratios = {name: milliseconds[name] / milliseconds[ours] for name in peers}
+    ratios = {name: milliseconds[name] / milliseconds[OURS] for name in peers}
     return {
         "queries": n_queries,
         "candidates": n_candidates,

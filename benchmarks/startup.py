@@ -1,20 +1,13 @@
-"""What starting costs: ``emoclim --help`` against ``python -c "import typer, rich"``, best of some runs each.
+"""What starting costs: ``emoclim --help`` against ``python -c "import typer, rich"``, the best of some runs each."""
 
-Repeat with ``python benchmarks/startup.py``; prints JSON. The goal is a ratio of at most 1.5.
-"""
-
-import json
 import subprocess
 import sys
 import time
 
-from machine import facts
+from record import Row, command_line, publish
 
-RUNS = 20
-COMMANDS = {
-    "help": [sys.executable, "-m", "emoclim", "--help"],
-    "limit": [sys.executable, "-c", "import typer, rich"],
-}
+OURS = [sys.executable, "-m", "emoclim", "--help"]
+LIMIT = [sys.executable, "-c", "import typer, rich"]
 
 
 def seconds(command: list[str]) -> float:
@@ -26,10 +19,13 @@ def seconds(command: list[str]) -> float:
 
 def main() -> None:
     """Measure both in turn, so that whatever else the machine does falls on both."""
-    runs = [{name: seconds(command) for name, command in COMMANDS.items()} for _ in range(RUNS)]
-    best = {name: min(run[name] for run in runs) for name in COMMANDS}
-    result = {"seconds": best, "ratio": best["help"] / best["limit"], "runs": RUNS}
-    print(json.dumps(result | {"machine": facts("typer", "rich")}, indent=2))
+    parser = command_line(__doc__)
+    parser.add_argument("--runs", type=int, default=20)
+    asked = parser.parse_args()
+    runs = [(seconds(OURS), seconds(LIMIT)) for _ in range(asked.runs)]
+    ours, limit = (1000 * min(column) for column in zip(*runs, strict=True))
+    row = Row("`emoclim --help`", ours, "ms", "`import typer, rich`", limit, goal="<= 1.5")
+    publish("Starting", __doc__, asked, [row], {"seconds": runs}, "typer", "rich")
 
 
 if __name__ == "__main__":

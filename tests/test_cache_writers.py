@@ -365,7 +365,7 @@ def test_extraction_survives_being_killed(tmp_path: Path) -> None:
     command = [sys.executable, str(script), "--json", str(found), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    result = json.loads(found.read_text())
+    result = json.loads(found.read_text())["details"]
     for tally in result["formats"].values():
         assert tally["kills"] == 5, done.stdout
         assert (tally["refused"], tally["differences"]) == (0, 0), done.stdout

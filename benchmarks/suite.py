@@ -1,0 +1,140 @@
+"""Runs benchmarks one after the other, each as a process of its own, and keeps their results in benchmarks/results/.
+
+``--set cpu`` are those that need no GPU and together take less than 15 minutes on two cores; ``--set gpu``, those that
+need one; ``--only NAME ...``, any, among them the long ones that are in no set. What follows ``--`` goes to the
+scripts: ``python benchmarks/suite.py --only extraction_musicnn -- --manifest data/audio.csv --checkpoint musicnn.pth``.
+``--tiny`` only tries whether everything works, on the CPU: its figures are worth nothing, and are not kept.
+"""
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+ON_GPU = "--device cuda --precision bf16"
+PICTURES = f"{ON_GPU} --encoder clip --batch-size 512 --workers 8 16 --decode-items 500"
+CLIPS = f"{ON_GPU} --items 4000 --batch-size 128 --workers 8 16 --decode-items 200"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A script with its options, and the set that it is in, if any."""
+
+    name: str
+    script: str
+    options: str = ""
+    set: str | None = None
+
+
+RUNS = (
+    Run("startup", "startup", set="cpu"),
+    Run("cache_read", "cache_read", set="cpu"),
+    Run("rerun", "rerun", "--runs 5", "cpu"),
+    Run("retrieval", "retrieval", "--runs 3", "cpu"),
+    Run("tagging", "tagging", set="cpu"),
+    Run("sweep_step", "sweep_step", "--runs 9", "cpu"),
+    Run("end_to_end", "end_to_end", "--device cpu --batch-size 4 --steps 8 --rounds 1 --threads 1", "cpu"),
+    Run("extraction_clip", "extraction", "--encoder clip --items 500 --rounds 2", "cpu"),
+    Run("extraction_musicnn", "extraction", "--encoder musicnn --items 60 --loop-items 20", "cpu"),
+    Run("extraction_harmonic_cnn", "extraction", "--encoder harmonic_cnn --items 30 --loop-items 10", "cpu"),
+    Run("extraction_clap", "extraction", "--encoder clap --items 48 --loop-items 16", "cpu"),
+    Run("memory", "memory", "--pictures 100 --clips 8 --steps 2 --hours 0.25", "cpu"),
+    # long ones, in no set
+    Run("memory_long", "memory"),
+    Run("cache_torture", "cache_torture"),
+    Run("retrieval_whole", "retrieval", "--queries 100000 --runs 1"),
+    Run("extraction_short_chunk_cnn", "extraction", "--encoder short_chunk_cnn --items 80 --loop-items 20"),
+    Run("paper_run", "paper_run"),
+    Run("uncertainty", "uncertainty"),
+    Run("unfreezing", "unfreezing"),  # names a workspace after --
+    Run("extraction_clip_gpu", "extraction", f"{PICTURES} --items 20000 --rate 5000", "gpu"),
+    Run(
+        "extraction_clip_large_gpu",
+        "extraction",
+        f"{PICTURES} --model ViT-L-14-quickgelu --items 8000 --rate 1500",
+        "gpu",
+    ),
+    Run("extraction_clap_gpu", "extraction", f"{CLIPS} --encoder clap", "gpu"),
+    Run("extraction_musicnn_gpu", "extraction", f"{CLIPS} --encoder musicnn", "gpu"),
+    Run("extraction_harmonic_cnn_gpu", "extraction", f"{CLIPS} --encoder harmonic_cnn", "gpu"),
+    Run("extraction_short_chunk_cnn_gpu", "extraction", f"{CLIPS} --encoder short_chunk_cnn", "gpu"),
+    Run("sweep_step_gpu", "sweep_step", "--device cuda --heads 1 64 1024 --runs 5", "gpu"),
+    Run("end_to_end_gpu", "end_to_end", f"{ON_GPU} --batch-size 64 --workers 2 8 16", "gpu"),
+)
+ON_CPU = " --device cpu"
+# so little of everything that a script is done in seconds, whatever the options before say
+TINY = {
+    "startup": "--runs 1",
+    "cache_read": "--items 100 --runs 1",
+    "cache_torture": "--kills 2 --items 30 --backend h5",
+    "rerun": "--items 10 --runs 1",
+    "retrieval": "--small 30 40 --candidates 300 --queries 50 --dim 8 --runs 1",
+    "tagging": "--items 600 --runs 1 --no-training",
+    "sweep_step": "--heads 1 2 --runs 1" + ON_CPU,
+    "end_to_end": "--batch-size 2 --steps 2 --rounds 1 --workers 2 --seconds 4 --format wav" + ON_CPU,
+    "extraction": "--items 3 --seconds 1 --format wav --loop-items 1 --batch-size 2 --rounds 1 --workers 1" + ON_CPU,
+    "memory": "--parts pictures hours --pictures 2 --hours 0.01 --encoder timbre --workers 1",
+    "paper_run": "--heads 1 2 --batches 1 --at-once 1 --share 0.05 --epochs 1",
+    "uncertainty": "--repeats 2 --resamples 50 --runs 1",
+    "unfreezing": "--folds 3 --seeds 1 --epochs 1 --steps 1 --batch-size 4 --val-batches 1 --long 1",
+}
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run what was asked for; 1 if any of it failed."""
+    words = list(sys.argv[1:] if words is None else words)
+    place = words.index("--") if "--" in words else len(words)
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--set", choices=("cpu", "gpu"), default="cpu")
+    parser.add_argument(
+        "--only", nargs="+", choices=[run.name for run in RUNS], metavar="NAME", help="instead of a set"
+    )
+    parser.add_argument("--tiny", action="store_true", help="only try whether everything works")
+    parser.add_argument("--results", type=Path, help="folder; default benchmarks/results")
+    asked = parser.parse_args(words[:place])
+    runs = [run for run in RUNS if (run.name in asked.only if asked.only else run.set == asked.set)]
+    begun, failed = time.monotonic(), []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.results or (Path(scratch) if asked.tiny else RESULTS)
+        for number, run in enumerate(runs, 1):
+            print(f"[{number}/{len(runs)}] {run.name}", flush=True)
+            more = [*(tiny(run) if asked.tiny else ()), *words[place + 1 :]]
+            if not succeeds(run, more, folder / f"{run.name}.json"):
+                failed.append(run.name)
+    print(f"{len(runs) - len(failed)} of {len(runs)} done in {time.monotonic() - begun:.0f} s", flush=True)
+    if failed:
+        print(f"FAILED: {', '.join(failed)}", flush=True)
+    return int(bool(failed))
+
+
+def tiny(run: Run) -> list[str]:
+    """Options that leave next to nothing to do."""
+    small_model = " --model ViT-S-32-alt" if "--encoder clip" in run.options else ""
+    return shlex.split(TINY[run.script] + small_model)
+
+
+def succeeds(run: Run, more: Sequence[str], path: Path) -> bool:
+    """Run a script, and tell how long it took and which goals were missed."""
+    begun = time.monotonic()
+    command = [sys.executable, str(HERE / f"{run.script}.py"), *shlex.split(run.options), *more, "--json", str(path)]
+    code = subprocess.run(command, stdout=subprocess.DEVNULL, check=False).returncode
+    print(f"    {'done' if code == 0 else f'FAILED ({code})'} in {time.monotonic() - begun:.0f} s", flush=True)
+    if code:
+        return False
+    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        if row["met"] is False:
+            ratio = "" if row["ratio"] is None else f", ratio {row['ratio']:.3g}"
+            print(f"    goal missed: {row['name']}: {row['ours']:.3g} {row['unit']}{ratio} ({row['goal']})", flush=True)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

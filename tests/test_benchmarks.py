@@ -1,0 +1,164 @@
+"""The benchmarks: that every script runs and tells its result in the one form, never how fast anything is."""
+
+import json
+import math
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small_encoder
+import torch
+from benchmark_scripts import BENCHMARKS, script
+from benchmark_scripts import undisturbed as undisturbed
+from commands import run
+from pseudo_weights import TINY_CLIP, register_tiny_clip
+
+from emoclim.encoders.loading import load_encoder
+
+KEYS = ["title", "about", "command", "options", "machine", "rows", "details"]
+ROW_KEYS = ["name", "ours", "unit", "against", "theirs", "ratio", "goal", "met"]
+NO_BENCHMARKS = {"clock", "doomed_extraction", "generated", "record", "render", "suite"}
+
+
+pytestmark = pytest.mark.usefixtures("undisturbed")
+
+
+def measure(name: str, options: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The result of a script, in this process."""
+    path = folder / "kept" / "result.json"
+    words = [f"benchmarks/{name}.py", *shlex.split(options), "--json", str(path)]
+    monkeypatch.setattr(sys, "argv", words)
+    script(name).main()
+    assert str(folder) not in path.read_text(encoding="utf-8")  # nor any other place of this machine
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert list(result) == KEYS
+    assert result["command"].startswith(f"python benchmarks/{name}.py")
+    assert "--json" not in result["command"]
+    assert result["title"]
+    assert result["about"].startswith(script(name).__doc__.partition("\n")[0])
+    assert {"processor", "cores", "memory_gb", "gpu", "system", "python", "packages"} <= result["machine"].keys()
+    assert result["rows"]
+    for row in result["rows"]:
+        assert list(row) == ROW_KEYS
+        assert math.isfinite(row["ours"])
+        assert (row["against"] is None) == (row["theirs"] is None) == (row["ratio"] is None)
+        assert (row["goal"] is None) == (row["met"] is None)
+    assert len({(row["name"], row["against"]) for row in result["rows"]}) == len(result["rows"])
+    return dict(result)
+
+
+def tiny(name: str) -> str:
+    return str(script("suite").TINY[name])
+
+
+def test_every_script_can_be_tried() -> None:
+    scripts = {path.stem for path in BENCHMARKS.glob("*.py")} - NO_BENCHMARKS
+    assert scripts == script("suite").TINY.keys() == {run.script for run in script("suite").RUNS}
+
+
+@pytest.mark.parametrize(
+    "name", ["startup", "cache_read", "rerun", "retrieval", "tagging", "sweep_step", "end_to_end", "uncertainty"]
+)
+def test_a_script_tells_its_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = measure(name, tiny(name), tmp_path, monkeypatch)
+    assert any(row["goal"] for row in result["rows"])
+
+
+def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paper_run = script("paper_run")
+    small = paper_run.Subject(torch.nn.Flatten, (3, 4), 1, 2)
+    monkeypatch.setattr(paper_run, "subjects", lambda _: dict.fromkeys(("clip", *paper_run.MUSIC), small))
+    result = measure("paper_run", tiny("paper_run"), tmp_path, monkeypatch)
+    assert len(result["rows"]) == 2 * len(paper_run.MUSIC) * len(paper_run.VIEWS) * 2
+    assert result["details"]["encodings_of_each_modality"]["paper-code"] == 576_000
+
+
+def test_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory, asked = script("memory"), []
+
+    def peak(words: list[str]) -> float:
+        asked.append(words)
+        if len(asked) % 2:  # of two that are compared, the smaller
+            run(*words)
+        return 1e8 * len(asked)
+
+    monkeypatch.setattr(memory, "peak", peak)
+    monkeypatch.setattr(memory, "run", lambda words: run(*words))
+    monkeypatch.setattr(memory, "TRAINED", 12)
+    monkeypatch.setattr(memory, "CLIP_SECONDS", 0.5)
+    monkeypatch.setattr(memory, "TIMES", 2)
+    words = f"{tiny('memory')} --clips 1 --steps 1 --workers 0 --parts {' '.join(memory.PARTS)}"
+    pictures, clips, steps, hours = measure("memory", words, tmp_path, monkeypatch)["rows"]
+    assert [words[0] for words in asked] == [*4 * ["extract"], *2 * ["train-end-to-end"], "extract"]
+    assert [(row["theirs"], row["ours"]) for row in (pictures, clips, steps)] == [(100, 200), (300, 400), (500, 600)]
+    assert {row["goal"] for row in (pictures, clips, steps)} == {"<= 1.05"}
+    assert (hours["ours"], hours["goal"]) == (0.7, "< 1.5 GB")
+    assert hours["theirs"] == pytest.approx(36 * 44_100 * 4 / 1e9, rel=1e-3)
+
+
+def test_memory_of_a_program_and_its_children_is_seen() -> None:
+    held = "import time; block = bytearray(b'x') * 150_000_000; time.sleep(1)"
+    family = f"import subprocess, sys; one = subprocess.Popen([sys.executable, '-c', {held!r}]); {held}; one.wait()"
+    assert script("memory").watched([sys.executable, "-c", family]) > 300e6
+    with pytest.raises(RuntimeError, match="failed: no such luck"):
+        script("memory").watched([sys.executable, "-c", "raise SystemExit('no such luck')"])
+
+
+@pytest.mark.parametrize("options", ["--encoder musicnn --precision bf16", f"--encoder clip --model {TINY_CLIP}"])
+def test_extraction(options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny_clip(tmp_path)
+    words = f"{options} {tiny('extraction')} --workers 0 1 --rate 5000"
+    result = measure("extraction", words, tmp_path, monkeypatch)
+    details, rows = result["details"], result["rows"]
+    assert details["limit_seconds"] == details["forward_seconds"] + details["decode_core_seconds"] / details["cores"]
+    assert (details["segments"], details["batches"]) == (3, 2)
+    assert details["parameters"] == "pseudo-weights: speed only"
+    assert [row["against"] for row in rows if row["against"]] == 2 * [
+        "forward + decoding / cores",
+        "one file at a time",
+    ]
+    assert [row["goal"] for row in rows if row["unit"].endswith("s/s")] == 2 * [f">= 5000 {rows[1]['unit']}"]
+    assert {row["name"].rpartition(": ")[2] for row in rows} >= {"read", "decode", "waiting", "compute", "write"}
+
+
+def test_extraction_of_real_files_leaves_copies_and_damaged_ones_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    register_tiny_clip(tmp_path)
+    items = script("generated").manifest("image", tmp_path, 3, 0, "").items
+    paths = [item.path for item in items if item.path]
+    paths[0].write_bytes(paths[1].read_bytes())
+    paths[2].write_bytes(paths[2].read_bytes()[:1000])
+    source = script("generated").write_csv(tmp_path / "photos.csv", items)
+    words = f"{tiny('extraction')} --encoder clip --model {TINY_CLIP} --manifest {source} --items 5"
+    result = measure("extraction", words, tmp_path, monkeypatch)
+    assert "--manifest photos.csv" in result["command"]
+    assert result["options"]["manifest"] == "photos.csv"
+    assert result["rows"][0]["name"] == f"clip {TINY_CLIP} fp32, pseudo-weights, 1 real images, 1 worker"
+
+
+def test_generated_files_all_differ_and_can_be_decoded(tmp_path: Path) -> None:
+    generated = script("generated")
+    for modality, number in (("image", generated.ORIGINALS + 2), ("audio", generated.ORIGINALS // 4 + 2)):
+        items = generated.manifest(modality, tmp_path, number, 0.5, "mp3").items
+        assert len({item.path.read_bytes() for item in items}) == number
+        sizes = [item.path.stat().st_size for item in items]
+        encoder = load_encoder("colour" if modality == "image" else "timbre")
+        assert [len(torch.cat(list(encoder.prepare(item)))) for item in items[-3:]] == [1, 1, 1]
+        assert modality == "audio" or 60_000 < min(sizes) < max(sizes) < 120_000
+
+
+def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    generated = script("generated")
+    for modality, name in (("image", "images"), ("audio", "audio")):
+        (tmp_path / "data" / name).mkdir(parents=True)
+        items = generated.manifest(modality, tmp_path / "data" / name, 18, 0.5, "wav").items
+        generated.write_csv(tmp_path / "data" / f"{name}.csv", items)
+    run("extract", "images", "--encoder", "colour", "--workspace", tmp_path, "--workers", 0)
+    monkeypatch.setattr(script("unfreezing"), "load_encoder", lambda *_, **__: small_encoder.make_encoder())
+    result = measure("unfreezing", f"{tiny('unfreezing')} --workspace {tmp_path}", tmp_path, monkeypatch)
+    names = {row["name"].partition(":")[0] for row in result["rows"]}
+    assert names == {"frozen, long", "unfrozen"}
+    assert {row["against"] for row in result["rows"]} == {"frozen"}
