@@ -23,7 +23,7 @@ from clock import synchronise
 from record import Row, command_line, publish
 from torch import nn
 
-from emoclim.allocation import freed_memory_kept
+from emoclim.allocation import FreedMemory
 from emoclim.config import TrainConfig
 from emoclim.crops import CropLoader, CropSource
 from emoclim.data.content import ContentKeys
@@ -68,7 +68,7 @@ def main() -> None:
         begun = time.perf_counter()
         stored = stored_crops(encoder, items, Workspace(Path(folder)), ContentKeys())
         details: dict[str, Any] = {"decoding_seconds": time.perf_counter() - begun}
-        with freed_memory_kept(device):  # as training does
+        with FreedMemory(device):  # as training does
             details |= measure(learner, encoder, items, {"": encoder.crop, ", store": stored}, device, options)
     details["recordings"] = f"{FILES} recordings of {options.seconds} s, {options.format}"
     rows = list(told(f"{options.encoder}, batches of {options.batch_size}, {options.precision}", details))

@@ -28,7 +28,7 @@ from clock import seconds
 from record import Row, command_line, counted, publish
 from torch import Tensor
 
-from emoclim.allocation import freed_memory_kept
+from emoclim.allocation import FreedMemory
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest, read_manifest
@@ -177,7 +177,7 @@ class Measurement:
 
     def forward(self, batch: Tensor, times: int) -> None:
         """Nothing but the network."""
-        with freed_memory_kept(batch.device), frozen(self.encoder.spec, batch.device):
+        with FreedMemory(batch.device), frozen(self.encoder.spec, batch.device):
             for _ in range(times):
                 self.encoder.module(batch)
 

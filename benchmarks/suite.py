@@ -46,7 +46,7 @@ RUNS = (
     Run("extraction_musicnn", "extraction", "--encoder musicnn --items 60 --loop-items 20", "cpu"),
     Run("extraction_harmonic_cnn", "extraction", "--encoder harmonic_cnn --items 30 --loop-items 10", "cpu"),
     Run("extraction_clap", "extraction", "--encoder clap --items 48 --loop-items 16", "cpu"),
-    Run("memory", "memory", "--pictures 100 --clips 8 --steps 2 --hours 0.25", "cpu"),
+    Run("memory", "memory", "--pictures 300 --clips 8 --steps 10 --hours 0.25", "cpu"),
     # long ones, in no set
     Run("memory_long", "memory"),
     Run("cache_torture", "cache_torture"),

@@ -6,38 +6,54 @@ network with large activations (musicnn: 35 ms a segment on two cores, 17 withou
 """
 
 import ctypes
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any, Self, TypeVar
 
 import torch
 
+T = TypeVar("T")
+INTERVAL = 10.0  # seconds; to have the memory again costs some hundredths of that
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # names of glibc's parameters
 KEPT = 2**31 - 1  # bytes that may lie free at the end of the heap
 AFTERWARDS = ((MMAP_MAX, 65_536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26))  # what glibc comes to by itself
 
 
-@contextmanager
-def freed_memory_kept(device: torch.device) -> Iterator[None]:
-    """Let what is freed in the block be used again in it; afterwards all of it goes back to the system.
+class FreedMemory:
+    """While it is entered, lets what is freed be used again; afterwards all of it goes back to the system.
+
+    Blocks that live on between those that were freed part them more and more, so that some of it goes back at times.
 
     Parameters
     ----------
     device
         Where networks run; on any but the CPU, and without glibc, nothing is changed.
     """
-    library = _glibc() if device.type == "cpu" else None
-    if library is None:
-        yield
-        return
-    library.mallopt(MMAP_MAX, 0)
-    library.mallopt(TRIM_THRESHOLD, KEPT)
-    try:
-        yield
-    finally:
-        for name, value in AFTERWARDS:
-            library.mallopt(name, value)
-        library.malloc_trim(0)
+
+    def __init__(self, device: torch.device) -> None:
+        self._library = _glibc() if device.type == "cpu" else None
+        self._since = 0.0
+
+    def __enter__(self) -> Self:
+        if self._library is not None:
+            self._library.mallopt(MMAP_MAX, 0)
+            self._library.mallopt(TRIM_THRESHOLD, KEPT)
+        self._since = time.monotonic()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._library is not None:
+            for name, value in AFTERWARDS:
+                self._library.mallopt(name, value)
+            self._library.malloc_trim(0)
+
+    def between(self, things: Iterable[T]) -> Iterator[T]:
+        """Yield what `things` does; before the next of them is a good time to give memory back."""
+        for thing in things:
+            yield thing
+            if self._library is not None and time.monotonic() - self._since > INTERVAL:
+                self._library.malloc_trim(0)
+                self._since = time.monotonic()
 
 
 def _glibc() -> Any | None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emoclim import allocation
-from emoclim.allocation import freed_memory_kept
+from emoclim.allocation import FreedMemory
 
 BLOCK = 2**26  # bytes
 PAGE = resource.getpagesize()
@@ -32,7 +32,7 @@ class Library:
 def test_what_is_set_is_set_back_also_after_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library()
     monkeypatch.setattr(allocation, "_glibc", lambda: library)
-    with pytest.raises(ValueError, match="inside"), freed_memory_kept(torch.device("cpu")):
+    with pytest.raises(ValueError, match="inside"), FreedMemory(torch.device("cpu")):
         raise ValueError("inside")
     assert library.asked[:2] == [(-4, 0), (-1, 2**31 - 1)]
     assert library.asked[2:] == [(-4, 65_536), (-3, 2**25), (-1, 2**26), (0,)]
@@ -41,18 +41,29 @@ def test_what_is_set_is_set_back_also_after_an_error(monkeypatch: pytest.MonkeyP
 def test_nothing_is_changed_for_a_gpu_or_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     library = Library()
     monkeypatch.setattr(allocation, "_glibc", lambda: library)
-    with freed_memory_kept(torch.device("cuda")):
+    with FreedMemory(torch.device("cuda")):
         pass
     monkeypatch.setattr(allocation, "_glibc", lambda: None)
-    with freed_memory_kept(torch.device("cpu")):
+    with FreedMemory(torch.device("cpu")):
         pass
     assert library.asked == []
+
+
+def test_some_is_given_back_between_things_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    with FreedMemory(torch.device("cpu")) as memory:
+        assert list(memory.between("ab")) == ["a", "b"]
+        assert (0,) not in library.asked
+        monkeypatch.setattr(allocation, "INTERVAL", -1.0)
+        assert list(memory.between("ab")) == ["a", "b"]
+        assert library.asked.count((0,)) == 2
 
 
 @pytest.mark.skipif(allocation._glibc() is None or not STATUS.exists(), reason="needs glibc and Linux")
 def test_freed_memory_stays_within_the_block_and_goes_after_it() -> None:
     before = resident_pages()
-    with freed_memory_kept(torch.device("cpu")):
+    with FreedMemory(torch.device("cpu")):
         torch.ones(BLOCK, dtype=torch.uint8)
         kept = resident_pages() - before
     given_back = before + kept - resident_pages()

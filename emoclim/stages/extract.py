@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields, replace
 import torch
 from torch import Tensor
 
-from emoclim.allocation import freed_memory_kept
+from emoclim.allocation import FreedMemory
 from emoclim.batching import End, Event, Packer, decode
 from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.data.content import ContentKeys
@@ -86,8 +86,9 @@ def extract(
         where = torch.device(device)
         packer = Packer(encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch)
         writer = _Writer(cache, encoder, keep_segments, watch)
-        events = watch.each(decode(encoder, [item for _, item in plan.todo], workers), "waiting")
-        with freed_memory_kept(where), closing(_finished(events, plan.todo, packer, writer)) as finished:
+        memory = FreedMemory(where)
+        events = memory.between(watch.each(decode(encoder, [item for _, item in plan.todo], workers), "waiting"))
+        with memory, closing(_finished(events, plan.todo, packer, writer)) as finished:
             for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
                 pass
     reasons = {**cache.failures(), **writer.passing}

@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from emoclim.allocation import freed_memory_kept
+from emoclim.allocation import FreedMemory
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.crops import Augment, CropLoader, CropSource, numbered
 from emoclim.data.manifest import Item, Modality
@@ -191,24 +191,24 @@ def train_end_to_end(
         augment=augment,
     )
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
-    timing = Stopwatch()
+    timing, memory = Stopwatch(), FreedMemory(device)
 
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
         drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
-        filled = timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING)
+        filled = memory.between(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
         steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
         held = generator_for("validation", config.seed)
         asked = batches(val, (config.val_batches, config.batch_size), held, held, name="val")
-        filled = timing.each(crops.fill(asked, "validation crop"), WAITING)
+        filled = memory.between(timing.each(crops.fill(asked, "validation crop"), WAITING))
         by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
         return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
 
     epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
     if resume is not None:
         epochs.restore(resume, device)
-    with timing.time(TOTAL), freed_memory_kept(device):
+    with timing.time(TOTAL), memory:
         interrupted = epochs.run(track, "Training end to end", keep)
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")
