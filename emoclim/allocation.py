@@ -1,8 +1,8 @@
 """Memory of the CPU that a network uses again for each batch, kept between batches.
 
 glibc gives large blocks back to the system as soon as they are freed, and the next layer's activations are new pages
-again, each of which the system clears at its first use. With batches of 32 segments that took half of the time of a
-network with large activations (musicnn: 35 ms a segment on two cores, 17 without).
+again, each of which the system clears at its first use. Where activations are large, as those of musicnn, that took
+about half of the time of extraction.
 """
 
 import ctypes
