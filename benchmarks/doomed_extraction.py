@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from emoclim import committing
 from emoclim.cache import hdf5, open_cache, store
 from emoclim.cache import zarr as _zarr  # noqa: F401 - so that no child has to load it
 from emoclim.data.manifest import Item, Manifest
@@ -87,7 +88,7 @@ FINISHED, MADE, COMMITTING = range(3)
 def run(path: Path, manifest: Manifest, workers: int, progress: Progress, fatal: tuple[int, str] | None) -> None:
     """Extract, in a child; the fatal one of its calls to the system within commits is its last."""
     store.CHUNK_ROWS, hdf5.LEDGER_CHUNK = 16, 1024
-    extract.COMMIT_ITEMS, extract.COMMIT_PAUSE = COMMIT_ITEMS, 0.0
+    committing.COMMIT_ITEMS, committing.COMMIT_PAUSE = COMMIT_ITEMS, 0.0
     for name in CALLS:
         setattr(os, name, watched(getattr(os, name), progress, fatal))
 
@@ -101,19 +102,19 @@ def run(path: Path, manifest: Manifest, workers: int, progress: Progress, fatal:
     encoder = Letters()
     with open_cache(path, encoder.spec) as cache:
         for name in ("append", "record_failure"):
-            setattr(cache, name, committing(getattr(cache, name), progress))
+            setattr(cache, name, noted(getattr(cache, name), progress))
         extract.extract(manifest, encoder, cache, batch_size=16, workers=workers, track=track)
 
 
-def committing(put: Callable[..., None], progress: Progress) -> Callable[..., None]:
+def noted(put: Callable[..., None], progress: Progress) -> Callable[..., None]:
     """Note when a commit begins and ends."""
 
-    def noted(*what: Any) -> None:
+    def put_noted(*what: Any) -> None:
         progress[COMMITTING] = 1
         put(*what)
         progress[COMMITTING] = 0
 
-    return noted
+    return put_noted
 
 
 def watched(call: Callable[..., Any], progress: Progress, fatal: tuple[int, str] | None) -> Callable[..., Any]:

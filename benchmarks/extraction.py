@@ -37,7 +37,7 @@ from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError
 from emoclim.pipeline.workspace import usable_cores
 from emoclim.reports.extraction import Timing
-from emoclim.stages.extract import extract
+from emoclim.stages.extract import CPU_BATCH, extract
 
 ENCODERS = ("clip", "musicnn", "harmonic_cnn", "clap", "short_chunk_cnn")
 GOALS = {"clip": "<= 1.08", "musicnn": "<= 1.12", "harmonic_cnn": "<= 1.12"}  # of the limit, on a CPU
@@ -57,7 +57,7 @@ def main() -> None:
     parser.add_argument("--decode-items", type=int, help="how many are decoded to learn what that takes; default all")
     parser.add_argument("--loop-items", type=int, default=100, help="how many are encoded one at a time")
     parser.add_argument("--workers", type=int, nargs="+", default=[usable_cores()], help="decoding processes")
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=CPU_BATCH)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")

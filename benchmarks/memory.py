@@ -1,8 +1,9 @@
 """How much memory commands take at their peak: over N items and ten times as many, and over a recording of hours.
 
 Each command runs by itself. Its memory is what it and the processes that it starts hold together, memory that several
-share counted once, looked at ten times a second; never less than the peak that the system itself notes of the largest
-of them. Files are generated, and parameters are untrained.
+share counted once, looked at a hundred times a second; never less than the peak that the system itself notes of the
+largest of them. N items take longer than the few seconds after which freed memory is given back. Files are generated,
+and parameters are untrained.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from record import Row, command_line, counted, publish
 from emoclim.data.manifest import Modality
 
 MEGABYTE, GIGABYTE = 1e6, 1e9
-INTERVAL = 0.1  # seconds between looks
+INTERVAL = 0.01  # seconds between looks
 TIMES = 10
 CLIP_SECONDS = 10.0
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
@@ -138,9 +139,11 @@ def peak(words: Sequence[str]) -> float:
 def watched(command: Sequence[str]) -> float:
     """Most bytes that a program and the processes that it starts hold at a time."""
     with tempfile.TemporaryFile() as told, subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=told) as child:
-        most = 0
+        most = resident = 0
         while True:
-            most = max(most, sum(map(held, family(child.pid))))
+            processes = list(family(child.pid))
+            if (now := sum(map(resident_bytes, processes))) > resident:  # only then, for counting shares takes a while
+                resident, most = now, max(most, sum(map(held, processes)))
             done, status, usage = os.wait4(child.pid, os.WNOHANG)
             if done:
                 break
@@ -161,10 +164,19 @@ def family(pid: int) -> Iterator[int]:
                 yield from family(int(child))
 
 
+def resident_bytes(pid: int) -> int:
+    """Bytes of a process, with all that it has in common with others; 0 once it has gone."""
+    return _noted(Path(f"/proc/{pid}/status"), "VmRSS")
+
+
 def held(pid: int) -> int:
     """Bytes of a process, its share of what it has in common with others; 0 once it has gone."""
+    return _noted(Path(f"/proc/{pid}/smaps_rollup"), "Pss")
+
+
+def _noted(path: Path, name: str) -> int:
     with suppress(OSError):
-        found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+) kB", path.read_text(), re.MULTILINE)
         return int(found[1]) * 1024 if found else 0
     return 0
 

@@ -1,8 +1,11 @@
 """Memory of the CPU that a network uses again for each batch, kept between batches.
 
 glibc gives large blocks back to the system as soon as they are freed, and the next layer's activations are new pages
-again, each of which the system clears at its first use. Where activations are large, as those of musicnn, that took
-about half of the time of extraction.
+again, each of which the system clears at its first use. Where activations are large, that took about half of the time
+of extraction.
+
+What is kept wears out: small blocks that live on come to lie between the large ones that were freed, which then fit no
+more (the more so since each is aligned), and new ones go behind them. So it goes back at times.
 """
 
 import ctypes
@@ -13,16 +16,35 @@ from typing import Any, Self, TypeVar
 import torch
 
 T = TypeVar("T")
-INTERVAL = 10.0  # seconds; to have the memory again costs some hundredths of that
+INTERVAL = 5.0  # seconds; to have the memory of a network again costs some hundredths of that
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # names of glibc's parameters
 KEPT = 2**31 - 1  # bytes that may lie free at the end of the heap
 AFTERWARDS = ((MMAP_MAX, 65_536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26))  # what glibc comes to by itself
 
 
+class Trimming:
+    """Gives free memory back to the system now and then; without glibc, never.
+
+    Parameters
+    ----------
+    interval
+        Seconds from one time to the next.
+    """
+
+    def __init__(self, interval: float = INTERVAL) -> None:
+        self._library, self._interval, self._since = _glibc(), interval, time.monotonic()
+
+    def between(self, things: Iterable[T]) -> Iterator[T]:
+        """Yield what `things` does; before the next of them is a good time."""
+        for thing in things:
+            yield thing
+            if self._library is not None and time.monotonic() - self._since > self._interval:
+                self._library.malloc_trim(0)
+                self._since = time.monotonic()
+
+
 class FreedMemory:
     """While it is entered, lets what is freed be used again; afterwards all of it goes back to the system.
-
-    Blocks that live on between those that were freed part them more and more, so that some of it goes back at times.
 
     Parameters
     ----------
@@ -32,28 +54,28 @@ class FreedMemory:
 
     def __init__(self, device: torch.device) -> None:
         self._library = _glibc() if device.type == "cpu" else None
-        self._since = 0.0
 
     def __enter__(self) -> Self:
         if self._library is not None:
             self._library.mallopt(MMAP_MAX, 0)
             self._library.mallopt(TRIM_THRESHOLD, KEPT)
-        self._since = time.monotonic()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._library is not None:
-            for name, value in AFTERWARDS:
-                self._library.mallopt(name, value)
-            self._library.malloc_trim(0)
+            give_back_freed_memory()
 
-    def between(self, things: Iterable[T]) -> Iterator[T]:
-        """Yield what `things` does; before the next of them is a good time to give memory back."""
-        for thing in things:
-            yield thing
-            if self._library is not None and time.monotonic() - self._since > INTERVAL:
-                self._library.malloc_trim(0)
-                self._since = time.monotonic()
+
+def give_back_freed_memory() -> None:
+    """Let freed memory go back to the system from now on, and what there is at once.
+
+    For a process that was forked while a :class:`FreedMemory` was entered, and has no use for it.
+    """
+    library = _glibc()
+    if library is not None:
+        for name, value in AFTERWARDS:
+            library.mallopt(name, value)
+        library.malloc_trim(0)
 
 
 def _glibc() -> Any | None:

@@ -114,7 +114,7 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Only to be searched; ignore labels.")] = False,
         segments: Annotated[bool, typer.Option(help="Keep the feature of each segment of a recording.")] = True,
         batch_size: Annotated[
-            int | None, typer.Option(min=1, help="Segments per forward pass; default 16, on a GPU 64.")
+            int | None, typer.Option(min=1, help="Segments per forward pass; default 8, on a GPU 64.")
         ] = None,
         workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
         backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from emoclim.batching import DIED
 from emoclim.data.manifest import Item, Modality
+from emoclim.decoding import DIED
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
 from emoclim.features import Features

@@ -70,7 +70,7 @@ def reproduce(
         bool, typer.Option("--store", help="Decode all music once, and keep it: encoders are trained quicker.")
     ] = False,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Segments per forward pass of an extraction; default 16, on a GPU 64.")
+        int | None, typer.Option(min=1, help="Segments per forward pass of an extraction; default 8, on a GPU 64.")
     ] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
     max_failures: Annotated[

@@ -75,7 +75,7 @@ class EncoderContract:
             for block in blocks:
                 assert len(block) > 0
                 assert block.shape[1:] == encoder.input_shape
-                assert block.dtype == torch.float32
+                assert block.dtype in (torch.float32, torch.uint8)
                 assert block.isfinite().all()
             count = sum(len(block) for block in blocks)
             spanned = (count - 1) * encoder.hop_seconds + encoder.segment_seconds

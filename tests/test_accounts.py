@@ -179,18 +179,21 @@ def test_a_shard_that_is_none(text: str) -> None:
 def test_time_is_accounted_for(workspace: Workspace) -> None:
     result = extract(workspace)
     timing = result.extraction.timing
-    parts = timing.read + timing.waiting + timing.compute + timing.write
-    assert 0 < parts <= timing.total
-    assert 0 < timing.decode <= timing.waiting  # no worker processes: who waits decodes
+    assert 0 < timing.waiting + timing.compute + timing.blocked <= timing.total
+    assert timing.read > 0
+    assert timing.decode > 0
+    assert timing.read + timing.decode <= timing.waiting  # no worker processes: who waits reads and decodes
     assert result.to_dict()["timing"]["compute"] == timing.compute
     assert f"slowest: {timing.bottleneck}" in " ".join(result.summary())
     assert "slowest" not in " ".join(extract(workspace).summary())
 
 
 def test_the_bottleneck_is_what_the_clock_waited_for() -> None:
-    decoding = Timing(read=0.1, decode=9.0, waiting=0.2, compute=3.0, write=0.1, total=3.5)
-    assert decoding.bottleneck == "compute"
-    assert Timing(read=0.1, decode=9.0, waiting=4.0, compute=3.0, write=0.1, total=8).bottleneck == "decode"
+    timing = Timing(read=0.1, decode=9.0, waiting=0.2, compute=3.0, write=5.0, blocked=0.0, total=3.5)
+    assert timing.bottleneck == "compute"
+    assert replace(timing, waiting=4.0).bottleneck == "decode"
+    assert replace(timing, waiting=4.0, read=10.0).bottleneck == "read"
+    assert replace(timing, blocked=4.0).bottleneck == "write"
 
 
 def test_a_stopwatch_adds_up() -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from emoclim import allocation
-from emoclim.allocation import FreedMemory
+from emoclim.allocation import FreedMemory, Trimming, give_back_freed_memory
 
 BLOCK = 2**26  # bytes
 PAGE = resource.getpagesize()
@@ -49,15 +49,23 @@ def test_nothing_is_changed_for_a_gpu_or_without_glibc(monkeypatch: pytest.Monke
     assert library.asked == []
 
 
-def test_some_is_given_back_between_things_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("interval", "times"), [(1e9, 0), (-1.0, 4)])
+def test_some_is_given_back_between_things_when_it_is_time(
+    interval: float, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     library = Library()
     monkeypatch.setattr(allocation, "_glibc", lambda: library)
-    with FreedMemory(torch.device("cpu")) as memory:
-        assert list(memory.between("ab")) == ["a", "b"]
-        assert (0,) not in library.asked
-        monkeypatch.setattr(allocation, "INTERVAL", -1.0)
-        assert list(memory.between("ab")) == ["a", "b"]
-        assert library.asked.count((0,)) == 2
+    trimming = Trimming(interval)
+    for _ in range(2):
+        assert list(trimming.between("ab")) == ["a", "b"]
+    assert library.asked == times * [(0,)]
+
+
+def test_a_forked_process_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Library()
+    monkeypatch.setattr(allocation, "_glibc", lambda: library)
+    give_back_freed_memory()
+    assert library.asked == [(-4, 65_536), (-3, 2**25), (-1, 2**26), (0,)]
 
 
 @pytest.mark.skipif(allocation._glibc() is None or not STATUS.exists(), reason="needs glibc and Linux")

@@ -70,8 +70,15 @@ def photo(width: int, height: int) -> PIL.Image.Image:
 
 
 def pixels(prepared: Tensor) -> Tensor:
-    """The 8-bit pixels ``(H, W, 3)`` that were normalised to ``(3, H, W)``."""
-    return ((prepared * STD[:, None, None] + MEAN[:, None, None]) * 255).round().to(torch.uint8).permute(1, 2, 0)
+    """The 8-bit pixels ``(3, H, W)`` in the order of a picture, ``(H, W, 3)``."""
+    assert prepared.dtype == torch.uint8
+    return prepared.permute(1, 2, 0)
+
+
+def normalised(encoder: ImageEncoder, picture: PIL.Image.Image) -> Tensor:
+    """What the network is given of a picture: ``(3, H, W)`` float32."""
+    assert encoder.normalise is not None
+    return encoder.normalise(encoder.transform(picture))
 
 
 def test_features_are_those_of_encode_image(checkpoint: Path, tensors: dict[str, Tensor]) -> None:
@@ -82,6 +89,16 @@ def test_features_are_those_of_encode_image(checkpoint: Path, tensors: dict[str,
         features = load_tiny(checkpoint).module(batch)
         torch.testing.assert_close(features, whole.encode_image(batch), atol=1e-6, rtol=0)
     assert (features.norm(dim=1) - 1).abs().min() > 0.01
+
+
+def test_pixels_are_normalised_like_open_clip_does_it(checkpoint: Path) -> None:
+    encoder, picture = load_tiny(checkpoint), photo(50, 40)
+    expected = open_clip.transform.image_transform(
+        (32, 32), is_train=False, mean=open_clip.OPENAI_DATASET_MEAN, std=open_clip.OPENAI_DATASET_STD
+    )(picture)
+    assert torch.equal(normalised(encoder, picture), expected)
+    with torch.inference_mode():
+        assert torch.equal(encoder.module(encoder.transform(picture)[None]), encoder.module(expected[None]))
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -128,7 +145,7 @@ def test_the_photo_is_cropped_at_the_centre_of_its_short_side(checkpoint: Path) 
     picture = photo(64, 32)
     prepared = encoder.transform(picture)
     assert torch.equal(pixels(prepared), torch.from_numpy(np.array(picture)[:, 16:48]))
-    black = encoder.transform(PIL.Image.new("RGB", (40, 50)))
+    black = normalised(encoder, PIL.Image.new("RGB", (40, 50)))
     torch.testing.assert_close(black, (-MEAN / STD)[:, None, None].expand(3, 32, 32))
 
 
@@ -159,11 +176,11 @@ def test_the_training_sets_the_preprocessing(checkpoint: Path) -> None:
     }
     left = PIL.Image.new("RGB", (400, 100))
     left.paste((255, 255, 255), (0, 0, 100, 100))
-    assert siglip.transform(left).max() == 1.0
-    assert plain.transform(left).max() < 0.0
+    assert normalised(siglip, left).max() == 1.0
+    assert normalised(plain, left).max() < 0.0
     views = [siglip.augment(left, torch.Generator().manual_seed(seed)) for seed in range(20)]
     assert {view.shape for view in views} == {siglip.input_shape}
-    white = torch.tensor([float((view[0] > 0).float().mean()) for view in views])  # a quarter of the whole picture
+    white = torch.tensor([float((view[0] > 127).float().mean()) for view in views])  # a quarter of the whole picture
     assert white.min() < 0.2
     assert white.max() > 0.25
 
@@ -241,14 +258,16 @@ def reference(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> ImageEn
 @pytest.mark.parametrize("name", ["land", "port", "square"])
 def test_reference_numbers(shared: Path, reference: ImageEncoder, name: str, tmp_path: Path) -> None:
     folder = shared / "golden"
-    given = json.loads((folder / "MANIFEST.json").read_text())["clip"]["images"][name]
-    PIL.Image.fromarray(runpy.run_path(str(folder / "inputs.py"))["image"](given)).save(tmp_path / "photo.png")
+    asked = json.loads((folder / "MANIFEST.json").read_text())["clip"]["images"][name]
+    PIL.Image.fromarray(runpy.run_path(str(folder / "inputs.py"))["image"](asked)).save(tmp_path / "photo.png")
     [prepared] = list(reference.prepare(Item(name, tmp_path / "photo.png")))
     assert prepared.shape == (1, 3, 224, 224)
     with np.load(folder / "clip_vit_b32.npz") as expected, torch.inference_mode():
         assert zlib.crc32(pixels(prepared[0]).contiguous().numpy().tobytes()) == expected[f"pre/{name}/u8_crc32"]
-        corners = prepared[0][:, [0, 0, -1, -1], [0, -1, 0, -1]].T
+        assert reference.normalise is not None
+        given = reference.normalise(prepared)[0]
+        corners = given[:, [0, 0, -1, -1], [0, -1, 0, -1]].T
         np.testing.assert_allclose(corners, expected[f"pre/{name}/corners"], rtol=0, atol=1e-6)
-        np.testing.assert_allclose(prepared[0, :, 111], expected[f"pre/{name}/row111"], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(given[:, 111], expected[f"pre/{name}/row111"], rtol=0, atol=1e-6)
         feature = expected["features_f64"][expected["order"].tolist().index(name)]
         np.testing.assert_allclose(reference.module(prepared)[0], feature, rtol=0, atol=1e-5)

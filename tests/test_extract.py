@@ -1,7 +1,7 @@
 """Extraction: what is encoded, what is reused, what fails, and that packing segments into batches changes nothing."""
 
-import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,12 +9,15 @@ import torch
 from fakes import TextEncoder, text_manifest
 from torch import Tensor
 
+from emoclim import committing
 from emoclim.batching import Packer
 from emoclim.cache import open_cache
+from emoclim.cache.base import EncodedItem
 from emoclim.cache.memory import MemoryCache
+from emoclim.data import content
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
-from emoclim.errors import CacheMismatch, DecodeError, MissingLibrary
+from emoclim.errors import CacheError, CacheMismatch, MissingLibrary
 from emoclim.features import Features, FeatureSpec
 from emoclim.progress import Stopwatch
 from emoclim.stages.extract import extract
@@ -145,22 +148,99 @@ def test_features_that_are_fetched_later_are_the_same(ahead: int) -> None:
     assert sum(len(rows) for _, rows in later) == sum(len(encoder.segments(item)) for item in manifest.items)
 
 
-def test_many_items_are_read_by_threads_and_keep_their_order(tmp_path: Path) -> None:
-    asked = set()
+class FileEncoder(TextEncoder):
+    """Of texts that lie in files; counts what it prepares in this process."""
 
-    def noting(item: Item) -> str:
-        asked.add(threading.get_ident())
-        if item.text == "gone":
-            raise DecodeError("the file is missing")
-        return key_of(item)
+    prepared = 0
 
-    texts = [f"{n:05d}" for n in range(300)]
-    texts[200] = "gone"
+    def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+        assert item.path is not None
+        self.prepared += 1
+        return (yield from super().prepare(replace(item, text=item.path.read_text())))
+
+
+def text_files(folder: Path, texts: Mapping[str, str]) -> Manifest:
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    return Manifest("files", "text", folder / "m.csv", tuple(Item(name, folder / name) for name in texts))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_files_are_read_by_who_decodes_them_and_what_they_are_is_learnt(tmp_path: Path, workers: int) -> None:
+    manifest = text_files(tmp_path, {f"{n:03d}": f"text {n}, {n * n}" for n in range(40)} | {"bad": "!cut"})
+    contents = ContentKeys()
     with MemoryCache(TextEncoder().spec) as cache:
-        result = extract(text_manifest(*texts), TextEncoder(), cache, keys=noting)
-    assert threading.get_ident() not in asked
-    assert list(result.keys) == [f"t{n}" for n in range(300) if n != 200]
-    assert [(failure.id, failure.reason) for failure in result.failures] == [("t200", "the file is missing")]
+        result = extract(manifest, FileEncoder(), cache, keys=contents, workers=workers)
+        assert result.encoded == 40
+        assert [(failure.id, failure.reason) for failure in result.failures] == [("bad", "cut")]
+        assert result.timing.read > 0
+        assert [contents.known(item) for item in manifest.items] == list(result.keys.values())
+        assert dict(result.keys) == {item.id: key_of(item) for item in manifest.items}
+        idle = FileEncoder()
+        again = extract(manifest, idle, cache, keys=contents)
+    assert (again.encoded, again.reused, again.timing.read, idle.prepared) == (0, 40, 0.0, 0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unknown_files_of_a_known_content_are_not_encoded_again(tmp_path: Path, workers: int) -> None:
+    texts = {"a": "abcdefgh", "b": "abcdefgh", "c": "other text", "d": "!cut", "e": "!cut", "f": "abcdefgh"}
+    manifest = text_files(tmp_path, texts)
+    with MemoryCache(TextEncoder().spec) as cache:
+        first = replace(manifest, items=manifest.items[2:3])
+        extract(first, FileEncoder(), cache)
+        encoder = FileEncoder()
+        result = extract(manifest, encoder, cache, workers=workers)
+    assert (result.encoded, result.reused, result.duplicates) == (1, 3, ("b", "e", "f"))
+    assert [failure.id for failure in result.failures] == ["d", "e"]
+    assert workers or encoder.prepared == 2
+
+
+def test_a_file_that_goes_away_before_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = text_files(tmp_path, {"here": "abcdef", "gone": "ghijkl"})
+
+    def remove(self: ContentKeys, item: Item) -> None:
+        if item.id == "gone":
+            (tmp_path / "gone").unlink()
+
+    monkeypatch.setattr(ContentKeys, "known", remove)
+    with MemoryCache(TextEncoder().spec) as cache:
+        result = extract(manifest, FileEncoder(), cache)
+        assert cache.failures() == {}
+    assert (result.encoded, list(result.keys)) == (1, ["here"])
+    assert [(failure.id, failure.reason) for failure in result.failures] == [("gone", "the file is missing")]
+
+
+def test_several_parts_of_a_file_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = text_files(tmp_path, {"song": "abcdefgh"}).items[0]
+    parts = tuple(replace(whole, id=f"part {n}", start=float(n)) for n in range(5))
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return "0" * 32
+
+    monkeypatch.setattr(content, "hash_bytes", counted)
+    with MemoryCache(TextEncoder().spec) as cache:
+        assert extract(Manifest("parts", "text", tmp_path, parts), FileEncoder(), cache).encoded == 5
+    assert len(read) == 1
+
+
+class Failing(MemoryCache):
+    """Has no room for a second commit."""
+
+    def append(self, items: Sequence[EncodedItem]) -> None:
+        if len(self):
+            raise CacheError("no room")
+        super().append(items)
+
+
+def test_what_the_writing_thread_raises_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(committing, "COMMIT_ITEMS", 1)
+    monkeypatch.setattr(committing, "COMMIT_PAUSE", 0.0)
+    cache, manifest = Failing(TextEncoder().spec), text_manifest(*TEXTS)
+    with pytest.raises(CacheError, match="no room"):
+        extract(manifest, TextEncoder(), cache, batch_size=1)
+    assert len(cache) == 1
 
 
 def test_the_same_content_is_encoded_once_and_leaks_are_told() -> None:

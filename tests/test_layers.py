@@ -9,14 +9,15 @@ import emoclim
 
 ROOT = Path(emoclim.__file__).parent
 COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "prepare_cli", "reproduce_cli", "train_cli"}
-TRAINING = {"sampling", "batching", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
+TRAINING = {"sampling", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
 TRAINING |= {"augmentations"}
+EXTRACTION = {"decoding", "batching", "committing", "extraction_plan"}
 # a package or module may import those of its own level and below
 LEVELS = (
     {"cli", *COMMANDS, "terminal", "__main__", "__init__"},
     {"pipeline"},
     {"stages"},
-    {"heads", *TRAINING, "tag_heads", "cache", "encoders", "reports"},
+    {"heads", *TRAINING, *EXTRACTION, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
     {"allocation", "config", "errors", "interrupts", "progress"},
 )

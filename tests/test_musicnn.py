@@ -123,6 +123,17 @@ def test_the_rhythm_filters_see_the_mean_over_bands_only(net: Musicnn) -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 1])
+def test_timbre_filters_are_the_same_a_few_pitches_at_a_time(net: Musicnn, layer: int) -> None:
+    timbre = net.layers[layer]
+    spectrogram = torch.randn(3, 1, 96, 40, generator=torch.Generator().manual_seed(0))
+    spectrogram[0] = 0.0  # where only the bias counts, which is negative for some filters
+    with torch.no_grad():
+        expected = functional.relu(timbre.bn(timbre.conv(spectrogram))).amax(dim=2)  # type: ignore[operator,union-attr]
+        torch.testing.assert_close(timbre(spectrogram), expected, atol=1e-6, rtol=1e-6)
+    assert expected.min() == 0.0 < expected.max()
+
+
+@pytest.mark.parametrize("layer", [0, 1])
 def test_timbre_filters_are_the_same_while_they_are_trained(net: Musicnn, layer: int) -> None:
     """On the way that is faster backwards, and on the plain one."""
     timbre = net.layers[layer]

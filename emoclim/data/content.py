@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 from pathlib import Path
+from typing import NamedTuple
 
 from emoclim.data.manifest import Item
 from emoclim.errors import DecodeError
@@ -13,10 +14,40 @@ from emoclim.errors import DecodeError
 log = logging.getLogger(__name__)
 
 
+class Fingerprint(NamedTuple):
+    """Of a file: its size in bytes, when it was changed in nanoseconds, and a hash of its bytes."""
+
+    size: int
+    changed: int
+    digest: str
+
+
 def hash_bytes(path: Path) -> str:
     """32 hex digits (BLAKE2b-128) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def read_fingerprint(item: Item) -> Fingerprint:
+    """Read the file of an item for what it is.
+
+    Raises
+    ------
+    DecodeError
+        There is no file, or it cannot be read.
+    """
+    path = _file_of(item)
+    try:
+        status = _status(path)
+        return Fingerprint(status.st_size, status.st_mtime_ns, hash_bytes(path))
+    except OSError as error:
+        raise _unreadable(error) from error
+
+
+def content_key(item: Item, fingerprint: Fingerprint) -> str:
+    """The key of an item whose file has that fingerprint."""
+    whole = item.start is None and item.duration is None
+    return fingerprint.digest + ("" if whole else f"@{float(item.start or 0)!r}+{item.duration!r}")
 
 
 class ContentKeys:
@@ -46,29 +77,37 @@ class ContentKeys:
         DecodeError
             There is no file, or it cannot be read.
         """
+        known = self.known(item)
+        return self.learn(item, read_fingerprint(item)) if known is None else known
+
+    def known(self, item: Item) -> str | None:
+        """The key of an item, if that can be told without reading its file.
+
+        Raises
+        ------
+        DecodeError
+            There is no file.
+        """
         if item.path is None:
             return hashlib.blake2b((item.text or "").encode(), digest_size=16).hexdigest()
-        whole = item.start is None and item.duration is None
-        part = "" if whole else f"@{float(item.start or 0)!r}+{item.duration!r}"
+        name = self._name(item)
         try:
-            return self._hash(item.path) + part
-        except FileNotFoundError as error:
-            raise DecodeError("the file is missing") from error
+            status = _status(name)
         except OSError as error:
-            raise DecodeError(f"the file cannot be read ({(error.strerror or str(error)).lower()})") from error
+            raise _unreadable(error) from error
+        entry = self._known.get(name)
+        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
+            return None
+        return content_key(item, Fingerprint(status.st_size, status.st_mtime_ns, str(entry[2])))
 
-    def _hash(self, path: Path) -> str:
-        name = os.path.join(self._here, path)  # noqa: PTH118 - a quarter of the time of Path.absolute
-        status = os.stat(name)  # noqa: PTH116
-        if not stat.S_ISREG(status.st_mode):
-            raise DecodeError("this is a folder, a pipe or a device, not a file")
-        known = self._known.get(name)
-        if known is not None and known[:2] == [status.st_size, status.st_mtime_ns]:
-            return str(known[2])
-        digest = hash_bytes(path)
-        self._known[name] = [status.st_size, status.st_mtime_ns, digest]
+    def learn(self, item: Item, fingerprint: Fingerprint) -> str:
+        """Note what was read of the file of an item, here or in another process; return its key."""
+        self._known[self._name(item)] = list(fingerprint)
         self._changed = True
-        return digest
+        return content_key(item, fingerprint)
+
+    def _name(self, item: Item) -> str:
+        return os.path.join(self._here, _file_of(item))  # noqa: PTH118 - a quarter of the time of Path.absolute
 
     def save(self) -> None:
         """Write the memo, if there is anything new in it."""
@@ -83,6 +122,25 @@ class ContentKeys:
         except OSError as error:
             log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, error.strerror)
         self._changed = False
+
+
+def _status(path: Path | str) -> os.stat_result:
+    status = os.stat(path)  # noqa: PTH116
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError("this is a folder, a pipe or a device, not a file")
+    return status
+
+
+def _file_of(item: Item) -> Path:
+    if item.path is None:
+        raise DecodeError("the item names no file; give it a path in the manifest")
+    return item.path
+
+
+def _unreadable(error: OSError) -> DecodeError:
+    if isinstance(error, FileNotFoundError):
+        return DecodeError("the file is missing")
+    return DecodeError(f"the file cannot be read ({(error.strerror or str(error)).lower()})")
 
 
 def _read_memo(path: Path) -> dict[str, list[int | str]]:

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
@@ -50,7 +50,10 @@ class Encoder(Protocol):
 
     @property
     def module(self) -> nn.Module:
-        """``(B, *input_shape) -> (B, D)`` float32, differentiable, in eval mode; built on first use."""
+        """``(B, *input_shape) -> (B, D)`` float32, differentiable, in eval mode; built on first use.
+
+        What :meth:`prepare` yields may also be uint8, if the module takes that as well.
+        """
         ...
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
@@ -78,6 +81,9 @@ class ImageEncoder:
         The same with a random crop.
     build
         Makes the network.
+    normalise
+        What a transform gives, if that is 8-bit pixels, to what the network takes. The module does it by itself, on its
+        own device: pixels are a quarter of the bytes on their way there. None: the transform does it.
     """
 
     spec: FeatureSpec
@@ -85,13 +91,17 @@ class ImageEncoder:
     transform: Callable[[images.Image], Tensor]
     augment: Callable[[images.Image, torch.Generator], Tensor]
     build: Callable[[], nn.Module]
+    normalise: Callable[[Tensor], Tensor] | None = None
     hop_seconds: float = 0.0
     segment_seconds: float = 0.0
 
     @cached_property
     def module(self) -> nn.Module:
         """See :class:`Encoder`."""
-        return _build(self.build)
+        network = _build(self.build)
+        if self.normalise is not None:
+            network.register_forward_pre_hook(partial(_normalised, self.normalise))
+        return network
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
@@ -107,7 +117,8 @@ class ImageEncoder:
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """See :class:`Encoder`."""
-        return self.augment(images.read_image(item), generator)
+        view = self.augment(images.read_image(item), generator)
+        return view if self.normalise is None else self.normalise(view)
 
 
 @dataclass(frozen=True)
@@ -175,6 +186,11 @@ class AudioEncoder:
     def cut(self, waveform: audio.Waveform, generator: torch.Generator) -> Tensor:
         """Return one random segment ``(*input_shape)`` of a recording that is decoded already, at its sample rates."""
         return audio.cut_crop(waveform, self.length, generator, self.pad)
+
+
+def _normalised(normalise: Callable[[Tensor], Tensor], _: nn.Module, given: tuple[Tensor]) -> Tensor:
+    """What a module is given before it sees it: pixels normalised, anything else as it is."""
+    return normalise(given[0]) if given[0].dtype == torch.uint8 else given[0]
 
 
 def _build(build: Callable[[], nn.Module]) -> nn.Module:

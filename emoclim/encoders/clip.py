@@ -112,7 +112,8 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
         settings={"model": model, "precision": "fp32"} | how.settings(),
     )
     transform, augment = partial(_centre_view, how=how), partial(_random_view, how=how)
-    return ImageEncoder(spec, (3, *size), transform, augment, partial(build_tower, model, checkpoint))
+    build, normalise = partial(build_tower, model, checkpoint), partial(_normalised, mean=how.mean, std=how.std)
+    return ImageEncoder(spec, (3, *size), transform, augment, build, normalise)
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
@@ -213,7 +214,9 @@ def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> Prepro
 
 @lru_cache
 def _steps(how: Preprocessing) -> Sequence[Callable[[Any], Any]]:
-    """open_clip's evaluation transform, step by step."""
+    """Those steps of open_clip's evaluation transform that make a picture of a picture."""
+    from torchvision.transforms import Normalize, ToTensor
+
     transform = _part("transform").image_transform(
         how.size,
         is_train=False,
@@ -222,8 +225,7 @@ def _steps(how: Preprocessing) -> Sequence[Callable[[Any], Any]]:
         interpolation=how.interpolation,
         resize_mode=how.resize_mode,
     )
-    steps: Sequence[Callable[[Any], Any]] = transform.transforms
-    return steps
+    return [step for step in transform.transforms if not isinstance(step, ToTensor | Normalize)]
 
 
 def _quick(model: str) -> str:
@@ -240,13 +242,18 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
+def _normalised(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """The rest of the preprocessing, as torchvision does it: uint8 ``(..., 3, H, W)`` to float32."""
+    centre, scale = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (mean, std))
+    return (pixels.float() / 255 - centre) / scale
+
+
 def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:
-    """The steps of the preprocessing."""
+    """The steps of the preprocessing, to uint8 ``(3, H, W)``."""
     view: Any = picture
     for step in _steps(how):
         view = step(view)
-    tensor: Tensor = view
-    return tensor
+    return _pixels(view)
 
 
 def _random_view(picture: images.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
@@ -261,7 +268,13 @@ def _random_view(picture: images.Image, generator: torch.Generator, *, how: Prep
         view = _random_crop(picture, (-(-7 * picture.height // 8), -(-7 * picture.width // 8)), generator)
     for step in _steps(how):
         view = _random_crop(view, step.size, generator) if isinstance(step, CenterCrop) else step(view)
-    tensor: Tensor = view
+    return _pixels(view)
+
+
+def _pixels(picture: images.Image) -> Tensor:
+    from torchvision.transforms.functional import pil_to_tensor
+
+    tensor: Tensor = pil_to_tensor(picture)
     return tensor
 
 

@@ -59,8 +59,8 @@ class ExtractionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        counts = asdict(self.extraction)
-        del counts["keys"]  # one for each item; they stand in the table of items
+        counts = asdict(replace(self.extraction, keys={}))  # one for each item; they stand in the table of items
+        del counts["keys"]
         failures = [failure | {"path": str(failure["path"])} for failure in counts.pop("failures")]
         return {
             "manifest": str(self.manifest.source),
@@ -271,8 +271,10 @@ def _time_spent(done: Extraction) -> str:
         "compute": "a GPU would help, and there --precision bf16 and a larger --batch-size",
         "write": "a faster disk would help, or --no-segments",
     }
+    waiting, compute, blocked = (spent / timing.total for spent in (timing.waiting, timing.compute, timing.blocked))
     return (
-        f"{timing.total:.1f} s, {done.encoded / timing.total:.3g} items/s (read {timing.read:.1f} s, "
-        f"decode {timing.decode:.1f} s of all processes, compute {timing.compute:.1f} s, write {timing.write:.1f} s); "
+        f"{timing.total:.1f} s, {done.encoded / timing.total:.3g} items/s: {waiting:.0%} waiting for files "
+        f"(read {timing.read:.1f} s, decode {timing.decode:.1f} s, of all processes), {compute:.0%} compute, "
+        f"{blocked:.0%} waiting for the cache (write {timing.write:.1f} s); "
         f"slowest: {timing.bottleneck}; {advice[timing.bottleneck]}"
     )

@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.batching import End, Event, decode
 from emoclim.cache.waveform_writer import Piece, WaveformWriter, quantised, scale_of
 from emoclim.cache.waveforms import SAMPLE_BYTES, Integers, StoredWaveform, WaveformSpec, is_store, read_waveforms
 from emoclim.data.audio import RESAMPLER, Waveform, read_blocks
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.data.sound import open_sound
+from emoclim.decoding import End, Event, decode
 from emoclim.encoders.base import AudioEncoder, Encoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
 from emoclim.pipeline.caches.inventory import shown_size

@@ -21,15 +21,17 @@ class Timing:
     Attributes
     ----------
     read
-        Reading files to know their content, where the memo did not.
+        Reading files to know their content, where the memo did not, added up over the processes that did it.
     decode
-        Decoding and cutting, added up over the processes that did it.
+        Decoding and cutting, added up in the same way.
     waiting
-        Waiting for something decoded; without worker processes, decoding itself.
+        Waiting for something decoded; without worker processes, reading and decoding itself.
     compute
         The network.
     write
-        The cache.
+        The cache, in a thread of its own.
+    blocked
+        Waiting for that thread.
     total
         By the clock.
     """
@@ -39,12 +41,14 @@ class Timing:
     waiting: float
     compute: float
     write: float
+    blocked: float
     total: float
 
     @property
     def bottleneck(self) -> str:
         """What kept the clock running longest: ``read``, ``decode``, ``compute`` or ``write``."""
-        kinds = {"read": self.read, "decode": self.waiting, "compute": self.compute, "write": self.write}
+        source = "read" if self.read > self.decode else "decode"
+        kinds = {source: self.waiting, "compute": self.compute, "write": self.blocked}
         return max(kinds, key=kinds.__getitem__)
 
 
