@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16", "fp16"))
+    parser.add_argument("--compile", action="store_true", help="compile the network, for extraction only")
     parser.add_argument("--rate", help="goal in items per second")
     parser.add_argument("--folder", type=Path, help="where files are made; default the system's for such files")
     asked = parser.parse_args()
@@ -204,6 +205,7 @@ class Measurement:
                     batch_size=asked.batch_size,
                     workers=workers,
                     device=asked.device,
+                    compiled=asked.compile,
                 )
             total = time.perf_counter() - begun
         if done.encoded < len(items):
@@ -217,6 +219,7 @@ def rows(asked: argparse.Namespace, manifest: Manifest, details: Mapping[str, An
     weights = "" if asked.checkpoint else ", pseudo-weights"
     subject = f"{' '.join(filter(None, (asked.encoder, asked.model)))} {asked.precision}{weights}, {number:,} "
     subject += f"real {unit}" if asked.manifest else f"generated {unit}"
+    subject += ", compiled" if asked.compile else ""
     on_cpu = torch.device(asked.device).type == "cpu"
     limit = "forward + decoding / cores" if on_cpu else "forward, or decoding / cores"
     for workers, timing in details["extraction"].items():

@@ -4,11 +4,11 @@ Convention: an item is known by its position in the list to be encoded.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.progress import Stopwatch
@@ -19,12 +19,34 @@ class Packer:
 
     Features of a GPU are fetched when it has the next batch to work on. The time of the network is counted as
     ``compute``.
+
+    Parameters
+    ----------
+    encoder
+        Whose network.
+    batch_size
+        Segments; see :func:`emoclim.stages.extract.extract`.
+    device
+        Where the network runs.
+    watch
+        Counts.
+    compiled
+        Compile the network first.
+    ahead
+        Batches that are launched before the features of the first are fetched; None: one on a GPU, elsewhere none.
     """
 
     def __init__(
-        self, encoder: Encoder, batch_size: int, device: torch.device, watch: Stopwatch, *, ahead: int | None = None
+        self,
+        encoder: Encoder,
+        batch_size: int,
+        device: torch.device,
+        watch: Stopwatch,
+        *,
+        compiled: bool = False,
+        ahead: int | None = None,
     ) -> None:
-        self._encoder, self._device, self._watch = encoder, device, watch
+        self._encoder, self._device, self._watch, self._compiled = encoder, device, watch, compiled
         self._on_gpu = device.type == "cuda"
         self._ahead = int(self._on_gpu) if ahead is None else ahead
         self._launched: deque[tuple[Tensor, list[tuple[int, int]]]] = deque()  # ((batch size, D), (position, rows))
@@ -75,9 +97,10 @@ class Packer:
             yield position, rows
 
     @cached_property
-    def _module(self) -> nn.Module:
+    def _module(self) -> Callable[[Tensor], Tensor]:
         """Built when the first batch is full: a run with nothing to do builds nothing."""
-        return self._encoder.module.to(self._device)
+        module = self._encoder.module.to(self._device)
+        return torch.compile(module, dynamic=False) if self._compiled else module
 
 
 def _even(batch_size: int) -> int:

@@ -104,6 +104,9 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         views: Annotated[
             int | None, typer.Option(hidden=modality != "image", help="Random crops to keep beside each picture.")
         ] = None,
+        decoder: Annotated[
+            str | None, typer.Option(hidden=modality != "image", help="Of files: pillow, draft or torchvision.")
+        ] = None,
         source_rate: Annotated[
             int | None, typer.Option(hidden=modality != "audio", help="Hz to which clap first brings each recording.")
         ] = None,
@@ -118,6 +121,9 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         ] = None,
         workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
         backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",
+        compiled: Annotated[
+            bool, typer.Option("--compile", help="Compile the network first (torch.compile): for long runs.")
+        ] = False,
         retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
         rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,
         shard: Annotated[
@@ -134,7 +140,7 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         from emoclim.pipeline.workspace import Shard, Workspace
 
         settings = encoder_preset(preset, encoder) | read_settings(setting or [])
-        named = {"model": model, "precision": precision, "views": views, "source_rate": source_rate}
+        named = {"model": model, "precision": precision, "views": views, "decoder": decoder, "source_rate": source_rate}
         settings |= {name: value for name, value in named.items() if value is not None}
         if settings.get("views"):
             settings.setdefault("view_seed", seed)
@@ -151,6 +157,7 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
             workers=workers,
             device=device,
             backend=backend,
+            compiled=compiled,
             retry_failed=retry_failed,
             rehash=rehash,
             shard=Shard.parse(shard) if shard else None,

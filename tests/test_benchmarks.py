@@ -123,6 +123,25 @@ def test_extraction(options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert {row["name"].rpartition(": ")[2] for row in rows} >= {"read", "decode", "waiting", "compute", "write"}
 
 
+@pytest.mark.parametrize("real", [False, True])
+def test_decoders(real: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    register_tiny_clip(tmp_path)
+    words = f"--pictures 2 --large 2 --rounds 1 --model {TINY_CLIP}"
+    if real:
+        items = script("generated").manifest("image", tmp_path, 3, 0, "").items
+        (tmp_path / "000000.jpg").write_bytes(b"no picture")
+        words += f" --pictures 3 --manifest {script('generated').write_csv(tmp_path / 'photos.csv', items)}"
+    monkeypatch.setattr(script("decoders"), "LARGE", (1280, 960))
+    result = measure("decoders", words, tmp_path, monkeypatch)
+    sizes = ["real"] if real else ["generated, 640 x 480", "generated, 1280 x 960"]
+    assert list(result["details"]["subjects"]) == [f"2 pictures, {size}" for size in sizes]
+    for one in result["details"]["subjects"].values():
+        assert 0 < one["pixels"]["draft"] < one["pixels_apart"] / 5
+        assert 0 < one["features"]["draft"]["mean"] <= one["features"]["draft"]["worst"]
+        assert one["pixels"]["pillow"] == one["features"]["pillow"]["worst"] == 0 < one["features_apart"]["mean"]
+    assert len([row for row in result["rows"] if row["goal"]]) == (0 if real else 2)
+
+
 def test_extraction_of_real_files_leaves_copies_and_damaged_ones_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from fakes import TextEncoder, text_manifest
-from torch import Tensor
+from torch import Tensor, nn
 
 from emoclim import committing
 from emoclim.batching import Packer
@@ -120,6 +120,21 @@ def test_missing_files_fail_without_stopping_the_others(tmp_path: Path) -> None:
         result = extract(manifest, TextEncoder(), cache)
     assert [(failure.id, failure.reason) for failure in result.failures] == [("gone", "the file is missing")]
     assert result.encoded == 1
+
+
+def test_a_network_is_compiled_for_its_one_shape_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[tuple[nn.Module, bool | None]] = []
+
+    def compile_noted(module: nn.Module, *, dynamic: bool | None = None) -> nn.Module:
+        compiled.append((module, dynamic))
+        return module
+
+    monkeypatch.setattr(torch, "compile", compile_noted)
+    encoder = TextEncoder()
+    for asked in (False, True):
+        with MemoryCache(encoder.spec) as cache:
+            assert extract(text_manifest(*TEXTS), encoder, cache, batch_size=4, compiled=asked).encoded == 5
+        assert compiled == asked * [(encoder.module, False)]
 
 
 def test_numbers_that_are_not_finite_never_reach_the_cache() -> None:

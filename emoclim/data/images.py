@@ -13,6 +13,8 @@ from its content, never from its name.
 * At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel
   is allocated.
 * Only the :data:`FORMATS` are tried: Pillow's other readers include ones that start programs (EPS).
+* Pixels are decoded by Pillow, or in another of the ways of :mod:`emoclim.data.image_decoders`; headers and checksums
+  are checked by Pillow always.
 """
 
 from typing import BinaryIO, TypeAlias
@@ -23,6 +25,7 @@ from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
 from emoclim.data.files import check_file
+from emoclim.data.image_decoders import DECODERS, PILLOW
 from emoclim.data.manifest import Item
 from emoclim.errors import DecodeError, MissingLibrary
 
@@ -47,13 +50,17 @@ HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b
 GREY_16 = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
-def read_image(item: Item) -> Image:
+def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = None) -> Image:
     """Decode the picture of an item.
 
     Parameters
     ----------
     item
         Its `path` is a file in one of :data:`FORMATS`, or HEIC where ``emoclim[media]`` is installed.
+    decoder
+        One of :data:`emoclim.data.image_decoders.DECODERS`.
+    least_side
+        Pixels that each side keeps where the decoder may scale a picture down; None: it may not.
 
     Returns
     -------
@@ -67,6 +74,7 @@ def read_image(item: Item) -> Image:
         has more than :data:`MAX_PIXELS` pixels or :data:`MAX_RATIO` between its sides, or holds numbers without a known
         scale.
     """
+    decode = DECODERS[decoder]
     path, head = check_file(item)
     formats = _formats(head)
     try:
@@ -76,8 +84,8 @@ def read_image(item: Item) -> Image:
                 _open(stream, formats).verify()
                 stream.seek(0)
             picture = _open(stream, formats)
-            picture.load()
-            return _to_rgb(_upright(picture))
+            pixels = decode(picture, stream, least_side)
+            return _to_rgb(_upright(pixels, _orientation(picture)))
     except DecodeError:
         raise
     except PIL.UnidentifiedImageError as error:
@@ -116,12 +124,16 @@ def _open(stream: BinaryIO, formats: list[str]) -> Image:
     return picture
 
 
-def _upright(picture: Image) -> Image:
-    # Pillow's own exif_transpose also rewrites the EXIF block, and fails on photos whose other tags are odd.
+def _orientation(picture: Image) -> object:
+    """What EXIF says, whatever that may be."""
     try:
-        orientation = picture.getexif().get(Base.Orientation)
+        return picture.getexif().get(Base.Orientation)
     except SyntaxError:  # no EXIF, whatever the file says
-        orientation = None
+        return None
+
+
+def _upright(picture: Image, orientation: object) -> Image:
+    # Pillow's own exif_transpose also rewrites the EXIF block, and fails on photos whose other tags are odd.
     return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture.copy()
 
 

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.data import audio, images
+from emoclim.data.image_decoders import PILLOW
 from emoclim.data.manifest import Item
 from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec
 
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
-PRECISION, VIEW_SEED = "precision", "view_seed"  # names of settings
+PRECISION, VIEW_SEED, DECODER = "precision", "view_seed", "decoder"  # names of settings
 FULL_PRECISION = "fp32"
 PRECISIONS: Mapping[str, torch.dtype] = {
     FULL_PRECISION: torch.float32,
@@ -84,6 +85,9 @@ class ImageEncoder:
     normalise
         What a transform gives, if that is 8-bit pixels, to what the network takes. The module does it by itself, on its
         own device: pixels are a quarter of the bytes on their way there. None: the transform does it.
+    least_side
+        Pixels that each side of a picture needs for neither of them to scale any part of it up: a decoder that scales
+        down leaves as many. None: it scales nothing down.
     """
 
     spec: FeatureSpec
@@ -92,6 +96,7 @@ class ImageEncoder:
     augment: Callable[[images.Image, torch.Generator], Tensor]
     build: Callable[[], nn.Module]
     normalise: Callable[[Tensor], Tensor] | None = None
+    least_side: int | None = None
     hop_seconds: float = 0.0
     segment_seconds: float = 0.0
 
@@ -105,7 +110,7 @@ class ImageEncoder:
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
-        picture = images.read_image(item)
+        picture = self._read(item)
         rows = [self.transform(picture)]
         if self.spec.views:
             # The pixels seed the crops: the same picture has the same, wherever it lies and whoever comes before it.
@@ -117,8 +122,12 @@ class ImageEncoder:
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """See :class:`Encoder`."""
-        view = self.augment(images.read_image(item), generator)
+        view = self.augment(self._read(item), generator)
         return view if self.normalise is None else self.normalise(view)
+
+    def _read(self, item: Item) -> images.Image:
+        decoder = str(self.spec.settings.get(DECODER, PILLOW))
+        return images.read_image(item, decoder=decoder, least_side=self.least_side)
 
 
 @dataclass(frozen=True)

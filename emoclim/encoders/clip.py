@@ -55,6 +55,11 @@ class Preprocessing(NamedTuple):
             "std": " ".join(map(str, self.std)),
         }
 
+    def least_side(self) -> int:
+        """Pixels that a side needs for no view to be scaled up: where pictures are squeezed, views are 7/8 of them."""
+        side = max(self.size)
+        return side if self.resize_mode == "shortest" else -(-8 * side // 7)
+
 
 def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.Published:
     """File of one of open_clip's published trainings.
@@ -113,7 +118,7 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
     )
     transform, augment = partial(_centre_view, how=how), partial(_random_view, how=how)
     build, normalise = partial(build_tower, model, checkpoint), partial(_normalised, mean=how.mean, std=how.std)
-    return ImageEncoder(spec, (3, *size), transform, augment, build, normalise)
+    return ImageEncoder(spec, (3, *size), transform, augment, build, normalise, how.least_side())
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:

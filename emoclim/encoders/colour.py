@@ -40,9 +40,9 @@ def load(*, size: int = 256) -> ImageEncoder:
         raise EncoderError(f"colour takes a size that is a multiple of 32 from 64 to 1024, not {size}")
     settings: dict[str, Setting] = {"version": VERSION, "size": size, "pixels": "squeezed, Pillow bicubic"}
     spec = FeatureSpec("colour", MODALITY, DIM, "none", settings)
-    return ImageEncoder(
-        spec, (3, size, size), partial(squeeze, size=size), partial(squeeze_part, size=size), colour_statistics
-    )
+    transform, augment = partial(squeeze, size=size), partial(squeeze_part, size=size)
+    least_side = math.ceil(size * math.sqrt(2))  # half of an area has sides of 1 / sqrt(2), at the least
+    return ImageEncoder(spec, (3, size, size), transform, augment, colour_statistics, least_side=least_side)
 
 
 def squeeze(image: images.Image, *, size: int, box: tuple[float, float, float, float] | None = None) -> Tensor:

@@ -11,7 +11,7 @@ says in the first line what it makes of what; it states
 
 Beside what ``load`` declares, every encoder has the settings :data:`SHARED`: ``precision`` (fp32, bf16 or fp16), of its
 network if it has one, and for images ``views``, how many random crops are encoded beside the picture itself, and their
-``view_seed``.
+``view_seed``, and ``decoder`` (pillow, draft or torchvision), of their files.
 """
 
 import importlib
@@ -24,14 +24,23 @@ from types import ModuleType
 from typing import Any, cast, get_type_hints
 
 import emoclim.encoders
+from emoclim.data.image_decoders import DECODERS, DRAFT, PILLOW
 from emoclim.encoders import checkpoints
-from emoclim.encoders.base import FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder
+from emoclim.encoders.base import (
+    DECODER,
+    FULL_PRECISION,
+    PRECISION,
+    PRECISIONS,
+    VIEW_SEED,
+    Encoder,
+    ImageEncoder,
+)
 from emoclim.errors import EncoderError
 from emoclim.features import VIEWS, Setting
 from emoclim.progress import Track, silent
 
 NOT_ENCODERS = frozenset({"base", "checkpoints", "loading", "taggers"})
-SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42}
+SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1
 
@@ -132,7 +141,7 @@ def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setti
 
 
 def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
-    """An encoder with other than the usual precision and views; where they are the usual ones, its spec stays as is."""
+    """An encoder with other than the usual precision, views and decoder; with the usual ones, its spec stays as is."""
     name, settings = encoder.spec.name, dict(encoder.spec.settings)
     precision, views = shared.get(PRECISION, FULL_PRECISION), int(shared.get(VIEWS, 0))
     if precision not in PRECISIONS:
@@ -149,6 +158,20 @@ def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
         raise EncoderError(f"{name} takes from 0 to {MAX_VIEWS} views, not {views}")
     if views:
         settings |= {VIEWS: views, VIEW_SEED: shared.get(VIEW_SEED, SHARED[VIEW_SEED])}
+    if (decoder := str(shared.get(DECODER, PILLOW))) != PILLOW:
+        _require_decoder(encoder, decoder)
+        settings[DECODER] = decoder
     if settings == encoder.spec.settings:
         return encoder
     return cast(Encoder, replace(cast(Any, encoder), spec=replace(encoder.spec, settings=settings)))
+
+
+def _require_decoder(encoder: Encoder, decoder: str) -> None:
+    """Raise :class:`EncoderError` unless the encoder can have its pictures decoded so."""
+    name = encoder.spec.name
+    if decoder not in DECODERS:
+        raise EncoderError(f"{name} takes a decoder of {', '.join(DECODERS)}, not {decoder}")
+    if not isinstance(encoder, ImageEncoder):
+        raise EncoderError(f"{name} takes no decoder: they are of images; leave it out")
+    if decoder == DRAFT and encoder.least_side is None:
+        raise EncoderError(f"{name} names no size that pictures may be scaled down to; take another decoder than draft")

@@ -113,6 +113,7 @@ def extract_features(
     workers: int | None = None,
     device: str = "auto",
     backend: str = "h5",
+    compiled: bool = False,
     retry_failed: bool = False,
     rehash: bool = False,
     shard: Shard | None = None,
@@ -145,6 +146,8 @@ def extract_features(
         ``auto``, ``cpu``, ``cuda`` or ``mps``.
     backend
         ``h5`` or ``zarr``.
+    compiled
+        See :func:`emoclim.stages.extract.extract`.
     retry_failed
         Try items again that failed earlier.
     rehash
@@ -191,6 +194,7 @@ def extract_features(
                 track=track,
                 keys=keys,
                 keep_segments=keep_segments and bool(loaded.segment_seconds or loaded.spec.views),
+                compiled=compiled,
                 retry_failed=retry_failed,
                 elsewhere=elsewhere,
             )
@@ -267,7 +271,7 @@ def _time_spent(done: Extraction) -> str:
     timing = done.timing
     advice = {
         "read": "files that do not change are not read again",
-        "decode": "more --workers would help, as far as there are cores",
+        "decode": "more --workers would help, as far as there are cores, and for large JPEGs --decoder draft",
         "compute": "a GPU would help, and there --precision bf16 and a larger --batch-size",
         "write": "a faster disk would help, or --no-segments",
     }

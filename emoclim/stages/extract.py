@@ -38,6 +38,7 @@ def extract(
     track: Track = silent,
     keys: ContentKeys | None = None,
     keep_segments: bool = True,
+    compiled: bool = False,
     retry_failed: bool = False,
     elsewhere: Collection[str] = frozenset(),
 ) -> Extraction:
@@ -63,6 +64,8 @@ def extract(
         Knows what the files are that were read before, and is told of the others; default knows none.
     keep_segments
         Keep the feature of every segment beside their mean.
+    compiled
+        Compile the network first, which takes a while, and moves features by some millionths.
     retry_failed
         Try contents again that failed in an earlier run.
     elsewhere
@@ -79,7 +82,9 @@ def extract(
         done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
         plan = ExtractionPlan(manifest, done, keys or ContentKeys(), track)
         where = torch.device(device)
-        packer = Packer(encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch)
+        packer = Packer(
+            encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch, compiled=compiled
+        )
         events = Trimming().between(watch.each(decode(plan.reader(encoder), plan.todo, workers), "waiting"))
         with FreedMemory(where), Committer(cache, watch) as committer:
             run = _Run(plan, packer, encoder, committer, keep_segments, watch)
