@@ -5,6 +5,9 @@ process, shared by all cores; on a GPU, which computes while the cores decode, t
 is as published evaluation code does it: decode a file, encode its windows, then the next, with no batch across files
 and no other process. All are measured in rounds that alternate; medians. The network is built before.
 
+A recording costs a core what reading, mixing down, resampling and cutting it take; the spectrogram is the network's.
+Beside it stands the same by plain calls of soundfile and soxr, for the whole file at once and without cutting it.
+
 Files are generated where no manifest is named: JPEGs of 640 x 480 with about 90 KB, or recordings in stereo with 44.1
 kHz. Without a checkpoint the network has pseudo-weights, as good as any for speed and for nothing else. Of the time by
 the clock, "waiting" is for something decoded, "decode" what all processes together spent on that.
@@ -23,6 +26,8 @@ from pathlib import Path
 from typing import Any
 
 import generated
+import soundfile
+import soxr
 import torch
 from clock import seconds
 from record import Row, command_line, counted, publish
@@ -121,6 +126,7 @@ class Measurement:
         decoded = self.manifest.items[: asked.decode_items]
         share = len(decoded) / len(self.manifest.items)
         segments = math.ceil(self.decode(decoded)[0] / share)
+        sound = self.manifest.modality == "audio"
         size = asked.batch_size
         if device.type == "cpu":
             size = -(-size // asked.threads) * asked.threads  # as extraction rounds it
@@ -129,10 +135,14 @@ class Measurement:
         alone = self.manifest.items[: asked.loop_items]
         self.forward(batch, 2)
         self.extract(self.manifest.items[:size], asked.workers[0])  # untimed: what is loaded on first use is there
-        taken: dict[str, list[float]] = {name: [] for name in ("decode", "forward", "loop")}
+        taken: dict[str, list[float]] = {
+            name: [] for name in ("decode", "forward", "loop", *(["plain"] if sound else []))
+        }
         timings: dict[int, list[Timing]] = {workers: [] for workers in asked.workers}
         for _ in range(asked.rounds):
             taken["decode"].append(self.decode(decoded)[1] / share)
+            if sound:
+                taken["plain"].append(plain_decoding(decoded, self.encoder) / share)
             taken["forward"].append(seconds(partial(self.forward, batch, batches), device))
             for workers, found in timings.items():
                 found.append(self.extract(self.manifest.items, workers))
@@ -151,6 +161,8 @@ class Measurement:
             "batches": batches,
             "cores": cores,
             "decode_core_seconds": medians["decode"],
+            "plain_decode_core_seconds": medians.get("plain"),
+            "sound_seconds": sum(map(length, decoded)) / share if sound else None,
             "forward_seconds": medians["forward"],
             "limit_seconds": sum(shares) if device.type == "cpu" else max(shares),
             "loop_items": len(alone),
@@ -213,6 +225,21 @@ class Measurement:
         return Timing(**{**asdict(done.timing), "total": total})
 
 
+def plain_decoding(items: Sequence[Item], encoder: Encoder) -> float:
+    """Core-seconds of reading, mixing down and resampling, a file at a time."""
+    rate = round(encoder.input_shape[-1] / encoder.segment_seconds)
+    begun = time.process_time()
+    for item in items:
+        samples, found = soundfile.read(item.path, dtype="float32", always_2d=True)
+        soxr.resample(samples.mean(1), found, rate, quality="HQ")
+    return time.process_time() - begun
+
+
+def length(item: Item) -> float:
+    """Seconds of a recording, by its header."""
+    return float(soundfile.info(item.path).duration)
+
+
 def rows(asked: argparse.Namespace, manifest: Manifest, details: Mapping[str, Any]) -> Iterator[Row]:
     """What was found."""
     unit, number = UNITS[manifest.modality], details["items"]
@@ -222,6 +249,9 @@ def rows(asked: argparse.Namespace, manifest: Manifest, details: Mapping[str, An
     subject += ", compiled" if asked.compile else ""
     on_cpu = torch.device(asked.device).type == "cpu"
     limit = "forward + decoding / cores" if on_cpu else "forward, or decoding / cores"
+    if (sound := details["sound_seconds"]) is not None:
+        ours, plain = (1e4 * details[name] / sound for name in ("decode_core_seconds", "plain_decode_core_seconds"))
+        yield Row(f"{subject}: a core's time for 10 s of sound", ours, "ms", "soundfile and soxr", plain, "<= 10 ms")
     for workers, timing in details["extraction"].items():
         name, total = f"{subject}, {counted(workers, 'worker')}", timing["total"]
         yield Row(name, total, "s", limit, details["limit_seconds"], GOALS.get(asked.encoder) if on_cpu else None)
