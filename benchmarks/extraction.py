@@ -34,6 +34,7 @@ from record import Row, command_line, counted, publish
 from torch import Tensor
 
 from emoclim.allocation import FreedMemory
+from emoclim.batching import even_batch
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest, read_manifest
@@ -127,9 +128,7 @@ class Measurement:
         share = len(decoded) / len(self.manifest.items)
         segments = math.ceil(self.decode(decoded)[0] / share)
         sound = self.manifest.modality == "audio"
-        size = asked.batch_size
-        if device.type == "cpu":
-            size = -(-size // asked.threads) * asked.threads  # as extraction rounds it
+        size = even_batch(asked.batch_size) if device.type == "cpu" else asked.batch_size  # as extraction does it
         batches = -(-segments // size)
         batch = self.batch(size).to(device)
         alone = self.manifest.items[: asked.loop_items]

@@ -50,7 +50,7 @@ class Packer:
         self._on_gpu = device.type == "cuda"
         self._ahead = int(self._on_gpu) if ahead is None else ahead
         self._launched: deque[tuple[Tensor, list[tuple[int, int]]]] = deque()  # ((batch size, D), (position, rows))
-        self._batch_size = _even(batch_size) if device.type == "cpu" else batch_size
+        self._batch_size = even_batch(batch_size) if device.type == "cpu" else batch_size
         self._batch: Tensor | None = None  # (batch size, *input_shape), which is being filled
         self._owners: list[tuple[int, int]] = []  # (position, rows) of it
         self._filled = 0
@@ -81,7 +81,7 @@ class Packer:
         with self._watch.time("compute"):
             module = self._module  # not moved in inference mode, in which its parameters could never be trained again
             with frozen(self._encoder.spec, self._device):
-                features = module(batch.to(self._device, non_blocking=True)).float()
+                features = module(batch.to(self._device, non_blocking=self._on_gpu)).float()
         self._launched.append((features, self._owners))
         self._batch, self._owners, self._filled = None, [], 0
         if len(self._launched) > self._ahead:
@@ -103,8 +103,8 @@ class Packer:
         return torch.compile(module, dynamic=False) if self._compiled else module
 
 
-def _even(batch_size: int) -> int:
-    """A batch that the threads of the CPU share evenly: in others, a row's last bits depend on its place.
+def even_batch(batch_size: int) -> int:
+    """Size of a batch that the threads of the CPU share evenly: in others, a row's last bits depend on its place.
 
     With two threads, a network gave other bits (by up to 4e-6) to some rows of a batch of 7 when they were rotated, and
     never in one of 8 or 12.

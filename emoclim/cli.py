@@ -122,7 +122,8 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
         backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",
         compiled: Annotated[
-            bool, typer.Option("--compile", help="Compile the network first (torch.compile): for long runs.")
+            bool,
+            typer.Option("--compile", help="Compile the network first, for long runs; features move by millionths."),
         ] = False,
         retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed items again.")] = False,
         rehash: Annotated[bool, typer.Option("--rehash", help="Reread files that look unchanged.")] = False,

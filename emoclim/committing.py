@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from emoclim.cache.base import EncodedItem, FeatureCache
+from emoclim.interrupts import uninterrupted
 from emoclim.progress import Stopwatch
 
 COMMIT_ITEMS = 256  # are committed as soon as the pause is over, fewer after some time
@@ -17,7 +18,7 @@ COMMIT_PAUSE, COMMIT_SECONDS = 1.0, 10.0
 
 
 class Committer:
-    """Puts items and failures into a cache, in order; one commit is written at a time, and the next waits for it.
+    """Puts items, in order, and failures into a cache; one commit is written at a time, and the next waits for it.
 
     Leaving it commits what is pending, also after an error, and raises what writing raised.
 
@@ -42,15 +43,20 @@ class Committer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._commit()
-            self._wait()
-        finally:
-            self._thread.shutdown()
+        with uninterrupted():
+            try:
+                self._commit()
+                self._wait()
+            finally:
+                self._thread.shutdown()
 
     def append(self, item: EncodedItem) -> None:
         """Take a finished item; commit what is pending, if it is time."""
         self._pending.append(item)
+        self.commit_in_time()
+
+    def commit_in_time(self) -> None:
+        """Commit what is pending, if it is time; to be asked now and then, for the next item may take long."""
         if time.monotonic() - self._since > (COMMIT_PAUSE if len(self._pending) >= COMMIT_ITEMS else COMMIT_SECONDS):
             self._commit()
 
@@ -59,9 +65,9 @@ class Committer:
         self._write(self._cache.record_failure, key, reason)
 
     def _commit(self) -> None:
-        if self._pending:
-            self._write(self._cache.append, self._pending)
-        self._pending, self._since = [], time.monotonic()
+        items, self._pending, self._since = self._pending, [], time.monotonic()
+        if items:
+            self._write(self._cache.append, items)
 
     def _write(self, put: Callable[..., None], *what: Any) -> None:
         self._wait()
@@ -73,7 +79,9 @@ class Committer:
 
     def _wait(self) -> None:
         """Raise what the thread raised, once."""
-        running, self._running = self._running, None
-        if running is not None:
+        if self._running is not None:
             with self._watch.time("blocked"):
-                running.result()
+                error = self._running.exception()
+            self._running = None
+            if error is not None:
+                raise error

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from emoclim.data.manifest import Item, Modality
-from emoclim.decoding import DIED
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
 from emoclim.features import Features
@@ -165,18 +164,10 @@ class CropLoader:
             One of the processes was killed, or what the source raised that was not an item's fault.
         """
         self._asked.source = batches, purpose, augmented
-        try:
-            for read in self._loader:
-                if read.error is not None:
-                    raise read.error
-                yield self._filled(self._asked.waiting.popleft(), read)
-        except RuntimeError as error:
-            if not str(error).startswith(DIED):
-                raise
-            raise EmoclimError(
-                "a decoding process was killed, probably for want of memory; the epochs that are done are kept: "
-                "go on with --resume, with fewer --workers"
-            ) from error
+        for read in self._loader:
+            if read.error is not None:
+                raise read.error
+            yield self._filled(self._asked.waiting.popleft(), read)
 
     def _filled(self, batch: Batch, read: _Read) -> Batch:
         for number, reason in read.reasons.items():

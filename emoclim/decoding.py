@@ -6,6 +6,7 @@ each message costs the receiver about as much as copying a picture.
 """
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -15,20 +16,23 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from emoclim.allocation import Trimming, give_back_freed_memory
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError, EmoclimError, MissingLibrary
+from emoclim.errors import DecodeError, EmoclimError, PassingError
 from emoclim.progress import Stopwatch
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
-SENT = 2**22  # bytes of blocks that a worker sends at once; seven pictures of 224 x 224
+SENT = 2**20  # bytes of blocks that a worker sends at once; seven pictures of 224 x 224
 ENDED = 64  # or so many items
 TRIMMED = 1.0  # seconds from one time that a worker gives free memory back to the next; it frees little
 DIED = "DataLoader worker (pid"  # how torch begins to tell that a worker is gone, not that it raised something
 
 
 class Preparer(Protocol[T_co]):
-    """What makes blocks of an item in a worker process; every :class:`Encoder` does."""
+    """What makes blocks of an item in a worker process; every :class:`Encoder` does.
+
+    A block that holds much says how much, as tensors do: `nbytes`.
+    """
 
     def prepare(self, item: Item) -> Generator[T_co, None, float]:
         """Yield the blocks of an item; return its decoded length in seconds; or raise :class:`DecodeError`."""
@@ -63,13 +67,12 @@ def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterat
     Yields
     ------
     tuple
-        ``(position, block)`` for each block, and ``(position, End)`` once for each item. A block that is a tensor is to
-        be used or copied before the next event is asked for, for the memory of several is given back together.
+        ``(position, block)`` for each block, and ``(position, End)`` once for each item. Who keeps a block that is a
+        tensor keeps all that were sent with it: copy it instead.
 
-    Raises
-    ------
-    EmoclimError
-        One of the processes was killed.
+    Notes
+    -----
+    Use it within :func:`deaths_told`.
     """
     if workers == 0 or not items:
         yield from _events(preparer, items, range(len(items)))
@@ -82,16 +85,30 @@ def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterat
         worker_init_fn=_begin,
         generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
     )
+    for parcel in loader:
+        yield from parcel.unpacked()
+
+
+@contextmanager
+def deaths_told(remedy: str) -> Iterator[None]:
+    """Say so if a worker process is killed, whatever this one was doing when it learnt of it.
+
+    Parameters
+    ----------
+    remedy
+        What is kept, and what to do.
+
+    Raises
+    ------
+    EmoclimError
+        One was.
+    """
     try:
-        for parcel in loader:
-            yield from parcel.unpacked()
+        yield
     except RuntimeError as error:
         if not str(error).startswith(DIED):
             raise
-        raise EmoclimError(
-            "a decoding process was killed, probably for want of memory; what was committed is kept: "
-            "run again, with fewer --workers"
-        ) from error
+        raise EmoclimError(f"a decoding process was killed, probably for want of memory; {remedy}") from error
 
 
 def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[int]) -> Iterator[Event[T]]:
@@ -109,7 +126,7 @@ def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[in
                     break
                 yield position, block
         except DecodeError as error:
-            lasting = not isinstance(error, MissingLibrary)
+            lasting = not isinstance(error, PassingError)
             yield position, End(reason=str(error), lasting=lasting, decoding=watch.seconds["decode"])
 
 
@@ -150,7 +167,7 @@ class _Decoder(IterableDataset[_Parcel]):
         own = range(worker.id, len(self._items), worker.num_workers)
         for position, event in Trimming(TRIMMED).between(_events(self._preparer, self._items, own)):
             waiting.append((position, event))
-            size += event.nbytes if isinstance(event, Tensor) else 0
+            size += getattr(event, "nbytes", 0)
             ended += isinstance(event, End)
             if size >= SENT or ended >= ENDED:
                 yield _Parcel.of(waiting)

@@ -13,8 +13,12 @@ class DecodeError(EmoclimError):
     """The content of one item cannot be used; a run notes the reason against the item and goes on."""
 
 
-class MissingLibrary(DecodeError):
-    """An optional library that one item needs is not installed: the content is not to blame, and is tried again."""
+class PassingError(DecodeError):
+    """What keeps an item from being used is not its content, and may be gone another time: it is tried again."""
+
+
+class MissingLibrary(PassingError):
+    """An optional library that one item needs is not installed."""
 
 
 class EncoderError(EmoclimError):

@@ -1,15 +1,14 @@
 """Which items of a manifest are to be encoded: those whose content no cache holds, each content once.
 
-What a file holds is learnt by reading it. Where nobody has done that before, the process that decodes it does it first,
-so that the bytes come from the disk once, and tells what it found.
+What a file holds is learnt by reading it. Where nobody has done that before, the process that decodes it does it just
+before, so that decoding finds the bytes in the memory of the system, and tells what it found.
 """
 
 from collections.abc import Collection, Generator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from emoclim.data.content import ContentKeys, Fingerprint, content_key, read_fingerprint
+from emoclim.data.content import ContentKeys, Fingerprint, content_key, read_fingerprint, require_unchanged
 from emoclim.data.manifest import Item, Manifest
 from emoclim.decoding import Preparer
 from emoclim.errors import DecodeError
@@ -48,7 +47,8 @@ class ExtractionPlan:
         self.unreadable: dict[str, str] = {}
         for item in track(manifest.items, description=f"look up {manifest.name}", total=len(manifest.items)):
             try:
-                key = contents.known(item)
+                is_part = item.start is not None or item.duration is not None  # of a file that others may share
+                key = contents(item) if is_part else contents.known(item)
             except DecodeError as error:
                 self.unreadable[item.id] = str(error)
                 continue
@@ -73,8 +73,7 @@ class ExtractionPlan:
 
     def reader(self, preparer: Preparer[T]) -> "Reader[T]":
         """What decodes the items that are to be done, and reads those that are not known."""
-        unread = frozenset(item.id for item in self.todo if item.id not in self._keys)
-        return Reader(preparer, unread, set(self._done))
+        return Reader(preparer, self._contents, set(self._done))
 
     def keys(self) -> dict[str, str]:
         """Content key by id, in order, of the items whose content could be read."""
@@ -109,27 +108,36 @@ class Reader(Generic[T]):
     ----------
     preparer
         The other one.
-    unread
-        Ids of the items whose files are to be read.
+    contents
+        What knows the others; what is found out here stays unknown to it.
     settled
-        Content keys that need no decoding; grows by what this process decodes.
+        Content keys that need no decoding if they are found out; grows by those.
     """
 
     preparer: Preparer[T]
-    unread: frozenset[str]
+    contents: ContentKeys
     settled: set[str]
-    _files: dict[Path | None, Fingerprint] = field(default_factory=dict)  # several items may be parts of one
 
     def prepare(self, item: Item) -> Generator[T | Known, None, float]:
-        """Yield what the file is, if that is asked for, and the blocks, unless there is no need."""
-        if item.id in self.unread:
+        """Yield what the file is, if that is not known, and the blocks, unless there is no need.
+
+        Raises
+        ------
+        PassingError
+            The file was changed meanwhile, so that what it is and the blocks may not belong together.
+        """
+        if item.path is None:
+            return (yield from self.preparer.prepare(item))
+        fingerprint = self.contents.fingerprint(item)
+        if fingerprint is None:
             watch = Stopwatch()
             with watch.time("read"):
-                fingerprint = self._files.get(item.path) or read_fingerprint(item)
-            self._files[item.path] = fingerprint
+                fingerprint = read_fingerprint(item)
             yield Known(fingerprint, watch.seconds["read"])
             key = content_key(item, fingerprint)
             if key in self.settled:
                 return 0.0
             self.settled.add(key)
-        return (yield from self.preparer.prepare(item))
+        seconds = yield from self.preparer.prepare(item)
+        require_unchanged(item, fingerprint)
+        return seconds

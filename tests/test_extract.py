@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import CacheError, CacheMismatch, MissingLibrary
 from emoclim.features import Features, FeatureSpec
-from emoclim.progress import Stopwatch
+from emoclim.progress import Stopwatch, Track
 from emoclim.stages.extract import extract
 
 TEXTS = ("abcdefghij", "xy", "hello, world; how do you do", "abcd", "zz top plays tonight")
@@ -210,34 +211,76 @@ def test_unknown_files_of_a_known_content_are_not_encoded_again(tmp_path: Path, 
     assert workers or encoder.prepared == 2
 
 
-def test_a_file_that_goes_away_before_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifest = text_files(tmp_path, {"here": "abcdef", "gone": "ghijkl"})
-
-    def remove(self: ContentKeys, item: Item) -> None:
-        if item.id == "gone":
-            (tmp_path / "gone").unlink()
-
-    monkeypatch.setattr(ContentKeys, "known", remove)
+@pytest.mark.parametrize("known", [False, True])
+def test_a_file_that_goes_away_before_its_turn_is_told_and_tried_again(tmp_path: Path, known: bool) -> None:
+    manifest, contents = text_files(tmp_path, {"here": "abcdef", "gone": "ghijkl"}), ContentKeys()
+    if known:
+        assert all(contents(item) for item in manifest.items)
     with MemoryCache(TextEncoder().spec) as cache:
-        result = extract(manifest, FileEncoder(), cache)
+        result = extract(manifest, FileEncoder(), cache, keys=contents, track=removing(tmp_path / "gone"))
         assert cache.failures() == {}
-    assert (result.encoded, list(result.keys)) == (1, ["here"])
-    assert [(failure.id, failure.reason) for failure in result.failures] == [("gone", "the file is missing")]
+        assert result.encoded == 1
+        assert [(failure.id, failure.reason) for failure in result.failures] == [("gone", "the file is missing")]
+        (tmp_path / "gone").write_text("ghijkl")
+        assert extract(manifest, FileEncoder(), cache, keys=contents).encoded == 1
 
 
-def test_several_parts_of_a_file_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def removing(path: Path) -> Track:
+    """Removes a file when encoding begins."""
+
+    def track(sequence: Iterable[Any], description: str = "", total: float | None = None) -> Iterator[Any]:
+        del total
+        if description.startswith("encode"):
+            path.unlink()
+        yield from sequence
+
+    return track
+
+
+class Overwriting(FileEncoder):
+    """While it reads a file, somebody writes it."""
+
+    def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+        seconds = yield from super().prepare(item)
+        assert item.path is not None
+        if item.id == "changing":
+            item.path.write_text("something else")
+        return seconds
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_was_read_of_a_file_that_changed_meanwhile_is_not_kept(tmp_path: Path, known: bool) -> None:
+    manifest, contents = text_files(tmp_path, {"here": "abcdef", "changing": "ghijkl"}), ContentKeys()
+    if known:
+        assert all(contents(item) for item in manifest.items)
+    with MemoryCache(TextEncoder().spec) as cache:
+        result = extract(manifest, Overwriting(), cache, keys=contents)
+        assert cache.failures() == {}
+        assert len(cache) == 1
+        again = extract(manifest, FileEncoder(), cache, keys=contents)
+        assert read(cache, manifest).values.shape[0] == 2
+    assert [failure.reason for failure in result.failures] == [
+        "the file changed while it was read; run again when it is whole"
+    ]
+    assert again.encoded == 1
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_several_parts_of_a_file_are_read_once(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = text_files(tmp_path, {"song": "abcdefgh"}).items[0]
     parts = tuple(replace(whole, id=f"part {n}", start=float(n)) for n in range(5))
-    read: list[Path] = []
+    log = tmp_path / "log"
 
     def counted(path: Path) -> str:
-        read.append(path)
+        with log.open("a") as file:
+            file.write(f"{path}\n")
         return "0" * 32
 
     monkeypatch.setattr(content, "hash_bytes", counted)
     with MemoryCache(TextEncoder().spec) as cache:
-        assert extract(Manifest("parts", "text", tmp_path, parts), FileEncoder(), cache).encoded == 5
-    assert len(read) == 1
+        parted = Manifest("parts", "text", tmp_path, parts)
+        assert extract(parted, FileEncoder(), cache, workers=workers).encoded == 5
+    assert log.read_text() == f"{tmp_path / 'song'}\n"
 
 
 class Failing(MemoryCache):

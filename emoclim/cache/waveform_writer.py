@@ -44,6 +44,11 @@ class Piece(NamedTuple):
     scale: float
     samples: Tensor
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the samples."""
+        return self.samples.nbytes
+
 
 def scale_of(block: Tensor) -> float:
     """The least scale, at least 1, at which no sample of ``(n,)`` float32, n > 0, is clipped."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError
+from emoclim.errors import DecodeError, PassingError
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,22 @@ def read_fingerprint(item: Item) -> Fingerprint:
         return Fingerprint(status.st_size, status.st_mtime_ns, hash_bytes(path))
     except OSError as error:
         raise _unreadable(error) from error
+
+
+def require_unchanged(item: Item, fingerprint: Fingerprint) -> None:
+    """Make sure that the file of an item still has the size and the time of change that it had.
+
+    Raises
+    ------
+    PassingError
+        It has not, or is gone.
+    """
+    try:
+        status = _status(_file_of(item))
+    except OSError as error:
+        raise _unreadable(error) from error
+    if (status.st_size, status.st_mtime_ns) != (fingerprint.size, fingerprint.changed):
+        raise PassingError("the file changed while it was read; run again when it is whole")
 
 
 def content_key(item: Item, fingerprint: Fingerprint) -> str:
@@ -90,6 +106,11 @@ class ContentKeys:
         """
         if item.path is None:
             return hashlib.blake2b((item.text or "").encode(), digest_size=16).hexdigest()
+        fingerprint = self.fingerprint(item)
+        return None if fingerprint is None else content_key(item, fingerprint)
+
+    def fingerprint(self, item: Item) -> Fingerprint | None:
+        """What the file of an item is, if it is as it was when it was read; raise as :meth:`known` does."""
         name = self._name(item)
         try:
             status = _status(name)
@@ -98,7 +119,7 @@ class ContentKeys:
         entry = self._known.get(name)
         if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
             return None
-        return content_key(item, Fingerprint(status.st_size, status.st_mtime_ns, str(entry[2])))
+        return Fingerprint(status.st_size, status.st_mtime_ns, str(entry[2]))
 
     def learn(self, item: Item, fingerprint: Fingerprint) -> str:
         """Note what was read of the file of an item, here or in another process; return its key."""
@@ -137,10 +158,10 @@ def _file_of(item: Item) -> Path:
     return item.path
 
 
-def _unreadable(error: OSError) -> DecodeError:
+def _unreadable(error: OSError) -> PassingError:
     if isinstance(error, FileNotFoundError):
-        return DecodeError("the file is missing")
-    return DecodeError(f"the file cannot be read ({(error.strerror or str(error)).lower()})")
+        return PassingError("the file is missing")
+    return PassingError(f"the file cannot be read ({(error.strerror or str(error)).lower()})")
 
 
 def _read_memo(path: Path) -> dict[str, list[int | str]]:

@@ -8,7 +8,7 @@ import stat
 from pathlib import Path
 
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError
+from emoclim.errors import DecodeError, PassingError
 
 HEAD = 64  # bytes: enough for every signature that the decoders look for
 
@@ -43,10 +43,10 @@ def check_file(item: Item) -> tuple[Path, bytes]:
         with item.path.open("rb") as stream:
             head = stream.read(HEAD)
     except FileNotFoundError as error:
-        raise DecodeError("there is no such file") from error
+        raise PassingError("there is no such file") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DecodeError(f"the file cannot be opened ({reason})") from error
+        raise PassingError(f"the file cannot be opened ({reason})") from error
     if not head:
         raise DecodeError("the file is empty; fetch it again")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):

@@ -1,7 +1,7 @@
 """Ways to get the pixels of a picture whose header Pillow has read and whose size was found fit.
 
 Convention: whatever way is asked for, what it does not decode is decoded by Pillow, whose verdict on a file counts. So
-the same files are refused, in the same words, by all of them; only the pixels of JPEGs may differ.
+the same files are refused, in the same words, by all of them; only the pixels of lossy formats may differ.
 """
 
 from collections.abc import Callable, Mapping

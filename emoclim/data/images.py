@@ -27,7 +27,7 @@ from PIL.Image import Transpose
 from emoclim.data.files import check_file
 from emoclim.data.image_decoders import DECODERS, PILLOW
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError, MissingLibrary
+from emoclim.errors import DecodeError, MissingLibrary, PassingError
 
 Image: TypeAlias = PIL.Image.Image
 
@@ -91,7 +91,11 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
     except PIL.UnidentifiedImageError as error:
         readable = ", ".join((*FORMATS, "HEIC"))
         raise DecodeError(f"this is no picture that can be read ({readable}), or its header is damaged") from error
+    except MemoryError as error:
+        raise PassingError("there was not enough memory for the picture; run again with fewer --workers") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
+            raise PassingError(f"the file cannot be read ({error.strerror})") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DecodeError(f"the picture is damaged or cut short ({reason}); fetch it again") from error
 

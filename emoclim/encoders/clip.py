@@ -247,10 +247,16 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _normalised(pixels: Tensor, *, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def _normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """The rest of the preprocessing, as torchvision does it: uint8 ``(..., 3, H, W)`` to float32."""
-    centre, scale = (torch.tensor(values, device=pixels.device)[:, None, None] for values in (mean, std))
-    return (pixels.float() / 255 - centre) / scale
+    return (pixels.float() / 255 - _by_channel(mean, pixels.device)) / _by_channel(std, pixels.device)
+
+
+@lru_cache
+def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Constants ``(3, 1, 1)`` on a device; sent there once, for each sending waits for all that runs there."""
+    with torch.inference_mode(False):  # they may be needed outside it
+        return torch.tensor(values, device=device)[:, None, None]
 
 
 def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:

@@ -270,9 +270,9 @@ def _time_spent(done: Extraction) -> str:
     """One sentence on where the time went, and what would make it less."""
     timing = done.timing
     advice = {
-        "read": "files that do not change are not read again",
+        "read": "a faster disk would help; files that do not change are not read again",
         "decode": "more --workers would help, as far as there are cores, and for large JPEGs --decoder draft",
-        "compute": "a GPU would help, and there --precision bf16 and a larger --batch-size",
+        "compute": "a GPU would help, or on one a larger --batch-size, --precision bf16 or --compile",
         "write": "a faster disk would help, or --no-segments",
     }
     waiting, compute, blocked = (spent / timing.total for spent in (timing.waiting, timing.compute, timing.blocked))

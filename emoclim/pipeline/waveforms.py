@@ -16,7 +16,7 @@ from emoclim.data.audio import RESAMPLER, Waveform, read_blocks
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.data.sound import open_sound
-from emoclim.decoding import End, Event, decode
+from emoclim.decoding import End, Event, deaths_told, decode
 from emoclim.encoders.base import AudioEncoder, Encoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
 from emoclim.pipeline.caches.inventory import shown_size
@@ -24,6 +24,7 @@ from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 COMMIT_SECONDS, COMMIT_BYTES = 10.0, 2**28  # lost at most, and what is being decoded, when a run is killed
+KEPT = "what was committed is kept: run again, with fewer --workers"
 UNKNOWN_RATE = 16_000  # bytes per second of a file that does not state its length: 128 kbit/s
 
 
@@ -142,7 +143,7 @@ def _decode(items: dict[str, Item], path: Path, spec: WaveformSpec, workers: int
     with WaveformWriter(path, spec) as writer:
         todo = _missing(path, items)  # another process may have been at it
         events = decode(_Decoding(spec), list(todo.values()), workers)
-        with closing(_written(events, list(todo), writer, reasons)) as written:
+        with deaths_told(KEPT), closing(_written(events, list(todo), writer, reasons)) as written:
             for _ in track(written, description=f"decode {len(todo)} recordings", total=len(todo)):
                 pass
         writer.commit()

@@ -18,12 +18,13 @@ from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.committing import Committer
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
-from emoclim.decoding import End, Event, decode
+from emoclim.decoding import End, Event, deaths_told, decode
 from emoclim.encoders.base import Encoder
 from emoclim.extraction_plan import ExtractionPlan, Known
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.reports.extraction import Extraction, Failure, Timing
 
+KEPT = "what was committed is kept: run again, with fewer --workers"
 CPU_BATCH, GPU_BATCH = 8, 64  # segments; on a CPU, more take memory and save no time
 
 
@@ -53,7 +54,8 @@ def extract(
     cache
         Opened for writing, of the encoder's spec.
     batch_size
-        Segments per forward pass; on a CPU, rounded up to a multiple of its threads. None takes 8 there, 64 elsewhere.
+        Segments per forward pass; on a CPU, more than its threads are rounded up to a multiple of them. None takes 8
+        there, 64 elsewhere.
     workers
         Processes that decode; 0 decodes in this one.
     device
@@ -86,7 +88,7 @@ def extract(
             encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch, compiled=compiled
         )
         events = Trimming().between(watch.each(decode(plan.reader(encoder), plan.todo, workers), "waiting"))
-        with FreedMemory(where), Committer(cache, watch) as committer:
+        with FreedMemory(where), deaths_told(KEPT), Committer(cache, watch) as committer:
             run = _Run(plan, packer, encoder, committer, keep_segments, watch)
             with closing(run.finished(events)) as finished:
                 for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
@@ -143,6 +145,7 @@ class _Run:
     def finished(self, events: Iterator[Event[Tensor | Known]]) -> Generator[str, None, None]:
         """Yield the id of each item that is done."""
         for position, event in events:
+            self.committer.commit_in_time()
             state = self._open.setdefault(position, _Open())
             if isinstance(event, End):
                 state.end = event

@@ -18,6 +18,7 @@ from emoclim.allocation import FreedMemory, Trimming
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.crops import Augment, CropLoader, CropSource, numbered
 from emoclim.data.manifest import Item, Modality
+from emoclim.decoding import deaths_told
 from emoclim.encoders.base import Encoder
 from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
 from emoclim.errors import ConfigError
@@ -35,6 +36,7 @@ log = logging.getLogger(__name__)
 
 DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
 TOTAL, WAITING = "total", "waiting"  # what is timed
+KEPT = "the epochs that are done are kept: go on with --resume, with fewer --workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +210,7 @@ def train_end_to_end(
     epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
     if resume is not None:
         epochs.restore(resume, device)
-    with timing.time(TOTAL), FreedMemory(device):
+    with timing.time(TOTAL), FreedMemory(device), deaths_told(KEPT):
         interrupted = epochs.run(track, "Training end to end", keep)
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")
