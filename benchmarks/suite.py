@@ -2,7 +2,7 @@
 
 ``--set cpu`` are those that need no GPU and together take less than 15 minutes on two cores; ``--set gpu``, those that
 need one; ``--only NAME ...``, any, among them the long ones that are in no set. What follows ``--`` goes to the
-scripts: ``python benchmarks/suite.py --only extraction_musicnn -- --manifest data/audio.csv --checkpoint musicnn.pth``.
+scripts: ``python benchmarks/suite.py --only extraction_musicnn_real -- --manifest data/audio.csv``.
 ``--tiny`` only tries whether everything works, on the CPU: its figures are worth nothing, and are not kept.
 """
 
@@ -44,9 +44,9 @@ RUNS = (
     Run("decoders", "decoders", set="cpu"),
     Run("end_to_end", "end_to_end", "--device cpu --batch-size 4 --steps 8 --rounds 1 --threads 1", "cpu"),
     Run("extraction_clip", "extraction", "--encoder clip --items 500 --rounds 2", "cpu"),
-    Run("extraction_musicnn", "extraction", "--encoder musicnn --items 60 --loop-items 20", "cpu"),
-    Run("extraction_harmonic_cnn", "extraction", "--encoder harmonic_cnn --items 30 --loop-items 10", "cpu"),
-    Run("extraction_clap", "extraction", "--encoder clap --items 48 --loop-items 16", "cpu"),
+    Run("extraction_musicnn", "extraction", "--encoder musicnn --items 60 --loop-items 20 --rounds 2", "cpu"),
+    Run("extraction_harmonic_cnn", "extraction", "--encoder harmonic_cnn --items 30 --loop-items 10 --rounds 2", "cpu"),
+    Run("extraction_clap", "extraction", "--encoder clap --items 48 --loop-items 16 --rounds 2", "cpu"),
     Run("feeding", "feeding", set="cpu"),
     Run("networks", "networks", set="cpu"),
     Run("memory", "memory", "--parts pictures clips steps --pictures 500 --clips 30 --steps 10", "cpu"),
@@ -55,6 +55,8 @@ RUNS = (
     Run("networks_compiled", "networks", "--compile"),
     Run("cache_torture", "cache_torture"),
     Run("retrieval_whole", "retrieval", "--queries 100000 --runs 1"),
+    Run("extraction_musicnn_real", "extraction", "--encoder musicnn --items 200 --rounds 1"),  # names files after --
+    Run("extraction_harmonic_cnn_real", "extraction", "--encoder harmonic_cnn --items 200 --rounds 1"),  # as well
     Run("extraction_short_chunk_cnn", "extraction", "--encoder short_chunk_cnn --items 80 --loop-items 20"),
     Run("paper_run", "paper_run"),
     Run("uncertainty", "uncertainty"),

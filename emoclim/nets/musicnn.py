@@ -20,7 +20,7 @@ N_MELS = 96
 TIMBRE_BANDS = (67, 38)  # .7 and .4 of the mel bands
 TIMBRE_FRAMES = 7
 TIMBRE_CHANNELS = 204
-PITCHES = 4  # that are filtered at a time where that is faster
+PITCHES = 4  # that are filtered at a time on a CPU without gradients
 RHYTHM_FRAMES = (129, 65, 33)
 RHYTHM_CHANNELS = 51
 MIDDLE_CHANNELS = 64
@@ -48,7 +48,7 @@ class Timbre(nn.Module):
         return functional.relu(self.bn(filtered)).amax(dim=2)
 
     def _maximum(self, spectrogram: Tensor) -> Tensor:
-        """The same for a few pitches at a time: all of them take a hundred times the memory, and twice the time."""
+        """The same for a few pitches at a time, in a third of the memory that all of them take."""
         bands = self.conv.kernel_size[0]
         highest = spectrogram.new_tensor(0.0)
         for first in range(0, spectrogram.shape[2] - bands + 1, PITCHES):
