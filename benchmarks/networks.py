@@ -6,7 +6,7 @@ are untrained, for what a parameter is does not change what it costs.
 
 "Freed memory not kept": as glibc does by itself, every large block goes back to the system and is cleared when it is
 taken again. "All pitches at once": musicnn's first layer as it is written, before the maximum over pitch. "Channels
-first": torch's own layout of what a convolution takes. "Compiled": by torch.compile, which takes half a minute first.
+first": torch's own layout of what a convolution takes. "Compiled": by torch.compile, before the time is taken.
 """
 
 import argparse

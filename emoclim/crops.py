@@ -161,7 +161,11 @@ class CropLoader:
             Fewer than two files of a batch can be decoded; where it is only some, the batch goes without them, and each
             is told once.
         EmoclimError
-            One of the processes was killed, or what the source raised that was not an item's fault.
+            What the source raised that was not an item's fault.
+
+        Notes
+        -----
+        Use it within :func:`emoclim.decoding.deaths_told`.
         """
         self._asked.source = batches, purpose, augmented
         for read in self._loader:

@@ -73,7 +73,8 @@ class ExtractionPlan:
 
     def reader(self, preparer: Preparer[T]) -> "Reader[T]":
         """What decodes the items that are to be done, and reads those that are not known."""
-        return Reader(preparer, self._contents, set(self._done))
+        unknown = frozenset(item.id for item in self.todo if item.id not in self._keys)
+        return Reader(preparer, unknown, self._contents, set(self._done))
 
     def keys(self) -> dict[str, str]:
         """Content key by id, in order, of the items whose content could be read."""
@@ -108,13 +109,16 @@ class Reader(Generic[T]):
     ----------
     preparer
         The other one.
+    unknown
+        Ids of the items of which the plan is to be told what they are.
     contents
-        What knows the others; what is found out here stays unknown to it.
+        What knows the others, and by now perhaps some of these.
     settled
         Content keys that need no decoding if they are found out; grows by those.
     """
 
     preparer: Preparer[T]
+    unknown: frozenset[str]
     contents: ContentKeys
     settled: set[str]
 
@@ -129,10 +133,10 @@ class Reader(Generic[T]):
         if item.path is None:
             return (yield from self.preparer.prepare(item))
         fingerprint = self.contents.fingerprint(item)
-        if fingerprint is None:
+        if fingerprint is None or item.id in self.unknown:
             watch = Stopwatch()
             with watch.time("read"):
-                fingerprint = read_fingerprint(item)
+                fingerprint = fingerprint or read_fingerprint(item)
             yield Known(fingerprint, watch.seconds["read"])
             key = content_key(item, fingerprint)
             if key in self.settled:

@@ -211,6 +211,15 @@ def test_unknown_files_of_a_known_content_are_not_encoded_again(tmp_path: Path, 
     assert workers or encoder.prepared == 2
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_one_file_may_be_two_items(tmp_path: Path, workers: int) -> None:
+    manifest = text_files(tmp_path, {"a": "abcdefgh", "b": "other text"})
+    again = replace(manifest.items[0], id="a again")
+    with MemoryCache(TextEncoder().spec) as cache:
+        result = extract(replace(manifest, items=(*manifest.items, again)), FileEncoder(), cache, workers=workers)
+    assert (result.encoded, result.reused, result.failures, result.duplicates) == (2, 1, (), ("a again",))
+
+
 @pytest.mark.parametrize("known", [False, True])
 def test_a_file_that_goes_away_before_its_turn_is_told_and_tried_again(tmp_path: Path, known: bool) -> None:
     manifest, contents = text_files(tmp_path, {"here": "abcdef", "gone": "ghijkl"}), ContentKeys()
