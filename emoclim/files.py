@@ -1,0 +1,91 @@
+"""Write files whole or not at all, and read and write JSON. Used by every room; a reader never sees half a file."""
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from emoclim.errors import EmoclimError
+
+T = TypeVar("T")
+PARTIAL = ".partial"  # suffix of what is being written
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a free name beside `path`; what is written there, a file or a folder, is renamed to `path` at the end.
+
+    A file replaces the one that was there; a folder takes the place of an empty one only. After an error nothing is
+    left of it. A kill leaves at most a hidden ``.<name>.<process>.<random>.partial``, which no reader takes for `path`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> target = Path(tempfile.mkdtemp()) / "scores.txt"
+    >>> with atomic(target) as partial:
+    ...     _ = partial.write_text("1")
+    >>> target.read_text()
+    '1'
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+    try:
+        yield partial
+        _sync(partial)
+        partial.replace(path)
+        sync_name(path.parent)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write indented JSON, whole or not at all; NaN and infinity raise ValueError, since they are not JSON."""
+    with atomic(path) as partial:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T] = dict[str, Any]) -> T:  # type: ignore[assignment]
+    """Read a JSON file of ours as `schema`, a type that pydantic validates.
+
+    Raises
+    ------
+    EmoclimError
+        Of the class `error`: the file cannot be read, is damaged or too deep, or does not hold what `schema` says; the
+        sentence names the file and the first place that is wrong, and ends with `advice`.
+    """
+    try:
+        if not path.is_file():
+            raise error(f"{path} is not there, or is no regular file; {advice}")
+        return TypeAdapter(schema).validate_json(path.read_bytes())
+    except OSError as cause:
+        raise error(f"{path} cannot be read ({cause.strerror}); {advice}") from cause
+    except ValidationError as cause:
+        first = cause.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        raise error(f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; {advice}") from cause
+
+
+def _sync(path: Path) -> None:
+    """Bring a file, or a folder and all that is below it, to the disk."""
+    for place in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        sync_name(place)
+
+
+def sync_name(path: Path) -> None:
+    """Bring one file, or the names that a folder holds, to the disk."""
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folders, and has no need to
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
