@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ from small_encoder import (
     AUDIO,
     CPU,
     LENGTH,
+    QUICK,
     RATE,
     Material,
     differences,
@@ -225,9 +227,13 @@ def test_a_training_hears_the_same_whoever_decodes(material: Material, tmp_path:
     alone = train(material, source=sources[0], workers=0)
     assert differences(alone, train(material, source=sources[1], workers=2)) == []
     assert differences(alone, train(material, source=sources[1], workers=0)) == []
-    files = train(material)
-    assert differences(alone, files) != []
-    torch.testing.assert_close(alone.history.val_loss[0], files.history.val_loss[0], rtol=0, atol=1e-3)
+    # Before any update, 16 bits turn unit vectors by some 1e-5, and a loss by that over the temperature. Afterwards the
+    # two drift apart by 1e-2 and more in validation: a bias before a normalisation has no gradient but rounding, which
+    # Adam scales to whole learning rates; batch statistics take that away again, running ones lag behind.
+    first = replace(QUICK, epochs=1, batches_per_epoch=1)
+    stored, files = (train(material, first, source=source).history for source in (sources[0], None))
+    assert not torch.equal(stored.train_loss, files.train_loss)
+    torch.testing.assert_close(stored.train_loss, files.train_loss, rtol=0, atol=1e-3)
 
 
 def test_a_process_gets_places_and_no_samples(material: Material, workspace: Workspace) -> None:
