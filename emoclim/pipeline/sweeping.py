@@ -5,7 +5,6 @@ round and bank ``<round>-<bank>.safetensors``, all that it needs to go on after 
 """
 
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from emoclim.features import Split
 from emoclim.heads import Heads, stack_heads
 from emoclim.interrupts import uninterrupted
 from emoclim.losses import EMO_CLIM
+from emoclim.pipeline.memory import available_memory
 from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import few_threads
 from emoclim.progress import Track, silent
@@ -255,6 +255,4 @@ def _free_memory(device: torch.device) -> int:
     """Bytes."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    if hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return 2**32
+    return available_memory()
