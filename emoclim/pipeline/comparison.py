@@ -16,6 +16,8 @@ from emoclim.reports.intervals import SEED
 from emoclim.reports.queries import QueryScores
 
 FEWEST_RESAMPLES = 100
+# of settings.json, what was found rather than asked for, and what does not reach the scores of one head
+FOUND = ("schema", "left_out", "study", "select", "keep", "heads", "kept", "chosen", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]
     settings = read_json(folder / "settings.json", RunError, "train again")
     try:
         head = next(head for head in settings["heads"] if head["candidate"] == evaluation["head"])
-        recipe = {name: settings[name] for name in ("features", "label_map", "terms", "similarity")} | {
+        recipe = {name: value for name, value in settings.items() if name not in FOUND} | {
             "libraries": {modality: library["digest"] for modality, library in settings["libraries"].items()},
             "loss_weights": head["loss_weights"],
             "config": {name: value for name, value in head["config"].items() if name != "seed"},
