@@ -16,6 +16,7 @@ from PIL import Image
 
 from emoclim.encoders.loading import encoder_names
 from emoclim.pipeline import evaluation, features
+from emoclim.pipeline.workspace import Workspace
 
 
 def test_a_second_extraction_encodes_nothing(finished: Path) -> None:
@@ -342,3 +343,13 @@ def test_the_demo_runs_whole(tmp_path: Path) -> None:
     ):
         assert text in shown
     assert shown.count("passage from") == 3
+
+
+def test_runs_are_numbered_past_999_whatever_else_lies_there(tmp_path: Path) -> None:
+    for name in ("007-a", "2026-01-31-mine", "012abc-b", "99-c"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+    there = Workspace(tmp_path)
+    assert there.new_run("d").name == "008-d"
+    for number in (998, 999, 1000, 1001):
+        (tmp_path / "runs" / f"{number}-e").mkdir()
+    assert there.new_run("d").name == "1002-d"

@@ -86,8 +86,12 @@ class Workspace:
 
     def new_run(self, name: str) -> Path:
         """A folder for the next run, ``<number>-<name>``; not made yet."""
-        numbers = [int(path.name[:3]) for path in self.runs.glob("[0-9][0-9][0-9]-*")]
-        return self.runs / f"{max(numbers, default=0) + 1:03d}-{name}"
+        started = [path.name.partition("-")[0] for path in self.runs.glob("[0-9][0-9][0-9]*-*")]
+        taken = {int(number) for number in started if number.isdecimal()}
+        number = max((number for number in taken if number < 1000), default=0) + 1  # 2026-01-31-mine is no number
+        while number in taken:
+            number += 1
+        return self.runs / f"{number:03d}-{name}"
 
     def free_run(self, name: str) -> Path:
         """A folder for a run of that name; not made yet.
