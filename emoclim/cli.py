@@ -20,7 +20,7 @@ from emoclim import __version__
 from emoclim.cache_cli import app as cache_app
 from emoclim.compare_cli import compare
 from emoclim.end_to_end_cli import train_end_to_end
-from emoclim.errors import EmoclimError
+from emoclim.errors import EmoclimError, reason_of
 from emoclim.evaluate_cli import Average, evaluate, show_evaluation
 from emoclim.prepare_cli import prepare
 from emoclim.reproduce_cli import reproduce
@@ -53,7 +53,9 @@ class _Commands(TyperGroup):
             raise  # whoever read the result has seen enough
         except OSError as error:
             place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
-            typer.echo(f"emoclim: {place} ({error.strerror}); check the place, its permissions and its space", err=True)
+            typer.echo(
+                f"emoclim: {place} ({reason_of(error)}); check the place, its permissions and its space", err=True
+            )
             raise typer.Exit(2) from error
 
     def list_commands(self, ctx: Any) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, reason_of
 
 T = TypeVar("T")
 
@@ -203,7 +203,7 @@ def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:

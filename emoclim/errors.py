@@ -43,3 +43,8 @@ class ConfigError(EmoclimError):
 
 class RunError(EmoclimError):
     """A folder is no training run, or a run lacks what a command needs of it."""
+
+
+def reason_of(error: OSError) -> str:
+    """What an OSError says went wrong, also where a library raised it with a sentence of its own and no number."""
+    return error.strerror or str(error) or type(error).__name__

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from emoclim.errors import EmoclimError
+from emoclim.errors import EmoclimError, reason_of
 
 T = TypeVar("T")
 PARTIAL = ".partial"  # suffix of what is being written
@@ -67,7 +67,7 @@ def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T
             raise error(f"{path} is not there, or is no regular file; {advice}")
         return TypeAdapter(schema).validate_json(path.read_bytes())
     except OSError as cause:
-        raise error(f"{path} cannot be read ({cause.strerror}); {advice}") from cause
+        raise error(f"{path} cannot be read ({reason_of(cause)}); {advice}") from cause
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))

@@ -15,7 +15,7 @@ import torch
 from torch.quasirandom import SobolEngine
 
 from emoclim.config import TrainConfig, loss_weights, updated
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, reason_of
 
 WEIGHTS, POINTS, SEEDS = "loss_weights", "points", "seeds"  # of a sweep file, beside the settings of training
 MOST_POINTS = 100_000
@@ -142,7 +142,7 @@ def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from error
+        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def seeds(first: int, number: int) -> list[int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError, PassingError
+from emoclim.errors import DecodeError, PassingError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class ContentKeys:
             aside.write_text(json.dumps(known), encoding="utf-8")
             aside.replace(self._path)
         except OSError as error:
-            log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, error.strerror)
+            log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, reason_of(error))
         self._changed = False
 
 
@@ -161,7 +161,7 @@ def _file_of(item: Item) -> Path:
 def _unreadable(error: OSError) -> PassingError:
     if isinstance(error, FileNotFoundError):
         return PassingError("the file is missing")
-    return PassingError(f"the file cannot be read ({(error.strerror or str(error)).lower()})")
+    return PassingError(f"the file cannot be read ({reason_of(error).lower()})")
 
 
 def _read_memo(path: Path) -> dict[str, list[int | str]]:

@@ -27,7 +27,7 @@ from PIL.Image import Transpose
 from emoclim.data.files import check_file
 from emoclim.data.image_decoders import DECODERS, PILLOW
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError, MissingLibrary, PassingError
+from emoclim.errors import DecodeError, MissingLibrary, PassingError, reason_of
 
 Image: TypeAlias = PIL.Image.Image
 
@@ -95,7 +95,7 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
         raise PassingError("there was not enough memory for the picture; run again with fewer --workers") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
         if isinstance(error, OSError) and error.errno is not None:  # of the system, not of Pillow
-            raise PassingError(f"the file cannot be read ({error.strerror})") from error
+            raise PassingError(f"the file cannot be read ({reason_of(error)})") from error
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DecodeError(f"the picture is damaged or cut short ({reason}); fetch it again") from error
 

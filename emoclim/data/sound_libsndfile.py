@@ -17,7 +17,7 @@ import numpy as np
 import soundfile as sf
 from numpy.typing import NDArray
 
-from emoclim.errors import DecodeError, PassingError
+from emoclim.errors import DecodeError, PassingError, reason_of
 
 CHUNK_FRAMES = 65_536
 MP3_SLACK = 2 * 1152  # frames: the last two packets of an MP3 may not decode
@@ -98,7 +98,7 @@ def open_plain(path: Path) -> Iterator[_Plain]:
     try:
         stream = path.open("rb", buffering=0)  # libsndfile shares its position
     except OSError as error:
-        raise PassingError(f"the file cannot be opened ({error.strerror})") from error
+        raise PassingError(f"the file cannot be opened ({reason_of(error)})") from error
     with stream:
         _require_last_ogg_page(stream)
         file, content = _open_by_content(stream, path.suffix.lower() == ".mp3")

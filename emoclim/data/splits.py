@@ -13,7 +13,7 @@ import numpy as np
 
 from emoclim.data.grouping import group_names
 from emoclim.data.manifest import SPLITS, Item, Manifest
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, reason_of
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
 
@@ -166,5 +166,5 @@ def _write(path: Path, splits: Mapping[str, str]) -> None:
         aside.replace(path)
     except OSError as error:
         raise ManifestError(
-            f"the splits cannot be kept in {path} ({error.strerror}); give the manifest a column 'split'"
+            f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
         ) from error

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, reason_of
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"  # between the tags of one cell
@@ -64,7 +64,7 @@ def read_table(source: Path) -> Table:
             columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
             rows = [(number, row) for number, row in enumerate(csv.reader(file, delimiter=delimiter), start=2) if row]
     except OSError as error:
-        raise ManifestError(f"{source} cannot be read ({error.strerror}); name a CSV or Parquet file") from error
+        raise ManifestError(f"{source} cannot be read ({reason_of(error)}); name a CSV or Parquet file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
     return Table(source, tuple(columns), tuple(rows))

@@ -4,7 +4,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, reason_of
 
 TagGroups = Mapping[str, tuple[str, ...]]
 
@@ -66,7 +66,9 @@ def _read(source: Path) -> dict[str, tuple[str, ...]]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{source} is no TOML file ({error}); write lines like: mood = ['slow', 'fast']") from error
     except OSError as error:
-        raise ConfigError(f"{source} cannot be read ({error.strerror}); name a TOML file of groups of tags") from error
+        raise ConfigError(
+            f"{source} cannot be read ({reason_of(error)}); name a TOML file of groups of tags"
+        ) from error
     for name, members in content.items():
         if not isinstance(members, list) or not all(isinstance(tag, str) for tag in members):
             raise ConfigError(f"{source}: {name} is no list of tags; write a line like: {name} = ['slow', 'fast']")

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, reason_of
 
 
 def read_text(path: Path) -> str:
@@ -16,7 +16,7 @@ def read_text(path: Path) -> str:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}); make it readable") from error
+        raise ManifestError(f"{path} cannot be read ({reason_of(error)}); make it readable") from error
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ConfigError, ManifestError, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,9 @@ def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
                 lines = csv.reader(file, delimiter=delimiter)
             rows = list(enumerate(lines, start=2))
     except OSError as error:
-        raise ManifestError(f"{path} cannot be read ({error.strerror}); give a file of valence and arousal") from error
+        raise ManifestError(
+            f"{path} cannot be read ({reason_of(error)}); give a file of valence and arousal"
+        ) from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{path} cannot be read as a table in UTF-8 ({error}); save it as one") from error
     word = next((name for name in WORD_COLUMNS if name in names), WORD_COLUMNS[0])

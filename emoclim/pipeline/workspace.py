@@ -20,7 +20,7 @@ from typing import Any, Self, TypeVar
 import torch
 
 from emoclim.data.manifest import Modality
-from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError
+from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError, reason_of
 from emoclim.features import FeatureSpec
 
 T = TypeVar("T")
@@ -252,6 +252,6 @@ def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
         fill(aside)
         aside.rename(folder)
     except OSError as error:
-        raise RunError(f"{folder} cannot be written ({error.strerror}); check the folder and its space") from error
+        raise RunError(f"{folder} cannot be written ({reason_of(error)}); check the folder and its space") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
