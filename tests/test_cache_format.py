@@ -3,6 +3,7 @@
 import re
 import zlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,7 @@ from contracts import DIM, SPEC, encoded
 
 from emoclim.cache import open_cache
 from emoclim.cache.store import VERSION
-from emoclim.cache.waveform_writer import WaveformWriter
-from emoclim.cache.waveforms import WaveformSpec
+from emoclim.cache.waveforms import write_waveform
 from emoclim.errors import CacheError
 
 PAGE = Path(__file__).parents[1] / "docs" / "cache_format.md"
@@ -94,20 +94,14 @@ def test_examples_read_what_was_committed(workspace: Path) -> None:
 def test_example_reads_decoded_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     *_, example = blocks()
-    spec = WaveformSpec(16_000, None, "soxr HQ")
-    parts = {key: np.arange(10 * n, 10 * n + 4 + n, dtype=np.int16) for n, key in enumerate("abcd")}
-    with WaveformWriter(tmp_path / "cache" / "audio-16000hz-0123456789ab.waveforms", spec) as writer:
-        for key, part in parts.items():
-            writer.append(key, 1.0 if key == "a" else 3.0, [part[:2], part[2:]])
-            if key != "a":
-                writer.commit()
-        writer.leave_out(["b"])
-        writer.append("lost", 1.0, [parts["a"]])
+    written = {"a": torch.tensor([0.5, -1.0]), "b": torch.tensor([0.1, 3.7, -3.7])}
+    store = tmp_path / "cache" / "audio-16000hz-0123456789ab.waveforms"
+    for key in written:
+        write_waveform(store / f"{key}.wav", partial(iter, [written[key]]), 16_000)
     found = run(example, {})["recordings"]
-    assert list(found) == ["a", "c", "d"]
-    for key, (samples, step) in found.items():
-        np.testing.assert_array_equal(samples, parts[key])
-        assert step == (1.0 if key == "a" else 3.0) / 32_768
+    assert found.keys() == written.keys()
+    for key, waveform in written.items():
+        np.testing.assert_array_equal(found[key], waveform.numpy())
 
 
 def test_page_tells_the_format_as_it_is(workspace: Path) -> None:

@@ -1,14 +1,14 @@
-"""Stores of decoded recordings: crops as from the files, whatever dies meanwhile, and damage that is noticed."""
+"""Stores of decoded recordings: crops as from the files, shared by runs, and whole whatever dies meanwhile."""
 
-import errno
-import itertools
 import os
 import pickle
+import resource
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,35 +16,18 @@ import soundfile
 import torch
 from commands import answer, run
 from fakes import TextEncoder
-from small_encoder import (
-    AUDIO,
-    CPU,
-    LENGTH,
-    QUICK,
-    RATE,
-    Material,
-    differences,
-    make_encoder,
-    make_material,
-    make_net,
-    train,
-)
+from small_encoder import AUDIO, LENGTH, RATE, differences, make_encoder, make_material, make_net, train
 from torch import Tensor
 
-from emoclim.cache import waveform_writer
-from emoclim.cache.lines import to_line
-from emoclim.cache.waveform_writer import WaveformWriter
-from emoclim.cache.waveforms import BLOCK, LEDGER, SAMPLES, read_waveforms
-from emoclim.crops import CropLoader
+from emoclim.cache.waveforms import open_waveform
 from emoclim.data.audio import read_blocks
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
-from emoclim.errors import CacheError, CacheMismatch, DecodeError, EncoderError
+from emoclim.errors import CacheError, DecodeError, EncoderError
 from emoclim.pipeline import waveforms
 from emoclim.pipeline.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import Workspace
-from emoclim.sampling import Batch
 
 STEP = 1 / 65_536  # half of what 16 bits tell apart
 
@@ -52,11 +35,6 @@ STEP = 1 / 65_536  # half of what 16 bits tell apart
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "workspace")
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    return make_material(tmp_path_factory.mktemp("tones"))
 
 
 def encoder_of(rate: int, source_rate: int | None = None, length: int = LENGTH) -> AudioEncoder:
@@ -80,15 +58,32 @@ def noise(seconds: float, rate: int = RATE, peak: float = 0.9, seed: int = 0) ->
     return (peak * np.random.default_rng(seed).uniform(-1, 1, round(seconds * rate))).astype(np.float32)
 
 
-def recordings(folder: Path, count: int, seconds: float = 0.5) -> list[Item]:
-    return [write(folder / f"{n}.wav", noise(seconds, peak=0.5, seed=n)) for n in range(count)]
+def recordings(folder: Path, count: int) -> list[Item]:
+    return [write(folder / f"{n}.wav", noise(0.5, seed=n)) for n in range(count)]
 
 
-def decoded(item: Item, rate: int = RATE) -> Tensor:
-    return torch.cat(list(read_blocks(item, rate)))
+def whole(source: StoredCrops, item: Item) -> Tensor:
+    with open_waveform(source.files[item.id]) as waveform:
+        return waveform[:]
 
 
-# What is stored
+def check_whole(source: StoredCrops, items: list[Item]) -> None:
+    for item in items:
+        decoded = torch.cat(list(read_blocks(item, RATE)))
+        torch.testing.assert_close(whole(source, item), decoded, rtol=0, atol=1.01 * STEP)
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Ids of the items that are decoded, as it goes."""
+    seen: list[str] = []
+
+    def noting(item: Item, *rest: Any, **options: Any) -> Iterator[Tensor]:
+        seen.append(item.id)
+        return read_blocks(item, *rest, **options)
+
+    monkeypatch.setattr(waveforms, "read_blocks", noting)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -110,372 +105,127 @@ def test_a_crop_is_that_of_the_file(
         assert crop.shape == (LENGTH,)
 
 
-def test_files_of_16_bits_are_kept_as_they_are(tmp_path: Path, workspace: Workspace) -> None:
-    full = np.array([-32_768, 32_767, 0, 1, -1], np.int16)
-    item = write(tmp_path / "a.wav", np.tile(full, 1000), subtype="PCM_16")
-    source, encoder = kept([item], workspace), make_encoder()
-    assert torch.equal(source(item, draw()), encoder.crop(item, draw()))
-    assert source.waveforms[item.id].entry.scale == 1.0
-
-
-@pytest.mark.parametrize("peak", [1.0, 3.7, 900.0])
+@pytest.mark.parametrize(("peak", "subtype"), [(32_767 / 32_768, "PCM_16"), (1.0, "FLOAT"), (900.0, "FLOAT")])
 @pytest.mark.parametrize("at", [0, 35_000])  # in the first block, and in the second one
-def test_what_goes_beyond_full_scale_is_not_clipped(tmp_path: Path, workspace: Workspace, peak: float, at: int) -> None:
-    samples = noise(40, 1_000, 0.5)
-    samples[at], samples[at + 1] = peak, -peak
+def test_what_16_bits_do_not_hold_is_kept_as_floats(
+    tmp_path: Path, workspace: Workspace, peak: float, subtype: str, at: int
+) -> None:
+    samples = np.round(noise(40, 1_000) * 32_768) / 32_768
+    samples[at], samples[at + 1] = peak, -1.0
     item = write(tmp_path / "a.wav", samples, 1_000)
     source = kept([item], workspace, encoder_of(1_000))
-    whole = source.waveforms[item.id][:]
-    scale = source.waveforms[item.id].entry.scale
-    assert scale == pytest.approx(peak, rel=1e-4)
-    torch.testing.assert_close(whole, torch.from_numpy(samples), rtol=0, atol=1.01 * STEP * scale)
-    assert float(whole[at]) == pytest.approx(peak, rel=1e-6)
+    assert soundfile.info(source.files[item.id]).subtype == subtype
+    assert torch.equal(whole(source, item), torch.from_numpy(samples).float())
 
 
-def test_any_part_of_a_long_recording_is_that_of_the_whole(tmp_path: Path, workspace: Workspace) -> None:
-    end = 2 * BLOCK + 9
-    first, item = write(tmp_path / "a.wav", noise(7 / RATE)), write(tmp_path / "b.wav", noise(end / RATE))
-    waveform = kept([first, item], workspace).waveforms[item.id]
-    whole = decoded(item)
-    assert len(waveform) == len(whole) == end
-    for part in ((0, 5), (BLOCK - 1, BLOCK + 1), (BLOCK, 2 * BLOCK), (2 * BLOCK, end), (3, 2 * BLOCK + 1)):
-        torch.testing.assert_close(waveform[slice(*part)], whole[slice(*part)], rtol=0, atol=1.01 * STEP)
-
-
-def test_parts_of_a_file_are_recordings_of_their_own(tmp_path: Path, workspace: Workspace) -> None:
-    path = write(tmp_path / "a.wav", noise(1.0)).path
-    parts = [Item("whole", path), Item("early", path, start=0.1, duration=0.3), Item("late", path, start=0.5)]
-    source = kept(parts, workspace)
-    for item in parts:
-        torch.testing.assert_close(source.waveforms[item.id][:], decoded(item), rtol=0, atol=1.01 * STEP)
-    assert source.recordings == 3
-
-
-# What shares a store, and what is decoded again
-
-
-def count_decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    seen: list[str] = []
-
-    def noting(item: Item, *rest: Any, **options: Any) -> Iterator[Tensor]:
-        seen.append(item.id)
-        return read_blocks(item, *rest, **options)
-
-    monkeypatch.setattr(waveforms, "read_blocks", noting)
-    return seen
-
-
-def test_encoders_of_one_rate_share_a_store(
-    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_encoders_of_one_rate_share_a_store(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
     items = recordings(tmp_path, 3)
-    seen = count_decoded(monkeypatch)
     first = kept(items[:2], workspace)
     again = kept(items, workspace, encoder_of(RATE, length=700))
-    assert seen == ["0.wav", "1.wav", "2.wav"]
+    assert decoded == ["0.wav", "1.wav", "2.wav"]
     assert again.path == first.path
     assert again(items[0], draw()).shape == (700,)
     others = [kept(items, workspace, encoder_of(*rates)).path for rates in ((16_000, None), (RATE, 16_000))]
     assert len({first.path, *others}) == 3
-    assert len(seen) == 9
-    with pytest.raises(CacheMismatch, match=r"was decoded as .*sample_rate=8000.*, not as .*16000"):
-        WaveformWriter(first.path, read_waveforms(others[0]).spec)
 
 
-def test_content_counts_and_not_the_name(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_and_part_count_and_not_the_name(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
     items = recordings(tmp_path, 2)
+    copy, part = (Item(name, tmp_path / "copy.wav", start=start) for name, start in (("copy", None), ("part", 0.1)))
     shutil.copy(tmp_path / "0.wav", tmp_path / "copy.wav")
-    seen = count_decoded(monkeypatch)
-    source = kept([*items, Item("copy", tmp_path / "copy.wav")], workspace)
-    assert (seen, source.recordings) == (["copy", "1.wav"], 2)
-    assert torch.equal(source(items[0], draw()), source(Item("copy"), draw()))
-    changed = write(tmp_path / "1.wav", noise(0.6, seed=5))
-    assert torch.equal(kept(items, workspace).waveforms["1.wav"][:], decoded(changed).mul(32_768).round() / 32_768)
-    assert seen == ["copy", "1.wav", "1.wav"]
+    check_whole(kept([*items, copy, part], workspace), [*items, copy, part])
+    assert len(decoded) == 3
+    write(tmp_path / "1.wav", noise(0.6, seed=5))
+    check_whole(kept(items, workspace), items)
+    assert decoded[3:] == ["1.wav"]
 
 
 def test_what_cannot_be_decoded_has_its_reason_and_is_tried_again(tmp_path: Path, workspace: Workspace) -> None:
-    items = recordings(tmp_path, 3)
-    whole = (tmp_path / "1.wav").read_bytes()
-    (tmp_path / "1.wav").write_bytes(whole[: len(whole) // 2])
-    source = kept([*items, Item("gone", tmp_path / "gone.wav")], workspace)
+    items = [*recordings(tmp_path, 3), Item("gone", tmp_path / "gone.wav")]
+    content = (tmp_path / "1.wav").read_bytes()
+    (tmp_path / "1.wav").write_bytes(content[: len(content) // 2])
+    source = kept(items, workspace)
     assert source.reasons.keys() == {"1.wav", "gone"}
-    with pytest.raises(DecodeError, match="the file is cut short"):
-        source(items[1], draw())
-    with pytest.raises(DecodeError, match="the file is missing"):
-        source(Item("gone"), draw())
-    assert source.told().startswith("decoded waveforms: 2 recordings, 16 kB in ")
+    for item, reason in ((items[1], "cut short"), (items[3], "missing")):
+        with pytest.raises(DecodeError, match=reason):
+            source(item, draw())
+    assert source.told().startswith("decoded waveforms: 2 recordings, 16.1 kB in ")
     assert source.told().endswith("; 2 of this run cannot be used")
-    (tmp_path / "1.wav").write_bytes(whole)
-    assert kept(items, workspace).reasons == {}
-    assert kept([Item("gone", tmp_path / "gone.wav")], Workspace(tmp_path / "empty")).recordings == 0
+    (tmp_path / "1.wav").write_bytes(content)
+    assert kept(items[:3], workspace).reasons == {}
+    with pytest.raises(EncoderError):
+        stored_crops(TextEncoder(), items, workspace, ContentKeys())
 
 
-def test_an_encoder_that_cuts_no_waveforms_is_refused(workspace: Workspace) -> None:
-    with pytest.raises(EncoderError, match="'letters' takes no segments of waveforms; train it without --store"):
-        stored_crops(TextEncoder(), [], workspace, ContentKeys())
-
-
-# Training from a store
-
-
-def test_a_training_hears_the_same_whoever_decodes(material: Material, tmp_path: Path) -> None:
+def test_a_training_hears_the_same_whoever_decodes(tmp_path: Path) -> None:
+    """Files of 16 bits are kept as they are; of others, training amplifies the rounding without bounds."""
+    material = make_material(tmp_path)
+    for part in material.recordings.values():
+        for item in part.items:
+            write(tmp_path / f"{item.id}.wav", 0.5 * soundfile.read(tmp_path / f"{item.id}.wav")[0], subtype="PCM_16")
     items = [item for part in material.recordings.values() for item in part.items]
     sources = [kept(items, Workspace(tmp_path / str(n)), workers=n) for n in (0, 2)]
-    for item in items:
-        assert torch.equal(*(source.waveforms[item.id][:] for source in sources))
-    alone = train(material, source=sources[0], workers=0)
-    assert differences(alone, train(material, source=sources[1], workers=2)) == []
-    assert differences(alone, train(material, source=sources[1], workers=0)) == []
-    # Before any update, 16 bits turn unit vectors by some 1e-5, and a loss by that over the temperature. Afterwards the
-    # two drift apart by 1e-2 and more in validation: a bias before a normalisation has no gradient but rounding, which
-    # Adam scales to whole learning rates; batch statistics take that away again, running ones lag behind.
-    first = replace(QUICK, epochs=1, batches_per_epoch=1)
-    stored, files = (train(material, first, source=source).history for source in (sources[0], None))
-    assert not torch.equal(stored.train_loss, files.train_loss)
-    torch.testing.assert_close(stored.train_loss, files.train_loss, rtol=0, atol=1e-3)
+    files = train(material)
+    for source, workers in zip(sources, (2, 0), strict=True):
+        assert differences(files, train(material, source=source, workers=workers)) == []
+    assert torch.equal(pickle.loads(pickle.dumps(sources[0]))(items[0], draw()), sources[1](items[0], draw()))
 
 
-def test_a_process_gets_places_and_no_samples(material: Material, workspace: Workspace) -> None:
-    items = list(material.recordings["train"].items)
-    source = kept(items, workspace)
-    crop = source(items[0], draw())
-    sent = pickle.dumps(source)
-    assert len(sent) < 6_000
-    assert torch.equal(pickle.loads(sent)(items[0], draw()), crop)
+FILL = """
+import signal, sys
+from pathlib import Path
+from emoclim.data.manifest import Item
+from test_waveform_store import Workspace, kept
+replaced = Path.replace
+def dying(partial, path):
+    if path.suffix == ".wav" and len(list(path.parent.glob("*.wav"))) == int(sys.argv[2]):
+        signal.raise_signal(signal.SIGKILL)
+    return replaced(partial, path)
+Path.replace = dying
+folder = Path(sys.argv[1])
+kept([Item(f"{n}.wav", folder / f"{n}.wav") for n in range(4)], Workspace(folder / "workspace"))
+"""
 
 
-# Death at any moment
+def filling(folder: Path, dies_at: int) -> "subprocess.Popen[bytes]":
+    """Fill a store in another process, which is killed once there are so many recordings."""
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    return subprocess.Popen([sys.executable, "-c", FILL, folder, str(dies_at)], env={**os.environ, "PYTHONPATH": paths})
 
 
-class Killed(BaseException):
-    pass
+def test_killed_it_goes_on_where_it_was(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
+    items = recordings(tmp_path, 4)
+    assert filling(tmp_path, 2).wait(60) == -9
+    check_whole(source := kept(items, workspace), items)
+    assert (decoded, source.held.recordings) == (["2.wav", "3.wav"], 4)
+    (partial,) = source.path.glob(".*.partial")
+    os.utime(partial, (0, 0))
+    assert [one["path"] for one in answer("cache", "gc", "--yes", "--workspace", workspace.root)["found"]] == [
+        str(partial)
+    ]
+    shown = run("cache", "list", "--workspace", workspace.root).stdout
+    assert f"{source.path.name}: 4 decoded recordings, 32.2 kB, for train-end-to-end --store" in shown
 
 
-def die_at(point: int, patch: pytest.MonkeyPatch) -> Callable[[], int]:
-    """Let the process die in the middle of a change to the disk; tells how many changes there were."""
-    counter = itertools.count()
-    last = [0]
-
-    def dying(name: str) -> Callable[..., Any]:
-        original = getattr(os, name)
-
-        def change(*words: Any, **options: Any) -> Any:
-            last[0] = next(counter)
-            if last[0] != point:
-                return original(*words, **options)
-            if name == "write":
-                original(words[0], bytes(words[1])[: len(words[1]) // 2])
-            raise Killed
-
-        return change
-
-    for name in ("write", "fsync", "ftruncate", "replace", "mkdir"):
-        patch.setattr(os, name, dying(name))
-    return lambda: last[0]
+def test_processes_fill_a_store_at_once(tmp_path: Path, workspace: Workspace) -> None:
+    items = recordings(tmp_path, 4)
+    others = [filling(tmp_path, 9) for _ in range(2)]
+    assert [other.wait(60) for other in others] == [0, 0]
+    check_whole(source := kept(items, workspace), items)
+    assert len(list(source.path.iterdir())) == 4
 
 
-@pytest.mark.parametrize("before", [0, 1])  # recordings in a store that is there
-def test_killed_at_any_moment_it_claims_what_is_true_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
-) -> None:
-    items = recordings(tmp_path, 4, 0.05)
-    expected = {ContentKeys()(item): decoded(item) for item in items}
-    monkeypatch.setattr(waveforms, "COMMIT_BYTES", 1_000)  # two recordings to a commit
-    claimed = []
-    for point in itertools.count():
-        workspace = Workspace(tmp_path / str(point))
-        if before:
-            kept(items[:before], workspace)
-        with monkeypatch.context() as patch:
-            changes = die_at(point, patch)
-            try:
-                kept(items, workspace)
-            except Killed:
-                pass
-            else:
-                assert changes() < point
-                break
-        found = [read_waveforms(ledger.parent) for ledger in workspace.caches.glob(f"*.waveforms/{LEDGER}")]
-        for store in found:
-            for key, waveform in store.waveforms({key: key for key in store.entries}).items():
-                torch.testing.assert_close(waveform[:], expected[key], rtol=0, atol=1.01 * STEP)
-        claimed.append(sum(len(store.entries) for store in found))
-        source = kept(items, workspace)
-        assert source.recordings == 4
-        assert source.size == (source.path / SAMPLES).stat().st_size == 2 * sum(map(len, expected.values()))
-        for item in items:
-            torch.testing.assert_close(source.waveforms[item.id][:], decoded(item), rtol=0, atol=1.01 * STEP)
-    assert set(claimed) == {before, before + 2, 4}
-    assert claimed == sorted(claimed)  # the later it dies, the more is kept
-
-
-def test_samples_are_on_the_disk_before_a_line_counts_them(
-    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = kept(recordings(tmp_path, 1), workspace).path
-    changes: list[tuple[str, int]] = []
-    write_at, fsync = waveform_writer.write_at, os.fsync
-    monkeypatch.setattr(
-        waveform_writer, "write_at", lambda n, *rest: (changes.append(("write", n)), write_at(n, *rest))
-    )
-    monkeypatch.setattr(os, "fsync", lambda n: (changes.append(("sync", n)), fsync(n)))
-    with WaveformWriter(path, read_waveforms(path).spec) as writer:
-        for key in "ab":
-            writer.append(key, 1.0, [np.arange(5, dtype=np.int16)])
-            writer.commit()
-    samples, ledger = changes[0][1], changes[-1][1]
-    assert samples != ledger
-    assert changes == 2 * [("write", samples), ("sync", samples), ("write", ledger), ("sync", ledger)]
-
-
-def test_a_full_disk_is_told_in_one_sentence(
-    tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_full_disk_is_told(tmp_path: Path, workspace: Workspace, workers: int) -> None:
     items = recordings(tmp_path, 3)
-    kept(items[:1], workspace)
-    written = waveform_writer.write_at
-
-    def full(handle: int, offset: int, content: bytes) -> None:
-        written(handle, offset, content[:100])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    with monkeypatch.context() as patch:
-        patch.setattr(waveform_writer, "write_at", full)
-        with pytest.raises(CacheError, match=r"could not be written \(No space left on device\); see that"):
-            kept(items, workspace)
-    assert kept(items, workspace).recordings == 3
-
-
-def test_what_will_not_fit_is_not_begun(tmp_path: Path, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.wav"
-    items = [write(path, noise(1.0)), Item("part", path, start=0.4, duration=9.0), Item("early", path, duration=0.1)]
-    broken = Item("broken", tmp_path / "broken.wav")
-    (tmp_path / "broken.wav").write_bytes(b"no sound")
-    usage = shutil.disk_usage(tmp_path)
-    for free, fits in ((2 * 1.7 * RATE + 1, True), (2 * 1.7 * RATE - 1, False)):
-        monkeypatch.setattr(shutil, "disk_usage", lambda _, free=free: usage._replace(free=int(free)))
-        place = Workspace(workspace.root / str(fits))
-        if fits:
-            assert kept([*items, broken], place).recordings == 3
-            continue
-        told = r"4 recordings that are yet to be decoded need some 27.2 kB, and .* has 27.2 kB free; make room there"
-        with pytest.raises(CacheError, match=told):
-            kept([*items, broken], place)
-        assert not place.caches.exists()
-
-
-def test_one_process_writes(tmp_path: Path, workspace: Workspace) -> None:
-    items = recordings(tmp_path, 2)
-    path = kept(items[:1], workspace).path
-    with WaveformWriter(path, read_waveforms(path).spec):
-        assert kept(items[:1], workspace).recordings == 1  # what is there needs no writer
-        with pytest.raises(CacheError, match=r"is being written by process \d+"):
-            kept(items, workspace)
-        (told,) = answer("cache", "list", "--workspace", workspace.root)["waveforms"]
-        assert told["writer"].startswith(f"process {os.getpid()} on ")
-        assert "nothing is left over" in run("cache", "gc", "--workspace", workspace.root).stdout
-    assert kept(items, workspace).recordings == 2
-
-
-# Damage
-
-
-class Spoilt(NamedTuple):
-    workspace: Workspace
-    items: list[Item]
-    path: Path
-
-
-@pytest.fixture
-def spoilt(tmp_path: Path, workspace: Workspace) -> Spoilt:
-    """A store of three recordings, the middle one of which has a flipped bit in its second block."""
-    items = [write(tmp_path / f"{n}.wav", noise(9, seed=n)) for n in range(3)]
-    path = kept(items, workspace).path
-    with (path / SAMPLES).open("r+b") as file:
-        file.seek(2 * (9 * RATE + BLOCK + 50))
-        (before,) = file.read(1)
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([before ^ 4]))
-    return Spoilt(workspace, items, path)
-
-
-def test_a_flipped_bit_is_noticed_where_it_is_read(spoilt: Spoilt) -> None:
-    source = kept(spoilt.items, spoilt.workspace)
-    assert len(source.waveforms["0.wav"][:]) == 9 * RATE
-    assert len(source.waveforms["1.wav"][:BLOCK]) == BLOCK
-    told = r"damaged: the samples of 1.wav are not what was written; leave .*: emoclim cache verify \S+ --repair$"
-    with pytest.raises(CacheError, match=told):
-        source.waveforms["1.wav"][BLOCK : BLOCK + 1]
-    encoder = encoder_of(RATE, length=9 * RATE)
-    source = kept(spoilt.items, spoilt.workspace, encoder)
-    batch = Batch({"audio": torch.arange(3)[:, None]}, {"audio": torch.zeros(3, dtype=torch.int64)})
-    for workers in (0, 1):
-        loader = CropLoader(encoder, spoilt.items, seed=0, workers=workers, device=CPU, source=source)
-        with pytest.raises(CacheError, match=told):
-            list(loader.fill([batch], "here"))
-
-
-def test_verify_names_what_is_damaged_and_leaves_it_out(spoilt: Spoilt, monkeypatch: pytest.MonkeyPatch) -> None:
-    place = ("--workspace", spoilt.workspace.root)
-    key = ContentKeys()(spoilt.items[1])
-    found = answer("cache", "verify", spoilt.path.name, *place, code=3)
-    assert (found["damaged"], found["recordings"], found["sound"]) == ([key], 3, False)
-    assert f"1 recordings are not what was written ({key}); leave them out with" in run(
-        "cache", "verify", spoilt.path, *place, code=3
-    ).stdout.replace("\n", " ")
-    run("cache", "verify", spoilt.path.stem, "--repair", *place, code=3)
-    assert read_waveforms(spoilt.path).entries.keys() == {ContentKeys()(spoilt.items[n]) for n in (0, 2)}
-    seen = count_decoded(monkeypatch)
-    source = kept(spoilt.items, spoilt.workspace)
-    assert seen == ["1.wav"]
-    torch.testing.assert_close(source.waveforms["1.wav"][:], decoded(spoilt.items[1]), rtol=0, atol=1.01 * STEP)
-    assert "is sound: all 3 recordings were read" in run("cache", "verify", spoilt.path, *place).stdout
-    assert "leave out --re-encode" in run("cache", "verify", spoilt.path, "--re-encode", 1, *place, code=2).output
-
-
-def test_a_spoilt_ledger_is_told(spoilt: Spoilt) -> None:
-    ledger, samples = spoilt.path / LEDGER, spoilt.path / SAMPLES
-    lines = ledger.read_bytes().splitlines(keepends=True)
-    other = to_line({"format": "emoclim-waveforms", "version": 2, "spec": {}})
-    for content, told in (
-        (b"", "it does not begin as one"),
-        (b'["0123abcd",{}]\n' + b"".join(lines), "its checksum does not match"),
-        (other + lines[1], "it is of version 2, and only 1 can be read"),
-        (lines[0] + lines[1] + lines[1], "a line does not follow those before it"),
-        (lines[0] + to_line({"items": 3}), "a line is no record of this version"),
-    ):
-        ledger.write_bytes(content)
-        with pytest.raises(CacheError, match=rf"damaged: its ledger cannot be used \({told}\); delete it, and"):
-            kept(spoilt.items, spoilt.workspace)
-        assert told in run("cache", "list", "--workspace", spoilt.workspace.root).stdout.replace("\n", " ")
-        assert told in answer("cache", "verify", spoilt.path, code=3)["problem"]
-    ledger.write_bytes(b"".join(lines) + b'["0123abcd",{"first":5,"it')  # a torn line is none
-    assert read_waveforms(spoilt.path).entries
-    os.truncate(samples, samples.stat().st_size - 1)
-    with pytest.raises(CacheError, match="its ledger counts more samples than there are"):
-        kept(spoilt.items, spoilt.workspace)
-
-
-def test_a_spoilt_commit_is_given_up_and_decoded_again(spoilt: Spoilt, caplog: pytest.LogCaptureFixture) -> None:
-    ledger = spoilt.path / LEDGER
-    content = ledger.read_bytes()
-    ledger.write_bytes(content[:-20] + b"x" + content[-19:])
-    assert "the last commit of" in answer("cache", "verify", spoilt.path, code=3)["problem"]
-    assert kept(spoilt.items, spoilt.workspace).recordings == 3
-    assert "cannot be read and is given up" in caplog.text
-    assert answer("cache", "verify", spoilt.path)["sound"]
-
-
-def test_list_and_gc_know_stores(spoilt: Spoilt) -> None:
-    place = ("--workspace", spoilt.workspace.root)
-    shown = run("cache", "list", *place).stdout
-    assert f"{spoilt.path.name}: 3 decoded recordings, 432 kB, for train-end-to-end --store" in shown
-    (told,) = answer("cache", "list", *place)["waveforms"]
-    assert (told["recordings"], told["bytes"], told["problem"]) == (3, 2 * 3 * 9 * RATE, None)
-    (lock := spoilt.path.with_name(f"{spoilt.path.name}.writer")).write_text("{}")
-    os.utime(lock, (0, 0))
-    assert [Path(one["path"]) for one in answer("cache", "gc", "--yes", *place)["found"]] == [lock]
-    assert not lock.exists()
-    assert spoilt.path.is_dir()
-    assert "there is no cache in" in run("cache", "info", spoilt.path, *place, code=2).output
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5_000, before[1]))
+    try:
+        with pytest.raises(CacheError, match="could not be written"):
+            kept(items, workspace, workers=workers)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    check_whole(source := kept(items, workspace), items)
+    source.files["0.wav"].write_bytes(b"RIFF")
+    with pytest.raises(CacheError, match="delete it, and its recording is decoded again"):
+        source(items[0], draw())

@@ -1,240 +1,106 @@
-"""Decoded recordings on the disk, for training on random parts of them: 16-bit samples, and a ledger of what is there.
+"""Store of decoded recordings, for training on random parts of them: a folder with one mono WAV file per content key.
 
-Layout of a store, the folder ``<name>.waveforms``:
-
-* ``samples.s16le``: the samples of all recordings, one after the other, little-endian;
-* ``ledger.jsonl``: lines as in :mod:`emoclim.cache.lines`. The first one says how recordings were decoded; others are
-
-  * ``{"first": n, "items": [[key, length, scale, [crc32c, ...]], ...]}``: these recordings are the samples from n on,
-    in order; each checksum is of the bytes of :data:`BLOCK` samples, the last one of what is left;
-  * ``{"left_out": [key, ...]}``: these are damaged, and there no more.
-
-Convention: a sample is the stored integer times scale / 32768. The scale is 1 where nothing goes beyond full scale, so
-that a 16-bit file at the sample rate is kept as it is; nothing is clipped. Recordings are keyed by content.
+`emoclim train-end-to-end --store` uses it. Each file appears whole, so that several processes may fill it at once.
+A recording is kept in 16 bits; one that goes beyond full scale as float32 instead, so that nothing is clipped.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
+import soundfile
 import torch
-from google_crc32c import value as checksum
-from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache.checks import repair_with
-from emoclim.cache.disk import explained
-from emoclim.cache.lines import from_line, split_lines
 from emoclim.errors import CacheError
+from emoclim.files import atomic
 
-SUFFIX = ".waveforms"
-SAMPLES, LEDGER = "samples.s16le", "ledger.jsonl"
-FORMAT = "emoclim-waveforms"
-VERSION = 1
+SUFFIX, WAV = ".waveforms", ".wav"  # of a store, and of a recording in it
+VERSION = 2
 FULL_SCALE = 32_768  # of 16 bits
-SAMPLE_BYTES = 2
-BLOCK = 2**16  # samples under one checksum; little more than a segment is read to check one
-MAKE_ANEW = "delete it, and it is made again when it is needed"
-
-Integers = NDArray[np.int16]
 
 
 @dataclass(frozen=True, slots=True)
 class WaveformSpec:
-    """How recordings were decoded: what must be equal for one store to serve two encoders.
+    """How recordings were decoded: what must be equal for one store to serve two encoders."""
 
-    Attributes
-    ----------
-    sample_rate
-        Hz of the waveforms.
-    source_rate
-        Hz that recordings were first brought to; None for each file's own.
-    resampler
-        What brought them there.
-    """
-
-    sample_rate: int
-    source_rate: int | None
+    sample_rate: int  # Hz of the waveforms
+    source_rate: int | None  # Hz that recordings were first brought to; None for each file's own
     resampler: str
-
-    def header(self) -> dict[str, Any]:
-        """First line of a ledger."""
-        return {"format": FORMAT, "version": VERSION, "spec": asdict(self)}
 
     def file_name(self) -> str:
         """Name of the store, with 12 hex digits of everything that changes a number."""
-        canonical = json.dumps(self.header(), sort_keys=True, separators=(",", ":"))
+        canonical = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
         return f"audio-{self.sample_rate}hz-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}{SUFFIX}"
 
 
-class Entry(NamedTuple):
-    """Where a recording is among all samples, and what its checksums and its scale are."""
+class StoreSize(NamedTuple):
+    """Number of recordings in a store, and bytes of their files."""
 
-    first: int
-    length: int
-    scale: float
-    checksums: tuple[int, ...]
+    recordings: int
+    n_bytes: int
 
-
-class SampleFile:
-    """All samples of a store, mapped into memory by each process for itself when it first reads some."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._mapped: Integers = np.empty(0, np.int16)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "_mapped": np.empty(0, np.int16)}
-
-    def read(self, first: int, last: int) -> Integers:
-        """Samples from `first` up to `last` ``(n,)``, as they lie there; fewer where the file is too short."""
-        if last > len(self._mapped):
-            size = self.path.stat().st_size // SAMPLE_BYTES
-            if size:
-                self._mapped = np.asarray(np.memmap(self.path, "<i2", "r", shape=(size,)))
-        return self._mapped[first:last]
+    @classmethod
+    def of(cls, store: Path) -> "StoreSize":
+        """Count the files of a store, which need not exist."""
+        sizes = [file.stat().st_size for file in store.glob(f"*{WAV}")]
+        return cls(len(sizes), sum(sizes))
 
 
 @dataclass(frozen=True, slots=True)
 class StoredWaveform:
-    """A recording in a store, as a waveform ``(n,)`` of which any part ``(m,)`` can be had.
+    """A waveform ``(n,)`` in an open file, of which any part ``(m,)`` is read by seeking to it."""
 
-    A part is compared with its checksums each time; one that was not written so raises :class:`CacheError`.
-    """
-
-    name: str
-    samples: SampleFile
-    entry: Entry
+    file: soundfile.SoundFile
 
     def __len__(self) -> int:
-        return self.entry.length
+        frames: int = self.file.frames
+        return frames
 
     def __getitem__(self, part: slice, /) -> Tensor:
-        begin, end, _ = part.indices(len(self))
-        first, last = begin // BLOCK, -(-end // BLOCK)
-        stored = self._blocks(first, last)
-        if stored is None:
-            store = self.samples.path.parent
-            raise CacheError(
-                f"{store} is damaged: the samples of {self.name} are not what was written; "
-                f"leave them out, to be decoded again, with: {repair_with(store)}"
-            )
-        waveform = stored[begin - first * BLOCK : end - first * BLOCK].astype(np.float32)
-        waveform *= np.float32(self.entry.scale / FULL_SCALE)
-        return torch.from_numpy(waveform)
-
-    def is_sound(self) -> bool:
-        """Whether all samples are what was written."""
-        return all(self._blocks(number, number + 1) is not None for number in range(len(self.entry.checksums)))
-
-    def _blocks(self, first: int, last: int) -> Integers | None:
-        """Samples of the blocks from `first` up to `last`; None if they do not match their checksums."""
-        begin = self.entry.first
-        with explained(f"{self.name} cannot be read from {self.samples.path}", MAKE_ANEW):
-            stored = self.samples.read(begin + first * BLOCK, begin + min(last * BLOCK, len(self)))
-        return stored if checksums_of(stored) == self.entry.checksums[first:last] else None
+        first, last, _ = part.indices(len(self))
+        self.file.seek(first)
+        return torch.from_numpy(self.file.read(last - first, dtype="float32"))
 
 
-@dataclass(frozen=True, slots=True)
-class Waveforms:
-    """What a store held when it was read.
-
-    Attributes
-    ----------
-    path
-        The folder.
-    spec
-        How it was decoded.
-    entries
-        By content key, in the order of commit.
-    n_samples
-        Samples of the file that are taken.
-    size
-        Bytes of the sound lines of the ledger.
-    lost_end
-        See :func:`emoclim.cache.lines.split_lines`.
-    """
-
-    path: Path
-    spec: WaveformSpec
-    entries: Mapping[str, Entry]
-    n_samples: int
-    size: int
-    lost_end: bool
-
-    @property
-    def n_bytes(self) -> int:
-        """Bytes of all samples."""
-        return SAMPLE_BYTES * self.n_samples
-
-    def waveforms(self, names: Mapping[str, str]) -> dict[str, StoredWaveform]:
-        """Recordings by content key, with the names that messages shall call them by."""
-        samples = SampleFile(self.path / SAMPLES)
-        return {key: StoredWaveform(name, samples, self.entries[key]) for key, name in names.items()}
-
-
-def is_store(path: Path) -> bool:
-    """Whether there is a store, which may be damaged."""
-    return (path / LEDGER).is_file()
-
-
-def read_waveforms(path: Path) -> Waveforms:
-    """Read what a store holds; samples are read when they are needed.
-
-    Raises
-    ------
-    CacheError
-        There is no store, it is damaged, or of another version.
-    """
-    if not is_store(path):
-        raise CacheError(f"{path} is no store of waveforms; train-end-to-end --store makes one")
-    with explained(f"the store {path} cannot be read", MAKE_ANEW):
-        raw = (path / LEDGER).read_bytes()
-        size = (path / SAMPLES).stat().st_size
+@contextmanager
+def open_waveform(path: Path) -> Iterator[StoredWaveform]:
+    """Open a recording of a store; raise :class:`CacheError` where it, or a part of it, cannot be read."""
     try:
-        found = _replay(path, raw)
-    except (ValueError, TypeError, KeyError) as error:
-        raise CacheError(f"the store {path} is damaged: its ledger cannot be used ({error}); {MAKE_ANEW}") from error
-    if size < found.n_bytes:
-        raise CacheError(f"the store {path} is damaged: its ledger counts more samples than there are; {MAKE_ANEW}")
-    return found
+        with soundfile.SoundFile(path) as file:
+            yield StoredWaveform(file)
+    except (OSError, soundfile.LibsndfileError) as error:
+        raise CacheError(f"{path} cannot be read ({error}); delete it, and its recording is decoded again") from error
 
 
-def checksums_of(samples: Integers) -> tuple[int, ...]:
-    """CRC-32C of each block of samples ``(n,)``."""
-    return tuple(checksum(block) for block in blocks_of(samples))
+def write_waveform(path: Path, decode: Callable[[], Iterable[Tensor]], sample_rate: int) -> int:
+    """Write the blocks ``(n,)`` that `decode` yields, whole or not at all; return the number of samples.
+
+    They are decoded again, as float32, where they turn out to go beyond full scale.
+    """
+    try:
+        with atomic(path) as partial:
+            sixteen_bits = _write(partial, decode(), sample_rate, "PCM_16")
+            return sixteen_bits or _write(partial, decode(), sample_rate, "FLOAT")
+    except (OSError, soundfile.LibsndfileError) as error:
+        told = f"the store {path.parent} could not be written ({error})"
+        raise CacheError(f"{told}; see that its disk has room and lets you write") from error
 
 
-def blocks_of(samples: Integers) -> Iterator[Integers]:
-    """Cut samples ``(n,)`` into blocks; the last holds what is left."""
-    return (samples[first : first + BLOCK] for first in range(0, len(samples), BLOCK))
-
-
-def _replay(path: Path, raw: bytes) -> Waveforms:
-    """Add up the lines of a ledger."""
-    lines, lost_end = split_lines(raw)
-    header = from_line(lines[0]) if lines else {}
-    if header.get("format") != FORMAT:
-        raise ValueError("it does not begin as one")
-    if header["version"] != VERSION:
-        raise ValueError(f"it is of version {header['version']}, and only {VERSION} can be read")
-    entries: dict[str, Entry] = {}
-    n_samples = 0
-    for line in lines[1:]:
-        match from_line(line):
-            case {"first": first, "items": items}:
-                if first != n_samples:
-                    raise ValueError("a line does not follow those before it")
-                for key, length, scale, checksums in items:
-                    entries[key] = Entry(n_samples, length, scale, tuple(checksums))
-                    n_samples += length
-            case {"left_out": keys}:
-                for key in keys:
-                    entries.pop(key, None)
-            case _:
-                raise ValueError("a line is no record of this version")
-    return Waveforms(path, WaveformSpec(**header["spec"]), entries, n_samples, sum(map(len, lines)), lost_end)
+def _write(path: Path, blocks: Iterable[Tensor], sample_rate: int, subtype: str) -> int:
+    """Write a WAV file; return the number of its samples, or 0 as soon as 16 bits do not hold one of them."""
+    samples = 0
+    with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format="WAV") as file:
+        for block in blocks:
+            if subtype == "PCM_16":
+                block = (block * FULL_SCALE).round_()
+                if block.max() >= FULL_SCALE or block.min() < -FULL_SCALE:
+                    return 0
+                block = block.to(torch.int16)
+            file.write(block.numpy())
+            samples += len(block)
+    return samples

@@ -1,21 +1,18 @@
-"""`emoclim train-end-to-end --store`: recordings are decoded once, and random crops are then cut from what was kept."""
+"""`emoclim train-end-to-end --store`: decode recordings once, and cut random crops from what was kept."""
 
-import shutil
-import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from emoclim.cache.waveform_writer import Piece, WaveformWriter, quantised, scale_of
-from emoclim.cache.waveforms import SAMPLE_BYTES, Integers, StoredWaveform, WaveformSpec, is_store, read_waveforms
+from emoclim.cache.waveforms import WAV, StoreSize, WaveformSpec, open_waveform, write_waveform
 from emoclim.data.audio import RESAMPLER, Waveform, read_blocks
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
-from emoclim.data.sound import open_sound
 from emoclim.decoding import End, Event, deaths_told, decode
 from emoclim.encoders.base import AudioEncoder, Encoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
@@ -23,50 +20,35 @@ from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
-COMMIT_SECONDS, COMMIT_BYTES = 10.0, 2**28  # lost at most, and what is being decoded, when a run is killed
-KEPT = "what was committed is kept: run again, with fewer --workers"
-UNKNOWN_RATE = 16_000  # bytes per second of a file that does not state its length: 128 kbit/s
+KEPT = "what was decoded is kept: run again, with fewer --workers"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredCrops:
-    """A source of crops, see :data:`emoclim.crops.CropSource`: what was decoded into a store.
+    """A source of crops, see :data:`emoclim.crops.CropSource`: the recordings of a store."""
 
-    Attributes
-    ----------
-    cut
-        Makes a crop of a waveform.
-    waveforms
-        By item.
-    reasons
-        Why others are not among them, by item.
-    path
-        The store.
-    recordings, size
-        How many it holds, and bytes.
-    """
-
-    cut: Callable[[Waveform, torch.Generator], Tensor]
-    waveforms: Mapping[str, StoredWaveform]
-    reasons: Mapping[str, str]
+    cut: Callable[[Waveform, torch.Generator], Tensor]  # makes a crop of a waveform
+    files: Mapping[str, Path]  # by item
+    reasons: Mapping[str, str]  # why others are not among them, by item
     path: Path
-    recordings: int
-    size: int
+    held: StoreSize  # of the whole store
 
     def __call__(self, item: Item, generator: torch.Generator) -> Tensor:
         """Cut the crop of an item; raise :class:`DecodeError` where it could not be decoded."""
         if item.id in self.reasons:
             raise DecodeError(self.reasons[item.id])
-        return self.cut(self.waveforms[item.id], generator)
+        with open_waveform(self.files[item.id]) as waveform:
+            return self.cut(waveform, generator)
 
     def to_dict(self) -> dict[str, str | int]:
         """Plain values, for JSON."""
-        return {"store": str(self.path), "recordings": self.recordings, "bytes": self.size}
+        return {"store": str(self.path), "recordings": self.held.recordings, "bytes": self.held.n_bytes}
 
     def told(self) -> str:
         """One sentence on what there is."""
         failed = f"; {len(self.reasons)} of this run cannot be used" if self.reasons else ""
-        return f"decoded waveforms: {self.recordings} recordings, {shown_size(self.size)} in {self.path}{failed}"
+        recordings, size = self.held
+        return f"decoded waveforms: {recordings} recordings, {shown_size(size)} in {self.path}{failed}"
 
 
 def stored_crops(
@@ -78,151 +60,63 @@ def stored_crops(
     workers: int = 0,
     track: Track = silent,
 ) -> StoredCrops:
-    """Decode what the store of a workspace does not hold yet of some items, and make it a source of their crops.
-
-    Parameters
-    ----------
-    encoder
-        Whose crops; encoders with the same sample rates share a store.
-    items
-        Recordings; those that cannot be decoded are left out, with the reason.
-    workspace
-        Where the store lies.
-    keys
-        Content keys of items; saved.
-    workers
-        Processes that decode; 0 decodes in this one.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    EncoderError
-        The encoder does not take its crops from waveforms.
-    CacheError
-        The store is damaged, is being written, or has no room.
-    """
+    """Decode what the store of a workspace does not hold yet of some items, and make it a source of their crops."""
     if not isinstance(encoder, AudioEncoder):
         raise EncoderError(f"encoder {encoder.spec.name!r} takes no segments of waveforms; train it without --store")
     spec = WaveformSpec(encoder.sample_rate, encoder.source_rate, f"soxr {RESAMPLER}")
-    path = workspace.caches / spec.file_name()
-    known: dict[str, str] = {}
+    store = workspace.caches / spec.file_name()
+    files: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     for item in track(items, description="read recordings", total=len(items)):
         try:
-            known[item.id] = keys(item)
+            files[item.id] = store / f"{keys(item)}{WAV}"
         except DecodeError as error:
             reasons[item.id] = str(error)
     keys.save()
-    missing = _missing(path, {known[item.id]: item for item in items if item.id in known})
-    failed = _decode(missing, path, spec, workers, track) if missing or not is_store(path) else {}
-    reasons |= {id_: failed[key] for id_, key in known.items() if key in failed}
-    held = read_waveforms(path)
-    present = {id_: key for id_, key in known.items() if key not in failed}
-    waveforms = held.waveforms({key: id_ for id_, key in present.items()})
-    return StoredCrops(
-        replace(encoder).cut,  # of a copy without the network, for processes that are not forked
-        {id_: waveforms[key] for id_, key in present.items()},
-        reasons,
-        path,
-        len(held.entries),
-        held.n_bytes,
-    )
+    failed = _fill({files[item.id]: item for item in items if item.id in files}, spec, workers, track)
+    reasons |= {id_: failed[path] for id_, path in files.items() if path in failed}
+    present = {id_: path for id_, path in files.items() if path not in failed}
+    cut = replace(encoder).cut  # of a copy without the network, for processes that are not forked
+    return StoredCrops(cut, present, reasons, store, StoreSize.of(store))
 
 
-def _missing(path: Path, items: dict[str, Item]) -> dict[str, Item]:
-    """Those of some items by key that a store, if there is one, does not hold."""
-    held = read_waveforms(path).entries if is_store(path) else {}
-    return {key: item for key, item in items.items() if key not in held}
-
-
-def _decode(items: dict[str, Item], path: Path, spec: WaveformSpec, workers: int, track: Track) -> dict[str, str]:
-    """Decode recordings into a store; return the reasons of those that cannot be, by key."""
-    _require_room(path, spec, list(items.values()), track)
-    reasons: dict[str, str] = {}
-    with WaveformWriter(path, spec) as writer:
-        todo = _missing(path, items)  # another process may have been at it
-        events = decode(_Decoding(spec), list(todo.values()), workers)
-        with deaths_told(KEPT), closing(_written(events, list(todo), writer, reasons)) as written:
-            for _ in track(written, description=f"decode {len(todo)} recordings", total=len(todo)):
-                pass
-        writer.commit()
+def _fill(items: Mapping[Path, Item], spec: WaveformSpec, workers: int, track: Track) -> dict[Path, str]:
+    """Write the files that are missing; return why some cannot be."""
+    missing = {path: item for path, item in items.items() if not path.exists()}
+    reasons: dict[Path, str] = {}
+    if not missing:
+        return reasons
+    paths = list(missing)
+    decoder = _WritingDecoder(spec, {item.id: path for path, item in missing.items()})
+    with deaths_told(KEPT), closing(_ends(decode(decoder, list(missing.values()), workers))) as ends:
+        for position, end in track(ends, description=f"decode {len(paths)} recordings", total=len(paths)):
+            if end.reason is not None:
+                reasons[paths[position]] = end.reason
     return reasons
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoding:
-    """Makes pieces of 16 bits; a recording that turns out to be too loud for its scale is begun anew."""
+class _WritingDecoder:
+    """Decodes a recording into its file; yields nothing but what kept it from writing."""
 
     spec: WaveformSpec
+    files: Mapping[str, Path]  # by item
 
-    def prepare(self, item: Item) -> Generator[Piece, None, float]:
-        needed = 1.0
-        while True:
-            scale, samples = needed, 0
-            for block in read_blocks(item, self.spec.sample_rate, source_rate=self.spec.source_rate):
-                samples += len(block)
-                needed = max(needed, scale_of(block))
-                if needed == scale:
-                    yield quantised(block, scale)
-            if needed == scale:
-                return samples / self.spec.sample_rate
-
-
-@dataclass(slots=True)
-class _Open:
-    """A recording on its way from a worker."""
-
-    scale: float = 1.0
-    parts: list[Integers] = field(default_factory=list)
-
-    def take(self, piece: Piece) -> None:
-        if piece.scale != self.scale:
-            self.scale, self.parts = piece.scale, []
-        self.parts.append(piece.samples.numpy().copy())  # gives the memory shared with a worker back
+    def prepare(self, item: Item) -> Generator[CacheError, None, float]:
+        rate, path = self.spec.sample_rate, self.files[item.id]
+        if path.exists():  # another process has been at it meanwhile
+            return 0.0
+        try:
+            blocks = partial(read_blocks, item, rate, source_rate=self.spec.source_rate)
+            return write_waveform(path, blocks, rate) / rate
+        except CacheError as error:
+            yield error
+            return 0.0
 
 
-def _written(
-    events: Iterable[Event[Piece]], keys: Sequence[str], writer: WaveformWriter, reasons: dict[str, str]
-) -> Generator[str, None, None]:
-    """Write what is decoded, now and then for good; yield the key of each recording that is done."""
-    on_the_way: dict[int, _Open] = {}
-    last = time.monotonic()
+def _ends(events: Iterable[Event[CacheError]]) -> Generator[tuple[int, End], None, None]:
+    """Yield the end of each recording; raise what kept one from being written."""
     for position, event in events:
-        if not isinstance(event, End):
-            on_the_way.setdefault(position, _Open()).take(event)
-            continue
-        recording = on_the_way.pop(position, _Open())
-        if event.reason is None:
-            writer.append(keys[position], recording.scale, recording.parts)
-        else:
-            reasons[keys[position]] = event.reason
-        if writer.uncommitted >= COMMIT_BYTES or time.monotonic() - last >= COMMIT_SECONDS:
-            writer.commit()
-            last = time.monotonic()
-        yield keys[position]
-
-
-def _require_room(path: Path, spec: WaveformSpec, items: Sequence[Item], track: Track) -> None:
-    """Raise :class:`CacheError` if recordings will hardly fit where a store lies."""
-    watched = track(items, description="measure recordings", total=len(items))
-    needed = SAMPLE_BYTES * spec.sample_rate * sum(map(_seconds, watched))
-    folder = next(folder for folder in path.resolve().parents if folder.exists())
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise CacheError(
-            f"{len(items)} recordings that are yet to be decoded need some {shown_size(needed)}, and {folder} has "
-            f"{shown_size(free)} free; make room there, or train without --store"
-        )
-
-
-def _seconds(item: Item) -> float:
-    """What the header of a file promises; a guess where it promises nothing, and 0 where it cannot be read."""
-    try:
-        with open_sound(item) as sound:
-            whole = None if sound.frames is None else sound.frames / sound.sample_rate
-    except DecodeError:
-        return 0.0
-    if whole is None and item.path is not None:
-        whole = item.path.stat().st_size / UNKNOWN_RATE
-    left = max(0.0, (whole or 0.0) - (item.start or 0.0))
-    return left if item.duration is None else min(left, item.duration)
+        if isinstance(event, CacheError):
+            raise event
+        yield position, event

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.waveforms import SUFFIX, StoreSize
 from emoclim.cache.writer import who_writes
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.finding import cache_paths, changed_versions, find_cache, note_of, when_noted
-from emoclim.pipeline.caches.stores import StoreState, list_stores
 from emoclim.pipeline.libraries import SHARDS, CacheNote
 from emoclim.pipeline.workspace import Workspace
 
@@ -82,14 +82,17 @@ class CacheList:
 
     caches: tuple[CacheState, ...]
     shards: Mapping[str, int]
-    stores: tuple[StoreState, ...] = ()
+    stores: Mapping[Path, StoreSize]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
             "caches": [cache.to_dict() for cache in self.caches],
             "shards": dict(self.shards),
-            "waveforms": [store.to_dict() for store in self.stores],
+            "waveforms": [
+                {"name": path.name, "path": str(path), "recordings": held.recordings, "bytes": held.n_bytes}
+                for path, held in self.stores.items()
+            ],
         }
 
     def table_rows(self) -> list[tuple[str, ...]]:
@@ -105,10 +108,10 @@ class CacheList:
             f"{name} has {count} shards; join them with: emoclim cache merge {name}"
             for name, count in self.shards.items()
         ]
-        for store in self.stores:
-            held = f"{store.recordings} decoded recordings, {shown_size(store.size)}, for train-end-to-end --store"
-            lines.append(store.problem or f"{store.path.name}: {held}")
-            lines += [f"{store.path.name} is being written by {store.writer}"] if store.writer else []
+        for path, (recordings, size) in self.stores.items():
+            lines.append(
+                f"{path.name}: {recordings} decoded recordings, {shown_size(size)}, for train-end-to-end --store"
+            )
         return lines
 
 
@@ -174,7 +177,8 @@ def list_caches(workspace: Workspace = Workspace()) -> CacheList:  # noqa: B008 
     folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
     unmerged = {name: count for name, count in shards.items() if count}
-    return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, list_stores(workspace))
+    stores = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{SUFFIX}"))}
+    return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, stores)
 
 
 def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetails:  # noqa: B008 - immutable

@@ -15,6 +15,7 @@ from typing import Any, get_args
 from emoclim.cache import BACKENDS, open_cache
 from emoclim.cache.opening import finish_swaps
 from emoclim.cache.swap import FOLDER, KEPT, unfinished
+from emoclim.cache.waveforms import SUFFIX as STORE
 from emoclim.cache.writer import who_writes
 from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError
@@ -26,8 +27,8 @@ from emoclim.pipeline.workspace import Workspace
 
 PARTIAL = ".partial"  # suffix of what is written aside
 WRITER = ".writer"  # suffix of the lock beside a cache
-PROCESS = re.compile(r"\.(\d+)\.partial$")
-CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr|waveforms))\.")
+PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial$")
+CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
 BLOCK_ITEMS = 256  # read at once
@@ -101,7 +102,8 @@ def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) ->
     found: list[Leftover] = []
     kept: list[str] = []
     damaged: list[str] = []
-    folders = [workspace.caches, *sorted(workspace.caches.glob(f"*{SHARDS}"))] if workspace.caches.is_dir() else []
+    beside = (path for suffix in (SHARDS, STORE) for path in sorted(workspace.caches.glob(f"*{suffix}")))
+    folders = [workspace.caches, *beside] if workspace.caches.is_dir() else []
     for folder in folders:
         finish_swaps(folder)
         for path in sorted(folder.iterdir()):

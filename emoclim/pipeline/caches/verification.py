@@ -15,7 +15,6 @@ from emoclim.pipeline.caches.comparison import Gap
 from emoclim.pipeline.caches.finding import changed_versions, find_path, ids_by_key, note_of
 from emoclim.pipeline.caches.reencoding import encode_again
 from emoclim.pipeline.caches.repair import leave_out
-from emoclim.pipeline.caches.stores import StoreVerification, find_store, verify_store
 from emoclim.pipeline.libraries import CacheNote, Source
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -110,13 +109,13 @@ def verify_cache(
     device: str = "auto",
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
-) -> Verification | StoreVerification:
-    """Read all of a cache, and encode some of it again; or read all of a store of waveforms.
+) -> Verification:
+    """Read all of a cache, and encode some of it again.
 
     Parameters
     ----------
     name
-        See :func:`emoclim.pipeline.caches.find_cache` and :func:`emoclim.pipeline.caches.stores.find_store`.
+        See :func:`emoclim.pipeline.caches.find_cache`.
     encode
         How many items to encode again, to see whether libraries have drifted.
     seed
@@ -137,10 +136,6 @@ def verify_cache(
     EmoclimError
         There is no such cache, or nothing of it can be encoded again.
     """
-    if store := find_store(workspace, name):
-        if encode:
-            raise CacheError(f"{store} holds waveforms, which cannot be encoded again; leave out --re-encode")
-        return verify_store(store, repair=repair, track=track)
     for folder in {workspace.caches, *([Path(name).parent] if Path(name).suffix in BACKENDS else [])}:
         finish_swaps(folder)
     path = find_path(workspace, name)
