@@ -168,6 +168,9 @@ def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
     assert "--seed would have no effect" in useless.output
     useless = run("train-end-to-end", "--resume", "again", "--store", "--workspace", workspace, code=2)
     assert "--store would have no effect" in useless.output
+    few = workspace / "data" / "few.csv"
+    few.write_text("".join((workspace / "data" / "images.csv").read_text().splitlines(keepends=True)[:-2]))
+    run("extract", "images", few, "--encoder", "colour", "--workspace", workspace)  # now the newest of its cache
     run("train-end-to-end", "--resume", "again", "--workspace", workspace, *QUIET)
     assert not (folder / "unfinished").exists()
     assert (files(folder) == files(workspace / "runs" / RUN)) == (not words)

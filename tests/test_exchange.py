@@ -212,3 +212,10 @@ def test_real_features_are_imported_trained_on_and_searched(
     with pytest.raises(CacheError, match="features 'mobilenet' were imported, so none can be made of"):
         search_file(tmp_path / "new.png", workspace=space, device="cpu")
     assert not caplog.text
+
+
+def test_what_an_export_had_to_hash_is_remembered(root: Path) -> None:
+    accounts_path(cache_called(root, "timbre"), "audio").unlink()
+    (root / "cache" / "content.json").unlink()
+    export_features("timbre", root / "out.npz", workspace=Workspace(root))
+    assert len(json.loads((root / "cache" / "content.json").read_text())) == 9

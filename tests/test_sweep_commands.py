@@ -136,6 +136,27 @@ def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch
     assert "the image library of run full has changed since" in told
 
 
+def test_a_run_is_gone_on_with_after_another_manifest_was_extracted(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dying(snapshot: object, **options: object) -> None:
+        keep(snapshot, **options)
+        raise OSError(28, "No space left on device")
+
+    keep = sweeping.write_snapshot
+    words = ("train-heads", "--epochs", 3, "--workspace", workspace)
+    run(*words, "--name", "whole")
+    monkeypatch.setattr(sweeping, "write_snapshot", dying)
+    run(*words, "--name", "killed", code=2)
+    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    header, *rows = (workspace / "data" / "images.csv").read_text().splitlines()
+    (workspace / "data" / "few.csv").write_text("\n".join([header, *rows[::2]]) + "\n")
+    run("extract", "images", workspace / "data" / "few.csv", "--encoder", "colour", "--workspace", workspace)
+    run("train-heads", "--resume", "killed", "--workspace", workspace)
+    killed, whole = workspace / "runs" / "killed", workspace / "runs" / "whole"
+    assert (killed / "heads.safetensors").read_bytes() == (whole / "heads.safetensors").read_bytes()
+
+
 def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupting(snapshot: object, **options: object) -> None:
         keep(snapshot, **options)

@@ -28,7 +28,7 @@ from emoclim.pipeline.joint_plans import (
 )
 from emoclim.pipeline.joint_result import JointResult
 from emoclim.pipeline.joint_training import SNAPSHOT, Material, Means, execute
-from emoclim.pipeline.libraries import Library, labelled_library, library_note
+from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
 from emoclim.pipeline.library_features import labels_of
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished
@@ -177,12 +177,12 @@ def resume(
     with replicas.first_before_others():
         encoder = plan.load(track)
         manifest = with_splits(read_manifest((workspace.caches / plan.audio["path"]).resolve(), TRAINED), seed=None)
+        if (pictures := noted_library(workspace, plan.images)) is None:
+            raise RunError(f"the image library of run {folder.name} has changed since, or its cache has; train again")
         libraries: dict[Modality, Library] = {
-            "image": labelled_library(workspace, "image", plan.images["cache"]),
+            "image": pictures,
             TRAINED: uncached(workspace, manifest, encoder.spec, plan.encoder),
         }
-        if library_note(libraries["image"]) != dict(plan.images):
-            raise RunError(f"the image library of run {folder.name} has changed since, or its cache has; train again")
         if recordings_note(libraries[TRAINED]) != dict(plan.audio):
             raise RunError(f"{manifest.source} has changed since run {folder.name} was begun; train again")
         if _contents(manifest, workspace, track) != plan.contents:

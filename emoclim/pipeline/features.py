@@ -17,7 +17,7 @@ from emoclim.errors import ConfigError, EncoderError
 from emoclim.features import Setting
 from emoclim.pipeline.accounts import ItemState, State, failures_path, write_accounts, write_table
 from emoclim.pipeline.contamination import contamination
-from emoclim.pipeline.libraries import CacheNote, note_path, portable_path, read_note
+from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
 from emoclim.reports.extraction import Extraction
@@ -222,7 +222,7 @@ def _noted(
     """Keep the note beside a cache while something is extracted into it, so that it is there whatever happens."""
     there, before = note_path(path).exists(), len(cache)
     given = portable_path(checkpoint, path) if checkpoint else None
-    note = read_note(path) if there else CacheNote(path, cache.spec, given, settings or {})
+    note = note_or_new(CacheNote(path, cache.spec, given, settings or {}))
     note = note.with_source(manifest, unlabelled)
     note.with_run(None).save()
     try:

@@ -17,7 +17,7 @@ from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
 from emoclim.errors import ConfigError, RunError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
-from emoclim.pipeline.libraries import Library, labelled_library, library_note
+from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
 from emoclim.pipeline.library_features import labels_of, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
 from emoclim.pipeline.rounds import train_rounds
@@ -250,11 +250,11 @@ def resume(
         ) from error
     libraries: dict[Modality, Library] = {}
     for modality, noted in plan.libraries.items():
-        libraries[modality] = labelled_library(workspace, modality, noted["cache"])
-        if library_note(libraries[modality]) != dict(noted):
+        if (library := noted_library(workspace, noted)) is None:
             raise RunError(
                 f"the {modality} library of run {folder.name} has changed since, or its cache has; train again"
             )
+        libraries[modality] = library
     splits = _splits(libraries, plan.label_map, workspace)
     return _execute(folder, plan, libraries, splits, choose_device(device), track, show)
 

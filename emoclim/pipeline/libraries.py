@@ -19,11 +19,13 @@ from emoclim.data.manifest import Item, Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec, Setting
-from emoclim.pipeline.workspace import FOLDERS, Workspace, provenance, read_json, write_json
+from emoclim.files import read_json, write_json
+from emoclim.pipeline.workspace import FOLDERS, Workspace, provenance
 
 log = logging.getLogger(__name__)
 
 SHARDS = ".shards"  # suffix of the folder with the shards of a cache
+WRITE_ANEW = "extract or import its manifest again to write it anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,17 @@ class Source:
     def found_from(self, cache: Path) -> Path:
         """Where the manifest lies, given where the cache does."""
         return (cache.parent / self.path).resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class NoteContent:
+    """What a note holds as JSON."""
+
+    spec: dict[str, Any]
+    checkpoint: str | None
+    settings: dict[str, Any]
+    sources: list[Source]
+    made: list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,18 +141,23 @@ def read_note(cache: Path) -> CacheNote:
     CacheError
         There is none, or it cannot be read.
     """
-    content = read_json(note_path(cache), CacheError, "extract into the cache again to write it anew")
+    content = read_json(note_path(cache), CacheError, WRITE_ANEW, NoteContent)
     try:
-        return CacheNote(
-            cache,
-            FeatureSpec.from_dict(content["spec"]),
-            content["checkpoint"],
-            content["settings"],
-            tuple(Source(**source) for source in content["sources"]),
-            tuple(content["made"]),
-        )
-    except (KeyError, TypeError) as error:
-        raise CacheError(f"the note beside {cache} is of another kind; extract again to write it anew") from error
+        spec = FeatureSpec.from_dict(content.spec)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CacheError(f"the spec in {note_path(cache)} is none ({error}); {WRITE_ANEW}") from error
+    return CacheNote(cache, spec, content.checkpoint, content.settings, tuple(content.sources), tuple(content.made))
+
+
+def note_or_new(new: CacheNote) -> CacheNote:
+    """Read the note beside a cache that is about to be filled; a missing or damaged one is begun anew as `new`."""
+    if not note_path(new.path).exists():
+        return new
+    try:
+        return read_note(new.path)
+    except CacheError:
+        log.warning("%s is damaged, and is begun anew without other manifests and runs", note_path(new.path))
+        return new
 
 
 def notes(workspace: Workspace, modality: Modality) -> list[CacheNote]:
@@ -221,3 +239,16 @@ def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
 def library_note(library: Library) -> dict[str, Any]:
     """What a run remembers of a library."""
     return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
+
+
+def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library | None:
+    """The library of a run by what :func:`library_note` kept of it; None if its cache or manifest is not as it was."""
+    cache = workspace.caches / noted["cache"]
+    if not (cache.exists() and note_path(cache).exists()):
+        return None
+    note = read_note(cache)
+    for source in note.sources:
+        if (source.name, source.path) == (noted["name"], noted["path"]):
+            library = open_library(note, source)
+            return library if library_note(library) == dict(noted) else None
+    return None

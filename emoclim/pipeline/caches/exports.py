@@ -123,6 +123,7 @@ def export_features(
     out.parent.mkdir(parents=True, exist_ok=True)
     with open_cache(note.path) as cache:
         states = _states(note, source, cache, keys)
+        keys.save()
         items = _selection(note, source, cache, states)
         _write(out, kind, items, f"{note.spec.name} features of {source.name if source else note.path.stem}", track)
         others = len(cache.keys() - set(items.keys))

@@ -26,7 +26,7 @@ from emoclim.pipeline.accounts import (
 from emoclim.pipeline.caches.finding import account, note_of
 from emoclim.pipeline.caches.repair import copy_items
 from emoclim.pipeline.caches.shards import find_shards, lacking_shards, whole_of
-from emoclim.pipeline.libraries import CacheNote, note_path, open_library, portable_path, read_note
+from emoclim.pipeline.libraries import CacheNote, note_or_new, open_library, portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -157,7 +157,7 @@ def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
     """The note of the whole, with the manifests and runs of all its parts."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
     checkpoint = first.checkpoint and portable_path((first.path.parent / first.checkpoint).resolve(), cache)
-    note = read_note(cache) if note_path(cache).is_file() else CacheNote(cache, first.spec, checkpoint, first.settings)
+    note = note_or_new(CacheNote(cache, first.spec, checkpoint, first.settings))
     sources = {source.path: source for source in note.sources}
     for part in parts:
         for source in part.sources:
