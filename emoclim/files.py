@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from emoclim.errors import EmoclimError, reason_of
 
 T = TypeVar("T")
 PARTIAL = ".partial"  # suffix of what is being written
+PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial")
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def atomic(path: Path) -> Iterator[Path]:
     '1'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+    partial = partial_beside(path)
     try:
         yield partial
         _sync(partial)
@@ -45,6 +47,17 @@ def atomic(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
         else:
             partial.unlink(missing_ok=True)
+
+
+def partial_beside(path: Path) -> Path:
+    """A hidden name beside `path` that nobody else takes, for what shall be renamed to it."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def process_of(partial: Path) -> int | None:
+    """The process that wrote a partial file or folder, as its name says; None if it does not."""
+    found = PROCESS.search(partial.name)
+    return int(found[1]) if found else None
 
 
 def write_json(path: Path, content: Any) -> None:

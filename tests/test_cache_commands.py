@@ -301,3 +301,41 @@ def test_sizes_are_told_as_people_do() -> None:
         "75 GB",
         "3 TB",
     ]
+
+
+def test_gc_asks_for_no_process_on_windows(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    partial = old(root / "cache" / ".x.999999999.partial")
+    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("on Windows this sends Ctrl-C"))
+    found = answer("cache", "gc", "--yes", "--workspace", root)
+    assert "process 999999999 may be writing it" in found["kept"][0]
+    assert partial.exists()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "",
+        "[]",
+        '{"spec": {}}',
+        '{"spec": {}, "checkpoint": null, "settings": {}, "sources": 3, "made": []}',
+        "[" * 9999,
+    ],
+    ids=["empty", "list", "too little", "other types", "deep"],
+)
+def test_extraction_writes_a_damaged_note_anew(root: Path, note: str) -> None:
+    path = cache_called(root, "timbre")
+    note_path(path).write_text(note)
+    told = run("cache", "info", path.stem, "--workspace", root, code=2).stderr
+    assert "extract or import its manifest again" in told
+    run("extract", "audio", "--encoder", "timbre", "--workspace", root, "--workers", 0, code=3)
+    assert answer("cache", "info", "timbre", "--workspace", root)["manifests"] == {
+        "audio": {"committed": 8, "failed": 1}
+    }
+
+
+def test_import_writes_a_damaged_note_anew(tmp_path: Path) -> None:
+    path = imported(tmp_path, n_items=9)
+    note_path(path).write_text("{")
+    imported(tmp_path, n_items=9)
+    assert answer("cache", "info", "given", "--workspace", tmp_path)["manifests"] == {"many": {"committed": 9}}

@@ -4,7 +4,6 @@ Items are known by their ids, for the features may be at hand where the files ar
 end before anything is written, and a new cache is written aside: whatever is refused or stopped leaves no trace.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -21,10 +20,11 @@ from emoclim.data.manifest import Manifest, Modality, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import CacheError, ConfigError
 from emoclim.features import VIEWS, FeatureSpec, Setting
+from emoclim.files import partial_beside
 from emoclim.pipeline.accounts import ItemState, write_accounts
 from emoclim.pipeline.caches.feature_files import FeatureFile, look_over, open_feature_file
 from emoclim.pipeline.caches.matching import match_ids
-from emoclim.pipeline.libraries import CacheNote, note_path, portable_path, read_note
+from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -166,7 +166,7 @@ def import_features(
     spec = FeatureSpec(name, modality, survey.dim, given.identity, {**(settings or {}), **own})
     path = workspace.cache_path(spec, f".{backend}")
     imported = _keep(path, spec, given, matches, track)
-    note = read_note(path) if note_path(path).exists() else CacheNote(path, spec, portable_path(file, path), {})
+    note = note_or_new(CacheNote(path, spec, portable_path(file, path), {}))
     if imported:
         note = note.with_run(imported)
     with open_cache(path) as cache:
@@ -190,7 +190,7 @@ def _keep(path: Path, spec: FeatureSpec, file: FeatureFile, matches: Mapping[str
     """Put items that a cache does not hold yet into it; a new one is made aside and then appears whole."""
     if path.exists():
         return _append(path, spec, file, matches, track)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside = partial_beside(path)
     try:
         imported = _append(aside / path.name, spec, file, matches, track)
         if not imported:

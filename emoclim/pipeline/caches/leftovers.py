@@ -6,6 +6,7 @@ Convention: what a living process may be using is kept, and a cache itself is ne
 import os
 import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,15 +20,14 @@ from emoclim.cache.waveforms import SUFFIX as STORE
 from emoclim.cache.writer import who_writes
 from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError
+from emoclim.files import PARTIAL, process_of
 from emoclim.pipeline.caches.finding import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.caches.shards import lacking_shards, shards_in, whole_of
 from emoclim.pipeline.libraries import SHARDS
 from emoclim.pipeline.workspace import Workspace
 
-PARTIAL = ".partial"  # suffix of what is written aside
 WRITER = ".writer"  # suffix of the lock beside a cache
-PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial$")
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
@@ -105,7 +105,8 @@ def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) ->
     beside = (path for suffix in (SHARDS, STORE) for path in sorted(workspace.caches.glob(f"*{suffix}")))
     folders = [workspace.caches, *beside] if workspace.caches.is_dir() else []
     for folder in folders:
-        finish_swaps(folder)
+        if delete:
+            finish_swaps(folder)
         for path in sorted(folder.iterdir()):
             if KEPT.fullmatch(path.name):
                 damaged.append(f"{path} is kept: a damaged cache that was repaired, {shown_size(size_of(path))}")
@@ -133,11 +134,13 @@ def _why_aside(path: Path) -> str | None:
 
 def _user_of(path: Path) -> str | None:
     """Who may be using what was written aside; None if nobody can be."""
-    process = PROCESS.search(path.name)
-    if process and _is_alive(int(process[1])):
-        return f"process {process[1]} may be writing it"
-    if (owner := CACHE_NAME.match(path.name)) and (writer := who_writes(path.with_name(owner[1]))):
-        return f"{owner[1]} is being written by {writer}"
+    process = process_of(path)
+    if process is not None and _is_alive(process):
+        return f"process {process} may be writing it"
+    if owner := CACHE_NAME.match(path.name):
+        for cache in (path.with_name(owner[1]), path / owner[1]):  # an import locks the cache that it makes aside
+            if writer := who_writes(cache):
+                return f"{cache.name} is being written by {writer}"
     if (swap := FOLDER.fullmatch(path.name)) and path / swap[1] in unfinished(path.with_name(swap[1])):
         return f"a repair made {path / swap[1]}, and there is none in its place; move it there, or delete it"
     changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
@@ -145,9 +148,12 @@ def _user_of(path: Path) -> str | None:
 
 
 def _is_alive(process: int) -> bool:
+    """Whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
+    if sys.platform == "win32":
+        return True
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:  # of another user
         return True

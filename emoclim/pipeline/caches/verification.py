@@ -10,6 +10,7 @@ from emoclim.cache.base import FeatureCache
 from emoclim.cache.checks import name_some
 from emoclim.cache.opening import finish_swaps
 from emoclim.errors import CacheError
+from emoclim.files import PARTIAL
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.comparison import Gap
 from emoclim.pipeline.caches.finding import changed_versions, find_path, ids_by_key, note_of
@@ -147,6 +148,8 @@ def verify_cache(
         note = note_of(path)
         damaged, ids = _damaged(cache, track), ids_by_key(note)
         problems = cache.problems()
+        if path.resolve().parent.suffix == PARTIAL:
+            problems += (f"{path} was being made by a run that did not end; delete it, and run that again",)
         remarks = tuple(changed_versions(note))
         for source in note.sources:
             wrong, stale = _disagreements(note, source, cache)
