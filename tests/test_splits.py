@@ -1,8 +1,12 @@
 """Splits: stratified, whole groups together, made once, independent of order."""
 
 import csv
+import multiprocessing
 import random
+import threading
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emoclim.data import splits
 from emoclim.data.manifest import SPLITS, Item, Manifest
 from emoclim.data.splits import assign_splits, splits_path, with_splits
 from emoclim.errors import ManifestError
@@ -74,6 +79,35 @@ def test_splits_are_written_once_and_kept_when_items_are_added(tmp_path: Path) -
         assert {row["id"]: row["split"] for row in csv.DictReader(file)} == second
 
 
+def test_who_comes_second_takes_the_splits_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = manifest_of(tmp_path, items_of({"awe": 40}))
+    found = {}
+    second = threading.Thread(target=lambda: found.update(second=with_splits(manifest, seed=2).items))
+
+    def interleaved(items: Iterable[Item], seed: int, kept: Mapping[str, str]) -> dict[str, str]:
+        if seed == 1:
+            second.start()
+            second.join(0.3)  # it would end by then, if it did not wait
+        return assign_splits(items, seed, kept)
+
+    monkeypatch.setattr(splits, "assign_splits", interleaved)
+    first = with_splits(manifest, seed=1).items
+    second.join()
+    assert found["second"] == first
+    assert with_splits(manifest, seed=None).items == first
+
+
+def placed(folder: Path, seed: int) -> tuple[Item, ...]:
+    return with_splits(manifest_of(folder, items_of({"awe": 40})), seed).items
+
+
+def test_processes_that_start_together_get_the_same_splits(tmp_path: Path) -> None:
+    with ProcessPoolExecutor(4, mp_context=multiprocessing.get_context("spawn")) as processes:
+        found = list(processes.map(placed, [tmp_path] * 8, range(8)))
+    assert set(found) == {found[0]}
+    assert {path.name for path in tmp_path.iterdir()} == {"images.splits.csv", ".images.splits.csv.lock"}
+
+
 def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> None:
     items = [replace(item, split="test") for item in items_of({"awe": 4})]
     assert with_splits(manifest_of(tmp_path, items)).items == tuple(items)
@@ -116,6 +150,7 @@ def test_a_spoilt_splits_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_splits_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
-    manifest = manifest_of(tmp_path / "absent", items_of({"awe": 5}))
+    (tmp_path / "file").touch()
+    manifest = manifest_of(tmp_path / "file", items_of({"awe": 5}))
     with pytest.raises(ManifestError, match="splits cannot be kept in .* give the manifest a column 'split'"):
         with_splits(manifest)

@@ -10,10 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 
 from emoclim.data.grouping import group_names
 from emoclim.data.manifest import SPLITS, Item, Manifest
 from emoclim.errors import ManifestError, reason_of
+from emoclim.files import atomic
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
 
@@ -54,12 +56,12 @@ def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
             f"{manifest.source} gives a split for {given} of {len(labelled)} labelled items; give all or none"
         )
     path = splits_path(manifest)
-    kept = _read(path) if path.exists() else {}
-    if seed is None and (lacking := [item.id for item in labelled if item.id not in kept]):
+    splits = _read(path)
+    lacking = [item.id for item in labelled if item.id not in splits]
+    if seed is None and lacking:
         raise ManifestError(f"{len(lacking)} items have no split in {path} ({lacking[0]} first); extract them first")
-    splits = kept if seed is None else assign_splits(labelled, seed, kept)
-    if splits.keys() - kept.keys():
-        _write(path, kept | splits)
+    if seed is not None:
+        splits = _complete(path, labelled, seed) if lacking else assign_splits(labelled, seed, splits)
     items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
     return replace(manifest, items=items, notes=(*manifest.notes, f"splits are those of {path}"))
 
@@ -148,7 +150,25 @@ def _neediest(
     return max(usable, key=lambda split: fractions[split] * total - placed[split][label])
 
 
+def _complete(path: Path, labelled: Iterable[Item], seed: int) -> dict[str, str]:
+    """Place the items that have no split in a file yet; of processes that do so at once, the first decides."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock")):
+            kept = _read(path)
+            splits = kept | assign_splits(labelled, seed, kept)
+            if splits != kept:
+                _write(path, splits)
+        return splits
+    except OSError as error:
+        raise ManifestError(
+            f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
+        ) from error
+
+
 def _read(path: Path) -> dict[str, str]:
+    if not path.exists():
+        return {}
     with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     if not all(row.get("id") and row.get("split") in SPLITS for row in rows):
@@ -157,14 +177,10 @@ def _read(path: Path) -> dict[str, str]:
 
 
 def _write(path: Path, splits: Mapping[str, str]) -> None:
-    aside = path.with_suffix(".partial")
-    try:
-        with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("id", "split"))
-            writer.writerows(sorted(splits.items()))
-        aside.replace(path)
-    except OSError as error:
-        raise ManifestError(
-            f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
-        ) from error
+    with (
+        atomic(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(("id", "split"))
+        writer.writerows(sorted(splits.items()))
