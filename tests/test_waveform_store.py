@@ -59,7 +59,7 @@ def noise(seconds: float, rate: int = RATE, peak: float = 0.9, seed: int = 0) ->
 
 
 def recordings(folder: Path, count: int) -> list[Item]:
-    return [write(folder / f"{n}.wav", noise(0.5, seed=n)) for n in range(count)]
+    return [write(folder / f"{n}.wav", noise(0.5, peak=0.5, seed=n)) for n in range(count)]
 
 
 def whole(source: StoredCrops, item: Item) -> Tensor:
@@ -118,26 +118,21 @@ def test_what_16_bits_do_not_hold_is_kept_as_floats(
     assert torch.equal(whole(source, item), torch.from_numpy(samples).float())
 
 
-def test_encoders_of_one_rate_share_a_store(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
-    items = recordings(tmp_path, 3)
-    first = kept(items[:2], workspace)
+def test_content_part_and_rate_tell_what_is_decoded(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
+    items = recordings(tmp_path, 2)
+    shutil.copy(tmp_path / "0.wav", tmp_path / "copy.wav")
+    copy, part = Item("copy", tmp_path / "copy.wav"), Item("part", tmp_path / "0.wav", start=0.1)
+    first = kept([*items, copy, part], workspace)
+    check_whole(first, [*items, copy, part])
+    assert first.held.recordings == len(decoded) == 3
     again = kept(items, workspace, encoder_of(RATE, length=700))
-    assert decoded == ["0.wav", "1.wav", "2.wav"]
-    assert again.path == first.path
-    assert again(items[0], draw()).shape == (700,)
+    assert (again.path, again(items[0], draw()).shape) == (first.path, (700,))
     others = [kept(items, workspace, encoder_of(*rates)).path for rates in ((16_000, None), (RATE, 16_000))]
     assert len({first.path, *others}) == 3
-
-
-def test_content_and_part_count_and_not_the_name(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
-    items = recordings(tmp_path, 2)
-    copy, part = (Item(name, tmp_path / "copy.wav", start=start) for name, start in (("copy", None), ("part", 0.1)))
-    shutil.copy(tmp_path / "0.wav", tmp_path / "copy.wav")
-    check_whole(kept([*items, copy, part], workspace), [*items, copy, part])
-    assert len(decoded) == 3
+    assert len(decoded) == 7
     write(tmp_path / "1.wav", noise(0.6, seed=5))
     check_whole(kept(items, workspace), items)
-    assert decoded[3:] == ["1.wav"]
+    assert decoded[7:] == ["1.wav"]
 
 
 def test_what_cannot_be_decoded_has_its_reason_and_is_tried_again(tmp_path: Path, workspace: Workspace) -> None:
@@ -149,7 +144,7 @@ def test_what_cannot_be_decoded_has_its_reason_and_is_tried_again(tmp_path: Path
     for item, reason in ((items[1], "cut short"), (items[3], "missing")):
         with pytest.raises(DecodeError, match=reason):
             source(item, draw())
-    assert source.told().startswith("decoded waveforms: 2 recordings, 16.1 kB in ")
+    assert source.told().startswith("decoded waveforms: 2 recordings, 16.2 kB in ")
     assert source.told().endswith("; 2 of this run cannot be used")
     (tmp_path / "1.wav").write_bytes(content)
     assert kept(items[:3], workspace).reasons == {}
@@ -204,7 +199,7 @@ def test_killed_it_goes_on_where_it_was(tmp_path: Path, workspace: Workspace, de
         str(partial)
     ]
     shown = run("cache", "list", "--workspace", workspace.root).stdout
-    assert f"{source.path.name}: 4 decoded recordings, 32.2 kB, for train-end-to-end --store" in shown
+    assert f"{source.path.name}: 4 decoded recordings, 32.4 kB, for train-end-to-end --store" in shown
 
 
 def test_processes_fill_a_store_at_once(tmp_path: Path, workspace: Workspace) -> None:

@@ -5,10 +5,9 @@ A recording is kept in 16 bits; one that goes beyond full scale as float32 inste
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import soundfile
 import torch
 from torch import Tensor
 
+from emoclim.data.audio import RESAMPLER
 from emoclim.errors import CacheError
 from emoclim.files import atomic
 
@@ -24,18 +24,13 @@ VERSION = 2
 FULL_SCALE = 32_768  # of 16 bits
 
 
-@dataclass(frozen=True, slots=True)
-class WaveformSpec:
-    """How recordings were decoded: what must be equal for one store to serve two encoders."""
+def store_name(sample_rate: int, source_rate: int | None) -> str:
+    """Name of the store of recordings at a sample rate, with 12 hex digits of everything that changes a number.
 
-    sample_rate: int  # Hz of the waveforms
-    source_rate: int | None  # Hz that recordings were first brought to; None for each file's own
-    resampler: str
-
-    def file_name(self) -> str:
-        """Name of the store, with 12 hex digits of everything that changes a number."""
-        canonical = json.dumps({"version": VERSION, **asdict(self)}, sort_keys=True, separators=(",", ":"))
-        return f"audio-{self.sample_rate}hz-{hashlib.sha256(canonical.encode()).hexdigest()[:12]}{SUFFIX}"
+    `source_rate` is what recordings are first brought to, in Hz; None for each file's own.
+    """
+    digest = hashlib.sha256(f"{VERSION} {sample_rate} {source_rate} soxr {RESAMPLER}".encode()).hexdigest()
+    return f"audio-{sample_rate}hz-{digest[:12]}{SUFFIX}"
 
 
 class StoreSize(NamedTuple):
@@ -93,8 +88,8 @@ def write_waveform(path: Path, decode: Callable[[], Iterable[Tensor]], sample_ra
 
 def _write(path: Path, blocks: Iterable[Tensor], sample_rate: int, subtype: str) -> int:
     """Write a WAV file; return the number of its samples, or 0 as soon as 16 bits do not hold one of them."""
-    samples = 0
-    with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format="WAV") as file:
+    samples = 0  # RF64 is WAV that may be longer than 4 GB
+    with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format="RF64") as file:
         for block in blocks:
             if subtype == "PCM_16":
                 block = (block * FULL_SCALE).round_()

@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.cache.waveforms import WAV, StoreSize, WaveformSpec, open_waveform, write_waveform
-from emoclim.data.audio import RESAMPLER, Waveform, read_blocks
+from emoclim.cache.waveforms import WAV, StoreSize, open_waveform, store_name, write_waveform
+from emoclim.data.audio import Waveform, read_blocks
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.decoding import End, Event, deaths_told, decode
@@ -63,8 +63,7 @@ def stored_crops(
     """Decode what the store of a workspace does not hold yet of some items, and make it a source of their crops."""
     if not isinstance(encoder, AudioEncoder):
         raise EncoderError(f"encoder {encoder.spec.name!r} takes no segments of waveforms; train it without --store")
-    spec = WaveformSpec(encoder.sample_rate, encoder.source_rate, f"soxr {RESAMPLER}")
-    store = workspace.caches / spec.file_name()
+    store = workspace.caches / store_name(encoder.sample_rate, encoder.source_rate)
     files: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     for item in track(items, description="read recordings", total=len(items)):
@@ -73,23 +72,24 @@ def stored_crops(
         except DecodeError as error:
             reasons[item.id] = str(error)
     keys.save()
-    failed = _fill({files[item.id]: item for item in items if item.id in files}, spec, workers, track)
+    missing = {path: item for item in items if (path := files.get(item.id)) and not path.exists()}
+    failed = _fill(missing, encoder.sample_rate, encoder.source_rate, workers, track)
     reasons |= {id_: failed[path] for id_, path in files.items() if path in failed}
     present = {id_: path for id_, path in files.items() if path not in failed}
     cut = replace(encoder).cut  # of a copy without the network, for processes that are not forked
     return StoredCrops(cut, present, reasons, store, StoreSize.of(store))
 
 
-def _fill(items: Mapping[Path, Item], spec: WaveformSpec, workers: int, track: Track) -> dict[Path, str]:
-    """Write the files that are missing; return why some cannot be."""
-    missing = {path: item for path, item in items.items() if not path.exists()}
-    reasons: dict[Path, str] = {}
+def _fill(
+    missing: Mapping[Path, Item], sample_rate: int, source_rate: int | None, workers: int, track: Track
+) -> dict[Path, str]:
+    """Write the files of recordings; return why some cannot be."""
     if not missing:
-        return reasons
-    paths = list(missing)
-    decoder = _WritingDecoder(spec, {item.id: path for path, item in missing.items()})
-    with deaths_told(KEPT), closing(_ends(decode(decoder, list(missing.values()), workers))) as ends:
-        for position, end in track(ends, description=f"decode {len(paths)} recordings", total=len(paths)):
+        return {}
+    paths, items, reasons = list(missing), list(missing.values()), dict[Path, str]()
+    decoder = _WritingDecoder(sample_rate, source_rate, {item.id: path for path, item in missing.items()})
+    with deaths_told(KEPT), closing(_ends(decode(decoder, items, workers))) as ends:
+        for position, end in track(ends, description=f"decode {len(items)} recordings", total=len(items)):
             if end.reason is not None:
                 reasons[paths[position]] = end.reason
     return reasons
@@ -99,16 +99,17 @@ def _fill(items: Mapping[Path, Item], spec: WaveformSpec, workers: int, track: T
 class _WritingDecoder:
     """Decodes a recording into its file; yields nothing but what kept it from writing."""
 
-    spec: WaveformSpec
+    sample_rate: int
+    source_rate: int | None
     files: Mapping[str, Path]  # by item
 
     def prepare(self, item: Item) -> Generator[CacheError, None, float]:
-        rate, path = self.spec.sample_rate, self.files[item.id]
+        path = self.files[item.id]
         if path.exists():  # another process has been at it meanwhile
             return 0.0
+        blocks = partial(read_blocks, item, self.sample_rate, source_rate=self.source_rate)
         try:
-            blocks = partial(read_blocks, item, rate, source_rate=self.spec.source_rate)
-            return write_waveform(path, blocks, rate) / rate
+            return write_waveform(path, blocks, self.sample_rate) / self.sample_rate
         except CacheError as error:
             yield error
             return 0.0
