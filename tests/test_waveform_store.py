@@ -188,26 +188,23 @@ def filling(folder: Path, dies_at: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", FILL, folder, str(dies_at)], env={**os.environ, "PYTHONPATH": paths})
 
 
-def test_killed_it_goes_on_where_it_was(tmp_path: Path, workspace: Workspace, decoded: list[str]) -> None:
+def test_killed_it_goes_on_and_several_may_fill_it_at_once(
+    tmp_path: Path, workspace: Workspace, decoded: list[str]
+) -> None:
     items = recordings(tmp_path, 4)
     assert filling(tmp_path, 2).wait(60) == -9
+    (store,) = workspace.caches.glob("*.waveforms")
+    first = {path: path.stat().st_mtime_ns for path in store.glob("*.wav")}
+    assert [other.wait(60) for other in [filling(tmp_path, 9) for _ in range(2)]] == [0, 0]
     check_whole(source := kept(items, workspace), items)
-    assert (decoded, source.held.recordings) == (["2.wav", "3.wav"], 4)
-    (partial,) = source.path.glob(".*.partial")
+    assert (decoded, source.held.recordings, len(first)) == ([], 4, 2)
+    assert first == {path: path.stat().st_mtime_ns for path in first}
+    (partial,) = store.glob(".*")
     os.utime(partial, (0, 0))
-    assert [one["path"] for one in answer("cache", "gc", "--yes", "--workspace", workspace.root)["found"]] == [
-        str(partial)
-    ]
+    found = answer("cache", "gc", "--yes", "--workspace", workspace.root)["found"]
+    assert [one["path"] for one in found] == [str(partial)]
     shown = run("cache", "list", "--workspace", workspace.root).stdout
-    assert f"{source.path.name}: 4 decoded recordings, 32.4 kB, for train-end-to-end --store" in shown
-
-
-def test_processes_fill_a_store_at_once(tmp_path: Path, workspace: Workspace) -> None:
-    items = recordings(tmp_path, 4)
-    others = [filling(tmp_path, 9) for _ in range(2)]
-    assert [other.wait(60) for other in others] == [0, 0]
-    check_whole(source := kept(items, workspace), items)
-    assert len(list(source.path.iterdir())) == 4
+    assert f"{store.name}: 4 decoded recordings, 32.4 kB, for train-end-to-end --store" in shown
 
 
 @pytest.mark.parametrize("workers", [0, 1])
