@@ -19,7 +19,7 @@ LEVELS = (
     {"stages"},
     {"heads", *TRAINING, *EXTRACTION, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
-    {"allocation", "config", "errors", "interrupts", "progress"},
+    {"allocation", "config", "errors", "files", "interrupts", "progress"},
 )
 ONLY_IN = {
     "typer": {"cli", *COMMANDS, "terminal"},
@@ -37,7 +37,6 @@ ONLY_IN = {
         "reports/plots",
         "reports/sweep_plots",
         "reports/tagging_plots",
-        "reports/triangle",
     },
     "jinja2": {"reports/page"},
     "pyarrow": {

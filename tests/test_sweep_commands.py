@@ -10,6 +10,7 @@ import pytest
 from commands import answer, run
 from commands import finished as finished
 from commands import workspace as workspace
+from matplotlib.figure import Figure
 from pyarrow import parquet
 from typer.testing import CliRunner
 
@@ -265,7 +266,12 @@ def test_options_without_effect_are_told(finished: Path, words: tuple[object, ..
 
 def test_the_picture_takes_loss_weights_of_any_sum(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[Any] = []
-    monkeypatch.setattr(run_files, "plot_sweep", lambda weights, *given, **named: drawn.append(weights))
+
+    def draw(weights: Any, *rest: Any) -> Figure:
+        drawn.append(weights)
+        return Figure()
+
+    monkeypatch.setattr(run_files, "sweep_figure", draw)
     run(*quick(workspace, loss_weights="[[2, 1, 1, 0], [1, 1, 1, 1]]"))
     assert drawn[0].tolist() == [[0.5, 0.25, 0.25, 0], [0.25] * 4]
 

@@ -13,10 +13,11 @@ from emoclim.heads import save_heads
 from emoclim.losses import Terms
 from emoclim.pipeline.sweeping import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
+from emoclim.reports.figures import save_figure
 from emoclim.reports.plots import plot_history
 from emoclim.reports.retrieval import NAMES
-from emoclim.reports.sweep import SCORE_NAMES, SweepReport, own_score
-from emoclim.reports.sweep_plots import plot_sweep
+from emoclim.reports.sweep import SCORE_NAMES, SweepReport, own_score, varying_settings
+from emoclim.reports.sweep_plots import sweep_figure
 
 
 def write_run(
@@ -47,25 +48,22 @@ def write_run(
 
 
 def _plot(report: SweepReport, path: Path) -> None:
-    lines = report.lines
-    titles = {f"{a}_{b}": f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms}
-    metrics = {
-        f"{name.partition(' ')[0]} {titles[name.partition(' ')[2]]}": torch.tensor(
-            [line.metrics[name] for line in lines]
-        )
-        for name in lines[0].metrics
-    }
+    """Draw the scores over the loss weights and every numeric setting that varies."""
+    lines, configs = report.lines, [line.config for line in report.lines]
     weights = torch.tensor([line.loss_weights for line in lines])
-    plot_sweep(
+    recipes = {recipe: number for number, recipe in enumerate(dict.fromkeys(line.recipe for line in lines))}
+    columns = {name: [getattr(config, name) for config in configs] for name in varying_settings(configs)}
+    numeric = {name: values for name, values in columns.items() if all(type(one) in (int, float) for one in values)}
+    figure = sweep_figure(
         weights / weights.sum(dim=1, keepdim=True),
-        list(titles.values()),
-        metrics,
+        [f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms],
         torch.tensor([own_score(line, report.rule) for line in lines]),
         SCORE_NAMES[report.rule],
+        [recipes[line.recipe] for line in lines],
         report.chosen,
-        path,
-        temperature=torch.tensor([line.config.temperature for line in lines]),
+        {name.replace("_", " "): torch.tensor(values) for name, values in numeric.items() if name != "seed"},
     )
+    save_figure(figure, path)
 
 
 def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
