@@ -37,7 +37,8 @@ from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.waveforms import stored_crops
 from emoclim.pipeline.workspace import Workspace
-from emoclim.sampling import Batch, generator_for
+from emoclim.sampling import Batch
+from emoclim.seeding import generator_for
 from emoclim.tuning import EncoderTuning
 
 RATE = 44_100  # Hz of the recordings

@@ -28,7 +28,8 @@ from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
 from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM, objective
-from emoclim.sampling import Batch, generator_for
+from emoclim.sampling import Batch
+from emoclim.seeding import generator_for
 
 DIMS: dict[Modality, int] = {"image": 512, "audio": 768}
 CONFIG = TrainConfig()

@@ -19,7 +19,8 @@ from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
 from emoclim.features import Features
 from emoclim.replicas import ALONE, Replicas
-from emoclim.sampling import Batch, generator_for
+from emoclim.sampling import Batch
+from emoclim.seeding import generator_for
 
 log = logging.getLogger(__name__)
 

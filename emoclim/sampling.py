@@ -1,9 +1,5 @@
-"""Random draws: one generator per purpose, class-balanced batches, and whether a split can be drawn from.
+"""Draw class-balanced batches, and check that a split can be drawn from. Generators live on the CPU."""
 
-Convention: every generator lives on the CPU, so that a seed draws the same items on every device.
-"""
-
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -29,12 +25,6 @@ class Batch:
 
     rows: Mapping[Modality, Tensor]
     labels: Mapping[Modality, Tensor]
-
-
-def generator_for(purpose: str, seed: int) -> torch.Generator:
-    """Return a generator of its own for one purpose; what other purposes draw does not move it."""
-    digest = hashlib.sha256(f"{purpose}/{seed}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "big"))  # the engine uses 32 bits
 
 
 def class_balanced(

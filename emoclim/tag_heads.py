@@ -3,7 +3,7 @@
 Conventions: an item's row of tags is ``(T,)`` bool. An item is tagged by all its segments: by the mean of their
 probabilities, or by the probabilities of their mean.
 
-Randomness: one generator per purpose, made from the seed by :func:`emoclim.sampling.generator_for`: ``tagging init``,
+Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging init``,
 ``tagging order`` (of items in an epoch) and ``tagging segments`` (which stands for an item).
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from emoclim.features import Features
-from emoclim.sampling import generator_for
+from emoclim.seeding import generator_for
 
 Aggregate = Literal["probabilities", "embeddings"]
 

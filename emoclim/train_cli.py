@@ -18,7 +18,7 @@ from emoclim.terminal import (
 )
 
 if TYPE_CHECKING:
-    from emoclim.reports.leaders import Leaders
+    from emoclim.selection import Leaders
 
 SHOWN_LEADERS = 8
 WITH_RESUME = {"resume", "device", "workspace", "as_json"}

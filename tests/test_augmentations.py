@@ -26,7 +26,8 @@ from emoclim.epochs import Snapshot
 from emoclim.errors import ConfigError, DecodeError
 from emoclim.joint import JointLearner
 from emoclim.progress import silent
-from emoclim.sampling import Batch, generator_for
+from emoclim.sampling import Batch
+from emoclim.seeding import generator_for
 
 library = pytest.importorskip("audiomentations", reason="augmentations need the extra [augment]")
 

@@ -10,7 +10,7 @@ import emoclim
 ROOT = Path(emoclim.__file__).parent
 COMMANDS = {"cache_cli", "compare_cli", "end_to_end_cli", "evaluate_cli", "prepare_cli", "reproduce_cli", "train_cli"}
 TRAINING = {"sampling", "crops", "learning", "epochs", "tuning", "unfreezing", "joint", "replicas", "sweep"}
-TRAINING |= {"augmentations"}
+TRAINING |= {"augmentations", "selection"}
 EXTRACTION = {"decoding", "batching", "committing", "extraction_plan"}
 # a package or module may import those of its own level and below
 LEVELS = (
@@ -19,7 +19,7 @@ LEVELS = (
     {"stages"},
     {"heads", *TRAINING, *EXTRACTION, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
-    {"allocation", "config", "errors", "files", "interrupts", "progress"},
+    {"allocation", "config", "errors", "files", "interrupts", "progress", "seeding"},
 )
 ONLY_IN = {
     "typer": {"cli", *COMMANDS, "terminal"},

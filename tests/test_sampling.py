@@ -8,7 +8,8 @@ from torch import Tensor
 
 from emoclim.errors import CacheError, CacheMismatch, ManifestError
 from emoclim.features import Features, FeatureSpec, Split
-from emoclim.sampling import batches, check_pair, class_balanced, generator_for
+from emoclim.sampling import batches, check_pair, class_balanced
+from emoclim.seeding import generator_for
 
 CLASSES = ("funny", "happy", "sad")
 

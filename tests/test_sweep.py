@@ -11,8 +11,7 @@ import pytest
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
 from emoclim.losses import EMO_CLIM
-from emoclim.reports.leaders import Leaders
-from emoclim.reports.sweep import RULES, Line, choose
+from emoclim.selection import RULES, Leaders, TrainedCandidate, choose
 from emoclim.sweep import Candidate, Space, groups, read_space, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)
@@ -135,10 +134,12 @@ def test_a_sweep_file_that_cannot_be_used(tmp_path: Path, text: str, told: str) 
 # What is chosen
 
 
-def line(number: int, p5: float, mrr: float, loss: float = 3.0, seed: int = 42, weights: Any = None) -> Line:
+def line(
+    number: int, p5: float, mrr: float, loss: float = 3.0, seed: int = 42, weights: Any = None
+) -> TrainedCandidate:
     weights = weights or (1.0, float(number), 0.0, 0.0)
     metrics = {"P@5 image_audio": p5, "P@5 audio_image": p5, "MRR image_audio": mrr + 0.1, "MRR audio_image": mrr - 0.1}
-    return Line(number, weights, replace(BASE, seed=seed), 2, 15, loss, (loss,) * 4, metrics)
+    return TrainedCandidate(number, weights, replace(BASE, seed=seed), 2, 15, loss, (loss,) * 4, metrics)
 
 
 @pytest.mark.parametrize(("rule", "chosen"), [("p5", 0), ("mrr", 1), ("mean", 2), ("loss", 3)])

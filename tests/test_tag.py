@@ -11,7 +11,7 @@ from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
 from emoclim.features import FeatureSpec
 from emoclim.heads import HeadBank, Heads
 from emoclim.reports.tagging import TaggingReport
-from emoclim.sampling import generator_for
+from emoclim.seeding import generator_for
 from emoclim.stages.tag import embedded, tag
 from emoclim.tag_heads import TagConfig, TagHead, tag_probabilities, train_tag_head
 

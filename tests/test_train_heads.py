@@ -17,7 +17,8 @@ from emoclim.features import Features, FeatureSpec, Split
 from emoclim.heads import HeadBank, save_heads
 from emoclim.learning import Best, Learner
 from emoclim.losses import EMO_CLIM
-from emoclim.sampling import Batch, generator_for
+from emoclim.sampling import Batch
+from emoclim.seeding import generator_for
 from emoclim.stages.train_heads import Training, train_heads
 
 CPU = torch.device("cpu")

@@ -28,8 +28,7 @@ from emoclim.pipeline.sweeping import most_heads
 from emoclim.pipeline.watching import Watcher
 from emoclim.pipeline.workspace import Workspace, choose_device, read_json
 from emoclim.progress import Track, silent
-from emoclim.reports.leaders import Leaders
-from emoclim.reports.sweep import SweepReport, checked_rule, choose
+from emoclim.selection import Leaders, SweepReport, checked_rule, choose
 from emoclim.sweep import Space, groups
 
 SHOWN_HEADS = 10
@@ -150,7 +149,7 @@ def train(
     candidates
         What to train, all of it, or a study that proposes it.
     select
-        What to choose by, one of :data:`emoclim.reports.sweep.RULES`.
+        What to choose by, one of :data:`emoclim.selection.RULES`.
     keep
         How many of the best heads to keep; None keeps all.
     valence_arousal

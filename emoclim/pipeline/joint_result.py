@@ -14,7 +14,7 @@ from emoclim.pipeline.libraries import Library, library_note
 from emoclim.pipeline.runs import encoding_command
 from emoclim.pipeline.waveforms import StoredCrops
 from emoclim.pipeline.workspace import Workspace
-from emoclim.reports.sweep import SweepReport
+from emoclim.selection import SweepReport
 from emoclim.stages.train_end_to_end import JointTraining
 
 

@@ -34,7 +34,7 @@ from emoclim.pipeline.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track
 from emoclim.replicas import Replicas
-from emoclim.reports.sweep import choose
+from emoclim.selection import choose
 from emoclim.stages.train_end_to_end import JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training.safetensors"

@@ -13,7 +13,7 @@ from emoclim.heads import Heads
 from emoclim.pipeline.joint_plans import JointPlan
 from emoclim.pipeline.sweeping import Sweep, validate
 from emoclim.progress import Track
-from emoclim.reports.sweep import Line
+from emoclim.selection import TrainedCandidate
 from emoclim.stages.extract import extract
 from emoclim.stages.train_end_to_end import JointTraining, Recordings
 
@@ -41,7 +41,7 @@ def measured(split: Split, training: JointTraining, heads: Heads, plan: JointPla
     """The training as a sweep of one candidate, with its precision and reciprocal rank on the validation split."""
     history, best = training.history, training.best_epoch
     (metrics,) = validate(split, heads, device)
-    line = Line(
+    line = TrainedCandidate(
         number=0,
         loss_weights=plan.weights,
         config=plan.config,

@@ -14,7 +14,7 @@ from emoclim.pipeline.studies import Study
 from emoclim.pipeline.sweeping import Sweep, Watch, join_sweeps, train_candidates
 from emoclim.pipeline.workspace import write_json
 from emoclim.progress import Track
-from emoclim.reports.sweep import own_score
+from emoclim.selection import own_score
 
 
 def train_rounds(

@@ -16,8 +16,8 @@ from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
 from emoclim.reports.figures import save_figure
 from emoclim.reports.plots import plot_history
 from emoclim.reports.retrieval import NAMES
-from emoclim.reports.sweep import SCORE_NAMES, SweepReport, own_score, varying_settings
 from emoclim.reports.sweep_plots import sweep_figure
+from emoclim.selection import SCORE_NAMES, SweepReport, own_score, varying_settings
 
 
 def write_run(

@@ -24,8 +24,7 @@ from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import few_threads
 from emoclim.progress import Track, silent
 from emoclim.reports.retrieval import directions
-from emoclim.reports.sweep import K as PRECISION_AT
-from emoclim.reports.sweep import Line
+from emoclim.selection import PRECISION_AT, TrainedCandidate
 from emoclim.stages.evaluate import evaluate_each
 from emoclim.stages.train_heads import Training, train_heads
 from emoclim.sweep import Candidate, groups
@@ -77,7 +76,7 @@ class Sweep:
         Whether it was stopped early, so that candidates or epochs are missing.
     """
 
-    lines: tuple[Line, ...]
+    lines: tuple[TrainedCandidate, ...]
     heads: Heads
     histories: tuple[History, ...]
     interrupted: bool
@@ -201,9 +200,11 @@ def validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[
         }
 
 
-def _line(number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]) -> Line:
+def _line(
+    number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]
+) -> TrainedCandidate:
     epoch = int(training.best_epoch[k])
-    return Line(
+    return TrainedCandidate(
         number=number,
         loss_weights=candidate.loss_weights,
         config=candidate.config,

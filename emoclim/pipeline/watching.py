@@ -7,7 +7,7 @@ from pathlib import Path
 from emoclim.losses import EMO_CLIM
 from emoclim.pipeline.event_files import EventFiles
 from emoclim.pipeline.sweeping import BankEpoch
-from emoclim.reports.leaders import Leaders
+from emoclim.selection import Leaders
 
 
 class Watcher(ExitStack):

@@ -23,7 +23,7 @@ from emoclim.metrics.uncertainty import (
 )
 from emoclim.reports.intervals import SEED, Interval
 from emoclim.reports.queries import QueryScores
-from emoclim.sampling import generator_for
+from emoclim.seeding import generator_for
 
 SCHEMA = 1
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from emoclim.metrics.uncertainty import N_RESAMPLES, Estimate, bootstrap_means
 from emoclim.reports.queries import QueryScores
-from emoclim.sampling import generator_for
+from emoclim.seeding import generator_for
 
 SEED = 42
 

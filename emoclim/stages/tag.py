@@ -2,7 +2,7 @@
 
 Convention: one head for each seed and share of the training items, each trained for itself.
 
-Randomness: one generator per purpose, made from the seed by :func:`emoclim.sampling.generator_for`: ``tagging share``
+Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging share``
 (which items a smaller training set keeps), ``tagging shuffle`` (the control), ``tagging bootstrap``, and those of
 :mod:`emoclim.tag_heads`.
 """
@@ -21,7 +21,7 @@ from emoclim.metrics.tagging import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports.tagging import TaggingReport, Trained
 from emoclim.reports.tagging_scores import make_report
-from emoclim.sampling import generator_for
+from emoclim.seeding import generator_for
 from emoclim.tag_heads import Aggregate, TagConfig, TagSplit, tag_probabilities, train_tag_head
 
 

@@ -29,7 +29,8 @@ from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.replicas import ALONE, Replicas
-from emoclim.sampling import batches, check_pair, generator_for
+from emoclim.sampling import batches, check_pair
+from emoclim.seeding import generator_for
 from emoclim.tuning import EncoderTuning
 
 log = logging.getLogger(__name__)

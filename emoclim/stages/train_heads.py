@@ -3,7 +3,7 @@
 Conventions: epochs count from 0; histories lead with the epoch, everything else with K. All heads of a run see the same
 batches and dropout masks and begin with the same values, so they differ by their loss weights and temperatures alone.
 
-Randomness: one generator per purpose, made from the seed by :func:`emoclim.sampling.generator_for`: ``init`` (initial
+Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``init`` (initial
 values), ``items`` (which items a batch holds), ``segments`` (which segment stands for an item), ``dropout``, and
 ``validation`` (items and segments of the validation batches, drawn once and held).
 """
@@ -25,7 +25,8 @@ from emoclim.heads import HeadBank, Heads
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
 from emoclim.progress import Track, silent
-from emoclim.sampling import batches, check_pair, generator_for
+from emoclim.sampling import batches, check_pair
+from emoclim.seeding import generator_for
 
 log = logging.getLogger(__name__)
 
