@@ -108,6 +108,54 @@ def test_processes_that_start_together_get_the_same_splits(tmp_path: Path) -> No
     assert {path.name for path in tmp_path.iterdir()} == {"images.splits.csv", ".images.splits.csv.lock"}
 
 
+def write_twins(folder: Path, count: int) -> list[Item]:
+    """Items ``a0, b0, a1, b1, ...``; the two files of a number hold the same."""
+    for number in range(count):
+        for name in "ab":
+            (folder / f"{name}{number}").write_text(f"content {number}")
+    names = [f"{name}{number}" for number in range(count) for name in "ab"]
+    return [Item(name, folder / name, label="awe") for name in names]
+
+
+def splits_of(items: Iterable[Item]) -> dict[str, str | None]:
+    return {item.id: item.split for item in items}
+
+
+def test_files_of_equal_content_share_a_split(tmp_path: Path) -> None:
+    items = write_twins(tmp_path, 20)
+    missing = [Item(f"c{number}", tmp_path / f"c{number}", label="awe") for number in range(20)]
+    found = splits_of(with_splits(manifest_of(tmp_path, [*items, *missing])).items)
+    assert all(found[f"a{number}"] == found[f"b{number}"] for number in range(20))
+    assert len({found[item.id] for item in missing}) == 3  # what cannot be read is like nothing else
+
+
+def test_who_is_added_later_goes_where_its_twin_is(tmp_path: Path) -> None:
+    items = write_twins(tmp_path, 20)
+    first = splits_of(with_splits(manifest_of(tmp_path, items[::2])).items)
+    read: list[str] = []
+
+    def key(item: Item) -> str:
+        read.append(item.id)
+        return item.id[1:]
+
+    second = splits_of(with_splits(manifest_of(tmp_path, items), seed=7, keys=key).items)
+    assert second == first | {f"b{name[1:]}": split for name, split in first.items()}
+    assert sorted(read) == sorted(second)
+    with_splits(manifest_of(tmp_path, items), seed=7, keys=key)
+    assert len(read) == len(second)  # nothing is to be placed any more
+
+
+def test_splits_that_part_equal_content_already_are_left_as_they_are(tmp_path: Path) -> None:
+    items = write_twins(tmp_path, 20)
+    kept = {"a0": "train", "b0": "test", "a1": "val"}
+    splits_path(manifest_of(tmp_path, items)).write_text(
+        "\n".join(["id,split", *(f"{name},{split}" for name, split in kept.items())])
+    )
+    found = splits_of(with_splits(manifest_of(tmp_path, items)).items)
+    assert {name: found[name] for name in kept} == kept
+    assert all(found[f"a{number}"] == found[f"b{number}"] for number in range(1, 20))
+
+
 def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> None:
     items = [replace(item, split="test") for item in items_of({"awe": 4})]
     assert with_splits(manifest_of(tmp_path, items)).items == tuple(items)

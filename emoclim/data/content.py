@@ -5,6 +5,8 @@ import json
 import logging
 import os
 import stat
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -66,6 +68,15 @@ def content_key(item: Item, fingerprint: Fingerprint) -> str:
     return fingerprint.digest + ("" if whole else f"@{float(item.start or 0)!r}+{item.duration!r}")
 
 
+def contents_of(items: Iterable[Item], keys: Callable[[Item], str]) -> dict[str, str]:
+    """What items contain, by id, as keys that are the same for equal content; what cannot be read is left out."""
+    found = {}
+    for item in items:
+        with suppress(DecodeError):
+            found[item.id] = keys(item)
+    return found
+
+
 class ContentKeys:
     """Content keys of items, with a memo of (path, size, modification time) that spares rereading files.
 
@@ -104,8 +115,8 @@ class ContentKeys:
         DecodeError
             There is no file.
         """
-        if item.path is None:
-            return hashlib.blake2b((item.text or "").encode(), digest_size=16).hexdigest()
+        if item.path is None and item.text is not None:
+            return hashlib.blake2b(item.text.encode(), digest_size=16).hexdigest()
         fingerprint = self.fingerprint(item)
         return None if fingerprint is None else content_key(item, fingerprint)
 

@@ -1,21 +1,24 @@
-"""Train, validation and test parts: stratified by label, whole groups together, made once and kept beside the manifest.
+"""Make train, validation and test parts: stratified by label, once, and kept beside the manifest.
 
-Conventions: the split of an item never changes once it is written; items added later are placed round those there.
+Conventions: items of one group, and items of equal content, share a split; the split of an item never changes once it
+is written; items added later are placed round those there.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
-from emoclim.data.grouping import group_names
+from emoclim.data.content import ContentKeys, contents_of
+from emoclim.data.grouping import group_names, join_groups
 from emoclim.data.manifest import SPLITS, Item, Manifest
 from emoclim.errors import ManifestError, reason_of
 from emoclim.files import atomic
+from emoclim.progress import Track, silent
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
 
@@ -31,7 +34,12 @@ def split_called(name: str) -> str | None:
     return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
 
 
-def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
+def with_splits(
+    manifest: Manifest,
+    seed: int | None = 42,
+    keys: Callable[[Item], str] | None = None,
+    track: Track = silent,
+) -> Manifest:
     """The manifest with a split for each labelled item, from its own column or from the file kept beside it.
 
     Parameters
@@ -40,6 +48,11 @@ def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
         If it has no splits, those in ``<name>.splits.csv`` beside it are taken, completed for new items and kept.
     seed
         Decides where new items go; None refuses to place any.
+    keys
+        Key of what an item contains, such as :class:`~emoclim.data.content.ContentKeys`; where new items are placed,
+        those of equal content share a split. None reads their files.
+    track
+        Shows how far that is.
 
     Raises
     ------
@@ -61,7 +74,11 @@ def with_splits(manifest: Manifest, seed: int | None = 42) -> Manifest:
     if seed is None and lacking:
         raise ManifestError(f"{len(lacking)} items have no split in {path} ({lacking[0]} first); extract them first")
     if seed is not None:
-        splits = _complete(path, labelled, seed) if lacking else assign_splits(labelled, seed, splits)
+        splits = (
+            _complete(path, labelled, seed, keys or ContentKeys(), track)
+            if lacking
+            else assign_splits(labelled, seed, splits)
+        )
     items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
     return replace(manifest, items=items, notes=(*manifest.notes, f"splits are those of {path}"))
 
@@ -150,20 +167,34 @@ def _neediest(
     return max(usable, key=lambda split: fractions[split] * total - placed[split][label])
 
 
-def _complete(path: Path, labelled: Iterable[Item], seed: int) -> dict[str, str]:
+def _complete(
+    path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track
+) -> dict[str, str]:
     """Place the items that have no split in a file yet; of processes that do so at once, the first decides."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
             kept = _read(path)
-            splits = kept | assign_splits(labelled, seed, kept)
-            if splits != kept:
-                _write(path, splits)
-        return splits
+            if all(item.id in kept for item in labelled):
+                return kept
+            contents = contents_of(track(labelled, description=f"read {path.name}", total=len(labelled)), keys)
+            splits = kept | assign_splits(_joined(labelled, contents, kept), seed, kept)
+            _write(path, splits)
+            return splits
     except OSError as error:
         raise ManifestError(
             f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
         ) from error
+
+
+def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> tuple[Item, ...]:
+    """Put items of equal content into one group, unless that would join what lies in different splits already."""
+    joined = join_groups(items, contents)
+    splits: dict[str | None, set[str]] = {}
+    for item in joined:
+        splits.setdefault(item.group, set()).update({kept[item.id]} if item.id in kept else ())
+    whole = {item.id for item in joined if len(splits[item.group]) < 2}
+    return join_groups(items, {id_: content for id_, content in contents.items() if id_ in whole})
 
 
 def _read(path: Path) -> dict[str, str]:

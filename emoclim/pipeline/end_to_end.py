@@ -28,7 +28,7 @@ from emoclim.pipeline.joint_plans import (
 )
 from emoclim.pipeline.joint_result import JointResult
 from emoclim.pipeline.joint_training import SNAPSHOT, Material, Means, execute
-from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
+from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library, split_manifest
 from emoclim.pipeline.library_features import labels_of
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished
@@ -97,10 +97,11 @@ def train_encoder(
     with replicas.first_before_others():
         loaded = choice.load(track)
         libraries: dict[Modality, Library] = {"image": labelled_library(workspace, "image", images)}
-        manifest = with_splits(read_manifest(audio or workspace.manifest(TRAINED), TRAINED))
+        keys = ContentKeys(workspace.caches / "content.json")
+        manifest = split_manifest(read_manifest(audio or workspace.manifest(TRAINED), TRAINED), keys, track)
         libraries[TRAINED] = uncached(workspace, manifest, loaded.spec, choice)
         note, augment = make_augmenter(augmentations, loaded, workspace, track)
-        contents = _contents(manifest, workspace, track)
+        contents = _contents(manifest, keys, track)
     labels = labels_of(libraries)
     mapping = read_label_map(label_map, labels) if label_map else match_labels(labels)
     plan = JointPlan(
@@ -185,7 +186,8 @@ def resume(
         }
         if recordings_note(libraries[TRAINED]) != dict(plan.audio):
             raise RunError(f"{manifest.source} has changed since run {folder.name} was begun; train again")
-        if _contents(manifest, workspace, track) != plan.contents:
+        keys = ContentKeys(workspace.caches / "content.json")
+        if _contents(manifest, keys, track) != plan.contents:
             raise RunError(
                 f"recordings of {manifest.source}, or the parts of them that are meant, have changed since run "
                 f"{folder.name} was begun; train again"
@@ -196,8 +198,7 @@ def resume(
     return execute(plan, material, Means(folder, workspace, _decoding(workers, replicas), where, track, show, replicas))
 
 
-def _contents(manifest: Manifest, workspace: Workspace, track: Track) -> str:
-    keys = ContentKeys(workspace.caches / "content.json")
+def _contents(manifest: Manifest, keys: ContentKeys, track: Track) -> str:
     items = track(manifest.items, description=f"read {manifest.name}", total=len(manifest.items))
     try:
         return contents_digest(items, keys)

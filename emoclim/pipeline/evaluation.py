@@ -12,7 +12,8 @@ from pathlib import Path
 
 import torch
 
-from emoclim.data.content import ContentKeys
+from emoclim.data.content import ContentKeys, contents_of
+from emoclim.data.grouping import join_groups
 from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
 from emoclim.features import Split
@@ -105,7 +106,7 @@ def evaluate_run(
         heads,
         ks=ks,
         measures=measures,
-        kin=_kin(part, libraries),
+        kin=_kin(part, libraries, keys),
         average=average,
         memory=memory,
         device=where,
@@ -139,13 +140,15 @@ def evaluate_run(
     return evaluation
 
 
-def _kin(split: Split, libraries: Mapping[Modality, Library]) -> dict[Modality, torch.Tensor] | None:
-    """By modality, a number for the group of each item; one without a group is its own. None if there is no group."""
-    owners = {}
+def _kin(split: Split, libraries: Mapping[Modality, Library], keys: ContentKeys) -> dict[Modality, torch.Tensor] | None:
+    """By modality, a number for each item, the same for one group and equal content; None if each is alone."""
+    owners, grouped = {}, False
     for modality, features in split.features.items():
-        groups = {item.id: item.group for item in libraries[modality].manifest.items}
-        owners[modality] = [("group", groups[id_]) if groups[id_] else ("item", id_) for id_ in features.ids]
-    if all(kind == "item" for own in owners.values() for kind, _ in own):
+        known = {item.id: item for item in libraries[modality].manifest.items}
+        items = [known[id_] for id_ in features.ids]
+        owners[modality] = [item.group for item in join_groups(items, contents_of(items, keys))]
+        grouped |= any(item.group for item in items) or len(set(owners[modality])) < len(items)
+    if not grouped:
         return None
     numbers = {modality: {owner: n for n, owner in enumerate(dict.fromkeys(own))} for modality, own in owners.items()}
     return {

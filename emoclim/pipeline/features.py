@@ -11,13 +11,12 @@ from emoclim.cache import open_cache
 from emoclim.cache.base import FeatureCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, Modality, read_manifest
-from emoclim.data.splits import with_splits
 from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.features import Setting
 from emoclim.pipeline.accounts import ItemState, State, failures_path, write_accounts, write_table
 from emoclim.pipeline.contamination import contamination
-from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path
+from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path, split_manifest
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
 from emoclim.reports.extraction import Extraction
@@ -168,15 +167,15 @@ def extract_features(
     if (takes := find_encoder(name).MODALITY) != modality:
         raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=unlabelled)
-    manifest = with_splits(manifest, seed)
     loaded = load_encoder(name, checkpoint=checkpoint, track=track, **(settings or {}))
     if loaded.spec.views and not keep_segments:
         raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")
     where = choose_device(device)
+    keys = ContentKeys(workspace.caches / "content.json", trust=not rehash)
+    manifest = split_manifest(manifest, keys, track, seed=seed)
     whole = workspace.cache_path(loaded.spec, f".{backend}")
     path = whole if shard is None else shard.path(whole)
     part = manifest if shard is None else replace(manifest, items=tuple(shard.select(manifest.items)))
-    keys = ContentKeys(workspace.caches / "content.json", trust=not rehash)
     elsewhere = _committed(whole) if shard else frozenset()
     unlabelled = unlabelled or all(item.label is None for item in manifest.items)
     with (

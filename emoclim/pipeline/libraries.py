@@ -21,6 +21,7 @@ from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec, Setting
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.workspace import FOLDERS, Workspace, provenance
+from emoclim.progress import Track, silent
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +230,14 @@ def open_library(note: CacheNote, source: Source, *, need_files: bool = True) ->
     if manifest_digest(manifest) != source.digest:
         log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
     return Library(manifest, note, source)
+
+
+def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = 42) -> Manifest:
+    """The manifest with splits, made where there are none; keep what was learnt of the files meanwhile."""
+    try:
+        return with_splits(manifest, seed, keys, track)
+    finally:
+        keys.save()
 
 
 def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:

@@ -10,13 +10,15 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest, Modality, read_manifest
 from emoclim.data.splits import assign_splits, splits_path, with_splits
 from emoclim.errors import DecodeError
+from emoclim.pipeline.libraries import split_manifest
 from emoclim.pipeline.reproduction_plan import Request
 from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track, silent
 
 SPLIT_SEED = 42  # of splits that a manifest lacks
 
 
-def read_manifests(request: Request, place: bool, workspace: Workspace) -> dict[str, Manifest]:
+def read_manifests(request: Request, place: bool, workspace: Workspace, track: Track = silent) -> dict[str, Manifest]:
     """The manifests of a request, by name, with their splits.
 
     Parameters
@@ -27,6 +29,8 @@ def read_manifests(request: Request, place: bool, workspace: Workspace) -> dict[
         Make splits where a manifest has none, and keep them beside it; otherwise items without one stay so.
     workspace
         Where manifests are looked for.
+    track
+        Shows how far the reading of files is, where splits are made.
 
     Raises
     ------
@@ -35,9 +39,11 @@ def read_manifests(request: Request, place: bool, workspace: Workspace) -> dict[
     """
     given: Mapping[Modality, Path | None] = {"image": request.images, "audio": request.audio}
     found: dict[str, Manifest] = {}
+    keys = ContentKeys(workspace.caches / "content.json")
     for modality, path in given.items():
         manifest = read_manifest(path or workspace.manifest(modality), modality)
-        found[modality] = with_splits(manifest, SPLIT_SEED) if place else _with_kept_splits(manifest)
+        placed = split_manifest(manifest, keys, track, seed=SPLIT_SEED) if place else _with_kept_splits(manifest)
+        found[modality] = placed
     if request.target == "table4":
         found["tagging"] = read_manifest(request.tagging or workspace.root / "data" / "tagging.csv", "audio")
     return found

@@ -48,7 +48,7 @@ def plan_reproduction(
     workspace
         Where caches and runs lie.
     track
-        Shows the progress of a download.
+        Shows the progress of a download, and of reading files.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def plan_reproduction(
         A manifest, an encoder, a checkpoint that was named or a row cannot be used.
     """
     rows = choose_rows(request.target, request.rows)
-    manifests = read_manifests(request, place, workspace)
+    manifests = read_manifests(request, place, workspace, track)
     needed = dict.fromkeys([IMAGE_ROLE, *(row.encoder for row in rows)]) if rows else {}
     missing = {role: _missing(request.encoders[role], download, track) for role in needed}
     loaded = {role: request.encoders[role].load(track) for role in needed if not missing[role]}

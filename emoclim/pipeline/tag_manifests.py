@@ -6,18 +6,17 @@ Conventions: a tag is learnt if a training item has it; a tag that only other it
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from emoclim.data.content import ContentKeys
-from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
+from emoclim.data.content import ContentKeys, contents_of
+from emoclim.data.grouping import labelled_by_rarest_tag
 from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
 from emoclim.data.splits import with_splits
-from emoclim.errors import DecodeError, ManifestError
+from emoclim.errors import ManifestError
 from emoclim.features import Features
 from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest
 from emoclim.pipeline.library_features import read_features
@@ -91,7 +90,7 @@ def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, 
     manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
         log.warning("%s: %s", text_of(str(source)), text_of(told))
-    manifest = _placed(_with_tags(manifest), keys_of(manifest.items, note, keys), seed)
+    manifest = _placed(_with_tags(manifest), keys, seed)
     library = Library(manifest, note, Source(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
     features = read_features(library, manifest.items, keys)
     items = {item.id: item for item in manifest.items}
@@ -109,11 +108,7 @@ def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, 
 
 def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> dict[str, str]:
     """Keys in a cache, by id, of those items whose files are still there."""
-    found = {}
-    for item in items:
-        with suppress(DecodeError):
-            found[item.id] = key_of(item, note.spec, keys)
-    return found
+    return contents_of(items, lambda item: key_of(item, note.spec, keys))
 
 
 def _with_tags(manifest: Manifest) -> Manifest:
@@ -126,13 +121,9 @@ def _with_tags(manifest: Manifest) -> Manifest:
     return replace(manifest, items=labelled)
 
 
-def _placed(manifest: Manifest, contents: Mapping[str, str], seed: int) -> Manifest:
-    """The manifest with a split for each item; where splits are made, items of equal content share one."""
-    as_labels = labelled_by_rarest_tag(manifest.items)
-    try:
-        placed = with_splits(replace(manifest, items=join_groups(as_labels, contents)), seed)
-    except ManifestError:  # splits that were kept may part equal content, which is told, and is no reason to stop
-        placed = with_splits(replace(manifest, items=as_labels), seed)
+def _placed(manifest: Manifest, keys: ContentKeys, seed: int) -> Manifest:
+    """The manifest with a split for each item."""
+    placed = with_splits(replace(manifest, items=labelled_by_rarest_tag(manifest.items)), seed, keys)
     both = zip(manifest.items, placed.items, strict=True)
     return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
 

@@ -16,15 +16,15 @@ from emoclim.cache import open_cache
 from emoclim.cache.checks import name_some
 from emoclim.cache.files import sync_folder
 from emoclim.cache.ids import BY_ID
+from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, Modality, read_manifest
-from emoclim.data.splits import with_splits
 from emoclim.errors import CacheError, ConfigError
 from emoclim.features import VIEWS, FeatureSpec, Setting
 from emoclim.files import partial_beside
 from emoclim.pipeline.accounts import ItemState, write_accounts
 from emoclim.pipeline.caches.feature_files import FeatureFile, look_over, open_feature_file
 from emoclim.pipeline.caches.matching import match_ids
-from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path
+from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path, split_manifest
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -159,7 +159,7 @@ def import_features(
     given = open_feature_file(file, values)
     survey = look_over(given, track)
     matches = match_ids(survey.ids, manifest, file, by_name=given.by_name, allow_extra=allow_extra)
-    manifest = with_splits(manifest, seed)
+    manifest = split_manifest(manifest, ContentKeys(workspace.caches / "content.json"), track, seed=seed)
     own: dict[str, Setting] = {"source": "import", "keys": "ids", "array": given.values}
     if modality == "image" and survey.most_segments:
         own[VIEWS] = survey.most_segments
