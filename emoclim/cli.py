@@ -22,6 +22,7 @@ from emoclim.compare_cli import compare
 from emoclim.end_to_end_cli import train_end_to_end
 from emoclim.errors import EmoclimError, reason_of
 from emoclim.evaluate_cli import Average, evaluate, show_evaluation
+from emoclim.modality import MODALITIES, Modality
 from emoclim.prepare_cli import prepare
 from emoclim.reproduce_cli import reproduce
 from emoclim.terminal import (
@@ -94,7 +95,7 @@ def start(
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
 
 
-def _extract_command(modality: Literal["image", "audio"], default: str) -> Callable[..., None]:
+def _extract_command(modality: Modality, default: str) -> Callable[..., None]:
     """`extract images` and `extract audio`: the same options, another modality."""
 
     def command(
@@ -171,12 +172,13 @@ def _extract_command(modality: Literal["image", "audio"], default: str) -> Calla
         if len(result.extraction.failures) > max_failures * result.n_items:
             raise typer.Exit(3)
 
-    command.__doc__ = f"Encode {'pictures' if modality == 'image' else 'music'} that no cache holds yet."
+    command.__doc__ = f"Encode {MODALITIES[modality].nouns} that no cache holds yet."
     return command
 
 
-extract_app.command("images")(_extract_command("image", "clip"))
-extract_app.command("audio")(_extract_command("audio", "clap"))
+for one, facts in MODALITIES.items():
+    if facts.encoder:  # the others have none yet
+        extract_app.command(facts.folder)(_extract_command(one, facts.encoder))
 
 
 app.command("train-heads")(train_heads)

@@ -13,13 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError, CacheMismatch
+from emoclim.modality import MODALITIES, Modality
 
 Setting = int | float | str
 
 VIEWS = "views"  # name of the setting
-TIMED: frozenset[Modality] = frozenset({"audio", "video", "speech"})  # what lasts
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ class Split:
             The length of some items is not known.
         """
         features, labels = dict(self.features), dict(self.labels)
-        for modality in TIMED & features.keys():
+        for modality in [modality for modality in self.features if MODALITIES[modality].timed]:
             lengths = features[modality].seconds
             if lengths is None or not (lengths > 0).all():
                 raise CacheError(

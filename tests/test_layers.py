@@ -19,7 +19,7 @@ LEVELS = (
     {"stages"},
     {"heads", *TRAINING, *EXTRACTION, "tag_heads", "cache", "encoders", "reports"},
     {"losses", "metrics", "features", "data", "nets"},
-    {"allocation", "config", "errors", "files", "interrupts", "progress", "seeding"},
+    {"allocation", "config", "errors", "files", "interrupts", "modality", "progress", "seeding"},
 )
 ONLY_IN = {
     "typer": {"cli", *COMMANDS, "terminal"},

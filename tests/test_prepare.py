@@ -246,7 +246,7 @@ def test_a_few_broken_files_are_told_and_many_are_half_a_download(photos: Path, 
             r"path_column is given twice \('a', 'b'\)",
         ),
         (("folder", "photos", "--option", "groups=genre"), "groups are none or folder, not 'genre'"),
-        (("folder", "photos", "--modality", "film"), "a modality is image or audio, not 'film'"),
+        (("folder", "photos", "--modality", "film"), "a modality is one of image, audio, "),
         (
             ("folder", "photos", "--label-column", "x"),
             "data set 'folder' has no option label_column; it takes modality",

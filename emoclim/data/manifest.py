@@ -7,18 +7,14 @@ otherwise; items keep the order of the file, or for folders the order of their i
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError
+from emoclim.modality import MODALITIES
+from emoclim.modality import Modality as Modality
 
-Modality = Literal["image", "audio", "text", "video", "speech"]
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
-SUFFIXES: dict[Modality, frozenset[str]] = {
-    "image": frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()),
-    "audio": frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .aac .opus .webm .mp4".split()),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +177,7 @@ def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest
         (path for path in source.rglob("*") if path.is_file() and not _hidden(path.relative_to(source))),
         key=lambda path: path.relative_to(source).as_posix(),
     )
-    usable = [path for path in files if path.suffix.lower() in SUFFIXES[modality]]
+    usable = [path for path in files if path.suffix.lower() in MODALITIES[modality].suffixes]
     notes = [f"left out {n} files that are no {modality} by their suffix"] if (n := len(files) - len(usable)) else []
     labelled = [path for path in usable if len(path.relative_to(source).parts) > 1]
     if labelled and not unlabelled:

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
 from emoclim.metrics.uncertainty import Mean
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.results import SCHEMA
 from emoclim.reports.intervals import Intervals
 from emoclim.reports.papers import PaperTable, retrieval_tables
-from emoclim.reports.retrieval import NAMES, RetrievalReport, Row
+from emoclim.reports.retrieval import RetrievalReport, Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class Evaluation:
         """What was ranked, in sentences."""
         sizes = {one.query: one.n_queries for one in self.report.directions.values()}
         lines = [
-            f"{NAMES[modality].capitalize()}: {sizes[modality]} items, features {self.report.encoders[modality]}."
-            for modality in sizes
+            f"{MODALITIES[modality].name.capitalize()}: {size} items, features {self.report.encoders[modality]}."
+            for modality, size in sizes.items()
         ]
         return [
             *lines,

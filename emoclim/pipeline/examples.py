@@ -5,19 +5,19 @@ from functools import cache
 
 import torch
 
-from emoclim.data.manifest import Item, Modality
+from emoclim.data.manifest import Item
 from emoclim.data.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import Library
 from emoclim.reports.page import Example, Media
-from emoclim.reports.retrieval import NAMES, DirectionReport
+from emoclim.reports.retrieval import DirectionReport
 from emoclim.stages.search import Hit, search_each
 
 SHOWN = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS = 320, 8.0  # of a preview
-KINDS: Mapping[Modality, str] = {"image": "image/jpeg", "audio": "audio/mpeg"}
 
 
 class Examples:
@@ -83,13 +83,17 @@ class Examples:
     ) -> Media:
         item = self._items[modality][name]
         content, problem = self._preview(modality, item, start)
-        told = [f"{NAMES[modality]}: {item.label}", caption, problem]
-        return Media(name, "; ".join(part for part in told if part), KINDS[modality], content, relevant)
+        facts = MODALITIES[modality]
+        told = [f"{facts.name}: {item.label}", caption, problem]
+        return Media(name, "; ".join(part for part in told if part), facts.preview, content, relevant)
 
 
 def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None, str]:
-    """The bytes to show, or none and why."""
+    """The bytes to show, or none and what there is to tell: a text itself, or what is wrong with a file."""
+    if item.text is not None:
+        return None, item.text
     try:
-        return (thumbnail(item, PIXELS) if modality == "image" else excerpt(item, start, SECONDS)), ""
+        seen = MODALITIES[modality].preview.startswith("image/")
+        return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""
     except DecodeError as error:
         return None, f"cannot be shown: {error}"

@@ -10,10 +10,11 @@ from typing import Any
 from emoclim.cache import open_cache
 from emoclim.cache.base import FeatureCache
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest, Modality, read_manifest
+from emoclim.data.manifest import Manifest, read_manifest
 from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.features import Setting
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.accounts import ItemState, State, failures_path, write_accounts, write_table
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path, split_manifest
@@ -26,7 +27,6 @@ log = logging.getLogger(__name__)
 
 SHOWN_FAILURES = 10
 MAX_WORKERS = 8  # by default
-DEFAULT_ENCODERS: dict[Modality, str] = {"image": "clip", "audio": "clap"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +124,11 @@ def extract_features(
     Parameters
     ----------
     modality
-        ``image`` or ``audio``.
+        What the items are.
     source
         CSV or folder; None looks in the workspace's ``data/``.
     encoder
-        Name; None takes ``clip`` for images and ``clap`` for audio.
+        Name; None takes that of the modality, ``clip`` for images and ``clap`` for audio.
     checkpoint, settings
         See :func:`emoclim.encoders.loading.load_encoder`.
     workspace
@@ -163,7 +163,9 @@ def extract_features(
     EmoclimError
         The manifest, the encoder, the checkpoint or the cache cannot be used.
     """
-    name = encoder or DEFAULT_ENCODERS[modality]
+    name = encoder or MODALITIES[modality].encoder
+    if name is None:
+        raise EncoderError(f"no encoder takes {modality} by default; name one")
     if (takes := find_encoder(name).MODALITY) != modality:
         raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=unlabelled)

@@ -15,12 +15,13 @@ from typing import Any
 
 from emoclim.cache.ids import BY_ID
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, Modality, read_manifest
+from emoclim.data.manifest import Item, Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec, Setting
 from emoclim.files import read_json, write_json
-from emoclim.pipeline.workspace import FOLDERS, Workspace, provenance
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,7 @@ def find_note(workspace: Workspace, modality: Modality, name: str | None) -> Cac
     what = f"{modality} cache" if name is None else f"{modality} cache called {name!r}"
     there = f" (there are: {', '.join(note.path.stem for note in found)})" if found else ""
     raise CacheError(
-        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {FOLDERS[modality]}"
+        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {MODALITIES[modality].folder}"
     )
 
 

@@ -9,12 +9,12 @@ import torch
 
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import SPLITS, Item, Manifest, Modality
+from emoclim.data.manifest import SPLITS, Item, Manifest
 from emoclim.data.taxonomy import LabelMap
 from emoclim.errors import CacheError, DecodeError, ManifestError
 from emoclim.features import Features, Split
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import Library, key_of
-from emoclim.pipeline.workspace import FOLDERS
 
 log = logging.getLogger(__name__)
 
@@ -60,9 +60,10 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
             else:
                 lacking.append(item.id)
         if lacking and not partial:
+            folder = MODALITIES[library.manifest.modality].folder
             raise CacheError(
                 f"{len(lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
-                f"{cache.path} ({lacking[0]} first); run: emoclim extract {FOLDERS[library.manifest.modality]} "
+                f"{cache.path} ({lacking[0]} first); run: emoclim extract {folder} "
                 f"{library.manifest.source} --encoder {library.note.spec.name}"
             )
         left_out["were not extracted yet"] = len(lacking)

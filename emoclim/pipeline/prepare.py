@@ -15,8 +15,9 @@ from emoclim.data.manifest import Item
 from emoclim.data.manifest_files import check_target, is_writable, manifest_bytes
 from emoclim.data.placement import SHARES, choose_split, place_items
 from emoclim.errors import ConfigError, DecodeError, ManifestError
+from emoclim.modality import MODALITIES
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
-from emoclim.pipeline.workspace import FOLDERS, Workspace, write_json
+from emoclim.pipeline.workspace import Workspace, write_json
 from emoclim.progress import Track, silent
 
 SEED = 42  # of a split that is made
@@ -174,7 +175,7 @@ def _check_complete(
 
 def _default_output(prepared: Prepared, workspace: Workspace) -> Path:
     labelled = any(item.label is not None for item in prepared.items) or not any(item.tags for item in prepared.items)
-    name = FOLDERS.get(prepared.modality, prepared.modality) if labelled else TAGGING
+    name = MODALITIES[prepared.modality].folder if labelled else TAGGING
     return workspace.root / "data" / f"{name}.csv"
 
 

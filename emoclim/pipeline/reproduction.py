@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import get_args
 
-from emoclim.data.manifest import Manifest, Modality
+from emoclim.data.manifest import Manifest
 from emoclim.data.taxonomy import match_labels
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.departures import emotions, mark_of
 from emoclim.pipeline.paper_rows import PaperRow, Target
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, Request, RowPlan
@@ -129,7 +129,7 @@ def _tagging(steps: Steps, row: RowPlan, made: Made) -> None:
 
 def _panel(steps: Steps, row: RowPlan, made: Made) -> None:
     space = steps.embed(row)
-    sizes = (Number(len(space.labels[modality])) for modality in get_args(Modality) if modality in space.labels)
+    sizes = (Number(len(space.labels[modality])) for modality in MODALITIES if modality in space.labels)
     made.lines[row.title] = Own(row.mark, tuple(sizes))
     made.spaces.append(space)
 

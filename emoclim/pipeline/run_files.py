@@ -11,11 +11,11 @@ import torch
 from emoclim.epochs import History
 from emoclim.heads import save_heads
 from emoclim.losses import Terms
+from emoclim.modality import MODALITIES
 from emoclim.pipeline.sweeping import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
 from emoclim.reports.figures import save_figure
 from emoclim.reports.plots import plot_history
-from emoclim.reports.retrieval import NAMES
 from emoclim.reports.sweep_plots import sweep_figure
 from emoclim.selection import SCORE_NAMES, SweepReport, own_score, varying_settings
 
@@ -56,7 +56,7 @@ def _plot(report: SweepReport, path: Path) -> None:
     numeric = {name: values for name, values in columns.items() if all(type(one) in (int, float) for one in values)}
     figure = sweep_figure(
         weights / weights.sum(dim=1, keepdim=True),
-        [f"{NAMES[a]} → {NAMES[b]}" for a, b in report.terms],
+        [f"{MODALITIES[a].name} → {MODALITIES[b].name}" for a, b in report.terms],
         torch.tensor([own_score(line, report.rule) for line in lines]),
         SCORE_NAMES[report.rule],
         [recipes[line.recipe] for line in lines],

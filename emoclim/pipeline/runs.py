@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
 from emoclim.errors import CacheError, RunError
 from emoclim.features import Setting
 from emoclim.heads import Heads, load_heads
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
-from emoclim.pipeline.workspace import FOLDERS, HEADS_FILE, Workspace, read_json
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace, read_json
 
 ENCODER_FILE = "encoder.safetensors"
 
@@ -135,7 +135,7 @@ def encoding_command(
     settings: Mapping[str, Setting],
 ) -> str:
     """What to type to encode a manifest with a trained encoder."""
-    words = ["emoclim", "extract", FOLDERS[modality], str(manifest), "--encoder", encoder]
+    words = ["emoclim", "extract", MODALITIES[modality].folder, str(manifest), "--encoder", encoder]
     words += ["--checkpoint", str(checkpoint)]
     for name, value in settings.items():
         words += ["--setting", f"{name}={value}"]

@@ -6,10 +6,11 @@ from typing import Any
 
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import SUFFIXES, Item, Manifest, Modality
+from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import CacheError, ManifestError
 from emoclim.features import Features
 from emoclim.heads import Average
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.finding import encoder_of
 from emoclim.pipeline.libraries import CacheNote, Library, open_library
 from emoclim.pipeline.library_features import read_features
@@ -121,9 +122,9 @@ def search_file(
 
 def _modality_of(query: Path, run: Run) -> Modality:
     for modality in run.heads.banks:
-        if query.suffix.lower() in SUFFIXES.get(modality, ()):
+        if query.suffix.lower() in MODALITIES[modality].suffixes:
             return modality
-    known = "; ".join(f"{modality}: {' '.join(sorted(SUFFIXES[modality]))}" for modality in run.heads.banks)
+    known = "; ".join(f"{modality}: {' '.join(sorted(MODALITIES[modality].suffixes))}" for modality in run.heads.banks)
     raise ManifestError(f"{query} is of no kind that run {run.folder.name} takes ({known})")
 
 

@@ -19,13 +19,12 @@ from typing import Any, Self, TypeVar
 
 import torch
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError, reason_of
 from emoclim.features import FeatureSpec
+from emoclim.modality import MODALITIES, Modality
 
 T = TypeVar("T")
 
-FOLDERS: dict[Modality, str] = {"image": "images", "audio": "audio"}
 HEADS_FILE = "heads.safetensors"
 PACKAGES = (
     "emoclim",
@@ -70,7 +69,7 @@ class Workspace:
         ManifestError
             There is none.
         """
-        name = FOLDERS[modality]
+        name = MODALITIES[modality].folder
         candidates = [self.root / "data" / f"{name}{suffix}" for suffix in (".csv", ".parquet", "")]
         for path in candidates:
             if path.exists():

@@ -9,10 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
+from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.figures import DPI, TITLE, save_figure
 from emoclim.reports.plots import draw_joint_space, joint_legend
-from emoclim.reports.retrieval import NAMES
 
 PERPLEXITY = 5.0  # of the papers' published code
 NOTE_WIDTH = 45  # letters
@@ -69,6 +68,6 @@ def plot_joint_spaces(spaces: Sequence[JointSpace], path: Path, *, seed: int) ->
         draw_joint_space(axes, space.embeddings, space.labels, len(space.classes), seed=seed, perplexity=PERPLEXITY)
         axes.set_title(space.title, **TITLE)
         axes.set_xlabel(fill(space.note, NOTE_WIDTH))
-    kinds = {modality: NAMES[modality] for space in spaces for modality in space.embeddings}
+    kinds = {modality: MODALITIES[modality].name for space in spaces for modality in space.embeddings}
     figure.legend(handles=joint_legend(kinds, spaces[0].classes), loc="outside right upper", frameon=False)
     save_figure(figure, path)

@@ -23,7 +23,7 @@ class Media:
     caption
         What is to be known of it.
     kind
-        MIME type of `content`, ``"image/jpeg"`` or ``"audio/mpeg"``.
+        MIME type of `content`, ``"image/jpeg"`` or ``"audio/mpeg"``; empty where there never is any.
     content
         The bytes; None where there is no file to show, for a reason that the caption says.
     relevant

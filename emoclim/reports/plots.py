@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
 
 import torch
 from matplotlib.axes import Axes
@@ -12,14 +11,13 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
+from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.figures import DPI, OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
 from emoclim.reports.intervals import Interval, Intervals
-from emoclim.reports.retrieval import NAMES, RetrievalReport
+from emoclim.reports.retrieval import RetrievalReport
 
 DARK = 0.55  # share from which a cell is so dark that black does not show on it
-MARKERS: Mapping[Modality, str] = {"image": "o", "audio": "x", "text": "s", "video": "^", "speech": "+"}
 
 
 def plot_per_class(
@@ -144,7 +142,9 @@ def plot_joint_space(
     figure, axes = single_axes(8.0, 5.6)
     draw_joint_space(axes, embeddings, labels, len(classes), seed=seed, perplexity=perplexity)
     axes.set_title("Joint embedding space (t-SNE)", **TITLE)
-    kinds = {modality: f"{NAMES[modality]} ({len(embeddings[modality])})" for modality in _in_order(embeddings)}
+    kinds = {
+        modality: f"{MODALITIES[modality].name} ({len(embeddings[modality])})" for modality in _in_order(embeddings)
+    }
     figure.legend(handles=joint_legend(kinds, classes), loc="outside right upper", frameon=False)
     save_figure(figure, path)
 
@@ -166,7 +166,7 @@ def draw_joint_space(
     blocks = torch.split(places, [len(embeddings[modality]) for modality in modalities])
     for modality, block in zip(modalities, blocks, strict=True):
         colour = [colours[label] for label in labels[modality].tolist()]
-        marker = MARKERS[modality]
+        marker = MODALITIES[modality].marker
         edge = 0.0 if marker in Line2D.filled_markers else 1.0
         axes.scatter(block[:, 0], block[:, 1], s=18, c=colour, marker=marker, linewidths=edge, alpha=0.75)
     axes.set(xticks=[], yticks=[])
@@ -180,7 +180,7 @@ def joint_legend(kinds: Mapping[Modality, str], classes: Sequence[str]) -> list[
         for name, colour in zip(classes, distinct_colours(len(classes)), strict=True)
     ]
     items = [
-        Line2D([], [], color="0.35", marker=MARKERS[modality], linestyle="none", label=told)
+        Line2D([], [], color="0.35", marker=MODALITIES[modality].marker, linestyle="none", label=told)
         for modality, told in kinds.items()
     ]
     return [*emotions, Line2D([], [], linestyle="none", label=" "), *items]
@@ -220,7 +220,7 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
 
 
 def _in_order(embeddings: Mapping[Modality, Tensor]) -> list[Modality]:
-    return [modality for modality in get_args(Modality) if modality in embeddings]
+    return [modality for modality in MODALITIES if modality in embeddings]
 
 
 def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Interval]) -> None:

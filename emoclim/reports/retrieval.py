@@ -8,31 +8,23 @@ them in percent.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import Any, get_args
+from typing import Any
 
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.metrics.uncertainty import Mean
+from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.intervals import Intervals
 from emoclim.reports.queries import QueryScores
 
 Direction = tuple[Modality, Modality]
 Row = tuple[str, ...]
 
-NAMES: Mapping[Modality, str] = {
-    "image": "image",
-    "audio": "music",
-    "text": "text",
-    "video": "video",
-    "speech": "speech",
-}
-
 
 def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
     """Every ordered pair of the given modalities, in the order of all reports."""
     present = set(modalities)
-    ordered = [modality for modality in get_args(Modality) if modality in present]
+    ordered = [modality for modality in MODALITIES if modality in present]
     across = [pair for first, second in combinations(ordered, 2) for pair in ((first, second), (second, first))]
     return (*across, *((modality, modality) for modality in ordered))
 
@@ -129,7 +121,7 @@ class DirectionReport:
     @property
     def title(self) -> str:
         """``"image → music"``."""
-        return f"{NAMES[self.query]} → {NAMES[self.candidate]}"
+        return f"{MODALITIES[self.query].name} → {MODALITIES[self.candidate].name}"
 
     def scores(self, classes: Sequence[str]) -> QueryScores:
         """Scores of single queries, whose classes are of these names."""
@@ -233,11 +225,11 @@ class RetrievalReport:
         S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, table 5.
         """
         sizes = {
-            NAMES[direction.query]: direction.per_class
+            MODALITIES[direction.query].name: direction.per_class
             for direction in self.directions.values()
             if direction.query == direction.candidate
         }
-        called = {f"{NAMES[modality]} emotion": names for modality, names in (labels or {}).items()}
+        called = {f"{MODALITIES[modality].name} emotion": names for modality, names in (labels or {}).items()}
         called = called or {"emotion": dict(zip(self.classes, self.classes, strict=True))}
         columns = tuple(direction.title for direction in self.directions.values())
         rows: list[Row] = [(*called, *columns, *(f"{name} items" for name in sizes))]

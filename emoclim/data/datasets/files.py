@@ -8,8 +8,8 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from emoclim.data.manifest import SUFFIXES, Modality
 from emoclim.errors import ConfigError, ManifestError
+from emoclim.modality import MODALITIES, Modality
 
 SHOWN = 6
 
@@ -49,8 +49,8 @@ def _is_hidden(name: str) -> bool:
 
 
 def of_modality(paths: Iterable[str], modality: Modality) -> list[str]:
-    """Those of some paths that are images, or audio, by their suffix."""
-    return [path for path in paths if PurePosixPath(path).suffix.lower() in SUFFIXES[modality]]
+    """Those of some paths that are of a modality, by their suffix."""
+    return [path for path in paths if PurePosixPath(path).suffix.lower() in MODALITIES[modality].suffixes]
 
 
 def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Modality:
@@ -63,14 +63,16 @@ def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Mod
     ManifestError
         Nothing is said, and there are pictures and recordings, or neither.
     """
-    if wanted in SUFFIXES:
-        return wanted
     if wanted is not None:
-        raise ConfigError(f"a modality is {' or '.join(SUFFIXES)}, not {wanted!r}")
-    counts = {kind: len(of_modality(paths, kind)) for kind in SUFFIXES}
+        if named := [modality for modality in MODALITIES if modality == wanted]:
+            return named[0]
+        raise ConfigError(f"a modality is one of {', '.join(MODALITIES)}, not {wanted!r}")
+    encoded = [kind for kind, facts in MODALITIES.items() if facts.encoder]  # a readme.txt makes no folder one of texts
+    counts = {kind: len(of_modality(paths, kind)) for kind in encoded}
     found = [kind for kind, count in counts.items() if count]
     if len(found) != 1:
-        listed = " and ".join(f"{counts[kind]} {kind} files" for kind in found) or "neither pictures nor recordings"
+        none = f"neither {' nor '.join(MODALITIES[kind].nouns for kind in encoded)}"
+        listed = " and ".join(f"{counts[kind]} {kind} files" for kind in found) or none
         raise ManifestError(f"{source} has {listed} ({in_words(paths)}); give one kind, or say which: --modality")
     return found[0]
 

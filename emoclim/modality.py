@@ -1,0 +1,82 @@
+"""List the modalities, with everything that depends on which one it is.
+
+The one table keyed by them, in the order of all reports. Every room reads it; it imports nothing of this package.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+Modality = Literal["image", "audio", "text", "video", "speech"]
+SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .aac .opus .webm .mp4".split())
+
+
+@dataclass(frozen=True, slots=True)
+class ModalityFacts:
+    """What follows from a modality."""
+
+    folder: str  # the manifest is data/<folder>.csv, the command is extract <folder>
+    suffixes: frozenset[str]  # of its files, in lower case
+    name: str  # in tables and pictures
+    nouns: str  # what its items are called, in the plural
+    encoder: str | None  # that extracts it unless another is named
+    marker: str  # of its points in plots, as matplotlib calls them
+    timed: bool  # whether an item has a length, so that it may be cut
+    preview: str  # MIME type of what a page shows of an item; empty where it is only told
+
+
+MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
+    {
+        "image": ModalityFacts(
+            folder="images",
+            suffixes=frozenset(".jpg .jpeg .png .webp .bmp .gif .tif .tiff .heic .heif .avif".split()),
+            name="image",
+            nouns="pictures",
+            encoder="clip",
+            marker="o",
+            timed=False,
+            preview="image/jpeg",
+        ),
+        "audio": ModalityFacts(
+            folder="audio",
+            suffixes=SOUND,
+            name="music",
+            nouns="recordings",
+            encoder="clap",
+            marker="x",
+            timed=True,
+            preview="audio/mpeg",
+        ),
+        "text": ModalityFacts(
+            folder="text",
+            suffixes=frozenset({".txt"}),
+            name="text",
+            nouns="texts",
+            encoder=None,
+            marker="s",
+            timed=False,
+            preview="",
+        ),
+        "video": ModalityFacts(
+            folder="video",
+            suffixes=frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg".split()),
+            name="video",
+            nouns="videos",
+            encoder=None,
+            marker="^",
+            timed=True,
+            preview="audio/mpeg",
+        ),
+        "speech": ModalityFacts(
+            folder="speech",
+            suffixes=SOUND,
+            name="speech",
+            nouns="recordings of speech",
+            encoder=None,
+            marker="+",
+            timed=True,
+            preview="audio/mpeg",
+        ),
+    }
+)
