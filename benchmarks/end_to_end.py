@@ -1,7 +1,7 @@
 """Steps of training an encoder end to end, against the bare forward and backward pass of the same batch.
 
-Recordings are generated, of noise; the network is untrained, for what a parameter is does not change its cost. Medians
-of rounds that alternate.
+Recordings are generated, of noise; the network is untrained, which costs the same, for trained parameters are loaded
+without denormal numbers, the only ones that cost more. Medians of rounds that alternate.
 
 The bare step is the same (encoder, heads, loss, gradients, optimiser) on a batch that lies ready on the device; the
 others take random crops from the files, or from the store of waveforms that these are decoded into before. A ratio of 1

@@ -2,7 +2,7 @@
 
 Time and memory of the forward pass alone, at extraction's batch size, each way in a process of its own; medians of the
 batches. The memory is what the process holds beyond what it held with the network built and the batch made. Parameters
-are untrained, for what a parameter is does not change what it costs.
+are untrained, which costs the same, for trained ones are loaded without denormal numbers, the only ones that cost more.
 
 "Freed memory not kept": as glibc does by itself, every large block goes back to the system and is cleared when it is
 taken again. "All pitches at once": musicnn's first layer as it is written, before the maximum over pitch. "Channels

@@ -2,8 +2,8 @@
 
 Features are generated, as many as the papers' data have items: 17,357 images of 512 values and 10,355 pieces of music
 of 768, of six classes that overlap, in parts of .8, .1 and .1. Measured in the same run are the training of one pair of
-heads and of 64 at once, and one encoding by each encoder; the networks are untrained, for what a parameter is does not
-change what it costs.
+heads and of 64 at once, and one encoding by each encoder; the networks are untrained, which costs the
+same, for trained parameters are loaded without denormal numbers, the only ones that cost more.
 
 Extrapolated, never run, is the papers' procedure, which encodes the items of every batch anew, in training and in
 validation: the number of its encodings times the measured cost of one. The number follows from the presets, `paper` for

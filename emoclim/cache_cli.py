@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from emoclim.terminal import Json, Root, print_lines, print_result, print_table, read_settings, track
+from emoclim.terminal import Computing, Json, Root, print_lines, print_result, print_table, read_settings, track
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the caches of features.")
 
@@ -43,7 +43,7 @@ def info(name: Name, workspace: Root = Path(), as_json: Json = False) -> None:
     print_result(result.to_dict(), as_json, show)
 
 
-@app.command()
+@app.command(cls=Computing)
 def verify(
     name: Name,
     re_encode: Annotated[int, typer.Option(min=0, help="Encode so many items again, and compare.")] = 0,
@@ -77,7 +77,7 @@ def verify(
         raise typer.Exit(3)
 
 
-@app.command()
+@app.command(cls=Computing)
 def diff(
     one: Name,
     other: Annotated[str, typer.Argument(help="Another cache.")],
@@ -92,7 +92,7 @@ def diff(
     print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
 
 
-@app.command("import")
+@app.command("import", cls=Computing)
 def import_(
     file: Annotated[Path, typer.Argument(help="An .npz, a .parquet, or a folder of .npy or .parquet.")],
     name: Annotated[str, typer.Option(help="What these features shall be called.")],
@@ -130,7 +130,7 @@ def import_(
     print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
 
 
-@app.command()
+@app.command(cls=Computing)
 def export(
     name: Name,
     out: Annotated[Path, typer.Argument(help="File or folder to be made.")],
@@ -150,7 +150,7 @@ def export(
     print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
 
 
-@app.command()
+@app.command(cls=Computing)
 def merge(name: Name, workspace: Root = Path(), as_json: Json = False) -> None:
     """Join the shards of a cache."""
     from emoclim.pipeline.caches.merging import merge_shards

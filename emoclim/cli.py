@@ -26,6 +26,7 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.prepare_cli import prepare
 from emoclim.reproduce_cli import reproduce
 from emoclim.terminal import (
+    Computing,
     Device,
     Json,
     Root,
@@ -178,18 +179,18 @@ def _extract_command(modality: Modality, default: str) -> Callable[..., None]:
 
 for one, facts in MODALITIES.items():
     if facts.encoder:  # the others have none yet
-        extract_app.command(facts.folder)(_extract_command(one, facts.encoder))
+        extract_app.command(facts.folder, cls=Computing)(_extract_command(one, facts.encoder))
 
 
-app.command("train-heads")(train_heads)
-app.command("train-end-to-end")(train_end_to_end)
-app.command()(evaluate)
-app.command()(compare)
+app.command("train-heads", cls=Computing)(train_heads)
+app.command("train-end-to-end", cls=Computing)(train_end_to_end)
+app.command(cls=Computing)(evaluate)
+app.command(cls=Computing)(compare)
 app.command()(prepare)
-app.command()(reproduce)
+app.command(cls=Computing)(reproduce)
 
 
-@app.command()
+@app.command(cls=Computing)
 def search(
     query: Annotated[Path, typer.Argument(help="A photo or a recording.")],
     top: Annotated[int, typer.Option(min=1, help="How many to show.")] = 5,
@@ -238,7 +239,7 @@ def list_encoders(
     print_result(description.to_dict(), as_json, show)
 
 
-@app.command()
+@app.command(cls=Computing)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Where to put everything.")] = Path("demo"),
     pictures: Annotated[int, typer.Option(help="Generated pictures per emotion.")] = 40,

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoclim.data.manifest import Item, Modality
 from emoclim.encoders.base import Encoder
+from emoclim.encoders.denormals import flush_denormals
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
 from emoclim.features import Features
 from emoclim.replicas import ALONE, Replicas
@@ -140,6 +141,7 @@ class CropLoader:
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
             collate_fn=_as_is,
+            worker_init_fn=_begin,
             generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
         )
 
@@ -198,6 +200,10 @@ def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:
     """Stand-ins for features that are yet to be made: the value of item n is its row number ``first + n``, int64."""
     values = torch.arange(first, first + len(items))[:, None]
     return Features(encoder.spec, tuple(item.id for item in items), values)
+
+
+def _begin(_: int) -> None:
+    flush_denormals()
 
 
 def _as_is(read: Any) -> Any:

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from emoclim.allocation import Trimming, give_back_freed_memory
 from emoclim.data.manifest import Item
+from emoclim.encoders.denormals import flush_denormals
 from emoclim.errors import DecodeError, EmoclimError, PassingError
 from emoclim.progress import Stopwatch
 
@@ -177,6 +178,7 @@ class _Decoder(IterableDataset[_Parcel]):
 
 
 def _begin(_: int) -> None:
+    flush_denormals()
     give_back_freed_memory()  # what the network of the other process needs would only pile up here
 
 

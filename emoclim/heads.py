@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, normalize, pad
 
 from emoclim.data.manifest import Modality
+from emoclim.encoders.denormals import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.features import Features, FeatureSpec
 
@@ -311,7 +312,9 @@ def load_heads(path: Path) -> Heads:
         if about["format"] != FORMAT:
             raise RunError(f"{path} is of format {about['format']}, not {FORMAT}; train again")
         states: dict[Modality, dict[str, Tensor]] = {modality: {} for modality in about["banks"]}
-        for name, tensor in safetensors.torch.load_file(path).items():
+        tensors = safetensors.torch.load_file(path)
+        zero_denormals(tensors.values())
+        for name, tensor in tensors.items():
             modality, _, parameter = name.partition(".")
             states[cast(Modality, modality)][parameter] = tensor
         banks = {

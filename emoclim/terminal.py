@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from emoclim.errors import ConfigError
 from emoclim.progress import Track, silent
@@ -31,6 +32,17 @@ T = TypeVar("T")
 N = TypeVar("N", int, float)
 NUMBER = re.compile(r"[-+]?\d[^/]*$|[-–]$")
 WIDE = 200  # columns of a table that goes to a file or a pipe
+
+
+class Computing(TyperCommand):
+    """A command that runs networks or works on numbers: before anything else, the process is set up for that."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Set up, and run."""
+        from emoclim.encoders.denormals import flushed_denormals
+
+        with flushed_denormals():
+            return super().invoke(ctx)
 
 
 def print_result(content: Mapping[str, Any], as_json: bool, show: Callable[[], object]) -> None:

@@ -52,7 +52,7 @@ MODULES = sorted(path.relative_to(ROOT).with_suffix("").as_posix() for path in R
 STRANGERS = (  # families whose members never import each other
     {name for name in MODULES if name.startswith("stages/")},
     {name for name in MODULES if name.startswith("encoders/")}
-    - {"encoders/base", "encoders/checkpoints", "encoders/loading", "encoders/taggers"},
+    - {"encoders/base", "encoders/checkpoints", "encoders/denormals", "encoders/loading", "encoders/taggers"},
     {"cache/memory", "cache/hdf5", "cache/zarr"},
     {name for name in MODULES if name.startswith("data/datasets/")}
     - {"data/datasets/base", "data/datasets/files", "data/datasets/loading", "data/datasets/__init__"},

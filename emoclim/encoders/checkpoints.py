@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from emoclim.data.download import download, file_hash, has_hash
 from emoclim.data.torch_archive import is_script, read_archive
+from emoclim.encoders.denormals import zero_denormals
 from emoclim.errors import CheckpointError
 from emoclim.progress import Track
 
@@ -148,7 +149,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into a module, every one of them into its place.
+    """Copy tensors into a module, every one of them into its place, and zero in place of denormal numbers.
 
     Raises
     ------
@@ -167,6 +168,7 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
     if told := "; ".join(f"{len(names)} {fault}: {_some(names)}" for fault, names in faults.items() if names):
         raise CheckpointError(f"{source} does not fit {type(module).__name__} ({told}); name one made for it")
     module.load_state_dict(dict(tensors))
+    zero_denormals(module.state_dict().values())
 
 
 def _require_file(path: Path) -> None:

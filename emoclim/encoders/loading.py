@@ -39,7 +39,7 @@ from emoclim.errors import EncoderError
 from emoclim.features import VIEWS, Setting
 from emoclim.progress import Track, silent
 
-NOT_ENCODERS = frozenset({"base", "checkpoints", "loading", "taggers"})
+NOT_ENCODERS = frozenset({"base", "checkpoints", "denormals", "loading", "taggers"})
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1
