@@ -15,8 +15,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from emoclim.data.manifest import Item, Manifest, Modality
+from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.loading import find_encoder
+from emoclim.modality import Modality
 
 PHOTO = (640, 480)
 OCTAVES = {4: 60, 20: 40, 80: 22, 320: 11, 640: 5}  # width in spots -> deviation of grey levels; finer ones are fainter

@@ -20,7 +20,7 @@ from pathlib import Path
 import generated
 from record import Row, command_line, counted, publish
 
-from emoclim.data.manifest import Modality
+from emoclim.modality import Modality
 
 MEGABYTE, GIGABYTE = 1e6, 1e9
 INTERVAL = 0.01  # seconds between looks

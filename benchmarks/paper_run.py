@@ -27,11 +27,11 @@ from torch import Tensor, nn
 
 from emoclim.config import TrainConfig, preset
 from emoclim.data.audio import segment_step
-from emoclim.data.manifest import Modality
 from emoclim.encoders import clap, clip, short_chunk_cnn
 from emoclim.encoders.base import frozen
 from emoclim.features import Features, FeatureSpec, Split
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.pipeline.sweeping import HEADS_PER_THREAD
 from emoclim.pipeline.workspace import few_threads

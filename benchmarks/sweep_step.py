@@ -24,10 +24,10 @@ from torch.func import functional_call, grad_and_value, replace_all_batch_norm_m
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
 from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM, objective
+from emoclim.modality import Modality
 from emoclim.sampling import Batch
 from emoclim.seeding import generator_for
 

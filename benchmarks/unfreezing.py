@@ -23,13 +23,14 @@ from sklearn.model_selection import StratifiedGroupKFold
 from emoclim.cache.memory import MemoryCache
 from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, Modality, read_manifest
+from emoclim.data.manifest import Item, Manifest, read_manifest
 from emoclim.data.taxonomy import LabelMap, match_labels
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import load_encoder
 from emoclim.features import Features, Split
 from emoclim.heads import Heads
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.pipeline.libraries import labelled_library
 from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.workspace import Workspace

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from emoclim.data.manifest import Item, Modality
+from emoclim.data.manifest import Item
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.denormals import flush_denormals
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
 from emoclim.features import Features
+from emoclim.modality import Modality
 from emoclim.replicas import ALONE, Replicas
 from emoclim.sampling import Batch
 from emoclim.seeding import generator_for

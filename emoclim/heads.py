@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, normalize, pad
 
-from emoclim.data.manifest import Modality
 from emoclim.encoders.denormals import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.features import Features, FeatureSpec
+from emoclim.modality import Modality
 
 Average = Literal["embeddings", "features"]
 

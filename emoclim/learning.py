@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
 from emoclim.losses import PAPERS, Terms, Variant, objective, term_losses
+from emoclim.modality import Modality
 from emoclim.sampling import Batch
 
 

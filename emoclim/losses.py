@@ -12,7 +12,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
+from emoclim.modality import Modality
 
 Terms = tuple[tuple[Modality, Modality], ...]  # (anchor, contrast) pairs
 NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError, ManifestError
 from emoclim.features import Features, Split
+from emoclim.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)

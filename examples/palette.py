@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from emoclim.data import images
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import ImageEncoder
 from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.modality import Modality
 
 MODALITY: Modality = "image"
 VERSION = 1  # to be raised whenever the code gives other numbers

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
 from emoclim.data import audio
-from emoclim.data.manifest import Modality
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
 from emoclim.features import FeatureSpec
+from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 16_000  # Hz

@@ -5,8 +5,8 @@ from math import exp, log
 
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.losses import NoPositive, Terms
+from emoclim.modality import Modality
 
 
 def supcon(

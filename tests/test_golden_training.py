@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from emoclim.config import preset
-from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
 from emoclim.learning import Learner
 from emoclim.losses import EMO_CLIM, objective, term_losses
+from emoclim.modality import Modality
 from emoclim.sampling import Batch
 
 GOLDEN = Path(__file__).parent / "golden"

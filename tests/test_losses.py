@@ -13,7 +13,6 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import Modality
 from emoclim.heads import HeadBank
 from emoclim.learning import Learner
 from emoclim.losses import (
@@ -26,6 +25,7 @@ from emoclim.losses import (
     term_losses,
     weighted_sum,
 )
+from emoclim.modality import Modality
 from emoclim.sampling import Batch
 
 CONVENTIONS: tuple[NoPositive, ...] = get_args(NoPositive)

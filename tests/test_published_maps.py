@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from emoclim.data.datasets.loading import find_dataset
-from emoclim.data.manifest import Modality
 from emoclim.data.published_maps import FOLDER, find_label_map, label_map_names, nearest_labels
 from emoclim.data.relevance import read_relevance
 from emoclim.data.taxonomy import MUSIC_EMOTIONS, read_label_map
 from emoclim.data.valence_arousal import read_valence_arousal
 from emoclim.errors import ManifestError
+from emoclim.modality import Modality
 
 COLUMNS = {"va": "VA", "w2v": "W2V", "manual": "manual"}
 PLACES = {"calm": (0.75, 0.25), "wild": (0.75, 0.875), "dull": (0.25, 0.25), "mild": (0.5, 0.25), "storm": (0.5, 1.0)}

@@ -17,13 +17,14 @@ from test_example_encoder import dropped_in
 
 from emoclim.augmentations import Augmentations
 from emoclim.data.datasets.loading import find_dataset
-from emoclim.data.manifest import Item, Manifest, Modality
+from emoclim.data.manifest import Item, Manifest
 from emoclim.data.synthetic import generate
 from emoclim.data.taxonomy import match_labels
 from emoclim.encoders import checkpoints
 from emoclim.encoders.loading import find_encoder
 from emoclim.epochs import Snapshot
 from emoclim.errors import CheckpointError
+from emoclim.modality import Modality
 from emoclim.pipeline import departures, joint_training
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.paper_rows import TARGETS

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from commands import answer, run
 
-from emoclim.data.manifest import Modality
 from emoclim.data.synthetic import generate
+from emoclim.modality import Modality
 from emoclim.pipeline import departures
 
 QUICK = "batch_size = 8\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\nhidden_dim = 16\nembedding_dim = 16\n"

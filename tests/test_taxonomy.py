@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import EMO_CLIM_MAP, IMAGE_EMOTIONS, MUSIC_EMOTIONS, match_labels, read_label_map
 from emoclim.errors import ManifestError
+from emoclim.modality import Modality
 
 
 def test_the_papers_map_has_six_classes_and_leaves_three_labels_out() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError
-from emoclim.modality import MODALITIES
-from emoclim.modality import Modality as Modality
+from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import ManifestError
+from emoclim.modality import Modality
 
 
 def read_relevance(path: Path, query: Modality, candidate: Modality, labels: Sequence[str]) -> Tensor:

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from emoclim.data.manifest import Modality
 from emoclim.data.published_maps import find_label_map
 from emoclim.errors import ManifestError
+from emoclim.modality import Modality
 
 # You et al., "Building a large scale dataset for image emotion recognition", AAAI 2016
 IMAGE_EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")

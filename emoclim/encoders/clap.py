@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from emoclim.data import audio
-from emoclim.data.manifest import Modality
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec
+from emoclim.modality import Modality
 from emoclim.nets.clap import DIM, HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 
 MODALITY: Modality = "audio"

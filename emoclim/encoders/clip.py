@@ -21,11 +21,11 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.data import images
-from emoclim.data.manifest import Modality
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import ImageEncoder
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.modality import Modality
 
 MODALITY: Modality = "image"
 MODEL = "ViT-B-32-quickgelu"

@@ -12,10 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from emoclim.data import images
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import ImageEncoder
 from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.modality import Modality
 from emoclim.nets.colour import DIM, colour_statistics
 
 MODALITY: Modality = "image"

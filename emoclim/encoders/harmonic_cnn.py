@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints import Published
 from emoclim.encoders.taggers import load_tagger, published_msd
+from emoclim.modality import Modality
 from emoclim.nets.harmonic_cnn import FEATURE, HarmonicCnn
 
 MODALITY: Modality = "audio"

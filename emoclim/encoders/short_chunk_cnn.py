@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints import Published
 from emoclim.encoders.taggers import load_tagger, published_msd
+from emoclim.modality import Modality
 from emoclim.nets.short_chunk_cnn import FEATURE, ShortChunkCnn
 
 MODALITY: Modality = "audio"

@@ -4,10 +4,10 @@ Convention: segments are mono at 16 kHz; see :mod:`emoclim.nets.timbre`.
 """
 
 from emoclim.data import audio
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import EncoderError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.modality import Modality
 from emoclim.nets.timbre import DIM, SAMPLE_RATE, timbre_statistics
 
 MODALITY: Modality = "audio"

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import Modality, read_manifest
+from emoclim.data.manifest import read_manifest
 from emoclim.data.synthetic import generate
 from emoclim.errors import RunError
+from emoclim.modality import Modality
 from emoclim.pipeline.evaluation import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.features import ExtractionResult, extract_features

@@ -15,10 +15,11 @@ from emoclim.config import TrainConfig, encoder_preset, preset
 from emoclim.data.datasets.base import Description
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.download import has_hash
-from emoclim.data.manifest import Manifest, Modality
+from emoclim.data.manifest import Manifest
 from emoclim.encoders.base import VIEW_SEED
 from emoclim.encoders.loading import SHARED, own_settings, published_file
 from emoclim.features import VIEWS
+from emoclim.modality import Modality
 from emoclim.pipeline import augmenting
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.tuning import EncoderTuning

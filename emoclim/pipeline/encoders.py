@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.manifest import Modality
 from emoclim.encoders.base import PRECISION, Encoder
 from emoclim.encoders.checkpoints import Published, location
 from emoclim.encoders.loading import SHARED, encoder_names, find_encoder, has_parameters, own_settings, published_files
 from emoclim.features import Setting
+from emoclim.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)

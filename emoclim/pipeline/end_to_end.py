@@ -7,7 +7,7 @@ from pathlib import Path
 from emoclim.augmentations import Augmentations
 from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest, Modality, read_manifest
+from emoclim.data.manifest import Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.data.taxonomy import match_labels, read_label_map
 from emoclim.encoders.loading import find_encoder
@@ -15,6 +15,7 @@ from emoclim.epochs import Epoch
 from emoclim.errors import EncoderError, RunError
 from emoclim.features import Setting
 from emoclim.joint import check_trainable
+from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import make_augmenter, make_augmenter_again
 from emoclim.pipeline.features import MAX_WORKERS
 from emoclim.pipeline.heads import SIMILARITY_WIDTH

@@ -14,11 +14,11 @@ import torch
 
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import join_groups
-from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
 from emoclim.metrics.questions import Measure
+from emoclim.modality import Modality
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.examples import Examples

@@ -12,11 +12,11 @@ import torch
 
 from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap, match_labels, read_label_map
 from emoclim.errors import ConfigError, RunError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
 from emoclim.pipeline.library_features import labels_of, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of

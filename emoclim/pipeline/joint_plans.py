@@ -10,12 +10,13 @@ from typing import Any
 
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, Modality
+from emoclim.data.manifest import Item, Manifest
 from emoclim.data.taxonomy import LabelMap
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError, RunError
 from emoclim.features import FeatureSpec, Setting
+from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import Note
 from emoclim.pipeline.libraries import CacheNote, Library, library_note
 from emoclim.pipeline.workspace import Workspace

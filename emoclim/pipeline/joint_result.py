@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.manifest import Modality
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import told
 from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan

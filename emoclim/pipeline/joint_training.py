@@ -14,12 +14,13 @@ import torch
 
 from emoclim.crops import Augment
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest, Modality
+from emoclim.data.manifest import Manifest
 from emoclim.encoders.base import Encoder
 from emoclim.epochs import Epoch
 from emoclim.errors import ConfigError
 from emoclim.features import Split
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import LIBRARIES
 from emoclim.pipeline.joint_files import about_encoder, write_encoder
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan, uncached

@@ -10,10 +10,10 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from emoclim.config import encoder_preset
-from emoclim.data.manifest import Modality
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.features import Setting
+from emoclim.modality import Modality
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.tagging import SEEDS
 from emoclim.pipeline.tagging_result import On

@@ -9,11 +9,11 @@ from typing import Any
 
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.data.download import file_hash
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
 from emoclim.data.valence_arousal import class_similarity, read_valence_arousal
 from emoclim.errors import ConfigError
 from emoclim.losses import EMO_CLIM
+from emoclim.modality import Modality
 from emoclim.sweep import Candidate, Space, read_space, seeds, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)

@@ -9,7 +9,8 @@ from typing import Any
 
 from emoclim import __version__
 from emoclim.data.datasets.base import Description, LeftOut, Option
-from emoclim.data.manifest import SPLITS, Item, Modality
+from emoclim.data.manifest import SPLITS, Item
+from emoclim.modality import Modality
 from emoclim.pipeline.queries import text_of
 
 SCHEMA = 1  # of the account

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, Modality, read_manifest
+from emoclim.data.manifest import Item, Manifest, read_manifest
 from emoclim.data.splits import assign_splits, splits_path, with_splits
 from emoclim.errors import DecodeError
+from emoclim.modality import Modality
 from emoclim.pipeline.libraries import split_manifest
 from emoclim.pipeline.reproduction_plan import Request
 from emoclim.pipeline.workspace import Workspace

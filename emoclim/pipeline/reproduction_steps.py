@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Modality
 from emoclim.errors import RunError
 from emoclim.features import Setting
+from emoclim.modality import Modality
 from emoclim.pipeline import end_to_end, heads
 from emoclim.pipeline.evaluation import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation

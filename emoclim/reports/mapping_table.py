@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from emoclim.data.manifest import Modality
 from emoclim.data.taxonomy import LabelMap
+from emoclim.modality import Modality
 from emoclim.reports.compared import UNKNOWN, ComparedTable, Line, Number, Own
 from emoclim.reports.papers import TABLE_5
 

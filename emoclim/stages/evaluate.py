@@ -10,13 +10,13 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Modality
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.features import Split
 from emoclim.heads import Average, Heads
 from emoclim.metrics.blockwise import measure_vectors, on_grid
 from emoclim.metrics.questions import Answer, Measure, Question
 from emoclim.metrics.retrieval import class_means, macro_mean
+from emoclim.modality import Modality
 from emoclim.reports.retrieval import ClassReport, Direction, DirectionReport, RetrievalReport, directions
 
 HEADS_AT_ONCE = 16  # embedded together

@@ -17,7 +17,7 @@ from torch import Tensor
 from emoclim.allocation import FreedMemory, Trimming
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.crops import Augment, CropLoader, CropSource, numbered
-from emoclim.data.manifest import Item, Modality
+from emoclim.data.manifest import Item
 from emoclim.decoding import deaths_told
 from emoclim.encoders.base import Encoder
 from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
@@ -27,6 +27,7 @@ from emoclim.heads import HeadBank, Heads
 from emoclim.joint import JointBest, JointLearner, check_trainable
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
+from emoclim.modality import Modality
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.replicas import ALONE, Replicas
 from emoclim.sampling import batches, check_pair

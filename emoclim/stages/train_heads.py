@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.data.manifest import Modality
 from emoclim.epochs import Epoch, Epochs, History, Losses, Snapshot, mean_loss
 from emoclim.errors import ConfigError
 from emoclim.features import FeatureSpec, Split
 from emoclim.heads import HeadBank, Heads
 from emoclim.learning import Best, Learner
 from emoclim.losses import NoPositive, Terms, Variant, weighted_sum
+from emoclim.modality import Modality
 from emoclim.progress import Track, silent
 from emoclim.sampling import batches, check_pair
 from emoclim.seeding import generator_for

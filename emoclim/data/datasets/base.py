@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from emoclim.data.manifest import Item, Modality
+from emoclim.data.manifest import Item
+from emoclim.modality import Modality
 
 Option = str | int | float | bool | None
 GIVEN = "given"  # the split that the user's own material states; where there is one, it is the one that is used

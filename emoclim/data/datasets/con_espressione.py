@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
-from emoclim.data.manifest import Item, Modality
+from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ConfigError, ManifestError
+from emoclim.modality import Modality
 
 PIECES = {  # how many performances each has
     "bach": 7,

@@ -17,10 +17,11 @@ from emoclim.cache.checks import name_some
 from emoclim.cache.files import sync_folder
 from emoclim.cache.ids import BY_ID
 from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest, Modality, read_manifest
+from emoclim.data.manifest import Manifest, read_manifest
 from emoclim.errors import CacheError, ConfigError
 from emoclim.features import VIEWS, FeatureSpec, Setting
 from emoclim.files import partial_beside
+from emoclim.modality import Modality
 from emoclim.pipeline.accounts import ItemState, write_accounts
 from emoclim.pipeline.caches.feature_files import FeatureFile, look_over, open_feature_file
 from emoclim.pipeline.caches.matching import match_ids

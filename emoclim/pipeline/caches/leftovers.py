@@ -18,9 +18,9 @@ from emoclim.cache.opening import finish_swaps
 from emoclim.cache.swap import FOLDER, KEPT, unfinished
 from emoclim.cache.waveforms import SUFFIX as STORE
 from emoclim.cache.writer import who_writes
-from emoclim.data.manifest import Modality
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
+from emoclim.modality import Modality
 from emoclim.pipeline.caches.finding import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.caches.shards import lacking_shards, shards_in, whole_of
