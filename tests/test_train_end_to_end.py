@@ -86,13 +86,18 @@ def test_a_frozen_encoder_gives_the_curve_of_cached_features(tmp_path: Path, dro
     splits = cached(whole, make_encoder())
     assert splits["train"].features["audio"].segments is not None
     apart = train_heads(splits["train"], splits["val"], EMO_CLIM, [EVEN], config, device=CPU)
-    for name in ("train_loss", "val_loss", "val_terms"):
-        torch.testing.assert_close(getattr(joint.history, name), getattr(apart.history, name), rtol=0, atol=1e-4)
+    # The encoder sees batches of another size: features may differ by rounding. A bias before a normalisation has no
+    # gradient but that, of which Adam makes whole steps; the running mean lags behind it, and validation with that:
+    # features that are 1e-7 apart moved losses by 1e-6 in training, by .02 in validation.
+    for name, allowed in {"train_loss": 1e-4, "val_loss": 0.1, "val_terms": 0.1}.items():
+        torch.testing.assert_close(getattr(joint.history, name), getattr(apart.history, name), rtol=0, atol=allowed)
     assert joint.history.val_loss[-1] < joint.history.val_loss[0] - 0.01
     assert joint.best_epoch == int(apart.best_epoch)
     for modality, bank in apart.heads.banks.items():
         for name, tensor in bank.state_dict().items():
-            torch.testing.assert_close(joint.banks[modality].state_dict()[name], tensor, rtol=0, atol=1e-4)
+            steps = config.learning_rate * config.epochs * config.batches_per_epoch
+            allowed = 2 * steps if name in {"hidden_bias", "running_mean"} else 1e-4
+            torch.testing.assert_close(joint.banks[modality].state_dict()[name], tensor, rtol=0, atol=allowed)
 
 
 def test_training_the_encoder_does_better_on_what_it_trains_on(material: Material) -> None:
