@@ -96,7 +96,7 @@ class SweepReport:
         ranked = self._ranked()[:max_heads]
         shown = [self.lines[place] for place in ranked]
         varying = varying_settings([line.config for line in self.lines])
-        results = {"best epoch": [str(line.best_epoch + 1) for line in shown]} | {
+        results = {"best epoch": [f"{line.best_epoch + 1} of {line.epochs}" for line in shown]} | {
             name: [f"{line.metrics[name]:.2%}" for line in shown] for name in self.lines[0].metrics
         }
         return candidate_table(

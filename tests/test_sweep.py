@@ -174,6 +174,8 @@ def test_the_best_keep_the_chosen_one_and_their_order() -> None:
     assert report.best(99) == [0, 1, 2, 3]
     rows = report.table_rows(2)
     assert [row[0] for row in rows] == ["", "chosen", ""]
+    assert [row[rows[0].index("best epoch")] for row in rows[1:]] == ["3 of 15"] * 2
+    assert [found.best_epoch for found in report.lines] == [2] * 4
     assert rows[0][1:5] == ("image > audio", "audio > image", "image > image", "audio > audio")
 
 
