@@ -18,8 +18,7 @@ from torch import Tensor
 
 from emoclim.features import Features, FeatureSpec
 from emoclim.metrics.tagging import draw_counts, resampled_metrics, tag_metrics
-from emoclim.reports.tagging import Trained
-from emoclim.reports.tagging_scores import make_report
+from emoclim.reports.tagging import Trained, make_report
 from emoclim.stages.tag import tag
 from emoclim.tag_heads import TagSplit
 

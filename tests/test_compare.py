@@ -16,8 +16,7 @@ from emoclim.pipeline.comparison import compare_runs
 from emoclim.pipeline.queries import QueryTable, read_queries, write_queries
 from emoclim.pipeline.workspace import Workspace, write_json
 from emoclim.reports.comparison import System, compare
-from emoclim.reports.intervals import intervals
-from emoclim.reports.queries import QueryScores
+from emoclim.reports.queries import QueryScores, intervals
 
 DIRECTIONS = {"image_audio": 24, "audio_image": 30}
 LABELS = ("happy", "sad", "scary")

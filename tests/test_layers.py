@@ -32,7 +32,6 @@ ONLY_IN = {
     "open_clip": {"encoders/clip"},
     "laion_clap": {"encoders/clap", "nets/clap"},
     "matplotlib": {
-        "reports/figures",
         "reports/joint_panels",
         "reports/plots",
         "reports/sweep_plots",

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.reports import plots
-from emoclim.reports.intervals import Interval, Intervals
 from emoclim.reports.plots import plot_confusion, plot_history, plot_joint_space, plot_per_class
+from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import ClassReport, DirectionReport, RetrievalReport, directions
+from emoclim.reports.tables import Estimate
 
 CLASSES = ("calm", "happy", "sad")
 
@@ -175,7 +176,7 @@ def test_a_picture_shows_the_numbers(tmp_path: Path):
 def test_bars_have_whiskers_where_an_interval_is_known(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     figures = []
     monkeypatch.setattr(plots, "save_figure", lambda figure, path: figures.append(figure))
-    known, unknown = Interval(0.3, 0.2, 0.45), Interval(0.3, None, None)
+    known, unknown = Estimate(0.3, 0.2, 0.45), Estimate(0.3, None, None)
     classes = {"calm": {"P@1": known}, "happy": {"P@1": unknown}, "sad": {"P@1": known}}
     ends = {"image_image": Intervals({}, {}, classes)}
     plot_per_class(make_report("image"), tmp_path / "a.png", "P@1")

@@ -12,8 +12,7 @@ from emoclim.metrics.uncertainty import N_RESAMPLES, Mean
 from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads, read_json, write_json
 from emoclim.reports.comparison import ComparisonReport, System, compare
-from emoclim.reports.intervals import SEED
-from emoclim.reports.queries import QueryScores
+from emoclim.reports.queries import SEED, QueryScores
 
 FEWEST_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head

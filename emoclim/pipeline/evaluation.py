@@ -29,8 +29,8 @@ from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, write_queries
 from emoclim.pipeline.results import write_report
 from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
-from emoclim.reports.intervals import intervals
 from emoclim.reports.plots import plot_confusion, plot_joint_space, plot_per_class
+from emoclim.reports.queries import intervals
 from emoclim.stages.evaluate import evaluate
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,10 @@ from emoclim.data.taxonomy import LabelMap
 from emoclim.metrics.uncertainty import Mean
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.results import SCHEMA
-from emoclim.reports.intervals import Intervals
 from emoclim.reports.papers import PaperTable, retrieval_tables
-from emoclim.reports.retrieval import RetrievalReport, Row
+from emoclim.reports.queries import Intervals
+from emoclim.reports.retrieval import RetrievalReport
+from emoclim.reports.tables import Row
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from emoclim.pipeline.results import SCHEMA, write_report
 from emoclim.reports.compared import ComparedTable, by_direction
 from emoclim.reports.joint_panels import JointSpace, plot_joint_spaces
 from emoclim.reports.papers import PaperTable
-from emoclim.reports.retrieval import Row
+from emoclim.reports.tables import Row
 from emoclim.reports.typeset import TableFormat, typeset
 
 FIGURE = "figure.png"

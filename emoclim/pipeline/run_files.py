@@ -14,8 +14,7 @@ from emoclim.losses import Terms
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.sweeping import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
-from emoclim.reports.figures import save_figure
-from emoclim.reports.plots import plot_history
+from emoclim.reports.plots import plot_history, save_figure
 from emoclim.reports.sweep_plots import sweep_figure
 from emoclim.selection import SCORE_NAMES, SweepReport, own_score, varying_settings
 

@@ -128,7 +128,7 @@ class TaggingResult:
         }
         name = ", ".join([f"own: {self._manifest_name}", self.on, *(what for what, told in differing.items() if told)])
         roc_auc, average_precision = (
-            None if estimate is None else estimate.mean for estimate in (macro.roc_auc, macro.average_precision)
+            None if estimate is None else estimate.value for estimate in (macro.roc_auc, macro.average_precision)
         )
         return tagging_table(roc_auc, average_precision, name)
 

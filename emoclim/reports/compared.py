@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emoclim.reports.intervals import Interval, Intervals
 from emoclim.reports.papers import DIRECTIONS, METRICS, TABLE_1, TABLE_3, TABLE_4, TABLE_5, TITLES
-from emoclim.reports.retrieval import RetrievalReport, Row
-from emoclim.reports.tagging import Estimate, TaggingReport
+from emoclim.reports.queries import Intervals
+from emoclim.reports.retrieval import RetrievalReport
+from emoclim.reports.tables import Estimate, Row
+from emoclim.reports.tagging import TaggingReport
 
 UNKNOWN = "–"
 
@@ -231,9 +232,9 @@ def tagging_numbers(report: TaggingReport) -> tuple[Number, ...]:
     return _estimated(report.macro.roc_auc), _estimated(report.macro.average_precision)
 
 
-def _number(share: float | None, interval: Interval | None) -> Number:
+def _number(share: float | None, interval: Estimate | None) -> Number:
     return Number(share) if interval is None else Number(share, interval.low, interval.high)
 
 
 def _estimated(estimate: Estimate | None) -> Number:
-    return Number(None) if estimate is None else Number(estimate.mean, estimate.low, estimate.high)
+    return Number(None) if estimate is None else Number(estimate.value, estimate.low, estimate.high)

@@ -1,11 +1,11 @@
 """Whether systems differ on the same queries: means with intervals, paired differences, and tests.
 
-Conventions: a system is one run, or several runs that differ in their seed only, whose scores are averaged query by
-query. All systems are compared with the first. Values are shares from 0 to 1; tables show them in percent.
+A system is one run, or several runs that differ in their seed only, whose scores are averaged query by query. All
+systems are compared with the first. Values are shares from 0 to 1; tables show them in percent.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from statistics import stdev
 from typing import Any
 
@@ -21,8 +21,8 @@ from emoclim.metrics.uncertainty import (
     mean_weights,
     sign_flip_test,
 )
-from emoclim.reports.intervals import SEED, Interval
-from emoclim.reports.queries import QueryScores
+from emoclim.reports.queries import SEED, QueryScores
+from emoclim.reports.tables import Estimate, Row
 from emoclim.seeding import generator_for
 
 SCHEMA = 1
@@ -30,21 +30,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is compared.
-
-    Attributes
-    ----------
-    name
-        What to call it.
-    runs
-        Names of its runs, one for each seed.
-    directions
-        By direction, the scores of each of the runs: the same queries in the same order.
-    """
+    """What is compared."""
 
     name: str
-    runs: tuple[str, ...]
-    directions: Mapping[str, tuple[QueryScores, ...]]
+    runs: tuple[str, ...]  # names, one for each seed
+    directions: Mapping[str, tuple[QueryScores, ...]]  # scores of each run: the same queries in the same order
 
     def table(self, direction: str, metrics: Sequence[str]) -> Tensor:
         """Scores of its runs, ``(runs, Q, T)`` float64."""
@@ -52,34 +42,18 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One system by one metric in one direction.
-
-    Attributes
-    ----------
-    direction, metric, system
-        Their names.
-    n_queries
-        How many are averaged over.
-    mean
-        Of all its runs.
-    by_run
-        Mean of each run.
-    difference
-        To the first system, paired by query; None for the first system itself.
-    p, p_holm
-        Of the paired randomisation test of that difference, as it is, and corrected for all tests of the report.
-    """
+class ComparisonLine:
+    """One system by one metric in one direction."""
 
     direction: str
     metric: str
     system: str
     n_queries: int
-    mean: Interval
-    by_run: tuple[float, ...]
-    difference: Interval | None = None
-    p: float | None = None
-    p_holm: float | None = None
+    mean: Estimate  # of all its runs
+    by_run: tuple[float, ...]  # mean of each
+    difference: Estimate | None = None  # to the first system, paired by query; None for the first system itself
+    p: float | None = None  # of the paired randomisation test of that difference
+    p_holm: float | None = None  # corrected for all tests of the report
 
     @property
     def deviation(self) -> float | None:
@@ -88,32 +62,29 @@ class Line:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"deviation": self.deviation}
+        return {
+            "direction": self.direction,
+            "metric": self.metric,
+            "system": self.system,
+            "n_queries": self.n_queries,
+            "mean": self.mean.to_dict(),
+            "by_run": list(self.by_run),
+            "difference": self.difference.to_dict() if self.difference else None,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "deviation": self.deviation,
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonReport:
-    """Systems on the same queries.
+    """Systems on the same queries."""
 
-    Attributes
-    ----------
-    systems
-        By name, the runs of each.
-    mean
-        Which mean is compared: ``macro``, over classes, or ``micro``, over queries.
-    n_resamples
-        Of the bootstrap, and flips of the test.
-    seed
-        Of both.
-    lines
-        By direction, then metric, then system.
-    """
-
-    systems: Mapping[str, tuple[str, ...]]
-    mean: Mean
-    n_resamples: int
-    seed: int
-    lines: tuple[Line, ...]
+    systems: Mapping[str, tuple[str, ...]]  # runs of each, by name
+    mean: Mean  # which one is compared: macro, over classes, or micro, over queries
+    n_resamples: int  # of the bootstrap, and flips of the test
+    seed: int  # of both
+    lines: tuple[ComparisonLine, ...]  # by direction, then metric, then system
 
     @property
     def n_tests(self) -> int:
@@ -133,23 +104,14 @@ class ComparisonReport:
             "lines": [line.to_dict() for line in self.lines],
         }
 
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per line; a column for the seeds where there are several."""
+    def table_rows(self) -> list[Row]:
+        """Column names, then a row per line; a column for the seeds where there are several."""
         seeds = any(len(line.by_run) > 1 for line in self.lines)
         tested = self.n_tests > 0
         names = ["direction", "metric", "run", "mean", "95 % interval"]
         names += ["over seeds"] if seeds else []
         names += ["difference", "95 % interval", "p", f"p, Holm ({self.n_tests})"] if tested else []
-        return [tuple(names), *(tuple(self._cells(line, seeds, tested)) for line in self.lines)]
-
-    def _cells(self, line: Line, seeds: bool, tested: bool) -> Iterator[str]:
-        yield from (line.direction, line.metric, line.system, f"{line.mean.value * 100:.2f}", line.mean.ends)
-        if seeds:
-            yield "" if line.deviation is None else f"± {line.deviation * 100:.2f} ({len(line.by_run)})"
-        if tested:
-            gap = line.difference
-            yield from ("", "") if gap is None else (f"{gap.value * 100:+.2f}", gap.ends)
-            yield from ("" if p is None else _probability(p) for p in (line.p, line.p_holm))
+        return [tuple(names), *(tuple(_cells(line, seeds, tested)) for line in self.lines)]
 
 
 def compare(
@@ -160,20 +122,9 @@ def compare(
     n_resamples: int = N_RESAMPLES,
     seed: int = SEED,
 ) -> ComparisonReport:
-    """Compare systems with the first of them, in every direction and by every metric.
+    """Compare systems, all of the same queries in the same order, with the first of them.
 
-    Parameters
-    ----------
-    systems
-        At least one; all have the same queries in the same order.
-    metrics
-        Names that all of them have.
-    mean
-        Which mean to compare.
-    n_resamples
-        Of the bootstrap, and flips of the test.
-    seed
-        Of both; the interval of a system does not depend on what it is compared with.
+    The interval of a system does not depend on what it is compared with.
     """
     lines = [
         line
@@ -189,7 +140,7 @@ def compare(
 
 def _direction(
     systems: Sequence[System], direction: str, metrics: Sequence[str], mean: Mean, n_resamples: int, seed: int
-) -> Iterator[Line]:
+) -> Iterator[ComparisonLine]:
     """Lines by metric, then system, from one bootstrap of all means and differences at once."""
     classes = systems[0].directions[direction][0].class_numbers()
     weights = mean_weights(classes, mean)
@@ -197,21 +148,30 @@ def _direction(
     means = torch.stack([table.mean(0) for table in tables], dim=1)  # (Q, systems, T)
     gaps = means[:, 1:] - means[:, :1]
     columns = torch.cat([means, gaps], dim=1).flatten(1)
-    resampled = bootstrap_means(
-        columns, classes, generator_for(f"bootstrap {direction}", seed), n_resamples=n_resamples
-    )
+    draw = generator_for(f"bootstrap {direction}", seed)
+    resampled = bootstrap_means(columns, classes, draw, n_resamples=n_resamples)
     estimate = resampled.macro if mean == "macro" else resampled.micro
     flips = generator_for(f"sign flips {direction}", seed)
     p_values = sign_flip_test(gaps.flatten(1), weights, flips, n_flips=n_resamples).tolist()
     for column, metric in enumerate(metrics):
         for place, (system, table) in enumerate(zip(systems, tables, strict=True)):
-            found = Interval.of(estimate, place * len(metrics) + column)
+            found = Estimate.of(estimate, place * len(metrics) + column)
             by_run = tuple((table[:, :, column] @ weights).tolist())
-            line = Line(direction, metric, system.name, len(classes), found, by_run)
+            line = ComparisonLine(direction, metric, system.name, len(classes), found, by_run)
             if place:
-                gap = Interval.of(estimate, (len(systems) + place - 1) * len(metrics) + column)
+                gap = Estimate.of(estimate, (len(systems) + place - 1) * len(metrics) + column)
                 line = replace(line, difference=gap, p=p_values[(place - 1) * len(metrics) + column])
             yield line
+
+
+def _cells(line: ComparisonLine, seeds: bool, tested: bool) -> Iterator[str]:
+    yield from (line.direction, line.metric, line.system, f"{line.mean.value * 100:.2f}", line.mean.ends)
+    if seeds:
+        yield "" if line.deviation is None else f"± {line.deviation * 100:.2f} ({len(line.by_run)})"
+    if tested:
+        gap = line.difference
+        yield from ("", "") if gap is None else (f"{gap.value * 100:+.2f}", gap.ends)
+        yield from ("" if p is None else _probability(p) for p in (line.p, line.p_holm))
 
 
 def _probability(p: float) -> str:

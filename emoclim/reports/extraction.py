@@ -16,33 +16,15 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Where the time of a run went, in seconds.
+    """Where the time of a run went, in seconds."""
 
-    Attributes
-    ----------
-    read
-        Reading files to know their content, where the memo did not, added up over the processes that did it.
-    decode
-        Decoding and cutting, added up in the same way.
-    waiting
-        Waiting for something decoded; without worker processes, reading and decoding itself.
-    compute
-        The network.
-    write
-        The cache, in a thread of its own.
-    blocked
-        Waiting for that thread.
-    total
-        By the clock.
-    """
-
-    read: float
-    decode: float
-    waiting: float
-    compute: float
-    write: float
-    blocked: float
-    total: float
+    read: float  # files, to know their content where the memo did not; added up over processes
+    decode: float  # and cut; added up over processes
+    waiting: float  # for something decoded; without worker processes, reading and decoding itself
+    compute: float  # the network
+    write: float  # the cache, in a thread of its own
+    blocked: float  # waiting for that thread
+    total: float  # by the clock
 
     @property
     def bottleneck(self) -> str:
@@ -54,33 +36,13 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a run of :func:`emoclim.stages.extract.extract` did with the items of its manifest.
-
-    Attributes
-    ----------
-    encoded
-        Items encoded now.
-    reused
-        Items that were in the cache, or have the same content as another item.
-    failures
-        Items that cannot be encoded, now or in an earlier run, in the manifest's order.
-    padded
-        Items encoded now that are shorter than one segment, and were repeated to fill it.
-    duplicates
-        Ids that share their content with an earlier item.
-    leaks
-        The ids among them whose earlier item is in another split.
-    timing
-        Where the time went.
-    keys
-        Content key by id, of the items whose content can be read.
-    """
+    """What a run of :func:`emoclim.stages.extract.extract` did with the items of its manifest."""
 
     encoded: int
-    reused: int
-    failures: tuple[Failure, ...]
-    padded: int
-    duplicates: tuple[str, ...]
-    leaks: tuple[str, ...]
+    reused: int  # were in the cache, or have the same content as another item
+    failures: tuple[Failure, ...]  # now or in an earlier run, in the manifest's order
+    padded: int  # encoded now, shorter than one segment, and repeated to fill it
+    duplicates: tuple[str, ...]  # ids that share their content with an earlier item
+    leaks: tuple[str, ...]  # those among them whose earlier item is in another split
     timing: Timing
-    keys: Mapping[str, str]
+    keys: Mapping[str, str]  # content key by id, of the items whose content can be read

@@ -1,4 +1,4 @@
-"""Several joint spaces side by side, as the papers draw them; conventions as in :mod:`emoclim.reports.figures`."""
+"""Several joint spaces side by side, as the papers draw them; conventions as in :mod:`emoclim.reports.plots`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +10,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from torch import Tensor
 
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.figures import DPI, TITLE, save_figure
-from emoclim.reports.plots import draw_joint_space, joint_legend
+from emoclim.reports.plots import DPI, TITLE, draw_joint_space, joint_legend, save_figure
 
 PERPLEXITY = 5.0  # of the papers' published code
 NOTE_WIDTH = 45  # letters

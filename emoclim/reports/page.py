@@ -1,6 +1,6 @@
 """One self-contained HTML page of an evaluation: tables, pictures, and examples to look at and listen to.
 
-Convention: nothing is loaded from elsewhere; pictures and sound stand in the page as data.
+Nothing is loaded from elsewhere; pictures and sound stand in the page as data.
 """
 
 import base64
@@ -9,32 +9,19 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from emoclim.reports.retrieval import Row
+from emoclim.files import atomic
+from emoclim.reports.tables import Row
 
 
 @dataclass(frozen=True, slots=True)
 class Media:
-    """An item to look at or to listen to.
-
-    Attributes
-    ----------
-    title
-        Its id.
-    caption
-        What is to be known of it.
-    kind
-        MIME type of `content`, ``"image/jpeg"`` or ``"audio/mpeg"``; empty where there never is any.
-    content
-        The bytes; None where there is no file to show, for a reason that the caption says.
-    relevant
-        Whether it is what the query asked for; None for the query itself.
-    """
+    """An item to look at or to listen to."""
 
     title: str
     caption: str
-    kind: str
-    content: bytes | None
-    relevant: bool | None = None
+    kind: str  # MIME type; empty where there never is any
+    content: bytes | None  # None where there is no file to show, for a reason that the caption says
+    relevant: bool | None = None  # whether it is what the query asked for; None for the query itself
 
     @property
     def url(self) -> str | None:
@@ -75,31 +62,15 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page shows.
-
-    Attributes
-    ----------
-    title
-        Of the page.
-    lines
-        Sentences below it: what was evaluated, on what.
-    warnings
-        Why the numbers may mislead.
-    tables, pictures
-        In order.
-    examples
-        Under a heading each.
-    provenance
-        Plain text: what the numbers depend on.
-    """
+    """What a page shows."""
 
     title: str
-    lines: Sequence[str]
-    warnings: Sequence[str]
+    lines: Sequence[str]  # what was evaluated, on what
+    warnings: Sequence[str]  # why the numbers may mislead
     tables: Sequence[Table]
     pictures: Sequence[Picture]
-    examples: Sequence[tuple[str, Sequence[Example]]]
-    provenance: str
+    examples: Sequence[tuple[str, Sequence[Example]]]  # under a heading each
+    provenance: str  # plain text: what the numbers depend on
 
 
 def data_url(kind: str, content: bytes) -> str:
@@ -109,9 +80,8 @@ def data_url(kind: str, content: bytes) -> str:
 
 def save_page(page: Page, path: Path) -> None:
     """Write the page as HTML, whole or not at all."""
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_text(render_page(page), encoding="utf-8", errors="backslashreplace")  # names of files may be any bytes
-    aside.replace(path)
+    with atomic(path) as partial:  # names of files may be any bytes
+        partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace")
 
 
 def render_page(page: Page) -> str:

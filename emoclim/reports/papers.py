@@ -8,8 +8,9 @@ manifest is comparable; every table says so.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from emoclim.reports.intervals import Interval, Intervals
-from emoclim.reports.retrieval import DirectionReport, RetrievalReport, Row
+from emoclim.reports.queries import Intervals
+from emoclim.reports.retrieval import DirectionReport, RetrievalReport
+from emoclim.reports.tables import Estimate, Row
 
 OTHER_DATA = "All rows but those of one's own are the paper's: other data, not comparable."
 DIRECTIONS = ("image_audio", "audio_image", "image_image", "audio_audio")
@@ -134,7 +135,7 @@ def _per_class(
     return PaperTable("Table 5: P@5 by class (%)", note, (header, *TABLE_5, *own))
 
 
-def _ends(interval: Interval | None) -> str:
+def _ends(interval: Estimate | None) -> str:
     return "" if interval is None else interval.ends
 
 

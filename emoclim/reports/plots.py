@@ -1,46 +1,77 @@
-"""Pictures of an evaluation and of a training, as PNG files; conventions as in :mod:`emoclim.reports.figures`."""
+"""Pictures of an evaluation and of a training, and what all pictures of the reports share, as PNG files.
+
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; figures are drawn without pyplot, so that
+nothing global changes; a file carries no time and no version, so that the same numbers give the same bytes.
+"""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import torch
+from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from emoclim.errors import ConfigError
+from emoclim.files import atomic
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.figures import DPI, OKABE_ITO, TITLE, distinct_colours, save_figure, single_axes
-from emoclim.reports.intervals import Interval, Intervals
+from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
+from emoclim.reports.tables import Estimate
 
+DPI = 150
+TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
+# M. Okabe and K. Ito, "Color Universal Design", 2008; the yellow comes last because it is faint on white.
+OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
 DARK = 0.55  # share from which a cell is so dark that black does not show on it
+
+
+def distinct_colours(number: int) -> list[str]:
+    """So many distinct colours; beyond the eight of the palette, evenly spaced hues."""
+    if number <= len(OKABE_ITO):
+        return list(OKABE_ITO[:number])
+    return [to_hex(colormaps["turbo"](index / (number - 1))) for index in range(number)]
+
+
+def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """A figure of so many inches with one pair of plain axes."""
+    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    axes = figure.add_subplot()
+    make_plain(axes)
+    return figure, axes
+
+
+def make_plain(axes: Axes) -> None:
+    """Leave two of the four lines around, and draw pale horizontal ones behind."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(axis="y", color="0.9", linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a PNG, whole or not at all."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)  # a dollar in a name is a dollar
+    picture = BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(picture, format="png", metadata={"Software": None})
+    with atomic(path) as partial:
+        partial.write_bytes(picture.getvalue())
 
 
 def plot_per_class(
     report: RetrievalReport, path: Path, metric: str = "P@5", intervals: Mapping[str, Intervals] | None = None
 ) -> None:
-    """Draw one metric for each class and direction, beside what a random order would give.
-
-    Parameters
-    ----------
-    report
-        The evaluation.
-    path
-        The PNG file to write.
-    metric
-        One of the report's metrics.
-    intervals
-        By direction; drawn as whiskers where there are any.
-
-    Raises
-    ------
-    ConfigError
-        The report has no such metric.
-    """
+    """Draw one metric for each class and direction, with whiskers where intervals are given, and random orders."""
     if metric not in report.metrics:
         raise ConfigError(f"the report has no metric {metric!r}; take one of {', '.join(report.metrics)}")
     n_directions = len(report.directions)
@@ -73,15 +104,7 @@ def plot_per_class(
 
 
 def plot_confusion(report: RetrievalReport, path: Path) -> None:
-    """Draw, for each direction, of which class the first candidate is, by class of the query.
-
-    Parameters
-    ----------
-    report
-        The evaluation; a direction without P@1 is left out, and nothing is drawn where none has it.
-    path
-        The PNG file to write.
-    """
+    """Draw, by direction, of which class the first candidate is, by class of the query; nothing without P@1."""
     shown = [direction for direction in report.directions.values() if direction.confusion]
     if not shown:
         return
@@ -117,27 +140,11 @@ def plot_joint_space(
     seed: int,
     perplexity: float = 30.0,
 ) -> None:
-    """Draw all embeddings in the plane: one colour per emotion, dots for images, crosses for music.
+    """Draw embeddings ``(N, E)`` in the plane: a colour per emotion, a marker per modality.
 
-    Parameters
-    ----------
-    embeddings
-        ``(N, E)`` by modality; only their directions count.
-    labels
-        ``(N,)`` int64 by modality, into `classes`.
-    classes
-        C names.
-    path
-        The PNG file to write.
-    seed
-        Seed of the map.
-    perplexity
-        About how many neighbours each item has; lowered to a third of the items where there are few.
-
-    Notes
-    -----
-    L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances. Only
-    neighbourhoods mean something in such a map; axes, sizes of groups and distances between groups do not.
+    L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances; `perplexity` is
+    lowered to a third of the items where there are few. Only neighbourhoods mean something in such a map; axes, sizes
+    of groups and distances between groups do not.
     """
     figure, axes = single_axes(8.0, 5.6)
     draw_joint_space(axes, embeddings, labels, len(classes), seed=seed, perplexity=perplexity)
@@ -187,17 +194,7 @@ def joint_legend(kinds: Mapping[Modality, str], classes: Sequence[str]) -> list[
 
 
 def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
-    """Draw the losses of a training run by epoch and mark the epoch that was kept.
-
-    Parameters
-    ----------
-    train, val
-        ``(T, K)``: mean loss of each epoch, per head.
-    best
-        ``(K,)`` int64: the epoch, counted from 0, whose parameters each head kept.
-    path
-        The PNG file to write.
-    """
+    """Draw losses ``(T, K)`` by epoch and mark the epochs that were kept, ``(K,)`` int64 from 0."""
     n_epochs, n_heads = val.shape
     epochs = range(1, n_epochs + 1)
     figure, axes = single_axes(6.4, 4.0)
@@ -223,7 +220,7 @@ def _in_order(embeddings: Mapping[Modality, Tensor]) -> list[Modality]:
     return [modality for modality in MODALITIES if modality in embeddings]
 
 
-def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Interval]) -> None:
+def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Estimate]) -> None:
     """Thin grey lines from the lower to the upper end of each interval, where there is one."""
     known = [(x, one.low, one.high) for x, one in zip(centres, ends, strict=True) if one.low is not None]
     for x, low, high in known:

@@ -2,47 +2,33 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from emoclim.metrics import uncertainty
+from emoclim.metrics.uncertainty import N_RESAMPLES, bootstrap_means
+from emoclim.reports.tables import Estimate
+from emoclim.seeding import generator_for
+
+SEED = 42
+
 
 @dataclass(frozen=True, slots=True)
 class QueryScores:
-    """The queries of one direction.
-
-    Attributes
-    ----------
-    ids
-        Q names of items, each once.
-    classes
-        Name of the class of each query.
-    n_relevant
-        ``(Q,)`` int64: candidates relevant to it.
-    n_candidates
-        ``(Q,)`` int64: items that it ranks.
-    metrics
-        ``(Q,)`` float64 by metric.
-
-    Raises
-    ------
-    ValueError
-        The lengths differ, or an id occurs twice.
-    """
+    """The Q queries of one direction, each once."""
 
     ids: tuple[str, ...]
     classes: tuple[str, ...]
-    n_relevant: Tensor
-    n_candidates: Tensor
-    metrics: Mapping[str, Tensor]
+    n_relevant: Tensor  # (Q,) int64: candidates relevant to it
+    n_candidates: Tensor  # (Q,) int64: items that it ranks
+    metrics: Mapping[str, Tensor]  # (Q,) float64 each
 
     def __post_init__(self) -> None:
-        lengths = {
-            len(self.classes),
-            *(len(one) for one in (self.n_relevant, self.n_candidates, *self.metrics.values())),
-        }
-        if lengths != {len(self.ids)}:
-            raise ValueError(f"{len(self.ids)} queries have columns of {sorted(lengths)} rows")
+        columns = (self.classes, self.n_relevant, self.n_candidates, *self.metrics.values())
+        if {len(column) for column in columns} != {len(self.ids)}:
+            raise ValueError(f"{len(self.ids)} queries have columns of {sorted(map(len, columns))} rows")
         if len(set(self.ids)) < len(self.ids):
             raise ValueError("a query is there twice")
 
@@ -66,3 +52,39 @@ class QueryScores:
     def table(self, metrics: Sequence[str]) -> Tensor:
         """``(Q, T)`` float64: the named metrics side by side."""
         return torch.stack([self.metrics[name].double() for name in metrics], dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Intervals:
+    """All means of one direction, by metric."""
+
+    macro: Mapping[str, Estimate]
+    micro: Mapping[str, Estimate]
+    classes: Mapping[str, Mapping[str, Estimate]]  # by class that has a query
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "macro": _plain(self.macro),
+            "micro": _plain(self.micro),
+            "classes": {name: _plain(found) for name, found in self.classes.items()},
+        }
+
+
+def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Intervals:
+    """Means of one direction with their 95 % intervals; a seed gives those that a comparison of runs gives."""
+    draw = generator_for(f"bootstrap {direction}", seed)
+    metrics = tuple(scores.metrics)
+    found = bootstrap_means(scores.table(metrics), scores.class_numbers(), draw, n_resamples=n_resamples)
+
+    def by_metric(means: uncertainty.Estimate) -> dict[str, Estimate]:
+        return {name: Estimate.of(means, column) for column, name in enumerate(metrics)}
+
+    rows = zip(found.classes.value, found.classes.low, found.classes.high, strict=True)
+    names = sorted(set(scores.classes))
+    classes = {name: by_metric(uncertainty.Estimate(*row)) for name, row in zip(names, rows, strict=True)}
+    return Intervals(by_metric(found.macro), by_metric(found.micro), classes)
+
+
+def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
+    return {metric: one.to_dict() for metric, one in found.items()}

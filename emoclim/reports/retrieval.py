@@ -1,12 +1,11 @@
 """What a retrieval evaluation found: report objects, their plain form for JSON, and rows of text for tables.
 
-Conventions: a direction is an ordered pair of modalities, (query, candidate), called ``image_audio``; all directions
-between the modalities present come first, then each modality with itself. Values are shares from 0 to 1; tables show
-them in percent.
+A direction is an ordered pair of modalities, (query, candidate), called ``image_audio``; all directions between the
+modalities present come first, then each modality with itself. Values are shares from 0 to 1; tables show percent.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import Any
 
@@ -14,11 +13,10 @@ from torch import Tensor
 
 from emoclim.metrics.uncertainty import Mean
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.intervals import Intervals
-from emoclim.reports.queries import QueryScores
+from emoclim.reports.queries import Intervals, QueryScores
+from emoclim.reports.tables import Row, percent
 
 Direction = tuple[Modality, Modality]
-Row = tuple[str, ...]
 
 
 def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
@@ -31,87 +29,40 @@ def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ClassReport:
-    """The queries of one class in one direction.
-
-    Attributes
-    ----------
-    n_queries
-        Queries of this class.
-    n_relevant
-        Candidates relevant to one of them, on average; an item is no candidate of its own.
-    metrics
-        Mean over these queries, by metric; empty without a query.
-    random
-        The same for a random order of the same candidates, exactly; empty without a query.
-    """
+    """The queries of one class in one direction."""
 
     n_queries: int
-    n_relevant: float
-    metrics: Mapping[str, float]
-    random: Mapping[str, float]
+    n_relevant: float  # candidates relevant to one of them, on average; an item is no candidate of its own
+    metrics: Mapping[str, float]  # mean over these queries; empty without a query
+    random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {
-            "n_queries": self.n_queries,
-            "n_relevant": self.n_relevant,
-            "metrics": dict(self.metrics),
-            "random": dict(self.random),
-        }
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionReport:
-    """Queries of one modality, candidates of another or the same.
-
-    Attributes
-    ----------
-    query, candidate
-        The two modalities.
-    n_queries, n_candidates
-        Items that ask; items that each of them ranks, at the most.
-    n_without_relevant
-        Queries that no candidate is relevant to; they score 0 and are in the means.
-    metrics
-        Macro mean over the classes that have a query, by metric.
-    random
-        The same for a random order of the same candidates, exactly.
-    per_class
-        By class name, in the order of the report's classes.
-    per_query
-        ``(Q,)`` float64 by metric, in the order of the items; like all that follows on single queries, it is not part
-        of the plain form.
-    micro
-        Mean over the queries, by metric.
-    random_micro
-        The same for a random order of the same candidates, exactly.
-    confusion
-        By class of the query, then by class of the candidate: share of the queries that find it first, where tied
-        candidates share; empty unless P@1 was asked for.
-    query_ids
-        Q names.
-    query_classes
-        ``(Q,)`` int64 into the report's classes.
-    query_relevant, query_candidates
-        ``(Q,)`` int64: candidates that are relevant to each query; candidates that it ranks.
-    """
+    """Queries of one modality, candidates of another or the same; what it holds by query is not in its plain form."""
 
     query: Modality
     candidate: Modality
     n_queries: int
-    n_candidates: int
-    n_without_relevant: int
-    metrics: Mapping[str, float]
-    random: Mapping[str, float]
-    per_class: Mapping[str, ClassReport]
-    per_query: Mapping[str, Tensor] = field(repr=False, compare=False)
-    micro: Mapping[str, float]
+    n_candidates: int  # items that each of them ranks, at the most
+    n_without_relevant: int  # queries that no candidate is relevant to; they score 0 and are in the means
+    metrics: Mapping[str, float]  # macro mean over the classes that have a query
+    random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
+    per_class: Mapping[str, ClassReport]  # in the order of the report's classes
+    per_query: Mapping[str, Tensor] = field(repr=False, compare=False)  # (Q,) float64 by metric, in the items' order
+    micro: Mapping[str, float]  # mean over the queries
     random_micro: Mapping[str, float]
+    # By class of the query, then of the candidate: share of the queries that find it first, where tied candidates
+    # share; empty unless P@1 was asked for.
     confusion: Mapping[str, Mapping[str, float]]
     query_ids: tuple[str, ...] = field(repr=False)
-    query_classes: Tensor = field(repr=False, compare=False)
-    query_relevant: Tensor = field(repr=False, compare=False)
-    query_candidates: Tensor = field(repr=False, compare=False)
+    query_classes: Tensor = field(repr=False, compare=False)  # (Q,) int64 into the report's classes
+    query_relevant: Tensor = field(repr=False, compare=False)  # (Q,) int64: candidates relevant to it
+    query_candidates: Tensor = field(repr=False, compare=False)  # (Q,) int64: candidates that it ranks
 
     @property
     def name(self) -> str:
@@ -147,24 +98,12 @@ class DirectionReport:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalReport:
-    """One pair of heads on one split, in every direction.
-
-    Attributes
-    ----------
-    classes
-        C names.
-    average
-        What stands for an item of several segments: mean of its ``embeddings``, or embedding of its mean ``features``.
-    directions
-        By name, in the order of :func:`directions`.
-    provenance
-        What the numbers depend on, as plain values.
-    """
+    """One pair of heads on one split, in every direction."""
 
     classes: tuple[str, ...]
-    average: str
-    directions: Mapping[str, DirectionReport]
-    provenance: Mapping[str, Any] = field(default_factory=dict)
+    average: str  # what stands for an item of several segments: mean of "embeddings", or embedding of mean "features"
+    directions: Mapping[str, DirectionReport]  # by name, in the order of directions()
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # what the numbers depend on, as plain values
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -186,42 +125,23 @@ class RetrievalReport:
         }
 
     def table_rows(self, intervals: Mapping[str, Intervals] | None = None, mean: Mean = "macro") -> list[Row]:
-        """A row of column names, then by direction its means, their intervals, and those of a random order.
-
-        Parameters
-        ----------
-        intervals
-            Of each direction; None leaves them out.
-        mean
-            Over classes (``"macro"``) or over queries (``"micro"``).
-        """
+        """Column names, then by direction its means, their intervals if given, and those of a random order."""
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
             values = direction.metrics if mean == "macro" else direction.micro
             random = direction.random if mean == "macro" else direction.random_micro
-            rows.append((direction.title, *_percents(values, self.metrics), *counts))
+            rows.append((direction.title, *(percent(values[metric]) for metric in self.metrics), *counts))
             if intervals:
                 found = intervals[direction.name].macro if mean == "macro" else intervals[direction.name].micro
                 rows.append(("95 % interval", *(found[metric].ends for metric in self.metrics), "", ""))
-            rows.append(("random order", *_percents(random, self.metrics), "", ""))
+            rows.append(("random order", *(percent(random[metric]) for metric in self.metrics), "", ""))
         return rows
 
     def per_class_rows(self, metric: str, labels: Mapping[Modality, Mapping[str, str]] | None = None) -> list[Row]:
-        """A row of column names, then one row per class: `metric` in each direction and the items of each modality.
+        """Column names, then by class `metric` in each direction and the items of each modality; macro means last.
 
-        The last row is the macro mean. A class without a query in some direction shows a dash there.
-
-        Parameters
-        ----------
-        metric
-            One of :attr:`metrics`.
-        labels
-            By modality: what its own taxonomy calls each class. Given, a column for each of these modalities stands in
-            place of the names of the classes.
-
-        Notes
-        -----
+        `labels` says what the taxonomy of each modality calls a class, in place of its name. The layout is that of
         S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, table 5.
         """
         sizes = {
@@ -234,18 +154,10 @@ class RetrievalReport:
         columns = tuple(direction.title for direction in self.directions.values())
         rows: list[Row] = [(*called, *columns, *(f"{name} items" for name in sizes))]
         for name in self.classes:
-            values = (_percent(direction.per_class[name].metrics.get(metric)) for direction in self.directions.values())
+            values = (percent(direction.per_class[name].metrics.get(metric)) for direction in self.directions.values())
             counts = (str(per_class[name].n_queries) for per_class in sizes.values())
             rows.append((*(names.get(name, "–") for names in called.values()), *values, *counts))
-        means = (_percent(direction.metrics[metric]) for direction in self.directions.values())
+        means = (percent(direction.metrics[metric]) for direction in self.directions.values())
         totals = (str(sum(report.n_queries for report in per_class.values())) for per_class in sizes.values())
         rows.append(("macro mean", *[""] * (len(called) - 1), *means, *totals))
         return rows
-
-
-def _percents(values: Mapping[str, float], metrics: tuple[str, ...]) -> Row:
-    return tuple(_percent(values[metric]) for metric in metrics)
-
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{share:.2%}"

@@ -17,7 +17,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
-from emoclim.reports.figures import DPI, OKABE_ITO, make_plain
+from emoclim.reports.plots import DPI, OKABE_ITO, make_plain
 
 MAX_COLUMNS = 4
 PANEL = (3.0, 2.9)  # inches

@@ -1,12 +1,46 @@
-"""What all tables of the reports share: rows of text, numbers with their intervals, percentages. A column names itself.
+"""What all tables of the reports share: rows of text, percentages, and numbers with their intervals.
 
-Values are shares from 0 to 1; tables show them in percent.
+A table is a list of rows, names of the columns first. Values are shares from 0 to 1, shown in percent.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from emoclim.metrics import uncertainty
+
 Row = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A mean, and how sure it is."""
+
+    value: float
+    low: float | None = None  # ends of the 95 % interval; None where no spread was seen
+    high: float | None = None
+    deviation: float | None = None  # standard deviation over seeds; None for a single one
+
+    @classmethod
+    def of(cls, found: uncertainty.Estimate, column: int) -> "Estimate":
+        """One column of means ``(T,)``."""
+        value, *ends = (float(numbers[column]) for numbers in (found.value, found.low, found.high))
+        return cls(value, *(None if math.isnan(end) else end for end in ends))
+
+    @property
+    def ends(self) -> str:
+        """``"31.2–35.8"``, in percent; nothing where there is no interval."""
+        return "" if self.low is None or self.high is None else f"{self.low * 100:.1f}–{self.high * 100:.1f}"
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Plain values of the mean and its interval."""
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def percent(share: float | None) -> str:
+    """``"31.20%"``; a dash where nothing is known."""
+    return "–" if share is None else f"{share:.2%}"
 
 
 def candidate_table(

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation of tagging; conventions as in :mod:`emoclim.reports.figures`."""
+"""Pictures of an evaluation of tagging; conventions as in :mod:`emoclim.reports.plots`."""
 
 import math
 from collections.abc import Callable
@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from emoclim.reports.figures import DPI, OKABE_ITO, TITLE, make_plain, save_figure
-from emoclim.reports.tagging import Estimate, FractionReport, TaggingReport, TagScore
+from emoclim.reports.plots import DPI, OKABE_ITO, TITLE, make_plain, save_figure
+from emoclim.reports.tables import Estimate
+from emoclim.reports.tagging import FractionReport, TaggingReport, TagScore
 
 METRICS: tuple[tuple[str, Callable[[TagScore], Estimate | None], Callable[[TagScore], float | None]], ...] = (
     ("ROC-AUC", lambda score: score.roc_auc, lambda score: 0.5),
@@ -18,15 +19,7 @@ METRICS: tuple[tuple[str, Callable[[TagScore], Estimate | None], Callable[[TagSc
 
 
 def plot_tags(report: TaggingReport, path: Path) -> None:
-    """Draw both metrics of each tag with their intervals, the most frequent tag on top, beside random scores.
-
-    Parameters
-    ----------
-    report
-        The evaluation.
-    path
-        The PNG file to write.
-    """
+    """Draw both metrics of each tag with their intervals, the most frequent tag on top, beside random scores."""
     scores = sorted(report.per_tag, key=lambda score: score.n_positive)
     figure, panels = _panels(9.0, 1.4 + 0.21 * len(scores))
     for axes, (name, value, random) in zip(panels, METRICS, strict=True):
@@ -37,7 +30,7 @@ def plot_tags(report: TaggingReport, path: Path) -> None:
             if (found := value(score)) is not None:
                 if found.low is not None and found.high is not None:
                     axes.hlines(place, 100 * found.low, 100 * found.high, OKABE_ITO[0], linewidth=1.8)
-                axes.plot(100 * found.mean, place, "o", color=OKABE_ITO[0], markersize=5, clip_on=False)
+                axes.plot(100 * found.value, place, "o", color=OKABE_ITO[0], markersize=5, clip_on=False)
         axes.set_yticks(range(len(scores)), [f"{score.name} ({score.n_positive})" for score in scores])
         axes.set_ylim(-0.7, len(scores) - 0.3)
         axes.set_xlim(0, 100)
@@ -50,15 +43,7 @@ def plot_tags(report: TaggingReport, path: Path) -> None:
 
 
 def plot_curve(report: TaggingReport, path: Path) -> None:
-    """Draw the macro metrics against the number of training items: what more of them would be worth.
-
-    Parameters
-    ----------
-    report
-        The evaluation, of several shares of the training items.
-    path
-        The PNG file to write.
-    """
+    """Draw the macro metrics against the number of training items: what more of them would be worth."""
     figure, panels = _panels(8.4, 3.8)
     for axes, (name, value, random) in zip(panels, METRICS, strict=True):
         known = [(one, found) for one in report.curve if (found := value(one.macro)) is not None]
@@ -84,7 +69,7 @@ def _curve(axes: Axes, known: list[tuple[FractionReport, Estimate]]) -> None:
     deviations = [100 * (found.deviation or 0) for _, found in known]
     axes.fill_between(places, low, high, color=OKABE_ITO[0], alpha=0.15, linewidth=0)
     axes.errorbar(
-        places, [100 * found.mean for _, found in known], deviations, color=OKABE_ITO[0], marker="o", capsize=3
+        places, [100 * found.value for _, found in known], deviations, color=OKABE_ITO[0], marker="o", capsize=3
     )
 
 

@@ -19,8 +19,7 @@ from emoclim.features import Features
 from emoclim.heads import Heads
 from emoclim.metrics.tagging import draw_counts
 from emoclim.progress import Track, silent
-from emoclim.reports.tagging import TaggingReport, Trained
-from emoclim.reports.tagging_scores import make_report
+from emoclim.reports.tagging import TaggingReport, Trained, make_report
 from emoclim.seeding import generator_for
 from emoclim.tag_heads import Aggregate, TagConfig, TagSplit, tag_probabilities, train_tag_head
 
