@@ -94,11 +94,11 @@ def diff(
 
 @app.command("import", cls=Computing)
 def import_(
-    file: Annotated[Path, typer.Argument(help="An .npz, a .parquet, or a folder of .npy or .parquet.")],
+    file: Annotated[Path, typer.Argument(help="An .npz, a .parquet, or a folder of .parquet.")],
     name: Annotated[str, typer.Option(help="What these features shall be called.")],
     modality: Annotated[Literal["image", "audio"], typer.Option(help="What they are of.")],
     manifest: Annotated[Path | None, typer.Option(help="CSV or folder that lists the items.")] = None,
-    values: Annotated[str | None, typer.Option(help="Array or column with the values; default values.")] = None,
+    values: Annotated[str, typer.Option(help="Array or column with the values.")] = "values",
     setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that tells these features from others.")] = None,
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Leave out items that the manifest does not list.")
@@ -110,7 +110,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Bring your own features."""
-    from emoclim.pipeline.caches.imports import import_features
+    from emoclim.pipeline.caches.importing import import_features
     from emoclim.pipeline.workspace import Workspace
 
     result = import_features(
@@ -143,7 +143,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Write features for other programs."""
-    from emoclim.pipeline.caches.exports import export_features
+    from emoclim.pipeline.caches.exporting import export_features
     from emoclim.pipeline.workspace import Workspace
 
     result = export_features(name, out, kind=kind, manifest=manifest, workspace=Workspace(workspace), track=track)

@@ -12,7 +12,7 @@ from commands import run as run
 from emoclim.data.content import ContentKeys
 from emoclim.features import Features
 from emoclim.pipeline.caches.finding import find_cache
-from emoclim.pipeline.caches.imports import import_features
+from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.features import extract_features
 from emoclim.pipeline.libraries import Library, labelled_library
 from emoclim.pipeline.library_features import read_features

@@ -40,8 +40,8 @@ ONLY_IN = {
     "jinja2": {"reports/page"},
     "pyarrow": {
         "data/tables",
+        "pipeline/caches/exporting",
         "pipeline/caches/feature_tables",
-        "pipeline/caches/feature_writers",
         "pipeline/queries",
         "pipeline/run_files",
     },

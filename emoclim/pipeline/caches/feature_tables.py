@@ -1,137 +1,155 @@
-"""Features in Parquet: one row per item, a column ``id``, and a column of lists or one column per dimension."""
+"""Read the features of other programs, npz or Parquet, item by item. Used by `emoclim cache import`.
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+Nothing is ever unpickled. Parquet is read batch by batch: memory does not grow with its rows. An npz is read whole.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from emoclim.errors import CacheError
-from emoclim.pipeline.caches.feature_blocks import Block, make_block
+from emoclim.cache.base import EncodedItem
+from emoclim.cache.checks import name_some
+from emoclim.data.download import file_hash
+from emoclim.errors import CacheError, EmoclimError
 
-VALUES = "values"
-ROWS = 1024  # read at once
-Column = Any  # of pyarrow
+Array = NDArray[Any]
 
-
-def open_tables(files: Sequence[Path], values: str | None) -> tuple[str, Callable[[], Iterator[Block]]]:
-    """Find the columns of some Parquet files that together are one table.
-
-    Returns
-    -------
-    tuple
-        What the values are called, and what reads them.
-
-    Raises
-    ------
-    CacheError
-        A file cannot be read, has other columns than the first, or lacks those that are needed.
-    """
-    kinds = [_kinds(file) for file in files]
-    if odd := [file for file, kind in zip(files, kinds, strict=True) if kind != kinds[0]]:
-        raise CacheError(f"{odd[0]} has other columns than {files[0]}; keep one table to a folder")
-    named = _columns_of_values(files[0], kinds[0], values)
-    sides = [name for name in ("segments", "starts", "seconds") if name in kinds[0]] if len(named) == 1 else []
-    title = named[0] if len(named) == 1 else f"{named[0]}..{named[-1]}"
-    return title, lambda: _blocks(files, named, sides)
+NO_ID = ""  # key of an item whose file has no ids
+ROWS = 1024  # of Parquet, read at once
+LEVELS = {"values": 1, "segments": 2, "starts": 1, "seconds": 0}  # of lists in which a column has its numbers
 
 
-def _kinds(file: Path) -> Mapping[str, str]:
-    """What each column holds: ``"float"``, ``"list of float"``, ``"list of list of float"``, ``"other"``..."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(file)
-    except (pa.ArrowException, OSError) as error:
-        raise CacheError(f"{file} cannot be read as Parquet ({error}); write it again") from error
-    return {field.name: _kind(field.type) for field in schema}
-
-
-def _kind(type_: Any) -> str:
-    import pyarrow as pa
-
-    types = pa.types
-    if types.is_list(type_) or types.is_large_list(type_) or types.is_fixed_size_list(type_):
-        return f"list of {_kind(type_.value_type)}"
-    return "float" if types.is_floating(type_) else "other"
+def find_features(path: Path) -> tuple[list[Path], str]:
+    """The file, or the Parquet files of the folder, with features, and ``"<name>@<12 hex of the sha256>"`` of all."""
+    files = sorted(file for file in path.rglob("*.parquet") if file.is_file()) if path.is_dir() else [path]
+    if not files or not files[0].is_file() or files[0].suffix.lower() not in (".npz", ".parquet"):
+        raise CacheError(f"{path} is no file of features; name an .npz, a .parquet or a folder of .parquet that exists")
+    if files == [path]:
+        return files, f"{path.name}@{file_hash(path)[:12]}"
+    listed = "".join(f"{file_hash(file)} {file.relative_to(path).as_posix()}\n" for file in files)
+    return files, f"{path.resolve().name}@{hashlib.sha256(os.fsencode(listed)).hexdigest()[:12]}"
 
 
-def _columns_of_values(file: Path, kinds: Mapping[str, str], values: str | None) -> list[str]:
-    there = ", ".join(kinds) or "none"
-    if "id" not in kinds:
-        raise CacheError(f"{file} has no column 'id' (it has: {there}); add one with the ids of the manifest")
-    name = values or VALUES
-    if name in kinds:
-        if kinds[name] not in ("list of float", "list of list of float"):
-            raise CacheError(f"column {name!r} of {file} holds no lists of floats; name another with --values")
-        return [name]
-    plain = [column for column, kind in kinds.items() if kind == "float" and column != "seconds"]
-    if values is not None or not plain:
-        raise CacheError(f"{file} has no column {name!r} (it has: {there}); name the values with --values")
-    return plain
-
-
-def _blocks(files: Sequence[Path], named: Sequence[str], sides: Sequence[str]) -> Iterator[Block]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def read_items(files: Sequence[Path], values: str) -> Iterator[EncodedItem]:
+    """Read features, their ids as keys; the array or column called `values` has one vector for each item."""
     for file in files:
+        read = _read_npz if file.suffix.lower() == ".npz" else _read_parquet
         try:
-            with pq.ParquetFile(file) as table:
-                for batch in table.iter_batches(ROWS, columns=["id", *named, *sides]):
-                    if batch.num_rows:
-                        yield _block(batch, named, sides, str(file))
-        except (pa.ArrowException, OSError) as error:
-            raise CacheError(f"{file} cannot be read as Parquet ({error}); write it again") from error
+            for arrays in read(file, values):
+                yield from _items(file, arrays)
+        except EmoclimError:
+            raise
+        except Exception as error:  # whatever a damaged or hostile file makes its reader raise
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise CacheError(f"{file} cannot be read ({reason}); save plain texts and floats in it") from error
 
 
-def _block(batch: Any, named: Sequence[str], sides: Sequence[str], where: str) -> Block:
-    columns = {name: batch.column(name) for name in ("id", *named, *sides)}
+def _read_npz(file: Path, values: str) -> Iterator[dict[str, Any]]:
+    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:  # numpy would leave it open
+        _require(values, archive.files, file)
+        arrays = {name: archive[name] for name in ("ids", "offsets", *LEVELS) if name in archive.files}
+        arrays["values"] = archive[values]
+        yield arrays | ({"ids": arrays["ids"].astype(str).tolist()} if "ids" in arrays else {})
+
+
+def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as table:
+        there = table.schema_arrow.names
+        _require(values, there, file)
+        columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
+        columns = {name: column for name, column in columns.items() if column in there}
+        for batch in table.iter_batches(ROWS, columns=list(columns.values())):
+            if batch.num_rows:
+                yield _arrays({name: batch.column(column) for name, column in columns.items()}, file)
+
+
+def _require(values: str, names: Sequence[str], file: Path) -> None:
+    if values not in names:
+        raise CacheError(f"{file} has no {values!r}, only {', '.join(names)}; name what has the values with --values")
+
+
+def _arrays(columns: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Bring columns of Parquet to the arrays that an npz would hold."""
     if empty := [name for name, column in columns.items() if column.null_count]:
-        raise CacheError(f"column {empty[0]!r} of {where} has empty cells; fill them, or leave those rows out")
-    ids = [str(id_) for id_ in columns["id"].to_pylist()]
-    segments = offsets = starts = None
-    if "segments" in sides:
-        segments, offsets = _matrix_of_lists(columns["segments"], where)
-        starts = _flat(columns["starts"]) if "starts" in sides else None
-    seconds = columns["seconds"].to_numpy(zero_copy_only=False) if "seconds" in sides else None
-    if len(named) > 1 or not _is_list(columns[named[0]]):
-        values = np.stack([columns[name].to_numpy(zero_copy_only=False) for name in named], axis=1)
-    elif _is_list(columns[named[0]].flatten()):
-        segments, offsets = _matrix_of_lists(columns[named[0]], where)
-        return make_block(where, ids, None, segments, offsets, starts, seconds)
-    else:
-        values = _matrix(columns[named[0]], where)
-    return make_block(where, ids, values, segments, offsets, starts, seconds)
+        raise CacheError(f"the column of the {empty[0]} of {file} has empty cells; fill them, or leave those rows out")
+    arrays: dict[str, Any] = {"ids": columns["ids"].cast("string").to_pylist()} if "ids" in columns else {}
+    counts: dict[str, list[Array]] = {}
+    for name in LEVELS.keys() & columns.keys():
+        numbers, counts[name] = _flatten(columns[name], LEVELS[name])
+        shape = [-1]
+        if name in ("values", "segments"):
+            lengths = counts[name].pop()
+            shape = [len(lengths), *set(lengths.tolist())]
+            if len(shape) > 2:
+                raise CacheError(f"the {name} of {file} have {min(lengths)} to {max(lengths)} numbers; make them alike")
+        if len(numbers) or name == "values":
+            arrays[name] = numbers.reshape(shape)
+    if "segments" in counts:
+        arrays["offsets"] = np.concatenate([[0], *(lengths.cumsum() for lengths in counts["segments"])])
+        if "starts" in counts and not np.array_equal(counts["starts"], counts["segments"]):
+            raise CacheError(f"the starts of {file} are not one number for each segment; correct them")
+    return arrays
 
 
-def _is_list(column: Column) -> bool:
-    return _kind(column.type).startswith("list")
-
-
-def _matrix(column: Column, where: str) -> NDArray[Any]:
-    """A column of lists of one length as ``(n, D)``."""
-    lengths = _lengths(column)
-    if len(set(lengths.tolist())) > 1:
-        raise CacheError(f"the lists of {where} have {lengths.min()} to {lengths.max()} values; make them equally long")
-    flat = _flat(column)
-    return flat.reshape(len(column), -1) if len(flat) else flat.reshape(len(column), 0)
-
-
-def _matrix_of_lists(column: Column, where: str) -> tuple[NDArray[Any], NDArray[np.int64]]:
-    """A column of lists of lists as the ``(R, D)`` inner ones, and the offsets ``(n + 1,)`` of the outer ones."""
-    return _matrix(column.flatten(), where), np.concatenate([[0], _lengths(column).cumsum()])
-
-
-def _lengths(column: Column) -> NDArray[np.int64]:
+def _flatten(column: Any, depth: int) -> tuple[Array, list[Array]]:
+    """Split nested lists into their numbers, an empty one as NaN, and the lengths of the lists of each level."""
     import pyarrow.compute as pc
 
-    lengths: NDArray[np.int64] = pc.list_value_length(column).to_numpy(zero_copy_only=False).astype(np.int64)
-    return lengths
+    counts = []
+    for _ in range(depth):
+        lengths = pc.fill_null(pc.list_value_length(column), 0)
+        counts.append(lengths.to_numpy(zero_copy_only=False).astype(np.int64))
+        column = column.flatten()
+    return column.to_numpy(zero_copy_only=False), counts
 
 
-def _flat(column: Column) -> NDArray[Any]:
-    flat: NDArray[Any] = column.flatten().to_numpy(zero_copy_only=False)
-    return flat
+def _items(file: Path, arrays: dict[str, Any]) -> Iterator[EncodedItem]:
+    """Cut arrays into items, if their shapes fit each other and all of their numbers are finite."""
+    values = arrays["values"]
+    n_items = len(np.atleast_1d(values))
+    dim = values.shape[1] if values.ndim == 2 and values.shape[1] else 1
+    ids = arrays.get("ids", [NO_ID] * n_items)
+    if len(ids) != n_items or not all(isinstance(id_, str) for id_ in ids):
+        raise CacheError(f"the ids of {file} are not {n_items} texts, one for each row of values; correct them")
+    offsets = _offsets(arrays, n_items, file)
+    n = int(offsets[-1])
+    shapes = {"values": (n_items, dim), "segments": (n, dim), "starts": (n,), "seconds": (n_items,)}
+    floats = {name: _floats(arrays.get(name), shape, f"{name} of {file}") for name, shape in shapes.items()}
+    good = {name: array.isfinite().reshape(len(array), array[:1].numel()).all(1) for name, array in floats.items()}
+    bad = ~good["values"] | ~good["seconds"] | (floats["seconds"] < 0)
+    owners = torch.arange(n_items).repeat_interleave(offsets.diff())
+    bad[owners[~good["segments"] | ~good["starts"]]] = True
+    if bad.any():
+        named = name_some([ids[n] or f"row {n}" for n in bad.nonzero()[:, 0].tolist()])
+        raise CacheError(f"{int(bad.sum())} items of {file} have a number that is not finite ({named}); correct them")
+    for n, (first, last) in enumerate(pairwise(offsets.tolist())):
+        segments, starts = (floats[name][first:last] if last > first else None for name in ("segments", "starts"))
+        yield EncodedItem(ids[n], floats["values"][n], segments, starts, float(floats["seconds"][n]))
+
+
+def _offsets(arrays: dict[str, Any], n_items: int, file: Path) -> Tensor:
+    offsets = arrays.get("offsets", np.zeros(0 if "segments" in arrays else n_items + 1, np.int64))
+    fits = offsets.dtype.kind in "iu" and offsets.shape == (n_items + 1,) and offsets[0] == 0
+    if not fits or (np.diff(offsets.astype(np.int64)) < 0).any() or (offsets[-1] and "segments" not in arrays):
+        advice = f"save {n_items + 1} whole numbers that rise from 0 to the number of segments"
+        raise CacheError(f"{file} has no offsets that fit its segments; {advice}")
+    return torch.from_numpy(offsets.astype(np.int64))
+
+
+def _floats(array: Array | None, shape: tuple[int, ...], what: str) -> Tensor:
+    if array is None:
+        return torch.zeros(shape)
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8 or array.shape != shape:
+        raise CacheError(f"the {what} are {array.dtype} {array.shape}, not float16, float32 or float64 {shape}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
