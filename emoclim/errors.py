@@ -1,5 +1,7 @@
 """Errors that a user can cause; each message says what is wrong, where, and what to do about it."""
 
+from collections.abc import Iterable
+
 
 class EmoclimError(Exception):
     """Base of every error of this package; the command line prints its message in one line and exits with 2."""
@@ -48,3 +50,9 @@ class RunError(EmoclimError):
 def reason_of(error: OSError) -> str:
     """What an OSError says went wrong, also where a library raised it with a sentence of its own and no number."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def name_some(names: Iterable[str], limit: int = 5, between: str = ", ") -> str:
+    """``"a, b, c, d, e and 7 more"``: the first few names, and how many there are besides."""
+    names = list(names)
+    return between.join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")

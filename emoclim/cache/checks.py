@@ -2,22 +2,19 @@
 
 import math
 import shlex
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import islice
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, name_some
 
 if TYPE_CHECKING:
     from emoclim.cache.base import EncodedItem
 
 T = TypeVar("T")
-
-NAMED = 5  # keys spelt out in a message; the rest is counted
 
 
 def check_items(items: Sequence["EncodedItem"], dim: int, committed: Collection[str], where: str) -> None:
@@ -53,13 +50,6 @@ def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list
         f"{where} does not hold {len(unknown)} of the {len(keys)} keys asked for ({name_some(unknown)}); "
         "extract these items first"
     )
-
-
-def name_some(keys: Iterable[str]) -> str:
-    """``"a, b, c, d, e and 7 more"``."""
-    keys = list(keys)
-    named = ", ".join(islice(keys, NAMED))
-    return f"{named} and {len(keys) - NAMED} more" if len(keys) > NAMED else named
 
 
 def repair_with(cache: Path) -> str:

@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.checks import check_items, look_up, name_some, repair_with
+from emoclim.cache.checks import check_items, look_up, repair_with
 from emoclim.cache.ids import ids_beside
 from emoclim.cache.ledger import Ledger
 from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
 from emoclim.cache.store import Rows, Store, Table, shape_of
 from emoclim.cache.writer import WriterLock
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, name_some
 from emoclim.features import Features, FeatureSpec
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,7 @@ from collections.abc import KeysView, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from emoclim.cache.checks import name_some
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, name_some
 
 COLUMNS = ["id", "state", "key", "reason"]
 COMMITTED = "committed"

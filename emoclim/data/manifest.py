@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emoclim.data.tables import SEPARATOR, read_table
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
@@ -202,31 +202,25 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
         raise ManifestError(f"{source} lists no {manifest.modality}; add some, or name another manifest")
     problems = []
     if twice := [id_ for id_, n in Counter(item.id for item in items).items() if n > 1]:
-        problems.append(f"{len(twice)} ids occur more than once ({_some(twice)})")
+        problems.append(f"{len(twice)} ids occur more than once ({name_some(twice)})")
     splits: dict[str, set[str]] = {}
     for item in items:
         if item.group and item.split:
             splits.setdefault(item.group, set()).add(item.split)
     if torn := [group for group, where in splits.items() if len(where) > 1]:
-        problems.append(f"{len(torn)} groups lie in more than one split ({_some(torn)})")
+        problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
     missing = [item.id for item in items if need_files and item.path is not None and not item.path.exists()]
     if missing and (problems or len(missing) == len(items)):
         problems.append(
-            f"{len(missing)} of {len(items)} files are missing ({_some(missing)}; paths are relative to it)"
+            f"{len(missing)} of {len(items)} files are missing ({name_some(missing)}; paths are relative to it)"
         )
     _tell(source, problems)
     notes = manifest.notes
     if missing:
-        notes += (f"{len(missing)} of {len(items)} files are missing: {_some(missing)}",)
+        notes += (f"{len(missing)} of {len(items)} files are missing: {name_some(missing)}",)
     return replace(manifest, notes=notes)
 
 
 def _tell(source: Path, problems: list[str]) -> None:
     if problems:
-        raise ManifestError(f"{source} cannot be used: {_some(problems, 8, '; ')}; correct it")
-
-
-def _some(names: list[str], most: int = 5, separator: str = ", ") -> str:
-    """The first few names, and how many more there are."""
-    more = f"{separator}and {len(names) - most} more" if len(names) > most else ""
-    return separator.join(names[:most]) + more
+        raise ManifestError(f"{source} cannot be used: {name_some(problems, 8, '; ')}; correct it")

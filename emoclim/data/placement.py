@@ -13,7 +13,7 @@ from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
 from emoclim.data.manifest import SPLITS, Item
 from emoclim.data.splits import assign_splits
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, name_some
 
 OFFICIAL, NONE = "official", "none"
 SHARES = re.compile(r"(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)")
@@ -126,7 +126,7 @@ def _as_published(
         notes.append(f"{len(torn)} groups lie in two parts of the split {name!r}, and are no groups here")
     if leaks := [" = ".join(sorted(found.values())) for found in holders.values() if len(found) > 1]:
         told = f"{len(leaks)} contents lie in two parts of the split {name!r}, which stays as it is"
-        notes.append(f"{told}: {_some(sorted(leaks))}; tests on them are not clean")
+        notes.append(f"{told}: {name_some(sorted(leaks), SHOWN)}; tests on them are not clean")
     inside = {item.id: f"{item.split} {contents[item.id]}" for item in kept if item.id in contents}
     return Placement(name, _with_groups(kept, inside), left_out, (*_equal_contents(kept, inside), *notes))
 
@@ -150,14 +150,9 @@ def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[
     shared = [same for same in holders.values() if len(same) > 1]
     if not shared:
         return []
-    named = [_some([item.id for item in same], " = ") for same in shared]
-    notes = [f"{len(shared)} contents occur more than once, and are kept in one part each: {_some(named)}"]
+    named = [name_some([item.id for item in same], SHOWN, " = ") for same in shared]
+    notes = [f"{len(shared)} contents occur more than once, and are kept in one part each: {name_some(named, SHOWN)}"]
     unlike = [name for name, same in zip(named, shared, strict=True) if len({(i.label, i.tags) for i in same}) > 1]
     if unlike:
-        notes.append(f"{len(unlike)} of them are labelled differently: {_some(unlike)}")
+        notes.append(f"{len(unlike)} of them are labelled differently: {name_some(unlike, SHOWN)}")
     return notes
-
-
-def _some(names: Sequence[str], between: str = ", ") -> str:
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return between.join(names[:SHOWN]) + more

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache.checks import name_some
-from emoclim.errors import ConfigError, RunError
+from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.metrics.uncertainty import N_RESAMPLES, Mean
 from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads, read_json, write_json

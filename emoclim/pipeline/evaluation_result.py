@@ -41,9 +41,9 @@ class Evaluation:
         What was ranked, by modality, as plain values.
     warnings
         Why the numbers may mislead.
-    n_short
+    n_too_short
         Recordings that were left out as too short.
-    drawn
+    plots_written
         Whether pictures and page were made.
     """
 
@@ -57,8 +57,8 @@ class Evaluation:
     label_map: LabelMap
     libraries: Mapping[Modality, Mapping[str, Any]]
     warnings: tuple[str, ...]
-    n_short: int
-    drawn: bool
+    n_too_short: int
+    plots_written: bool
 
     @property
     def title(self) -> str:
@@ -87,7 +87,7 @@ class Evaluation:
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
-        made = "report.html" if self.drawn else "no pictures"
+        made = "report.html" if self.plots_written else "no pictures"
         return [*self.hidden(), f"Numbers and {made} are in {self.folder}"]
 
     def hidden(self) -> list[str]:
@@ -99,7 +99,7 @@ class Evaluation:
             if direction.n_without_relevant
         ]
         if self.settings["min_seconds"]:
-            lines.append(f"{self.n_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
+            lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
         if self.report.provenance.get("kin") == "own group":
             lines.append("items of one group are no candidates of each other within their modality")
         return lines

@@ -14,7 +14,7 @@ from emoclim.data.files import check_file
 from emoclim.data.manifest import Item
 from emoclim.data.manifest_files import check_target, is_writable, manifest_bytes
 from emoclim.data.placement import SHARES, choose_split, place_items
-from emoclim.errors import ConfigError, DecodeError, ManifestError
+from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace, write_json
@@ -119,8 +119,9 @@ def _check_names(encoding: str) -> None:
 def _check_ids(name: str, folder: Path, items: Sequence[Item]) -> None:
     twice = sorted(id_ for id_, count in Counter(item.id for item in items).items() if count > 1)
     if twice:
-        listed = ", ".join(twice[:3]) + (f" and {len(twice) - 3} more" if len(twice) > 3 else "")
-        raise ManifestError(f"{folder} gives {len(twice)} ids of {name} more than once ({listed}); keep one of each")
+        raise ManifestError(
+            f"{folder} gives {len(twice)} ids of {name} more than once ({name_some(twice, 3)}); keep one of each"
+        )
 
 
 def _look_at_files(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.data.manifest import SPLITS
+from emoclim.errors import name_some
 from emoclim.pipeline.queries import text_of
 from emoclim.pipeline.results import SCHEMA, write_report
 from emoclim.pipeline.run_files import write_parquet
@@ -148,8 +149,7 @@ class TaggingResult:
 
 def left_out(tags: Sequence[str], why: str) -> str:
     """A sentence about tags that do not count."""
-    shown = ", ".join(tags[:5]) + (f" and {len(tags) - 5} more" if len(tags) > 5 else "")
-    return f"{len(tags)} tag{'s' * (len(tags) > 1)} left out, having {why}: {shown}"
+    return f"{len(tags)} tag{'s' * (len(tags) > 1)} left out, having {why}: {name_some(tags)}"
 
 
 def _score_columns(report: TaggingReport) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Collection, Iterable
 from pathlib import Path, PurePosixPath
 
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 SHOWN = 6
@@ -86,7 +86,7 @@ def in_words(paths: Iterable[str]) -> str:
     named = [f"{top} ({n:,} file{'s' * (n > 1)})" if top.endswith("/") else top for top, n in sorted(tops.items())]
     if not named:
         return "nothing"
-    return ", ".join(named[:SHOWN]) + (f" and {len(named) - SHOWN} more" if len(named) > SHOWN else "")
+    return name_some(named, SHOWN)
 
 
 def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:

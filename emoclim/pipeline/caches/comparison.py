@@ -10,7 +10,7 @@ from torch import Tensor
 
 from emoclim.cache import open_cache
 from emoclim.cache.base import FeatureCache
-from emoclim.cache.checks import name_some
+from emoclim.errors import name_some
 from emoclim.features import Features
 from emoclim.pipeline.caches.finding import find_cache, ids_by_key
 from emoclim.pipeline.libraries import CacheNote

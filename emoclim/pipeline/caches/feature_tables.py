@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.cache.base import EncodedItem
-from emoclim.cache.checks import name_some
 from emoclim.data.download import file_hash
-from emoclim.errors import CacheError, EmoclimError
+from emoclim.errors import CacheError, EmoclimError, name_some
 
 Array = NDArray[Any]
 

@@ -17,11 +17,10 @@ from typing import Any
 
 from emoclim.cache import open_cache
 from emoclim.cache.base import EncodedItem
-from emoclim.cache.checks import name_some
 from emoclim.cache.ids import BY_ID
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Manifest, read_manifest
-from emoclim.errors import CacheError, ConfigError
+from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.features import VIEWS, FeatureSpec, Setting
 from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality

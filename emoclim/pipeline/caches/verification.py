@@ -7,9 +7,8 @@ from typing import Any
 
 from emoclim.cache import BACKENDS, open_cache
 from emoclim.cache.base import FeatureCache
-from emoclim.cache.checks import name_some
 from emoclim.cache.opening import finish_swaps
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.comparison import Gap
