@@ -59,7 +59,7 @@ def verify(
     as_json: Json = False,
 ) -> None:
     """Read all of a cache with its checksums, and name what is damaged."""
-    from emoclim.pipeline.caches.verification import verify_cache
+    from emoclim.pipeline.caches.verify import verify_cache
     from emoclim.pipeline.workspace import Workspace
 
     result = verify_cache(
@@ -85,7 +85,7 @@ def diff(
     as_json: Json = False,
 ) -> None:
     """Show in what two caches differ."""
-    from emoclim.pipeline.caches.comparison import diff_caches
+    from emoclim.pipeline.caches.compare import diff_caches
     from emoclim.pipeline.workspace import Workspace
 
     result = diff_caches(one, other, workspace=Workspace(workspace), track=track)
@@ -153,7 +153,7 @@ def export(
 @app.command(cls=Computing)
 def merge(name: Name, workspace: Root = Path(), as_json: Json = False) -> None:
     """Join the shards of a cache."""
-    from emoclim.pipeline.caches.merging import merge_shards
+    from emoclim.pipeline.caches.merge import merge_shards
     from emoclim.pipeline.workspace import Workspace
 
     result = merge_shards(name, workspace=Workspace(workspace), track=track)
@@ -167,7 +167,7 @@ def gc(
     as_json: Json = False,
 ) -> None:
     """Find what is left over beside the caches; caches themselves are never deleted."""
-    from emoclim.pipeline.caches.leftovers import sweep_caches
+    from emoclim.pipeline.caches.collect import sweep_caches
     from emoclim.pipeline.workspace import Workspace
 
     result = sweep_caches(delete=yes, workspace=Workspace(workspace))

@@ -39,7 +39,7 @@ class StopAfterCommit:
 @pytest.fixture(autouse=True)
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What changed just now is no reason to keep it; and `append` is put back."""
-    monkeypatch.setattr("emoclim.pipeline.caches.leftovers.RECENT", 0)
+    monkeypatch.setattr("emoclim.pipeline.caches.collect.RECENT", 0)
     monkeypatch.setattr(DiskCache, "append", APPEND)
 
 

@@ -1,16 +1,14 @@
 """`emoclim cache verify`: what is damaged is found, named and mended; what libraries make otherwise today is found."""
 
-import itertools
 import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from cache_files import edit_ledger
+from cache_files import STORES, edit_ledger
 from cache_workspace import MANY, answer, cache_called, features_of, flip, imported, run
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
@@ -21,10 +19,9 @@ from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
 from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.caches.finding import find_cache
-from emoclim.pipeline.caches.repair import leave_out
-from emoclim.pipeline.caches.verification import verify_cache
+from emoclim.pipeline.caches.verify import verify_cache
 from emoclim.pipeline.features import extract_features
-from emoclim.pipeline.libraries import CacheNote, note_path
+from emoclim.pipeline.libraries import note_path
 from emoclim.pipeline.workspace import Workspace
 
 OLD = time.time() - 3600
@@ -60,7 +57,7 @@ def test_repair_leaves_out_what_is_lost_and_extraction_brings_it_back(root: Path
     flip(path, before.values[2].numpy().tobytes())
     found = answer("cache", "verify", "timbre", "--repair", "--workspace", root, code=3)
     assert found["damaged"] == [before.ids[2]]
-    assert Path(found["kept"]).is_file()
+    assert found["repaired"] is True
     assert answer("cache", "verify", "timbre", "--workspace", root)["sound"] is True
     states = {state.id: state.state for state in read_accounts(accounts_path(path, "audio"))}
     assert [id_ for id_, state in states.items() if state == "missing"] == [before.ids[2]]
@@ -71,39 +68,73 @@ def test_repair_leaves_out_what_is_lost_and_extraction_brings_it_back(root: Path
     assert torch.equal(after.segments, before.segments)
 
 
-def test_repair_of_a_cache_of_which_nothing_is_left(tmp_path: Path) -> None:
-    spec = FeatureSpec("mine", "audio", 2, "none", {})
-    path = tmp_path / "cache" / "audio-mine.h5"
-    with open_cache(path, spec) as cache:
-        cache.append([EncodedItem("a", torch.zeros(2))])
-    kept = leave_out(CacheNote(path, spec, None, {}), {"a"})
-    assert not path.exists()
-    with open_cache(kept.rename(path)) as cache:
-        assert list(cache) == ["a"]
+@pytest.mark.parametrize("backend", ["h5", "zarr"])
+def test_repair_keeps_order_failures_and_what_is_sound(tmp_path: Path, backend: str) -> None:
+    path = imported(tmp_path, backend, n_items=27)
+    with open_cache(path, find_cache(Workspace(tmp_path), "given").spec) as cache:
+        cache.record_failure("id:lost", "too short")
+        before = cache.features()
+    flip(path, before.segments[1].numpy().tobytes())
+    assert verify_cache("given", repair=True, workspace=Workspace(tmp_path)).damaged == ("item 8",)
+    rest = [key for key in before.ids if key != "id:item 8"]
+    with open_cache(path) as cache:
+        assert list(cache) == rest
+        assert cache.n_segments == len(before.segments) - 2
+        assert torch.equal(cache.features().values, before.values[[before.ids.index(key) for key in rest]])
+        assert dict(cache.failures()) == {"id:lost": "too short"}
+    assert imported(tmp_path, backend, n_items=27) == path
+    with open_cache(path) as cache:
+        assert list(cache) == [*rest, "id:item 8"]
+        after = cache.features(before.ids)
+    assert torch.equal(after.values, before.values)
+    assert torch.equal(after.segments, before.segments)
+    assert answer("cache", "verify", "given", "--workspace", tmp_path)["sound"] is True
 
 
 @pytest.mark.parametrize("backend", ["h5", "zarr"])
-def test_repair_keeps_order_failures_and_the_old_cache(tmp_path: Path, backend: str) -> None:
-    path = imported(tmp_path, backend, n_items=9)
-    note = find_cache(Workspace(tmp_path), "given")
-    with open_cache(path, note.spec) as cache:
-        cache.record_failure("id:lost", "too short")
+def test_repair_of_a_cache_of_which_nothing_is_left(tmp_path: Path, backend: str) -> None:
+    spec = FeatureSpec("mine", "audio", 2, "none", {})
+    path = tmp_path / "cache" / f"audio-mine.{backend}"
+    with open_cache(path, spec) as cache:
+        cache.append([EncodedItem("a", torch.tensor([1.0, 2.0]))])
+    flip(path, torch.tensor([1.0, 2.0]).numpy().tobytes())
+    verify_cache("audio-mine", repair=True, workspace=Workspace(tmp_path))
+    with open_cache(path, spec) as cache:
+        assert (len(cache), cache.n_segments) == (0, 0)
+        cache.append([EncodedItem("a", torch.tensor([1.0, 2.0]))])
+        assert cache["a"].tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("backend", ["h5", "zarr"])
+@pytest.mark.parametrize("call", ["reseal", "write_line"])
+def test_a_repair_killed_before_its_line_can_be_done_again(tmp_path: Path, backend: str, call: str) -> None:
+    path = imported(tmp_path, backend, n_items=27)
+    with open_cache(path) as cache:
         segments = cache.features(["item 8"]).segments
     flip(path, segments[1].numpy().tobytes())
-    for process in (os.getpid(), 999999999):  # left by repairs that died while they copied
-        with open_cache(path.with_name(f".{path.name}.{process}.partial") / path.name, note.spec) as cache:
-            cache.append([EncodedItem("id:of old", torch.zeros(16))])
-    found = verify_cache("given", repair=True, workspace=Workspace(tmp_path))
-    assert "item 8" in found.damaged
-    with open_cache(path) as cache:
-        assert list(cache) == [f"id:item {n}" for n in range(9) if f"item {n}" not in found.damaged]
-        assert dict(cache.failures()) == {"id:lost": "too short"}
-    again = found.kept.rename(tmp_path / path.name)
-    with open_cache(again) as cache, pytest.raises(CacheError, match="is damaged"):
-        cache.features(["item 8"])
-    assert {
-        entry.name for entry in path.parent.iterdir() if ".partial" in entry.name or ".writer" in entry.name
-    } == set()
+
+    def dying() -> None:
+        setattr(STORES[path.suffix], call, lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+        verify_cache("given", repair=True, workspace=Workspace(tmp_path))
+
+    pid = os.fork()
+    if not pid:
+        dying()
+        os._exit(1)
+    assert os.waitpid(pid, 0)[1] == signal.SIGKILL
+    assert verify_cache("given", workspace=Workspace(tmp_path)).damaged == ("item 8",)
+    verify_cache("given", repair=True, workspace=Workspace(tmp_path))
+    assert answer("cache", "verify", "given", "--workspace", tmp_path)["items"] == 26
+
+
+def test_only_what_is_committed_is_left_out(tmp_path: Path) -> None:
+    path = imported(tmp_path, n_items=9)
+    with open_cache(path) as cache, pytest.raises(CacheError, match="opened for reading only"):
+        cache.leave_out(["id:item 1"])
+    with open_cache(path, find_cache(Workspace(tmp_path), "given").spec) as cache:
+        with pytest.raises(CacheError, match="does not hold 1 of the 2"):
+            cache.leave_out(["id:item 1", "id:item 99"])
+        assert len(cache) == 9
 
 
 def test_tables_that_say_what_is_not_true_are_found(root: Path) -> None:
@@ -154,69 +185,6 @@ def test_a_last_commit_that_cannot_be_read_is_a_problem(tmp_path: Path, backend:
     assert "cannot be read: its items may be missing; extract again" in found["problems"][0]
     assert imported(tmp_path, backend, n_items=9) == path
     assert answer("cache", "verify", "given", "--workspace", tmp_path)["items"] == 9
-
-
-def killed_before_renaming(path: Path, steps: int, links: bool, work: Callable[[], object]) -> None:
-    """Work in a process of its own, and kill it when it would change what lies at `path` for the n-th time."""
-    pid = os.fork()
-    if pid:
-        os.waitpid(pid, 0)
-        return
-    made = itertools.count()
-
-    def stop_at(call: Callable[..., None]) -> Callable[..., None]:
-        def wrapped(one: Path, other: Path) -> None:
-            if call.__name__ == "link" and not links:
-                raise PermissionError
-            if path in (one, other) and next(made) == steps:
-                os.kill(os.getpid(), signal.SIGKILL)
-            call(one, other)
-
-        return wrapped
-
-    try:
-        os.link, os.rename, os.replace = stop_at(os.link), stop_at(os.rename), stop_at(os.replace)
-        work()
-    finally:
-        os._exit(0)
-
-
-@pytest.mark.parametrize("steps", [0, 1, 2])
-@pytest.mark.parametrize(("backend", "links"), [("h5", True), ("h5", False), ("zarr", True)])
-def test_a_repair_killed_anywhere_in_its_swap_loses_nothing(
-    tmp_path: Path, backend: str, links: bool, steps: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = imported(tmp_path, backend, n_items=9)
-    note = find_cache(Workspace(tmp_path), "given")
-    killed_before_renaming(path, steps, links, lambda: leave_out(note, {"id:item 0"}))
-    kept = path.with_name(f"{path.name}.damaged1")
-    assert kept.exists() == (steps > 0)
-    assert path.exists() == (steps != 1 or (backend == "h5" and links))
-    monkeypatch.setattr("emoclim.pipeline.caches.leftovers.RECENT", 0)
-    if steps < 2:
-        run("cache", "gc", "--yes", "--workspace", tmp_path)
-    else:
-        with open_cache(path, note.spec):  # opening for writing is enough
-            pass
-    is_new = steps == 2 or (steps == 1 and not path.samefile(kept))
-    with open_cache(path) as cache:
-        assert list(cache) == [f"id:item {n}" for n in range(is_new, 9)]
-        assert len(cache.read(list(cache))) == 9 - is_new
-    assert kept.exists() == (steps > 0)
-    assert not [one for one in path.parent.iterdir() if one.suffix in (".partial", ".writer")]
-    assert note_path(path).is_file()
-    assert accounts_path(path, "many").is_file()
-
-
-@pytest.mark.parametrize("backend", ["h5", "zarr"])
-def test_writing_ends_a_repair_that_died(tmp_path: Path, backend: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = imported(tmp_path, backend, n_items=9)
-    note = find_cache(Workspace(tmp_path), "given")
-    killed_before_renaming(path, 1, backend == "zarr", lambda: leave_out(note, {"id:item 0"}))
-    assert not path.exists()
-    with open_cache(path, note.spec) as cache:
-        assert len(cache) == 8
-    assert f"cache {path} was made by a repair that died, and has been put in place" in caplog.text
 
 
 def test_encoding_again_finds_the_same_features(root: Path) -> None:

@@ -142,6 +142,16 @@ class FeatureCache(ABC):
         """
 
     @abstractmethod
+    def leave_out(self, keys: Sequence[str]) -> None:
+        """Take back committed items, whose stored numbers are damaged, so that they are encoded again.
+
+        Raises
+        ------
+        CacheError
+            A key is not committed, or the cache was opened for reading only.
+        """
+
+    @abstractmethod
     def failures(self) -> Mapping[str, str]:
         """Reasons by key, of the contents that could not be encoded."""
 

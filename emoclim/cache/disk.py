@@ -20,9 +20,9 @@ from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.cache.checks import check_items, look_up, repair_with
 from emoclim.cache.ids import ids_beside
 from emoclim.cache.ledger import Ledger
+from emoclim.cache.lock import WriterLock
 from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
 from emoclim.cache.store import Rows, Store, Table, shape_of
-from emoclim.cache.writer import WriterLock
 from emoclim.errors import CacheError, name_some
 from emoclim.features import Features, FeatureSpec
 
@@ -93,6 +93,20 @@ class DiskCache(FeatureCache):
             with explained(f"{self._where} could not be written", MAKE_ROOM):
                 self._commit(self._made_store(), ledger.failure_line(key, reason))
 
+    def leave_out(self, keys: Sequence[str]) -> None:
+        """See :class:`FeatureCache`."""
+        ledger = self._opened(for_writing=True)
+        rows = np.fromiter(look_up(keys, ledger.rows, self._where), np.int64, len(keys))
+        if not keys:
+            return
+        with explained(f"{self._where} could not be written", MAKE_ROOM):
+            store = self._made_store()
+            segments = ledger.segments_of(rows)[2]
+            parts: dict[Table, NDArray[np.int64]] = {"values": rows, "segments": segments, "starts": segments}
+            for table, part in parts.items():
+                store.reseal(table, part)
+            self._commit(store, ledger.left_out_line(keys))
+
     def failures(self) -> Mapping[str, str]:
         """See :class:`FeatureCache`."""
         return dict(self._opened().failures)
@@ -101,10 +115,7 @@ class DiskCache(FeatureCache):
         """See :class:`FeatureCache`."""
         ledger = self._opened()
         rows = self._rows_of(keys)
-        records = ledger.records.take(rows)
-        counts = records["count"]
-        offsets = np.concatenate([[0], counts.cumsum()])
-        segment_rows = (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
+        records, offsets, segment_rows = ledger.segments_of(rows)
         remedy = f"leave them out, to be extracted again, and keep the rest with: {repair_with(self.path)}"
         with explained(f"{self._where} cannot be read", remedy.replace("them", "what is lost")):
             values = self._gather("values", rows)
@@ -168,8 +179,8 @@ class DiskCache(FeatureCache):
 
     def _ends(self) -> dict[Table, int]:
         """Number of rows of each table that are taken."""
-        n_segments = self._ledger.n_segments
-        return {"values": len(self._ledger.rows), "segments": n_segments, "starts": n_segments}
+        n_values, n_segments = self._ledger.taken
+        return {"values": n_values, "segments": n_segments, "starts": n_segments}
 
     def _opened(self, *, for_writing: bool = False) -> Ledger:
         if self._closed:
@@ -192,7 +203,7 @@ class DiskCache(FeatureCache):
     def _rows_of(self, keys: Sequence[str]) -> NDArray[np.int64]:
         rows = self._ledger.rows
         if len(keys) == len(rows) and list(keys) == list(rows):  # everything in its order: no need to look each one up
-            return np.arange(len(keys))
+            return np.fromiter(rows.values(), np.int64, len(keys))
         return np.fromiter(look_up(keys, rows, self._where), np.int64, len(keys))
 
     def _gather(self, table: Table, rows: NDArray[np.int64]) -> Rows:

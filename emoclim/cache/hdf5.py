@@ -93,6 +93,9 @@ class HDF5Store(Store):
         """See :class:`Store`."""
         self._put(rows)
 
+    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
+        """See :class:`Store`; there are none."""
+
     def write_line(self, at: int, line: bytes) -> None:
         """See :class:`Store`."""
         self._put({LEDGER: (at, np.frombuffer(line, np.uint8))})

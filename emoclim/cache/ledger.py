@@ -6,7 +6,8 @@ Convention: a line is a JSON list of the CRC-32 of a record and that record, whi
   items are the rows of the values table from r on, in order; their segments, `count` of each, are the rows of the
   segments table from s on; the first checksum is of the bytes of the value, the second of those of the segments and
   then of their starts;
-* ``{"failure": [key, reason]}``: why the content `key` cannot be encoded.
+* ``{"failure": [key, reason]}``: why the content `key` cannot be encoded;
+* ``{"left_out": [key, ...]}``: these items, whose numbers are damaged, count no more; their rows stay taken.
 
 Rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A line is
 written when its rows, and the line before it, are on the disk. So one unsound line at the end may be torn, and counts
@@ -32,27 +33,13 @@ RECORD = np.dtype([("first", "i8"), ("count", "i8"), ("seconds", "f8"), ("value"
 
 @dataclass(slots=True)
 class Ledger:
-    """What the lines so far add up to.
+    """What the lines so far add up to."""
 
-    Attributes
-    ----------
-    rows
-        Row of each committed item by its key, in the order of rows.
-    failures
-        Reasons by key.
-    n_segments
-        Rows of the segments table that are taken; of the values table, there is one per item.
-    size
-        Bytes of the sound lines; the next one goes there.
-    lost_end
-        Whether an unsound line behind them has an end: hardly one that a dying writer tore, but a spoilt commit.
-    """
-
-    rows: dict[str, int] = field(default_factory=dict)
-    failures: dict[str, str] = field(default_factory=dict)
-    n_segments: int = 0
-    size: int = 0
-    lost_end: bool = False
+    rows: dict[str, int] = field(default_factory=dict)  # of each committed item by its key, in the order of rows
+    failures: dict[str, str] = field(default_factory=dict)  # reasons by key
+    taken: tuple[int, int] = (0, 0)  # rows of the tables of values and of segments, also of items that were left out
+    size: int = 0  # bytes of the sound lines; the next one goes there
+    lost_end: bool = False  # an unsound line behind them has an end: hardly torn by a dying writer, but a spoilt commit
     _records: list[NDArray[Any]] = field(default_factory=lambda: [np.empty(0, RECORD)])
 
     @property
@@ -61,6 +48,18 @@ class Ledger:
         if len(self._records) > 1:
             self._records = [np.concatenate(self._records)]
         return self._records[0]
+
+    @property
+    def n_segments(self) -> int:
+        """Segments of all committed items."""
+        return int(self.records["count"][list(self.rows.values())].sum())
+
+    def segments_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Records ``(n,)`` of the items of some rows, offsets ``(n + 1,)`` and rows ``(R,)`` of their segments."""
+        records = self.records.take(rows)
+        counts = records["count"]
+        offsets = np.concatenate([[0], counts.cumsum()])
+        return records, offsets, (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
 
     @classmethod
     def replay(cls, raw: bytes, where: str) -> Self:
@@ -85,9 +84,13 @@ class Ledger:
         """Count one line; raise ValueError or TypeError if it is unsound or does not follow the others."""
         match from_line(line):
             case {"row": row, "segment": segment, "items": items}:
-                if (row, segment) != (len(self.rows), self.n_segments):
+                if (row, segment) != self.taken:
                     raise ValueError("it does not follow the lines before it")
                 self._add_items(items)
+            case {"left_out": keys}:
+                for key in keys:
+                    if self.rows.pop(key, None) is None:
+                        raise ValueError("it leaves out what is not there")
             case {"failure": [key, reason]}:
                 self.failures[key] = reason
             case _:
@@ -103,20 +106,28 @@ class Ledger:
         records = zip(
             (item.key for item in items), counts.tolist(), seconds, values.tolist(), segments.tolist(), strict=True
         )
-        return to_line({"row": len(self.rows), "segment": self.n_segments, "items": list(records)})
+        row, segment = self.taken
+        return to_line({"row": row, "segment": segment, "items": list(records)})
 
     def failure_line(self, key: str, reason: str) -> bytes:
         """The line that records a failure."""
         return to_line({"failure": (key, reason)})
 
+    def left_out_line(self, keys: Sequence[str]) -> bytes:
+        """The line that takes items back."""
+        return to_line({"left_out": list(keys)})
+
     def _add_items(self, items: Sequence[tuple[str, int, float, int, int]]) -> None:
         keys, counts, seconds, values, segments = zip(*items, strict=True)
         records = np.empty(len(items), RECORD)
         records["count"], records["seconds"], records["value"], records["segments"] = counts, seconds, values, segments
-        ends = self.n_segments + records["count"].cumsum()
+        row, segment = self.taken
+        ends = segment + records["count"].cumsum()
         records["first"] = ends - records["count"]
         self._records.append(records)
-        self.rows.update(zip(keys, range(len(self.rows), len(self.rows) + len(keys)), strict=True))
-        self.n_segments = int(ends[-1])
+        if self.rows.keys() & keys:
+            raise ValueError("it counts an item twice")
+        self.rows.update(zip(keys, range(row, row + len(keys)), strict=True))
+        self.taken = row + len(keys), int(ends[-1])
         for key in self.failures.keys() & keys:
             del self.failures[key]

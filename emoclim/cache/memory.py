@@ -41,6 +41,12 @@ class MemoryCache(FeatureCache):
             raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
         self._failures[key] = reason
 
+    def leave_out(self, keys: Sequence[str]) -> None:
+        """See :class:`FeatureCache`."""
+        look_up(keys, self._open_items(), self._where)
+        for key in keys:
+            del self._items[key]
+
     def failures(self) -> Mapping[str, str]:
         """See :class:`FeatureCache`."""
         self._open_items()

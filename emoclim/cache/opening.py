@@ -1,8 +1,6 @@
 """Opening a cache on disk; the suffix of its path picks the file format, whose library is loaded on first use only."""
 
 import importlib
-import logging
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -10,13 +8,10 @@ from typing import cast
 from emoclim.cache.base import FeatureCache
 from emoclim.cache.disk import DiskCache, explained
 from emoclim.cache.files import aside, remove
+from emoclim.cache.lock import WriterLock
 from emoclim.cache.store import Backend
-from emoclim.cache.swap import FOLDER, finish, unfinished
-from emoclim.cache.writer import WriterLock
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
-
-log = logging.getLogger(__name__)
 
 BACKENDS = {".h5": "emoclim.cache.hdf5", ".zarr": "emoclim.cache.zarr"}
 
@@ -55,19 +50,6 @@ def open_cache(path: Path | str, spec: FeatureSpec | None = None) -> FeatureCach
         return _open_to_read(path, backend)
 
 
-def finish_swaps(folder: Path) -> None:
-    """Put the caches in place that repairs had made which died before they could, in a folder of caches."""
-    names = {match[1] for path in folder.iterdir() if (match := FOLDER.fullmatch(path.name))} if folder.is_dir() else ()
-    for path in sorted(folder / name for name in names):
-        if unfinished(path):
-            with suppress(CacheError, OSError):  # another process is at it, or nothing can be written here
-                lock = WriterLock(path)
-                try:
-                    _finish_swap(path)
-                finally:
-                    lock.release()
-
-
 def _open_to_read(path: Path, backend: Backend) -> FeatureCache:
     store = backend.open_store(path, writable=False)
     try:
@@ -83,7 +65,6 @@ def _open_to_write(path: Path, spec: FeatureSpec, backend: Backend) -> FeatureCa
     store = None
     try:
         remove(aside(path.resolve()))  # what a writer left that died while it made a cache
-        _finish_swap(path)
         if not _is_vacant(path):
             store = backend.open_store(path, writable=True)
             store.spec.require(spec, f"cache {path}")
@@ -93,20 +74,6 @@ def _open_to_write(path: Path, spec: FeatureSpec, backend: Backend) -> FeatureCa
             store.close()
         lock.release()
         raise
-
-
-def _finish_swap(path: Path) -> None:
-    """Put the one sound cache in place that a repair had made; with several, it is for their owner to choose."""
-    sound = [new for new in unfinished(path) if _is_sound(new)]
-    if len(sound) == 1:
-        finish(sound[0], path)
-        log.warning("cache %s was made by a repair that died, and has been put in place", path)
-
-
-def _is_sound(path: Path) -> bool:
-    with suppress(CacheError), open_cache(path) as cache:
-        return not cache.problems()
-    return False
 
 
 def _is_vacant(path: Path) -> bool:

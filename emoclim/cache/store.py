@@ -59,6 +59,10 @@ class Store(ABC):
         """Put rows at and behind the given one of each table, making room; they are on the disk on return."""
 
     @abstractmethod
+    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
+        """Make checksums of the format, where it has any, match what lies at damaged rows, which others lie beside."""
+
+    @abstractmethod
     def write_line(self, at: int, line: bytes) -> None:
         """Put a line at a byte of the ledger, over any torn one; it is on the disk on return."""
 

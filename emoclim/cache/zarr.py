@@ -21,6 +21,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 import zarr
+from numpy.typing import NDArray
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
@@ -111,6 +112,13 @@ class ZarrStore(Store):
                 what = f"the chunk of its {table} that these rows would join does not match its checksum"
                 remedy = f"mend it with: {repair_with(self.path)}, or if that finds nothing, delete it and extract anew"
                 raise CacheError(f"cache {self.path} is damaged: {what}; {remedy}") from error
+
+    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
+        """See :class:`Store`."""
+        array = self._arrays[table]
+        length = array.chunks[0]
+        for first in np.unique(rows - rows % length).tolist():
+            array[first : first + length] = self.read(table, first, first + length)
 
     def write_line(self, at: int, line: bytes) -> None:
         """See :class:`Store`."""

@@ -4,13 +4,13 @@ Each item is in exactly one state. The table is for people and for other program
 """
 
 import csv
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
 from emoclim.cache.ids import COLUMNS, read_rows
 from emoclim.errors import CacheError
+from emoclim.files import atomic
 
 State = Literal["committed", "failed", "missing"]
 
@@ -51,7 +51,5 @@ def read_accounts(path: Path) -> list[ItemState]:
 
 def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file, whole or not at all; names that are no text keep their bytes."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with aside.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
-    aside.replace(path)

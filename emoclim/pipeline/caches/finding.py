@@ -26,20 +26,7 @@ def cache_paths(workspace: Workspace) -> list[Path]:
 
 
 def find_cache(workspace: Workspace, name: str) -> CacheNote:
-    """The one cache that is called `name`.
-
-    Parameters
-    ----------
-    workspace
-        Where to look.
-    name
-        A path, a file's name or stem, an encoder, a manifest, a digest, or the beginning of a stem or digest.
-
-    Raises
-    ------
-    CacheError
-        There is none, or more than one.
-    """
+    """The one cache with that path, name, stem, encoder, manifest or digest, or the beginning of stem or digest."""
     return note_of(find_path(workspace, name))
 
 
@@ -52,13 +39,7 @@ def find_path(workspace: Workspace, name: str) -> Path:
 
 
 def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
-    """The only path with that name, or else the only one with a name that begins so.
-
-    Raises
-    ------
-    CacheError
-        There is none, or more than one.
-    """
+    """The only path with that name, or else the only one with a name that begins so."""
     named = [path for path, known in names.items() if name in known]
     found = named or [path for path, known in names.items() if any(one.startswith(name) for one in known)]
     if len(found) == 1:
@@ -102,13 +83,7 @@ def ids_by_key(note: CacheNote) -> dict[str, str]:
 
 
 def encoder_of(note: CacheNote, track: Track = silent) -> Encoder:
-    """The encoder that makes the features of a cache.
-
-    Raises
-    ------
-    EmoclimError
-        It, or its checkpoint, is gone or has changed; or the features were imported.
-    """
+    """The encoder that makes the features of a cache; features that were imported have none."""
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
     checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint

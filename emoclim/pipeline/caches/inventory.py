@@ -1,4 +1,4 @@
-"""`emoclim cache list` and `info`: which caches there are, what each holds, and how it was made."""
+"""Describe caches for `emoclim cache list` and `info`: what each holds, and how it was made."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.lock import who_writes
 from emoclim.cache.waveforms import SUFFIX, StoreSize
-from emoclim.cache.writer import who_writes
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.finding import cache_paths, changed_versions, find_cache, note_of, when_noted
@@ -19,35 +19,17 @@ from emoclim.pipeline.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class CacheState:
-    """What one cache holds.
-
-    Attributes
-    ----------
-    path
-        Where it lies.
-    note
-        The encoder and the manifests; None if it cannot be read either.
-    items, failures, segments
-        How many it holds.
-    size
-        Bytes on the disk.
-    changed
-        When anything was last put into it or noted beside it.
-    writer
-        Who is writing it; None if nobody is.
-    problem
-        Why it cannot be read; None if it can.
-    """
+    """What one cache holds."""
 
     path: Path
-    note: CacheNote | None
+    note: CacheNote | None  # None if it cannot be read either
     items: int
     failures: int
     segments: int
-    size: int
-    changed: datetime
-    writer: str | None
-    problem: str | None
+    size: int  # bytes on the disk
+    changed: datetime  # when anything was last put into it or noted beside it
+    writer: str | None  # who is writing it
+    problem: str | None  # why it cannot be read
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -117,24 +99,12 @@ class CacheList:
 
 @dataclass(frozen=True, slots=True)
 class CacheDetails:
-    """Everything known of one cache.
-
-    Attributes
-    ----------
-    state
-        What it holds.
-    note
-        How it was made, and of what.
-    manifests
-        By name, how many items are in each state; empty where the table of items is missing.
-    warnings
-        What is not as it was when the features were made.
-    """
+    """Everything known of one cache."""
 
     state: CacheState
     note: CacheNote
-    manifests: Mapping[str, Mapping[str, int]]
-    warnings: tuple[str, ...]
+    manifests: Mapping[str, Mapping[str, int]]  # by name, how many items are in each state; empty without its table
+    warnings: tuple[str, ...]  # what is not as it was when the features were made
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -182,20 +152,7 @@ def list_caches(workspace: Workspace = Workspace()) -> CacheList:  # noqa: B008 
 
 
 def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetails:  # noqa: B008 - immutable
-    """Describe one cache.
-
-    Parameters
-    ----------
-    name
-        See :func:`find_cache`.
-    workspace
-        Where it lies.
-
-    Raises
-    ------
-    CacheError
-        There is no such cache, or it cannot be read.
-    """
+    """Describe the one cache that is called so; one that cannot be read raises :class:`CacheError`."""
     note = find_cache(workspace, name)
     state = _state(note.path)
     if state.problem:

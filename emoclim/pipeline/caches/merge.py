@@ -1,20 +1,23 @@
-"""`emoclim cache merge`: the shards of a cache, made by several processes or machines, become one cache.
+"""Merge for `emoclim cache merge` the shards of a cache, which lie in a folder ``<cache>.shards`` beside it, into it.
 
-Conventions: shards are taken by their number, their items in the order in which they were committed, so many at a time;
+Shards are taken by their number, their items in the order in which they were committed, so many at a time;
 what the cache holds already is skipped. So a merge that was stopped, and is done again, gives the cache of one that was
 not. The shards stay as they are; `emoclim cache gc` removes them when all are merged.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import open_cache
-from emoclim.cache.base import FeatureCache
-from emoclim.cache.writer import who_writes
+from emoclim.cache import BACKENDS, open_cache
+from emoclim.cache.base import EncodedItem, FeatureCache
+from emoclim.cache.lock import who_writes
 from emoclim.data.content import ContentKeys
 from emoclim.errors import CacheError, EmoclimError
+from emoclim.features import Features
 from emoclim.pipeline.accounts import (
     ItemState,
     accounts_path,
@@ -23,57 +26,31 @@ from emoclim.pipeline.accounts import (
     write_accounts,
     write_table,
 )
-from emoclim.pipeline.caches.finding import account, note_of
-from emoclim.pipeline.caches.repair import copy_items
-from emoclim.pipeline.caches.shards import find_shards, lacking_shards, whole_of
-from emoclim.pipeline.libraries import CacheNote, note_or_new, open_library, portable_path
+from emoclim.pipeline.caches.finding import account, note_of, one_called
+from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, open_library, portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
+
+NUMBERED = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")
+BLOCK_ITEMS = 256  # committed at once
 
 
 @dataclass(frozen=True, slots=True)
 class MergeResult:
-    """What one `emoclim cache merge` did.
-
-    Attributes
-    ----------
-    cache
-        The whole.
-    shards
-        How many were merged.
-    added, there
-        Items that the cache did not hold, and items that it did.
-    failures
-        Items that could not be encoded, as the tables of failures list them; and contents that no table tells of.
-    lacking
-        Shards that are not there: ``"2 of 4"``.
-    writing
-        Shards that are still being written, and by whom.
-    remarks
-        What could not be done, one sentence each.
-    """
+    """What one `emoclim cache merge` did."""
 
     cache: Path
     shards: int
     added: int
-    there: int
-    failures: int
-    lacking: tuple[str, ...]
-    writing: tuple[str, ...]
-    remarks: tuple[str, ...]
+    there: int  # items that the cache held already
+    failures: int  # items that could not be encoded, as the tables list them, and contents that no table tells of
+    lacking: tuple[str, ...]  # shards that are not there: "2 of 4"
+    writing: tuple[str, ...]  # shards that are still being written, and by whom
+    remarks: tuple[str, ...]  # what could not be done, a sentence each
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "cache": str(self.cache),
-            "shards": self.shards,
-            "added": self.added,
-            "there": self.there,
-            "failures": self.failures,
-            "lacking": list(self.lacking),
-            "writing": list(self.writing),
-            "remarks": list(self.remarks),
-        }
+        return asdict(self) | {"cache": str(self.cache)}
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
@@ -92,24 +69,7 @@ def merge_shards(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
 ) -> MergeResult:
-    """Put what the shards of a cache hold into it.
-
-    Parameters
-    ----------
-    name
-        Of the cache, or of an encoder or a manifest, as far as it is clear.
-    workspace
-        Where they lie.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    CacheError
-        There are no such shards, they cannot be read, or the cache is being written.
-    CacheMismatch
-        A shard holds features of another spec.
-    """
+    """Put what the shards of a cache hold into it; one of another spec raises :class:`CacheMismatch`."""
     shards = find_shards(workspace, name)
     cache_path = whole_of(shards)
     notes = [note_of(shard) for shard in shards]
@@ -138,8 +98,21 @@ def _merge(shard: Path, cache: FeatureCache, track: Track) -> int:
     with open_cache(shard) as part:
         cache.spec.require(part.spec, f"cache {cache.path}")
         keys = list(part)
-        copy_items(part, cache, keys, f"merge {shard.name}", track)
+        for first in track(range(0, len(keys), BLOCK_ITEMS), description=f"merge {shard.name}"):
+            if new := [key for key in keys[first : first + BLOCK_ITEMS] if key not in cache]:
+                cache.append(list(_items(part.read(new))))
     return len(keys)
+
+
+def _items(features: Features) -> Iterator[EncodedItem]:
+    """What was appended once, to be appended elsewhere; `ids` are keys."""
+    ends = [0] * (len(features) + 1) if features.offsets is None else features.offsets.tolist()
+    seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
+    for n, (first, last) in enumerate(pairwise(ends)):
+        item = EncodedItem(features.ids[n], features.values[n], seconds=seconds[n])
+        if features.segments is not None and features.starts is not None and last > first:
+            item = replace(item, segments=features.segments[first:last], starts=features.starts[first:last])
+        yield item
 
 
 def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
@@ -195,3 +168,42 @@ def _write_tables(
         else:
             failures_path(note.path, source.name).unlink(missing_ok=True)
     return listed, remarks
+
+
+def find_shards(workspace: Workspace, name: str) -> list[Path]:
+    """The shards of the one cache that is called `name`, by their number."""
+    folders = {folder: shards for folder in workspace.caches.glob(f"*{SHARDS}") if (shards := shards_in(folder))}
+    names: dict[Path, list[str]] = {}
+    for folder, shards in folders.items():
+        note = note_of(shards[0])
+        own = [folder.stem, *(folder.stem + suffix for suffix in BACKENDS), note.spec.digest(), note.spec.name]
+        names[folder] = own + [source.name for source in note.sources]
+    return folders[one_called(name, names, f"cache with shards in {workspace.caches}")]
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """The shards in a folder, by their number."""
+    numbers = {
+        path: (int(found[2]), int(found[1]))
+        for path in folder.iterdir()
+        if path.suffix in BACKENDS and (found := NUMBERED.fullmatch(path.stem))
+    }
+    return sorted(numbers, key=lambda path: (numbers[path], path.suffix))
+
+
+def lacking_shards(shards: Sequence[Path]) -> tuple[str, ...]:
+    """Which others there must be: ``"2 of 4"``."""
+    there: dict[int, set[int]] = {}
+    for shard in shards:
+        index, count = map(int, shard.stem.split("-of-"))
+        there.setdefault(count, set()).add(index)
+    return tuple(
+        f"{index} of {count}" for count, known in there.items() for index in range(1, count + 1) if index not in known
+    )
+
+
+def whole_of(shards: Sequence[Path]) -> Path:
+    """The cache that some shards are parts of; one that is there counts, or else their own format."""
+    folder = shards[0].parent
+    there = [path for suffix in BACKENDS if (path := folder.with_suffix(suffix)).exists()]
+    return there[0] if there else folder.with_suffix(shards[0].suffix)

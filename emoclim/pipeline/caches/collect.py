@@ -1,6 +1,6 @@
-"""`emoclim cache gc`: what lies about in the folder of the caches and is of no use any more.
+"""Collect for `emoclim cache gc` what lies beside the caches and is of no use any more.
 
-Convention: what a living process may be using is kept, and a cache itself is never removed.
+What a living process may be using is kept, and a cache itself is never removed.
 """
 
 import os
@@ -14,20 +14,17 @@ from pathlib import Path
 from typing import Any, get_args
 
 from emoclim.cache import BACKENDS, open_cache
-from emoclim.cache.opening import finish_swaps
-from emoclim.cache.swap import FOLDER, KEPT, unfinished
+from emoclim.cache.lock import SUFFIXES, who_writes
 from emoclim.cache.waveforms import SUFFIX as STORE
-from emoclim.cache.writer import who_writes
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.finding import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
-from emoclim.pipeline.caches.shards import lacking_shards, shards_in, whole_of
+from emoclim.pipeline.caches.merge import lacking_shards, shards_in, whole_of
 from emoclim.pipeline.libraries import SHARDS
 from emoclim.pipeline.workspace import Workspace
 
-WRITER = ".writer"  # suffix of the lock beside a cache
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
@@ -45,23 +42,11 @@ class Leftover:
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What one `emoclim cache gc` found.
-
-    Attributes
-    ----------
-    found
-        What is of no use.
-    kept
-        What looks so, but may be in use; one sentence each.
-    told
-        Caches that may be of no use, which only their owner can know; one sentence each.
-    deleted
-        Whether what was found is gone now.
-    """
+    """What one `emoclim cache gc` found."""
 
     found: tuple[Leftover, ...]
-    kept: tuple[str, ...]
-    told: tuple[str, ...]
+    kept: tuple[str, ...]  # looks like a leftover, but may be in use; a sentence each
+    told: tuple[str, ...]  # caches that may be of no use, which only their owner can know; a sentence each
     deleted: bool
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,55 +70,38 @@ class Sweep:
 
 
 def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) -> Sweep:  # noqa: B008 - immutable
-    """Find, and if asked delete, what no cache needs any more.
-
-    Parameters
-    ----------
-    delete
-        False only finds it.
-    workspace
-        In whose folder of caches.
-
-    Raises
-    ------
-    OSError
-        Something cannot be deleted.
-    """
+    """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []
-    damaged: list[str] = []
     beside = (path for suffix in (SHARDS, STORE) for path in sorted(workspace.caches.glob(f"*{suffix}")))
     folders = [workspace.caches, *beside] if workspace.caches.is_dir() else []
     for folder in folders:
-        if delete:
-            finish_swaps(folder)
         for path in sorted(folder.iterdir()):
-            if KEPT.fullmatch(path.name):
-                damaged.append(f"{path} is kept: a damaged cache that was repaired, {shown_size(size_of(path))}")
-            elif why := _why_aside(path):
-                if user := _user_of(path):
-                    kept.append(f"{path} is kept: {user}")
-                else:
-                    found.append(Leftover(path, why, size_of(path)))
-            elif _is_orphan(path):
-                found.append(Leftover(path, "its cache is gone", size_of(path)))
+            if (why := _why_useless(path)) is None:
+                continue
+            if user := _user_of(path):
+                kept.append(f"{path} is kept: {user}")
+            else:
+                found.append(Leftover(path, why, size_of(path)))
         if folder.suffix == SHARDS:
             found += _merged(folder)
     if delete:
         for one in found:
             _remove(one.path)
-    return Sweep(tuple(found), tuple(kept), (*damaged, *_abandoned(workspace)), delete)
+    return Sweep(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
 
 
-def _why_aside(path: Path) -> str | None:
-    """Why a file beside the caches is a leftover, unless someone is using it; None if it is something else."""
+def _why_useless(path: Path) -> str | None:
+    """Why a file or folder is a leftover, unless someone is using it; None if it is something else."""
     if path.suffix == PARTIAL:
         return "written aside by a process that did not end well"
-    return "lock of a process that died" if path.suffix == WRITER else None
+    if path.suffix in SUFFIXES:
+        return "lock of a process that died"
+    return "its cache is gone" if _is_orphan(path) else None
 
 
 def _user_of(path: Path) -> str | None:
-    """Who may be using what was written aside; None if nobody can be."""
+    """Who may be using a leftover; None if nobody can be."""
     process = process_of(path)
     if process is not None and _is_alive(process):
         return f"process {process} may be writing it"
@@ -141,8 +109,8 @@ def _user_of(path: Path) -> str | None:
         for cache in (path.with_name(owner[1]), path / owner[1]):  # an import locks the cache that it makes aside
             if writer := who_writes(cache):
                 return f"{cache.name} is being written by {writer}"
-    if (swap := FOLDER.fullmatch(path.name)) and path / swap[1] in unfinished(path.with_name(swap[1])):
-        return f"a repair made {path / swap[1]}, and there is none in its place; move it there, or delete it"
+    if path.suffix not in (PARTIAL, *SUFFIXES):
+        return None
     changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
 
@@ -163,13 +131,9 @@ def _is_alive(process: int) -> bool:
 def _is_orphan(path: Path) -> bool:
     """Whether this is a note or a table beside a cache that is not there."""
     if path.suffix == ".json" and Path(path.stem).suffix in BACKENDS:
-        return _is_gone(path.with_name(path.stem))
+        return not path.with_name(path.stem).exists()
     table = TABLE.fullmatch(path.name)
-    return table is not None and all(_is_gone(path.with_name(table[1] + suffix)) for suffix in BACKENDS)
-
-
-def _is_gone(cache: Path) -> bool:
-    return not cache.exists() and not unfinished(cache)
+    return table is not None and not any(path.with_name(table[1] + suffix).exists() for suffix in BACKENDS)
 
 
 def _merged(folder: Path) -> Iterator[Leftover]:
@@ -180,9 +144,8 @@ def _merged(folder: Path) -> Iterator[Leftover]:
     whole = whole_of(shards)
     try:
         if whole.exists() and all(who_writes(shard) is None and _holds(whole, shard) for shard in shards):
-            beside = {path for shard in shards for path in folder.glob(f"{shard.stem}.*")}
-            for path in sorted(beside):
-                if path.suffix not in (PARTIAL, WRITER) and not KEPT.fullmatch(path.name):
+            for path in sorted({path for shard in shards for path in folder.glob(f"{shard.stem}.*")}):
+                if path.suffix not in (PARTIAL, *SUFFIXES):
                     yield Leftover(path, f"merged into {whole.name}", size_of(path))
     except CacheError:  # one that cannot be read is not known to be merged
         return

@@ -1,4 +1,4 @@
-"""`emoclim cache diff`: in what two caches differ; and how far two sets of features of the same items are apart."""
+"""Compare two caches for `emoclim cache diff`, or two sets of features of the same items."""
 
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
@@ -22,27 +22,13 @@ BLOCK_ITEMS = 256  # read at once
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """How far the features of some items are apart.
-
-    Attributes
-    ----------
-    items
-        How many there are.
-    difference
-        The largest of two numbers, as a share of the largest number of their item.
-    cosine
-        The smallest of two values of an item.
-    worst
-        The item with the largest difference; empty if there is none.
-    recut
-        How many items have another number of segments.
-    """
+    """How far the features of some items are apart."""
 
     items: int = 0
-    difference: float = 0.0
-    cosine: float = 1.0
-    worst: str = ""
-    recut: int = 0
+    difference: float = 0.0  # the largest of two numbers, as a share of the largest number of their item
+    cosine: float = 1.0  # the smallest of two values of an item
+    worst: str = ""  # the item with the largest difference
+    recut: int = 0  # items that have another number of segments
 
     def joined(self, other: "Gap") -> "Gap":
         """Of the items of both."""
@@ -67,14 +53,14 @@ def gap_between(one: Features, other: Features) -> Gap:
     """How far the features of the same items, in the same order, are apart; segments count where both keep some."""
     if not len(one):
         return Gap()
-    scale = one.values.abs().amax(1).clamp(min=torch.finfo(torch.float32).tiny)  # (N,)
-    difference = (one.values - other.values).abs().amax(1) / scale
+    tiny = torch.finfo(torch.float32).tiny
+    difference = (one.values - other.values).abs().amax(1) / one.values.abs().amax(1).clamp(min=tiny)  # (N,)
     recut = 0
     for n, (mine, theirs) in enumerate(zip(_segments(one), _segments(other), strict=False)):
         if len(mine) != len(theirs):
             recut += 1
         elif len(mine):
-            apart = (mine - theirs).abs().max() / mine.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
+            apart = (mine - theirs).abs().max() / mine.abs().max().clamp(min=tiny)
             difference[n] = torch.maximum(difference[n], apart)
     equal = (one.values == other.values).all(1)
     cosine = torch.cosine_similarity(one.values.double(), other.values.double()).where(~equal, 1.0)
@@ -91,51 +77,30 @@ def _segments(features: Features) -> list[Tensor]:
 
 @dataclass(frozen=True, slots=True)
 class CacheDifference:
-    """In what two caches differ.
-
-    Attributes
-    ----------
-    one, other
-        Where they lie.
-    spec
-        One line per entry of the spec that is not the same.
-    only_one, only_other
-        Items that only one of them holds: ids, or keys where no manifest tells the id.
-    gap
-        How far the items that both hold are apart; None if their features are of different length.
-    """
+    """In what two caches differ."""
 
     one: Path
     other: Path
-    spec: tuple[str, ...]
-    only_one: tuple[str, ...]
+    spec: tuple[str, ...]  # a line per entry of the spec that is not the same
+    only_one: tuple[str, ...]  # ids, or keys where no manifest tells the id
     only_other: tuple[str, ...]
-    gap: Gap | None
+    gap: Gap | None  # between the items that both hold; None if their features are of different length
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {
-            "one": str(self.one),
-            "other": str(self.other),
-            "spec": list(self.spec),
-            "only_one": list(self.only_one),
-            "only_other": list(self.only_other),
-            "common": None if self.gap is None else asdict(self.gap),
-        }
+        plain = {name: value for name, value in asdict(self).items() if name != "gap"}
+        common = None if self.gap is None else asdict(self.gap)
+        return plain | {"one": str(self.one), "other": str(self.other), "common": common}
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
-        lines = [f"here: {self.one}; there: {self.other}", *self.spec]
-        if not self.spec:
-            lines.append("both are of the same spec")
+        lines = [f"here: {self.one}; there: {self.other}", *(self.spec or ["both are of the same spec"])]
         for where, names in (("here", self.only_one), ("there", self.only_other)):
             if names:
                 lines.append(f"{len(names)} items are only {where}: {name_some(names)}")
         if self.gap is None:
-            lines.append("features of different length cannot be compared")
-        else:
-            lines.append(self.gap.told() if self.gap.items else "no item is in both")
-        return lines
+            return [*lines, "features of different length cannot be compared"]
+        return [*lines, self.gap.told() if self.gap.items else "no item is in both"]
 
 
 def diff_caches(
@@ -145,22 +110,7 @@ def diff_caches(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
 ) -> CacheDifference:
-    """Compare two caches.
-
-    Parameters
-    ----------
-    one, other
-        See :func:`emoclim.pipeline.caches.find_cache`.
-    workspace
-        Where they lie.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    CacheError
-        There is no such cache, or it cannot be read.
-    """
+    """Compare two caches, of which each may be called as :func:`find_cache` says."""
     here, there = find_cache(workspace, one), find_cache(workspace, other)
     by_id = here.spec.keyed_by_id != there.spec.keyed_by_id
     with open_cache(here.path) as first, open_cache(there.path) as second:

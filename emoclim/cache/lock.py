@@ -1,0 +1,113 @@
+"""Lock a cache for the one process that writes it, and tell the others who that is.
+
+While a process writes a cache, it holds ``<cache>.lock`` (where the file system knows no locks, ``<cache>.softlock``),
+and ``<cache>.writer`` says in JSON who it is. What a killed process leaves of them hinders nobody.
+"""
+
+import logging
+import os
+import platform
+import shlex
+import sys
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
+
+from emoclim.cache.files import UNLOCKABLE
+from emoclim.errors import CacheError
+from emoclim.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".writer", ".lock", ".softlock")
+PATIENCE = 0.2  # seconds; a lock is also held for a moment to see whether a writer holds it
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """A process that writes a cache."""
+
+    host: str
+    pid: int
+    opened: str  # in UTC
+    command: str
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on host {self.host} since {self.opened}"
+
+
+class WriterLock:
+    """Make this process the one that writes a cache, until it is released; raise :class:`CacheError` if another is."""
+
+    def __init__(self, cache: Path) -> None:
+        self._place, self._pid = cache.resolve(), os.getpid()
+        try:
+            self._lock = _acquire(self._place)
+        except Timeout as error:
+            marker = lock_file(self._place, ".softlock")
+            remedy = f"; if that run is dead, delete {marker}" if marker.exists() else ""
+            writer = _writer(self._place) or "another process"
+            raise CacheError(
+                f"cache {cache} is being written by {writer}; wait for it to end, or stop it there{remedy}"
+            ) from error
+        try:
+            if former := _writer(self._place):
+                log.warning("cache %s was left open by %s; all it committed is kept", cache, former)
+            opened = datetime.now(UTC).isoformat(" ", "seconds")
+            writer = Writer(platform.node(), self._pid, opened, shlex.join(sys.argv))
+            write_json(lock_file(self._place, ".writer"), asdict(writer))
+        except BaseException:
+            self.release()
+            raise
+
+    def is_own(self) -> bool:
+        """Whether it is this process that holds it, and not the one that this was forked from."""
+        return self._pid == os.getpid()
+
+    def release(self) -> None:
+        """Let others write; idempotent."""
+        if self.is_own() and self._lock.is_locked:
+            for suffix in (".writer", ".lock"):  # whoever waits for a removed lock sees that, and makes another
+                with suppress(OSError):
+                    lock_file(self._place, suffix).unlink()
+            self._lock.release()
+
+
+def who_writes(cache: Path) -> Writer | None:
+    """Who is writing a cache; None if nobody holds its lock, or nobody says so."""
+    place = cache.resolve()
+    writer = _writer(place)
+    if writer is None or not any(lock_file(place, suffix).exists() for suffix in (".lock", ".softlock")):
+        return None
+    try:
+        _acquire(place, 0).release()
+    except (Timeout, OSError):  # it cannot be seen by who may not write there
+        return writer
+    return None
+
+
+def lock_file(cache: Path, suffix: str) -> Path:
+    """One of the files beside a cache that tell of its writer."""
+    return cache.with_name(cache.name + suffix)
+
+
+def _acquire(place: Path, patience: float = PATIENCE) -> BaseFileLock:
+    lock: BaseFileLock = FileLock(lock_file(place, ".lock"), patience, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in UNLOCKABLE:
+            raise
+        lock_file(place, ".lock").unlink(missing_ok=True)
+        lock = SoftFileLock(lock_file(place, ".softlock"), patience, thread_local=False)
+        lock.acquire()
+    return lock
+
+
+def _writer(place: Path) -> Writer | None:
+    with suppress(CacheError):
+        return read_json(lock_file(place, ".writer"), CacheError, "", Writer)
+    return None
