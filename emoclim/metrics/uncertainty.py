@@ -21,7 +21,7 @@ ROUNDING = 1e-12  # share of the sum of all terms within which two sums of them 
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
+class BootstrapMeans:
     """Means and their intervals, all of one shape.
 
     Attributes
@@ -38,7 +38,7 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True)
-class Estimates:
+class ClassEstimates:
     """Means of the queries of several classes.
 
     Attributes
@@ -51,9 +51,9 @@ class Estimates:
         ``(P, T)``: mean over the queries of each class present, by ascending class.
     """
 
-    macro: Estimate
-    micro: Estimate
-    classes: Estimate
+    macro: BootstrapMeans
+    micro: BootstrapMeans
+    classes: BootstrapMeans
 
 
 def bootstrap_means(
@@ -63,7 +63,7 @@ def bootstrap_means(
     *,
     n_resamples: int = N_RESAMPLES,
     level: float = LEVEL,
-) -> Estimates:
+) -> ClassEstimates:
     """Means of scores per query, with bootstrap intervals; of paired differences where `values` are differences.
 
     Parameters
@@ -119,7 +119,7 @@ def bootstrap_means(
         for weight, drawn in zip(weights, over_classes, strict=True)
     )
     value, low, high = (torch.stack([getattr(one, name) for one in by_class]) for name in ("value", "low", "high"))
-    return Estimates(macro, micro, Estimate(value, low, high))
+    return ClassEstimates(macro, micro, BootstrapMeans(value, low, high))
 
 
 def mean_weights(classes: Tensor, mean: Mean) -> Tensor:
@@ -228,7 +228,7 @@ def _tail(variances: Tensor, free: Tensor, level: float) -> Tensor:
     return tail
 
 
-def _estimate(value: Tensor, drawn: Tensor, tail: Tensor, spread: Tensor) -> Estimate:
+def _estimate(value: Tensor, drawn: Tensor, tail: Tensor, spread: Tensor) -> BootstrapMeans:
     """The mean ``(T,)`` between two percentiles of what was drawn, ``(n_resamples, T)``, where there is a spread."""
     ascending = drawn.T.sort(dim=1).values  # (T, n_resamples)
     last = ascending.shape[1] - 1
@@ -238,4 +238,4 @@ def _estimate(value: Tensor, drawn: Tensor, tail: Tensor, spread: Tensor) -> Est
         pair = ascending.gather(1, torch.stack([below, (below + 1).clamp(max=last)], dim=1))
         end = torch.lerp(pair[:, 0], pair[:, 1], place - below)
         ends.append(torch.where(spread, end, torch.nan))
-    return Estimate(value, *ends)
+    return BootstrapMeans(value, *ends)

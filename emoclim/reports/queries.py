@@ -77,12 +77,12 @@ def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAM
     metrics = tuple(scores.metrics)
     found = bootstrap_means(scores.table(metrics), scores.class_numbers(), draw, n_resamples=n_resamples)
 
-    def by_metric(means: uncertainty.Estimate) -> dict[str, Estimate]:
+    def by_metric(means: uncertainty.BootstrapMeans) -> dict[str, Estimate]:
         return {name: Estimate.of(means, column) for column, name in enumerate(metrics)}
 
     rows = zip(found.classes.value, found.classes.low, found.classes.high, strict=True)
     names = sorted(set(scores.classes))
-    classes = {name: by_metric(uncertainty.Estimate(*row)) for name, row in zip(names, rows, strict=True)}
+    classes = {name: by_metric(uncertainty.BootstrapMeans(*row)) for name, row in zip(names, rows, strict=True)}
     return Intervals(by_metric(found.macro), by_metric(found.micro), classes)
 
 
