@@ -11,7 +11,7 @@ from commands import run as run
 
 from emoclim.data.content import ContentKeys
 from emoclim.features import Features
-from emoclim.pipeline.caches.finding import find_cache
+from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.features import extract_features
 from emoclim.pipeline.libraries import Library, labelled_library

@@ -18,7 +18,7 @@ from emoclim.cache import open_cache
 from emoclim.errors import CacheError
 from emoclim.features import Features
 from emoclim.pipeline.caches.compare import Gap, gap_between
-from emoclim.pipeline.caches.finding import find_cache
+from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.libraries import note_path
 from emoclim.pipeline.workspace import Workspace

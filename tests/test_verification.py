@@ -18,7 +18,7 @@ from emoclim.cache.base import EncodedItem
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
 from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
-from emoclim.pipeline.caches.finding import find_cache
+from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.verify import verify_cache
 from emoclim.pipeline.features import extract_features
 from emoclim.pipeline.libraries import note_path

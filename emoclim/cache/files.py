@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Self
 from weakref import WeakSet
 
+from emoclim.files import sync_name
+
 NO_HANDLE = -1  # any use of it raises OSError
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network file systems know no locks
 
@@ -90,17 +92,6 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def sync_folder(folder: Path) -> None:
-    """Bring the names of a folder to the disk; on Windows there is no way to, and no need."""
-    if sys.platform == "win32":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def write_at(handle: int, offset: int, content: bytes) -> None:
     """Write all of `content` from a byte of an open file on."""
     os.lseek(handle, offset, os.SEEK_SET)
@@ -116,11 +107,11 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     if not path.parent.is_dir():
         path.parent.mkdir(exist_ok=True)
-        sync_folder(path.parent.parent)
+        sync_name(path.parent.parent)
     partial = aside(path)
     with partial.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-    sync_folder(path.parent)
+    sync_name(path.parent)

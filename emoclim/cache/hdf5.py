@@ -29,10 +29,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.cache.files import Handle, aside, remove, sync_folder, write_at
+from emoclim.cache.files import Handle, aside, remove, write_at
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
+from emoclim.files import sync_name
 
 LEDGER = "ledger"
 LEDGER_CHUNK = 2**16  # bytes
@@ -180,7 +181,7 @@ def _put_in_place(place: Path, path: Path) -> Handle:
     except BaseException:
         handle.close()
         raise
-    sync_folder(place.parent)
+    sync_name(place.parent)
     return handle
 
 

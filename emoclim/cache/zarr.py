@@ -27,10 +27,11 @@ from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
 from emoclim.cache.checks import repair_with
-from emoclim.cache.files import Handle, aside, remove, sync_folder, write_at, write_whole
+from emoclim.cache.files import Handle, aside, remove, write_at, write_whole
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
 from emoclim.errors import CacheError
 from emoclim.features import FeatureSpec
+from emoclim.files import sync_name
 
 LEDGER = "ledger.jsonl"
 CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
@@ -57,7 +58,7 @@ def create_store(path: Path, spec: FeatureSpec) -> Store:
     except BaseException:
         remove(folder)
         raise
-    sync_folder(place.parent)
+    sync_name(place.parent)
     return ZarrStore(path, writable=True)
 
 

@@ -11,7 +11,7 @@ from emoclim.errors import CacheError, ManifestError
 from emoclim.features import Features
 from emoclim.heads import Average
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.caches.finding import encoder_of
+from emoclim.pipeline.caches.find import encoder_of
 from emoclim.pipeline.libraries import CacheNote, Library, open_library
 from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note

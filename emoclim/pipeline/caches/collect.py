@@ -19,7 +19,7 @@ from emoclim.cache.waveforms import SUFFIX as STORE
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
-from emoclim.pipeline.caches.finding import cache_paths, note_of
+from emoclim.pipeline.caches.find import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.caches.merge import lacking_shards, shards_in, whole_of
 from emoclim.pipeline.libraries import SHARDS

@@ -12,7 +12,7 @@ from emoclim.cache import open_cache
 from emoclim.cache.base import FeatureCache
 from emoclim.errors import name_some
 from emoclim.features import Features
-from emoclim.pipeline.caches.finding import find_cache, ids_by_key
+from emoclim.pipeline.caches.find import find_cache, ids_by_key
 from emoclim.pipeline.libraries import CacheNote
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

@@ -23,7 +23,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
 from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts
-from emoclim.pipeline.caches.finding import account, find_cache, renewed
+from emoclim.pipeline.caches.find import account, find_cache, renewed
 from emoclim.pipeline.libraries import CacheNote, Source, open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

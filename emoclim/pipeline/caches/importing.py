@@ -26,7 +26,7 @@ from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.accounts import write_accounts
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
-from emoclim.pipeline.caches.finding import account
+from emoclim.pipeline.caches.find import account
 from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path, split_manifest
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

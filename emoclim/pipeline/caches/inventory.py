@@ -12,7 +12,7 @@ from emoclim.cache.lock import who_writes
 from emoclim.cache.waveforms import SUFFIX, StoreSize
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
-from emoclim.pipeline.caches.finding import cache_paths, changed_versions, find_cache, note_of, when_noted
+from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
 from emoclim.pipeline.libraries import SHARDS, CacheNote
 from emoclim.pipeline.workspace import Workspace
 

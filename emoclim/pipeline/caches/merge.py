@@ -26,7 +26,7 @@ from emoclim.pipeline.accounts import (
     write_accounts,
     write_table,
 )
-from emoclim.pipeline.caches.finding import account, note_of, one_called
+from emoclim.pipeline.caches.find import account, note_of, one_called
 from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, open_library, portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

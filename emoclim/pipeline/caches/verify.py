@@ -19,7 +19,7 @@ from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.caches.compare import Gap, gap_between
-from emoclim.pipeline.caches.finding import changed_versions, encoder_of, find_path, ids_by_key, note_of, renewed
+from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, ids_by_key, note_of, renewed
 from emoclim.pipeline.libraries import CacheNote, Source, open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
