@@ -18,8 +18,8 @@ import torch
 from record import Row, command_line, publish
 
 from emoclim.cache import open_cache
-from emoclim.cache.base import EncodedItem
-from emoclim.features import FeatureSpec
+from emoclim.cache.contract import EncodedItem
+from emoclim.data.features import FeatureSpec
 
 DIM, COMMIT, GATHERED = 512, 256, 64
 SPEC = FeatureSpec("noise", "audio", DIM, "none", {})

@@ -23,7 +23,7 @@ from doomed_extraction import COMMIT_ITEMS, COMMITTING, FINISHED, MADE, Progress
 from record import Row, command_line, publish
 
 from emoclim.cache import open_cache
-from emoclim.cache.base import FeatureCache
+from emoclim.cache.contract import FeatureCache
 from emoclim.data.manifest import Manifest
 from emoclim.errors import CacheError
 

@@ -27,8 +27,8 @@ from record import Row, command_line, counted, publish
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoclim.data.image_decoders import DECODERS, DRAFT, PILLOW
 from emoclim.data.manifest import Item, read_manifest
+from emoclim.data.media.image_decoders import DECODERS, DRAFT, PILLOW
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError

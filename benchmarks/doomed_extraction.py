@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emoclim import committing
 from emoclim.cache import hdf5, open_cache, store
 from emoclim.cache import zarr as _zarr  # noqa: F401 - so that no child has to load it
+from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import DecodeError
-from emoclim.features import FeatureSpec
-from emoclim.stages import extract
+from emoclim.extraction import writer as committing
+from emoclim.stages import extracting as extract
 
 DIM, LENGTH = 16, 8
 COMMIT_ITEMS = 8  # small, as are chunks and ledger: so much of a run is spent in commits, and many make room

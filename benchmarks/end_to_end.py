@@ -23,23 +23,23 @@ from clock import synchronise
 from record import Row, command_line, publish
 from torch import nn
 
-from emoclim.allocation import FreedMemory
 from emoclim.config import TrainConfig
-from emoclim.crops import CropLoader, CropSource
 from emoclim.data.content import ContentKeys
+from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
-from emoclim.features import FeatureSpec
-from emoclim.heads import HeadBank
-from emoclim.joint import JointLearner
-from emoclim.learning import Learner
-from emoclim.losses import EMO_CLIM
+from emoclim.extraction.glibc_malloc import FreedMemory
+from emoclim.learning.crops import CropLoader, CropSource
+from emoclim.learning.encoder_config import EncoderTuning
+from emoclim.learning.encoder_trainer import JointLearner
+from emoclim.learning.heads import HeadBank
+from emoclim.learning.learner import Learner
+from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.sampling import Batch
 from emoclim.pipeline.waveforms import stored_crops
 from emoclim.pipeline.workspace import Workspace
-from emoclim.sampling import Batch
 from emoclim.seeding import generator_for
-from emoclim.tuning import EncoderTuning
 
 RATE = 44_100  # Hz of the recordings
 FILES, CLASSES, IMAGE_DIM = 16, 7, 512

@@ -33,17 +33,17 @@ from clock import seconds
 from record import Row, command_line, counted, publish
 from torch import Tensor
 
-from emoclim.allocation import FreedMemory
-from emoclim.batching import even_batch
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest, read_manifest
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError
+from emoclim.extraction.batches import even_batch
+from emoclim.extraction.glibc_malloc import FreedMemory
 from emoclim.pipeline.workspace import usable_cores
 from emoclim.reports.extraction import Timing
-from emoclim.stages.extract import CPU_BATCH, extract
+from emoclim.stages.extracting import CPU_BATCH, extract
 
 ENCODERS = ("clip", "musicnn", "harmonic_cnn", "clap", "short_chunk_cnn")
 GOALS = {"clip": "<= 1.08", "musicnn": "<= 1.12", "harmonic_cnn": "<= 1.12"}  # of the limit, on a CPU

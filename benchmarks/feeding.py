@@ -16,10 +16,10 @@ from record import Row, command_line, publish
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from emoclim.batching import Packer
+from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item
-from emoclim.decoding import End, decode
-from emoclim.features import FeatureSpec
+from emoclim.extraction.batches import Packer
+from emoclim.extraction.workers import End, decode
 from emoclim.progress import Stopwatch
 
 SHAPE = (3, 224, 224)

@@ -22,10 +22,10 @@ from contextlib import nullcontext
 import torch
 from record import Row, command_line, publish
 
-from emoclim.allocation import FreedMemory
 from emoclim.encoders.loading import find_encoder
-from emoclim.nets import musicnn
-from emoclim.stages.extract import CPU_BATCH
+from emoclim.encoders.nets import musicnn
+from emoclim.extraction.glibc_malloc import FreedMemory
+from emoclim.stages.extracting import CPU_BATCH
 
 SHAPES = {
     "clip": (3, 224, 224),

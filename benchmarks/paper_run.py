@@ -26,18 +26,18 @@ from record import Row, command_line, counted, publish
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig, preset
-from emoclim.data.audio import segment_step
+from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.data.media.audio import segment_step
 from emoclim.encoders import clap, clip, short_chunk_cnn
 from emoclim.encoders.base import frozen
-from emoclim.features import Features, FeatureSpec, Split
-from emoclim.losses import EMO_CLIM
+from emoclim.encoders.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
+from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
-from emoclim.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.pipeline.sweeping import HEADS_PER_THREAD
 from emoclim.pipeline.workspace import few_threads
-from emoclim.stages.evaluate import evaluate
-from emoclim.stages.train_heads import train_heads
-from emoclim.sweep import simplex_points
+from emoclim.stages.evaluating import evaluate
+from emoclim.stages.head_training import train_heads
 
 CPU = torch.device("cpu")
 DIMS: dict[Modality, int] = {"image": 512, "audio": 768}

@@ -24,11 +24,11 @@ from torch.func import functional_call, grad_and_value, replace_all_batch_norm_m
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.heads import HeadBank
-from emoclim.learning import Learner
-from emoclim.losses import EMO_CLIM, objective
+from emoclim.learning.heads import HeadBank
+from emoclim.learning.learner import Learner
+from emoclim.learning.losses import EMO_CLIM, objective
+from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
-from emoclim.sampling import Batch
 from emoclim.seeding import generator_for
 
 DIMS: dict[Modality, int] = {"image": 512, "audio": 768}

@@ -23,24 +23,24 @@ from sklearn.model_selection import StratifiedGroupKFold
 from emoclim.cache.memory import MemoryCache
 from emoclim.config import TrainConfig
 from emoclim.data.content import ContentKeys
+from emoclim.data.features import Features, Split
+from emoclim.data.labels.taxonomy import LabelMap, match_labels
 from emoclim.data.manifest import Item, Manifest, read_manifest
-from emoclim.data.taxonomy import LabelMap, match_labels
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import load_encoder
-from emoclim.features import Features, Split
-from emoclim.heads import Heads
-from emoclim.losses import EMO_CLIM
+from emoclim.learning.encoder_config import EncoderTuning
+from emoclim.learning.heads import Heads
+from emoclim.learning.losses import EMO_CLIM
 from emoclim.modality import Modality
 from emoclim.pipeline.libraries import labelled_library
 from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports.comparison import ComparisonReport, System, compare
 from emoclim.reports.queries import QueryScores
-from emoclim.stages.evaluate import evaluate
-from emoclim.stages.extract import extract
-from emoclim.stages.train_end_to_end import Recordings, train_end_to_end
-from emoclim.stages.train_heads import train_heads
-from emoclim.tuning import EncoderTuning
+from emoclim.stages.encoder_training import Recordings, train_end_to_end
+from emoclim.stages.evaluating import evaluate
+from emoclim.stages.extracting import extract
+from emoclim.stages.head_training import train_heads
 
 EVEN = (0.25,) * 4
 METRICS = ("P@5", "MRR")

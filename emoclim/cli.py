@@ -17,15 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from emoclim import __version__
-from emoclim.cache_cli import app as cache_app
-from emoclim.compare_cli import compare
-from emoclim.end_to_end_cli import train_end_to_end
-from emoclim.errors import EmoclimError, reason_of
-from emoclim.evaluate_cli import Average, evaluate, show_evaluation
-from emoclim.modality import MODALITIES, Modality
-from emoclim.prepare_cli import prepare
-from emoclim.reproduce_cli import reproduce
-from emoclim.terminal import (
+from emoclim.commands import (
+    Average,
     Computing,
     Device,
     Json,
@@ -34,9 +27,18 @@ from emoclim.terminal import (
     print_result,
     print_table,
     read_settings,
+    show_evaluation,
     track,
 )
-from emoclim.train_cli import train_heads
+from emoclim.commands import app as cache_app
+from emoclim.commands import compare_command as compare
+from emoclim.commands import evaluate_command as evaluate
+from emoclim.commands import prepare_command as prepare
+from emoclim.commands import reproduce_command as reproduce
+from emoclim.commands import train_end_to_end_command as train_end_to_end
+from emoclim.commands import train_heads_command as train_heads
+from emoclim.errors import EmoclimError, reason_of
+from emoclim.modality import MODALITIES, Modality
 
 
 class _Commands(TyperGroup):
@@ -141,8 +143,7 @@ def _extract_command(modality: Modality, default: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         from emoclim.config import encoder_preset
-        from emoclim.pipeline.features import extract_features
-        from emoclim.pipeline.workspace import Shard, Workspace
+        from emoclim.pipeline import Shard, Workspace, extract_features
 
         settings = encoder_preset(preset, encoder) | read_settings(setting or [])
         named = {"model": model, "precision": precision, "views": views, "decoder": decoder, "source_rate": source_rate}
@@ -186,7 +187,7 @@ app.command("train-heads", cls=Computing)(train_heads)
 app.command("train-end-to-end", cls=Computing)(train_end_to_end)
 app.command(cls=Computing)(evaluate)
 app.command(cls=Computing)(compare)
-app.command()(prepare)
+app.command("prepare")(prepare)
 app.command(cls=Computing)(reproduce)
 
 
@@ -202,8 +203,7 @@ def search(
     as_json: Json = False,
 ) -> None:
     """Find music for a photo, or photos for music."""
-    from emoclim.pipeline.search import search_file
-    from emoclim.pipeline.workspace import Workspace
+    from emoclim.pipeline import Workspace, search_file
 
     result = search_file(
         query,
@@ -224,7 +224,7 @@ def list_encoders(
     as_json: Json = False,
 ) -> None:
     """Show the encoders: what each takes and gives, and which checkpoints are on this machine."""
-    from emoclim.pipeline.encoders import describe_encoder, describe_encoders
+    from emoclim.pipeline import describe_encoder, describe_encoders
 
     if name is None:
         descriptions = describe_encoders()
@@ -249,7 +249,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Run everything on a generated corpus."""
-    from emoclim.pipeline.demo import run_demo
+    from emoclim.pipeline import run_demo
 
     if not as_json:
         print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."])

@@ -38,13 +38,7 @@ _ALLOWED: Allowed = {
 
 
 def validated(name: str, value: Any, table: Allowed) -> int | float | str:
-    """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted.
-
-    Raises
-    ------
-    ConfigError
-        It is of another type, or out of range.
-    """
+    """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted."""
     kind, allowed, words = table[name]
     accepted = (int, float) if kind is float else kind
     fits = isinstance(value, accepted) and not isinstance(value, bool)
@@ -161,13 +155,7 @@ def _known_preset(name: str) -> str:
 
 
 def updated(base: TrainConfig, data: Mapping[str, Any]) -> TrainConfig:
-    """`base` with the settings of `data` in place of its own.
-
-    Raises
-    ------
-    ConfigError
-        An unknown name, told with the closest known one, a wrong type or a value out of range.
-    """
+    """`base` with the settings of `data` in place of its own."""
     require_known(data, _ALLOWED)
     return replace(base, **data)
 
@@ -180,24 +168,12 @@ def require_known(data: Mapping[str, Any], table: Allowed) -> None:
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:
-    """Read settings from a TOML file of ``name = value`` lines; what it leaves out is taken from `base`.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read, is not TOML, or holds what :func:`updated` refuses; the message names the file.
-    """
+    """Read settings from a TOML file of ``name = value`` lines; what it leaves out is taken from `base`."""
     return read_settings(path, lambda data: updated(base, data))
 
 
 def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
-    """What `use` makes of the content of a TOML file.
-
-    Raises
-    ------
-    ConfigError
-        The file cannot be read, is not TOML, or holds what `use` refuses; the message names the file.
-    """
+    """What `use` makes of the content of a TOML file."""
     try:
         return use(tomllib.loads(path.read_text(encoding="utf-8")))
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -207,13 +183,7 @@ def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
 
 
 def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:
-    """Check the coefficients of the loss terms, one per term, and return them as a tuple.
-
-    Raises
-    ------
-    ConfigError
-        They are not `n_terms` finite numbers of at least 0, or all of them are 0.
-    """
+    """Check the coefficients of the loss terms, one per term, and return them as a tuple."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     usable = len(numbers) == len(values) == n_terms and all(math.isfinite(number) and number >= 0 for number in numbers)
     if not usable or not any(numbers):

@@ -67,14 +67,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T] = dict[str, Any]) -> T:  # type: ignore[assignment]
-    """Read a JSON file of ours as `schema`, a type that pydantic validates.
-
-    Raises
-    ------
-    EmoclimError
-        Of the class `error`: the file cannot be read, is damaged or too deep, or does not hold what `schema` says; the
-        sentence names the file and the first place that is wrong, and ends with `advice`.
-    """
+    """Read a JSON file of ours as `schema`, a type that pydantic validates."""
     try:
         if not path.is_file():
             raise error(f"{path} is not there, or is no regular file; {advice}")

@@ -1,5 +1,7 @@
 """How a stage reports progress: it wraps its loop in `track`, and never learns who is watching; and where time went."""
 
+import signal
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -27,13 +29,7 @@ def silent(
 
 
 class Stopwatch:
-    """Adds up the seconds of each kind of work.
-
-    Attributes
-    ----------
-    seconds
-        By kind, 0 for what never was timed.
-    """
+    """Adds up the seconds of each kind of work."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -57,3 +53,19 @@ class Stopwatch:
                 except StopIteration:
                     return
             yield value
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let a Ctrl-C that comes during the block wait for its end, where it does what it would have done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # a signal never comes here
+        return
+    came: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)

@@ -6,10 +6,7 @@ Put this file into ``emoclim/data/datasets/``, and ``emoclim prepare artphoto FO
 import re
 from pathlib import Path, PurePosixPath
 
-from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, list_files, of_modality
-from emoclim.data.manifest import Item
-from emoclim.data.taxonomy import IMAGE_EMOTIONS
+from emoclim.data import IMAGE_EMOTIONS, Description, Item, LeftOut, Prepared, in_words, list_files, of_modality
 from emoclim.errors import ManifestError
 
 NAME = re.compile(r"([a-z]+)_\d+")

@@ -10,10 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from emoclim.data import images
-from emoclim.encoders.base import ImageEncoder
+from emoclim.data import FeatureSpec, Setting
+from emoclim.encoders import ImageEncoder
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec, Setting
 from emoclim.modality import Modality
 
 MODALITY: Modality = "image"
@@ -54,13 +53,13 @@ def load(*, size: int = 96) -> ImageEncoder:
     return ImageEncoder(spec, (3, size, size), partial(squeeze, size=size), partial(squeeze_part, size=size), Palette)
 
 
-def squeeze(picture: images.Image, *, size: int) -> Tensor:
+def squeeze(picture: Image.Image, *, size: int) -> Tensor:
     """Bring a picture to ``(3, size, size)`` in 0..1."""
     square = picture.resize((size, size), Image.Resampling.BICUBIC)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).float() / 255
 
 
-def squeeze_part(picture: images.Image, generator: torch.Generator, *, size: int) -> Tensor:
+def squeeze_part(picture: Image.Image, generator: torch.Generator, *, size: int) -> Tensor:
     """Bring a random part of a picture, three quarters of each side, to ``(3, size, size)`` in 0..1."""
     width, height = (-(-3 * side // 4) for side in picture.size)
     left = int(torch.randint(picture.width - width + 1, (), generator=generator))

@@ -11,10 +11,8 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import MelSpectrogram
 
-from emoclim.data import audio
-from emoclim.encoders import checkpoints
-from emoclim.encoders.base import AudioEncoder
-from emoclim.features import FeatureSpec
+from emoclim.data import RESAMPLER, FeatureSpec
+from emoclim.encoders import AudioEncoder, Published, fit, identity, read_tensors
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"
@@ -40,9 +38,9 @@ class SmallCnn(nn.Module):
         return levels.mean(dim=2)
 
 
-def published() -> checkpoints.Published:
+def published() -> Published:
     """Where the parameters are; an address in the place of a real one."""
-    return checkpoints.Published(
+    return Published(
         file="small_cnn.safetensors",
         url="https://example.org/small_cnn.safetensors",
         hash=f"sha256:{'0' * 64}",
@@ -79,10 +77,10 @@ def load(*, checkpoint: Path, width: int = 64, overlap: float = 0.5) -> AudioEnc
         name="small_cnn",
         modality=MODALITY,
         dim=width,
-        checkpoint=checkpoints.identity(checkpoint),
+        checkpoint=identity(checkpoint),
         settings={
             "sample_rate": SAMPLE_RATE,
-            "resampler": f"soxr {audio.RESAMPLER}",
+            "resampler": f"soxr {RESAMPLER}",
             "length": LENGTH,
             "overlap": float(overlap),
             "pad": "repeat",
@@ -95,5 +93,5 @@ def load(*, checkpoint: Path, width: int = 64, overlap: float = 0.5) -> AudioEnc
 def _build(width: int, checkpoint: Path) -> SmallCnn:
     """Network with the parameters of a file."""
     net = untrained(width=width)
-    checkpoints.fit(net, checkpoints.read_tensors(checkpoint), checkpoint)
+    fit(net, read_tensors(checkpoint), checkpoint)
     return net

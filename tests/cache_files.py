@@ -15,9 +15,9 @@ from contracts import SPEC, encoded
 
 from emoclim.cache import hdf5, open_cache, store
 from emoclim.cache import zarr as zarr_store
-from emoclim.cache.base import EncodedItem
+from emoclim.cache.contract import EncodedItem
 from emoclim.cache.memory import MemoryCache
-from emoclim.features import Features
+from emoclim.data.features import Features
 
 STORES: dict[str, type[store.Store]] = {".h5": hdf5.HDF5Store, ".zarr": zarr_store.ZarrStore}
 ITEMS = [encoded("a", 2), encoded("b"), encoded("c", 3), encoded("d", 0)]

@@ -10,10 +10,10 @@ from commands import answer as answer
 from commands import run as run
 
 from emoclim.data.content import ContentKeys
-from emoclim.features import Features
+from emoclim.data.features import Features
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.features import extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.libraries import Library, labelled_library
 from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.workspace import Workspace

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from emoclim.cli import app
-from emoclim.data.synthetic import generate
+from emoclim.data.generated.corpus import generate
 
 
 def run(*words: object, code: int = 0) -> Result:

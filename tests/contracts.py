@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from emoclim.cache.base import EncodedItem, FeatureCache
+from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec
 
 DIM = 3
 SPEC = FeatureSpec("letters", "audio", DIM, "letters.pt@0123456789ab", {"overlap": 0.75, "resampler": "soxr", "n": 4})

@@ -15,12 +15,12 @@ from pseudo_weights import TINY_CLIP, pseudo_trained
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
+from emoclim.data.features import Setting
 from emoclim.data.manifest import Item
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import Encoder, frozen
 from emoclim.encoders.loading import find_encoder, has_parameters, load_encoder, own_settings
 from emoclim.errors import CheckpointError, EncoderError
-from emoclim.features import Setting
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import describe_encoder
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import DecodeError
-from emoclim.features import FeatureSpec
 
 LENGTH = 4
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from emoclim.features import Features, FeatureSpec, Split
+from emoclim.data.features import Features, FeatureSpec, Split
 
 CPU = torch.device("cpu")
 

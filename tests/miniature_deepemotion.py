@@ -2,7 +2,7 @@
 
 from dataset_contract import Miniature, Spoilt
 
-from emoclim.data.taxonomy import IMAGE_EMOTIONS
+from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS
 
 ADDRESS = "http://farm8.staticflickr.com/7162/{name}.jpg"
 PHOTOS = {f"{emotion}/{n}_{emotion[:3]}_z": (emotion, 3 + n % 3) for emotion in IMAGE_EMOTIONS for n in range(4)}

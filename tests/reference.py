@@ -5,7 +5,7 @@ from math import exp, log
 
 from torch import Tensor
 
-from emoclim.losses import NoPositive, Terms
+from emoclim.learning.losses import NoPositive, Terms
 from emoclim.modality import Modality
 
 

@@ -9,8 +9,8 @@ from small_encoder import QUICK, Material, train
 from torch import Tensor, distributed
 
 from emoclim.errors import EmoclimError
-from emoclim.joint import JointLearner
-from emoclim.replicas import ALONE, Replicas
+from emoclim.learning.distributed import ALONE, Replicas
+from emoclim.learning.encoder_trainer import JointLearner
 
 CONFIG = replace(QUICK, epochs=2, batches_per_epoch=2, dropout=0.5)
 

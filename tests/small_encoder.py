@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
+from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
-from emoclim.features import Features, FeatureSpec, Split
-from emoclim.losses import EMO_CLIM
-from emoclim.stages.train_end_to_end import JointTraining, Recordings, train_end_to_end
-from emoclim.tuning import EncoderTuning
+from emoclim.learning.encoder_config import EncoderTuning
+from emoclim.learning.losses import EMO_CLIM
+from emoclim.stages.encoder_training import JointTraining, Recordings, train_end_to_end
 
 CPU = torch.device("cpu")
 RATE, LENGTH, DIM = 8_000, 1_000, 16

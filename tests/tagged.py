@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from emoclim.features import Features, FeatureSpec
-from emoclim.tag_heads import TagConfig, TagSplit
+from emoclim.data.features import Features, FeatureSpec
+from emoclim.learning.tag_heads import TagConfig, TagSplit
 
 CPU = torch.device("cpu")
 DIM, TAGS, SEGMENTS = 12, ("loud", "soft", "piano"), 3

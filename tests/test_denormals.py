@@ -9,11 +9,11 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from emoclim.data.features import FeatureSpec
 from emoclim.encoders import musicnn
 from emoclim.encoders.checkpoints import fit, read_tensors
 from emoclim.encoders.denormals import zero_denormals
-from emoclim.features import FeatureSpec
-from emoclim.heads import HeadBank, Heads, load_heads, save_heads
+from emoclim.learning.heads import HeadBank, Heads, load_heads, save_heads
 
 PROBE = """
 import sys, torch
@@ -46,10 +46,10 @@ for name, command in leaves(get_command(app)):
         print(name)
 """
 WORKERS = """
-from emoclim.crops import CropLoader
+from emoclim.learning.crops import CropLoader
 from emoclim.data.manifest import Item
-from emoclim.decoding import decode
-from emoclim.sampling import Batch
+from emoclim.extraction.workers import decode
+from emoclim.learning.sampling import Batch
 from small_encoder import make_encoder
 
 class Probe:

@@ -7,7 +7,6 @@ import pytest
 from commands import run
 
 from emoclim.errors import reason_of
-from emoclim.pipeline import encoders
 
 
 @pytest.mark.parametrize(
@@ -25,5 +24,5 @@ def test_an_error_of_the_system_is_told_with_its_reason(
         raise error
 
     assert reason_of(error) == reason
-    monkeypatch.setattr(encoders, "describe_encoders", fail)
+    monkeypatch.setattr("emoclim.pipeline.describe_encoders", fail)
     assert f"({reason})" in run("encoders", code=2).stderr

@@ -9,7 +9,7 @@ from cache_files import forked, kill
 from cache_workspace import answer, imported, run
 
 from emoclim.cache import open_cache
-from emoclim.cache.base import EncodedItem
+from emoclim.cache.contract import EncodedItem
 from emoclim.cache.disk import DiskCache
 
 N_ITEMS = 1500  # more than one commit

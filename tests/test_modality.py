@@ -16,7 +16,7 @@ from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CacheError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.examples import preview
-from emoclim.pipeline.features import extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.libraries import find_note
 from emoclim.pipeline.workspace import Workspace
 

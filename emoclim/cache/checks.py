@@ -12,25 +12,13 @@ from torch import Tensor
 from emoclim.errors import CacheError, name_some
 
 if TYPE_CHECKING:
-    from emoclim.cache.base import EncodedItem
+    from emoclim.cache.contract import EncodedItem
 
 T = TypeVar("T")
 
 
 def check_items(items: Sequence["EncodedItem"], dim: int, committed: Collection[str], where: str) -> None:
-    """Raise :class:`CacheError` unless all `items` may be appended.
-
-    Parameters
-    ----------
-    items
-        What shall be appended.
-    dim
-        Number of values per feature, D.
-    committed
-        Keys held already.
-    where
-        The cache, as the message shall name it.
-    """
+    """Raise :class:`CacheError` unless all `items` may be appended."""
     new: set[str] = set()
     for item in items:
         if fault := _fault(item, dim):

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.cache.checks import check_items, look_up, repair_with
+from emoclim.cache.contract import EncodedItem, FeatureCache
 from emoclim.cache.ids import ids_beside
 from emoclim.cache.ledger import Ledger
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
 from emoclim.cache.store import Rows, Store, Table, shape_of
+from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheError, name_some
-from emoclim.features import Features, FeatureSpec
 
 log = logging.getLogger(__name__)
 
@@ -34,19 +34,7 @@ NEAR = 64  # rows between two asked ones that are read rather than skipped
 
 
 class DiskCache(FeatureCache):
-    """The cache that lies in a store, which it closes.
-
-    Parameters
-    ----------
-    path, spec
-        Of the cache.
-    store
-        Where it lies; None if there is none yet.
-    make_store
-        Makes one when something is first to be kept, so that a run that keeps nothing leaves nothing.
-    lock
-        Of the one writer, released on closing; None to read only.
-    """
+    """The cache that lies in a store, which it closes."""
 
     path: Path
 

@@ -19,11 +19,6 @@ class Handle:
     """An open file of a writer.
 
     A forked process loses it at once: it would share the lock on the file, and keep it when the writer is killed.
-
-    Attributes
-    ----------
-    number
-        The descriptor; `NO_HANDLE` once it is closed.
     """
 
     def __init__(self, number: int = NO_HANDLE) -> None:

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 
 from emoclim.cache.files import Handle, aside, remove, write_at
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec
 from emoclim.files import sync_name
 
 LEDGER = "ledger"

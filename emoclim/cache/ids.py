@@ -18,22 +18,7 @@ BY_ID = "id:"  # begins the keys of imported features
 
 
 def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) -> list[str]:
-    """Keys of some items.
-
-    Parameters
-    ----------
-    ids
-        Ids or keys.
-    committed
-        Keys that the cache holds.
-    cache
-        Where it lies; None for one that lives in memory, beside which there are no tables.
-
-    Raises
-    ------
-    CacheError
-        Nothing is known by an id, or different things in two tables; or a table cannot be read.
-    """
+    """Keys of some items."""
     meant: dict[str, dict[str, str]] = {id_: {} for id_ in ids if id_ not in committed}  # key -> who says so
     for id_, keys in meant.items():
         if (key := f"{BY_ID}{id_}") in committed:

@@ -21,7 +21,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.cache.base import EncodedItem
+from emoclim.cache.contract import EncodedItem
 from emoclim.cache.lines import from_line, split_lines, to_line
 from emoclim.cache.rows import segment_checksums, value_checksums
 from emoclim.cache.store import Rows, Table
@@ -63,13 +63,7 @@ class Ledger:
 
     @classmethod
     def replay(cls, raw: bytes, where: str) -> Self:
-        """Add up the lines of a ledger; an unsound last one is left out.
-
-        Raises
-        ------
-        CacheError
-            Another line is unsound, or one does not follow those before it.
-        """
+        """Add up the lines of a ledger; an unsound last one is left out."""
         ledger = cls()
         lines, ledger.lost_end = split_lines(raw)
         for number, line in enumerate(lines, start=1):

@@ -21,14 +21,7 @@ def from_line(line: bytes) -> Any:
 
 
 def split_lines(raw: bytes) -> tuple[list[bytes], bool]:
-    """Cut a ledger, behind which zeros may follow, into its lines.
-
-    Returns
-    -------
-    tuple
-        The lines without the last one if that is unsound, and whether that one has an end: hardly one that a dying
-        writer tore, but a spoilt commit.
-    """
+    """Cut a ledger, behind which zeros may follow, into its lines."""
     lines = raw.rstrip(b"\0").splitlines(keepends=True)
     if not lines or _is_sound(lines[-1]):
         return lines, False

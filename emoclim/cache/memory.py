@@ -6,10 +6,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from emoclim.cache.base import EncodedItem, FeatureCache
 from emoclim.cache.checks import check_items, look_up
+from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import Features, FeatureSpec
 
 
 class MemoryCache(FeatureCache):

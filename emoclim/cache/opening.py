@@ -5,13 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from emoclim.cache.base import FeatureCache
+from emoclim.cache.contract import FeatureCache
 from emoclim.cache.disk import DiskCache, explained
 from emoclim.cache.files import aside, remove
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.store import Backend
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec
 
 BACKENDS = {".h5": "emoclim.cache.hdf5", ".zarr": "emoclim.cache.zarr"}
 

@@ -9,7 +9,7 @@ from google_crc32c import value as checksum
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache.base import EncodedItem
+from emoclim.cache.contract import EncodedItem
 from emoclim.cache.store import Rows, Table
 
 Checksums = NDArray[np.uint32]  # CRC-32C of little-endian bytes

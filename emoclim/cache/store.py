@@ -14,8 +14,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec
 
 Table = Literal["values", "segments", "starts"]  # (rows, D), (rows, D) and (rows,), all float32
 Rows = NDArray[np.float32]
@@ -30,13 +30,6 @@ class Store(ABC):
     """A cache as it lies on the disk, open for reading or for the one writer.
 
     Errors of the operating system and of the format's library pass through as OSError or ValueError.
-
-    Attributes
-    ----------
-    path
-        The file or folder.
-    spec
-        Of the features, as stored.
     """
 
     path: Path
@@ -112,13 +105,7 @@ def header(spec: FeatureSpec) -> dict[str, str | int]:
 
 
 def read_header(attributes: Mapping[str, Any], path: Path) -> FeatureSpec:
-    """Inverse of :func:`header`.
-
-    Raises
-    ------
-    CacheError
-        This is no cache, one of another version of the format, or its spec is not what was written.
-    """
+    """Inverse of :func:`header`."""
     if attributes.get("format") != FORMAT:
         raise CacheError(f"{path} is no feature cache; name one that `emoclim extract` made")
     if attributes.get("version") != VERSION:

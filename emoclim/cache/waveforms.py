@@ -15,7 +15,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from emoclim.data.audio import RESAMPLER
+from emoclim.data import RESAMPLER
 from emoclim.errors import CacheError
 from emoclim.files import atomic
 

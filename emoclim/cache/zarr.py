@@ -29,8 +29,8 @@ from zarr.storage import LocalStore
 from emoclim.cache.checks import repair_with
 from emoclim.cache.files import Handle, aside, remove, write_at, write_whole
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec
 from emoclim.files import sync_name
 
 LEDGER = "ledger.jsonl"

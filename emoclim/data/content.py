@@ -31,13 +31,7 @@ def hash_bytes(path: Path) -> str:
 
 
 def read_fingerprint(item: Item) -> Fingerprint:
-    """Read the file of an item for what it is.
-
-    Raises
-    ------
-    DecodeError
-        There is no file, or it cannot be read.
-    """
+    """Read the file of an item for what it is."""
     path = _file_of(item)
     try:
         status = _status(path)
@@ -47,13 +41,7 @@ def read_fingerprint(item: Item) -> Fingerprint:
 
 
 def require_unchanged(item: Item, fingerprint: Fingerprint) -> None:
-    """Make sure that the file of an item still has the size and the time of change that it had.
-
-    Raises
-    ------
-    PassingError
-        It has not, or is gone.
-    """
+    """Make sure that the file of an item still has the size and the time of change that it had."""
     try:
         status = _status(_file_of(item))
     except OSError as error:
@@ -78,15 +66,7 @@ def contents_of(items: Iterable[Item], keys: Callable[[Item], str]) -> dict[str,
 
 
 class ContentKeys:
-    """Content keys of items, with a memo of (path, size, modification time) that spares rereading files.
-
-    Parameters
-    ----------
-    memo
-        JSON file of the memo; None keeps it in memory.
-    trust
-        False rereads every file.
-    """
+    """Content keys of items, with a memo of (path, size, modification time) that spares rereading files."""
 
     def __init__(self, memo: Path | None = None, *, trust: bool = True) -> None:
         self._path = memo
@@ -97,24 +77,12 @@ class ContentKeys:
             self._known = _read_memo(memo)
 
     def __call__(self, item: Item) -> str:
-        """The key of an item.
-
-        Raises
-        ------
-        DecodeError
-            There is no file, or it cannot be read.
-        """
+        """The key of an item."""
         known = self.known(item)
         return self.learn(item, read_fingerprint(item)) if known is None else known
 
     def known(self, item: Item) -> str | None:
-        """The key of an item, if that can be told without reading its file.
-
-        Raises
-        ------
-        DecodeError
-            There is no file.
-        """
+        """The key of an item, if that can be told without reading its file."""
         if item.path is None and item.text is not None:
             return hashlib.blake2b(item.text.encode(), digest_size=16).hexdigest()
         fingerprint = self.fingerprint(item)

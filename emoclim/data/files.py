@@ -14,24 +14,7 @@ HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 
 def check_file(item: Item) -> tuple[Path, bytes]:
-    """Make sure that an item is a regular file with something in it.
-
-    Parameters
-    ----------
-    item
-        Its `path` may point at anything.
-
-    Returns
-    -------
-    tuple of Path and bytes
-        The path, and the first bytes of the content, at most :data:`HEAD`.
-
-    Raises
-    ------
-    DecodeError
-        The item has no file; or the file is missing, a folder, a pipe or device (which could block for ever), not
-        readable, empty, or a web page as a failed download leaves behind.
-    """
+    """Make sure that an item is a regular file with something in it."""
     if item.path is None:
         raise DecodeError("the item names no file; give it a path in the manifest")
     try:

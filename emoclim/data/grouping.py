@@ -8,13 +8,7 @@ from emoclim.data.manifest import Item
 
 
 def group_names(items: Iterable[Item]) -> dict[str, str]:
-    """By id of an item, its group; for one without a group a name that nothing else has, which is its id if it can be.
-
-    Parameters
-    ----------
-    items
-        Any items, with unique ids; a group may be called like an item that is not in it.
-    """
+    """By id of an item, its group; one without a group has a name of its own, its id if possible."""
     items = tuple(items)
     names = {item.id: item.group or item.id for item in items}
     groups = {item.group for item in items if item.group}
@@ -29,21 +23,7 @@ def group_names(items: Iterable[Item]) -> dict[str, str]:
 
 
 def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
-    """Put items of equal content into one group, together with all of the groups they were in.
-
-    Parameters
-    ----------
-    items
-        Any items.
-    contents
-        What an item contains, by id; an item that is not in it is like no other.
-
-    Returns
-    -------
-    tuple of Item
-        In the same order, each with a group: one without a group of its own has that of its content, or its id (see
-        :func:`group_names`). What a group is called follows from its members, not from their order.
-    """
+    """Put items of equal content into one group, together with all of the groups they were in."""
     items = tuple(items)
     owners = group_names(items)
     joined: dict[str, str] = {}  # by a group, or an item without one: the same or one that comes before it

@@ -19,13 +19,7 @@ SUFFIXES = frozenset({".csv", *PARQUET})
 
 
 def check_target(target: Path) -> Path:
-    """A place for a manifest, if it is one.
-
-    Raises
-    ------
-    ManifestError
-        Its suffix is none of a manifest, or it is a folder.
-    """
+    """A place for a manifest, if it is one."""
     if target.suffix.lower() not in SUFFIXES:
         raise ManifestError(f"{target} is no name for a manifest; it ends in {', '.join(sorted(SUFFIXES))}")
     if target.is_dir():
@@ -34,22 +28,7 @@ def check_target(target: Path) -> Path:
 
 
 def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Mapping[str, str]]) -> bytes:
-    """A manifest as the bytes of its file.
-
-    Parameters
-    ----------
-    items
-        With unique ids.
-    target
-        Where the file will lie; its suffix says whether it is a CSV or Parquet.
-    columns
-        By name of a further column: by id, what stands there.
-
-    Raises
-    ------
-    ManifestError
-        An id or a tag cannot be written so that it is read again, or a column is one that a manifest has anyway.
-    """
+    """A manifest as the bytes of its file."""
     if clashing := [name for name in columns if name.lower() in COLUMNS]:
         raise ManifestError(f"column {clashing[0]!r} of {target} is one that a manifest has anyway; call it otherwise")
     home, real = os.path.realpath(target.parent), lru_cache(maxsize=None)(os.path.realpath)

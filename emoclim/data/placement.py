@@ -22,40 +22,16 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Items in their places.
-
-    Attributes
-    ----------
-    split
-        What the split is called.
-    items
-        Each with its split and its group, sorted by id.
-    left_out
-        What is in no part of a published split.
-    notes
-        What there is to tell of equal contents and of groups, one sentence each.
-    """
+    """Items in their places."""
 
     split: str
-    items: tuple[Item, ...]
-    left_out: tuple[LeftOut, ...] = ()
-    notes: tuple[str, ...] = ()
+    items: tuple[Item, ...]  # each with its split and its group, sorted by id
+    left_out: tuple[LeftOut, ...] = ()  # what is in no part of a published split
+    notes: tuple[str, ...] = ()  # what there is to tell of equal contents and of groups, one sentence each
 
 
 def choose_split(wanted: str | None, prepared: Prepared, description: Description) -> str:
-    """The name of the split that is meant.
-
-    Parameters
-    ----------
-    wanted
-        Shares such as ``80-10-10``, the name of a published split, ``official`` for the first of them, ``given``,
-        ``none``; None takes what the user's own material states, or else what the data set does.
-
-    Raises
-    ------
-    ConfigError
-        There is no such split.
-    """
+    """The name of the split that is meant."""
     named = [*description.splits, *(name for name in prepared.splits if name not in description.splits)]
     name = wanted or (GIVEN if GIVEN in prepared.splits else description.default_split)
     if name == OFFICIAL and named:
@@ -74,21 +50,7 @@ def place_items(
     contents: Mapping[str, str],
     seed: int,
 ) -> Placement:
-    """Place items into a split.
-
-    Parameters
-    ----------
-    items
-        With unique ids, in any order: the outcome does not depend on it.
-    split
-        As :func:`choose_split` gives it.
-    splits
-        The splits that are there already: by name, split by id.
-    contents
-        What an item contains, by id; an item that is not in it is like no other.
-    seed
-        Of a split that is made.
-    """
+    """Place items into a split."""
     items = sorted(items, key=lambda item: item.id)
     if split in splits:
         return _as_published(items, split, splits[split], contents)

@@ -96,27 +96,6 @@ def assign_splits(
 ) -> dict[str, str]:
     """Place labelled items into train, val and test.
 
-    Parameters
-    ----------
-    items
-        Labelled items, in any order: the outcome depends on their ids alone.
-    seed
-        Of the order in which groups of the same size are placed.
-    kept
-        Splits that are decided already, by id; their groups follow them.
-    fractions
-        Of the items, by split; a split without any stays empty.
-
-    Returns
-    -------
-    dict
-        Split by id. Each class has an item in every split as soon as it has as many groups that hold no other class.
-
-    Raises
-    ------
-    ManifestError
-        A group joins items that are kept in different splits.
-
     Notes
     -----
     Greedy iterative stratification, rarest label first (Sechidis et al., "On the stratification of multi-label data",

@@ -20,22 +20,11 @@ SEPARATOR = "|"  # between the tags of one cell
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A table as it was read.
-
-    Attributes
-    ----------
-    source
-        The file.
-    columns
-        Their names, as they are written but for spaces round them.
-    rows
-        Number and cells of each row that is not blank; a row of a CSV may have more or fewer cells than there are
-        columns.
-    """
+    """A table as it was read."""
 
     source: Path
-    columns: tuple[str, ...]
-    rows: tuple[tuple[int, Sequence[str]], ...]
+    columns: tuple[str, ...]  # their names, as they are written but for spaces round them
+    rows: tuple[tuple[int, Sequence[str]], ...]  # number and cells of each row that is not blank
 
     def where(self, wanted: str) -> int | None:
         """Place of a column, whatever its capitals; None if there is none."""
@@ -48,13 +37,7 @@ class Table:
 
 
 def read_table(source: Path) -> Table:
-    """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file.
-
-    Raises
-    ------
-    ManifestError
-        The file is not there, or is no such table.
-    """
+    """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file."""
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
     try:
@@ -90,18 +73,7 @@ def _as_text(value: Any) -> str:
 
 
 def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]], suffix: str, text: Sequence[str] = ()) -> bytes:
-    """A table as the bytes of a CSV or Parquet file; the same table has the same bytes on every machine.
-
-    Parameters
-    ----------
-    columns, rows
-        Names, and as many cells in each row.
-    suffix
-        Of the file: ``.parquet`` or ``.pq`` is Parquet (the same bytes for the same version of pyarrow), anything else
-        CSV in UTF-8 with commas and line feeds.
-    text
-        Columns that stay text in Parquet; others become numbers where every cell is written like one.
-    """
+    """A table as the bytes of a CSV or Parquet file; the same table has the same bytes on every machine."""
     if suffix.lower() in PARQUET:
         return _parquet_bytes(columns, list(rows), frozenset(text))
     stream = io.StringIO(newline="")

@@ -8,13 +8,23 @@ from functools import cached_property, partial
 from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from emoclim.data import audio, images
-from emoclim.data.image_decoders import PILLOW
-from emoclim.data.manifest import Item
+from emoclim.data import (
+    PILLOW,
+    FeatureSpec,
+    Item,
+    Waveform,
+    cut_crop,
+    cut_segments,
+    read_blocks,
+    read_crop,
+    read_image,
+    repeat_pad,
+    segment_step,
+)
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec
 
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
 PRECISION, VIEW_SEED, DECODER = "precision", "view_seed", "decoder"  # names of settings
@@ -92,8 +102,8 @@ class ImageEncoder:
 
     spec: FeatureSpec
     input_shape: tuple[int, ...]
-    transform: Callable[[images.Image], Tensor]
-    augment: Callable[[images.Image, torch.Generator], Tensor]
+    transform: Callable[[Image.Image], Tensor]
+    augment: Callable[[Image.Image, torch.Generator], Tensor]
     build: Callable[[], nn.Module]
     normalise: Callable[[Tensor], Tensor] | None = None
     least_side: int | None = None
@@ -125,9 +135,9 @@ class ImageEncoder:
         view = self.augment(self._read(item), generator)
         return view if self.normalise is None else self.normalise(view)
 
-    def _read(self, item: Item) -> images.Image:
+    def _read(self, item: Item) -> Image.Image:
         decoder = str(self.spec.settings.get(DECODER, PILLOW))
-        return images.read_image(item, decoder=decoder, least_side=self.least_side)
+        return read_image(item, decoder=decoder, least_side=self.least_side)
 
 
 @dataclass(frozen=True)
@@ -155,7 +165,7 @@ class AudioEncoder:
     length: int
     overlap: float
     build: Callable[[], nn.Module]
-    pad: Callable[[Tensor, int], Tensor] = audio.repeat_pad
+    pad: Callable[[Tensor, int], Tensor] = repeat_pad
     source_rate: int | None = None
 
     def __post_init__(self) -> None:
@@ -170,7 +180,7 @@ class AudioEncoder:
     @property
     def hop_seconds(self) -> float:
         """See :class:`Encoder`."""
-        return audio.segment_step(self.length, self.overlap) / self.sample_rate
+        return segment_step(self.length, self.overlap) / self.sample_rate
 
     @property
     def segment_seconds(self) -> float:
@@ -184,17 +194,17 @@ class AudioEncoder:
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
-        waveform = audio.read_blocks(item, self.sample_rate, source_rate=self.source_rate)
-        samples = yield from audio.cut_segments(waveform, self.length, self.overlap, self.pad)
+        waveform = read_blocks(item, self.sample_rate, source_rate=self.source_rate)
+        samples = yield from cut_segments(waveform, self.length, self.overlap, self.pad)
         return samples / self.sample_rate
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """See :class:`Encoder`."""
-        return audio.read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
+        return read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
 
-    def cut(self, waveform: audio.Waveform, generator: torch.Generator) -> Tensor:
+    def cut(self, waveform: Waveform, generator: torch.Generator) -> Tensor:
         """Return one random segment ``(*input_shape)`` of a recording that is decoded already, at its sample rates."""
-        return audio.cut_crop(waveform, self.length, generator, self.pad)
+        return cut_crop(waveform, self.length, generator, self.pad)
 
 
 def _normalised(normalise: Callable[[Tensor], Tensor], _: nn.Module, given: tuple[Tensor]) -> Tensor:

@@ -15,9 +15,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from emoclim.data.download import download, file_hash, has_hash
-from emoclim.data.torch_archive import is_script, read_archive
 from emoclim.encoders.denormals import zero_denormals
+from emoclim.encoders.download import download, file_hash, has_hash
+from emoclim.encoders.torch_archive import is_script, read_archive
 from emoclim.errors import CheckpointError
 from emoclim.progress import Track
 
@@ -26,27 +26,13 @@ NAMES_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A file of parameters that somebody published.
-
-    Attributes
-    ----------
-    file
-        Its name on this machine.
-    url
-        Where it is downloaded from.
-    hash
-        ``"sha256:<hex>"`` or ``"git-blob:<hex>"``, possibly only the first digits; None if not known.
-    licence
-        Under which it is published.
-    trained_on
-        The data sets that its parameters have seen.
-    """
+    """A file of parameters that somebody published."""
 
     file: str
     url: str
-    hash: str | None
+    hash: str | None  # `"sha256:<hex>"` or `"git-blob:<hex>"`, possibly only the first digits; None if not known
     licence: str
-    trained_on: tuple[str, ...]
+    trained_on: tuple[str, ...]  # the data sets that its parameters have seen
 
 
 def location(published: Published) -> Path:
@@ -61,11 +47,6 @@ def obtain(published: Published, *, track: Track) -> Path:
 
     A download that broke off goes on where it stopped. Where nobody states a hash, the first download's sha256 is
     written to ``<file>.sha256``, and this file and later downloads are held to it.
-
-    Raises
-    ------
-    CheckpointError
-        The file cannot be downloaded, or is not the one that was published.
     """
     path = location(published)
     record = path.with_name(f"{path.name}.sha256")
@@ -104,13 +85,7 @@ def _expected_file(published: Published, expected: str, record: Path) -> str:
 
 
 def identity(path: Path) -> str:
-    """``"<file name>@<first 12 hex of its sha256>"``.
-
-    Raises
-    ------
-    CheckpointError
-        There is no such file.
-    """
+    """``"<file name>@<first 12 hex of its sha256>"``."""
     _require_file(path)
     return f"{path.name}@{file_hash(path)[:12]}"
 
@@ -118,20 +93,10 @@ def identity(path: Path) -> str:
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Parameters by name, on the CPU; a wrapping ``state_dict`` and a common prefix ``module.`` are taken off.
 
-    Parameters
-    ----------
-    path
-        Safetensors, a file of ``torch.save``, or a TorchScript archive, told apart by their content.
-
-    Raises
-    ------
-    CheckpointError
-        The file is missing, is no checkpoint, or asks for anything that could run code.
-
     Notes
     -----
     No code of the file is run: TorchScript, and zip archives that ``torch.load(weights_only=True)`` refuses, go
-    to :func:`emoclim.data.torch_archive.read_archive`.
+    to :func:`emoclim.encoders.torch_archive.read_archive`.
     """
     _require_file(path)
     try:
@@ -149,13 +114,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into a module, every one of them into its place, and zero in place of denormal numbers.
-
-    Raises
-    ------
-    CheckpointError
-        A tensor is missing, is not known to the module, or has another shape; the message counts and names them.
-    """
+    """Copy tensors into a module, every one of them into its place, and zero in place of denormal numbers."""
     needed = module.state_dict()
     missing = [name for name in needed if name not in tensors]
     unexpected = [name for name in tensors if name not in needed]

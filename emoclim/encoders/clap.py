@@ -16,13 +16,12 @@ from types import ModuleType, SimpleNamespace
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclim.data import audio
+from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
+from emoclim.encoders.nets.clap import DIM, HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec
 from emoclim.modality import Modality
-from emoclim.nets.clap import DIM, HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 48_000  # Hz
@@ -96,38 +95,12 @@ VARIANTS = {
 
 
 def published(*, model: str = "630k") -> checkpoints.Published:
-    """File of one of the `VARIANTS`; ``"630k"`` is the one that was not trained on AudioSet as such.
-
-    Raises
-    ------
-    EncoderError
-        There is no such variant.
-    """
+    """File of one of the `VARIANTS`; ``"630k"`` is the one that was not trained on AudioSet as such."""
     return _find(model).published
 
 
 def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_rate: int = 0) -> AudioEncoder:
-    """Make the encoder; the network is built on first use.
-
-    Parameters
-    ----------
-    checkpoint
-        File of parameters, of the size that `model` has.
-    model
-        One of `VARIANTS`: the papers of Emo-CLIM describe ``"630k"``, their code loads ``"music_speech"``.
-    overlap
-        Fraction of a segment shared with the next.
-    source_rate
-        Hz that recordings are brought to before the 48 kHz of the network, which then hears nothing above half of
-        them: the papers' files were stored at 16,000. 0 keeps what each file has.
-
-    Raises
-    ------
-    EncoderError
-        There is no such variant, or the overlap or the source rate is out of range.
-    CheckpointError
-        There is no such file.
-    """
+    """Make the encoder; the network is built on first use."""
     size = _find(model).size
     if source_rate and source_rate not in SOURCE_RATES:
         raise EncoderError(
@@ -142,7 +115,7 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_
             "htsat": size,
             "sample_rate": SAMPLE_RATE,
             "source_rate": source_rate or "the file's",
-            "resampler": f"soxr {audio.RESAMPLER}",
+            "resampler": f"soxr {RESAMPLER}",
             "length": LENGTH,
             "overlap": float(overlap),
             "pad": "whole repeats, then zeros",
@@ -163,15 +136,7 @@ def repeat_then_zeros(waveform: Tensor, length: int) -> Tensor:
 
 
 def build_tower(model: str, checkpoint: Path) -> ClapAudio:
-    """Audio tower with the parameters of a published file, whose text tower is left aside.
-
-    Raises
-    ------
-    EncoderError
-        There is no such variant, or the package `laion_clap` is missing.
-    CheckpointError
-        The file cannot be read or does not fit.
-    """
+    """Audio tower with the parameters of a published file, whose text tower is left aside."""
     tower = untrained(model=model)
     tensors = checkpoints.read_tensors(checkpoint)
     heard = {name: tensor for name, tensor in tensors.items() if not name.startswith(OTHER_PARTS)}
@@ -180,13 +145,7 @@ def build_tower(model: str, checkpoint: Path) -> ClapAudio:
 
 
 def untrained(*, model: str = "630k") -> ClapAudio:
-    """Audio tower of one of the `VARIANTS`, before its parameters are read.
-
-    Raises
-    ------
-    EncoderError
-        There is no such variant, or the package `laion_clap` is missing.
-    """
+    """Audio tower of one of the `VARIANTS`, before its parameters are read."""
     size = _find(model).size
     htsat = _import_htsat()
     # ClapAudio brings its own front end; theirs would import librosa only to compute what every checkpoint holds.

@@ -18,13 +18,13 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from emoclim.data import images
+from emoclim.data import FeatureSpec, Setting
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import ImageEncoder
 from emoclim.errors import CheckpointError, EncoderError
-from emoclim.features import FeatureSpec, Setting
 from emoclim.modality import Modality
 
 MODALITY: Modality = "image"
@@ -62,13 +62,7 @@ class Preprocessing(NamedTuple):
 
 
 def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.Published:
-    """File of one of open_clip's published trainings.
-
-    Raises
-    ------
-    EncoderError
-        open_clip knows no such model or training, or `pretrained` is ``"none"``.
-    """
+    """File of one of open_clip's published trainings."""
     training = _find_training(model, pretrained)
     if not training:
         raise EncoderError("clip with pretrained='none' has no published file; name a checkpoint")
@@ -86,26 +80,7 @@ def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.
 
 
 def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") -> ImageEncoder:
-    """Make the encoder; the network is built on first use.
-
-    Parameters
-    ----------
-    checkpoint
-        File of parameters: OpenAI's archive, or open_clip's in either format; parts other than the vision tower are
-        left aside.
-    model
-        Name of one of open_clip's configurations.
-    pretrained
-        Tag of the published training that the checkpoint is or descends from: it sets the preprocessing; ``"none"``
-        takes CLIP's own.
-
-    Raises
-    ------
-    EncoderError
-        open_clip knows no such model or training, or that training had another activation than the model.
-    CheckpointError
-        There is no such file.
-    """
+    """Make the encoder; the network is built on first use."""
     config = _find_config(model)
     size = _pair(config["vision_cfg"]["image_size"])
     how = _preprocessing(size, _find_training(model, pretrained))
@@ -122,15 +97,7 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
-    """Vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``.
-
-    Raises
-    ------
-    EncoderError
-        open_clip knows no such model.
-    CheckpointError
-        The file cannot be read or does not fit, or is OpenAI's and the model has another activation.
-    """
+    """Vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``."""
     quick = bool(_find_config(model).get("quick_gelu", False))
     tensors = checkpoints.read_tensors(checkpoint)
     if tensors.keys() >= OPENAI_MARKS and not quick:
@@ -143,13 +110,7 @@ def build_tower(model: str, checkpoint: Path) -> nn.Module:
 
 
 def untrained(*, model: str = MODEL) -> nn.Module:
-    """Vision tower of one of open_clip's models, before its parameters are read.
-
-    Raises
-    ------
-    EncoderError
-        open_clip knows no such model.
-    """
+    """Vision tower of one of open_clip's models, before its parameters are read."""
     import open_clip
 
     config = _find_config(model)
@@ -259,7 +220,7 @@ def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)[:, None, None]
 
 
-def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:
+def _centre_view(picture: Image.Image, *, how: Preprocessing) -> Tensor:
     """The steps of the preprocessing, to uint8 ``(3, H, W)``."""
     view: Any = picture
     for step in _steps(how):
@@ -267,7 +228,7 @@ def _centre_view(picture: images.Image, *, how: Preprocessing) -> Tensor:
     return _pixels(view)
 
 
-def _random_view(picture: images.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
+def _random_view(picture: Image.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
     """The steps of the preprocessing, the centre crop among them replaced by one at a random place.
 
     Where the whole picture is squeezed to a square instead, a random part of it is, with 7/8 of its sides.
@@ -282,14 +243,14 @@ def _random_view(picture: images.Image, generator: torch.Generator, *, how: Prep
     return _pixels(view)
 
 
-def _pixels(picture: images.Image) -> Tensor:
+def _pixels(picture: Image.Image) -> Tensor:
     from torchvision.transforms.functional import pil_to_tensor
 
     tensor: Tensor = pil_to_tensor(picture)
     return tensor
 
 
-def _random_crop(picture: images.Image, size: tuple[int, int], generator: torch.Generator) -> images.Image:
+def _random_crop(picture: Image.Image, size: tuple[int, int], generator: torch.Generator) -> Image.Image:
     height, width = size
     left = int(torch.randint(picture.width - width + 1, (), generator=generator))
     top = int(torch.randint(picture.height - height + 1, (), generator=generator))

@@ -1,6 +1,6 @@
 """Statistics of colour, texture and layout: an encoder of images without parameters.
 
-Convention: a picture is squeezed to a square, so that all of it counts; see :mod:`emoclim.nets.colour`.
+Convention: a picture is squeezed to a square, so that all of it counts; see :mod:`emoclim.encoders.nets.colour`.
 """
 
 import math
@@ -11,12 +11,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from emoclim.data import images
+from emoclim.data import FeatureSpec, Setting
 from emoclim.encoders.base import ImageEncoder
+from emoclim.encoders.nets.colour import DIM, colour_statistics
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec, Setting
 from emoclim.modality import Modality
-from emoclim.nets.colour import DIM, colour_statistics
 
 MODALITY: Modality = "image"
 VERSION = 1
@@ -24,18 +23,7 @@ SIZES = range(64, 1025, 32)
 
 
 def load(*, size: int = 256) -> ImageEncoder:
-    """Make the encoder.
-
-    Parameters
-    ----------
-    size
-        Pixels of each side of the square that a picture is squeezed to; a multiple of 32 from 64 to 1024.
-
-    Raises
-    ------
-    EncoderError
-        The size is not one of these.
-    """
+    """Make the encoder."""
     if size not in SIZES:
         raise EncoderError(f"colour takes a size that is a multiple of 32 from 64 to 1024, not {size}")
     settings: dict[str, Setting] = {"version": VERSION, "size": size, "pixels": "squeezed, Pillow bicubic"}
@@ -45,13 +33,13 @@ def load(*, size: int = 256) -> ImageEncoder:
     return ImageEncoder(spec, (3, size, size), transform, augment, colour_statistics, least_side=least_side)
 
 
-def squeeze(image: images.Image, *, size: int, box: tuple[float, float, float, float] | None = None) -> Tensor:
+def squeeze(image: Image.Image, *, size: int, box: tuple[float, float, float, float] | None = None) -> Tensor:
     """Bring a picture, or the part of it in `box` (left, top, right, bottom), to ``(3, size, size)`` in 0..1."""
     square = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous().float() / 255
 
 
-def squeeze_part(image: images.Image, generator: torch.Generator, *, size: int) -> Tensor:
+def squeeze_part(image: Image.Image, generator: torch.Generator, *, size: int) -> Tensor:
     """Bring a random part of a picture to ``(3, size, size)``: uniform in place and, from half to all, in area."""
     area, x, y = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     width, height = (math.sqrt(0.5 + 0.5 * area) * side for side in image.size)

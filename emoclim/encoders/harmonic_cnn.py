@@ -6,9 +6,9 @@ import torch
 
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints import Published
+from emoclim.encoders.nets.harmonic_cnn import FEATURE, HarmonicCnn
 from emoclim.encoders.taggers import load_tagger, published_msd
 from emoclim.modality import Modality
-from emoclim.nets.harmonic_cnn import FEATURE, HarmonicCnn
 
 MODALITY: Modality = "audio"
 LENGTH = 80_000  # samples

@@ -24,22 +24,15 @@ from types import ModuleType
 from typing import Any, cast, get_type_hints
 
 import emoclim.encoders
-from emoclim.data.image_decoders import DECODERS, DRAFT, PILLOW
+from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Setting
 from emoclim.encoders import checkpoints
-from emoclim.encoders.base import (
-    DECODER,
-    FULL_PRECISION,
-    PRECISION,
-    PRECISIONS,
-    VIEW_SEED,
-    Encoder,
-    ImageEncoder,
-)
+from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
 from emoclim.errors import EncoderError
-from emoclim.features import VIEWS, Setting
 from emoclim.progress import Track, silent
 
-NOT_ENCODERS = frozenset({"base", "checkpoints", "denormals", "loading", "taggers"})
+NOT_ENCODERS = frozenset(
+    {"base", "checkpoints", "denormals", "download", "loading", "nets", "taggers", "torch_archive"}
+)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1
@@ -51,13 +44,7 @@ def encoder_names() -> list[str]:
 
 
 def find_encoder(name: str) -> ModuleType:
-    """Import the module of one encoder.
-
-    Raises
-    ------
-    EncoderError
-        There is none of that name.
-    """
+    """Import the module of one encoder."""
     if name not in encoder_names():
         raise EncoderError(f"no encoder is called {name!r}; there are: {', '.join(encoder_names())}")
     return importlib.import_module(f"emoclim.encoders.{name}")

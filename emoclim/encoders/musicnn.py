@@ -4,9 +4,9 @@ from pathlib import Path
 
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints import Published
+from emoclim.encoders.nets.musicnn import DENSE, Musicnn
 from emoclim.encoders.taggers import load_tagger, published_msd
 from emoclim.modality import Modality
-from emoclim.nets.musicnn import DENSE, Musicnn
 
 MODALITY: Modality = "audio"
 LENGTH = 48_000  # samples

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints import Published
+from emoclim.encoders.nets.short_chunk_cnn import FEATURE, ShortChunkCnn
 from emoclim.encoders.taggers import load_tagger, published_msd
 from emoclim.modality import Modality
-from emoclim.nets.short_chunk_cnn import FEATURE, ShortChunkCnn
 
 MODALITY: Modality = "audio"
 LENGTH = 59_049  # samples

@@ -10,11 +10,10 @@ from pathlib import Path
 
 from torch import nn
 
-from emoclim.data import audio
+from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
-from emoclim.features import FeatureSpec
-from emoclim.nets.musicnn import SAMPLE_RATE
+from emoclim.encoders.nets.musicnn import SAMPLE_RATE
 
 COMMIT = "36aa13b7205ff156cf4dcab60fd69957da453151"
 FILTERS = "spec.mel_scale.fb"
@@ -34,30 +33,7 @@ def published_msd(name: str, folder: str, blob: str) -> checkpoints.Published:
 def load_tagger(
     name: str, make: Callable[[], nn.Module], dim: int, length: int, *, checkpoint: Path, overlap: float
 ) -> AudioEncoder:
-    """Make the encoder; the network is built on first use.
-
-    Parameters
-    ----------
-    name
-        Of the encoder.
-    make
-        Makes its network without trained parameters; must be picklable.
-    dim
-        Values per feature, D.
-    length
-        Samples of a segment, at 16 kHz.
-    checkpoint
-        File of parameters.
-    overlap
-        Fraction of a segment shared with the next.
-
-    Raises
-    ------
-    EncoderError
-        The overlap is out of range.
-    CheckpointError
-        There is no such file.
-    """
+    """Make the encoder; the network is built on first use."""
     spec = FeatureSpec(
         name=name,
         modality="audio",
@@ -65,7 +41,7 @@ def load_tagger(
         checkpoint=checkpoints.identity(checkpoint),
         settings={
             "sample_rate": SAMPLE_RATE,
-            "resampler": f"soxr {audio.RESAMPLER}",
+            "resampler": f"soxr {RESAMPLER}",
             "length": length,
             "overlap": float(overlap),
             "pad": "repeat",

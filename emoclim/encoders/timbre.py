@@ -1,40 +1,26 @@
 """Statistics of timbre, harmony, dynamics and rhythm: an encoder of audio without parameters.
 
-Convention: segments are mono at 16 kHz; see :mod:`emoclim.nets.timbre`.
+Convention: segments are mono at 16 kHz; see :mod:`emoclim.encoders.nets.timbre`.
 """
 
-from emoclim.data import audio
+from emoclim.data import RESAMPLER, FeatureSpec, Setting
 from emoclim.encoders.base import AudioEncoder
+from emoclim.encoders.nets.timbre import DIM, SAMPLE_RATE, timbre_statistics
 from emoclim.errors import EncoderError
-from emoclim.features import FeatureSpec, Setting
 from emoclim.modality import Modality
-from emoclim.nets.timbre import DIM, SAMPLE_RATE, timbre_statistics
 
 MODALITY: Modality = "audio"
 VERSION = 1
 
 
 def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder:
-    """Make the encoder.
-
-    Parameters
-    ----------
-    length
-        Samples of one segment at 16 kHz, at least 32,000 (2 s) for its tempo to mean something.
-    overlap
-        Fraction of a segment shared with the next.
-
-    Raises
-    ------
-    EncoderError
-        A setting is out of range.
-    """
+    """Make the encoder."""
     if length < 2 * SAMPLE_RATE:
         raise EncoderError(f"timbre takes a length of at least {2 * SAMPLE_RATE} samples, not {length}")
     settings: dict[str, Setting] = {
         "version": VERSION,
         "sample_rate": SAMPLE_RATE,
-        "resampler": f"soxr {audio.RESAMPLER}",
+        "resampler": f"soxr {RESAMPLER}",
         "length": length,
         "overlap": float(overlap),
         "pad": "repeat",

@@ -37,29 +37,15 @@ class TagMetrics:
 
 @dataclass(frozen=True, slots=True)
 class _Thresholds:
-    """Blocks of equal scores that hold a positive item, by tag and then by descending score; G in all.
+    """Blocks of equal scores that hold a positive item, by tag and then by descending score; G in all."""
 
-    Attributes
-    ----------
-    order
-        ``(T, N)`` int64: items by descending score.
-    hits
-        ``(T, N)`` bool: whether each of these is positive.
-    tag
-        ``(G,)`` int64.
-    above, through
-        ``(G,)`` int64: items above the block; the same and those in it.
-    positive_above, positive_through
-        ``(G,)`` int64: positive ones of them.
-    """
-
-    order: Tensor
-    hits: Tensor
-    tag: Tensor
-    above: Tensor
-    through: Tensor
-    positive_above: Tensor
-    positive_through: Tensor
+    order: Tensor  # `(T, N)` int64: items by descending score
+    hits: Tensor  # `(T, N)` bool: whether each of these is positive
+    tag: Tensor  # `(G,)` int64
+    above: Tensor  # `(G,)` int64: items above the block; the same and those in it
+    through: Tensor  # `(G,)` int64: items above the block; the same and those in it
+    positive_above: Tensor  # `(G,)` int64: positive ones of them
+    positive_through: Tensor  # `(G,)` int64: positive ones of them
 
 
 def tag_metrics(scores: Tensor, relevant: Tensor) -> TagMetrics:

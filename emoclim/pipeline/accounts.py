@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from emoclim.cache.ids import COLUMNS, read_rows
+from emoclim.cache import COLUMNS, read_rows
 from emoclim.errors import CacheError
 from emoclim.files import atomic
 

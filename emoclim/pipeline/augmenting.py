@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emoclim.augmentations import Augmentations, Augmenter, load_library
-from emoclim.data.backgrounds import Backgrounds, read_backgrounds
-from emoclim.data.content import ContentKeys
-from emoclim.encoders.base import AudioEncoder, Encoder
+from emoclim.data import Backgrounds, ContentKeys, read_backgrounds
+from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import ConfigError, RunError
+from emoclim.learning import Augmentations, Augmenter, load_library
 from emoclim.pipeline.libraries import portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
@@ -26,14 +25,7 @@ Note = Mapping[str, Any]
 def make_augmenter(
     settings: Augmentations, encoder: Encoder, workspace: Workspace, track: Track
 ) -> tuple[Note | None, Augmenter | None]:
-    """What a plan notes of augmentations, and what makes them; None twice where there are none.
-
-    Raises
-    ------
-    ConfigError
-        One is of what is not switched on, they do not suit the encoder, a library is missing, or the sounds cannot be
-        used.
-    """
+    """What a plan notes of augmentations, and what makes them; None twice where there are none."""
     settings.require_switches()
     if not settings:
         return None, None
@@ -51,15 +43,7 @@ def make_augmenter(
 
 
 def make_augmenter_again(note: Note | None, encoder: Encoder, workspace: Workspace, track: Track) -> Augmenter | None:
-    """What makes the augmentations of a note.
-
-    Raises
-    ------
-    RunError
-        The sounds are not those of the note any more.
-    ConfigError
-        As for :func:`make_augmenter`.
-    """
+    """What makes the augmentations of a note."""
     if note is None:
         return None
     plain = {name: value for name, value in note.items() if name != DIGEST}

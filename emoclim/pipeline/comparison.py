@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.errors import ConfigError, RunError, name_some
-from emoclim.metrics.uncertainty import N_RESAMPLES, Mean
+from emoclim.metrics import N_RESAMPLES, Mean
 from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads, read_json, write_json
-from emoclim.reports.comparison import ComparisonReport, System, compare
-from emoclim.reports.queries import SEED, QueryScores
+from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
 
 FEWEST_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head
@@ -20,46 +19,22 @@ FOUND = ("schema", "left_out", "study", "select", "keep", "heads", "kept", "chos
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """An evaluation on disk.
-
-    Attributes
-    ----------
-    name
-        As it was asked for.
-    file
-        Its scores per query.
-    table
-        What the file holds.
-    recipe
-        All that the scores depend on but for the seed, as text; empty if that is not known.
-    seed
-        Of the training.
-    """
+    """An evaluation on disk."""
 
     name: str
     file: Path
     table: QueryTable
-    recipe: str
+    recipe: str  # all that the scores depend on but for the seed, as text; empty if that is not known
     seed: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What one `emoclim compare` found.
-
-    Attributes
-    ----------
-    split
-        Which split was ranked.
-    report
-        All numbers.
-    notes
-        What a reader of the numbers should know.
-    """
+    """What one `emoclim compare` found."""
 
     split: str
     report: ComparisonReport
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # what a reader of the numbers should know
 
     @property
     def title(self) -> str:
@@ -84,36 +59,7 @@ def compare_runs(
     output: Path | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
 ) -> Comparison:
-    """Compare the evaluations of runs with that of the first, query by query.
-
-    Parameters
-    ----------
-    runs
-        Names or paths of runs, or paths of evaluations: a folder with ``queries.parquet``, or such a file.
-    split
-        Which evaluation of a run to take.
-    metrics
-        Names; none takes all that every run has.
-    mean
-        ``macro``, over classes, or ``micro``, over queries.
-    over_seeds
-        Take runs that differ in their seed only as one, and average their scores query by query.
-    n_resamples
-        Of the bootstrap, and flips of the test.
-    seed
-        Of both.
-    output
-        JSON file to write the result to; must not be there yet.
-    workspace
-        Where runs lie.
-
-    Raises
-    ------
-    RunError
-        A run was not evaluated on that split, or two were on different items.
-    ConfigError
-        A metric or a number cannot be used, or the output is there already.
-    """
+    """Compare the evaluations of runs with that of the first, query by query."""
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists already; give another name")
     if n_resamples < FEWEST_RESAMPLES:

@@ -2,10 +2,8 @@
 
 import re
 
-from emoclim.data.manifest import Manifest
-from emoclim.encoders.checkpoints import Published
-from emoclim.encoders.loading import encoder_names, published_files
-from emoclim.features import FeatureSpec
+from emoclim.data import FeatureSpec, Manifest
+from emoclim.encoders import Published, encoder_names, published_files
 
 AUDIOSET = "AudioSet"
 # A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
@@ -14,16 +12,7 @@ CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
 
 
 def contamination(spec: FeatureSpec, manifest: Manifest) -> str | None:
-    """Why results of an encoder on a manifest say little about unseen recordings; None if nothing is known to.
-
-    Parameters
-    ----------
-    spec
-        Of the encoder; its checkpoint is looked up among the published ones.
-    manifest
-        Counts as AudioSet's if its file or a folder of its files is called so, or most of its files are called like
-        clips of it.
-    """
+    """Why results of an encoder on a manifest say little about unseen recordings; None if nothing is known to."""
     if spec.modality != "audio" or not _is_audioset(manifest):
         return None
     published = _published(spec)

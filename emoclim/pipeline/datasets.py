@@ -5,32 +5,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emoclim.data.datasets.base import GIVEN, Description, Option
-from emoclim.data.datasets.loading import dataset_names, find_dataset, own_options
+from emoclim.data import GIVEN, Description, Option, dataset_names, find_dataset, own_options
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedDataset:
-    """What there is to know of a data set before it is prepared.
-
-    Attributes
-    ----------
-    name
-        What it is called.
-    about
-        The first line of its module, in words.
-    description
-        What it says of itself.
-    options
-        Those it takes, with their defaults.
-    told
-        By option, what it means.
-    """
+    """What there is to know of a data set before it is prepared."""
 
     name: str
-    about: str
+    about: str  # the first line of its module, in words
     description: Description
-    options: Mapping[str, Option]
+    options: Mapping[str, Option]  # those it takes, with their defaults
     told: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
@@ -96,13 +81,7 @@ def list_datasets() -> DatasetList:
 
 
 def explain_dataset(name: str) -> ExplainedDataset:
-    """Describe a data set; reads no file.
-
-    Raises
-    ------
-    ConfigError
-        There is none of that name.
-    """
+    """Describe a data set; reads no file."""
     found = find_dataset(name)
     about = " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
     told, options = _told(inspect.getdoc(found.prepare) or ""), own_options(name)

@@ -5,19 +5,19 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.config import TrainConfig
-from emoclim.data.manifest import read_manifest
-from emoclim.data.synthetic import generate
+from emoclim.data import generate, read_manifest
 from emoclim.errors import RunError
+from emoclim.learning import Space
 from emoclim.modality import Modality
 from emoclim.pipeline.evaluation import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.features import ExtractionResult, extract_features
-from emoclim.pipeline.heads import TrainingResult, train
+from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import SearchResult, search_file
+from emoclim.pipeline.train_heads import TrainingResult
+from emoclim.pipeline.train_heads import start_heads as train
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
-from emoclim.sweep import Space
 
 MARK = "GENERATED.txt"  # says so, and that the demo may write here
 NEXT_COMMANDS = (
@@ -30,21 +30,7 @@ NEXT_COMMANDS = (
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo did; its corpus is generated, and so are its numbers.
-
-    Attributes
-    ----------
-    folder
-        The workspace it made.
-    extractions
-        Of the pictures and of the music.
-    training
-        The run.
-    evaluation
-        Its report.
-    searches
-        Three queries.
-    """
+    """What the demo did; its corpus is generated, and so are its numbers."""
 
     folder: Path
     extractions: tuple[ExtractionResult, ...]
@@ -83,31 +69,7 @@ def run_demo(
     workers: int | None = None,
     track: Track = silent,
 ) -> Demo:
-    """Generate pictures and music, and take them through every stage with the encoders that need no file.
-
-    Parameters
-    ----------
-    folder
-        Where the corpus, the caches and the run go; what an earlier demo left there is used again.
-    pictures, pieces
-        How many per emotion.
-    seed
-        Of the corpus and of training.
-    workers
-        Decoding processes; None takes one per core.
-    track
-        Shows progress.
-
-    Returns
-    -------
-    Demo
-        Its searches ask with two pictures and one piece of music of the test split.
-
-    Raises
-    ------
-    RunError
-        The folder has a ``data/`` that no demo made.
-    """
+    """Generate pictures and music, and take them through every stage with the encoders that need no file."""
     workspace = Workspace(folder)
     data = folder / "data"
     if data.exists() and not (data / MARK).is_file():

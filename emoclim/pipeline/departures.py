@@ -10,19 +10,13 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
-from emoclim.augmentations import Augmentations
 from emoclim.config import TrainConfig, encoder_preset, preset
-from emoclim.data.datasets.base import Description
-from emoclim.data.datasets.loading import find_dataset
-from emoclim.data.download import has_hash
-from emoclim.data.manifest import Manifest
-from emoclim.encoders.base import VIEW_SEED
-from emoclim.encoders.loading import SHARED, own_settings, published_file
-from emoclim.features import VIEWS
+from emoclim.data import VIEWS, Description, Manifest, find_dataset
+from emoclim.encoders import SHARED, VIEW_SEED, has_hash, own_settings, published_file
+from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline import augmenting
 from emoclim.pipeline.joint_plans import EncoderChoice
-from emoclim.tuning import EncoderTuning
 
 Kind = Literal["encoder", "data", "settings"]
 
@@ -36,21 +30,11 @@ SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """One thing that is not as in the paper.
-
-    Attributes
-    ----------
-    kind
-        What is not.
-    told
-        In which way, in a sentence.
-    small
-        Whether this alone makes a miniature.
-    """
+    """One thing that is not as in the paper."""
 
     kind: Kind
     told: str
-    small: bool
+    small: bool  # whether this alone makes a miniature
 
 
 def mark_of(departures: Iterable[Departure]) -> str:

@@ -7,66 +7,45 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.encoders.base import PRECISION, Encoder
-from emoclim.encoders.checkpoints import Published, location
-from emoclim.encoders.loading import SHARED, encoder_names, find_encoder, has_parameters, own_settings, published_files
-from emoclim.features import Setting
+from emoclim.data import Setting
+from emoclim.encoders import (
+    PRECISION,
+    SHARED,
+    Encoder,
+    Published,
+    encoder_names,
+    find_encoder,
+    has_parameters,
+    location,
+    own_settings,
+    published_files,
+)
 from emoclim.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """One published file of parameters of an encoder.
+    """One published file of parameters of an encoder."""
 
-    Attributes
-    ----------
-    name
-        Value of the setting ``model``; empty if the encoder has one file only.
-    published
-        What is known of the file.
-    path
-        Where it lies on this machine, or would lie.
-    here
-        Whether it does.
-    dim
-        Number of values per feature, D.
-    """
-
-    name: str
+    name: str  # value of the setting `model`; empty if the encoder has one file only
     published: Published
-    path: Path
+    path: Path  # where it lies on this machine, or would lie
     here: bool
-    dim: int
+    dim: int  # number of values per feature, D
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderDescription:
-    """What there is to know of an encoder before it is used.
+    """What there is to know of an encoder before it is used."""
 
-    Attributes
-    ----------
-    name, modality
-        What it is called, and what it takes.
-    about
-        What it makes of what, in words.
-    dim
-        Number of values per feature, D, with the settings as they are.
-    segment_seconds, hop_seconds
-        Length of a segment and time from one to the next; 0 for an image.
-    settings
-        Those it takes, with their defaults.
-    models
-        Its published files, the default first; empty for an encoder without parameters.
-    """
-
-    name: str
-    modality: Modality
-    about: str
-    dim: int
-    segment_seconds: float
-    hop_seconds: float
-    settings: Mapping[str, Setting]
-    models: tuple[Model, ...]
+    name: str  # what it is called, and what it takes
+    modality: Modality  # what it is called, and what it takes
+    about: str  # what it makes of what, in words
+    dim: int  # number of values per feature, D, with the settings as they are
+    segment_seconds: float  # length of a segment and time from one to the next; 0 for an image
+    hop_seconds: float  # length of a segment and time from one to the next; 0 for an image
+    settings: Mapping[str, Setting]  # those it takes, with their defaults
+    models: tuple[Model, ...]  # its published files, the default first; empty for an encoder without parameters
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -147,13 +126,7 @@ def describe_encoders() -> EncoderList:
 
 
 def describe_encoder(name: str) -> EncoderDescription:
-    """Describe an encoder; builds no network and reads no checkpoint.
-
-    Raises
-    ------
-    EncoderError
-        There is none of that name.
-    """
+    """Describe an encoder; builds no network and reads no checkpoint."""
     found = find_encoder(name)
     encoder = _bare(name, {})
     models = tuple(

@@ -12,12 +12,10 @@ from pathlib import Path
 
 import torch
 
-from emoclim.data.content import ContentKeys, contents_of
-from emoclim.data.grouping import join_groups
+from emoclim.data import ContentKeys, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
-from emoclim.features import Split
-from emoclim.heads import Average, Heads
-from emoclim.metrics.questions import Measure
+from emoclim.learning import Average, Heads
+from emoclim.metrics import Measure
 from emoclim.modality import Modality
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_result import Evaluation
@@ -29,9 +27,8 @@ from emoclim.pipeline.queries import QUERIES_FILE, QueryTable, write_queries
 from emoclim.pipeline.results import write_report
 from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
-from emoclim.reports.plots import plot_confusion, plot_joint_space, plot_per_class
-from emoclim.reports.queries import intervals
-from emoclim.stages.evaluate import evaluate
+from emoclim.reports import intervals, plot_confusion, plot_joint_space, plot_per_class
+from emoclim.stages import evaluate
 
 log = logging.getLogger(__name__)
 
@@ -55,40 +52,7 @@ def evaluate_run(
     device: str = "auto",
     seed: int = 42,
 ) -> Evaluation:
-    """Evaluate the chosen heads of a run on a split of the manifests they were trained on.
-
-    Parameters
-    ----------
-    run
-        Name or path; None takes the newest.
-    split
-        ``train``, ``val`` or ``test``.
-    head
-        Number of a candidate of the run; None takes the one chosen on validation.
-    ks
-        The k of P@k.
-    measures
-        What is computed besides; mAP and R-precision sort all candidates, which takes most of the time.
-    average
-        How an item's segments are brought to one embedding; the papers average embeddings.
-    min_seconds
-        Recordings shorter than this are left out, as the published code left out those shorter than its input.
-    memory
-        Bytes that ranking may take.
-    plots
-        Draw the pictures too, and make the page.
-    workspace
-        Where caches and runs lie.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    seed
-        Of the picture of the joint space.
-
-    Raises
-    ------
-    EmoclimError
-        The run, its caches or the split cannot be used.
-    """
+    """Evaluate the chosen heads of a run on a split of the manifests they were trained on."""
     opened = open_run(workspace, run)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
     warnings = _warnings(opened, libraries)

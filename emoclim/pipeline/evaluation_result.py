@@ -5,60 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.taxonomy import LabelMap
-from emoclim.metrics.uncertainty import Mean
+from emoclim.data import LabelMap
+from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.results import SCHEMA
-from emoclim.reports.papers import PaperTable, retrieval_tables
-from emoclim.reports.queries import Intervals
-from emoclim.reports.retrieval import RetrievalReport
-from emoclim.reports.tables import Row
+from emoclim.reports import Intervals, PaperTable, RetrievalReport, Row, retrieval_tables
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What one `emoclim evaluate` found.
-
-    Attributes
-    ----------
-    run
-        Name of the run.
-    split
-        Which split was ranked.
-    settings
-        What else the numbers depend on: ``head``, the number of the candidate, ``average`` and ``min_seconds``.
-    report
-        All means.
-    intervals
-        Of these, by direction.
-    folder
-        Where the files lie.
-    ks
-        The k of P@k.
-    label_map
-        Classes.
-    libraries
-        What was ranked, by modality, as plain values.
-    warnings
-        Why the numbers may mislead.
-    n_too_short
-        Recordings that were left out as too short.
-    plots_written
-        Whether pictures and page were made.
-    """
+    """What one `emoclim evaluate` found."""
 
     run: str
     split: str
+    # what else the numbers depend on: `head`, the number of the candidate, `average` and `min_seconds`
     settings: Mapping[str, Any]
     report: RetrievalReport
     intervals: Mapping[str, Intervals]
     folder: Path
     ks: Sequence[int]
     label_map: LabelMap
-    libraries: Mapping[Modality, Mapping[str, Any]]
-    warnings: tuple[str, ...]
-    n_too_short: int
-    plots_written: bool
+    libraries: Mapping[Modality, Mapping[str, Any]]  # what was ranked, by modality, as plain values
+    warnings: tuple[str, ...]  # why the numbers may mislead
+    n_too_short: int  # recordings that were left out as too short
+    plots_written: bool  # whether pictures and page were made
 
     @property
     def title(self) -> str:

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from emoclim.errors import ConfigError
-from emoclim.losses import Terms
+from emoclim.learning import Terms
 from emoclim.pipeline.sweeping import BankEpoch
 
 
@@ -13,18 +13,6 @@ class EventFiles:
 
     Scalars are called ``train_loss/head_<number>``, ``val_loss/head_<number>`` and, before weighting,
     ``val_loss_<anchor>_<contrast>/head_<number>``.
-
-    Parameters
-    ----------
-    folder
-        Where TensorBoard is to look.
-    terms
-        Of the objective.
-
-    Raises
-    ------
-    ConfigError
-        TensorBoard is not installed.
     """
 
     def __init__(self, folder: Path, terms: Terms) -> None:

@@ -5,35 +5,20 @@ from functools import cache
 
 import torch
 
-from emoclim.data.manifest import Item
-from emoclim.data.previews import excerpt, thumbnail
+from emoclim.data import Item, Split, excerpt, thumbnail
 from emoclim.errors import DecodeError
-from emoclim.features import Split
-from emoclim.heads import Average, Heads
+from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import Library
-from emoclim.reports.page import Example, Media
-from emoclim.reports.retrieval import DirectionReport
-from emoclim.stages.search import Hit, search_each
+from emoclim.reports import DirectionReport, Example, Media
+from emoclim.stages import Hit, search_each
 
 SHOWN = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS = 320, 8.0  # of a preview
 
 
 class Examples:
-    """Makes examples of one split.
-
-    Parameters
-    ----------
-    split
-        What was evaluated.
-    heads
-        One pair.
-    libraries
-        Where its items come from.
-    average
-        As evaluated.
-    """
+    """Makes examples of one split."""
 
     def __init__(
         self, split: Split, heads: Heads, libraries: Mapping[Modality, Library], *, average: Average = "embeddings"

@@ -12,7 +12,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from emoclim.features import FeatureSpec
+from emoclim.data import FeatureSpec
 from emoclim.pipeline.augmenting import without_place
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.runs import ENCODER_FILE

@@ -9,39 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest
-from emoclim.data.taxonomy import LabelMap
-from emoclim.encoders.base import Encoder
-from emoclim.encoders.loading import load_encoder
+from emoclim.data import ContentKeys, FeatureSpec, Item, LabelMap, Manifest, Setting
+from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import DecodeError, RunError
-from emoclim.features import FeatureSpec, Setting
+from emoclim.learning import EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import Note
 from emoclim.pipeline.libraries import CacheNote, Library, library_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
-from emoclim.tuning import EncoderTuning
 
 TRAINED: Modality = "audio"  # what is trained from its files; the other stays cached
 
 
 @dataclass(frozen=True, slots=True)
 class EncoderChoice:
-    """The encoder that a training starts from.
-
-    Attributes
-    ----------
-    name
-        Of the encoder.
-    checkpoint
-        File of its parameters; None takes the published one.
-    settings
-        Its other settings.
-    """
+    """The encoder that a training starts from."""
 
     name: str
-    checkpoint: Path | None
+    checkpoint: Path | None  # file of its parameters; None takes the published one
     settings: Mapping[str, Setting]
 
     def load(self, track: Track, checkpoint: Path | None = None) -> Encoder:
@@ -62,49 +48,22 @@ class EncoderChoice:
 
 @dataclass(frozen=True, slots=True)
 class JointPlan:
-    """All that the bytes of a run depend on, beside features and files.
-
-    Attributes
-    ----------
-    encoder
-        What to start from.
-    start
-        Spec of its features then.
-    images
-        What a run remembers of the library of pictures.
-    audio
-        The same of the manifest of music.
-    label_map
-        Classes.
-    weights
-        Of the terms of the loss.
-    config, tuning
-        Settings.
-    similarity
-        Of the classes, with the file and the width that it comes from; None for the papers' loss.
-    processes
-        How many train together.
-    augmentations
-        Settings, and a digest of background sounds; None without any.
-    store
-        Whether crops are cut from decoded waveforms that are kept.
-    contents
-        Digest of the recordings themselves, see :func:`contents_digest`.
-    """
+    """All that the bytes of a run depend on, beside features and files."""
 
     encoder: EncoderChoice
     start: FeatureSpec
-    images: Mapping[str, Any]
+    images: Mapping[str, Any]  # what a run remembers of the library of pictures
     audio: Mapping[str, Any]
     label_map: LabelMap
     weights: tuple[float, ...]
     config: TrainConfig
     tuning: EncoderTuning
+    # of the classes, with the file and the width that it comes from; None for the papers' loss
     similarity: Mapping[str, Any] | None
-    processes: int
-    augmentations: Note | None
-    store: bool
-    contents: str
+    processes: int  # how many train together
+    augmentations: Note | None  # settings, and a digest of background sounds; None without any
+    store: bool  # whether crops are cut from decoded waveforms that are kept
+    contents: str  # digest of the recordings themselves, see contents_digest
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

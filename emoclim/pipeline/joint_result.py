@@ -5,53 +5,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.losses import EMO_CLIM
+from emoclim.learning import EMO_CLIM, SweepReport
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import told
-from emoclim.pipeline.heads import SCHEMA
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
 from emoclim.pipeline.libraries import Library, library_note
 from emoclim.pipeline.runs import encoding_command
+from emoclim.pipeline.train_heads import SCHEMA
 from emoclim.pipeline.waveforms import StoredCrops
 from emoclim.pipeline.workspace import Workspace
-from emoclim.selection import SweepReport
-from emoclim.stages.train_end_to_end import JointTraining
+from emoclim.stages import JointTraining
 
 
 @dataclass(frozen=True, slots=True)
 class JointResult:
-    """What one `emoclim train-end-to-end` did.
-
-    Attributes
-    ----------
-    folder
-        The run.
-    plan
-        What was to be done.
-    libraries
-        What it was trained on; the cache of the trained encoder is yet to be filled.
-    training
-        Losses, and how long it took.
-    report
-        How good it is on validation: one candidate.
-    encoder_file
-        The trained encoder.
-    stored
-        Where the crops came from; None for the files.
-    failures
-        By recording, why it could not be used, as far as that was found.
-    workspace
-        Where it was made.
-    """
+    """What one `emoclim train-end-to-end` did."""
 
     folder: Path
-    plan: JointPlan
+    plan: JointPlan  # what was to be done
+    # what it was trained on; the cache of the trained encoder is yet to be filled
     libraries: Mapping[Modality, Library]
-    training: JointTraining
-    report: SweepReport
+    training: JointTraining  # losses, and how long it took
+    report: SweepReport  # how good it is on validation: one candidate
     encoder_file: Path
-    stored: StoredCrops | None
-    failures: Mapping[str, str]
+    stored: StoredCrops | None  # where the crops came from; None for the files
+    failures: Mapping[str, str]  # by recording, why it could not be used, as far as that was found
     workspace: Workspace
 
     def to_dict(self) -> dict[str, Any]:

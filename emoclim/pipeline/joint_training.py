@@ -12,14 +12,10 @@ from pathlib import Path
 
 import torch
 
-from emoclim.crops import Augment
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest
-from emoclim.encoders.base import Encoder
-from emoclim.epochs import Epoch
+from emoclim.data import ContentKeys, Manifest, Split
+from emoclim.encoders import Encoder
 from emoclim.errors import ConfigError
-from emoclim.features import Split
-from emoclim.losses import EMO_CLIM
+from emoclim.learning import EMO_CLIM, Augment, Epoch, Replicas, choose
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import LIBRARIES
 from emoclim.pipeline.joint_files import about_encoder, write_encoder
@@ -34,9 +30,7 @@ from emoclim.pipeline.snapshots import UNFINISHED, read_snapshot, write_snapshot
 from emoclim.pipeline.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track
-from emoclim.replicas import Replicas
-from emoclim.selection import choose
-from emoclim.stages.train_end_to_end import JointTraining, Recordings, train_end_to_end
+from emoclim.stages import JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training.safetensors"
 

@@ -5,17 +5,14 @@ from pathlib import Path
 
 import torch
 
-from emoclim.cache.memory import MemoryCache
-from emoclim.data.manifest import Manifest
-from emoclim.encoders.base import Encoder
-from emoclim.features import Split
-from emoclim.heads import Heads
+from emoclim.cache import MemoryCache
+from emoclim.data import Manifest, Split
+from emoclim.encoders import Encoder
+from emoclim.learning import Heads, TrainedCandidate
 from emoclim.pipeline.joint_plans import JointPlan
 from emoclim.pipeline.sweeping import Sweep, validate
 from emoclim.progress import Track
-from emoclim.selection import TrainedCandidate
-from emoclim.stages.extract import extract
-from emoclim.stages.train_end_to_end import JointTraining, Recordings
+from emoclim.stages import JointTraining, Recordings, extract
 
 RULE = "mean"  # the score of a run, among others
 

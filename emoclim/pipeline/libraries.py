@@ -13,12 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache.ids import BY_ID
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, read_manifest
-from emoclim.data.splits import with_splits
+from emoclim.cache import BY_ID
+from emoclim.data import ContentKeys, FeatureSpec, Item, Manifest, Setting, read_manifest, with_splits
 from emoclim.errors import CacheError
-from emoclim.features import FeatureSpec, Setting
 from emoclim.files import read_json, write_json
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.workspace import Workspace, provenance
@@ -57,29 +54,14 @@ class NoteContent:
 
 @dataclass(frozen=True, slots=True)
 class CacheNote:
-    """What lies beside a cache.
-
-    Attributes
-    ----------
-    path
-        The cache.
-    spec
-        Of its features.
-    checkpoint
-        File of the encoder's parameters, as it was given; None for the published one, or for none.
-    settings
-        The settings that the encoder was loaded with.
-    sources
-        Manifests, the newest last.
-    made
-        Time, command, versions and number of items of each run that encoded any, the newest last.
-    """
+    """What lies beside a cache."""
 
     path: Path
     spec: FeatureSpec
-    checkpoint: str | None
+    checkpoint: str | None  # file of the encoder's parameters, as it was given; None for the published one, or for none
     settings: Mapping[str, Setting]
     sources: tuple[Source, ...] = ()
+    # time, command, versions and number of items of each run that encoded any, the newest last
     made: tuple[Mapping[str, Any], ...] = ()
 
     def save(self) -> None:
@@ -136,13 +118,7 @@ def manifest_digest(manifest: Manifest) -> str:
 
 
 def read_note(cache: Path) -> CacheNote:
-    """Read the note beside a cache.
-
-    Raises
-    ------
-    CacheError
-        There is none, or it cannot be read.
-    """
+    """Read the note beside a cache."""
     content = read_json(note_path(cache), CacheError, WRITE_ANEW, NoteContent)
     try:
         spec = FeatureSpec.from_dict(content.spec)
@@ -171,13 +147,7 @@ def notes(workspace: Workspace, modality: Modality) -> list[CacheNote]:
 
 
 def find_note(workspace: Workspace, modality: Modality, name: str | None) -> CacheNote:
-    """The newest cache of a modality, or the newest whose stem, encoder or manifest is called `name`.
-
-    Raises
-    ------
-    CacheError
-        There is none.
-    """
+    """The newest cache of a modality, or the newest whose stem, encoder or manifest is called `name`."""
     found = notes(workspace, modality)
     for note in found:
         names = {
@@ -197,13 +167,7 @@ def find_note(workspace: Workspace, modality: Modality, name: str | None) -> Cac
 
 
 def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
-    """The newest labelled manifest of a cache, with its splits.
-
-    Raises
-    ------
-    CacheError
-        There is no such cache, or it holds libraries without labels only.
-    """
+    """The newest labelled manifest of a cache, with its splits."""
     note = find_note(workspace, modality, name)
     for source in reversed(note.sources):
         if not source.unlabelled and name in (

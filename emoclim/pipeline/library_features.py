@@ -8,11 +8,8 @@ from dataclasses import replace
 import torch
 
 from emoclim.cache import open_cache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import SPLITS, Item, Manifest
-from emoclim.data.taxonomy import LabelMap
+from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
 from emoclim.errors import CacheError, DecodeError, ManifestError
-from emoclim.features import Features, Split
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import Library, key_of
 
@@ -20,24 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
-    """Cached features of some items of a library; those that are missing or failed to encode are left out, and told.
-
-    Parameters
-    ----------
-    library
-        Whose cache to read.
-    items
-        Of its manifest.
-    keys
-        Content keys of items.
-    partial
-        Leave out, and tell, what was never encoded too.
-
-    Raises
-    ------
-    CacheError
-        An item was never encoded.
-    """
+    """Cached features of some items of a library; those that are missing or failed to encode are left out, and told."""
     ids: list[str] = []
     rows: list[str] = []
     lacking: list[str] = []
@@ -88,28 +68,7 @@ def read_splits(
     *,
     every_class: bool = True,
 ) -> dict[str, Split]:
-    """Labelled features of some splits.
-
-    Parameters
-    ----------
-    libraries
-        One library per modality.
-    label_map
-        Classes of the labels; items whose label has none are left out.
-    names
-        Any of train, val and test.
-    keys
-        Content keys of items.
-    every_class
-        Whether each class must have an item of each modality, as training needs.
-
-    Raises
-    ------
-    ManifestError
-        No such split, or a class has no item in one of them that needs it.
-    CacheError
-        An item was never encoded.
-    """
+    """Labelled features of some splits."""
     splits = {}
     for name in names:
         if name not in SPLITS:
@@ -128,13 +87,7 @@ def read_splits(
 
 
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
-    """The items of a split whose labels have a class.
-
-    Raises
-    ------
-    ManifestError
-        The manifest has labels that the label map does not know.
-    """
+    """The items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)
     return [
         item

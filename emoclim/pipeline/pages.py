@@ -9,7 +9,7 @@ from emoclim.errors import RunError
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.examples import Examples
 from emoclim.pipeline.workspace import read_json
-from emoclim.reports.page import Page, Picture, Table, save_page
+from emoclim.reports import Page, Picture, Table, save_page
 
 PICTURES = {
     "per_class.png": ("By emotion", "precision of each emotion and direction, beside a random order"),
@@ -20,17 +20,7 @@ SWEEP = ("The sweep that this head is of", "validation scores against the loss w
 
 
 def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
-    """Write the page beside the other files of an evaluation.
-
-    Parameters
-    ----------
-    evaluation
-        Whose pictures are drawn already.
-    examples
-        Of its split.
-    run
-        Folder of the run, for the picture of its sweep.
-    """
+    """Write the page beside the other files of an evaluation."""
     report, folder = evaluation.report, evaluation.folder
     shown = [(folder / name, *about) for name, about in PICTURES.items()] + [(run / "sweep.png", *SWEEP)]
     across = [direction for direction in report.directions.values() if direction.query != direction.candidate]

@@ -10,9 +10,9 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from emoclim.config import encoder_preset
-from emoclim.encoders.loading import find_encoder
+from emoclim.data import Setting
+from emoclim.encoders import find_encoder
 from emoclim.errors import ConfigError, EncoderError
-from emoclim.features import Setting
 from emoclim.modality import Modality
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.tagging import SEEDS
@@ -28,21 +28,11 @@ ROLES: Mapping[str, Modality] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class PaperRow:
-    """What is trained and measured for one line.
+    """What is trained and measured for one line."""
 
-    Attributes
-    ----------
-    encoder
-        Role of the encoder of music; that of images is always the same.
-    frozen
-        Whether only heads are trained, or the encoder with them.
-    on
-        What tags are found by: ``"features"`` are the encoder's own, which no head has a part in.
-    """
-
-    encoder: str
-    frozen: bool = True
-    on: On = "embeddings"
+    encoder: str  # role of the encoder of music; that of images is always the same
+    frozen: bool = True  # whether only heads are trained, or the encoder with them
+    on: On = "embeddings"  # what tags are found by: `"features"` are the encoder's own, which no head has a part in
 
     @property
     def name(self) -> str:
@@ -117,13 +107,7 @@ REMARKS: Mapping[Target, tuple[str, ...]] = MappingProxyType(
 
 
 def choose_rows(target: Target, names: Sequence[str]) -> dict[PaperRow, str]:
-    """The rows of a target that are called so, by their own name or by that of their encoder; all if none is.
-
-    Raises
-    ------
-    ConfigError
-        There is no such target, or it has no such row.
-    """
+    """The rows of a target that are called so, by their own name or by that of their encoder; all if none is."""
     if target not in get_args(Target):
         raise ConfigError(f"the paper has no {target!r} that can be reproduced; take {', '.join(get_args(Target))}")
     rows = TARGETS[target]
@@ -140,24 +124,7 @@ def choose_encoders(
     checkpoints: Mapping[str, Path],
     settings: Mapping[str, Mapping[str, Setting]],
 ) -> dict[str, EncoderChoice]:
-    """The encoder of each role: the paper's own, but for what is said otherwise.
-
-    Parameters
-    ----------
-    preset
-        Of the encoders' settings.
-    names
-        By role, the encoder that stands in.
-    checkpoints, settings
-        By role, other than the published file, and other than the preset's.
-
-    Raises
-    ------
-    ConfigError
-        There is no such role.
-    EncoderError
-        There is no such encoder, or it takes what the role does not.
-    """
+    """The encoder of each role: the paper's own, but for what is said otherwise."""
     if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - ROLES.keys()):
         raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(ROLES)}")
     choices = {}

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.config import TrainConfig, loss_weights
-from emoclim.data.download import file_hash
-from emoclim.data.taxonomy import LabelMap
-from emoclim.data.valence_arousal import class_similarity, read_valence_arousal
+from emoclim.data import LabelMap, class_similarity, read_valence_arousal
+from emoclim.encoders import file_hash
 from emoclim.errors import ConfigError
-from emoclim.losses import EMO_CLIM
+from emoclim.learning import EMO_CLIM, Candidate, Space, read_space, seeds, simplex_points
 from emoclim.modality import Modality
-from emoclim.sweep import Candidate, Space, read_space, seeds, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)
 TRIALS = 16  # of a study in a round, unless told otherwise
@@ -22,24 +20,12 @@ TRIALS = 16  # of a study in a round, unless told otherwise
 
 @dataclass(frozen=True, slots=True)
 class StudyPlan:
-    """A study that proposes what to train.
+    """A study that proposes what to train."""
 
-    Attributes
-    ----------
-    storage
-        Where it lies, a URL or a file.
-    name
-        Its name; None makes one of all that its trials must share.
-    rounds, trials
-        How often it is asked, and for how many trials each time.
-    space
-        What it chooses from.
-    """
-
-    storage: str
-    name: str | None
-    rounds: int
-    trials: int
+    storage: str  # where it lies, a URL or a file
+    name: str | None  # its name; None makes one of all that its trials must share
+    rounds: int  # how often it is asked, and for how many trials each time
+    trials: int  # how often it is asked, and for how many trials each time
     space: Space
 
     def __post_init__(self) -> None:
@@ -74,42 +60,20 @@ class StudyPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that the bytes of a run depend on, beside the features.
+    """All that the bytes of a run depend on, beside the features."""
 
-    Attributes
-    ----------
-    libraries
-        By modality, what a run remembers of a library.
-    label_map
-        Classes.
-    rounds
-        What to train, a round at a time; with a study, those that it has proposed so far.
-    rule
-        What to choose by.
-    keep
-        How many of the best heads to keep; None keeps all.
-    most
-        Heads to train as one bank.
-    similarity
-        Of the classes, ``(C, C)``, with the file and the width that it comes from; None for the papers' loss.
-    study
-        What proposes the rounds, if they were not given.
-    token
-        What tells the run from all others in a study.
-    tensorboard
-        Whether event files are written.
-    """
-
-    libraries: Mapping[Modality, Mapping[str, Any]]
+    libraries: Mapping[Modality, Mapping[str, Any]]  # by modality, what a run remembers of a library
     label_map: LabelMap
+    # what to train, a round at a time; with a study, those that it has proposed so far
     rounds: tuple[tuple[Candidate, ...], ...]
     rule: str
-    keep: int | None
-    most: int
+    keep: int | None  # how many of the best heads to keep; None keeps all
+    most: int  # heads to train as one bank
+    # of the classes, `(C, C)`, with the file and the width that it comes from; None for the papers' loss
     similarity: Mapping[str, Any] | None = None
-    study: StudyPlan | None = None
-    token: str = ""
-    tensorboard: bool = False
+    study: StudyPlan | None = None  # what proposes the rounds, if they were not given
+    token: str = ""  # what tells the run from all others in a study
+    tensorboard: bool = False  # whether event files are written
 
     @property
     def n_rounds(self) -> int:
@@ -181,28 +145,7 @@ def what_to_try(
     n_seeds: int = 1,
     file: Path | None = None,
 ) -> Space:
-    """What to try, from the options of the command.
-
-    Parameters
-    ----------
-    config
-        All settings that nothing else says.
-    weights
-        Loss weights to try; none, and no sweep, is the even ones.
-    sweep
-        How many points of the simplex to try besides.
-    temperatures
-        To try with each of them; none takes that of `config`.
-    n_seeds
-        How many seeds, from that of `config` on, to try each with.
-    file
-        TOML file that says all that instead.
-
-    Raises
-    ------
-    ConfigError
-        A value is not possible, or there is a file and something else beside it.
-    """
+    """What to try, from the options of the command."""
     if file is not None:
         if weights or sweep or temperatures or n_seeds != 1:
             raise ConfigError(

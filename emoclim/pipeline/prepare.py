@@ -7,13 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from emoclim.data.content import ContentKeys
-from emoclim.data.datasets.base import Description, LeftOut, Option, Prepared
-from emoclim.data.datasets.loading import find_dataset, read_dataset
-from emoclim.data.files import check_file
-from emoclim.data.manifest import Item
-from emoclim.data.manifest_files import check_target, is_writable, manifest_bytes
-from emoclim.data.placement import SHARES, choose_split, place_items
+from emoclim.data import (
+    SHARES,
+    ContentKeys,
+    Description,
+    Item,
+    LeftOut,
+    Option,
+    Prepared,
+    check_file,
+    check_target,
+    choose_split,
+    find_dataset,
+    is_writable,
+    manifest_bytes,
+    place_items,
+    read_dataset,
+)
 from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
@@ -38,42 +48,7 @@ def prepare_dataset(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
 ) -> PreparedManifest:
-    """Write the manifest of a data set, and beside it an account of what is in it and what is not.
-
-    Parameters
-    ----------
-    name
-        Of the data set.
-    folder
-        What was downloaded.
-    options
-        Those of the data set.
-    output
-        The manifest, CSV or Parquet; None is ``data/images.csv``, ``data/audio.csv`` or, without labels,
-        ``data/tagging.csv`` of the workspace.
-    split
-        See :func:`~emoclim.data.placement.choose_split`.
-    seed
-        Of a split that is made; None is :data:`SEED`.
-    max_missing
-        Share of the listed files that may be missing or broken; None is what the data set allows.
-    hash_files
-        Read each file, so that equal contents are kept in one part of the split.
-    force
-        Replace a manifest that holds something else.
-    workspace
-        Where the manifest goes.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    ConfigError
-        There is no such data set, option or split; there is a seed for a split that is not made; or names of files are
-        not read as UTF-8.
-    ManifestError
-        The folder does not hold the data set, or the manifest exists and holds something else.
-    """
+    """Write the manifest of a data set, and beside it an account of what is in it and what is not."""
     _check_names(sys.getfilesystemencoding())
     description: Description = find_dataset(name).DESCRIPTION
     prepared = read_dataset(name, folder, options)

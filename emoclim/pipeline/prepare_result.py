@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclim import __version__
-from emoclim.data.datasets.base import Description, LeftOut, Option
-from emoclim.data.manifest import SPLITS, Item
+from emoclim.data import SPLITS, Description, Item, LeftOut, Option
 from emoclim.modality import Modality
 from emoclim.pipeline.queries import text_of
 
@@ -25,44 +24,20 @@ def account_path(manifest: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class PreparedManifest:
-    """A manifest that was written, and its account.
+    """A manifest that was written, and its account."""
 
-    Attributes
-    ----------
-    dataset, description
-        What the data set is called, and says of itself.
-    folder
-        What it was made of.
-    path
-        The manifest.
-    modality
-        What its items are.
-    options
-        Of the data set, as they were given.
-    split, seed
-        What its split is called, and the seed if it was made, or None.
-    items
-        With their splits and groups, sorted by id.
-    left_out
-        What is no item, and why.
-    notes
-        What looked odd, one sentence each.
-    changed
-        Whether the manifest was written; it was there already otherwise, as it should be.
-    """
-
-    dataset: str
+    dataset: str  # what the data set is called, and says of itself
     folder: Path
     path: Path
-    description: Description
+    description: Description  # what the data set is called, and says of itself
     modality: Modality
-    options: Mapping[str, Option]
-    split: str
-    seed: int | None
-    items: tuple[Item, ...]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[str, ...]
-    changed: bool = True
+    options: Mapping[str, Option]  # of the data set, as they were given
+    split: str  # what its split is called, and the seed if it was made, or None
+    seed: int | None  # what its split is called, and the seed if it was made, or None
+    items: tuple[Item, ...]  # with their splits and groups, sorted by id
+    left_out: tuple[LeftOut, ...]  # what is no item, and why
+    notes: tuple[str, ...]  # what looked odd, one sentence each
+    changed: bool = True  # whether the manifest was written; it was there already otherwise, as it should be
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from emoclim.errors import RunError
-from emoclim.reports.queries import QueryScores
+from emoclim.reports import QueryScores
 
 QUERIES_FILE = "queries.parquet"
 SCHEMA = 1
@@ -23,34 +23,17 @@ COLUMNS = ("direction", "id", "class", "n_relevant", "n_candidates")
 
 @dataclass(frozen=True, slots=True)
 class QueryTable:
-    """What such a file holds.
-
-    Attributes
-    ----------
-    run
-        Name of the run that was evaluated.
-    split
-        Which split was ranked.
-    settings
-        What else the scores depend on, as plain values: ``head``, the number of the candidate, among them.
-    directions
-        Scores by direction: ``image_audio``.
-    """
+    """What such a file holds."""
 
     run: str
     split: str
+    # what else the scores depend on, as plain values: `head`, the number of the candidate, among them
     settings: Mapping[str, Any]
-    directions: Mapping[str, QueryScores]
+    directions: Mapping[str, QueryScores]  # scores by direction: `image_audio`
 
 
 def write_queries(path: Path, table: QueryTable) -> None:
-    """Write the file, whole or not at all; the same table gives the same bytes.
-
-    Raises
-    ------
-    ValueError
-        Two directions have other metrics.
-    """
+    """Write the file, whole or not at all; the same table gives the same bytes."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -86,13 +69,7 @@ def text_of(name: str) -> str:
 
 
 def read_queries(path: Path) -> QueryTable:
-    """Inverse of :func:`write_queries`.
-
-    Raises
-    ------
-    RunError
-        The file cannot be read, or is no such table.
-    """
+    """Inverse of :func:`write_queries`."""
     import pyarrow as pa
     from pyarrow import parquet
 

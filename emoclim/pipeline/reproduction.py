@@ -8,8 +8,7 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from emoclim.data.manifest import Manifest
-from emoclim.data.taxonomy import match_labels
+from emoclim.data import Manifest, match_labels
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.departures import emotions, mark_of
 from emoclim.pipeline.paper_rows import PaperRow, Target
@@ -20,11 +19,24 @@ from emoclim.pipeline.reproduction_steps import Steps
 from emoclim.pipeline.results import REPORT_FILE
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.reports import compared
-from emoclim.reports.compared import ComparedTable, Number, Own
-from emoclim.reports.joint_panels import JointSpace
-from emoclim.reports.mapping_table import table_2
-from emoclim.reports.papers import DIRECTIONS, METRICS, TABLE_5
+from emoclim.reports import (
+    DIRECTIONS,
+    METRICS,
+    TABLE_5,
+    ComparedTable,
+    JointSpace,
+    Number,
+    Own,
+    class_numbers,
+    figure_2,
+    macro_numbers,
+    table_1,
+    table_2,
+    table_3,
+    table_4,
+    table_5,
+    tagging_numbers,
+)
 
 log = logging.getLogger(__name__)
 
@@ -51,39 +63,7 @@ def reproduce(
     track: Track = silent,
     tell: Callable[[str], object] = log.info,
 ) -> Reproduction:
-    """Extract, train and evaluate what a table or figure shows, as far as its encoders can be had.
-
-    Parameters
-    ----------
-    request
-        What is wanted.
-    download
-        Fetch checkpoints that are not on this machine; otherwise rows that need one are told, and left out.
-    batch_size
-        Segments per forward pass of an extraction.
-    workers
-        Decoding processes; None takes one per core, eight at most.
-    workspace
-        Where caches, runs and results go.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    track
-        Shows progress.
-    tell
-        Is told of each row before it is begun.
-
-    Returns
-    -------
-    Reproduction
-        Its files are written.
-
-    Raises
-    ------
-    EmoclimError
-        A manifest, an encoder, a checkpoint that was named or a row cannot be used.
-    KeyboardInterrupt
-        A training was stopped; called again, it goes on.
-    """
+    """Extract, train and evaluate what a table or figure shows, as far as its encoders can be had."""
     look = partial(plan_reproduction, request, place=True, download=download, workspace=workspace, track=track)
     steps = Steps(look(), workspace, batch_size, workers, device, track)
     if steps.extract():
@@ -107,7 +87,7 @@ def _retrieval(
 ) -> None:
     found = steps.evaluate(row)
     steps.warnings += found.hidden() if directions == DIRECTIONS else ()
-    made.lines[row.title] = Own(row.mark, compared.macro_numbers(found.report, found.intervals, directions, metrics))
+    made.lines[row.title] = Own(row.mark, macro_numbers(found.report, found.intervals, directions, metrics))
     made.reports[row.row] = _place(found.folder, steps)
 
 
@@ -117,13 +97,13 @@ def _classes(steps: Steps, row: RowPlan, made: Made) -> None:
     names = found.label_map.names()
     for name in found.report.classes:
         title = f"{names['image'][name]} ↔ {names['audio'][name]}"
-        made.lines[title] = Own(row.mark, compared.class_numbers(found.report, found.intervals, name))
+        made.lines[title] = Own(row.mark, class_numbers(found.report, found.intervals, name))
     made.reports[row.row] = _place(found.folder, steps)
 
 
 def _tagging(steps: Steps, row: RowPlan, made: Made) -> None:
     found = steps.tag(row)
-    made.lines[row.title] = Own(row.mark, compared.tagging_numbers(found.report))
+    made.lines[row.title] = Own(row.mark, tagging_numbers(found.report))
     made.reports[row.row] = _place(found.folder, steps)
 
 
@@ -149,11 +129,11 @@ MEASURES: Mapping[Target, Callable[[Steps, RowPlan, Made], None]] = MappingProxy
 )
 TABLES: Mapping[Target, Callable[[Mapping[str, Own]], ComparedTable]] = MappingProxyType(
     {
-        "table1": compared.table_1,
-        "table3": compared.table_3,
-        "table4": compared.table_4,
-        "table5": compared.table_5,
-        "figure2": compared.figure_2,
+        "table1": table_1,
+        "table3": table_3,
+        "table4": table_4,
+        "table5": table_5,
+        "figure2": figure_2,
     }
 )
 

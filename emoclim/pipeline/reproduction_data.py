@@ -6,9 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emoclim.cache import open_cache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest, read_manifest
-from emoclim.data.splits import assign_splits, splits_path, with_splits
+from emoclim.data import ContentKeys, Item, Manifest, assign_splits, read_manifest, splits_path, with_splits
 from emoclim.errors import DecodeError
 from emoclim.modality import Modality
 from emoclim.pipeline.libraries import split_manifest
@@ -20,24 +18,7 @@ SPLIT_SEED = 42  # of splits that a manifest lacks
 
 
 def read_manifests(request: Request, place: bool, workspace: Workspace, track: Track = silent) -> dict[str, Manifest]:
-    """The manifests of a request, by name, with their splits.
-
-    Parameters
-    ----------
-    request
-        What is wanted.
-    place
-        Make splits where a manifest has none, and keep them beside it; otherwise items without one stay so.
-    workspace
-        Where manifests are looked for.
-    track
-        Shows how far the reading of files is, where splits are made.
-
-    Raises
-    ------
-    ManifestError
-        There is no manifest, or it or its splits cannot be used.
-    """
+    """The manifests of a request, by name, with their splits."""
     given: Mapping[Modality, Path | None] = {"image": request.images, "audio": request.audio}
     found: dict[str, Manifest] = {}
     keys = ContentKeys(workspace.caches / "content.json")

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from emoclim.augmentations import Augmentations
 from emoclim.config import TrainConfig, preset
-from emoclim.data.manifest import Manifest
+from emoclim.data import Manifest
+from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.pipeline.departures import Departure, Kind, mark_of
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.paper_rows import REMARKS, PaperRow, Target, choose_encoders
-from emoclim.tuning import EncoderTuning
 
 State = Literal["to do", "unfinished", "done", "not possible"]
 
@@ -20,37 +19,20 @@ PAPER = "paper"  # name of the preset
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be reproduced, and with what.
+    """What is to be reproduced, and with what."""
 
-    Attributes
-    ----------
-    target
-        Table or figure of the extended paper.
-    images, audio, tagging
-        Manifests; None looks in the workspace's ``data/``.
-    rows
-        Names of rows or of their encoders; none is all.
-    encoders
-        By role, see :func:`~emoclim.pipeline.paper_rows.choose_encoders`.
-    preset
-        Whose settings the numbers are to be of: ``paper`` or ``paper-code``.
-    config, tuning, augmentations
-        Settings of the training.
-    store
-        Keep decoded music for the training of encoders.
-    """
-
-    target: Target
-    images: Path | None = None
-    audio: Path | None = None
-    tagging: Path | None = None
-    rows: tuple[str, ...] = ()
+    target: Target  # table or figure of the extended paper
+    images: Path | None = None  # manifests; None looks in the workspace's `data/`
+    audio: Path | None = None  # manifests; None looks in the workspace's `data/`
+    tagging: Path | None = None  # manifests; None looks in the workspace's `data/`
+    rows: tuple[str, ...] = ()  # names of rows or of their encoders; none is all
+    # by role, see choose_encoders
     encoders: Mapping[str, EncoderChoice] = field(default_factory=lambda: choose_encoders(PAPER, {}, {}, {}))
-    preset: str = PAPER
+    preset: str = PAPER  # whose settings the numbers are to be of: `paper` or `paper-code`
     config: TrainConfig = field(default_factory=lambda: preset(PAPER))
     tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
     augmentations: Augmentations = Augmentations()  # noqa: RUF009
-    store: bool = False
+    store: bool = False  # keep decoded music for the training of encoders
 
 
 class Missing(NamedTuple):
@@ -62,34 +44,16 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RowPlan:
-    """What is to be done for one row.
+    """What is to be done for one row."""
 
-    Attributes
-    ----------
-    row, title
-        Which it is, and how the paper calls it.
-    audio
-        The encoder of music.
-    run
-        Name of its training, which tells all that the heads depend on; empty where it is not known.
-    state
-        How far that is.
-    missing
-        Why it is not possible; nothing if it is.
-    departures
-        In which way it is not the paper's.
-    min_seconds
-        Shorter recordings are not ranked.
-    """
-
-    row: PaperRow
-    title: str
+    row: PaperRow  # which it is, and how the paper calls it
+    title: str  # which it is, and how the paper calls it
     audio: EncoderChoice
-    run: str
+    run: str  # name of its training, which tells all that the heads depend on; empty where it is not known
     state: State
-    missing: tuple[Missing, ...]
-    departures: tuple[Departure, ...]
-    min_seconds: float = 0.0
+    missing: tuple[Missing, ...]  # why it is not possible; nothing if it is
+    departures: tuple[Departure, ...]  # in which way it is not the paper's
+    min_seconds: float = 0.0  # shorter recordings are not ranked
 
     @property
     def mark(self) -> str:
@@ -105,32 +69,15 @@ class RowPlan:
 
 @dataclass(frozen=True, slots=True)
 class ReproductionPlan:
-    """What is to be done for a target.
-
-    Attributes
-    ----------
-    request
-        What was asked for.
-    manifests
-        By name: ``image``, ``audio``, ``tagging``.
-    usable
-        The same without items whose file is missing, or that are known to fail.
-    rows
-        In the paper's order.
-    caches
-        By file in the workspace's ``cache/``, how many features it holds; None where it is yet to be made.
-    data
-        By name of a manifest: in which way it is not the paper's.
-    folder
-        Where results go.
-    """
+    """What is to be done for a target."""
 
     request: Request
-    manifests: Mapping[str, Manifest]
-    usable: Mapping[str, Manifest]
+    manifests: Mapping[str, Manifest]  # by name: `image`, `audio`, `tagging`
+    usable: Mapping[str, Manifest]  # the same without items whose file is missing, or that are known to fail
     rows: tuple[RowPlan, ...]
+    # by file in the workspace's `cache/`, how many features it holds; None where it is yet to be made
     caches: Mapping[str, int | None]
-    data: Mapping[str, tuple[Departure, ...]]
+    data: Mapping[str, tuple[Departure, ...]]  # by name of a manifest: in which way it is not the paper's
     folder: Path
 
     def lost(self) -> float:

@@ -7,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import open_cache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest
-from emoclim.encoders.base import Encoder
-from emoclim.encoders.checkpoints import location, obtain
-from emoclim.encoders.loading import has_parameters, published_file
+from emoclim.data import ContentKeys, FeatureSpec, Manifest
+from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError
-from emoclim.features import FeatureSpec
 from emoclim.pipeline.augmenting import make_augmenter, without_place
 from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_lost, of_settings, of_tagging
 from emoclim.pipeline.joint_plans import EncoderChoice, contents_digest
@@ -35,26 +31,7 @@ def plan_reproduction(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
 ) -> ReproductionPlan:
-    """Look at data, encoders, caches and runs.
-
-    Parameters
-    ----------
-    request
-        What is wanted.
-    place
-        Make splits where a manifest has none, and keep them beside it; otherwise nothing is written.
-    download
-        Fetch checkpoints that are not on this machine.
-    workspace
-        Where caches and runs lie.
-    track
-        Shows the progress of a download, and of reading files.
-
-    Raises
-    ------
-    EmoclimError
-        A manifest, an encoder, a checkpoint that was named or a row cannot be used.
-    """
+    """Look at data, encoders, caches and runs."""
     rows = choose_rows(request.target, request.rows)
     manifests = read_manifests(request, place, workspace, track)
     needed = dict.fromkeys([IMAGE_ROLE, *(row.encoder for row in rows)]) if rows else {}

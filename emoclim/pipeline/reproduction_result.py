@@ -12,11 +12,16 @@ from typing import Any
 from emoclim.pipeline.paper_rows import PaperRow
 from emoclim.pipeline.reproduction_plan import ReproductionPlan
 from emoclim.pipeline.results import SCHEMA, write_report
-from emoclim.reports.compared import ComparedTable, by_direction
-from emoclim.reports.joint_panels import JointSpace, plot_joint_spaces
-from emoclim.reports.papers import PaperTable
-from emoclim.reports.tables import Row
-from emoclim.reports.typeset import TableFormat, typeset
+from emoclim.reports import (
+    ComparedTable,
+    JointSpace,
+    PaperTable,
+    Row,
+    TableFormat,
+    by_direction,
+    plot_joint_spaces,
+    typeset,
+)
 
 FIGURE = "figure.png"
 FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
@@ -25,30 +30,14 @@ SEED = 42  # of the maps
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """A table or figure of the paper, made anew as far as that was possible.
+    """A table or figure of the paper, made anew as far as that was possible."""
 
-    Attributes
-    ----------
-    plan
-        What was to be done.
-    table
-        The paper's numbers, and those made anew.
-    spaces
-        Panels of the figure; none where there is none.
-    reports
-        By row: where all its numbers are, relative to the workspace.
-    warnings
-        What else a reader of the numbers must know, beside what the plan tells.
-    lost
-        Share of items that could not be used, of the manifest and encoder where it is largest.
-    """
-
-    plan: ReproductionPlan
-    table: ComparedTable
-    spaces: Sequence[JointSpace]
-    reports: Mapping[PaperRow, str]
-    warnings: tuple[str, ...]
-    lost: float
+    plan: ReproductionPlan  # what was to be done
+    table: ComparedTable  # the paper's numbers, and those made anew
+    spaces: Sequence[JointSpace]  # panels of the figure; none where there is none
+    reports: Mapping[PaperRow, str]  # by row: where all its numbers are, relative to the workspace
+    warnings: tuple[str, ...]  # what else a reader of the numbers must know, beside what the plan tells
+    lost: float  # share of items that could not be used, of the manifest and encoder where it is largest
 
     @property
     def complete(self) -> bool:

@@ -6,14 +6,15 @@ Every step leaves what its command leaves, and what is there already is not done
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from emoclim.data.content import ContentKeys
+from emoclim.data import ContentKeys, Setting
 from emoclim.errors import RunError
-from emoclim.features import Setting
+from emoclim.learning import Space
 from emoclim.modality import Modality
-from emoclim.pipeline import end_to_end, heads
+from emoclim.pipeline import train_end_to_end as end_to_end
+from emoclim.pipeline import train_heads as heads
 from emoclim.pipeline.evaluation import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.features import ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.library_features import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
@@ -26,27 +27,14 @@ from emoclim.pipeline.tagging import tag_run
 from emoclim.pipeline.tagging_result import TaggingResult
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
-from emoclim.reports.joint_panels import JointSpace
-from emoclim.sweep import Space
+from emoclim.reports import JointSpace
 
 Key = tuple[Path, str, Path | None, tuple[tuple[str, Setting], ...]]
 
 
 @dataclass(slots=True)
 class Steps:
-    """What is done for the rows of a plan, and what was told on the way.
-
-    Attributes
-    ----------
-    plan
-        What is to be done.
-    workspace, batch_size, workers, device, track
-        As for the commands.
-    warnings
-        Why numbers may mislead.
-    encoded
-        What was extracted, or looked at, in this process.
-    """
+    """What is done for the rows of a plan, and what was told on the way."""
 
     plan: ReproductionPlan
     workspace: Workspace
@@ -54,7 +42,8 @@ class Steps:
     workers: int | None
     device: str
     track: Track
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)  # why numbers may mislead
+    # what was extracted, or looked at, in this process
     encoded: dict[Key, ExtractionResult] = field(default_factory=dict)
 
     def extract(self) -> bool:
@@ -85,10 +74,10 @@ class Steps:
         audio = self._encode("audio", row.audio).cache.stem
         state = state_of(self.workspace, row.run, row.row)
         if state == "unfinished":
-            result = heads.resume(row.run, workspace=self.workspace, device=self.device, track=self.track)
+            result = heads.resume_heads(row.run, workspace=self.workspace, device=self.device, track=self.track)
         elif state == "to do":
             candidates = Space([EVEN], {}, self.plan.request.config)
-            result = heads.train(
+            result = heads.start_heads(
                 images=images,
                 audio=audio,
                 candidates=candidates,
@@ -104,7 +93,7 @@ class Steps:
     def _train_encoder(self, row: RowPlan, images: str) -> None:
         state, choice, request = state_of(self.workspace, row.run, row.row), row.audio, self.plan.request
         if state == "unfinished":
-            result = end_to_end.resume(
+            result = end_to_end.resume_encoder(
                 row.run, workers=self.workers, workspace=self.workspace, device=self.device, track=self.track
             )
         elif state == "to do":

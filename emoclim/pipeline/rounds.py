@@ -6,15 +6,14 @@ from pathlib import Path
 
 import torch
 
-from emoclim.features import Split
-from emoclim.losses import EMO_CLIM
+from emoclim.data import Split
+from emoclim.learning import EMO_CLIM, own_score
 from emoclim.pipeline.plans import Plan
 from emoclim.pipeline.snapshots import PLAN
 from emoclim.pipeline.studies import Study
 from emoclim.pipeline.sweeping import Sweep, Watch, join_sweeps, train_candidates
 from emoclim.pipeline.workspace import write_json
 from emoclim.progress import Track
-from emoclim.selection import own_score
 
 
 def train_rounds(
@@ -26,24 +25,7 @@ def train_rounds(
     track: Track,
     watch: Watch | None,
 ) -> tuple[Plan, Sweep]:
-    """Train what is left of a plan, and return it with all that was proposed.
-
-    Parameters
-    ----------
-    splits
-        ``train`` and ``val``.
-    plan
-        What to do; it is kept in `work`, grown by each round.
-    work
-        Folder of the snapshots.
-    device, track, watch
-        As for :func:`emoclim.pipeline.sweeping.train_candidates`.
-
-    Raises
-    ------
-    EmoclimError
-        As the same, or the study cannot be used.
-    """
+    """Train what is left of a plan, and return it with all that was proposed."""
     study = _open_study(plan)
     write_json(work / PLAN, plan.to_dict())
     try:

@@ -8,15 +8,11 @@ from typing import Any
 
 import torch
 
-from emoclim.epochs import History
-from emoclim.heads import save_heads
-from emoclim.losses import Terms
+from emoclim.learning import SCORE_NAMES, History, SweepReport, Terms, own_score, save_heads, varying_settings
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.sweeping import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
-from emoclim.reports.plots import plot_history, save_figure
-from emoclim.reports.sweep_plots import sweep_figure
-from emoclim.selection import SCORE_NAMES, SweepReport, own_score, varying_settings
+from emoclim.reports import plot_history, save_figure, sweep_figure
 
 
 def write_run(

@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data.taxonomy import LabelMap
+from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError
-from emoclim.features import Setting
-from emoclim.heads import Heads, load_heads
+from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, read_json
@@ -26,45 +25,19 @@ ENCODER_FILE = "encoder.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A training run.
-
-    Attributes
-    ----------
-    folder
-        Where it lies.
-    heads
-        The pairs of heads that were kept.
-    label_map
-        Classes they were trained for.
-    kept
-        Numbers of the candidates that they are, in the same order.
-    chosen
-        Number of the one that did best on validation.
-    sources
-        Path of the manifest of each modality.
-    digests
-        What each of them said when the run was trained.
-    encoder_settings
-        With which the encoder that it trained, if it did, was loaded.
-    """
+    """A training run."""
 
     folder: Path
     heads: Heads
-    label_map: LabelMap
-    kept: Sequence[int]
-    chosen: int
-    sources: Mapping[Modality, str]
-    digests: Mapping[Modality, str]
-    encoder_settings: Mapping[str, Setting]
+    label_map: LabelMap  # classes they were trained for
+    kept: Sequence[int]  # numbers of the candidates that they are, in the same order
+    chosen: int  # number of the one that did best on validation
+    sources: Mapping[Modality, str]  # path of the manifest of each modality
+    digests: Mapping[Modality, str]  # what each of them said when the run was trained
+    encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
 
     def head(self, number: int | None = None) -> Heads:
-        """The pair of a candidate, as a bank of one; None takes the one that did best on validation.
-
-        Raises
-        ------
-        RunError
-            There is none of that number, or it was not kept.
-        """
+        """The pair of a candidate, as a bank of one; None takes the one that did best on validation."""
         wanted = self.chosen if number is None else number
         if wanted not in self.kept:
             raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {_ranges(self.kept)}")
@@ -72,13 +45,7 @@ class Run:
 
 
 def open_run(workspace: Workspace, name: str | None) -> Run:
-    """Read a run by name or path; the newest for None.
-
-    Raises
-    ------
-    RunError
-        There is none, or it cannot be read.
-    """
+    """Read a run by name or path; the newest for None."""
     folder = workspace.run(name)
     settings = read_json(folder / "settings.json", RunError, "train again")
     try:
@@ -104,13 +71,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:
-    """The note of the cache with the features that a run's heads take.
-
-    Raises
-    ------
-    CacheError
-        The workspace has no such cache.
-    """
+    """The note of the cache with the features that a run's heads take."""
     spec = run.heads.specs[modality]
     for note in notes(workspace, modality):
         if note.spec == spec:
@@ -145,13 +106,7 @@ def encoding_command(
 
 
 def trained_library(workspace: Workspace, run: Run, modality: Modality) -> Library:
-    """The library that a run was trained on.
-
-    Raises
-    ------
-    CacheError
-        Its cache is gone, or never saw its manifest.
-    """
+    """The library that a run was trained on."""
     note = trained_note(workspace, run, modality)
     for source in note.sources:
         if source.path == run.sources[modality]:

@@ -4,12 +4,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache.memory import MemoryCache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest
+from emoclim.cache import MemoryCache
+from emoclim.data import ContentKeys, Features, Item, Manifest
 from emoclim.errors import CacheError, ManifestError
-from emoclim.features import Features
-from emoclim.heads import Average
+from emoclim.learning import Average
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.find import encoder_of
 from emoclim.pipeline.libraries import CacheNote, Library, open_library
@@ -17,8 +15,7 @@ from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
-from emoclim.stages.extract import extract
-from emoclim.stages.search import Hit, search
+from emoclim.stages import Hit, extract, search
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +76,7 @@ def search_file(
     device: str = "auto",
     track: Track = silent,
 ) -> SearchResult:
-    """Rank a library by its likeness to a file that need not be part of anything.
-
-    Parameters
-    ----------
-    query
-        A picture or a recording.
-    top
-        How many items to give.
-    library
-        Name or path of a manifest that was extracted with an encoder of the run, the newest of that name; None takes
-        the one that was trained on, of the other modality.
-    run
-        Name of a run; None takes the newest.
-    average
-        How an item's segments are brought to one embedding.
-    workspace
-        Where caches and runs lie.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    EmoclimError
-        The query cannot be decoded, or there is no such run or library.
-    """
+    """Rank a library by its likeness to a file that need not be part of anything."""
     opened = open_run(workspace, run)
     modality = _modality_of(query, opened)
     keys = ContentKeys(workspace.caches / "content.json")

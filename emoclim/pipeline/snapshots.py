@@ -8,8 +8,8 @@ from pathlib import Path
 
 import safetensors.torch
 
-from emoclim.epochs import Snapshot
 from emoclim.errors import RunError
+from emoclim.learning import Snapshot
 from emoclim.pipeline.workspace import Workspace
 
 UNFINISHED = "unfinished"
@@ -30,22 +30,7 @@ def read_snapshot(path: Path) -> Snapshot | None:
 
 
 def find_unfinished(workspace: Workspace, run: str, plan: str) -> Path:
-    """The folder of an unfinished run, by name or path.
-
-    Parameters
-    ----------
-    workspace
-        Where runs lie.
-    run
-        Name or path.
-    plan
-        Name of the plan that it must have.
-
-    Raises
-    ------
-    RunError
-        There is no such run, it is finished, or another command began it.
-    """
+    """The folder of an unfinished run, by name or path."""
     folder = next((path for path in (workspace.runs / run, Path(run)) if path.is_dir()), None)
     if folder is None:
         raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")

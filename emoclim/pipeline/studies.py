@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from emoclim.config import TrainConfig, updated
 from emoclim.errors import ConfigError
-from emoclim.losses import Terms
-from emoclim.sweep import Candidate, Space
+from emoclim.learning import Candidate, Space, Terms
 
 if TYPE_CHECKING:
     import optuna
@@ -28,30 +27,7 @@ SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
 class Study:
-    """A study in a storage.
-
-    Parameters
-    ----------
-    storage
-        URL of a database, or a file: of SQLite if it is called ``*.db`` or ``*.sqlite``, a journal otherwise.
-    name
-        Of the study.
-    space
-        What to choose from; its loss weights are tried first, and its seeds are all tried.
-    run
-        What tells the run that asks from all others.
-    experiment
-        Digest of all that makes trials comparable.
-    terms
-        Of the objective.
-    there
-        Whether the study must be there already; otherwise it is made if there is none of its name.
-
-    Raises
-    ------
-    ConfigError
-        Optuna is not installed, the storage cannot be used, or the study is missing or of another experiment.
-    """
+    """A study in a storage."""
 
     def __init__(
         self, storage: str, name: str, space: Space, *, run: str, experiment: str, terms: Terms, there: bool

@@ -14,20 +14,24 @@ import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig
-from emoclim.epochs import Epoch, History
-from emoclim.features import Split
-from emoclim.heads import Heads, stack_heads
-from emoclim.interrupts import uninterrupted
-from emoclim.losses import EMO_CLIM
+from emoclim.data import Split
+from emoclim.learning import (
+    EMO_CLIM,
+    PRECISION_AT,
+    Candidate,
+    Epoch,
+    Heads,
+    History,
+    TrainedCandidate,
+    groups,
+    stack_heads,
+)
 from emoclim.pipeline.memory import available_memory
 from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import few_threads
-from emoclim.progress import Track, silent
-from emoclim.reports.retrieval import directions
-from emoclim.selection import PRECISION_AT, TrainedCandidate
-from emoclim.stages.evaluate import evaluate_each
-from emoclim.stages.train_heads import Training, train_heads
-from emoclim.sweep import Candidate, groups
+from emoclim.progress import Track, silent, uninterrupted
+from emoclim.reports import directions
+from emoclim.stages import Training, evaluate_each, train_heads
 
 log = logging.getLogger(__name__)
 
@@ -38,20 +42,10 @@ MEMORY_SHARE = 0.5  # of what is free, for the heads
 
 @dataclass(frozen=True, slots=True)
 class BankEpoch:
-    """An epoch of a bank.
+    """An epoch of a bank."""
 
-    Attributes
-    ----------
-    round, bank
-        Which bank it is, both from 0.
-    numbers, candidates
-        Its K heads.
-    losses
-        Of the epoch.
-    """
-
-    round: int
-    bank: int
+    round: int  # which bank it is, both from 0
+    bank: int  # which bank it is, both from 0
     numbers: Sequence[int]
     candidates: Sequence[Candidate]
     losses: Epoch
@@ -62,24 +56,12 @@ Watch = Callable[[BankEpoch], None]
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """What training gave, candidate by candidate.
-
-    Attributes
-    ----------
-    lines
-        Of the candidates that were trained.
-    heads
-        Theirs, in the same order.
-    histories
-        Losses by epoch, in the same order; K = 1 each.
-    interrupted
-        Whether it was stopped early, so that candidates or epochs are missing.
-    """
+    """What training gave, candidate by candidate."""
 
     lines: tuple[TrainedCandidate, ...]
     heads: Heads
-    histories: tuple[History, ...]
-    interrupted: bool
+    histories: tuple[History, ...]  # losses by epoch, in the same order; K = 1 each
+    interrupted: bool  # whether it was stopped early, so that candidates or epochs are missing
 
 
 def train_candidates(
@@ -95,36 +77,7 @@ def train_candidates(
     track: Track = silent,
     watch: Watch | None = None,
 ) -> Sweep:
-    """Train the candidates of a round, going on from what `work` holds, and measure each on validation.
-
-    Parameters
-    ----------
-    splits
-        ``train`` and ``val``.
-    candidates
-        What to train.
-    work
-        Folder of the snapshots.
-    round_number
-        Of the round.
-    first
-        Number of the first candidate.
-    most
-        Heads to train as one bank; the same each time that `work` is gone on from.
-    similarity
-        ``(C, C)`` of the classes, or None.
-    device
-        Where to train.
-    track
-        Shows progress by epoch.
-    watch
-        Is told of each epoch of each bank.
-
-    Raises
-    ------
-    EmoclimError
-        As :func:`emoclim.stages.train_heads.train_heads`.
-    """
+    """Train the candidates of a round, going on from what `work` holds, and measure each on validation."""
     banks = groups(candidates, most)
     done: list[tuple[list[int], Training]] = []
     interrupted = False
@@ -223,19 +176,7 @@ def _history(training: Training, k: int) -> History:
 
 
 def most_heads(train: Split, configs: Iterable[TrainConfig], largest: int, device: torch.device) -> int:
-    """How many pairs of heads, at least 1, fit into half of the memory that is free now.
-
-    Parameters
-    ----------
-    train
-        Whose features they are to take.
-    configs
-        Of all of them; what takes the most counts.
-    largest
-        Heads in the largest bank; that these do not fit is told.
-    device
-        Where to train.
-    """
+    """How many pairs of heads, at least 1, fit into half of the memory that is free now."""
     bytes_per_head = max(_bytes_per_head(train, config) for config in set(configs))
     most = max(1, int(MEMORY_SHARE * _free_memory(device) / bytes_per_head))
     if most < largest:

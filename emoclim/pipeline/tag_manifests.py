@@ -12,46 +12,36 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.data.content import ContentKeys, contents_of
-from emoclim.data.grouping import labelled_by_rarest_tag
-from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
-from emoclim.data.splits import with_splits
+from emoclim.data import (
+    SPLITS,
+    ContentKeys,
+    Features,
+    Item,
+    Manifest,
+    contents_of,
+    labelled_by_rarest_tag,
+    read_manifest,
+    with_splits,
+)
 from emoclim.errors import ManifestError
-from emoclim.features import Features
+from emoclim.learning import TagSplit
 from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest
 from emoclim.pipeline.library_features import read_features
 from emoclim.pipeline.queries import text_of
-from emoclim.tag_heads import TagSplit
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Tagged:
-    """The items of a manifest that have features, with their tags.
+    """The items of a manifest that have features, with their tags."""
 
-    Attributes
-    ----------
-    manifest
-        Each of its items has a split.
-    items
-        Those that have features and count.
-    features
-        Theirs, in the same order.
-    tags
-        T names, the most frequent in training first.
-    unlearnt
-        Tags that occur in no training item.
-    bare
-        By split, how many items have features and no tag.
-    """
-
-    manifest: Manifest
-    items: tuple[Item, ...]
+    manifest: Manifest  # each of its items has a split
+    items: tuple[Item, ...]  # those that have features and count
     features: Features
-    tags: tuple[str, ...]
-    unlearnt: tuple[str, ...]
-    bare: Mapping[str, int]
+    tags: tuple[str, ...]  # T names, the most frequent in training first
+    unlearnt: tuple[str, ...]  # tags that occur in no training item
+    bare: Mapping[str, int]  # by split, how many items have features and no tag
 
     def splits(self, inputs: Features) -> dict[str, TagSplit]:
         """Train, val and test parts, with `inputs` of the same items in place of their features."""
@@ -65,28 +55,7 @@ class Tagged:
 
 
 def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
-    """Read a manifest with tags, and the features of its items.
-
-    Parameters
-    ----------
-    source
-        CSV with a column `tags`; where no item has tags, labels are taken as such.
-    note
-        Of the cache with the features.
-    keys
-        Content keys of items.
-    seed
-        Of the splits, if the manifest has none: they are stratified by each item's rarest tag, and kept beside it.
-    untagged
-        Whether items without any tag count.
-
-    Raises
-    ------
-    ManifestError
-        The manifest cannot be used, or no training item has a tag.
-    CacheError
-        An item was never encoded.
-    """
+    """Read a manifest with tags, and the features of its items."""
     manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
         log.warning("%s: %s", text_of(str(source)), text_of(told))

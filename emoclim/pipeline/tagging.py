@@ -10,10 +10,9 @@ from dataclasses import asdict, replace
 from itertools import combinations
 from pathlib import Path
 
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import SPLITS
-from emoclim.data.tag_groups import groups_of
+from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
+from emoclim.learning import Aggregate, TagConfig
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.libraries import CacheNote, manifest_digest, portable_path
 from emoclim.pipeline.queries import text_of
@@ -22,8 +21,7 @@ from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.progress import Track, silent
-from emoclim.stages.tag import embedded, tag
-from emoclim.tag_heads import Aggregate, TagConfig
+from emoclim.stages import embedded, tag
 
 log = logging.getLogger(__name__)
 
@@ -52,55 +50,7 @@ def tag_run(
     seed: int = SEED,
     track: Track = silent,
 ) -> TaggingResult:
-    """Train tagging heads on what a run makes of music, and report how well they find the tags of a split.
-
-    Parameters
-    ----------
-    run
-        Name or path; None takes the newest.
-    manifest
-        CSV with a column `tags`; None takes ``data/tagging.csv``. Where no item has tags, labels are taken as such.
-        Without a column `split`, splits are made, stratified by each item's rarest tag, with items of equal content
-        in one split, and kept beside it.
-    on
-        ``"embeddings"`` of the run's audio head, or the encoder's ``"features"``, the baseline.
-    aggregate
-        What is averaged over an item's segments: ``"probabilities"``, as the papers do, or ``"embeddings"``.
-    split
-        Which split is evaluated: ``val`` or ``test``.
-    seeds
-        How many heads to train for each share, from `seed` on.
-    train_fractions
-        Shares of the training items to train on, one after the other.
-    shuffle
-        Train on shuffled tags: a control, whose ROC-AUC is about 0.5.
-    untagged
-        Whether items without any tag count, as negatives of every tag. Of the two published splits of MagnaTagATune
-        one has them, in training too, and one does not.
-    tag_groups
-        TOML file of groups of tags; None groups only the 50 tags of MagnaTagATune.
-    head
-        Number of a candidate of the run; None takes the one chosen on validation.
-    n_resamples
-        Bootstrap resamples of the evaluated items; whole groups are drawn where the manifest has groups.
-    config
-        Settings of the training.
-    plots
-        Draw the pictures too.
-    workspace
-        Where caches and runs lie.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``mps``.
-    seed
-        Of everything random, the first of several.
-    track
-        Shows progress.
-
-    Raises
-    ------
-    EmoclimError
-        The run, the manifest or the cache cannot be used, or items were not extracted.
-    """
+    """Train tagging heads on what a run makes of music, and report how well they find the tags of a split."""
     if split not in ("val", "test") or seeds < 1:
         raise ConfigError(f"tags of split {split!r} with {seeds} seeds: evaluate val or test, with one seed or more")
     opened = open_run(workspace, run)

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from emoclim.data.manifest import SPLITS
+from emoclim.data import SPLITS
 from emoclim.errors import name_some
 from emoclim.pipeline.queries import text_of
 from emoclim.pipeline.results import SCHEMA, write_report
 from emoclim.pipeline.run_files import write_parquet
-from emoclim.reports.papers import PaperTable, tagging_table
-from emoclim.reports.tagging import TaggingReport
-from emoclim.reports.tagging_plots import plot_curve, plot_tags
+from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_table
 
 TAGS_PICTURE = "tags.png"
 
@@ -25,43 +23,20 @@ On = Literal["embeddings", "features"]
 
 @dataclass(frozen=True, slots=True)
 class TaggingResult:
-    """What one `emoclim evaluate --tagging` found.
-
-    Attributes
-    ----------
-    run
-        Name of the run.
-    head
-        Number of the candidate whose audio head embeds.
-    on
-        What the tagging heads take: its ``embeddings``, or the ``features`` it takes itself.
-    split
-        Which split was evaluated.
-    manifest
-        Path of the manifest, as a note beside the cache names it, and 12 hex digits of what it says.
-    items, untagged
-        By split, how many items there are, and how many of them have no tag at all.
-    untagged_kept
-        Whether these count, as negatives of every tag.
-    report
-        All numbers.
-    folder
-        Where they lie, with the pictures.
-    warnings
-        Why the numbers may mislead.
-    """
+    """What one `emoclim evaluate --tagging` found."""
 
     run: str
-    head: int
-    on: On
+    head: int  # number of the candidate whose audio head embeds
+    on: On  # what the tagging heads take: its `embeddings`, or the `features` it takes itself
     split: str
+    # path of the manifest, as a note beside the cache names it, and 12 hex digits of what it says
     manifest: Mapping[str, str]
-    items: Mapping[str, int]
-    untagged: Mapping[str, int]
-    untagged_kept: bool
+    items: Mapping[str, int]  # by split, how many items there are, and how many of them have no tag at all
+    untagged: Mapping[str, int]  # by split, how many items there are, and how many of them have no tag at all
+    untagged_kept: bool  # whether these count, as negatives of every tag
     report: TaggingReport
-    folder: Path
-    warnings: tuple[str, ...]
+    folder: Path  # where they lie, with the pictures
+    warnings: tuple[str, ...]  # why the numbers may mislead
 
     @property
     def shows_curve(self) -> bool:

@@ -4,24 +4,13 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from emoclim.losses import EMO_CLIM
+from emoclim.learning import EMO_CLIM, Leaders
 from emoclim.pipeline.event_files import EventFiles
 from emoclim.pipeline.sweeping import BankEpoch
-from emoclim.selection import Leaders
 
 
 class Watcher(ExitStack):
-    """Shows the leading heads, and writes event files, as epochs end.
-
-    Parameters
-    ----------
-    folder
-        Of the run.
-    show
-        Is given the leading heads.
-    tensorboard
-        Whether to write event files.
-    """
+    """Shows the leading heads, and writes event files, as epochs end."""
 
     def __init__(self, folder: Path, show: Callable[[Leaders], None] | None, tensorboard: bool) -> None:
         super().__init__()

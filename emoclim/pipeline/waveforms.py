@@ -9,13 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.cache.waveforms import WAV, StoreSize, open_waveform, store_name, write_waveform
-from emoclim.data.audio import Waveform, read_blocks
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item
-from emoclim.decoding import End, Event, deaths_told, decode
-from emoclim.encoders.base import AudioEncoder, Encoder
+from emoclim.cache import WAV, StoreSize, open_waveform, store_name, write_waveform
+from emoclim.data import ContentKeys, Item, Waveform, read_blocks
+from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
+from emoclim.extraction import End, Event, deaths_told, decode
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -25,7 +23,7 @@ KEPT = "what was decoded is kept: run again, with fewer --workers"
 
 @dataclass(frozen=True, slots=True)
 class StoredCrops:
-    """A source of crops, see :data:`emoclim.crops.CropSource`: the recordings of a store."""
+    """A source of crops, see :data:`emoclim.learning.crops.CropSource`: the recordings of a store."""
 
     cut: Callable[[Waveform, torch.Generator], Tensor]  # makes a crop of a waveform
     files: Mapping[str, Path]  # by item

@@ -19,8 +19,8 @@ from typing import Any, Self, TypeVar
 
 import torch
 
+from emoclim.data import FeatureSpec
 from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError, reason_of
-from emoclim.features import FeatureSpec
 from emoclim.modality import MODALITIES, Modality
 
 T = TypeVar("T")
@@ -41,15 +41,9 @@ PACKAGES = (
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """One folder that commands work in.
+    """One folder that commands work in."""
 
-    Attributes
-    ----------
-    root
-        The folder; by default the current one.
-    """
-
-    root: Path = Path()
+    root: Path = Path()  # the folder; by default the current one
 
     @property
     def caches(self) -> Path:
@@ -62,13 +56,7 @@ class Workspace:
         return self.root / "runs"
 
     def manifest(self, modality: Modality) -> Path:
-        """The manifest of a modality that lies where it is looked for.
-
-        Raises
-        ------
-        ManifestError
-            There is none.
-        """
+        """The manifest of a modality that lies where it is looked for."""
         name = MODALITIES[modality].folder
         candidates = [self.root / "data" / f"{name}{suffix}" for suffix in (".csv", ".parquet", "")]
         for path in candidates:
@@ -93,13 +81,7 @@ class Workspace:
         return self.runs / f"{number:03d}-{name}"
 
     def free_run(self, name: str) -> Path:
-        """A folder for a run of that name; not made yet.
-
-        Raises
-        ------
-        RunError
-            There is one already, or this is no name of a folder.
-        """
+        """A folder for a run of that name; not made yet."""
         if Path(name).name != name:
             raise RunError(f"{name!r} is no name for a run; give one without slashes")
         folder = self.runs / name
@@ -108,13 +90,7 @@ class Workspace:
         return folder
 
     def run(self, name: str | None) -> Path:
-        """The folder of a run, by name or path; the newest one for None.
-
-        Raises
-        ------
-        RunError
-            There is none, or it is no run.
-        """
+        """The folder of a run, by name or path; the newest one for None."""
         if name is None:
             finished = sorted((path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")), key=_trained_at)
             if not finished:
@@ -128,28 +104,14 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One of several equal parts of an extraction, each of which writes a cache of its own.
+    """One of several equal parts of an extraction, each of which writes a cache of its own."""
 
-    Attributes
-    ----------
-    index
-        From 1 on.
-    count
-        How many there are.
-    """
-
-    index: int
-    count: int
+    index: int  # from 1 on
+    count: int  # how many there are
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read ``"2/8"``.
-
-        Raises
-        ------
-        ConfigError
-            This is no part of a whole.
-        """
+        """Read ``"2/8"``."""
         numbers = [int(part) for part in text.split("/") if part.isdecimal()]
         if text.count("/") != 1 or len(numbers) != 2 or not 1 <= numbers[0] <= numbers[1]:
             raise ConfigError(f"shard {text!r} is none; write 2/8 for the second of eight")
@@ -175,13 +137,7 @@ def usable_cores() -> int:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of that name; ``auto`` takes a GPU where there is one.
-
-    Raises
-    ------
-    ConfigError
-        There is no such device here.
-    """
+    """The device of that name; ``auto`` takes a GPU where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -238,13 +194,7 @@ def read_json(path: Path, error: type[EmoclimError], advice: str) -> dict[str, A
 
 
 def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that appears whole or not at all: `fill` writes into one aside, which is then renamed.
-
-    Raises
-    ------
-    RunError
-        The folder cannot be written.
-    """
+    """Make a folder that appears whole or not at all: `fill` writes into one aside, which is then renamed."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
         aside.mkdir(parents=True)

@@ -1,5 +1,9 @@
-"""Say what was found: report objects, rows of tables, pictures and a page; nothing here trains, reads data or prints.
+"""Results as tables, pictures and one HTML page.
 
-Stages fill the reports, the pipeline writes their plain form, tables, pictures and page to files, commands show rows.
-Numbers are shares from 0 to 1 until a table or a picture shows them in percent; the same report gives the same bytes.
+Used by the stages and the pipeline. Invariant: a report holds numbers that were measured elsewhere; it computes no
+metric and trains nothing.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -44,63 +44,29 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What was made anew for one line.
+    """What was made anew for one line."""
 
-    Attributes
-    ----------
-    mark
-        In which way it is, or is not, what the paper has; or why it was not made.
-    numbers
-        One for each metric of the table; none if it was not made.
-    about
-        Cells that are no numbers.
-    """
-
-    mark: str
-    numbers: tuple[Number, ...] = ()
-    about: tuple[str, ...] = ()
+    mark: str  # in which way it is, or is not, what the paper has; or why it was not made
+    numbers: tuple[Number, ...] = ()  # one for each metric of the table; none if it was not made
+    about: tuple[str, ...] = ()  # cells that are no numbers
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a table.
-
-    Attributes
-    ----------
-    title
-        Its first cell.
-    about
-        Cells that are no numbers.
-    paper
-        The paper's numbers, one for each metric; none in a line that the paper does not have.
-    own
-        None where nothing was to be made anew.
-    """
+    """One line of a table."""
 
     title: str
-    about: tuple[str, ...]
-    paper: tuple[str, ...]
-    own: Own | None = None
+    about: tuple[str, ...]  # cells that are no numbers
+    paper: tuple[str, ...]  # the paper's numbers, one for each metric; none in a line that the paper does not have
+    own: Own | None = None  # none where nothing was to be made anew
 
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """A table of the paper with what was made anew.
-
-    Attributes
-    ----------
-    title
-        What it is.
-    columns
-        Names of the first cell and of those that are no numbers.
-    metrics
-        Names of the others.
-    lines
-        In the paper's order.
-    """
+    """A table of the paper with what was made anew."""
 
     title: str
-    columns: tuple[str, ...]
+    columns: tuple[str, ...]  # names of the first cell and of those that are no numbers
     metrics: tuple[str, ...]
     lines: tuple[Line, ...]
 

@@ -12,15 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.metrics.uncertainty import (
-    LEVEL,
-    N_RESAMPLES,
-    Mean,
-    bootstrap_means,
-    holm,
-    mean_weights,
-    sign_flip_test,
-)
+from emoclim.metrics import LEVEL, N_RESAMPLES, Mean, bootstrap_means, holm, mean_weights, sign_flip_test
 from emoclim.reports.queries import SEED, QueryScores
 from emoclim.reports.tables import Estimate, Row
 from emoclim.seeding import generator_for

@@ -36,7 +36,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a run of :func:`emoclim.stages.extract.extract` did with the items of its manifest."""
+    """What a run of :func:`emoclim.stages.extracting.extract` did with the items of its manifest."""
 
     encoded: int
     reused: int  # were in the cache, or have the same content as another item

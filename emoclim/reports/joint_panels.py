@@ -18,40 +18,17 @@ NOTE_WIDTH = 45  # letters
 
 @dataclass(frozen=True, slots=True)
 class JointSpace:
-    """The embeddings that one pair of heads makes of a split.
-
-    Attributes
-    ----------
-    title
-        Of the panel.
-    embeddings
-        ``(N, E)`` by modality, on the CPU.
-    labels
-        ``(N,)`` int64 by modality, into `classes`.
-    classes
-        C names.
-    note
-        What stands below the panel.
-    """
+    """The embeddings that one pair of heads makes of a split."""
 
     title: str
-    embeddings: Mapping[Modality, Tensor]
-    labels: Mapping[Modality, Tensor]
+    embeddings: Mapping[Modality, Tensor]  # `(N, E)` by modality, on the CPU
+    labels: Mapping[Modality, Tensor]  # `(N,)` int64 by modality, into `classes`
     classes: Sequence[str]
-    note: str = ""
+    note: str = ""  # what stands below the panel
 
 
 def plot_joint_spaces(spaces: Sequence[JointSpace], path: Path, *, seed: int) -> None:
     """Draw joint spaces of the same classes side by side: one colour per emotion, dots for images, crosses for music.
-
-    Parameters
-    ----------
-    spaces
-        At least one.
-    path
-        The PNG file to write.
-    seed
-        Of each map.
 
     Notes
     -----

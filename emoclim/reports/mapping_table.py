@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from emoclim.data.taxonomy import LabelMap
+from emoclim.data import LabelMap
 from emoclim.modality import Modality
 from emoclim.reports.compared import UNKNOWN, ComparedTable, Line, Number, Own
 from emoclim.reports.papers import TABLE_5
@@ -11,19 +11,7 @@ Counts = Mapping[Modality, Mapping[str, int]]
 
 
 def table_2(label_map: LabelMap, counts: Counts, published: Counts, marks: Mapping[Modality, str]) -> ComparedTable:
-    """The paper's map with the one that labels call for by themselves.
-
-    Parameters
-    ----------
-    label_map
-        Made of one's own labels.
-    counts
-        By modality and label, how many items of one's own there are.
-    published
-        The same of the paper's data; its labels come first.
-    marks
-        By modality, in which way one's own data are, or are not, the paper's.
-    """
+    """The paper's map with the one that labels call for by themselves."""
     partners = dict(row[0].split(" ↔ ") for row in TABLE_5)  # the same map, in the same order
     lonely = [label for label in published["image"] if label not in partners]
     lines = [

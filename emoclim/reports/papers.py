@@ -56,15 +56,7 @@ TABLE_5: Sequence[Row] = (
 
 @dataclass(frozen=True, slots=True)
 class PaperTable:
-    """A table of the paper, with rows of one's own below.
-
-    Attributes
-    ----------
-    title, note
-        What it is, and how to read it.
-    rows
-        Names of the columns first.
-    """
+    """A table of the paper, with rows of one's own below."""
 
     title: str
     note: str
@@ -74,17 +66,7 @@ class PaperTable:
 def retrieval_tables(
     report: RetrievalReport, intervals: Mapping[str, Intervals], name: str, classes: Mapping[str, str]
 ) -> tuple[PaperTable, ...]:
-    """Tables 1, 3 and 5, as far as the report has images and music.
-
-    Parameters
-    ----------
-    report, intervals
-        A result of one's own, and the intervals of each direction.
-    name
-        What it is called in them.
-    classes
-        By class, its name with those of both taxonomies: ``"amusement ↔ funny"``.
-    """
+    """Tables 1, 3 and 5, as far as the report has images and music."""
     if any(name not in report.directions for name in DIRECTIONS):
         return ()
     found = [report.directions[direction] for direction in DIRECTIONS]

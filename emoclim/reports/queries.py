@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.metrics import uncertainty
-from emoclim.metrics.uncertainty import N_RESAMPLES, bootstrap_means
+from emoclim.metrics import N_RESAMPLES, BootstrapMeans, bootstrap_means
 from emoclim.reports.tables import Estimate
 from emoclim.seeding import generator_for
 
@@ -77,12 +76,12 @@ def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAM
     metrics = tuple(scores.metrics)
     found = bootstrap_means(scores.table(metrics), scores.class_numbers(), draw, n_resamples=n_resamples)
 
-    def by_metric(means: uncertainty.BootstrapMeans) -> dict[str, Estimate]:
+    def by_metric(means: BootstrapMeans) -> dict[str, Estimate]:
         return {name: Estimate.of(means, column) for column, name in enumerate(metrics)}
 
     rows = zip(found.classes.value, found.classes.low, found.classes.high, strict=True)
     names = sorted(set(scores.classes))
-    classes = {name: by_metric(uncertainty.BootstrapMeans(*row)) for name, row in zip(names, rows, strict=True)}
+    classes = {name: by_metric(BootstrapMeans(*row)) for name, row in zip(names, rows, strict=True)}
     return Intervals(by_metric(found.macro), by_metric(found.micro), classes)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from emoclim.metrics.uncertainty import Mean
+from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.queries import Intervals, QueryScores
 from emoclim.reports.tables import Row, percent

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emoclim.metrics import uncertainty
+from emoclim.metrics import BootstrapMeans
 
 Row = tuple[str, ...]
 
@@ -23,7 +23,7 @@ class Estimate:
     deviation: float | None = None  # standard deviation over seeds; None for a single one
 
     @classmethod
-    def of(cls, found: uncertainty.BootstrapMeans, column: int) -> "Estimate":
+    def of(cls, found: BootstrapMeans, column: int) -> "Estimate":
         """One column of means ``(T,)``."""
         value, *ends = (float(numbers[column]) for numbers in (found.value, found.low, found.high))
         return cls(value, *(None if math.isnan(end) else end for end in ends))

@@ -16,9 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.metrics.tagging import resampled_metrics, tag_metrics
-from emoclim.metrics.ties import random_average_precision
-from emoclim.metrics.uncertainty import LEVEL
+from emoclim.metrics import LEVEL, random_average_precision, resampled_metrics, tag_metrics
 from emoclim.reports.tables import Estimate, Row, percent
 
 ROUNDING = 1e-12  # ends of an interval so close are one number

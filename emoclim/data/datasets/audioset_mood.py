@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.data.manifest import Item
-from emoclim.data.taxonomy import MUSIC_EMOTIONS
 from emoclim.errors import ManifestError
 
 MOODS = {

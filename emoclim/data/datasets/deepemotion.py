@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, list_files, of_modality
+from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
-from emoclim.data.taxonomy import IMAGE_EMOTIONS
 from emoclim.errors import ManifestError
 
 # "This photo is no longer available", as Flickr has served it in place of a deleted photo for years: 2,051 bytes of PNG

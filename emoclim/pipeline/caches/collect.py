@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from emoclim.cache import BACKENDS, open_cache
-from emoclim.cache.lock import SUFFIXES, who_writes
-from emoclim.cache.waveforms import SUFFIX as STORE
+from emoclim.cache import BACKENDS, SUFFIXES, open_cache, who_writes
+from emoclim.cache import SUFFIX as STORE
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality

@@ -8,10 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.cache import open_cache
-from emoclim.cache.base import FeatureCache
+from emoclim.cache import FeatureCache, open_cache
+from emoclim.data import Features
 from emoclim.errors import name_some
-from emoclim.features import Features
 from emoclim.pipeline.caches.find import find_cache, ids_by_key
 from emoclim.pipeline.libraries import CacheNote
 from emoclim.pipeline.workspace import Workspace

@@ -17,9 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoclim.cache import open_cache
-from emoclim.cache.base import FeatureCache
-from emoclim.data.content import ContentKeys
+from emoclim.cache import FeatureCache, open_cache
+from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
 from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts

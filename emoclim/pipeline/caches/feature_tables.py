@@ -15,8 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache.base import EncodedItem
-from emoclim.data.download import file_hash
+from emoclim.cache import EncodedItem
+from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, EmoclimError, name_some
 
 Array = NDArray[Any]

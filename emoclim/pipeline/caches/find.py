@@ -5,14 +5,10 @@ from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from emoclim.cache import BACKENDS, open_cache
-from emoclim.cache.base import FeatureCache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item
-from emoclim.encoders.base import Encoder
-from emoclim.encoders.loading import load_encoder
+from emoclim.cache import BACKENDS, FeatureCache, open_cache
+from emoclim.data import ContentKeys, FeatureSpec, Item
+from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, DecodeError
-from emoclim.features import FeatureSpec
 from emoclim.pipeline.accounts import ItemState, State, accounts_path, read_accounts
 from emoclim.pipeline.libraries import CacheNote, key_of, note_path, read_note
 from emoclim.pipeline.workspace import Workspace, provenance

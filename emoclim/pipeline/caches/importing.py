@@ -15,13 +15,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import open_cache
-from emoclim.cache.base import EncodedItem
-from emoclim.cache.ids import BY_ID
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Manifest, read_manifest
+from emoclim.cache import BY_ID, EncodedItem, open_cache
+from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
-from emoclim.features import VIEWS, FeatureSpec, Setting
 from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.accounts import write_accounts

@@ -7,9 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BACKENDS, open_cache
-from emoclim.cache.lock import who_writes
-from emoclim.cache.waveforms import SUFFIX, StoreSize
+from emoclim.cache import BACKENDS, SUFFIX, StoreSize, open_cache, who_writes
 from emoclim.errors import CacheError
 from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted

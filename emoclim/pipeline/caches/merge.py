@@ -12,12 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BACKENDS, open_cache
-from emoclim.cache.base import EncodedItem, FeatureCache
-from emoclim.cache.lock import who_writes
-from emoclim.data.content import ContentKeys
+from emoclim.cache import BACKENDS, EncodedItem, FeatureCache, open_cache, who_writes
+from emoclim.data import ContentKeys, Features
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.features import Features
 from emoclim.pipeline.accounts import (
     ItemState,
     accounts_path,

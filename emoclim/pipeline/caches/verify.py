@@ -9,12 +9,9 @@ from typing import Any
 
 import torch
 
-from emoclim.cache import open_cache
-from emoclim.cache.base import FeatureCache
-from emoclim.cache.memory import MemoryCache
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import Item, Manifest
-from emoclim.encoders.base import Encoder
+from emoclim.cache import FeatureCache, MemoryCache, open_cache
+from emoclim.data import ContentKeys, Item, Manifest
+from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
@@ -23,7 +20,7 @@ from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path
 from emoclim.pipeline.libraries import CacheNote, Source, open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
-from emoclim.stages.extract import extract
+from emoclim.stages import extract
 
 BLOCK_ITEMS = 256  # read at once
 TOLERANCE = 1e-4

@@ -1,0 +1,16 @@
+from .contract import EncodedItem as EncodedItem
+from .contract import FeatureCache as FeatureCache
+from .ids import BY_ID as BY_ID
+from .ids import COLUMNS as COLUMNS
+from .ids import read_rows as read_rows
+from .lock import SUFFIXES as SUFFIXES
+from .lock import who_writes as who_writes
+from .memory import MemoryCache as MemoryCache
+from .opening import BACKENDS as BACKENDS
+from .opening import open_cache as open_cache
+from .waveforms import SUFFIX as SUFFIX
+from .waveforms import WAV as WAV
+from .waveforms import StoreSize as StoreSize
+from .waveforms import open_waveform as open_waveform
+from .waveforms import store_name as store_name
+from .waveforms import write_waveform as write_waveform

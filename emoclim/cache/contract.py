@@ -1,0 +1,194 @@
+"""The contract of a feature cache.
+
+A cache holds the features of one :class:`FeatureSpec`. Rows are keyed by content (hash of the bytes, and of the part
+taken of them), so a manifest's ids are aliases and a moved file keeps its row. What a cache claims to hold is committed
+and true; whatever was being written when a process died is absent.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from torch import Tensor
+
+from emoclim.cache.ids import find_keys
+from emoclim.data import Features, FeatureSpec
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """What an encoder made of one item.
+
+    Attributes
+    ----------
+    key
+        Content key.
+    value
+        ``(D,)`` float32: the feature of the item.
+    segments
+        ``(S, D)`` float32, or None if no segment is to be kept.
+    starts
+        ``(S,)`` float32 seconds, one per segment; None exactly when `segments` is.
+    seconds
+        Decoded length of the item; 0 for an image.
+    """
+
+    key: str
+    value: Tensor
+    segments: Tensor | None = None
+    starts: Tensor | None = None
+    seconds: float = 0.0
+
+
+class FeatureCache(ABC):
+    """Features of one spec, keyed by content; one writer, any number of readers of what is committed.
+
+    It reads like a mapping of keys, in the order in which they were committed, to values: ``len(cache)``,
+    ``key in cache``, ``for key in cache``, ``cache[key]``. Use it as a context manager: leaving the block closes it.
+    Every method raises :class:`CacheError` once it is closed.
+
+    Attributes
+    ----------
+    spec
+        Stored inside; opening with another raises :class:`CacheMismatch` and shows the lines that differ.
+    path
+        Where the cache lies; None for one that lives in memory.
+    """
+
+    spec: FeatureSpec
+    path: Path | None
+
+    def keys(self) -> frozenset[str]:
+        """Keys of the committed items."""
+        return frozenset(self._committed())
+
+    def __len__(self) -> int:
+        """Return the number of committed items."""
+        return len(self._committed())
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys of what is committed now, in the order of commit."""
+        return iter(tuple(self._committed()))
+
+    def __contains__(self, key: object) -> bool:
+        """Tell whether an item is committed."""
+        return key in self._committed()
+
+    def __getitem__(self, key: str) -> Tensor:
+        """Read the feature ``(D,)`` of one item; raise :class:`CacheError` where it is not committed."""
+        return self.read([key]).values[0]
+
+    def features(self, ids: Iterable[str] | None = None, *, verify: bool = True) -> Features:
+        """Features of some items, by the names that their users know them by.
+
+        Parameters
+        ----------
+        ids
+            Ids of items of the manifests that were extracted into the cache, looked up in the tables of items beside
+            it; content keys; or ids under which features were imported. None takes all items in the order of commit,
+            by their keys.
+        verify
+            See :meth:`read`.
+
+        Returns
+        -------
+        Features
+            In the order asked; its `ids` are those asked.
+
+        Raises
+        ------
+        CacheError
+            No item is known by an id (the message counts and names them), an id stands for different contents in two
+            tables, a table cannot be read, or stored bytes do not match their checksum.
+        """
+        if ids is None:
+            return self.read(tuple(self), verify=verify)
+        ids = tuple(ids)
+        return replace(self.read(find_keys(ids, self._committed(), self.path), verify=verify), ids=ids)
+
+    @abstractmethod
+    def _committed(self) -> KeysView[str]:
+        """Keys of the committed items, in the order of commit."""
+
+    @property
+    @abstractmethod
+    def n_segments(self) -> int:
+        """Number of segments of all committed items."""
+
+    @abstractmethod
+    def append(self, items: Sequence[EncodedItem]) -> None:
+        """Commit some items, all or none of them.
+
+        A key whose failure was recorded earlier loses that record.
+
+        Raises
+        ------
+        CacheError
+            A key is committed already or occurs twice, a shape does not fit the spec, a number is not finite, or the
+            cache was opened for reading only.
+        """
+
+    @abstractmethod
+    def record_failure(self, key: str, reason: str) -> None:
+        """Note why the content `key` cannot be encoded; a later reason replaces an earlier one.
+
+        Raises
+        ------
+        CacheError
+            The key is committed, or the cache was opened for reading only.
+        """
+
+    @abstractmethod
+    def leave_out(self, keys: Sequence[str]) -> None:
+        """Take back committed items, whose stored numbers are damaged, so that they are encoded again.
+
+        Raises
+        ------
+        CacheError
+            A key is not committed, or the cache was opened for reading only.
+        """
+
+    @abstractmethod
+    def failures(self) -> Mapping[str, str]:
+        """Reasons by key, of the contents that could not be encoded."""
+
+    @abstractmethod
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
+        """Features of some items, in the order asked; `ids` are the keys.
+
+        Segments are None where no asked item has any.
+
+        Parameters
+        ----------
+        keys
+            Of committed items.
+        verify
+            Compare what is read with its checksums. Leaving it out saves time on a file that one trusts.
+
+        Raises
+        ------
+        CacheError
+            A key is not committed (the message counts and names them), or stored bytes do not match their checksum.
+        """
+
+    def problems(self) -> tuple[str, ...]:
+        """What was committed once and is lost, apart from what :meth:`read` tells of items; one sentence each."""
+        return ()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the file; idempotent."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()

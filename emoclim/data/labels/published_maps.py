@@ -1,0 +1,49 @@
+"""Label maps that papers have published, by name, and the one that valence and arousal give.
+
+Conventions: a map is a TOML file such as :func:`read_label_map` reads. One that gives a label a
+list of classes says what is relevant to it, and is for :func:`~emoclim.data.labels.relevance.read_relevance` only.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emoclim.errors import ManifestError
+
+if TYPE_CHECKING:  # lest looking for a name loads torch
+    from emoclim.data.labels.valence_arousal import ValenceArousal
+
+FOLDER = Path(__file__).parents[1] / "label_maps"
+
+
+def label_map_names() -> list[str]:
+    """Names of the published maps, sorted: who published it, for which labels, by which rule."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def find_label_map(given: Path) -> Path:
+    """The file of a label map: the one given, or the published one of that name."""
+    if given.exists():
+        return given
+    if str(given) in label_map_names():
+        return FOLDER / f"{given}.toml"
+    names = ", ".join(label_map_names())
+    raise ManifestError(f"there is no label map {given}: give a TOML file, or the name of a published one ({names})")
+
+
+def nearest_labels(labels: Sequence[str], among: Sequence[str], places: "ValenceArousal") -> dict[str, str]:
+    """Map each label to the nearest of some others by valence and arousal.
+
+    Notes
+    -----
+    M. Won et al., "Emotion embedding spaces for matching music to stories", ISMIR 2021, section 4.3: Euclidean
+    distance. With the NRC VAD lexicon it gives the column VA of their Table 2.
+    """
+    if unknown := [label for label in (*labels, *among) if label.lower() not in places]:
+        raise ManifestError(f"{unknown[0]!r} has no valence and arousal in the file given; add a row for it")
+    if not among:
+        raise ManifestError("there is no label to map to; give at least one")
+    return {
+        label: min(among, key=lambda other: math.dist(places[label.lower()], places[other.lower()])) for label in labels
+    }

@@ -1,0 +1,161 @@
+"""Emotion taxonomies, and the maps that bring the labels of two modalities to common classes.
+
+Conventions: a map gives, for each modality, the class of a label; a label of a known taxonomy without a partner is left
+out, and counted; a label that nobody knows is an error, for it is most likely a slip.
+"""
+
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from emoclim.data.labels.published_maps import find_label_map
+from emoclim.errors import ManifestError
+from emoclim.modality import Modality
+
+# You et al., "Building a large scale dataset for image emotion recognition", AAAI 2016
+IMAGE_EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
+# the mood music classes of AudioSet (Gemmeke et al., ICASSP 2017), as the papers shorten them
+MUSIC_EMOTIONS = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary")
+TAXONOMIES = (frozenset(IMAGE_EMOTIONS), frozenset(MUSIC_EMOTIONS))
+# Emo-CLIM, section 4.1: image label -> music label; awe, disgust and tender have no partner
+EMO_CLIM_MAP = {
+    "excitement": "exciting",
+    "contentment": "happy",
+    "amusement": "funny",
+    "anger": "angry",
+    "fear": "scary",
+    "sadness": "sad",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LabelMap:
+    """Classes, and the class of each label by modality.
+
+    Attributes
+    ----------
+    classes
+        C names, in a fixed order.
+    maps
+        By modality: label to class, or to None for a label that is knowingly left out.
+    """
+
+    classes: tuple[str, ...]
+    maps: Mapping[Modality, Mapping[str, str | None]]
+
+    def class_of(self, modality: Modality, label: str | None) -> int | None:
+        """Index of the class of a label; None for an item that takes no part."""
+        name = None if label is None else self.maps[modality].get(label)
+        return None if name is None else self.classes.index(name)
+
+    def names(self) -> dict[Modality, dict[str, str]]:
+        """By modality, what its labels call each class; several are joined by slashes."""
+        return {
+            modality: {
+                name: "/".join(sorted(label for label, mapped in labels.items() if mapped == name)) or name
+                for name in self.classes
+            }
+            for modality, labels in self.maps.items()
+        }
+
+    def left_out(self, modality: Modality, labels: Iterable[str | None]) -> dict[str, int]:
+        """How many items of each label take no part."""
+        counts = Counter(label for label in labels if label is not None and self.class_of(modality, label) is None)
+        return dict(sorted(counts.items()))
+
+
+def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
+    """Make the map that labels call for by themselves.
+
+    Labels spelt alike in every modality map to each other; image labels of You et al. map to the music labels of
+    AudioSet as in Emo-CLIM.
+
+    Parameters
+    ----------
+    labels
+        The labels that occur, by modality.
+
+    Raises
+    ------
+    ManifestError
+        A label has no partner and is in no known taxonomy, or no two labels meet.
+    """
+    found = {modality: set(names) for modality, names in labels.items()}
+    named = {
+        modality: {label: _class_name(label, found.values()) for label in sorted(names)}
+        for modality, names in found.items()
+    }
+    common = set.intersection(*(set(names.values()) for names in named.values()))
+    for modality, names in named.items():
+        strange = [label for label, name in names.items() if name not in common and not _is_known(label)]
+        if strange:
+            raise ManifestError(
+                f"{modality} label {', '.join(map(repr, strange))} has no partner in {_others(found, modality)} "
+                "and is in no known taxonomy; correct it or give a label map"
+            )
+    if not common:
+        raise ManifestError("the labels of the modalities have no class in common; give a label map")
+    order = list(EMO_CLIM_MAP.values())
+    classes = sorted(common, key=lambda name: (order.index(name) if name in order else len(order), name))
+    maps = {
+        modality: {label: name if name in common else None for label, name in names.items()}
+        for modality, names in named.items()
+    }
+    return LabelMap(tuple(classes), maps)
+
+
+def _class_name(label: str, found: Iterable[set[str]]) -> str:
+    """The label itself where all modalities spell it alike, else its published partner, else itself."""
+    return label if all(label in names for names in found) else EMO_CLIM_MAP.get(label, label)
+
+
+def _is_known(label: str) -> bool:
+    return any(label in taxonomy for taxonomy in TAXONOMIES)
+
+
+def _others(found: Mapping[Modality, set[str]], modality: Modality) -> str:
+    return "; ".join(f"{other}: {', '.join(sorted(names))}" for other, names in found.items() if other != modality)
+
+
+def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
+    """Read a map from a TOML file with one table per modality.
+
+    ``[image]`` then ``excitement = "exciting"``; an empty string leaves a label out.
+    """
+    path = find_label_map(path)
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"label map {path} cannot be read ({error}); give a TOML file") from error
+    if unknown := sorted(tables.keys() - set(get_args(Modality))):
+        raise ManifestError(f"label map {path} has a table {unknown[0]!r}; its tables are {', '.join(labels)}")
+    maps: dict[Modality, dict[str, str | None]] = {}
+    for modality, names in labels.items():
+        table = tables.get(modality, {})
+        if not isinstance(table, dict):
+            raise ManifestError(f"label map {path} has no table [{modality}]; write one line per label below that")
+        if several := [label for label, name in table.items() if isinstance(name, list)]:
+            raise ManifestError(
+                f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
+                "not what to train on; give one class for each label"
+            )
+        wrong = [label for label, name in table.items() if not isinstance(name, str)]
+        lacking = sorted(set(names) - table.keys())
+        if wrong or lacking:
+            raise ManifestError(
+                f"label map {path} gives no class for {modality} label {', '.join(wrong + lacking)}; "
+                'add it, with "" to leave it out'
+            )
+        maps[modality] = {label: name or None for label, name in table.items()}
+    named: list[set[str]] = [{name for name in table.values() if name} for table in maps.values()]
+    if single := sorted(named[0].union(*named) - named[0].intersection(*named)):
+        raise ManifestError(
+            f"label map {path} gives class {single[0]!r} to one modality only; give it to each or to none"
+        )
+    if not any(named):
+        raise ManifestError(f"label map {path} leaves every label out; give at least one class")
+    ordered = [name for table in maps.values() for name in table.values() if name]
+    return LabelMap(tuple(dict.fromkeys(ordered)), maps)

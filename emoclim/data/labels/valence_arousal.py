@@ -1,0 +1,94 @@
+"""Where emotion words lie in the plane of valence and arousal, read from a file of the user's, and how near they are.
+
+Conventions: valence and arousal run from 0 to 1; words are compared without regard to upper case.
+"""
+
+import csv
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from emoclim.errors import ConfigError, ManifestError, reason_of
+
+log = logging.getLogger(__name__)
+
+ValenceArousal = Mapping[str, tuple[float, float]]  # by word in lower case
+WORD_COLUMNS = ("word", "term")  # versions 1 and 2 of the NRC lexicon differ in this
+
+
+def read_valence_arousal(path: Path) -> ValenceArousal:
+    """Read the valence and arousal of words.
+
+    Notes
+    -----
+    S. Mohammad, "Obtaining Reliable Human Ratings of Valence, Arousal, and Dominance for 20,000 English Words", ACL
+    2018: from 0 to 1; its second version (2025) from -1 to 1. The lexicon may not be redistributed.
+    """
+    places: dict[str, tuple[float, float]] = {}
+    for number, (word, valence, arousal) in _rows(path):
+        where = f"row {number} of {path}"
+        place = _value(valence, f"valence {valence!r}", where), _value(arousal, f"arousal {arousal!r}", where)
+        if not word:
+            raise ManifestError(f"{where} has no word; add it or take the row out")
+        if places.setdefault(word, place) != place:
+            raise ManifestError(f"{where} gives {word!r} another place than a row before; keep one of them")
+    if not places:
+        raise ManifestError(f"{path} has no rows; give a table of words with valence and arousal")
+    if any(value < 0 for place in places.values() for value in place):
+        log.info("the values of %s run from -1 to 1 and are mapped to 0 to 1", path)
+        return {word: ((1 + valence) / 2, (1 + arousal) / 2) for word, (valence, arousal) in places.items()}
+    return places
+
+
+def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
+    """Number, word, valence and arousal of each row that is not blank."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            header = file.readline()
+            delimiter = max(",;\t", key=header.count)
+            names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
+            if delimiter == "\t":  # a lexicon with tabs quotes nothing: a quotation mark in it is part of a word
+                lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
+            else:
+                lines = csv.reader(file, delimiter=delimiter)
+            rows = list(enumerate(lines, start=2))
+    except OSError as error:
+        raise ManifestError(
+            f"{path} cannot be read ({reason_of(error)}); give a file of valence and arousal"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ManifestError(f"{path} cannot be read as a table in UTF-8 ({error}); save it as one") from error
+    word = next((name for name in WORD_COLUMNS if name in names), WORD_COLUMNS[0])
+    columns = word, "valence", "arousal"
+    if lacking := [name for name in columns if name not in names]:
+        raise ManifestError(f"{path} has no column {lacking[0]!r} (it has: {', '.join(names) or 'none'}); name it so")
+    places = [names.index(name) for name in columns]
+    filled = [(number, row + [""] * (len(names) - len(row))) for number, row in rows if any(map(str.strip, row))]
+    return [(number, (row[places[0]].strip().lower(), row[places[1]], row[places[2]])) for number, row in filled]
+
+
+def _value(text: str, what: str, where: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= 1:
+        raise ManifestError(f"{where} has {what}; give a number from 0 to 1, or from -1 to 1 throughout")
+    return value
+
+
+def class_similarity(classes: Sequence[str], places: ValenceArousal, width: float) -> Tensor:
+    """How similar classes are by their distance in the plane of valence and arousal."""
+    if not (math.isfinite(width) and width > 0):
+        raise ConfigError(f"a width of {width!r} is not possible; it must be a number above 0")
+    if unknown := [name for name in classes if name.lower() not in places]:
+        raise ManifestError(
+            f"class {', '.join(map(repr, unknown))} has no valence and arousal in the file given; add a row for it"
+        )
+    plane = torch.tensor([places[name.lower()] for name in classes], dtype=torch.float64)  # (C, 2)
+    steps = (plane[:, None] - plane) / width  # before squaring, lest a small width vanish
+    return steps.square().sum(dim=2).div(-2).exp().float()

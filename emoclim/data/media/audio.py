@@ -1,0 +1,229 @@
+"""Read the sound of an item as a mono waveform, and cut it into segments.
+
+Conventions: a waveform is float32 at the sample rate that is asked for, full scale at 1 and never clipped; mono is the
+mean of the channels (see :mod:`.sound`); the resampler is soxr's HQ. The same file gives the same numbers,
+however it is cut into blocks.
+
+Segments start at 0, step, 2 step, ... as long as they fit; the tail is dropped. A waveform shorter than one segment is
+padded to one, where the published code leaves it out.
+"""
+
+import math
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Protocol
+
+import numpy as np
+import soxr
+import torch
+from torch import Tensor
+
+from emoclim.data.manifest import Item
+from emoclim.data.media.sound import Samples, Sound, open_sound, read_mono
+from emoclim.errors import ConfigError, DecodeError
+
+RESAMPLER = "HQ"
+SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
+SEGMENT_BYTES = 2**20  # of the segments that are yielded together
+END = 2**62  # frames: no end
+
+
+class Waveform(Protocol):
+    """A decoded waveform ``(n,)``: a tensor, or what gets its parts from somewhere when they are asked for."""
+
+    def __len__(self) -> int:
+        """Samples, n."""
+        ...
+
+    def __getitem__(self, part: slice, /) -> Tensor:
+        """Samples of a part ``(m,)`` float32."""
+        ...
+
+
+def read_blocks(
+    item: Item, sample_rate: int, *, source_rate: int | None = None, block_seconds: float = 30.0
+) -> Iterator[Tensor]:
+    """Read an item's sound as a stream, in bounded memory."""
+    with open_sound(item) as sound:
+        first, last = _part(item, sound)
+        pieces: Iterator[Samples] = read_mono(sound, first, last, item.id)
+        for source, target in pairwise(_rates(sound, source_rate, sample_rate)):
+            pieces = _resample(pieces, source, target)
+        samples = 0
+        for block in _regroup(pieces, max(1, round(block_seconds * sample_rate))):
+            samples += len(block)
+            yield block
+    if samples == 0:
+        raise DecodeError(f"the sound is too short: no sample of it is left at {sample_rate} Hz")
+
+
+def read_crop(
+    item: Item,
+    sample_rate: int,
+    length: int,
+    generator: torch.Generator,
+    pad: Callable[[Tensor, int], Tensor],
+    *,
+    source_rate: int | None = None,
+) -> Tensor:
+    """Read one random segment, seeking to it instead of decoding the whole file where its length is known."""
+    position = _draw(generator)
+    with open_sound(item) as sound:
+        if sound.frames is not None:
+            first, last = _part(item, sound)
+            last = min(last, sound.frames - sound.slack)
+            rates = _rates(sound, source_rate, sample_rate)
+            samples = last - first
+            for source, target in pairwise(rates):
+                samples = samples * target // source
+            if samples >= length:
+                return _excerpt(sound, (first, last), rates, _start(position, samples, length), length)
+    waveform = torch.cat(list(read_blocks(item, sample_rate, source_rate=source_rate)))
+    return _cut(waveform, length, position, pad).clone()
+
+
+def cut_crop(
+    waveform: Waveform, length: int, generator: torch.Generator, pad: Callable[[Tensor, int], Tensor]
+) -> Tensor:
+    """Cut one random segment ``(length,)`` out of a waveform that is decoded already, n > 0.
+
+    From an equal generator this is the excerpt that :func:`read_crop` gives, if that expected as many samples.
+    """
+    return _cut(waveform, length, _draw(generator), pad)
+
+
+def repeat_pad(waveform: Tensor, length: int) -> Tensor:
+    """Repeat a waveform ``(n,)``, n > 0, cyclically, and cut it to ``(length,)``."""
+    return waveform.repeat(-(-length // len(waveform)))[:length]
+
+
+def segment_step(length: int, overlap: float) -> int:
+    """Samples between the starts of successive segments; halves are rounded to even, as the published code does."""
+    if length < 1:
+        raise ConfigError(f"a segment of {length} samples is too short; it needs at least 1")
+    if not 0 <= overlap < 1:
+        raise ConfigError(f"overlap {overlap} is out of range; it is a fraction of a segment, from 0 to below 1")
+    step = int(np.around((1 - overlap) * length))
+    if step < 1:
+        raise ConfigError(f"overlap {overlap} leaves no step between segments of {length} samples; lower it")
+    return step
+
+
+def segment_starts(n_samples: int, length: int, overlap: float) -> list[int]:
+    """Samples at which the segments of a waveform begin.
+
+    A waveform shorter than `length` has one segment, at 0, which is padded; one of no samples has none.
+
+    Raises
+    ------
+    ConfigError
+        As for :func:`segment_step`.
+    """
+    step = segment_step(length, overlap)
+    return list(range(0, max(n_samples - length, 0) + 1, step)) if n_samples > 0 else []
+
+
+def cut_segments(
+    blocks: Iterable[Tensor], length: int, overlap: float, pad: Callable[[Tensor, int], Tensor]
+) -> Generator[Tensor, None, int]:
+    """Cut a stream into overlapping segments, the same however it comes in blocks."""
+    step = segment_step(length, overlap)
+    rows = max(1, SEGMENT_BYTES // (4 * length))
+    enough = (rows - 1) * step + length
+    waiting, samples = torch.empty(0, dtype=torch.float32), 0
+    for block in blocks:
+        samples += len(block)
+        waiting = torch.cat([waiting, block])
+        while len(waiting) >= enough:
+            yield _unfold(waiting[:enough], length, step)
+            waiting = waiting[rows * step :]
+    if 0 < samples < length:
+        yield _unfold(pad(waiting, length), length, step)
+    elif len(waiting) >= length:
+        yield _unfold(waiting, length, step)
+    return samples
+
+
+def _draw(generator: torch.Generator) -> float:
+    """Where a random segment is, from 0 for the first possible one to 1."""
+    return float(torch.rand((), generator=generator, dtype=torch.float64))
+
+
+def _start(position: float, samples: int, length: int) -> int:
+    return int(position * (samples - length + 1))
+
+
+def _cut(waveform: Waveform, length: int, position: float, pad: Callable[[Tensor, int], Tensor]) -> Tensor:
+    if len(waveform) < length:
+        return pad(waveform[:], length)
+    start = _start(position, len(waveform), length)
+    return waveform[start : start + length]
+
+
+def _unfold(waveform: Tensor, length: int, step: int) -> Tensor:
+    return waveform.unfold(0, length, step).clone(memory_format=torch.contiguous_format)
+
+
+def _part(item: Item, sound: Sound) -> tuple[int, int]:
+    """First frame of an item's part of the file, and the one after its last."""
+    start, duration = item.start or 0.0, math.inf if item.duration is None else item.duration
+    if not (0 <= start < math.inf and duration > 0):
+        raise DecodeError(f"the part from {start} s, {duration} s long, is none; correct start and duration")
+    first = round(start * sound.sample_rate)
+    if sound.frames is not None and first >= max(1, sound.frames):
+        seconds = sound.frames / sound.sample_rate
+        raise DecodeError(f"the part begins at {start} s, but the sound ends at {seconds:.2f} s; correct the manifest")
+    return first, END if math.isinf(duration) else first + max(1, round(duration * sound.sample_rate))
+
+
+def _resample(pieces: Iterable[Samples], source: int, target: int) -> Iterator[Samples]:
+    if source == target:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality=RESAMPLER)
+    for piece in pieces:
+        yield stream.resample_chunk(piece)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
+def _regroup(pieces: Iterable[Samples], size: int) -> Iterator[Tensor]:
+    """Join pieces into tensors of `size` samples; the last holds what is left."""
+    waiting: list[Samples] = []
+    count = 0
+    for piece in pieces:
+        while count + len(piece) >= size:
+            yield torch.from_numpy(np.concatenate([*waiting, piece[: size - count]]))
+            waiting, count, piece = [], 0, piece[size - count :]
+        waiting.append(piece)
+        count += len(piece)
+    if count:
+        yield torch.from_numpy(np.concatenate(waiting))
+
+
+def _rates(sound: Sound, source_rate: int | None, sample_rate: int) -> tuple[int, ...]:
+    """Hz of the file, those in between if any, and those of the result."""
+    between = () if source_rate is None else (source_rate,)
+    return (sound.sample_rate, *between, sample_rate)
+
+
+def _excerpt(sound: Sound, part: tuple[int, int], rates: Sequence[int], start: int, length: int) -> Tensor:
+    """Samples from `start` of a resampled part of a sound, ``(length,)``, decoding little more than them."""
+    waveform = _stretch(sound, part, rates, start, start + length)
+    if len(waveform) < length:
+        raise DecodeError("the file is cut short: it ends before the length that its header promises; fetch it again")
+    return torch.from_numpy(waveform.copy())
+
+
+def _stretch(sound: Sound, part: tuple[int, int], rates: Sequence[int], first: int, last: int) -> Samples:
+    """Samples from `first` up to `last` at the last of the `rates`, or to the end of the part if that comes first."""
+    if len(rates) == 1:
+        return np.concatenate(list(read_mono(sound, part[0] + first, min(part[0] + last, part[1]))))
+    source, target = rates[-2:]
+    divisor = math.gcd(source, target)
+    up, down = target // divisor, source // divisor  # `down` frames last as long as `up` samples
+    around = math.ceil(SURROUNDINGS * max(1.0, down / up))
+    begin = max(0, first * down // up - around) // down * down  # so that the resampled grid is that of the whole
+    end = math.ceil(last * down / up) + around
+    wider = _stretch(sound, part, rates[:-1], begin, end)
+    skip = first - begin // down * up
+    return np.concatenate(list(_resample([wider], source, target)))[skip : skip + last - first]

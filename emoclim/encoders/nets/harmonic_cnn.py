@@ -1,0 +1,132 @@
+"""Harmonic CNN: a tagger of music whose input channels are the harmonics of each pitch, through filters it has learnt.
+
+Written from M. Won, S. Chun, O. Nieto and X. Serra, "Data-driven harmonic filters for audio representation learning"
+(ICASSP 2020) and M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-based automatic music tagging models"
+(SMC 2020), and from the names and shapes of the parameters that the latter published.
+
+Conventions: waveforms are mono at 16 kHz; frequency comes before time; the modules bear the published names.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.transforms import Spectrogram
+
+from emoclim.encoders.nets.musicnn import HOP_LENGTH, N_FFT, POWER_FLOOR, SAMPLE_RATE, TAGS
+
+HARMONICS = 6
+LOWEST, HIGHEST = 24, 88  # MIDI numbers of C1 and E6, the last note whose sixth harmonic is below 8 kHz
+BANDS_PER_SEMITONE = 2
+BANDS = (HIGHEST - LOWEST) * BANDS_PER_SEMITONE
+BANDWIDTH_SLOPE = 0.1079
+BANDWIDTH_AT_ZERO = 24.7  # Hz
+CHANNELS = 128
+FEATURE = 256
+
+
+def centre_frequencies() -> Tensor:
+    """Hz of each harmonic of each pitch from C1 up to but not including E6: ``(6, 128)``."""
+    midi = LOWEST + torch.arange(BANDS, dtype=torch.float64) / BANDS_PER_SEMITONE
+    pitches = 440.0 * 2.0 ** ((midi - 69.0) / 12.0)  # MIDI number 69 is the A of 440 Hz
+    return (torch.arange(1, HARMONICS + 1)[:, None] * pitches).float()
+
+
+class HarmonicSpectrogram(nn.Module):
+    """Power around each harmonic of each pitch: ``(B, samples) -> (B, 6, 128, T)``.
+
+    Notes
+    -----
+    Filters are triangles of height 1, ``max(0, 1 - 2 |f - f0| / w)``, as wide as the ear's bands are for their centre,
+    ``w = (0.1079 f0 + 24.7 Hz) / Q``, where the one number Q is learnt.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spec = Spectrogram(N_FFT, hop_length=HOP_LENGTH)
+        self.bw_Q = nn.Parameter(torch.ones(1))
+        bins = torch.linspace(0.0, SAMPLE_RATE / 2, N_FFT // 2 + 1)
+        self.register_buffer("bins", bins, persistent=False)  # published files hold neither of these two
+        self.register_buffer("centres", centre_frequencies().flatten(), persistent=False)
+
+    def filters(self) -> Tensor:
+        """Weight of each bin in each harmonic and band: ``(768, 257)``, harmonics outermost."""
+        centres = self.get_buffer("centres")[:, None]
+        widths = (BANDWIDTH_SLOPE * centres + BANDWIDTH_AT_ZERO) / self.bw_Q
+        return functional.relu(1.0 - 2.0 * (self.get_buffer("bins") - centres).abs() / widths)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """See the class."""
+        power: Tensor = self.spec(waveform)  # (B, 257, T)
+        return (self.filters() @ power).view(len(power), HARMONICS, BANDS, -1)
+
+
+class PooledConvolution(nn.Module):
+    """One convolution, half the size: ``(B, C, F, T) -> (B, C', F // 2, T // 2)``."""
+
+    def __init__(self, inputs: int, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, level: Tensor) -> Tensor:
+        """See the class."""
+        return functional.max_pool2d(functional.relu(self.bn(self.conv(level))), 2)
+
+
+class PooledResidual(nn.Module):
+    """Two convolutions on top of their input, then pooled: ``(B, C, F, T) -> (B, C, F // pool[0], T // pool[1])``."""
+
+    def __init__(self, channels: int, pool: tuple[int, int] = (2, 2)) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn_1 = nn.BatchNorm2d(channels)
+        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn_2 = nn.BatchNorm2d(channels)
+        self.pool = pool
+
+    def forward(self, level: Tensor) -> Tensor:
+        """See the class."""
+        residual = self.bn_2(self.conv_2(functional.relu(self.bn_1(self.conv_1(level)))))
+        return functional.max_pool2d(functional.relu(level + residual), self.pool)
+
+
+class HarmonicCnn(nn.Module):
+    """Waveform to the maximum of the last convolution; :meth:`tags` goes on to the tags.
+
+    Notes
+    -----
+    Decibels of 6 harmonics (the channels) of 128 pitches, two per semitone, one frame per 16 ms; seven convolutional
+    blocks, all but two residual. In the training recipe dropout of .5 lies between the two dense layers of the tags,
+    which an encoder has no use for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hstft = HarmonicSpectrogram()
+        self.hstft_bn = nn.BatchNorm2d(HARMONICS)
+        self.layer1 = PooledConvolution(HARMONICS, CHANNELS)
+        self.layer2 = PooledResidual(CHANNELS)
+        self.layer3 = PooledResidual(CHANNELS)
+        self.layer4 = PooledResidual(CHANNELS)
+        self.layer5 = PooledConvolution(CHANNELS, FEATURE)
+        self.layer6 = PooledResidual(FEATURE, pool=(2, 3))
+        self.layer7 = PooledResidual(FEATURE, pool=(2, 3))
+        self.dense1 = nn.Linear(FEATURE, FEATURE)
+        self.bn = nn.BatchNorm1d(FEATURE)
+        self.dense2 = nn.Linear(FEATURE, TAGS)
+
+    def decibels(self, waveform: Tensor) -> Tensor:
+        """Harmonic spectrogram in dB, not below -100: ``(B, samples) -> (B, 6, 128, T)``."""
+        with torch.autocast(waveform.device.type, enabled=False):  # powers span more than half precision holds
+            return 10.0 * torch.log10(self.hstft(waveform).clamp(min=POWER_FLOOR))
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Feature of a waveform."""
+        level: Tensor = self.hstft_bn(self.decibels(waveform))  # (B, 6, 128, T)
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6, self.layer7):
+            level = layer(level)
+        return level.amax(dim=(2, 3))
+
+    def tags(self, feature: Tensor) -> Tensor:
+        """Probability of each tag: ``(B, 256) -> (B, 50)``."""
+        return torch.sigmoid(self.dense2(functional.relu(self.bn(self.dense1(feature)))))

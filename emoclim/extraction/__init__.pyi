@@ -1,0 +1,10 @@
+from .batches import Packer as Packer
+from .glibc_malloc import FreedMemory as FreedMemory
+from .glibc_malloc import Trimming as Trimming
+from .pending import ExtractionPlan as ExtractionPlan
+from .pending import Known as Known
+from .workers import End as End
+from .workers import Event as Event
+from .workers import deaths_told as deaths_told
+from .workers import decode as decode
+from .writer import Committer as Committer

@@ -1,0 +1,135 @@
+"""The epochs of a training: losses by epoch, which one is kept, and how a training goes on after a stop.
+
+Conventions: epochs count from 0; histories lead with the epoch, everything else with K, the number of heads. Whatever
+must survive a kill is a mapping of tensors by name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from emoclim.progress import Track, uninterrupted
+
+Snapshot = Mapping[str, Tensor]  # all that a training needs to go on after an epoch
+Losses = tuple[Tensor, Tensor, Tensor]  # of one epoch: the columns of a History
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Losses by epoch."""
+
+    train_loss: Tensor  # `(T, K)`: mean over the epoch's batches, each before its update, with dropout
+    val_loss: Tensor  # `(T, K)`: on the held validation batches, after the epoch
+    val_terms: Tensor  # `(T, K, number of terms)`: the same before weighting
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch came to."""
+
+    number: int  # from 0
+    train_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
+    val_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
+    val_terms: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
+
+
+class Part(Protocol):
+    """Something of a training that moves on from epoch to epoch."""
+
+    def state(self) -> dict[str, Tensor]:
+        """All that it needs to go on, by name; not copied."""
+        ...
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from a state, which may hold more than its own."""
+        ...
+
+
+class Keeper(Part, Protocol):
+    """Keeps the best epoch."""
+
+    def update(self, epoch: int, loss: Tensor) -> bool:
+        """Take in the validation losses ``(K,)`` of an epoch; tell whether a later one may still be better."""
+        ...
+
+    def may_improve(self, epoch: int) -> bool:
+        """Whether an epoch after this one may still be better."""
+        ...
+
+
+class Epochs:
+    """The epochs of a training, as far as they have come."""
+
+    def __init__(
+        self,
+        count: int,
+        run_epoch: Callable[[int], Losses],
+        best: Keeper,
+        parts: Sequence[Part],
+        draws: Mapping[str, torch.Generator],
+        watch: Callable[[Epoch], None] | None,
+    ) -> None:
+        self._count, self._run_epoch, self._best, self._watch = count, run_epoch, best, watch
+        self._parts, self._draws = (*parts, best), draws
+        self._done: list[Losses] = []
+
+    def run(self, track: Track, description: str, keep: Callable[[Snapshot], None] | None) -> bool:
+        """Run the epochs that are left; tell whether that was interrupted.
+
+        A ``KeyboardInterrupt`` before the first epoch was done is raised.
+        """
+        first, last = len(self._done), self._count
+        if first and not self._best.may_improve(first - 1):
+            return False
+        for epoch in track(range(first, last), description=description, total=last - first):
+            try:
+                losses = self._run_epoch(epoch)
+                with uninterrupted():
+                    self._done.append(losses)
+                    goes_on = self._best.update(epoch, losses[1])
+                    self._tell(epoch)
+                    if keep is not None:
+                        keep(self._snapshot())
+            except KeyboardInterrupt:
+                if not self._done:
+                    raise
+                return True
+            if not goes_on:
+                break
+        return False
+
+    def restore(self, snapshot: Snapshot, device: torch.device) -> None:
+        """Go on from a snapshot, with losses on `device`."""
+        for part in self._parts:
+            part.restore(snapshot)
+        for purpose, generator in self._draws.items():
+            generator.set_state(snapshot[f"generator.{purpose}"])
+        columns = [snapshot[f"history.{number}"].to(device) for number in range(3)]
+        self._done = list(zip(*(column.unbind() for column in columns), strict=True))
+        for number in range(len(self._done)):
+            self._tell(number)
+
+    def history(self) -> History:
+        """Losses of the epochs that are done, at least one, on the CPU."""
+        return History(*(torch.stack(column).cpu() for column in zip(*self._done, strict=True)))
+
+    def _tell(self, number: int) -> None:
+        if self._watch is not None:
+            self._watch(Epoch(number, *(column.cpu() for column in self._done[number])))
+
+    def _snapshot(self) -> Snapshot:
+        snapshot = {
+            f"history.{number}": torch.stack(column) for number, column in enumerate(zip(*self._done, strict=True))
+        }
+        snapshot |= {f"generator.{purpose}": generator.get_state() for purpose, generator in self._draws.items()}
+        for part in self._parts:
+            snapshot |= part.state()
+        return snapshot
+
+
+def mean_loss(losses: Sequence[Tensor]) -> Tensor:
+    """Mean of losses ``(K,)``, added in order: a reduction may add in another order for another K."""
+    return sum(losses[1:], losses[0]) / len(losses)

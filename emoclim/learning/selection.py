@@ -1,0 +1,212 @@
+"""Choose among the trained candidates of a sweep, and tell which lead while it is trained.
+
+Used by every training of heads. Candidates are numbered from 0 in the order in which they were given; metrics are macro
+means on the validation split, from 0 to 1: nothing here has seen a test item.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from statistics import fmean
+from typing import Any
+
+from emoclim.config import TrainConfig
+from emoclim.errors import ConfigError
+from emoclim.learning.losses import Terms
+from emoclim.learning.sweep import Candidate
+from emoclim.reports import Row, candidate_table
+
+PRECISION_AT = 5
+SETTINGS = tuple(field.name for field in fields(TrainConfig))
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedCandidate:
+    """One trained candidate."""
+
+    number: int
+    loss_weights: tuple[float, ...]
+    config: TrainConfig
+    best_epoch: int  # the one that was kept, from 0
+    epochs: int  # how many were run
+    val_loss: float  # its own objective on validation after the best epoch; infinite if it never was a number
+    val_terms: tuple[float, ...]  # loss of each term there, before weighting
+    metrics: Mapping[str, float]  # P@5 and MRR by direction: "P@5 image_audio"
+
+    @property
+    def recipe(self) -> tuple[tuple[float, ...], str]:
+        """All that it is, but for its seed."""
+        return self.loss_weights, str(self.config.to_dict() | {"seed": 0})
+
+    def mean(self, metric: str) -> float:
+        """Mean of a metric over its directions."""
+        return fmean(value for name, value in self.metrics.items() if name.startswith(metric))
+
+
+# Own objectives of different weights cannot be compared, so the loss to select by is that of even weights.
+RULES: Mapping[str, Callable[[TrainedCandidate], float]] = {
+    "loss": lambda one: -fmean(one.val_terms),
+    "p5": lambda one: one.mean(f"P@{PRECISION_AT}"),
+    "mrr": lambda one: one.mean("MRR"),
+    "mean": lambda one: (one.mean(f"P@{PRECISION_AT}") + one.mean("MRR")) / 2,
+}
+
+SCORE_NAMES: Mapping[str, str] = {
+    "loss": "− validation loss at even weights",
+    "p5": "mean P@5",
+    "mrr": "mean MRR",
+    "mean": "mean of P@5 and MRR",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SweepReport:
+    """All trained candidates and which of them is chosen."""
+
+    lines: tuple[TrainedCandidate, ...]  # by number
+    terms: Terms  # of the objective, in the order of the weights
+    rule: str  # one of RULES: higher is better
+    scores: tuple[float, ...]  # by that rule, averaged over the seeds of a recipe; minus infinity for a lost head
+    chosen: int  # place of the first seed of the recipe that scores best; the earlier one where two are equal
+
+    def best(self, number: int) -> list[int]:
+        """Places in `lines` of so many best candidates, the chosen one among them, in the order of `lines`."""
+        return sorted(self._ranked()[:number])
+
+    def columns(self) -> dict[str, list[Any]]:
+        """All that is known, by column."""
+        table: dict[str, list[Any]] = defaultdict(list)
+        for place, (line, score) in enumerate(zip(self.lines, self.scores, strict=True)):
+            config = line.config.to_dict()
+            row = (
+                {"candidate": line.number, "chosen": place == self.chosen, "score": score}
+                | {f"weight_{a}_{b}": weight for (a, b), weight in zip(self.terms, line.loss_weights, strict=True)}
+                | {name: config[name] for name in SETTINGS}
+                | {"best_epoch": line.best_epoch, "epochs_run": line.epochs, "val_loss": line.val_loss}
+                | {f"val_loss_{a}_{b}": loss for (a, b), loss in zip(self.terms, line.val_terms, strict=True)}
+                | dict(line.metrics)
+            )
+            for name, value in row.items():
+                table[name].append(value)
+        return dict(table)
+
+    def table_rows(self, max_heads: int) -> list[Row]:
+        """Column names, then a row for each of the best candidates, best first; settings that vary only."""
+        ranked = self._ranked()[:max_heads]
+        shown = [self.lines[place] for place in ranked]
+        varying = varying_settings([line.config for line in self.lines])
+        results = {"best epoch": [f"{line.best_epoch + 1} of {line.epochs}" for line in shown]} | {
+            name: [f"{line.metrics[name]:.2%}" for line in shown] for name in self.lines[0].metrics
+        }
+        return candidate_table(
+            "",
+            _by_term(self.terms, [line.loss_weights for line in shown]),
+            {name: [getattr(line.config, name) for line in shown] for name in varying},
+            results,
+            ["chosen" if place == self.chosen else "" for place in ranked],
+        )
+
+    def _ranked(self) -> list[int]:
+        return sorted(range(len(self.lines)), key=lambda place: (place != self.chosen, -self.scores[place]))
+
+
+def varying_settings(configs: Sequence[TrainConfig]) -> list[str]:
+    """Names of the settings that are not the same everywhere."""
+    return [name for name in SETTINGS if len({getattr(config, name) for config in configs}) > 1]
+
+
+def checked_rule(rule: str, configs: Iterable[TrainConfig]) -> str:
+    """Return the rule, or raise a ConfigError if there is none of that name or it cannot compare these candidates."""
+    if rule not in RULES:
+        raise ConfigError(f"there is no rule {rule!r} to select by; there are {', '.join(RULES)}")
+    if rule == "loss" and len({(one.temperature, one.batch_size, one.no_positive) for one in configs}) > 1:
+        raise ConfigError(
+            "losses of different temperatures, batch sizes or conventions for anchors without positives cannot be "
+            "compared; select by mean, p5 or mrr"
+        )
+    return rule
+
+
+def own_score(line: TrainedCandidate, rule: str) -> float:
+    """Score of one candidate by a rule; minus infinity for a lost head."""
+    return RULES[rule](line) if math.isfinite(line.val_loss) else -math.inf
+
+
+def choose(lines: Sequence[TrainedCandidate], terms: Terms, rule: str) -> SweepReport:
+    """Score all candidates on validation and choose one; a rule that cannot compare them is a ConfigError."""
+    checked_rule(rule, (line.config for line in lines))
+    by_recipe: dict[Any, list[float]] = defaultdict(list)
+    for line in lines:
+        by_recipe[line.recipe].append(own_score(line, rule))
+    scores = tuple(fmean(by_recipe[line.recipe]) for line in lines)
+    chosen = max(range(len(lines)), key=lambda place: (scores[place], -place))
+    return SweepReport(tuple(lines), terms, rule, scores, chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one candidate stands while it is trained."""
+
+    number: int
+    candidate: Candidate
+    epoch: int  # the last one that it was trained for, from 0
+    best_epoch: int = 0  # that of its lowest own validation loss
+    val_loss: float = math.inf  # that loss
+    even_loss: float = math.inf  # of the same epoch, at even weights
+
+    def after(self, epoch: int, val_loss: float, val_terms: Sequence[float]) -> "Standing":
+        """How it stands after one more epoch."""
+        if val_loss < self.val_loss:
+            return Standing(self.number, self.candidate, epoch, epoch, val_loss, fmean(val_terms))
+        return Standing(self.number, self.candidate, epoch, self.best_epoch, self.val_loss, self.even_loss)
+
+
+class Leaders:
+    """The standings of all candidates that have begun.
+
+    Nothing is ranked yet, so they are compared by their validation loss at even weights, each at the epoch that is its
+    best so far; between different temperatures or batch sizes that says little.
+    """
+
+    def __init__(self, terms: Terms) -> None:
+        self.terms = terms
+        self._standings: dict[int, Standing] = {}
+
+    def update(
+        self,
+        numbers: Sequence[int],
+        candidates: Sequence[Candidate],
+        epoch: int,
+        val_loss: Sequence[float],
+        val_terms: Sequence[Sequence[float]],
+    ) -> None:
+        """Take in an epoch of some candidates: their losses, and those by term."""
+        for number, candidate, loss, by_term in zip(numbers, candidates, val_loss, val_terms, strict=True):
+            standing = self._standings.get(number, Standing(number, candidate, epoch))
+            self._standings[number] = standing.after(epoch, loss, by_term)
+
+    def best(self, number: int) -> list[Standing]:
+        """So many leading ones, the first of them in front."""
+        return sorted(self._standings.values(), key=lambda one: (one.even_loss, one.number))[:number]
+
+    def table_rows(self, max_heads: int) -> list[Row]:
+        """Column names, then a row for each of the leading candidates; settings that vary only."""
+        varying = varying_settings([one.candidate.config for one in self._standings.values()])
+        shown = self.best(max_heads)
+        results = {
+            "epoch": [str(one.epoch + 1) for one in shown],
+            "best": [str(one.best_epoch + 1) for one in shown],
+            "validation loss": [f"{one.even_loss:.4f}" for one in shown],
+        }
+        return candidate_table(
+            "head",
+            _by_term(self.terms, [one.candidate.loss_weights for one in shown]),
+            {name: [getattr(one.candidate.config, name) for one in shown] for name in varying},
+            results,
+            [str(one.number) for one in shown],
+        )
+
+
+def _by_term(terms: Terms, weights: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    return {" > ".join(term): [row[place] for row in weights] for place, term in enumerate(terms)}

@@ -1,0 +1,126 @@
+"""What a sweep tries: points on the simplex of the loss weights, crossed with other settings, in groups of equal shape.
+
+Convention: a candidate is one pair of heads to train, its loss weights and all other settings. Candidates that differ
+in loss weights and temperature only are trained as one bank. The order of the candidates follows from the options.
+"""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.quasirandom import SobolEngine
+
+from emoclim.config import TrainConfig, loss_weights, updated
+from emoclim.errors import ConfigError, reason_of
+
+WEIGHTS, POINTS, SEEDS = "loss_weights", "points", "seeds"  # of a sweep file, beside the settings of training
+MOST_POINTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One pair of heads to train."""
+
+    loss_weights: tuple[float, ...]
+    config: TrainConfig
+
+    @property
+    def bank(self) -> TrainConfig:
+        """What it shares with the candidates that are trained beside it."""
+        return replace(self.config, temperature=1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What a sweep may try."""
+
+    weights: Sequence[Sequence[float]]
+    settings: Mapping[str, Sequence[Any]]
+    base: TrainConfig
+
+    def candidates(self) -> list[Candidate]:
+        """Every row of loss weights with every choice of the settings; the weights change first."""
+        choices = product(*self.settings.values())
+        configs = [updated(self.base, dict(zip(self.settings, values, strict=True))) for values in choices]
+        rows = [loss_weights(row) for row in self.weights]
+        candidates = [Candidate(row, config) for config in configs for row in rows]
+        if not candidates:
+            raise ConfigError("a sweep needs at least one candidate; give it some loss weights, or no empty list")
+        if len(set(candidates)) < len(candidates):
+            raise ConfigError("the sweep would try the same candidate twice; give each value once")
+        return candidates
+
+
+def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
+    """Loss weights to try, each row summing to 1.
+
+    Notes
+    -----
+    Sobol points (A. B. Owen's scrambling), sorted within each point: their spacings are uniform on the simplex (L.
+    Devroye, "Non-Uniform Random Variate Generation", 1986, chapter V.2).
+    """
+    if not 1 <= number <= MOST_POINTS:
+        raise ConfigError(f"a sweep of {number} points is not possible; give from 1 to {MOST_POINTS}")
+    chosen = [subset for size in range(n_terms, 0, -1) for subset in combinations(range(n_terms), size)]
+    faces = [tuple(1 / len(subset) if term in subset else 0.0 for term in range(n_terms)) for subset in chosen]
+    rest = max(0, number - len(faces))
+    if n_terms == 1 or not rest:
+        return faces[:number]
+    sobol = SobolEngine(n_terms - 1, scramble=True, seed=seed)  # type: ignore[no-untyped-call]
+    drawn = sobol.draw(rest, dtype=torch.float64).sort(dim=1).values
+    edges = torch.cat([torch.zeros(rest, 1), drawn, torch.ones(rest, 1)], dim=1)
+    return faces[:number] + [tuple(row) for row in edges.diff(dim=1).tolist()]
+
+
+def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
+    """Read what to try from a TOML file.
+
+    Each line is a setting of training with a value, or a list of values to try; besides, ``loss_weights`` (a list of
+    lists), ``points`` (how many on the simplex) and ``seeds`` (how many from ``seed`` on).
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        points, number = content.pop(POINTS, None), content.pop(SEEDS, 1)
+        rows = content.pop(WEIGHTS, None)
+        if not _is_count(number) or not (points is None or _is_count(points)):
+            raise ConfigError(f"{POINTS} and {SEEDS} are whole numbers of at least 1")
+        if number > 1 and isinstance(content.get("seed"), list):
+            raise ConfigError(f"{SEEDS} counts on from one seed, but seed is a list; leave out one of them")
+        if rows == []:
+            raise ConfigError(f"{WEIGHTS} is empty; leave it out, or give it some")
+        if not isinstance(content.get("seed"), list):
+            base = updated(base, {name: content.pop(name) for name in ("seed",) if name in content})
+        if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
+            raise ConfigError(f"{WEIGHTS} is a list of lists: [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]")
+        settings = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
+        if number > 1:
+            settings |= {"seed": seeds(base.seed, number)}
+        rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
+        space = Space(rows or [(1 / n_terms,) * n_terms], settings, base)
+        space.candidates()  # what cannot be tried is told with the name of the file
+        return space
+    except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
+
+
+def seeds(first: int, number: int) -> list[int]:
+    """So many seeds from one on."""
+    return list(range(first, first + number))
+
+
+def groups(candidates: Sequence[Candidate], most: int) -> list[list[int]]:
+    """Which candidates are trained together, by number: those of one bank, at most `most` at a time."""
+    by_bank: dict[TrainConfig, list[int]] = {}
+    for number, candidate in enumerate(candidates):
+        by_bank.setdefault(candidate.bank, []).append(number)
+    return [numbers[first : first + most] for numbers in by_bank.values() for first in range(0, len(numbers), most)]
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

@@ -1,0 +1,118 @@
+"""Tagging heads: features or embeddings to the probabilities of tags, and how one is trained.
+
+Conventions: an item's row of tags is ``(T,)`` bool. An item is tagged by all its segments: by the mean of their
+probabilities, or by the probabilities of their mean.
+
+Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging init``,
+``tagging order`` (of items in an epoch) and ``tagging segments`` (which stands for an item).
+"""
+
+import copy
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+
+from emoclim.data import Features
+from emoclim.seeding import generator_for
+
+Aggregate = Literal["probabilities", "embeddings"]
+
+ROWS_PER_BLOCK = 8192  # tagged at once
+
+
+@dataclass(frozen=True, slots=True)
+class TagConfig:
+    """Settings of the training of a tagging head.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
+    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
+    implementation's.
+    """
+
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    batch_size: int = 128
+    epochs: int = 100  # at most; each shows every item once
+    patience: int = 10  # epochs without a lower validation loss after which training ends
+    hidden_dim: int | None = None  # H; None takes the width of the input
+
+
+@dataclass(frozen=True, slots=True)
+class TagSplit:
+    """The items of one part (train, val or test) of the data, with their tags."""
+
+    inputs: Features  # N items: what a tagging head takes
+    relevant: Tensor  # `(N, T)` bool on the CPU
+    # `(N,)` int64 from 0 on: items of one track, author or piece; None if each stands for itself
+    groups: Tensor | None = None
+
+
+class TagHead(nn.Sequential):
+    """Linear, BatchNorm, ReLU, Linear: ``(N, D)`` to logits ``(N, T)``.
+
+    Notes
+    -----
+    S. Stewart et al., as in :class:`TagConfig`.
+    """
+
+    def __init__(self, dim: int, hidden_dim: int, n_tags: int, generator: torch.Generator) -> None:
+        sizes = (dim, hidden_dim), (hidden_dim, n_tags)
+        first, last = (nn.Linear(*size, device="meta").to_empty(device="cpu") for size in sizes)
+        for linear in (first, last):
+            bound = linear.in_features**-0.5
+            for parameter in linear.parameters():
+                nn.init.uniform_(parameter, -bound, bound, generator=generator)
+        super().__init__(first, nn.BatchNorm1d(hidden_dim), nn.ReLU(), last)
+
+
+def train_tag_head(
+    train: TagSplit, rows: Tensor, val: TagSplit, *, seed: int, aggregate: Aggregate, config: TagConfig
+) -> tuple[TagHead, int]:
+    """Train a head until its validation loss no longer falls."""
+    dim, device = train.inputs.spec.dim, train.inputs.values.device
+    sizes = dim, config.hidden_dim or dim, train.relevant.shape[1]
+    head = TagHead(*sizes, generator_for("tagging init", seed)).to(device)
+    optimiser = torch.optim.AdamW(
+        head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    order, segments = generator_for("tagging order", seed), generator_for("tagging segments", seed)
+    wanted = val.relevant.float().to(device)
+    best, best_loss, best_epoch = head, math.inf, 0
+    for epoch in range(config.epochs):
+        shown = rows[torch.randperm(len(rows), generator=order)]
+        drawn, targets = train.inputs.draw(shown, segments), train.relevant[shown].float().to(device)
+        head.train()
+        for inputs, target in zip(*(torch.split(table, config.batch_size) for table in (drawn, targets)), strict=True):
+            if len(inputs) > 1:  # batch normalisation needs two
+                optimiser.zero_grad()
+                torch.autograd.backward(binary_cross_entropy_with_logits(head(inputs), target))
+                optimiser.step()
+        loss = float(binary_cross_entropy(tag_probabilities(head, val.inputs, aggregate), wanted))
+        if loss < best_loss:
+            best, best_loss, best_epoch = copy.deepcopy(head), loss, epoch
+        elif epoch - best_epoch >= config.patience:
+            break
+    return best, best_epoch
+
+
+@torch.no_grad()
+def tag_probabilities(head: TagHead, inputs: Features, aggregate: Aggregate) -> Tensor:
+    """Probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
+    head.eval()
+    values = torch.cat([head(rows).sigmoid() for rows in torch.split(inputs.values, ROWS_PER_BLOCK)])
+    if aggregate == "embeddings" or inputs.windows is None:
+        return values
+    segments, offsets, _ = inputs.windows
+    counts = offsets.diff()
+    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)
+    total = torch.zeros_like(values)
+    for rows, items in zip(*(torch.split(table, ROWS_PER_BLOCK) for table in (segments, owners)), strict=True):
+        total.index_add_(0, items, head(rows).sigmoid())
+    counts = counts.to(values.device)[:, None]
+    return torch.where(counts > 0, total / counts.clamp(min=1), values)

@@ -1,0 +1,13 @@
+from .encoder_training import JointTraining as JointTraining
+from .encoder_training import Recordings as Recordings
+from .encoder_training import train_end_to_end as train_end_to_end
+from .evaluating import evaluate as evaluate
+from .evaluating import evaluate_each as evaluate_each
+from .extracting import extract as extract
+from .head_training import Training as Training
+from .head_training import train_heads as train_heads
+from .searching import Hit as Hit
+from .searching import search as search
+from .searching import search_each as search_each
+from .tagging import embedded as embedded
+from .tagging import tag as tag

@@ -1,0 +1,282 @@
+"""Train an encoder and its pair of heads together, from files; the other modalities stay cached features.
+
+Conventions and randomness as in :mod:`.head_training`, whose batches, initial values, dropout and objective
+these are for the same seed; in place of drawn segments stand random crops, each with a generator of its own: see
+:mod:`emoclim.learning.crops`. Nothing here knows which encoder it is.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from emoclim.config import TrainConfig, loss_weights
+from emoclim.data import FeatureSpec, Item, Split
+from emoclim.encoders import Encoder
+from emoclim.errors import ConfigError
+from emoclim.extraction import FreedMemory, Trimming, deaths_told
+from emoclim.learning import (
+    ALONE,
+    Augment,
+    Best,
+    CropLoader,
+    CropSource,
+    EncoderTuning,
+    Epoch,
+    Epochs,
+    HeadBank,
+    Heads,
+    History,
+    JointBest,
+    JointLearner,
+    Learner,
+    Losses,
+    NoPositive,
+    Replicas,
+    Snapshot,
+    Terms,
+    Variant,
+    batches,
+    check_pair,
+    check_trainable,
+    mean_loss,
+    numbered,
+    weighted_sum,
+)
+from emoclim.modality import Modality
+from emoclim.progress import Stopwatch, Track, silent
+from emoclim.seeding import generator_for
+
+log = logging.getLogger(__name__)
+
+DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
+TOTAL, WAITING = "total", "waiting"  # what is timed
+KEPT = "the epochs that are done are kept: go on with --resume, with fewer --workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """Labelled files of one split, to be encoded while training.
+
+    Attributes
+    ----------
+    items
+        N files.
+    labels
+        ``(N,)`` int64: index into the classes of the split.
+    """
+
+    items: Sequence[Item]
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class JointTraining:
+    """What a training gave.
+
+    Attributes
+    ----------
+    banks
+        One pair of heads, as it was after its best epoch, on the CPU.
+    encoder
+        State of the network after the same epoch, by name, on the CPU.
+    specs
+        Of the features that stayed cached.
+    trained
+        Names of the encoder's parameters that were trained.
+    best_epoch
+        From 0.
+    best_loss
+        Its validation loss; infinite if it never was a number, and then everything is as it began.
+    history
+        Losses of every epoch that was run; K = 1.
+    interrupted
+        Whether it was stopped before its last epoch.
+    seconds, waiting
+        How long the epochs took that were run here, and how much of that was spent waiting for crops.
+    failures
+        By item, why its crops could not be had here.
+    """
+
+    banks: Mapping[Modality, HeadBank]
+    encoder: Mapping[str, Tensor]
+    specs: Mapping[Modality, FeatureSpec]
+    trained: Sequence[str]
+    best_epoch: int
+    best_loss: float
+    history: History
+    interrupted: bool
+    seconds: float
+    waiting: float
+    failures: Mapping[str, str]
+
+    def heads(self, spec: FeatureSpec) -> Heads:
+        """The heads, bound to the features that the trained encoder makes: those of `spec`."""
+        return Heads(self.banks, {**self.specs, spec.modality: spec})
+
+
+def train_end_to_end(
+    train: Split,
+    val: Split,
+    recordings: Mapping[str, Recordings],
+    encoder: Encoder,
+    terms: Terms,
+    weights: Sequence[float],
+    config: TrainConfig,
+    tuning: EncoderTuning = EncoderTuning(),  # noqa: B008 - immutable
+    *,
+    workers: int = 0,
+    replicas: Replicas = ALONE,
+    source: CropSource | None = None,
+    augment: Augment | None = None,
+    similarity: Tensor | None = None,
+    device: torch.device,
+    track: Track = silent,
+    resume: Snapshot | None = None,
+    keep: Callable[[Snapshot], None] | None = None,
+    watch: Callable[[Epoch], None] | None = None,
+) -> JointTraining:
+    """Train an encoder and a pair of heads, and keep both as they were after their best epoch.
+
+    Parameters
+    ----------
+    train, val
+        Labelled features of the other modality, with the same classes and specs.
+    recordings
+        By ``train`` and ``val``, the files of the encoder's modality.
+    encoder
+        Where to start from; it is not changed.
+    terms
+        (anchor, contrast) pairs of the objective.
+    weights
+        One for each term.
+    config
+        Of the heads, and of the batches.
+    tuning
+        Of the encoder.
+    workers
+        Processes that decode; 0 decodes in this one. No byte of the result depends on it.
+    replicas
+        Processes that train together, each calling this with the same arguments.
+    source
+        What makes the crops; None takes them from the files.
+    augment
+        What is done to crops of training, never of validation, after they are drawn.
+    similarity, device, track, watch
+        As for :func:`emoclim.stages.head_training.train_heads`.
+    resume, keep
+        As for the same; on the CPU the bytes of the result are those of a training that was never stopped.
+
+    Returns
+    -------
+    JointTraining
+        After a ``KeyboardInterrupt`` what the finished epochs gave, if there was one.
+
+    Raises
+    ------
+    ConfigError
+        Terms, weights or settings cannot be used with this encoder or device.
+    ManifestError
+        The splits lack a class or a modality, or too many files cannot be decoded.
+    CacheError
+        Features hold NaN or infinity, or differ in their specs (:class:`CacheMismatch`).
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 4.4:
+    of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
+    """
+    check_trainable(encoder, tuning, config, replicas.count, device)
+    modalities = tuple(dict.fromkeys(modality for term in terms for modality in term))
+    if not terms or encoder.spec.modality not in modalities:
+        raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
+    table = torch.tensor([loss_weights(weights, len(terms))])
+    train, val, items = _joined(train, val, recordings, modalities, encoder, device)
+    check_pair(train, val, modalities)
+    variant = Variant(cast(NoPositive, config.no_positive), similarity)
+    heads = Learner(_new_banks(train, config, device), terms, table.to(device), config, variant=variant)
+    learner = JointLearner(encoder, heads, tuning, device, replicas)
+    best = JointBest(learner.module, Best(heads.banks, config.patience))
+    crops = CropLoader(
+        encoder,
+        items,
+        seed=config.seed,
+        workers=workers,
+        device=device,
+        replicas=replicas,
+        source=source,
+        augment=augment,
+    )
+    draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
+    timing, trimming = Stopwatch(), Trimming()
+
+    def run_epoch(number: int) -> Losses:
+        shape = (config.batches_per_epoch, config.batch_size)
+        drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
+        filled = trimming.between(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
+        steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
+        losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
+        held = generator_for("validation", config.seed)
+        asked = batches(val, (config.val_batches, config.batch_size), held, held, name="val")
+        filled = trimming.between(timing.each(crops.fill(asked, "validation crop"), WAITING))
+        by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
+        return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
+
+    epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
+    if resume is not None:
+        epochs.restore(resume, device)
+    with timing.time(TOTAL), FreedMemory(device), deaths_told(KEPT):
+        interrupted = epochs.run(track, "Training end to end", keep)
+    if not math.isfinite(float(best.heads.loss)):
+        log.warning("the validation loss was never finite; lower the learning rates")
+    return JointTraining(
+        {modality: bank.cpu() for modality, bank in best.heads.kept.items()},
+        {name: tensor.cpu() for name, tensor in best.kept.items()},
+        {modality: train.features[modality].spec for modality in modalities if modality != encoder.spec.modality},
+        tuple(learner.trained),
+        int(best.heads.epoch),
+        float(best.heads.loss),
+        epochs.history(),
+        interrupted,
+        timing.seconds[TOTAL],
+        timing.seconds[WAITING],
+        crops.failures,
+    )
+
+
+def _joined(
+    train: Split,
+    val: Split,
+    recordings: Mapping[str, Recordings],
+    modalities: Sequence[Modality],
+    encoder: Encoder,
+    device: torch.device,
+) -> tuple[Split, Split, list[Item]]:
+    """Both splits with row numbers as the features of their recordings, and the items that the numbers are of."""
+    items: list[Item] = []
+    joined = []
+    own = encoder.spec.modality
+    for split, part in ((train, recordings["train"]), (val, recordings["val"])):
+        features = {name: table.to(device) for name, table in split.features.items() if name != own}
+        features[own] = numbered(encoder, part.items, len(items))
+        labels = {**split.labels, own: part.labels}
+        present = [modality for modality in modalities if modality in features]
+        tables = {modality: features[modality] for modality in present}
+        joined.append(Split(tables, {modality: labels[modality].cpu() for modality in present}, split.classes))
+        items += part.items
+    return joined[0], joined[1], items
+
+
+def _new_banks(split: Split, config: TrainConfig, device: torch.device) -> dict[Modality, HeadBank]:
+    """One head for each modality."""
+    generator = generator_for("init", config.seed)
+    return {
+        modality: HeadBank(
+            1, features.spec.dim, config.hidden_dim, config.embedding_dim, dropout=config.dropout, generator=generator
+        ).to(device)
+        for modality, features in split.features.items()
+    }

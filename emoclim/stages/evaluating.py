@@ -1,0 +1,239 @@
+"""Rank the items of one modality for those of another, in every direction, and report how well that went.
+
+Convention: the score of a pair is the cosine of its embeddings, exact for embeddings rounded to a fine grid, so that
+equal items tie wherever they stand in the gallery.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import get_args
+
+import torch
+from torch import Tensor
+
+from emoclim.data import Split
+from emoclim.errors import ConfigError, ManifestError, RunError
+from emoclim.learning import Average, Heads
+from emoclim.metrics import Answer, Measure, Question, class_means, macro_mean, measure_vectors, on_grid
+from emoclim.modality import Modality
+from emoclim.reports import ClassReport, Direction, DirectionReport, RetrievalReport, directions
+
+HEADS_AT_ONCE = 16  # embedded together
+
+
+def evaluate(
+    test: Split,
+    heads: Heads,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
+    relevance: Tensor | None = None,
+    groups: Mapping[Modality, Tensor] | None = None,
+    kin: Mapping[Modality, Tensor] | None = None,
+    average: Average = "embeddings",
+    pairs: Sequence[Direction] | None = None,
+    memory: int = 1 << 30,
+    device: torch.device,
+) -> RetrievalReport:
+    """Evaluate one pair of heads by retrieval, in every direction between and within the modalities of a split.
+
+    Parameters
+    ----------
+    test
+        The items, each of which is a query and a candidate; never a candidate of its own.
+    heads
+        One head per modality.
+    ks
+        The k of each precision at k; 1 gives the confusion of classes too.
+    measures
+        What is computed besides; ``"mAP"`` and ``"R-precision"`` sort all candidates, which the others do without.
+    relevance
+        ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``; by
+        default those of the same class.
+    groups
+        ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
+    kin
+        ``(N,)`` int64 by modality, from 0 on: within their modality, items of one number, such as excerpts of one
+        track, are no candidates of each other; by default each stands for itself.
+    average
+        What stands for an item of several segments: the mean of their ``"embeddings"``, not normalised again, as in
+        the paper; or the embedding of its mean ``"features"``.
+    pairs
+        (query, candidate) modalities; None takes every direction between and within those of the split.
+    memory
+        Bytes that the scores of a block of queries, and all that is found by them, may take.
+    device
+        Where embeddings and rankings are computed.
+
+    Raises
+    ------
+    ConfigError
+        `heads` holds several heads, a k is below 1, a measure is unknown, `relevance` or `groups` has another shape,
+        or `memory` does not hold the scores of one query.
+    ManifestError
+        A modality has no items, or its labels do not fit its items or the classes.
+    RunError
+        An embedding is not finite.
+    CacheMismatch
+        The features are not those that the heads were trained on.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024: P@1, P@5 and MRR,
+    macro-averaged over the classes of the queries.
+    """
+    if heads.n_heads != 1:
+        raise ConfigError(f"evaluation takes one head, but there are {heads.n_heads}; select one of them first")
+    found = evaluate_each(
+        test,
+        heads,
+        ks=ks,
+        measures=measures,
+        relevance=relevance,
+        groups=groups,
+        kin=kin,
+        average=average,
+        pairs=pairs,
+        memory=memory,
+        device=device,
+    )
+    return next(found)
+
+
+def evaluate_each(
+    test: Split,
+    heads: Heads,
+    *,
+    ks: Sequence[int] = (1, 5, 10),
+    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
+    relevance: Tensor | None = None,
+    groups: Mapping[Modality, Tensor] | None = None,
+    kin: Mapping[Modality, Tensor] | None = None,
+    average: Average = "embeddings",
+    pairs: Sequence[Direction] | None = None,
+    memory: int = 1 << 30,
+    device: torch.device,
+) -> Iterator[RetrievalReport]:
+    """Evaluate each of K pairs of heads in turn, as :func:`evaluate` does one."""
+    n_classes = len(test.classes)
+    if wrong := [k for k in ks if k < 1]:
+        raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
+    if unknown := [name for name in measures if name not in get_args(Measure)]:
+        raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(get_args(Measure))}")
+    if relevance is not None and relevance.shape != (n_classes, n_classes):
+        raise ConfigError(
+            f"relevance is {tuple(relevance.shape)}; give one row and one column for each of the {n_classes} classes"
+        )
+    related = torch.eye(n_classes, dtype=torch.bool) if relevance is None else relevance.bool().cpu()
+    provenance = {
+        "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
+        "relevance": "same class" if relevance is None else related.int().tolist(),
+        "candidates": "all" if groups is None else "own group",
+        "kin": "itself" if kin is None else "own group",
+    }
+    for first in range(0, heads.n_heads, HEADS_AT_ONCE):
+        part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
+        embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}
+        for k in range(part.n_heads):
+            directed = {modality: on_grid(vectors[k]) for modality, vectors in embedded.items()}
+            reports = []
+            for query, candidate in pairs or directions(test.features):
+                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
+                among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
+                own = _kin(test, kin, query) if query == candidate else None
+                answer = _answer(directed[query], directed[candidate], asked, among, own, memory)
+                reports.append(_report(test, query, candidate, asked, answer))
+            yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
+
+
+def _embed(test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device) -> Tensor:
+    """Embeddings ``(K, N, E)`` of one modality, on a device that has float64."""
+    features, labels = test.features[modality], test.labels[modality]
+    if not len(features):
+        raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
+    if labels.shape != (len(features),) or not 0 <= int(labels.min()) <= int(labels.max()) < len(test.classes):
+        raise ManifestError(
+            f"the {modality} labels of the split do not fit; give each of the {len(features)} items a number "
+            f"from 0 to {len(test.classes) - 1}"
+        )
+    embeddings = heads.embed(features.to(device), average=average)
+    if not embeddings.isfinite().all():
+        raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
+    return embeddings.cpu() if device.type == "mps" else embeddings
+
+
+def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) -> Tensor:
+    n_items = len(test.features[modality])
+    if modality not in groups or groups[modality].shape != (n_items,):
+        raise ConfigError(f"the {modality} groups do not fit; give each of the {n_items} items one number")
+    return groups[modality]
+
+
+def _kin(test: Split, kin: Mapping[Modality, Tensor] | None, modality: Modality) -> Tensor:
+    return torch.arange(len(test.features[modality])) if kin is None else _groups(test, kin, modality)
+
+
+def _answer(
+    queries: Tensor,
+    candidates: Tensor,
+    asked: Question,
+    groups: tuple[Tensor, Tensor] | None,
+    kin: Tensor | None,
+    memory: int,
+) -> Answer:
+    """On the device of the embeddings, then on the CPU."""
+    device = queries.device
+    moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
+    own = None if kin is None else kin.to(device)
+    return measure_vectors(queries, candidates, asked.to(device), memory=memory, kin=own, groups=moved).cpu()
+
+
+def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:
+    found, chance = answer.values, answer.expected()
+    return DirectionReport(
+        query,
+        candidate,
+        n_queries=len(asked.queries),
+        n_candidates=int(answer.n_candidates.max()),
+        n_without_relevant=int((answer.n_relevant == 0).sum()),
+        metrics={name: macro_mean(values, asked.queries) for name, values in found.items()},
+        random={name: macro_mean(values, asked.queries) for name, values in chance.items()},
+        per_class=_per_class(test.classes, asked, answer, chance),
+        per_query=found,
+        micro={name: float(values.mean()) for name, values in found.items()},
+        random_micro={name: float(values.mean()) for name, values in chance.items()},
+        confusion=_confusion(test.classes, answer.first),
+        query_ids=test.features[query].ids,
+        query_classes=asked.queries,
+        query_relevant=answer.n_relevant,
+        query_candidates=answer.n_candidates,
+    )
+
+
+def _per_class(
+    classes: Sequence[str], asked: Question, answer: Answer, chance: Mapping[str, Tensor]
+) -> dict[str, ClassReport]:
+    n_queries = asked.queries.bincount(minlength=len(classes))  # (C,)
+    n_relevant = (asked.relevance * asked.candidates.bincount(minlength=len(classes))).sum(dim=1).double()
+    n_relevant[n_queries > 0] = class_means(answer.n_relevant, asked.queries)
+    # A column for each class that has a query, in order; a class without one takes none.
+    means = {name: iter(class_means(values, asked.queries).tolist()) for name, values in answer.values.items()}
+    random = {name: iter(class_means(values, asked.queries).tolist()) for name, values in chance.items()}
+    return {
+        name: ClassReport(
+            n_queries=asking,
+            n_relevant=relevant,
+            metrics={metric: next(values) for metric, values in means.items()} if asking else {},
+            random={metric: next(values) for metric, values in random.items()} if asking else {},
+        )
+        for name, asking, relevant in zip(classes, n_queries.tolist(), n_relevant.tolist(), strict=True)
+    }
+
+
+def _confusion(classes: Sequence[str], first: Tensor) -> dict[str, dict[str, float]]:
+    """Shares of the classes of the first candidate, by class of the query, where a query has a candidate."""
+    shares = first / first.sum(dim=1, keepdim=True)
+    return {
+        name: dict(zip(classes, row, strict=True))
+        for name, row, asked_for in zip(classes, shares.tolist(), first.any(dim=1).tolist(), strict=True)
+        if asked_for
+    }

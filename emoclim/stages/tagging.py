@@ -1,0 +1,170 @@
+"""Train tagging heads on embeddings or on features, and report how well they find the tags of items never seen.
+
+Convention: one head for each seed and share of the training items, each trained for itself.
+
+Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging share``
+(which items a smaller training set keeps), ``tagging shuffle`` (the control), ``tagging bootstrap``, and those of
+:mod:`emoclim.learning.tag_heads`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import get_args
+
+import torch
+
+from emoclim.data import Features
+from emoclim.errors import CacheError, ConfigError, ManifestError
+from emoclim.learning import Aggregate, Heads, TagConfig, TagSplit, tag_probabilities, train_tag_head
+from emoclim.metrics import draw_counts
+from emoclim.progress import Track, silent
+from emoclim.reports import TaggingReport, Trained, make_report
+from emoclim.seeding import generator_for
+
+
+def tag(
+    train: TagSplit,
+    val: TagSplit,
+    test: TagSplit,
+    tags: Sequence[str],
+    *,
+    seeds: Sequence[int] = (42,),
+    fractions: Sequence[float] = (1.0,),
+    aggregate: Aggregate = "probabilities",
+    shuffle: bool = False,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    n_resamples: int = 1000,
+    config: TagConfig = TagConfig(),  # noqa: B008 - immutable
+    device: torch.device,
+    track: Track = silent,
+) -> TaggingReport:
+    """Train a tagging head for each seed and share of the training items, and evaluate them.
+
+    Parameters
+    ----------
+    train, val, test
+        Inputs of one spec; training draws a segment of each item in each epoch.
+    tags
+        T names.
+    seeds
+        One head for each; means and deviations are over them.
+    fractions
+        Shares of the training items, above 0 and up to 1. Of one seed, a smaller set is part of a larger one. The last
+        one in ascending order is reported tag by tag.
+    aggregate
+        What is averaged over an item's segments: ``"probabilities"``, or ``"embeddings"``, the inputs of the head.
+    shuffle
+        Train on tags that were dealt out anew among the items: a control, which should find nothing.
+    groups
+        Names of groups, each with its tags.
+    n_resamples
+        Bootstrap resamples of the test items, for the 95 % intervals.
+    config
+        Everything else.
+    device
+        Where to train.
+    track
+        Shows progress by head.
+
+    Raises
+    ------
+    ConfigError
+        There is no seed, or a share of items is not possible.
+    ManifestError
+        A split is too small, or its tags do not fit.
+    CacheError
+        Inputs are not finite, or differ in their specs.
+
+    Notes
+    -----
+    S. Stewart et al., as in :class:`TagConfig`; shares of the training items as in K. Avramidis et al., "On the role of
+    visual context in enriching music representations", ICASSP 2023, section 5.4.
+    """
+    if not seeds or not fractions or not all(0 < fraction <= 1 for fraction in fractions):
+        raise ConfigError(f"shares {tuple(fractions)} of items and {len(seeds)} seeds: give shares up to 1, and a seed")
+    if aggregate not in get_args(Aggregate):
+        raise ConfigError(f"aggregate = {aggregate!r} is not possible; it must be {' or '.join(get_args(Aggregate))}")
+    for name, split in (("train", train), ("val", val), ("test", test)):
+        _check(split, train.inputs, name, len(tags))
+    parts = tuple(replace(split, inputs=split.inputs.to(device)) for split in (train, val, test))
+    plan = [(fraction, seed) for fraction in sorted(set(fractions)) for seed in seeds]
+    trained = []
+    for fraction, seed in track(plan, description="Training tagging heads", total=len(plan)):
+        shown, held = (_shuffled(parts[0], parts[1], seed) if shuffle else parts)[:2]
+        trained.append(_trained(shown, held, parts[2], fraction, seed, aggregate, config))
+    provenance = {
+        "input": train.inputs.spec.to_dict(),
+        "aggregate": aggregate,
+        "shuffled_tags": shuffle,
+        "config": asdict(config),
+        "resamples": n_resamples,
+        "resampled": "items" if test.groups is None else "groups",
+    }
+    drawing = generator_for("tagging bootstrap", seeds[0])
+    counts = draw_counts(len(test.relevant), n_resamples, drawing, groups=test.groups)
+    return make_report(tags, trained, test.inputs.ids, test.relevant, train.relevant, counts, groups or {}, provenance)
+
+
+def embedded(features: Features, heads: Heads) -> Features:
+    """Embeddings of features: of each segment, and their mean for each item; what a tagging head takes.
+
+    Parameters
+    ----------
+    features
+        N items of D values, on any device.
+    heads
+        One head for their modality.
+
+    Returns
+    -------
+    Features
+        The same items, of E values.
+
+    Raises
+    ------
+    ConfigError
+        `heads` holds several.
+    CacheMismatch
+        The features are not those that the heads were trained on.
+    """
+    if heads.n_heads != 1:
+        raise ConfigError(f"tagging takes one head, but there are {heads.n_heads}; select one of them first")
+    values = heads.embed(features)[0]
+    spec = replace(features.spec, name=f"{features.spec.name} embeddings", dim=values.shape[1])
+    if features.windows is None:
+        return replace(features, spec=spec, values=values, segments=None, offsets=None, starts=None)
+    rows = replace(features, values=features.windows[0], segments=None, offsets=None, starts=None)
+    return replace(features, spec=spec, values=values, segments=heads.embed(rows, average="features")[0])
+
+
+def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
+    n_items = len(split.inputs)
+    if n_items < 2 or split.relevant.shape != (n_items, n_tags):
+        raise ManifestError(
+            f"the {name} split has {n_items} items and tags {tuple(split.relevant.shape)}; give two items or more, "
+            f"each with a row of {n_tags}"
+        )
+    like.spec.require(split.inputs.spec, "the train split")
+    tables = [split.inputs.values] + ([] if split.inputs.segments is None else [split.inputs.segments])
+    if not all(table.isfinite().all() for table in tables):
+        raise CacheError(f"the {name} split has features that are not finite; extract or train again")
+
+
+def _shuffled(train: TagSplit, val: TagSplit, seed: int) -> tuple[TagSplit, TagSplit]:
+    """The same items, with the tags of others."""
+    dealer = generator_for("tagging shuffle", seed)
+    dealt = [split.relevant[torch.randperm(len(split.relevant), generator=dealer)] for split in (train, val)]
+    return replace(train, relevant=dealt[0]), replace(val, relevant=dealt[1])
+
+
+def _trained(
+    train: TagSplit, val: TagSplit, test: TagSplit, fraction: float, seed: int, aggregate: Aggregate, config: TagConfig
+) -> Trained:
+    """One head: trained on a share of the items, and asked about the test items."""
+    n_items = len(train.relevant)
+    kept = max(2, math.ceil(fraction * n_items - 1e-9))  # two for batch normalisation; .07 of 100 is 7, not 8
+    rows = torch.randperm(n_items, generator=generator_for("tagging share", seed))[:kept]
+    head, epoch = train_tag_head(train, rows, val, seed=seed, aggregate=aggregate, config=config)
+    unseen = int((~train.relevant[rows].any(dim=0)).sum())
+    return Trained(fraction, seed, kept, unseen, epoch, tag_probabilities(head, test.inputs, aggregate).cpu())

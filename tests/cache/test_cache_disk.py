@@ -1,0 +1,213 @@
+"""What a cache leaves on the disk, what it says of itself, and what it refuses to open."""
+
+import ast
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import cache_files
+import h5py
+import numpy as np
+import pytest
+import torch
+import zarr
+from cache_files import ITEMS, assert_holds, files, fill
+from contracts import DIM, SPEC, encoded, tensor
+
+from emoclim.cache import disk, open_cache
+from emoclim.cache.contract import EncodedItem
+from emoclim.data.features import FeatureSpec
+from emoclim.errors import CacheError, CacheMismatch
+
+path, small_chunks = cache_files.path, cache_files.small_chunks
+
+# What lies on the disk
+
+
+def test_stays_when_closed(path: Path) -> None:
+    fill(path)
+    assert_holds(path, ITEMS)
+    with open_cache(path) as cache:
+        assert cache.path == path
+        assert cache.spec == SPEC
+        assert cache.failures() == {"f": "too short"}
+
+
+def test_goes_on_where_it_was_left(path: Path) -> None:
+    fill(path)
+    with open_cache(path, SPEC) as cache:
+        assert cache.keys() == frozenset("abcd")
+        cache.append([encoded("e", 4)])
+        assert torch.equal(cache.read(["e"]).values[0], encoded("e", 4).value)
+    assert_holds(path, [*ITEMS, encoded("e", 4)])
+
+
+def test_folder_is_made(tmp_path: Path, path: Path) -> None:
+    deep = tmp_path / "deeper" / "still" / path.name
+    fill(deep)
+    assert_holds(deep, ITEMS)
+
+
+def test_moves_as_one_thing(tmp_path: Path, path: Path) -> None:
+    fill(path)
+    assert [found.name for found in tmp_path.iterdir()] == [path.name]
+    moved = path.rename(path.with_stem("moved"))
+    assert_holds(moved, ITEMS)
+
+
+def test_says_what_it_is(path: Path) -> None:
+    fill(path)
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            attributes = {name: value.decode() if name != "version" else value for name, value in file.attrs.items()}
+            shape = file["values"].shape
+    else:
+        group = zarr.open_group(path, mode="r")
+        attributes = dict(group.attrs)
+        array = group["values"]
+        assert isinstance(array, zarr.Array)
+        shape = array.shape
+    assert (attributes["format"], attributes["version"]) == ("emoclim-features", 1)
+    assert FeatureSpec.from_dict(json.loads(str(attributes["spec"]))) == SPEC
+    assert shape[1] == DIM
+
+
+def test_same_appends_give_the_same_bytes(path: Path, tmp_path: Path, small_chunks: None) -> None:
+    other = tmp_path / "other" / path.name
+    fill(path)
+    fill(other)
+    assert files(path) == files(other)
+
+
+def test_many_items_in_many_chunks(path: Path, small_chunks: None) -> None:
+    items = [encoded(f"k{n}", n % 4 or None) for n in range(60)]
+    with open_cache(path, SPEC) as cache:
+        for first in range(0, 60, 7):
+            cache.append(items[first : first + 7])
+            cache.record_failure(f"f{first}", "reason " * 9)
+    assert_holds(path, items)
+    assert_holds_scattered(path, items)
+
+
+def assert_holds_scattered(path: Path, items: list[EncodedItem]) -> None:
+    """Far apart and near rows in one read, in no order."""
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(0)).tolist()
+    with open_cache(path) as cache:
+        for asked in (order, order[::7], order[:2], order[:1] * 3):
+            features = cache.read([items[n].key for n in asked])
+            assert torch.equal(features.values, torch.stack([items[n].value for n in asked]))
+
+
+def test_gathers_scattered_rows_by_several_reads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [encoded(f"k{n}", 1) for n in range(200)]
+    fill(path, items)
+    with open_cache(path) as cache:
+        monkeypatch.setattr(disk, "NEAR", 3)
+        for asked in ([190, 3, 4, 8, 100, 3], [0, 199], [5, 6, 7]):
+            features = cache.read([f"k{n}" for n in asked])
+            assert torch.equal(features.values, torch.stack([items[n].value for n in asked]))
+            segments = torch.cat([tensor(items[n].segments) for n in asked])
+            assert torch.equal(tensor(features.segments), segments)
+
+
+# What is refused
+
+
+def test_another_spec_is_refused(path: Path) -> None:
+    fill(path)
+    other = replace(SPEC, settings={**SPEC.settings, "overlap": 0.5})
+    with pytest.raises(CacheMismatch, match=r"cache.*overlap: 0.75 here, 0.5 there"):
+        open_cache(path, other)
+    fill(path, [encoded("x"), encoded("y"), encoded("z")])  # the lock was let go
+
+
+def test_reading_does_not_write(path: Path) -> None:
+    fill(path)
+    before = files(path)
+    with open_cache(path) as cache:
+        with pytest.raises(CacheError, match="opened for reading only"):
+            cache.append([encoded("x")])
+        with pytest.raises(CacheError, match="opened for reading only"):
+            cache.record_failure("x", "too short")
+        cache.read(["a", "c"])
+    assert files(path) == before
+
+
+def test_absent_cache_is_not_made_by_reading(path: Path) -> None:
+    with pytest.raises(CacheError, match="there is no cache"):
+        open_cache(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("name", ["cache", "cache.npy", "cache.h5.bak", ".h5"])
+def test_unknown_suffix(tmp_path: Path, name: str) -> None:
+    with pytest.raises(CacheError, match=r"must end in \.h5 or \.zarr"):
+        open_cache(tmp_path / name, SPEC)
+
+
+@pytest.mark.parametrize("spec", [None, SPEC])
+@pytest.mark.parametrize("kind", ["text", "folder", "foreign"])
+def test_what_is_no_cache_is_left_alone(path: Path, spec: FeatureSpec | None, kind: str) -> None:
+    if kind == "text":
+        path.write_text("a shopping list")
+    elif kind == "folder":
+        path.mkdir()
+        (path / "list.txt").write_text("a shopping list")
+    elif path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["values"] = np.zeros((2, DIM))
+    else:
+        zarr.open_group(path, mode="w").attrs["mine"] = 1
+    before = files(path)
+    with pytest.raises(CacheError, match="no feature cache|cannot be opened") as raised:
+        open_cache(path, spec)
+    assert str(path) in str(raised.value)
+    assert files(path) == before
+
+
+def test_another_version_is_refused(path: Path) -> None:
+    fill(path)
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["version"] = 2
+    else:
+        zarr.open_group(path, mode="r+").attrs["version"] = 2
+    with pytest.raises(CacheError, match="is of version 2 of the format, and only 1 can be read"):
+        open_cache(path)
+
+
+def test_spec_that_was_tampered_with(path: Path) -> None:
+    fill(path)
+    other = json.dumps(replace(SPEC, name="numbers").to_dict())
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            file.attrs["spec"] = np.bytes_(other)
+    else:
+        zarr.open_group(path, mode="r+").attrs["spec"] = other
+    with pytest.raises(CacheError, match="its spec does not match its digest"):
+        open_cache(path)
+
+
+def test_folder_that_cannot_be_written(tmp_path: Path, path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match=r"cannot be opened for writing \((Not a directory|File exists)\)"):
+        open_cache(tmp_path / "file" / path.name, SPEC)
+    if os.geteuid() == 0:
+        pytest.skip("nothing is read-only to the superuser")
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(CacheError, match=r"cannot be opened for writing \(Permission denied\)"):
+            open_cache(path, SPEC)
+    finally:
+        tmp_path.chmod(0o755)
+
+
+def test_libraries_are_loaded_on_first_use_only() -> None:
+    for source in Path(disk.__file__).parent.glob("*.py"):
+        nodes = [
+            node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+        ]
+        names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes}
+        backends = {"h5py", "zarr", "emoclim.cache.hdf5", "emoclim.cache.zarr"} & names
+        assert not backends or source.stem in ("hdf5", "zarr")

@@ -1,0 +1,162 @@
+"""Finding and loading encoders: the settings that all of them share, and which published file is which."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from pseudo_weights import pseudo_random
+from torch import nn
+
+from emoclim.encoders.base import Encoder, frozen
+from emoclim.encoders.loading import load_encoder, own_settings, published_files
+from emoclim.encoders.nets.harmonic_cnn import HarmonicCnn
+from emoclim.encoders.nets.musicnn import Musicnn
+from emoclim.encoders.nets.short_chunk_cnn import ShortChunkCnn
+from emoclim.errors import EncoderError
+
+CPU = torch.device("cpu")
+NETS: dict[str, type[Musicnn | HarmonicCnn | ShortChunkCnn]] = {
+    "musicnn": Musicnn,
+    "harmonic_cnn": HarmonicCnn,
+    "short_chunk_cnn": ShortChunkCnn,
+}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("checkpoints")
+    for name, net in NETS.items():
+        torch.save(pseudo_random(net().state_dict()), folder / f"{name}.pt")
+    return {name: folder / f"{name}.pt" for name in NETS}
+
+
+def load(checkpoints: dict[str, Path], name: str, precision: str) -> Encoder:
+    return load_encoder(name, checkpoint=checkpoints[name], precision=precision)
+
+
+def features(encoder: Encoder, batch: torch.Tensor) -> torch.Tensor:
+    with frozen(encoder.spec, CPU):
+        return encoder.module(batch).float()
+
+
+@pytest.mark.parametrize("name", NETS)
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_is_near_full_and_another_feature(
+    checkpoints: dict[str, Path], name: str, precision: str
+) -> None:
+    full, half = load(checkpoints, name, "fp32"), load(checkpoints, name, precision)
+    batch = 0.1 * torch.randn(2, *full.input_shape, generator=torch.Generator().manual_seed(0))
+    expected, found = features(full, batch), features(half, batch)
+    assert found.isfinite().all()
+    assert not torch.equal(found, expected)
+    assert torch.cosine_similarity(found, expected).min() > 0.99
+    assert half.spec.settings["precision"] == precision
+    assert half.spec.digest() != full.spec.digest()
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_spectrograms_are_always_computed_in_full(name: str) -> None:
+    net = NETS[name]().eval()
+    loud = torch.randn(1, 20_000, generator=torch.Generator().manual_seed(0))  # powers beyond what fp16 holds
+    with torch.inference_mode(), torch.autocast("cpu", torch.float16):
+        lowered = net.decibels(loud)
+    with torch.inference_mode():
+        assert torch.equal(lowered, net.decibels(loud))
+
+
+STATE = """
+import torch
+from emoclim.encoders.base import frozen
+from emoclim.data.features import FeatureSpec
+
+SETTING
+
+def attempt(name):
+    try:
+        return eval(name)
+    except RuntimeError:
+        return "mixed"
+
+def state():
+    names = ("backends.cuda.matmul", "backends.cudnn.conv", "backends.cudnn.rnn", "backends.mkldnn.matmul")
+    old = ("get_float32_matmul_precision()", "backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32")
+    told = [attempt(f"torch.{name}") for name in old]
+    return told + [attempt(f"torch.{name}.fp32_precision") for name in names] + [torch.backends.cudnn.deterministic]
+
+before = state()
+with frozen(FeatureSpec("any", "audio", 1, "none", {}), torch.device("cpu")):
+    assert [value for value in state() if value in ("tf32", "bf16")] == [], state()
+    assert torch.is_inference_mode_enabled() and torch.backends.cudnn.deterministic
+    assert not torch.is_autocast_enabled("cpu")
+assert state() == before, (before, state())
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.fp32_precision = 'tf32'; torch.backends.cudnn.deterministic = True",
+        "torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True",
+    ],
+)
+def test_full_precision_is_without_tf32_and_leaves_all_settings_as_they_were(setting: str) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STATE.replace("SETTING", setting)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_usual_values_of_shared_settings_change_no_key() -> None:
+    usual = load_encoder("colour", precision="fp32", views=0, view_seed=7)
+    assert usual.spec == load_encoder("colour").spec
+    assert load_encoder("colour", views=2).spec.settings["view_seed"] == 42
+    digests = {load_encoder("colour", views=views, view_seed=seed).spec.digest() for views in (2, 3) for seed in (1, 2)}
+    assert len(digests) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "told"),
+    [
+        ("colour", {"precision": "bf16"}, "colour has no network to be run at bf16"),
+        ("timbre", {"views": 2}, "timbre takes no views: they are of images"),
+        ("colour", {"views": -1}, "from 0 to 1000 views, not -1"),
+        ("colour", {"views": 1001}, "from 0 to 1000 views, not 1001"),
+        ("colour", {"views": 1, "view_seed": -1}, "view_seed from 0 to 4294967295, not -1"),
+        ("colour", {"views": "many"}, "setting views of encoder 'colour' takes a value of type int, not 'many'"),
+        ("colour", {"source_rate": 16_000}, "'colour' has no setting source_rate; it takes size, precision, views"),
+    ],
+)
+def test_shared_settings_out_of_place_are_refused(name: str, settings: dict[str, int | str], told: str) -> None:
+    with pytest.raises(EncoderError, match=told):
+        load_encoder(name, **settings)
+
+
+def test_an_unknown_precision_is_refused(checkpoints: dict[str, Path]) -> None:
+    with pytest.raises(EncoderError, match="musicnn takes a precision of fp32, bf16, fp16, not int8"):
+        load(checkpoints, "musicnn", "int8")
+
+
+def test_published_files_are_listed_by_model() -> None:
+    assert published_files("colour") == {}
+    assert published_files("musicnn").keys() == {""}
+    for name in ("clap", "clip"):
+        files = published_files(name)
+        assert next(iter(files)) == own_settings(name)["model"]
+        assert len({published.url for published in files.values()}) == len(files) >= 5
+
+
+def test_a_frozen_network_keeps_its_batch_statistics(checkpoints: dict[str, Path]) -> None:
+    encoder = load(checkpoints, "musicnn", "fp32")
+    norms = [part for part in encoder.module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.running_mean.clone() for norm in norms if norm.running_mean is not None]
+    features(encoder, torch.randn(2, *encoder.input_shape, generator=torch.Generator().manual_seed(0)))
+    after = [norm.running_mean for norm in norms if norm.running_mean is not None]
+    assert len(before) == len(norms) > 5
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))

@@ -1,0 +1,145 @@
+"""Draws: class balance, independence, repeatability, and splits that cannot be drawn from."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.errors import CacheError, CacheMismatch, ManifestError
+from emoclim.learning.sampling import batches, check_pair, class_balanced
+from emoclim.seeding import generator_for
+
+CLASSES = ("funny", "happy", "sad")
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def draw(labels: Tensor, shape: tuple[int, ...], seed: int = 0) -> Tensor:
+    return class_balanced(labels, CLASSES, shape, seeded(seed), what="audio items of the train split")
+
+
+def split(n: int = 12) -> Split:
+    """Two modalities whose features hold their own row number; audio has two segments per item."""
+    rows = torch.arange(float(n))[:, None].repeat(1, 2)
+    ids = tuple(map(str, range(n)))
+    image = Features(FeatureSpec("a", "image", 2, "none", {}), ids, rows)
+    segments = rows.repeat_interleave(2, dim=0)
+    segments[1::2] += 0.5
+    audio = Features(FeatureSpec("b", "audio", 2, "none", {}), ids, rows, segments, torch.arange(0, 2 * n + 1, 2))
+    return Split(
+        {"image": image, "audio": audio}, {"image": torch.arange(n) % 3, "audio": torch.arange(n) // 4}, CLASSES
+    )
+
+
+def test_classes_are_drawn_equally_however_rare() -> None:
+    labels = torch.tensor([0] * 90 + [1] * 9 + [2])
+    share = labels[draw(labels, (30_000,))].bincount() / 30_000
+    torch.testing.assert_close(share, torch.full((3,), 1 / 3), rtol=0, atol=0.012)  # more than 4 standard errors
+
+
+def test_items_of_a_class_are_drawn_equally_and_with_replacement() -> None:
+    labels = torch.tensor([2, 0, 1, 0, 1, 0])
+    drawn = draw(labels, (30_000,))
+    share = drawn.bincount(minlength=6) / 30_000
+    expected = 1 / 3 / labels.bincount()[labels]
+    torch.testing.assert_close(share, expected, rtol=0, atol=0.012)
+
+
+def test_shape_and_type() -> None:
+    drawn = draw(torch.tensor([0, 1, 2]), (5, 7))
+    assert drawn.shape == (5, 7)
+    assert drawn.dtype == torch.int64
+
+
+def test_the_same_generator_draws_the_same() -> None:
+    labels = torch.arange(50) % 3
+    assert torch.equal(draw(labels, (64,), seed=3), draw(labels, (64,), seed=3))
+    assert not torch.equal(draw(labels, (64,), seed=3), draw(labels, (64,), seed=4))
+
+
+def test_a_class_without_items_is_told() -> None:
+    with pytest.raises(ManifestError, match="audio items of the train split lack class 'funny', 'sad'"):
+        draw(torch.tensor([1, 1]), (4,))
+
+
+def test_purposes_and_seeds_have_generators_of_their_own() -> None:
+    firsts = {
+        (purpose, seed): torch.rand(1, generator=generator_for(purpose, seed)).item()
+        for purpose in ("init", "items", "dropout")
+        for seed in (0, 1, 42)
+    }
+    assert len(set(firsts.values())) == 9
+    assert torch.rand(1, generator=generator_for("init", 42)).item() == firsts["init", 42]
+
+
+def test_batches_hold_rows_with_their_own_labels() -> None:
+    data = split()
+    for batch in batches(data, (20, 8), seeded(), seeded(1), name="train"):
+        for modality, rows in batch.rows.items():
+            assert rows.shape == (8, 2)
+            assert torch.equal(data.labels[modality][rows[:, 0].long()], batch.labels[modality])
+
+
+def test_modalities_are_drawn_independently() -> None:
+    drawn = list(batches(split(), (40, 8), seeded(), seeded(1), name="train"))
+    agree = torch.stack([batch.labels["image"] == batch.labels["audio"] for batch in drawn]).double().mean()
+    assert 0.2 < agree < 0.47  # 1/3 by chance
+
+
+def test_batches_draw_segments() -> None:
+    drawn = torch.cat(
+        [batch.rows["audio"][:, 0] for batch in batches(split(), (40, 8), seeded(), seeded(1), name="train")]
+    )
+    second = (drawn % 1 == 0.5).double().mean()
+    assert 0.4 < second < 0.6
+
+
+def test_a_good_pair_passes() -> None:
+    check_pair(split(), split(9), ("image", "audio"))
+
+
+def test_other_classes_are_refused() -> None:
+    with pytest.raises(ManifestError, match=r"train split \(funny, happy, sad\) are not those of the val"):
+        check_pair(split(), replace(split(), classes=("happy", "funny", "sad")), ("image",))
+
+
+def test_a_missing_modality_is_told() -> None:
+    with pytest.raises(ManifestError, match="the train split has no text items"):
+        check_pair(split(), split(), ("image", "text"))
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(11).long(), torch.full((12,), 3), torch.full((12,), -1)])
+def test_labels_that_do_not_fit_are_told(labels: Tensor) -> None:
+    good = split()
+    bad = replace(good, labels={"image": good.labels["image"], "audio": labels})
+    with pytest.raises(ManifestError, match="the audio labels of the val split do not fit; give each of the 12 items"):
+        check_pair(good, bad, ("image", "audio"))
+
+
+def test_features_that_are_not_finite_are_counted() -> None:
+    bad = split()
+    bad.features["image"].values[3, 0] = torch.nan
+    bad.features["image"].values[5] = torch.inf
+    with pytest.raises(CacheError, match="2 of the 12 rows of image features of the train split hold NaN or infinity"):
+        check_pair(bad, split(), ("image", "audio"))
+
+
+def test_segments_are_looked_at_too() -> None:
+    bad = split()
+    segments = bad.features["audio"].segments
+    assert segments is not None
+    segments[7, 1] = -torch.inf
+    with pytest.raises(CacheError, match="1 of the 36 rows of audio features of the val split"):
+        check_pair(split(), bad, ("image", "audio"))
+
+
+def test_other_specs_are_refused() -> None:
+    other = split()
+    spec = replace(other.features["image"].spec, settings={"pixels": "squashed"})
+    features = {**other.features, "image": replace(other.features["image"], spec=spec)}
+    with pytest.raises(CacheMismatch, match="image part of the train split .*pixels: absent here, squashed there"):
+        check_pair(split(), replace(other, features=features), ("image", "audio"))

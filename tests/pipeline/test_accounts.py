@@ -1,0 +1,234 @@
+"""What became of each item, where the time went, and extraction in parts."""
+
+import csv
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emoclim.cache import open_cache
+from emoclim.cache.contract import FeatureCache
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Item, Manifest
+from emoclim.encoders.base import Encoder, ImageEncoder
+from emoclim.errors import CacheError, ConfigError, EmoclimError
+from emoclim.pipeline import extract as features
+from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts, write_accounts
+from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.libraries import read_note
+from emoclim.pipeline.workspace import Shard, Workspace
+from emoclim.progress import Stopwatch
+from emoclim.reports.extraction import Extraction, Timing
+
+
+def picture(path: Path, shade: int) -> None:
+    Image.fromarray(np.full((8, 8, 3), shade, np.uint8)).save(path)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for n in range(6):
+        picture(folder / f"{n}.png", 40 * n)
+    (folder / "twin.png").write_bytes((folder / "0.png").read_bytes())
+    (folder / "bad.png").write_text("no picture")
+    names = [*(f"{n}.png" for n in range(6)), "twin.png", "bad.png", "gone.png"]
+    (folder / "images.csv").write_text("\n".join(["path", *names]) + "\n")
+    return Workspace(tmp_path)
+
+
+def extract(workspace: Workspace, shard: str | None = None, **options: bool) -> ExtractionResult:
+    part = Shard.parse(shard) if shard else None
+    return extract_features("image", encoder="colour", workspace=workspace, workers=0, shard=part, **options)
+
+
+def states(result: ExtractionResult) -> dict[str, ItemState]:
+    return {state.id: state for state in read_accounts(accounts_path(result.cache, "images"))}
+
+
+def test_every_item_is_in_exactly_one_state(workspace: Workspace) -> None:
+    result = extract(workspace)
+    found = states(result)
+    assert list(found) == [item.id for item in result.manifest.items]
+    assert {id_ for id_, state in found.items() if state.state == "failed"} == {"bad.png", "gone.png"}
+    assert {state.state for state in found.values()} == {"committed", "failed"}
+    assert found["twin.png"].key == found["0.png"].key
+    assert found["bad.png"].reason.startswith("this is no picture")
+    assert found["gone.png"] == ItemState("gone.png", "failed", "", "the file is missing")
+    with open_cache(result.cache) as cache:
+        assert {state.key for state in found.values() if state.state == "committed"} == cache.keys()
+    assert (result.extraction.encoded, result.extraction.reused, len(result.extraction.failures)) == (6, 1, 2)
+
+
+def test_a_manifest_that_was_edited_between_runs(workspace: Workspace) -> None:
+    before = states(extract(workspace))
+    folder = workspace.root / "data"
+    picture(folder / "0.png", 250)  # changed
+    (folder / "moved.png").write_bytes((folder / "1.png").read_bytes())
+    picture(folder / "new.png", 90)
+    (folder / "images.csv").write_text("path\n0.png\nmoved.png\nnew.png\n2.png\n")
+    result = extract(workspace)
+    after = states(result)
+    assert (result.extraction.encoded, result.extraction.reused) == (2, 2)
+    assert after["0.png"].key != before["0.png"].key
+    assert after["moved.png"].key == before["1.png"].key
+    assert after.keys() == {"0.png", "moved.png", "new.png", "2.png"}
+    with open_cache(result.cache) as cache:
+        assert before["3.png"].key in cache.keys()  # nothing is forgotten
+
+
+def test_runs_that_encode_something_are_remembered_with_their_versions(workspace: Workspace) -> None:
+    for expected in (1, 1):  # the second encodes nothing
+        made = read_note(extract(workspace).cache).made
+        assert [run["encoded"] for run in made] == [6] * expected
+    assert {"time", "command", "versions"} <= made[0].keys()
+    assert made[0]["versions"]["torch"]
+
+
+def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(part: Manifest, encoder: Encoder, cache: FeatureCache, **options: Any) -> Extraction:
+        stage(replace(part, items=part.items[:2]), encoder, cache, **options)
+        assert cache.path is not None
+        note = read_note(cache.path)  # what a SIGKILL would leave now
+        assert [run["encoded"] for run in note.made] == [None]
+        assert note.made[0]["versions"]["torch"]
+        assert [source.name for source in note.sources] == ["images"]
+        raise KeyboardInterrupt
+
+    stage = features.extract
+    monkeypatch.setattr(features, "extract", killed)
+    with pytest.raises(KeyboardInterrupt):
+        extract(workspace)
+    monkeypatch.setattr(features, "extract", stage)
+    assert (workspace.caches / "content.json").is_file()
+    resumed = extract(workspace)
+    assert (resumed.extraction.encoded, resumed.extraction.reused) == (4, 3)
+    assert [run["encoded"] for run in read_note(resumed.cache).made] == [2, 4]
+
+
+def test_a_run_that_keeps_nothing_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_given: object, **_options: object) -> Extraction:
+        raise CacheError("no")
+
+    monkeypatch.setattr(features, "extract", failing)
+    with pytest.raises(CacheError, match="no"):
+        extract(workspace)
+    assert [path.name for path in workspace.caches.iterdir()] == []
+
+
+def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) -> None:
+    other = workspace.root / "data" / "more"
+    other.mkdir()
+    picture(other / "x.png", 17)
+    (other / "images.csv").write_text("path\nx.png\n")
+    first = extract(workspace)
+    second = extract_features("image", other / "images.csv", encoder="colour", workspace=workspace, workers=0)
+    names = [source.name for source in read_note(second.cache).sources]
+    assert names[0] == "images"
+    assert re.fullmatch("images-[0-9a-f]{6}", names[1])
+    assert len(states(first)) == 9
+    assert [state.id for state in read_accounts(accounts_path(second.cache, names[1]))] == ["x.png"]
+    with open_cache(second.cache) as cache:
+        assert len(cache.features(["5.png", "x.png"])) == 2
+    extract(workspace)
+    assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
+
+
+def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    def die(_encoder: object, item: Item) -> Iterator[Any]:
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield item
+
+    monkeypatch.setattr(ImageEncoder, "prepare", die)
+    with pytest.raises(EmoclimError, match="a decoding process was killed, probably for want of memory"):
+        extract_features("image", encoder="colour", workspace=workspace, workers=2)
+
+
+def test_shards_together_are_the_whole(workspace: Workspace) -> None:
+    first = extract(workspace, "1/3")
+    assert first.cache.parent.name.endswith(".shards")
+    assert first.n_items == 3
+    committed: list[frozenset[str]] = []
+    for shard, encoded in {"1/3": 0, "2/3": 2, "3/3": 2}.items():  # the first was done before
+        result = extract(workspace, shard)
+        assert result.extraction.encoded == encoded
+        with open_cache(result.cache) as cache:
+            committed.append(cache.keys())
+    whole = extract(workspace)
+    with open_cache(whole.cache) as cache:
+        assert cache.keys() == frozenset.union(*committed)
+    again = extract(Workspace(workspace.root), "2/2")
+    assert (again.extraction.encoded, again.extraction.reused) == (0, 3)  # the whole cache holds them
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "2", "a/b", "1/2/3", "-1/2", "1/"])
+def test_a_shard_that_is_none(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"shard '.*' is none; write 2/8"):
+        Shard.parse(text)
+
+
+def test_time_is_accounted_for(workspace: Workspace) -> None:
+    result = extract(workspace)
+    timing = result.extraction.timing
+    assert 0 < timing.waiting + timing.compute + timing.blocked <= timing.total
+    assert timing.read > 0
+    assert timing.decode > 0
+    assert timing.read + timing.decode <= timing.waiting  # no worker processes: who waits reads and decodes
+    assert result.to_dict()["timing"]["compute"] == timing.compute
+    assert f"slowest: {timing.bottleneck}" in " ".join(result.summary())
+    assert "slowest" not in " ".join(extract(workspace).summary())
+
+
+def test_the_bottleneck_is_what_the_clock_waited_for() -> None:
+    timing = Timing(read=0.1, decode=9.0, waiting=0.2, compute=3.0, write=5.0, blocked=0.0, total=3.5)
+    assert timing.bottleneck == "compute"
+    assert replace(timing, waiting=4.0).bottleneck == "decode"
+    assert replace(timing, waiting=4.0, read=10.0).bottleneck == "read"
+    assert replace(timing, blocked=4.0).bottleneck == "write"
+
+
+def test_a_stopwatch_adds_up() -> None:
+    watch = Stopwatch()
+
+    def slowly() -> Iterator[int]:
+        for n in range(3):
+            time.sleep(0.01)
+            yield n
+
+    assert list(watch.each(slowly(), "waiting")) == [0, 1, 2]
+    assert watch.seconds["waiting"] >= 0.03
+    assert watch.seconds["never"] == 0
+
+
+def test_tables_keep_any_name_and_refuse_other_tables(tmp_path: Path) -> None:
+    odd = ItemState(os.fsdecode(b'caf\xe9, "quoted"\n.png'), "committed", "abc")
+    path = write_accounts(tmp_path / "cache.h5", "my.songs", [odd])
+    assert path.name == "cache.my.songs.items.csv"
+    assert read_accounts(path) == [odd]
+    assert list(tmp_path.iterdir()) == [path]
+    for rows in ([["id", "state"]], [ItemState._fields, ["a", "lost", "", ""]], []):
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows(rows)
+        with pytest.raises(CacheError, match="no table of items; extract again"):
+            read_accounts(path)
+
+
+def test_the_memo_learns_from_other_processes_meanwhile(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).write_text(name)
+    one, other = ContentKeys(tmp_path / "memo.json"), ContentKeys(tmp_path / "memo.json")
+    for keys, name in ((one, "a"), (other, "b")):
+        keys(Item(name, tmp_path / name))
+        keys.save()
+    memo = (tmp_path / "memo.json").read_text()
+    assert str(tmp_path / "a") in memo
+    assert str(tmp_path / "b") in memo
