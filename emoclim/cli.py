@@ -185,10 +185,10 @@ for one, facts in MODALITIES.items():
 
 app.command("train-heads", cls=Computing)(train_heads)
 app.command("train-end-to-end", cls=Computing)(train_end_to_end)
-app.command(cls=Computing)(evaluate)
-app.command(cls=Computing)(compare)
+app.command("evaluate", cls=Computing)(evaluate)
+app.command("compare", cls=Computing)(compare)
 app.command("prepare")(prepare)
-app.command(cls=Computing)(reproduce)
+app.command("reproduce", cls=Computing)(reproduce)
 
 
 @app.command(cls=Computing)
