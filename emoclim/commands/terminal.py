@@ -69,9 +69,9 @@ def print_table(rows: Rows, title: str | None = None) -> None:
 
 def print_paper_table(rows: Rows, title: str, note: str, form: TableFormat) -> None:
     """Print a header row and the rows below it as LaTeX (booktabs) or Markdown."""
-    from emoclim.reports import typeset
+    from emoclim.reports import typeset_table
 
-    typer.echo(typeset(rows, title, note, form))
+    typer.echo(typeset_table(rows, title, note, form))
 
 
 def _table(rows: Rows, title: str | None = None) -> "Table":

@@ -20,7 +20,7 @@ from emoclim.reports import (
     TableFormat,
     by_direction,
     plot_joint_spaces,
-    typeset,
+    typeset_table,
 )
 
 FIGURE = "figure.png"
@@ -106,7 +106,7 @@ class Reproduction:
         write_report(folder, self._content())
         for name, form in FORMS.items():
             aside = folder / f"{name}.partial"
-            aside.write_text(typeset(table.rows, table.title, table.note, form), encoding="utf-8")
+            aside.write_text(typeset_table(table.rows, table.title, table.note, form), encoding="utf-8")
             aside.replace(folder / name)
         if self.spaces:
             plot_joint_spaces(self.spaces, folder / FIGURE, seed=SEED)

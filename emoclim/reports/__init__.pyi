@@ -54,4 +54,4 @@ from .tagging import make_report as make_report
 from .tagging_plots import plot_curve as plot_curve
 from .tagging_plots import plot_tags as plot_tags
 from .typeset import TableFormat as TableFormat
-from .typeset import typeset as typeset
+from .typeset import typeset_table as typeset_table

@@ -10,8 +10,8 @@ LATEX_SIGNS = {"→": r"$\rightarrow$", "↔": r"$\leftrightarrow$", "±": r"$\p
 SPECIAL = re.compile("[%_&#]")
 
 
-def typeset(rows: Sequence[Sequence[str]], title: str, note: str, form: TableFormat) -> str:
-    """A header row and the rows below it, with a title and a note on how to read them."""
+def typeset_table(rows: Sequence[Sequence[str]], title: str, note: str, form: TableFormat) -> str:
+    """Format a header row and the rows below it, with a title and a note on how to read them."""
     from tabulate import tabulate
 
     header, *body = rows
