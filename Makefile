@@ -4,13 +4,17 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test check lint types install benchmark benchmark-gpu
+.PHONY: demo test soak check lint types install benchmark benchmark-gpu
 
 demo: $(INSTALLED)
 	$(BIN)/emoclim demo
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+# Kills, fuzz and many users: all rounds, of which `make test` runs a tenth.
+soak: $(INSTALLED)
+	EMOCLIM_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist load -m soak
 
 check: lint types test
 

@@ -14,6 +14,7 @@ from contracts import DIM, SPEC, CacheContract, encoded
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from soaking import examples, soak
 
 from emoclim.cache import hdf5, open_cache, store
 from emoclim.cache.contract import FeatureCache
@@ -148,8 +149,8 @@ class ZarrMachine(AgainstTheModel):
     suffix = ".zarr"
 
 
-MACHINE = settings(max_examples=20, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
-TestHDF5Machine = HDF5Machine.TestCase
+MACHINE = settings(examples(20), stateful_step_count=20, suppress_health_check=list(HealthCheck))
+TestHDF5Machine = soak(HDF5Machine.TestCase)
 TestHDF5Machine.settings = MACHINE
-TestZarrMachine = ZarrMachine.TestCase
+TestZarrMachine = soak(ZarrMachine.TestCase)
 TestZarrMachine.settings = MACHINE

@@ -18,6 +18,7 @@ import h5py
 import pytest
 from cache_files import ITEMS, assert_holds, files, fill, forked, kill
 from contracts import SPEC, encoded
+from soaking import rounds, soak
 
 from emoclim.cache import open_cache
 from emoclim.cache.contract import EncodedItem, FeatureCache
@@ -353,16 +354,18 @@ def test_disk_that_is_read_only(small_disk: Path, path: Path) -> None:
 # Killed at any moment
 
 
+@soak
 def test_extraction_survives_being_killed(tmp_path: Path) -> None:
+    kills = rounds(5)
     script = Path(__file__).parents[2] / "benchmarks" / "cache_torture.py"
     found = tmp_path / "found.json"
-    options = ["--kills", "5", "--items", "80", "--seed", "0", "--folder", str(tmp_path)]
+    options = ["--kills", str(kills), "--items", "80", "--seed", "0", "--folder", str(tmp_path)]
     command = [sys.executable, str(script), "--json", str(found), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     result = json.loads(found.read_text())["details"]
     for tally in result["formats"].values():
-        assert tally["kills"] == 5, done.stdout
+        assert tally["kills"] == kills, done.stdout
         assert (tally["refused"], tally["differences"]) == (0, 0), done.stdout
         assert tally["most_lost"] <= 2 * result["commit_unit"]
 

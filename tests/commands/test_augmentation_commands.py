@@ -8,9 +8,9 @@ import pytest
 import safetensors
 import soundfile
 from commands import answer, run
-from test_end_to_end_commands import begin, files
-from test_end_to_end_commands import finished as finished
-from test_end_to_end_commands import workspace as workspace
+from end_to_end_workspace import begin, files
+from end_to_end_workspace import finished as finished
+from end_to_end_workspace import workspace as workspace
 
 from emoclim.config import preset
 from emoclim.encoders.colour import load as load_colour

@@ -3,10 +3,8 @@
 import json
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,58 +14,18 @@ import safetensors
 import safetensors.torch
 import torch
 from commands import answer, run
-from test_example_encoder import ROOT, dropped_in
+from end_to_end_workspace import QUICK, QUIET, RUN, begin, files
+from end_to_end_workspace import finished as finished
+from end_to_end_workspace import workspace as workspace
+from example_encoders import ROOT
 
 from emoclim.config import preset
-from emoclim.data.generated.corpus import generate
-from emoclim.encoders.loading import find_encoder, load_encoder
+from emoclim.encoders.loading import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.learning.encoder_config import EncoderTuning, load_joint_config
 from emoclim.learning.epochs import Snapshot
 from emoclim.pipeline import joint_training, waveforms
 from emoclim.stages.encoder_training import JointTraining
-
-QUICK = """
-batch_size = 8
-epochs = 2
-batches_per_epoch = 2
-val_batches = 1
-hidden_dim = 16
-embedding_dim = 16
-
-[encoder]
-learning_rate = 1e-3
-"""
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with pictures cached, an encoder with a checkpoint, and one run of it."""
-    root = tmp_path_factory.mktemp("workspace")
-    generate(root / "data", seed=1, pictures_per_label=5, pieces_per_label=8)
-    run("extract", "images", "--encoder", "colour", "--workspace", root, "--workers", 0)
-    (root / "quick.toml").write_text(QUICK)
-    with dropped_in(tmp_path_factory.mktemp("encoders")):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            net = find_encoder("small_cnn").untrained(width=8)
-        safetensors.torch.save_file(net.state_dict(), root / "small.safetensors")
-        run(*begin(root))
-        yield root
-
-
-@pytest.fixture
-def workspace(finished: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(finished, tmp_path / "copy"))
-
-
-def begin(root: Path, *words: object) -> tuple[object, ...]:
-    settings = ("--encoder", "small_cnn", "--checkpoint", root / "small.safetensors", "--setting", "width=8")
-    return ("train-end-to-end", *settings, "--config", root / "quick.toml", "--workspace", root, *QUIET, *words)
-
-
-QUIET = ("--workers", 0, "--device", "cpu")
-RUN = "001-colour-small_cnn-unfrozen"
 
 
 def interrupt_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,11 +35,6 @@ def interrupt_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
     write = joint_training.write_snapshot
     monkeypatch.setattr(joint_training, "write_snapshot", interrupting)
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """All that the same seed gives again."""
-    return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file() and path.name != "run.json"}
 
 
 def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: Path) -> None:

@@ -12,10 +12,11 @@ import numpy as np
 import PIL.Image
 import PIL.ImageFile
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import ImageOps
+from soaking import examples, soak
 
 from emoclim.data.manifest import Item
 from emoclim.data.media import images
@@ -250,7 +251,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         read_image(Item("x", text="a sunset"))
 
 
-@settings(max_examples=150, deadline=None)
+@soak
+@examples(150)
 @given(data=st.data(), kind=st.sampled_from(["JPEG", "PNG", "GIF", "WEBP", "BMP", "PPM"]))
 def test_damage_never_raises_anything_else(
     data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory

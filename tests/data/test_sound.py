@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from soaking import examples, soak
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.sound import open_sound, read_mono
@@ -259,7 +260,8 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
         pass
 
 
-@settings(max_examples=150, deadline=None)
+@soak
+@examples(150)
 @given(data=st.data(), name=st.sampled_from(["a.wav", "a.flac", "a.ogg", "a.aiff", "a.au", "a.caf"]))
 def test_damage_never_raises_anything_else(
     data: st.DataObject, name: str, tmp_path_factory: pytest.TempPathFactory

@@ -2,16 +2,14 @@
 
 import math
 import re
-import shutil
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from encoder_cases import CASES, NamedEncoderContract, Subject, make_subject, write_pictures
+from example_encoders import EXAMPLES, ROOT, dropped_in
 from PIL import Image
 
 import emoclim.encoders
@@ -21,24 +19,6 @@ from emoclim.encoders.loading import encoder_names, find_encoder, load_encoder
 from emoclim.errors import EncoderError
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.workspace import Workspace
-
-ROOT = Path(__file__).parents[2]
-EXAMPLES = {"palette", "small_cnn"}  # without and with parameters
-
-
-@contextmanager
-def dropped_in(folder: Path) -> Iterator[None]:
-    """Copies of the examples in a folder that counts as one of encoders for a while."""
-    for name in EXAMPLES:
-        shutil.copy(ROOT / "examples" / f"{name}.py", folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(emoclim.encoders, "__path__", [*emoclim.encoders.__path__, str(folder)])
-        try:
-            yield
-        finally:
-            for name in EXAMPLES:
-                sys.modules.pop(f"emoclim.encoders.{name}", None)
-                vars(emoclim.encoders).pop(name, None)
 
 
 def mean_and_spread(path: Path, size: int) -> list[float]:

@@ -16,8 +16,9 @@ from cache_files import assert_same
 from cache_workspace import answer, cache_called, features_of, run
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from soaking import examples, soak
 
 from emoclim.cache import open_cache
 from emoclim.config import preset, updated
@@ -55,7 +56,8 @@ def test_an_export_comes_in_again_with_the_same_numbers(root: Path, out: str, mo
     same_as(features_of(root, "timbre"), features_of(root, "again"))
 
 
-@settings(max_examples=12, deadline=None)
+@soak
+@examples(12)
 @given(
     counts=st.lists(st.integers(0, 3), min_size=1, max_size=6),
     ids=st.lists(st.text("abäß/,\" '|=.\u2028", min_size=1, max_size=5), min_size=6, max_size=6, unique=True),

@@ -12,8 +12,8 @@ import safetensors.torch
 import soundfile
 import torch
 from commands import answer, run
+from example_encoders import dropped_in
 from PIL import Image
-from test_example_encoder import dropped_in
 
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.generated.corpus import generate
