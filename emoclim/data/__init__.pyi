@@ -60,6 +60,7 @@ from .media.sound import Samples as Samples
 from .placement import SHARES as SHARES
 from .placement import choose_split as choose_split
 from .placement import place_items as place_items
+from .plugins import Plugins as Plugins
 from .splits import assign_splits as assign_splits
 from .splits import splits_path as splits_path
 from .splits import with_splits as with_splits

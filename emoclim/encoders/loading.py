@@ -1,7 +1,8 @@
 """Find an encoder by its name, and load it.
 
-Every module of this folder that :data:`NOT_ENCODERS` does not name is one encoder, called like its file. Its docstring
-says in the first line what it makes of what; it states
+Every module beside this one is an encoder, called like its file, and so is every module that another installed package
+names by an entry point of the group ``emoclim.encoders``. Its docstring says in the first line what it makes of what;
+it states
 
 * ``MODALITY``, what it takes;
 * ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
@@ -14,24 +15,23 @@ network if it has one, and for images ``views``, how many random crops are encod
 ``view_seed``, and ``decoder`` (pillow, draft or torchvision), of their files.
 """
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any, cast, get_type_hints
 
-import emoclim.encoders
-from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Setting
+from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-NOT_ENCODERS = frozenset(
-    {"base", "checkpoints", "denormals", "download", "loading", "nets", "taggers", "torch_archive"}
+ENCODERS = Plugins(
+    "emoclim.encoders",
+    "encoder",
+    EncoderError,
+    beside=frozenset({"base", "checkpoints", "denormals", "download", "loading", "taggers", "torch_archive"}),
 )
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
@@ -40,14 +40,12 @@ MAX_SEED = 2**32 - 1
 
 def encoder_names() -> list[str]:
     """Names of all encoders, sorted; imports none of them."""
-    return sorted(m.name for m in pkgutil.iter_modules(emoclim.encoders.__path__) if m.name not in NOT_ENCODERS)
+    return ENCODERS.names()
 
 
-def find_encoder(name: str) -> ModuleType:
-    """Import the module of one encoder."""
-    if name not in encoder_names():
-        raise EncoderError(f"no encoder is called {name!r}; there are: {', '.join(encoder_names())}")
-    return importlib.import_module(f"emoclim.encoders.{name}")
+def find_encoder(name: str) -> Any:
+    """Import one encoder."""
+    return ENCODERS.load(name)
 
 
 def own_settings(name: str) -> dict[str, Setting]:

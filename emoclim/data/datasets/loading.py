@@ -1,7 +1,7 @@
 """Find a data set by its name, and prepare it.
 
-Every module of this folder that :data:`NOT_DATASETS` does not name is one data set, called like its file. Its docstring
-says in the first line what it is; it states
+Every module beside this one is a data set, called like its file, and so is every module that another installed package
+names by an entry point of the group ``emoclim.datasets``. Its docstring says in the first line what it is; it states
 
 * ``DESCRIPTION``, a :class:`~emoclim.data.datasets.base.Description`;
 * ``prepare(folder: Path, *, <options>) -> Prepared``, whose options are plain values with a default, each told in its
@@ -9,38 +9,28 @@ says in the first line what it is; it states
   not hold the data set, a ``ManifestError`` says in one sentence what was looked for and what was found.
 """
 
-import importlib
 import inspect
-import pkgutil
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType, NoneType
-from typing import get_args, get_type_hints
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
-import emoclim.data.datasets
 from emoclim.data.datasets.base import Option, Prepared
+from emoclim.data.plugins import Plugins
 from emoclim.errors import ConfigError, ManifestError
 
-NOT_DATASETS = frozenset({"base", "files", "loading"})
+DATASETS = Plugins("emoclim.data.datasets", "data set", ConfigError, beside=frozenset({"base", "files", "loading"}))
 
 
 def dataset_names() -> list[str]:
     """Names of all data sets, sorted; imports none of them."""
-    return sorted(m.name for m in pkgutil.iter_modules(emoclim.data.datasets.__path__) if m.name not in NOT_DATASETS)
+    return DATASETS.names()
 
 
-def find_dataset(name: str) -> ModuleType:
-    """Import the module of one data set.
-
-    Raises
-    ------
-    ConfigError
-        There is none of that name.
-    """
-    if name not in dataset_names():
-        raise ConfigError(f"no data set is called {name!r}; there are: {', '.join(dataset_names())}")
-    return importlib.import_module(f"emoclim.data.datasets.{name}")
+def find_dataset(name: str) -> Any:
+    """Import one data set."""
+    return DATASETS.load(name)
 
 
 def own_options(name: str) -> dict[str, Option]:
