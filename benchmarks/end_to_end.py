@@ -29,7 +29,7 @@ from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
-from emoclim.extraction.glibc_malloc import FreedMemory
+from emoclim.extraction.glibc_malloc import keep_freed_memory
 from emoclim.learning.crops import CropLoader, CropSource
 from emoclim.learning.encoder_config import EncoderTuning
 from emoclim.learning.encoder_trainer import JointLearner
@@ -69,7 +69,7 @@ def main() -> None:
         begun = time.perf_counter()
         stored = stored_crops(encoder, items, Workspace(Path(folder)), ContentKeys())
         details: dict[str, Any] = {"decoding_seconds": time.perf_counter() - begun}
-        with FreedMemory(device):  # as training does
+        with keep_freed_memory(device):  # as training does
             details |= measure(learner, encoder, items, {"": encoder.crop, ", store": stored}, device, options)
     details["recordings"] = f"{FILES} recordings of {options.seconds} s, {options.format}"
     rows = list(told(f"{options.encoder}, batches of {options.batch_size}, {options.precision}", details))

@@ -40,7 +40,7 @@ from emoclim.encoders.base import Encoder, frozen
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError
 from emoclim.extraction.batches import even_batch
-from emoclim.extraction.glibc_malloc import FreedMemory
+from emoclim.extraction.glibc_malloc import keep_freed_memory
 from emoclim.pipeline.workspace import usable_cores
 from emoclim.reports.extraction import Timing
 from emoclim.stages.extracting import CPU_BATCH, extract
@@ -189,7 +189,7 @@ class Measurement:
 
     def forward(self, batch: Tensor, times: int) -> None:
         """Nothing but the network."""
-        with FreedMemory(batch.device), frozen(self.encoder.spec, batch.device):
+        with keep_freed_memory(batch.device), frozen(self.encoder.spec, batch.device):
             for _ in range(times):
                 self.encoder.module(batch)
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item
-from emoclim.extraction.batches import Packer
-from emoclim.extraction.workers import End, decode
+from emoclim.extraction.batches import BatchPacker
+from emoclim.extraction.workers import ItemEnd, decode
 from emoclim.progress import Stopwatch
 
 SHAPE = (3, 224, 224)
@@ -99,10 +99,10 @@ def main() -> None:
 def ours(asked: argparse.Namespace) -> None:
     """As extraction does it."""
     encoder, items = Same(), [Item(str(n)) for n in range(asked.pictures)]
-    packer = Packer(encoder, BATCH, torch.device("cpu"), Stopwatch())
+    packer = BatchPacker(encoder, BATCH, torch.device("cpu"), Stopwatch())
     encoded = 0
     for position, event in decode(encoder, items, asked.workers):
-        if not isinstance(event, End):
+        if not isinstance(event, ItemEnd):
             encoded += sum(len(rows) for _, rows in packer.add(position, event))
     encoded += sum(len(rows) for _, rows in packer.flush())
     if encoded != asked.pictures:

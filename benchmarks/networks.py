@@ -24,7 +24,7 @@ from record import Row, command_line, publish
 
 from emoclim.encoders.loading import find_encoder
 from emoclim.encoders.nets import musicnn
-from emoclim.extraction.glibc_malloc import FreedMemory
+from emoclim.extraction.glibc_malloc import keep_freed_memory
 from emoclim.stages.extracting import CPU_BATCH
 
 SHAPES = {
@@ -83,7 +83,7 @@ def measured(encoder: str, way: str, batches: int) -> dict[str, float]:
     if way == COMPILED:
         network = torch.compile(network, dynamic=False)
     before, taken = peak(), []
-    with nullcontext() if way == FREED else FreedMemory(torch.device("cpu")), torch.inference_mode():
+    with nullcontext() if way == FREED else keep_freed_memory(torch.device("cpu")), torch.inference_mode():
         network(batch)  # what is loaded on first use is there
         for _ in range(batches):
             begun = time.perf_counter()

@@ -1,10 +1,10 @@
-from .batches import Packer as Packer
-from .glibc_malloc import FreedMemory as FreedMemory
-from .glibc_malloc import Trimming as Trimming
+from .batches import BatchPacker as BatchPacker
+from .glibc_malloc import keep_freed_memory as keep_freed_memory
+from .glibc_malloc import trim_periodically as trim_periodically
 from .pending import ExtractionPlan as ExtractionPlan
-from .pending import Known as Known
-from .workers import End as End
+from .pending import FileRead as FileRead
 from .workers import Event as Event
-from .workers import deaths_told as deaths_told
+from .workers import ItemEnd as ItemEnd
 from .workers import decode as decode
-from .writer import Committer as Committer
+from .workers import explain_worker_death as explain_worker_death
+from .writer import AsyncWriter as AsyncWriter

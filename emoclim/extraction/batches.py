@@ -1,6 +1,7 @@
-"""Blocks to features: segments of any items are packed into batches of one fixed shape.
+"""Pack segments of any items into batches of one fixed shape, and hand features back by item. Used by `extract`.
 
-Convention: an item is known by its position in the list to be encoded.
+Invariant: an item's features do not depend on what lies beside it in a batch. An item is known by its position in the
+list to be encoded.
 """
 
 from collections import deque
@@ -14,11 +15,10 @@ from emoclim.encoders import Encoder, frozen
 from emoclim.progress import Stopwatch
 
 
-class Packer:
-    """Collects segments of any items into batches of a fixed shape, and hands back features by item.
+class BatchPacker:
+    """Encode blocks of segments in batches of a fixed shape; the time of the network is counted as ``compute``.
 
-    Features of a GPU are fetched when it has the next batch to work on. The time of the network is counted as
-    ``compute``.
+    Features of a GPU are fetched when it has the next batch to work on (`ahead` batches later; default 1 on a GPU).
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Packer:
         self._filled = 0
 
     def add(self, position: int, block: Tensor) -> Iterator[tuple[int, Tensor]]:
-        """Take a block, which is copied; yield ``(position, (s, D))`` of whatever got encoded."""
+        """Copy a block into batches; yield ``(position, (s, D))`` of whatever got encoded."""
         while len(block):
             if self._batch is None:
                 shape = (self._batch_size, *self._encoder.input_shape)
@@ -83,16 +83,16 @@ class Packer:
 
     @cached_property
     def _module(self) -> Callable[[Tensor], Tensor]:
-        """Built when the first batch is full: a run with nothing to do builds nothing."""
+        """Move the network when the first batch is full: a run with nothing to do builds nothing."""
         module = self._encoder.module.to(self._device)
         return torch.compile(module, dynamic=False) if self._compiled else module
 
 
 def even_batch(batch_size: int) -> int:
-    """Size of a batch that the threads of the CPU share evenly: in others, a row's last bits depend on its place.
+    """Round a batch size up to what the threads of the CPU share evenly.
 
-    With two threads, a network gave other bits (by up to 4e-6) to some rows of a batch of 7 when they were rotated, and
-    never in one of 8 or 12.
+    In others, a row's last bits depend on its place: with two threads, a network gave other bits (by up to 4e-6) to
+    some rows of a batch of 7 when they were rotated, and never in one of 8 or 12.
     """
     threads = torch.get_num_threads()
     return batch_size if batch_size <= threads else -(-batch_size // threads) * threads

@@ -1,17 +1,15 @@
-"""Memory of the CPU that a network uses again for each batch, kept between batches.
+"""Keep freed memory between batches on glibc. Used by extraction and training, in their main process and in workers.
 
 glibc gives large blocks back to the system as soon as they are freed, and the next layer's activations are new pages
 again, each of which the system clears at its first use. Where activations are large, that took about half of the time
-of extraction.
-
-What is kept wears out: small blocks that live on come to lie between the large ones that were freed, which then fit no
-more (the more so since each is aligned), and new ones go behind them. So it goes back at times.
+of extraction. What is kept fragments, and is therefore given back now and then. Without glibc nothing is done.
 """
 
 import ctypes
 import time
 from collections.abc import Iterable, Iterator
-from typing import Any, Self, TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,43 +20,34 @@ KEPT = 2**31 - 1  # bytes that may lie free at the end of the heap
 AFTERWARDS = ((MMAP_MAX, 65_536), (MMAP_THRESHOLD, 2**25), (TRIM_THRESHOLD, 2**26))  # what glibc comes to by itself
 
 
-class Trimming:
-    """Gives free memory back to the system now and then; without glibc, never."""
-
-    def __init__(self, interval: float = INTERVAL) -> None:
-        self._library, self._interval, self._since = _glibc(), interval, time.monotonic()
-
-    def between(self, things: Iterable[T]) -> Iterator[T]:
-        """Yield what `things` does; before the next of them is a good time."""
-        for thing in things:
-            yield thing
-            if self._library is not None and time.monotonic() - self._since > self._interval:
-                self._library.malloc_trim(0)
-                self._since = time.monotonic()
+def trim_periodically(things: Iterable[T], interval: float = INTERVAL) -> Iterator[T]:
+    """Yield what `things` does; give free memory back between two of them every `interval` seconds, and at the end."""
+    library, since = _glibc(), time.monotonic()
+    for thing in things:
+        yield thing
+        if library is not None and time.monotonic() - since > interval:
+            library.malloc_trim(0)
+            since = time.monotonic()
+    if library is not None:
+        library.malloc_trim(0)
 
 
-class FreedMemory:
-    """While it is entered, lets what is freed be used again; afterwards all of it goes back to the system."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._library = _glibc() if device.type == "cpu" else None
-
-    def __enter__(self) -> Self:
-        if self._library is not None:
-            self._library.mallopt(MMAP_MAX, 0)
-            self._library.mallopt(TRIM_THRESHOLD, KEPT)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._library is not None:
+@contextmanager
+def keep_freed_memory(device: torch.device) -> Iterator[None]:
+    """Keep freed memory for reuse within the block, if networks run on the CPU; give all of it back at the end."""
+    library = _glibc() if device.type == "cpu" else None
+    if library is not None:
+        library.mallopt(MMAP_MAX, 0)
+        library.mallopt(TRIM_THRESHOLD, KEPT)
+    try:
+        yield
+    finally:
+        if library is not None:
             give_back_freed_memory()
 
 
 def give_back_freed_memory() -> None:
-    """Let freed memory go back to the system from now on, and what there is at once.
-
-    For a process that was forked while a :class:`FreedMemory` was entered, and has no use for it.
-    """
+    """Undo :func:`keep_freed_memory`, also in a process that was forked within its block and has no use for it."""
     library = _glibc()
     if library is not None:
         for name, value in AFTERWARDS:
@@ -67,7 +56,7 @@ def give_back_freed_memory() -> None:
 
 
 def _glibc() -> Any | None:
-    """The C library of this process, if it is glibc."""
+    """Load the C library of this process, if it is glibc."""
     try:
         library = ctypes.CDLL(None)
     except (OSError, TypeError):

@@ -1,7 +1,7 @@
-"""Which items of a manifest are to be encoded: those whose content no cache holds, each content once.
+"""Find the items of a manifest whose content no cache holds yet, each content once. Used by `extract`.
 
-What a file holds is learnt by reading it. Where nobody has done that before, the process that decodes it does it just
-before, so that decoding finds the bytes in the memory of the system, and tells what it found.
+A file that nobody has hashed before is hashed by the worker just before it decodes it, when its bytes are in the
+system's memory anyway; the worker sends the fingerprint ahead of the blocks.
 """
 
 from collections.abc import Collection, Generator
@@ -17,14 +17,14 @@ T = TypeVar("T")
 
 
 class ExtractionPlan:
-    """What is known so far of the contents of items."""
+    """Items to be encoded, with the content keys known so far."""
 
     def __init__(self, manifest: Manifest, done: Collection[str], contents: ContentKeys, track: Track) -> None:
         self._items, self._done, self._contents = manifest.items, frozenset(done), contents
         self._keys: dict[str, str] = {}  # id -> content key
         self._claimed: set[str] = set()
         self.todo: list[Item] = []
-        self.unreadable: dict[str, str] = {}
+        self.unreadable: dict[str, str] = {}  # reasons by id
         for item in track(manifest.items, description=f"look up {manifest.name}", total=len(manifest.items)):
             try:
                 is_part = item.start is not None or item.duration is not None  # of a file that others may share
@@ -36,32 +36,32 @@ class ExtractionPlan:
                 self.todo.append(item)
 
     def key(self, item: Item) -> str | None:
-        """The content key of an item, if it is known."""
+        """Return the content key of an item, if it is known."""
         return self._keys.get(item.id)
 
     def learn(self, item: Item, fingerprint: Fingerprint) -> bool:
-        """Take what was read of an item's file; return whether the item is to be encoded."""
+        """Record the fingerprint of an item's file; return whether the item is to be encoded."""
         return self._claim(item, self._contents.learn(item, fingerprint))
 
     def _claim(self, item: Item, key: str) -> bool:
-        """Note the key of an item; False if its content is encoded already, or another item's part."""
+        """Record the key of an item; return False if its content is encoded already, or another item's part."""
         self._keys[item.id] = key
         if key in self._done or key in self._claimed:
             return False
         self._claimed.add(key)
         return True
 
-    def reader(self, preparer: Preparer[T]) -> "Reader[T]":
-        """What decodes the items that are to be done, and reads those that are not known."""
+    def preparer(self, preparer: Preparer[T]) -> "HashingPreparer[T]":
+        """Wrap a preparer so that it hashes the files of items whose content is not known."""
         unknown = frozenset(item.id for item in self.todo if item.id not in self._keys)
-        return Reader(preparer, unknown, self._contents, set(self._done))
+        return HashingPreparer(preparer, unknown, self._contents, set(self._done))
 
     def keys(self) -> dict[str, str]:
-        """Content key by id, in order, of the items whose content could be read."""
+        """Return the content key by id, in order, of the items whose content could be read."""
         return {item.id: self._keys[item.id] for item in self._items if item.id in self._keys}
 
-    def twins(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
-        """Ids that share their content with an earlier item; those of them whose earlier item is in another split."""
+    def duplicates(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Find ids that share their content with an earlier item, and those of them whose splits differ."""
         first: dict[str, Item] = {}
         duplicates, leaks = [], []
         for item in self._items:
@@ -74,24 +74,24 @@ class ExtractionPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """What a file was found to be, and the seconds that reading it took."""
+class FileRead:
+    """Event of a worker: the fingerprint of an item's file, and the seconds that reading it took."""
 
     fingerprint: Fingerprint
     seconds: float
 
 
 @dataclass(frozen=True)
-class Reader(Generic[T]):
-    """Prepares items like another preparer, with a :class:`Known` before the blocks of those not known before."""
+class HashingPreparer(Generic[T]):
+    """Prepare items like another preparer, with a :class:`FileRead` before the blocks of those not known before."""
 
     preparer: Preparer[T]
-    unknown: frozenset[str]  # ids of the items of which the plan is to be told what they are
-    contents: ContentKeys  # what knows the others, and by now perhaps some of these
-    settled: set[str]  # content keys that need no decoding if they are found out; grows by those
+    unknown: frozenset[str]  # ids of the items whose fingerprint the plan needs
+    contents: ContentKeys  # knows the others, and by now perhaps some of these
+    settled: set[str]  # content keys that need no decoding; grows by those found
 
-    def prepare(self, item: Item) -> Generator[T | Known, None, float]:
-        """Yield what the file is, if that is not known, and the blocks, unless there is no need."""
+    def prepare(self, item: Item) -> Generator[T | FileRead, None, float]:
+        """Yield the fingerprint of the file, if it is not known, then the blocks, unless its content is settled."""
         if item.path is None:
             return (yield from self.preparer.prepare(item))
         fingerprint = self.contents.fingerprint(item)
@@ -99,7 +99,7 @@ class Reader(Generic[T]):
             watch = Stopwatch()
             with watch.time("read"):
                 fingerprint = fingerprint or read_fingerprint(item)
-            yield Known(fingerprint, watch.seconds["read"])
+            yield FileRead(fingerprint, watch.seconds["read"])
             key = content_key(item, fingerprint)
             if key in self.settled:
                 return 0.0

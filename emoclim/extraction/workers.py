@@ -1,8 +1,8 @@
-"""Items to blocks, in worker processes.
+"""Decode items in DataLoader worker processes. Used by extraction, the waveform store and training on files.
 
-Conventions: an item is known by its position in the list to be decoded. Its blocks come in order; blocks of items that
-different workers decode are interleaved, in the same way each time. What workers send is as large as :data:`SENT`, for
-each message costs the receiver about as much as copying a picture.
+An item is known by its position in the list to be decoded. Its blocks come in order; blocks of items that different
+workers decode are interleaved, in the same way each time. Workers send messages of about :data:`MESSAGE_BYTES`, for
+each costs the receiver about as much as copying a picture.
 """
 
 from collections.abc import Generator, Iterator, Sequence
@@ -17,23 +17,20 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from emoclim.data import Item
 from emoclim.encoders import flush_denormals
 from emoclim.errors import DecodeError, EmoclimError, PassingError
-from emoclim.extraction.glibc_malloc import Trimming, give_back_freed_memory
+from emoclim.extraction.glibc_malloc import give_back_freed_memory, trim_periodically
 from emoclim.progress import Stopwatch
 
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 
-SENT = 2**20  # bytes of blocks that a worker sends at once; seven pictures of 224 x 224
-ENDED = 64  # or so many items
-TRIMMED = 1.0  # seconds from one time that a worker gives free memory back to the next; it frees little
+MESSAGE_BYTES = 2**20  # of blocks that a worker sends at once; seven pictures of 224 x 224
+MESSAGE_ITEMS = 64  # or so many items that have ended
+TRIM_INTERVAL = 1.0  # seconds from one time that a worker gives free memory back to the next; it frees little
 DIED = "DataLoader worker (pid"  # how torch begins to tell that a worker is gone, not that it raised something
 
 
 class Preparer(Protocol[T_co]):
-    """What makes blocks of an item in a worker process; every :class:`Encoder` does.
-
-    A block that holds much says how much, as tensors do: `nbytes`.
-    """
+    """Makes blocks of an item in a worker process; every :class:`Encoder` does. Large blocks have `nbytes`."""
 
     def prepare(self, item: Item) -> Generator[T_co, None, float]:
         """Yield the blocks of an item; return its decoded length in seconds; or raise :class:`DecodeError`."""
@@ -41,53 +38,48 @@ class Preparer(Protocol[T_co]):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """The last word on one item: its decoded seconds, or why there are none."""
+class ItemEnd:
+    """Last event of an item: its decoded seconds, or why there are none."""
 
     seconds: float = 0.0
     reason: str | None = None
-    lasting: bool = True  # another run would find the same reason
+    permanent: bool = True  # another run would fail for the same reason
     decoding: float = 0.0  # seconds that it took a worker
 
 
-Event: TypeAlias = tuple[int, T | End]  # position in the plan; a block, or the end of the item
+Event: TypeAlias = tuple[int, T | ItemEnd]  # position in the list; a block, or the end of the item
 
 
 def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterator[Event[T]]:
-    """Decode items into blocks.
-
-    Notes
-    -----
-    Use it within :func:`deaths_told`.
-    """
+    """Decode items into blocks, in this process if `workers` is 0; use it within :func:`explain_worker_death`."""
     if workers == 0 or not items:
         yield from _events(preparer, items, range(len(items)))
         return
     loader = DataLoader(
-        _Decoder(preparer, items),
+        _MessageDataset(preparer, items),
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_is,
-        worker_init_fn=_begin,
+        worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
     )
-    for parcel in loader:
-        yield from parcel.unpacked()
+    for message in loader:
+        yield from message.events()
 
 
 @contextmanager
-def deaths_told(remedy: str) -> Iterator[None]:
-    """Say so if a worker process is killed, whatever this one was doing when it learnt of it."""
+def explain_worker_death(advice: str) -> Iterator[None]:
+    """Raise :class:`EmoclimError` with `advice` if a worker process is killed, whatever this one was doing then."""
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith(DIED):
             raise
-        raise EmoclimError(f"a decoding process was killed, probably for want of memory; {remedy}") from error
+        raise EmoclimError(f"a decoding process was killed, probably for want of memory; {advice}") from error
 
 
 def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[int]) -> Iterator[Event[T]]:
-    """The blocks and ends of some of the items."""
+    """Yield the blocks and ends of some of the items."""
     for position in positions:
         watch = Stopwatch()
         try:
@@ -97,29 +89,31 @@ def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[in
                     with watch.time("decode"):
                         block = next(blocks)
                 except StopIteration as end:
-                    yield position, End(seconds=end.value, decoding=watch.seconds["decode"])
+                    yield position, ItemEnd(seconds=end.value, decoding=watch.seconds["decode"])
                     break
                 yield position, block
         except DecodeError as error:
-            lasting = not isinstance(error, PassingError)
-            yield position, End(reason=str(error), lasting=lasting, decoding=watch.seconds["decode"])
+            permanent = not isinstance(error, PassingError)
+            yield position, ItemEnd(reason=str(error), permanent=permanent, decoding=watch.seconds["decode"])
 
 
-class _Parcel(NamedTuple):
-    """Some events; the blocks among them that are tensors are joined to one."""
+class Message(NamedTuple):
+    """Some events of a worker; the blocks among them that are tensors are joined to one."""
 
     rows: Tensor  # (R, ...)
-    events: list[tuple[int, Any]]  # in the place of such a block, the number of its rows
+    contents: list[tuple[int, Any]]  # events; in the place of a block that is a tensor, the number of its rows
 
     @classmethod
-    def of(cls, events: Sequence[Event[Any]]) -> "_Parcel":
+    def of(cls, events: Sequence[Event[Any]]) -> "Message":
+        """Pack events."""
         blocks = [event for _, event in events if isinstance(event, Tensor)]
-        told = [(position, len(event) if isinstance(event, Tensor) else event) for position, event in events]
-        return cls(torch.cat(blocks) if blocks else torch.empty(0), told)
+        contents = [(position, len(event) if isinstance(event, Tensor) else event) for position, event in events]
+        return cls(torch.cat(blocks) if blocks else torch.empty(0), contents)
 
-    def unpacked(self) -> Iterator[Event[Any]]:
+    def events(self) -> Iterator[Event[Any]]:
+        """Unpack the events."""
         first = 0
-        for position, event in self.events:
+        for position, event in self.contents:
             if isinstance(event, int):
                 yield position, self.rows[first : first + event]
                 first += event
@@ -127,31 +121,31 @@ class _Parcel(NamedTuple):
                 yield position, event
 
 
-class _Decoder(IterableDataset[_Parcel]):
-    """The events of some items in parcels; worker w of W takes items w, w + W, ..."""
+class _MessageDataset(IterableDataset[Message]):
+    """The events of some items as messages; worker w of W takes items w, w + W, ..."""
 
     def __init__(self, preparer: Preparer[Any], items: Sequence[Item]) -> None:
         self._preparer, self._items = preparer, items
 
-    def __iter__(self) -> Iterator[_Parcel]:
+    def __iter__(self) -> Iterator[Message]:
         worker = get_worker_info()
         if worker is None:
-            raise RuntimeError("parcels are made in worker processes only")
+            raise RuntimeError("messages are made in worker processes only")
         waiting: list[Event[Any]] = []
         size = ended = 0
         own = range(worker.id, len(self._items), worker.num_workers)
-        for position, event in Trimming(TRIMMED).between(_events(self._preparer, self._items, own)):
+        for position, event in trim_periodically(_events(self._preparer, self._items, own), TRIM_INTERVAL):
             waiting.append((position, event))
             size += getattr(event, "nbytes", 0)
-            ended += isinstance(event, End)
-            if size >= SENT or ended >= ENDED:
-                yield _Parcel.of(waiting)
+            ended += isinstance(event, ItemEnd)
+            if size >= MESSAGE_BYTES or ended >= MESSAGE_ITEMS:
+                yield Message.of(waiting)
                 waiting, size, ended = [], 0, 0
         if waiting:
-            yield _Parcel.of(waiting)
+            yield Message.of(waiting)
 
 
-def _begin(_: int) -> None:
+def _start_worker(_: int) -> None:
     flush_denormals()
     give_back_freed_memory()  # what the network of the other process needs would only pile up here
 

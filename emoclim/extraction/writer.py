@@ -1,4 +1,4 @@
-"""Finished items to a cache: some at a time, in a thread of its own, while the next are encoded.
+"""Commit finished items to a cache in a thread of its own, while the next are encoded. Used by `extract`.
 
 A kill costs two commits at the most: the one that is being written, and the one that is being collected.
 """
@@ -16,10 +16,10 @@ COMMIT_ITEMS = 256  # are committed as soon as the pause is over, fewer after so
 COMMIT_PAUSE, COMMIT_SECONDS = 1.0, 10.0
 
 
-class Committer:
-    """Puts items, in order, and failures into a cache; one commit is written at a time, and the next waits for it.
+class AsyncWriter:
+    """Put items, in order, and failures into a cache; one commit is written at a time, and the next waits for it.
 
-    Leaving it commits what is pending, also after an error, and raises what writing raised.
+    Leaving its block commits what is pending, also after an error, and raises what writing raised.
     """
 
     def __init__(self, cache: FeatureCache, watch: Stopwatch) -> None:
@@ -43,17 +43,17 @@ class Committer:
                 self._thread.shutdown()
 
     def append(self, item: EncodedItem) -> None:
-        """Take a finished item; commit what is pending, if it is time."""
+        """Add a finished item; commit what is pending, if it is time."""
         self._pending.append(item)
         self.commit_in_time()
 
     def commit_in_time(self) -> None:
-        """Commit what is pending, if it is time; to be asked now and then, for the next item may take long."""
+        """Commit what is pending, if it is time; call it now and then, for the next item may take long."""
         if time.monotonic() - self._since > (COMMIT_PAUSE if len(self._pending) >= COMMIT_ITEMS else COMMIT_SECONDS):
             self._commit()
 
     def record_failure(self, key: str, reason: str) -> None:
-        """Note for good why a content cannot be encoded."""
+        """Record for good why a content cannot be encoded."""
         self._write(self._cache.record_failure, key, reason)
 
     def _commit(self) -> None:

@@ -124,7 +124,7 @@ class CropLoader:
 
         Notes
         -----
-        Use it within :func:`emoclim.extraction.workers.deaths_told`.
+        Use it within :func:`emoclim.extraction.workers.explain_worker_death`.
         """
         self._asked.source = batches, purpose, augmented
         for read in self._loader:

@@ -13,7 +13,7 @@ from emoclim.cache import WAV, StoreSize, open_waveform, store_name, write_wavef
 from emoclim.data import ContentKeys, Item, Waveform, read_blocks
 from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
-from emoclim.extraction import End, Event, deaths_told, decode
+from emoclim.extraction import Event, ItemEnd, decode, explain_worker_death
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -86,7 +86,7 @@ def _fill(
         return {}
     paths, items, reasons = list(missing), list(missing.values()), dict[Path, str]()
     decoder = _WritingDecoder(sample_rate, source_rate, {item.id: path for path, item in missing.items()})
-    with deaths_told(KEPT), closing(_ends(decode(decoder, items, workers))) as ends:
+    with explain_worker_death(KEPT), closing(_ends(decode(decoder, items, workers))) as ends:
         for position, end in track(ends, description=f"decode {len(items)} recordings", total=len(items)):
             if end.reason is not None:
                 reasons[paths[position]] = end.reason
@@ -113,7 +113,7 @@ class _WritingDecoder:
             return 0.0
 
 
-def _ends(events: Iterable[Event[CacheError]]) -> Generator[tuple[int, End], None, None]:
+def _ends(events: Iterable[Event[CacheError]]) -> Generator[tuple[int, ItemEnd], None, None]:
     """Yield the end of each recording; raise what kept one from being written."""
     for position, event in events:
         if isinstance(event, CacheError):

@@ -18,7 +18,7 @@ from emoclim.config import TrainConfig, loss_weights
 from emoclim.data import FeatureSpec, Item, Split
 from emoclim.encoders import Encoder
 from emoclim.errors import ConfigError
-from emoclim.extraction import FreedMemory, Trimming, deaths_told
+from emoclim.extraction import explain_worker_death, keep_freed_memory, trim_periodically
 from emoclim.learning import (
     ALONE,
     Augment,
@@ -212,24 +212,24 @@ def train_end_to_end(
         augment=augment,
     )
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
-    timing, trimming = Stopwatch(), Trimming()
+    timing = Stopwatch()
 
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
         drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
-        filled = trimming.between(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
+        filled = trim_periodically(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
         steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
         held = generator_for("validation", config.seed)
         asked = batches(val, (config.val_batches, config.batch_size), held, held, name="val")
-        filled = trimming.between(timing.each(crops.fill(asked, "validation crop"), WAITING))
+        filled = trim_periodically(timing.each(crops.fill(asked, "validation crop"), WAITING))
         by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
         return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
 
     epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
     if resume is not None:
         epochs.restore(resume, device)
-    with timing.time(TOTAL), FreedMemory(device), deaths_told(KEPT):
+    with timing.time(TOTAL), keep_freed_memory(device), explain_worker_death(KEPT):
         interrupted = epochs.run(track, "Training end to end", keep)
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")

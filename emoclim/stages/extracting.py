@@ -1,8 +1,8 @@
-"""Manifest x encoder -> cache: encode what is missing, once.
+"""Encode the items of a manifest that a cache does not hold yet. Used by `emoclim extract` and `cache verify`.
 
-Conventions: items are read and decoded in worker processes, block by block and in order; segments of several items are
-packed into batches of one fixed shape (the last one filled up with zeros), so that a resumed run gives the bytes of an
-uninterrupted one; an item is committed when all its segments are encoded.
+Items are read and decoded in worker processes, block by block and in order; segments of several items are packed into
+batches of one fixed shape, so that a resumed run gives the bytes of an uninterrupted one; an item is committed when all
+its segments are encoded.
 """
 
 from collections.abc import Collection, Generator, Iterator
@@ -16,16 +16,16 @@ from emoclim.cache import EncodedItem, FeatureCache
 from emoclim.data import ContentKeys, Item, Manifest
 from emoclim.encoders import Encoder
 from emoclim.extraction import (
-    Committer,
-    End,
+    AsyncWriter,
+    BatchPacker,
     Event,
     ExtractionPlan,
-    FreedMemory,
-    Known,
-    Packer,
-    Trimming,
-    deaths_told,
+    FileRead,
+    ItemEnd,
     decode,
+    explain_worker_death,
+    keep_freed_memory,
+    trim_periodically,
 )
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.reports import Extraction, Failure, Timing
@@ -90,22 +90,21 @@ def extract(
         done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
         plan = ExtractionPlan(manifest, done, keys or ContentKeys(), track)
         where = torch.device(device)
-        packer = Packer(
-            encoder, batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH), where, watch, compiled=compiled
-        )
-        events = Trimming().between(watch.each(decode(plan.reader(encoder), plan.todo, workers), "waiting"))
-        with FreedMemory(where), deaths_told(KEPT), Committer(cache, watch) as committer:
-            run = _Run(plan, packer, encoder, committer, keep_segments, watch)
-            with closing(run.finished(events)) as finished:
+        size = batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
+        packer = BatchPacker(encoder, size, where, watch, compiled=compiled)
+        events = trim_periodically(watch.each(decode(plan.preparer(encoder), plan.todo, workers), "waiting"))
+        with keep_freed_memory(where), explain_worker_death(KEPT), AsyncWriter(cache, watch) as writer:
+            run = _Run(plan, packer, encoder, writer, keep_segments, watch)
+            with closing(run.finish_items(events)) as finished:
                 for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
                     pass
-    found, reasons = plan.keys(), {**cache.failures(), **run.passing}
+    found, reasons = plan.keys(), {**cache.failures(), **run.transient}
     failures = tuple(
         Failure(item.id, item.path, plan.unreadable.get(item.id) or reasons[found[item.id]])
         for item in manifest.items
         if item.id in plan.unreadable or found[item.id] in reasons
     )
-    duplicates, leaks = plan.twins()
+    duplicates, leaks = plan.duplicates()
     return Extraction(
         encoded=run.encoded,
         reused=len(manifest.items) - len(failures) - run.encoded,
@@ -119,13 +118,13 @@ def extract(
 
 
 @dataclass(slots=True)
-class _Open:
+class _Progress:
     """An item on its way: whether it is wanted, rows decoded, features encoded, and how it ended if it did."""
 
     wanted: bool = True
     decoded: int = 0
     encoded: list[Tensor] = field(default_factory=list)  # (s, D) each
-    end: End | None = None
+    end: ItemEnd | None = None
 
     def is_done(self) -> bool:
         if self.end is None:
@@ -138,51 +137,51 @@ class _Run:
     """Takes items from what is decoded of them to what is committed, and counts."""
 
     plan: ExtractionPlan
-    packer: Packer
+    packer: BatchPacker
     encoder: Encoder
-    committer: Committer
+    writer: AsyncWriter
     keep_segments: bool
     watch: Stopwatch
     encoded: int = 0
     padded: int = 0
-    passing: dict[str, str] = field(default_factory=dict)  # reasons that are none of the content's, by key
-    _open: dict[int, _Open] = field(default_factory=dict)
+    transient: dict[str, str] = field(default_factory=dict)  # reasons that are none of the content's, by key
+    _progress: dict[int, _Progress] = field(default_factory=dict)  # by position
 
-    def finished(self, events: Iterator[Event[Tensor | Known]]) -> Generator[str, None, None]:
+    def finish_items(self, events: Iterator[Event[Tensor | FileRead]]) -> Generator[str, None, None]:
         """Yield the id of each item that is done."""
         for position, event in events:
-            self.committer.commit_in_time()
-            state = self._open.setdefault(position, _Open())
-            if isinstance(event, End):
-                state.end = event
+            self.writer.commit_in_time()
+            progress = self._progress.setdefault(position, _Progress())
+            if isinstance(event, ItemEnd):
+                progress.end = event
                 yield from self._settle(position)
-            elif isinstance(event, Known):
+            elif isinstance(event, FileRead):
                 self.watch.seconds["read"] += event.seconds
                 self.watch.seconds["decode"] -= event.seconds  # which the end will bring
-                state.wanted = self.plan.learn(self.plan.todo[position], event.fingerprint)
-            elif state.wanted:
-                state.decoded += len(event)
+                progress.wanted = self.plan.learn(self.plan.todo[position], event.fingerprint)
+            elif progress.wanted:
+                progress.decoded += len(event)
                 yield from self._collect(self.packer.add(position, event))
         yield from self._collect(self.packer.flush())
 
     def _collect(self, features: Iterator[tuple[int, Tensor]]) -> Iterator[str]:
         for position, rows in features:
-            if position in self._open:  # or else it failed after its first blocks
-                self._open[position].encoded.append(rows)
+            if position in self._progress:  # or else it failed after its first blocks
+                self._progress[position].encoded.append(rows)
                 yield from self._settle(position)
 
     def _settle(self, position: int) -> Iterator[str]:
-        state = self._open[position]
-        if state.end is not None and state.is_done():
+        progress = self._progress[position]
+        if progress.end is not None and progress.is_done():
             item = self.plan.todo[position]
-            self.watch.seconds["decode"] += state.end.decoding
-            if state.wanted:
-                self._take(item, torch.cat(state.encoded) if state.encoded else torch.empty(0, 0), state.end)
-            del self._open[position]
+            self.watch.seconds["decode"] += progress.end.decoding
+            if progress.wanted:
+                self._keep(item, torch.cat(progress.encoded) if progress.encoded else torch.empty(0, 0), progress.end)
+            del self._progress[position]
             yield item.id
 
-    def _take(self, item: Item, segments: Tensor, end: End) -> None:
-        """Note one finished item: its segments ``(S, D)``, and how it ended."""
+    def _keep(self, item: Item, segments: Tensor, end: ItemEnd) -> None:
+        """Commit one finished item by its segments ``(S, D)``, or record why it failed."""
         key, reason = self.plan.key(item), end.reason
         if key is None:
             self.plan.unreadable[item.id] = reason or "its content cannot be told"
@@ -192,13 +191,13 @@ class _Run:
         if reason is None and not segments.isfinite().all():
             reason = "the encoder gave numbers that are not finite"
         if reason is None:
-            self.committer.append(self._encoded(key, item, segments, end.seconds))
+            self.writer.append(self._encoded(key, item, segments, end.seconds))
             self.encoded += 1
             self.padded += 0 < end.seconds < self.encoder.segment_seconds
-        elif end.lasting:
-            self.committer.record_failure(key, reason)
+        elif end.permanent:
+            self.writer.record_failure(key, reason)
         else:
-            self.passing[key] = reason
+            self.transient[key] = reason
 
     def _encoded(self, key: str, item: Item, segments: Tensor, seconds: float) -> EncodedItem:
         if self.encoder.spec.views:  # the first row is the item itself

@@ -19,7 +19,7 @@ from emoclim.data.features import Features, FeatureSpec
 from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import CacheError, CacheMismatch, MissingLibrary
 from emoclim.extraction import writer as committing
-from emoclim.extraction.batches import Packer
+from emoclim.extraction.batches import BatchPacker
 from emoclim.progress import Stopwatch, Track
 from emoclim.stages.extracting import extract
 
@@ -154,7 +154,7 @@ def test_features_that_are_fetched_later_are_the_same(ahead: int) -> None:
     encoder, manifest = TextEncoder(), text_manifest(*TEXTS)
 
     def packed(ahead: int) -> list[tuple[int, Tensor]]:
-        packer = Packer(encoder, 2, torch.device("cpu"), Stopwatch(), ahead=ahead)
+        packer = BatchPacker(encoder, 2, torch.device("cpu"), Stopwatch(), ahead=ahead)
         rows = [row for n, item in enumerate(manifest.items) for row in packer.add(n, encoder.segments(item))]
         return [*rows, *packer.flush()]
 

@@ -10,8 +10,8 @@ from emoclim.cache.contract import EncodedItem
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.extraction import writer as committing
-from emoclim.extraction.writer import Committer
+from emoclim.extraction import writer as writing
+from emoclim.extraction.writer import AsyncWriter
 from emoclim.progress import Stopwatch
 
 
@@ -47,14 +47,14 @@ def item(key: str) -> EncodedItem:
 def test_items_are_committed_when_it_is_time(
     many: int, pause: float, seconds: float, commits: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(committing, "COMMIT_ITEMS", many)
-    monkeypatch.setattr(committing, "COMMIT_PAUSE", pause)
-    monkeypatch.setattr(committing, "COMMIT_SECONDS", seconds)
+    monkeypatch.setattr(writing, "COMMIT_ITEMS", many)
+    monkeypatch.setattr(writing, "COMMIT_PAUSE", pause)
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", seconds)
     cache = Watched()
-    with Committer(cache, Stopwatch()) as committer:
+    with AsyncWriter(cache, Stopwatch()) as writer:
         for key in "abc":
-            committer.append(item(key))
-            committer.commit_in_time()
+            writer.append(item(key))
+            writer.commit_in_time()
     assert cache.commits == commits
     assert len(cache.threads) == 1
     assert threading.get_ident() not in cache.threads
@@ -62,10 +62,10 @@ def test_items_are_committed_when_it_is_time(
 
 def test_what_is_pending_is_committed_after_an_error_too() -> None:
     cache = Watched()
-    committer = Committer(cache, Stopwatch())
-    committer.append(item("a"))
-    committer.record_failure("b", "cut short")
-    with pytest.raises(ValueError, match="elsewhere"), committer:
+    writer = AsyncWriter(cache, Stopwatch())
+    writer.append(item("a"))
+    writer.record_failure("b", "cut short")
+    with pytest.raises(ValueError, match="elsewhere"), writer:
         raise ValueError("elsewhere")
     assert (cache.commits, cache.failures()) == ([["a"]], {"b": "cut short"})
 
@@ -73,23 +73,23 @@ def test_what_is_pending_is_committed_after_an_error_too() -> None:
 def test_what_writing_raised_is_raised_at_the_end_at_the_latest() -> None:
     cache = Watched()
     cache.fails = True
-    committer = Committer(cache, Stopwatch())
-    committer.append(item("a"))
-    with pytest.raises(CacheError, match="no room"), committer:
+    writer = AsyncWriter(cache, Stopwatch())
+    writer.append(item("a"))
+    with pytest.raises(CacheError, match="no room"), writer:
         pass
 
 
 def test_an_interruption_while_a_commit_begins_commits_nothing_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(committing, "COMMIT_SECONDS", -1.0)
+    monkeypatch.setattr(writing, "COMMIT_SECONDS", -1.0)
     cache = Watched()
-    write = Committer._write
+    write = AsyncWriter._write
 
-    def interrupted(self: Committer, *what: object) -> None:
-        monkeypatch.setattr(Committer, "_write", write)
+    def interrupted(self: AsyncWriter, *what: object) -> None:
+        monkeypatch.setattr(AsyncWriter, "_write", write)
         write(self, *what)  # type: ignore[arg-type]
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Committer, "_write", interrupted)
-    with pytest.raises(KeyboardInterrupt), Committer(cache, Stopwatch()) as committer:
-        committer.append(item("a"))
+    monkeypatch.setattr(AsyncWriter, "_write", interrupted)
+    with pytest.raises(KeyboardInterrupt), AsyncWriter(cache, Stopwatch()) as writer:
+        writer.append(item("a"))
     assert cache.commits == [["a"]]

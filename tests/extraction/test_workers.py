@@ -9,8 +9,8 @@ from torch import Tensor
 
 from emoclim.data.manifest import Item
 from emoclim.errors import EmoclimError
-from emoclim.extraction import workers as decoding
-from emoclim.extraction.workers import End, deaths_told, decode
+from emoclim.extraction import workers
+from emoclim.extraction.workers import ItemEnd, decode, explain_worker_death
 
 ITEMS = [Item(str(n)) for n in range(30)]
 
@@ -45,40 +45,40 @@ class Bulks:
 @pytest.mark.parametrize("sent", [1, 40, 10**6])
 @pytest.mark.parametrize("ended", [1, 3, 10**6])
 def test_what_is_sent_together_arrives_one_by_one(sent: int, ended: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoding, "SENT", sent)
-    monkeypatch.setattr(decoding, "ENDED", ended)
+    monkeypatch.setattr(workers, "MESSAGE_BYTES", sent)
+    monkeypatch.setattr(workers, "MESSAGE_ITEMS", ended)
     found: dict[int, list[Any]] = {}
     for position, event in decode(Rows(), ITEMS, 2):
-        found.setdefault(position, []).append(event.seconds if isinstance(event, End) else event.tolist())
+        found.setdefault(position, []).append(event.seconds if isinstance(event, ItemEnd) else event.tolist())
     assert found == {n: [*([[float(n), part]] for part in range(n % 4)), float(n)] for n in range(len(ITEMS))}
 
 
 @pytest.mark.parametrize("preparer", [Rows(), Bulks()])
-def test_parcels_are_small(preparer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    parcels: list[int] = []
-    unpacked = decoding._Parcel.unpacked
+def test_messages_are_small(preparer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    messages: list[int] = []
+    events = workers.Message.events
 
-    def counted(self: decoding._Parcel) -> Iterator[Any]:
-        parcels.append(self.rows.nbytes + sum(getattr(event, "nbytes", 0) for _, event in self.events))
-        return unpacked(self)
+    def counted(self: workers.Message) -> Iterator[Any]:
+        messages.append(self.rows.nbytes + sum(getattr(event, "nbytes", 0) for _, event in self.contents))
+        return events(self)
 
-    monkeypatch.setattr(decoding._Parcel, "unpacked", counted)
-    monkeypatch.setattr(decoding, "SENT", 300)
-    monkeypatch.setattr(decoding, "ENDED", 10)
-    assert sum(isinstance(event, End) for _, event in decode(preparer, ITEMS, 1)) == len(ITEMS)
-    assert len(parcels) > 2
-    assert max(parcels) < 600
+    monkeypatch.setattr(workers.Message, "events", counted)
+    monkeypatch.setattr(workers, "MESSAGE_BYTES", 300)
+    monkeypatch.setattr(workers, "MESSAGE_ITEMS", 10)
+    assert sum(isinstance(event, ItemEnd) for _, event in decode(preparer, ITEMS, 1)) == len(ITEMS)
+    assert len(messages) > 2
+    assert max(messages) < 600
 
 
 def test_a_process_that_was_killed_is_told_whatever_this_one_was_doing() -> None:
     """torch raises that in the midst of whatever runs when the signal comes."""
     with (
         pytest.raises(EmoclimError, match="a decoding process was killed, .* memory; all is well"),
-        deaths_told("all is well"),
+        explain_worker_death("all is well"),
     ):
         raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(RuntimeError, match="something else"), deaths_told("nothing"):
+    with pytest.raises(RuntimeError, match="something else"), explain_worker_death("nothing"):
         raise RuntimeError("something else")
