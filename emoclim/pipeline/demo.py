@@ -9,7 +9,7 @@ from emoclim.data import generate, read_manifest
 from emoclim.errors import RunError
 from emoclim.learning import Space
 from emoclim.modality import Modality
-from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.plans import EVEN

@@ -12,8 +12,8 @@ from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
 from emoclim.encoders import find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.accounts import ItemState, State, failures_path, write_accounts, write_table
 from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.item_table import ItemStatus, State, failures_path, write_csv, write_item_table
 from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path, split_manifest
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
@@ -141,7 +141,7 @@ def extract_features(
             keys.save()
         if path.exists():  # or nothing at all was kept
             states = _states(part, extraction, cache.keys() | elsewhere)
-            write_accounts(path, note.sources[-1].name, states)
+            write_item_table(path, note.sources[-1].name, states)
     warnings = tuple(filter(None, [contamination(loaded.spec, manifest)]))
     for warning in warnings:
         log.warning(warning)
@@ -182,14 +182,14 @@ def _committed(cache: Path) -> frozenset[str]:
         return opened.keys()
 
 
-def _states(manifest: Manifest, extraction: Extraction, committed: Collection[str]) -> list[ItemState]:
+def _states(manifest: Manifest, extraction: Extraction, committed: Collection[str]) -> list[ItemStatus]:
     """What became of each item."""
     reasons = {failure.id: failure.reason for failure in extraction.failures}
     states = []
     for item in manifest.items:
         key = extraction.keys.get(item.id, "")
         state: State = "failed" if item.id in reasons else "committed" if key in committed else "missing"
-        states.append(ItemState(item.id, state, key, reasons.get(item.id, "")))
+        states.append(ItemStatus(item.id, state, key, reasons.get(item.id, "")))
     return states
 
 
@@ -201,7 +201,7 @@ def _write_failures(cache: Path, manifest_name: str, extraction: Extraction) -> 
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
     rows = [(failure.id, failure.path, failure.reason) for failure in extraction.failures]
-    write_table(path, [("id", "path", "reason"), *rows])
+    write_csv(path, [("id", "path", "reason"), *rows])
     return path
 
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emoclim.pipeline.evaluation_files import REPORT_SCHEMA, write_report
 from emoclim.pipeline.paper_rows import PaperRow
 from emoclim.pipeline.reproduction_plan import ReproductionPlan
-from emoclim.pipeline.results import SCHEMA, write_report
 from emoclim.reports import (
     ComparedTable,
     JointSpace,
@@ -70,7 +70,7 @@ class Reproduction:
         ]
         request = self.plan.request
         return {
-            "schema": SCHEMA,
+            "schema": REPORT_SCHEMA,
             "target": request.target,
             "preset": request.preset,
             "notes": self.notes(),

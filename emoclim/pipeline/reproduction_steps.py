@@ -12,7 +12,7 @@ from emoclim.learning import Space
 from emoclim.modality import Modality
 from emoclim.pipeline import train_end_to_end as end_to_end
 from emoclim.pipeline import train_heads as heads
-from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.joint_plans import EncoderChoice

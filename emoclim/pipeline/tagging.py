@@ -14,8 +14,8 @@ from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
 from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.evaluation_files import text_of
 from emoclim.pipeline.libraries import CacheNote, manifest_digest, portable_path
-from emoclim.pipeline.queries import text_of
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out

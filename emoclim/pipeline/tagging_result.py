@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
-from emoclim.pipeline.queries import text_of
-from emoclim.pipeline.results import SCHEMA, write_report
+from emoclim.pipeline.evaluation_files import REPORT_SCHEMA, text_of, write_report
 from emoclim.pipeline.run_files import write_parquet
 from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_table
 
@@ -60,7 +59,7 @@ class TaggingResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return {
-            "schema": SCHEMA,
+            "schema": REPORT_SCHEMA,
             "run": self.run,
             "head": self.head,
             "on": self.on,

@@ -26,12 +26,12 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
 from emoclim.learning.sweep import Space
-from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.train_heads import start_heads as train
@@ -169,15 +169,15 @@ def test_a_cache_of_two_manifests_is_exported_by_either(root: Path) -> None:
 
 def test_an_export_leaves_out_what_its_table_wrongly_calls_committed(root: Path) -> None:
     path = cache_called(root, "timbre")
-    first, second, *rest = read_accounts(accounts_path(path, "audio"))
+    first, second, *rest = read_item_table(item_table_path(path, "audio"))
     wrong = [first._replace(key="0" * 32), second._replace(state="missing")]
-    write_accounts(path, "audio", [*wrong, *rest])
+    write_item_table(path, "audio", [*wrong, *rest])
     result = export_features("timbre", root / "out.npz", workspace=Workspace(root))
     assert (result.items, dict(result.lacking), result.others) == (7, {"missing": 1, "failed": 1}, 1)
 
 
 def test_without_a_table_the_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    accounts_path(cache_called(root, "timbre"), "audio").unlink()
+    item_table_path(cache_called(root, "timbre"), "audio").unlink()
     (root / "cache" / "content.json").unlink()
     export_features("timbre", root / "a.npz", workspace=Workspace(root))
     monkeypatch.setattr(ContentKeys, "learn", lambda *_: pytest.fail("a file was read again"))

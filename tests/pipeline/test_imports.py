@@ -19,9 +19,9 @@ from emoclim.cache.disk import DiskCache
 from emoclim.config import preset, updated
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.learning.sweep import Space
-from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.importing import ImportResult, import_features
-from emoclim.pipeline.evaluation import evaluate_run
+from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.item_table import item_table_path, read_item_table
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.train_heads import start_heads as train
@@ -71,7 +71,7 @@ def test_imported_features_are_used_like_those_of_an_encoder(space: Path) -> Non
     assert features.ids == tuple(IDS)
     assert np.array_equal(features.values.numpy(), NUMBERS)
     assert features.segments is None
-    states = read_accounts(accounts_path(result.cache, "images"))
+    states = read_item_table(item_table_path(result.cache, "images"))
     assert [(state.id, state.state, state.key) for state in states] == [(id_, "committed", f"id:{id_}") for id_ in IDS]
 
 
@@ -248,7 +248,7 @@ def test_items_without_features_are_told_and_left_out_of_training(
     result = bring(space, save(space, ids=np.array(IDS[2:]), values=NUMBERS[2:]))
     assert result.missing == ("art/a.png", "art/b.png")
     assert any("art/a.png, art/b.png" in line for line in result.summary())
-    states = [state.state for state in read_accounts(accounts_path(result.cache, "images"))]
+    states = [state.state for state in read_item_table(item_table_path(result.cache, "images"))]
     assert states == ["missing"] * 2 + ["committed"] * 6
     assert features_of(space, "given", "image").ids == tuple(IDS[2:])
     assert "2 of 8 items of" in caplog.text

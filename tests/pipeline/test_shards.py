@@ -15,9 +15,9 @@ from emoclim.cache import open_cache
 from emoclim.cache.contract import EncodedItem
 from emoclim.cache.disk import DiskCache
 from emoclim.errors import CacheError, CacheMismatch
-from emoclim.pipeline.accounts import accounts_path, failures_path, read_accounts
 from emoclim.pipeline.caches.merge import merge_shards
 from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.item_table import failures_path, item_table_path, read_item_table
 from emoclim.pipeline.libraries import CacheNote, note_path, read_note
 from emoclim.pipeline.workspace import Shard, Workspace
 
@@ -63,7 +63,7 @@ def test_merged_shards_are_like_one_extraction(parts: Path, extracted: Path) -> 
     assert_same(features_of(parts, "timbre"), features_of(extracted, "timbre"))
     path, whole = cache_called(parts, "timbre"), cache_called(extracted, "timbre")
     assert path.name == whole.name
-    assert read_accounts(accounts_path(path, "audio")) == read_accounts(accounts_path(whole, "audio"))
+    assert read_item_table(item_table_path(path, "audio")) == read_item_table(item_table_path(whole, "audio"))
     with failures_path(path, "audio").open() as table, failures_path(whole, "audio").open() as expected:
         assert [line.split(",")[::2] for line in table] == [line.split(",")[::2] for line in expected]
     note, other = read_note(path), read_note(whole)
@@ -106,7 +106,7 @@ def test_shards_are_not_swept_while_something_of_them_is_missing_or_damaged(part
     lost.unlink()
     path.unlink()
     found = {Path(one["path"]) for one in answer("cache", "gc", "--workspace", parts)["found"]}
-    tables = {accounts_path(path, "audio"), failures_path(path, "audio")}
+    tables = {item_table_path(path, "audio"), failures_path(path, "audio")}
     assert found - {lost.with_name("2-of-3.audio.items.csv")} == {note_path(path), note_path(lost), *tables}
 
 

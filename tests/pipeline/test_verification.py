@@ -17,10 +17,10 @@ from emoclim.cache import open_cache
 from emoclim.cache.contract import EncodedItem
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.verify import verify_cache
 from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.libraries import note_path
 from emoclim.pipeline.workspace import Workspace
 
@@ -59,7 +59,7 @@ def test_repair_leaves_out_what_is_lost_and_extraction_brings_it_back(root: Path
     assert found["damaged"] == [before.ids[2]]
     assert found["repaired"] is True
     assert answer("cache", "verify", "timbre", "--workspace", root)["sound"] is True
-    states = {state.id: state.state for state in read_accounts(accounts_path(path, "audio"))}
+    states = {state.id: state.state for state in read_item_table(item_table_path(path, "audio"))}
     assert [id_ for id_, state in states.items() if state == "missing"] == [before.ids[2]]
     result = extract_features("audio", encoder="timbre", workspace=Workspace(root), workers=0)
     assert (result.extraction.encoded, result.extraction.reused) == (1, 7)
@@ -139,16 +139,16 @@ def test_only_what_is_committed_is_left_out(tmp_path: Path) -> None:
 
 def test_tables_that_say_what_is_not_true_are_found(root: Path) -> None:
     path = cache_called(root, "timbre")
-    table = accounts_path(path, "audio")
-    states = read_accounts(table)
-    write_accounts(path, "audio", [*states[1:], states[0]._replace(key="0" * 32)])
+    table = item_table_path(path, "audio")
+    states = read_item_table(table)
+    write_item_table(path, "audio", [*states[1:], states[0]._replace(key="0" * 32)])
     found = answer("cache", "verify", "timbre", "--workspace", root, code=3)
     (problem,) = found["problems"]
     assert f"calls 1 items committed that the cache does not hold ({states[0].id})" in problem
-    write_accounts(path, "audio", [*states, states[1]])
+    write_item_table(path, "audio", [*states, states[1]])
     found = answer("cache", "verify", "timbre", "--workspace", root, code=3)
     assert "lists 1 items more than once" in found["problems"][0]
-    write_accounts(path, "audio", [states[0]._replace(state="missing"), *states[1:]])
+    write_item_table(path, "audio", [states[0]._replace(state="missing"), *states[1:]])
     found = answer("cache", "verify", "timbre", "--workspace", root)
     assert "does not know yet that 1 items were encoded since" in found["remarks"][0]
     table.write_text("something else")

@@ -21,8 +21,8 @@ from emoclim.cache import FeatureCache, open_cache
 from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
-from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts
 from emoclim.pipeline.caches.find import account, find_cache, renewed
+from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table
 from emoclim.pipeline.libraries import CacheNote, Source, open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -100,17 +100,17 @@ def _source(note: CacheNote, name: str | None) -> Source | None:
     return found[-1] if found else None
 
 
-def _states(note: CacheNote, source: Source | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemState]:
+def _states(note: CacheNote, source: Source | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
     """What became of each item, by the table of items, for their files need not be there; else by the files."""
     if source is None:
-        return [ItemState(key, "committed", key) for key in cache]
-    path = accounts_path(note.path, source.name)
+        return [ItemStatus(key, "committed", key) for key in cache]
+    path = item_table_path(note.path, source.name)
     if not path.is_file():
         return account(open_library(note, source).manifest.items, note.spec, cache, keys)
-    return [renewed(state, cache) for state in read_accounts(path)]
+    return [renewed(state, cache) for state in read_item_table(path)]
 
 
-def _rows(note: CacheNote, source: Source | None, states: Sequence[ItemState]) -> list[Row]:
+def _rows(note: CacheNote, source: Source | None, states: Sequence[ItemStatus]) -> list[Row]:
     """The items that have features, with what their manifest says of them if it is still there."""
     said: dict[str, tuple[str, str]] = {}
     if source is not None:

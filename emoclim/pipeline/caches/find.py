@@ -9,7 +9,7 @@ from emoclim.cache import BACKENDS, FeatureCache, open_cache
 from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, DecodeError
-from emoclim.pipeline.accounts import ItemState, State, accounts_path, read_accounts
+from emoclim.pipeline.item_table import ItemStatus, State, item_table_path, read_item_table
 from emoclim.pipeline.libraries import CacheNote, key_of, note_path, read_note
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
@@ -72,9 +72,9 @@ def ids_by_key(note: CacheNote) -> dict[str, str]:
     """What the items of a cache are called, as far as its tables of items tell; the newest manifest counts."""
     ids: dict[str, str] = {}
     for source in note.sources:
-        if (table := accounts_path(note.path, source.name)).is_file():
+        if (table := item_table_path(note.path, source.name)).is_file():
             with suppress(CacheError):  # a spoilt one tells nothing
-                ids |= {state.key: state.id for state in read_accounts(table) if state.key}
+                ids |= {state.key: state.id for state in read_item_table(table) if state.key}
     return ids
 
 
@@ -88,10 +88,10 @@ def encoder_of(note: CacheNote, track: Track = silent) -> Encoder:
     return encoder
 
 
-def renewed(state: ItemState, cache: FeatureCache) -> ItemState:
+def renewed(state: ItemStatus, cache: FeatureCache) -> ItemStatus:
     """What became of an item by now: its content may have been encoded, or be gone, since its table was written."""
     if state.key in cache:
-        return ItemState(state.id, "committed", state.key)
+        return ItemStatus(state.id, "committed", state.key)
     return state._replace(state="missing") if state.state == "committed" else state
 
 
@@ -101,7 +101,7 @@ def account(
     cache: FeatureCache,
     keys: ContentKeys,
     known: Mapping[str, str] = MappingProxyType({}),
-) -> list[ItemState]:
+) -> list[ItemStatus]:
     """What became of each of some items, by what a cache holds now; `known` gives keys by id, to spare their files."""
     committed, failures = cache.keys(), cache.failures()
     states = []
@@ -109,11 +109,11 @@ def account(
         try:
             key = known.get(item.id) or key_of(item, spec, keys)
         except DecodeError as error:
-            states.append(ItemState(item.id, "failed", "", str(error)))
+            states.append(ItemStatus(item.id, "failed", "", str(error)))
             continue
         reason = failures.get(key, "")
         state: State = "committed" if key in committed else "failed" if reason else "missing"
-        states.append(ItemState(item.id, state, key, reason))
+        states.append(ItemStatus(item.id, state, key, reason))
     return states
 
 

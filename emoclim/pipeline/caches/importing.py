@@ -20,9 +20,9 @@ from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, rea
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.accounts import write_accounts
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
 from emoclim.pipeline.caches.find import account
+from emoclim.pipeline.item_table import write_item_table
 from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path, split_manifest
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -163,6 +163,6 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
     note = note.with_source(manifest, all(item.label is None for item in manifest.items))
     with open_cache(cache) as opened:
         states = account(manifest.items, spec, opened, ContentKeys())
-    write_accounts(cache, note.sources[-1].name, states)
+    write_item_table(cache, note.sources[-1].name, states)
     note.save()
     return tuple(state.id for state in states if state.state == "missing")

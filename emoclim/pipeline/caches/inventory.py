@@ -9,8 +9,8 @@ from typing import Any
 
 from emoclim.cache import BACKENDS, SUFFIX, StoreSize, open_cache, who_writes
 from emoclim.errors import CacheError
-from emoclim.pipeline.accounts import accounts_path, read_accounts
 from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
+from emoclim.pipeline.item_table import item_table_path, read_item_table
 from emoclim.pipeline.libraries import SHARDS, CacheNote
 from emoclim.pipeline.workspace import Workspace
 
@@ -157,8 +157,8 @@ def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetail
         raise CacheError(state.problem)
     counts: dict[str, Mapping[str, int]] = {}
     for source in note.sources:
-        path = accounts_path(note.path, source.name)
-        counts[source.name] = Counter(item.state for item in read_accounts(path)) if path.is_file() else {}
+        path = item_table_path(note.path, source.name)
+        counts[source.name] = Counter(item.state for item in read_item_table(path)) if path.is_file() else {}
     return CacheDetails(state, note, counts, tuple(changed_versions(note)))
 
 

@@ -15,15 +15,15 @@ from typing import Any
 from emoclim.cache import BACKENDS, EncodedItem, FeatureCache, open_cache, who_writes
 from emoclim.data import ContentKeys, Features
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.accounts import (
-    ItemState,
-    accounts_path,
-    failures_path,
-    read_accounts,
-    write_accounts,
-    write_table,
-)
 from emoclim.pipeline.caches.find import account, note_of, one_called
+from emoclim.pipeline.item_table import (
+    ItemStatus,
+    failures_path,
+    item_table_path,
+    read_item_table,
+    write_csv,
+    write_item_table,
+)
 from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, open_library, portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -142,26 +142,26 @@ def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
 
 def _write_tables(
     note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCache, keys: ContentKeys
-) -> tuple[list[ItemState], list[str]]:
+) -> tuple[list[ItemStatus], list[str]]:
     """The tables of items and failures of each manifest: all that they list; what hinders one, told."""
-    listed, remarks = list[ItemState](), []
+    listed, remarks = list[ItemStatus](), []
     for source in note.sources:
         try:
             items = open_library(note, source, need_files=False).manifest.items
         except EmoclimError as error:
             remarks.append(f"no table of the items of {source.name} was written: {error}")
             continue
-        tables = [accounts_path(part.path, source.name) for part in parts]
+        tables = [item_table_path(part.path, source.name) for part in parts]
         known = {
-            state.id: state.key for table in tables if table.is_file() for state in read_accounts(table) if state.key
+            state.id: state.key for table in tables if table.is_file() for state in read_item_table(table) if state.key
         }
         states = account(items, note.spec, cache, keys, known)
         listed += states
-        write_accounts(note.path, source.name, states)
+        write_item_table(note.path, source.name, states)
         paths = {item.id: item.path for item in items}
         failed = [(state.id, paths[state.id], state.reason) for state in states if state.state == "failed"]
         if failed:
-            write_table(failures_path(note.path, source.name), [("id", "path", "reason"), *failed])
+            write_csv(failures_path(note.path, source.name), [("id", "path", "reason"), *failed])
         else:
             failures_path(note.path, source.name).unlink(missing_ok=True)
     return listed, remarks

@@ -14,9 +14,9 @@ from emoclim.data import ContentKeys, Item, Manifest
 from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
-from emoclim.pipeline.accounts import accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.caches.compare import Gap, gap_between
 from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, ids_by_key, note_of, renewed
+from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.libraries import CacheNote, Source, open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
@@ -137,17 +137,17 @@ def _leave_out(note: CacheNote, damaged: list[str]) -> None:
         cache.leave_out(damaged)
         for source in note.sources:
             with suppress(CacheError):  # a table that is missing or spoilt is written anew by the next extraction
-                states = read_accounts(accounts_path(note.path, source.name))
-                write_accounts(note.path, source.name, [renewed(state, cache) for state in states])
+                states = read_item_table(item_table_path(note.path, source.name))
+                write_item_table(note.path, source.name, [renewed(state, cache) for state in states])
 
 
 def _disagreements(note: CacheNote, source: Source, cache: FeatureCache) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where the table of a manifest's items says more than is true, and where it says less."""
-    table = accounts_path(note.path, source.name)
+    table = item_table_path(note.path, source.name)
     if not table.is_file():
         return (), (f"{table} is missing; extract again to write it anew",)
     try:
-        states = read_accounts(table)
+        states = read_item_table(table)
     except CacheError as error:
         return (str(error),), ()
     committed, problems, remarks = cache.keys(), [], []

@@ -21,8 +21,8 @@ from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder, ImageEncoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline import extract as features
-from emoclim.pipeline.accounts import ItemState, accounts_path, read_accounts, write_accounts
 from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.libraries import read_note
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
@@ -51,8 +51,8 @@ def extract(workspace: Workspace, shard: str | None = None, **options: bool) -> 
     return extract_features("image", encoder="colour", workspace=workspace, workers=0, shard=part, **options)
 
 
-def states(result: ExtractionResult) -> dict[str, ItemState]:
-    return {state.id: state for state in read_accounts(accounts_path(result.cache, "images"))}
+def states(result: ExtractionResult) -> dict[str, ItemStatus]:
+    return {state.id: state for state in read_item_table(item_table_path(result.cache, "images"))}
 
 
 def test_every_item_is_in_exactly_one_state(workspace: Workspace) -> None:
@@ -63,7 +63,7 @@ def test_every_item_is_in_exactly_one_state(workspace: Workspace) -> None:
     assert {state.state for state in found.values()} == {"committed", "failed"}
     assert found["twin.png"].key == found["0.png"].key
     assert found["bad.png"].reason.startswith("this is no picture")
-    assert found["gone.png"] == ItemState("gone.png", "failed", "", "the file is missing")
+    assert found["gone.png"] == ItemStatus("gone.png", "failed", "", "the file is missing")
     with open_cache(result.cache) as cache:
         assert {state.key for state in found.values() if state.state == "committed"} == cache.keys()
     assert (result.extraction.encoded, result.extraction.reused, len(result.extraction.failures)) == (6, 1, 2)
@@ -136,7 +136,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     assert names[0] == "images"
     assert re.fullmatch("images-[0-9a-f]{6}", names[1])
     assert len(states(first)) == 9
-    assert [state.id for state in read_accounts(accounts_path(second.cache, names[1]))] == ["x.png"]
+    assert [state.id for state in read_item_table(item_table_path(second.cache, names[1]))] == ["x.png"]
     with open_cache(second.cache) as cache:
         assert len(cache.features(["5.png", "x.png"])) == 2
     extract(workspace)
@@ -210,16 +210,16 @@ def test_a_stopwatch_adds_up() -> None:
 
 
 def test_tables_keep_any_name_and_refuse_other_tables(tmp_path: Path) -> None:
-    odd = ItemState(os.fsdecode(b'caf\xe9, "quoted"\n.png'), "committed", "abc")
-    path = write_accounts(tmp_path / "cache.h5", "my.songs", [odd])
+    odd = ItemStatus(os.fsdecode(b'caf\xe9, "quoted"\n.png'), "committed", "abc")
+    path = write_item_table(tmp_path / "cache.h5", "my.songs", [odd])
     assert path.name == "cache.my.songs.items.csv"
-    assert read_accounts(path) == [odd]
+    assert read_item_table(path) == [odd]
     assert list(tmp_path.iterdir()) == [path]
-    for rows in ([["id", "state"]], [ItemState._fields, ["a", "lost", "", ""]], []):
+    for rows in ([["id", "state"]], [ItemStatus._fields, ["a", "lost", "", ""]], []):
         with path.open("w", newline="") as file:
             csv.writer(file).writerows(rows)
         with pytest.raises(CacheError, match="no table of items; extract again"):
-            read_accounts(path)
+            read_item_table(path)
 
 
 def test_the_memo_learns_from_other_processes_meanwhile(tmp_path: Path) -> None:

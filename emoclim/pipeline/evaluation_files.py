@@ -5,6 +5,7 @@ metadata has the key ``emoclim``: JSON with ``schema``, ``run``, ``split`` and `
 """
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,15 @@ from typing import Any
 import torch
 
 from emoclim.errors import RunError
+from emoclim.pipeline.workspace import write_json
 from emoclim.reports import QueryScores
 
+log = logging.getLogger(__name__)
+
+REPORT_FILE = "report.json"
+REPORT_SCHEMA = 1
 QUERIES_FILE = "queries.parquet"
-SCHEMA = 1
+QUERIES_SCHEMA = 1
 KEY = b"emoclim"
 COLUMNS = ("direction", "id", "class", "n_relevant", "n_candidates")
 
@@ -40,7 +46,7 @@ def write_queries(path: Path, table: QueryTable) -> None:
     names = {tuple(scores.metrics) for scores in table.directions.values()}
     if len(names) != 1:
         raise ValueError(f"directions have the metrics {sorted(names)}; one table takes one set of them")
-    about = {"schema": SCHEMA, "run": table.run, "split": table.split, "settings": dict(table.settings)}
+    about = {"schema": QUERIES_SCHEMA, "run": table.run, "split": table.split, "settings": dict(table.settings)}
     parts = [_part(name, scores) for name, scores in table.directions.items()]
     whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,8 +82,10 @@ def read_queries(path: Path) -> QueryTable:
     try:
         rows = parquet.read_table(path)
         about = json.loads((rows.schema.metadata or {})[KEY])
-        if about["schema"] != SCHEMA:
-            raise RunError(f"{path} has schema {about['schema']}, and this version reads {SCHEMA}; evaluate again")
+        if about["schema"] != QUERIES_SCHEMA:
+            raise RunError(
+                f"{path} has schema {about['schema']}, and this version reads {QUERIES_SCHEMA}; evaluate again"
+            )
         metrics = rows.column_names[len(COLUMNS) :]
         if tuple(rows.column_names[: len(COLUMNS)]) != COLUMNS or not metrics or not rows.num_rows:
             raise ValueError(f"it has {rows.num_rows} rows of {', '.join(rows.column_names)}")
@@ -96,3 +104,28 @@ def _scores(rows: Any, direction: str, metrics: list[str]) -> QueryScores:
     return QueryScores(
         ids, classes, numbers["n_relevant"], numbers["n_candidates"], {name: numbers[name] for name in metrics}
     )
+
+
+def write_report(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write ``report.json``; a folder that holds anything else than its like is first moved to ``<folder>.<n>``."""
+    file = folder / REPORT_FILE
+    if folder.is_dir() and any(folder.iterdir()) and _numbers(file) != json.loads(json.dumps(_compared(content))):
+        number = 1
+        while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
+            number += 1
+        folder.rename(aside)
+        log.warning("%s held other numbers, which are in %s now", folder, aside)
+    write_json(file, content)
+
+
+def _numbers(file: Path) -> Any:
+    """What a report says, or None if there is none that can be read."""
+    try:
+        return _compared(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _compared(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the warnings, which may name a place."""
+    return {name: value for name, value in content.items() if name != "warnings"}

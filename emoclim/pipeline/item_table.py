@@ -15,7 +15,7 @@ from emoclim.files import atomic
 State = Literal["committed", "failed", "missing"]
 
 
-class ItemState(NamedTuple):
+class ItemStatus(NamedTuple):
     """An item's id, what became of it, its content key if it has one, and why it failed if it did."""
 
     id: str
@@ -24,7 +24,7 @@ class ItemState(NamedTuple):
     reason: str = ""
 
 
-def accounts_path(cache: Path, manifest_name: str) -> Path:
+def item_table_path(cache: Path, manifest_name: str) -> Path:
     """Where the table of a manifest lies."""
     return cache.with_name(f"{cache.stem}.{manifest_name}.items.csv")
 
@@ -34,22 +34,22 @@ def failures_path(cache: Path, manifest_name: str) -> Path:
     return cache.with_name(f"{cache.stem}.{manifest_name}.failures.csv")
 
 
-def write_accounts(cache: Path, manifest_name: str, states: Sequence[ItemState]) -> Path:
+def write_item_table(cache: Path, manifest_name: str, states: Sequence[ItemStatus]) -> Path:
     """Write the table, whole or not at all."""
-    path = accounts_path(cache, manifest_name)
-    write_table(path, [COLUMNS, *states])
+    path = item_table_path(cache, manifest_name)
+    write_csv(path, [COLUMNS, *states])
     return path
 
 
-def read_accounts(path: Path) -> list[ItemState]:
-    """Inverse of :func:`write_accounts`; a file that is no such table raises :class:`CacheError`."""
-    states = [ItemState._make(row) for row in read_rows(path)]
+def read_item_table(path: Path) -> list[ItemStatus]:
+    """Inverse of :func:`write_item_table`; a file that is no such table raises :class:`CacheError`."""
+    states = [ItemStatus._make(row) for row in read_rows(path)]
     if not all(item.state in get_args(State) for item in states):
         raise CacheError(f"{path} is no table of items; extract again to write it anew")
     return states
 
 
-def write_table(path: Path, rows: Sequence[Sequence[object]]) -> None:
+def write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file, whole or not at all; names that are no text keep their bytes."""
     with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)
