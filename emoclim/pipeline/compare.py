@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.errors import ConfigError, RunError, name_some
+from emoclim.files import read_json, write_json
 from emoclim.metrics import N_RESAMPLES, Mean
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, read_queries
-from emoclim.pipeline.workspace import Workspace, few_threads, read_json, write_json
+from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
 
 FEWEST_RESAMPLES = 100
@@ -188,7 +189,7 @@ def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]
     folder = next((folder for folder in file.resolve().parents if (folder / "settings.json").is_file()), None)
     if folder is None or "head" not in evaluation:
         return "", None
-    settings = read_json(folder / "settings.json", RunError, "train again")
+    settings: dict[str, Any] = read_json(folder / "settings.json", RunError, "train again")
     try:
         head = next(head for head in settings["heads"] if head["candidate"] == evaluation["head"])
         recipe = {name: value for name, value in settings.items() if name not in FOUND} | {

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from emoclim.errors import RunError
-from emoclim.pipeline.workspace import write_json
+from emoclim.files import write_json
 from emoclim.reports import QueryScores
 
 log = logging.getLogger(__name__)

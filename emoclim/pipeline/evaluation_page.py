@@ -10,11 +10,11 @@ import torch
 
 from emoclim.data import Item, Split, excerpt, thumbnail
 from emoclim.errors import DecodeError, RunError
+from emoclim.files import read_json
 from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.libraries import Library
-from emoclim.pipeline.workspace import read_json
 from emoclim.reports import DirectionReport, Example, Media, Page, Picture, Table, save_page
 from emoclim.stages import Hit, search_each
 
@@ -121,7 +121,7 @@ def _tables(evaluation: Evaluation) -> Sequence[Table]:
 
 def _provenance(evaluation: Evaluation, run: Path) -> dict[str, Any]:
     """Return settings and features of the evaluation, and versions and platform of the training."""
-    trained = read_json(run / "run.json", RunError, "train again")
+    trained: dict[str, Any] = read_json(run / "run.json", RunError, "train again")
     content = evaluation.to_dict()
     kept = {name: content[name] for name in ("run", "split", *evaluation.settings, "libraries", "provenance")}
     return kept | {"trained": {name: trained.get(name) for name in ("versions", "platform")}}

@@ -25,9 +25,10 @@ from emoclim.data import (
     read_dataset,
 )
 from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
+from emoclim.files import write_json
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
-from emoclim.pipeline.workspace import Workspace, write_json
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 SEED = 42  # of a split that is made

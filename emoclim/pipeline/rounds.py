@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 
 from emoclim.data import Split
+from emoclim.files import write_json
 from emoclim.learning import EMO_CLIM, own_score
 from emoclim.pipeline.plans import Plan
 from emoclim.pipeline.snapshots import PLAN
 from emoclim.pipeline.studies import Study
 from emoclim.pipeline.sweeping import Sweep, Watch, join_sweeps, train_candidates
-from emoclim.pipeline.workspace import write_json
 from emoclim.progress import Track
 
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from emoclim.files import write_json
 from emoclim.learning import SCORE_NAMES, History, SweepReport, Terms, own_score, save_heads, varying_settings
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.sweeping import Sweep
-from emoclim.pipeline.workspace import HEADS_FILE, provenance, write_json
+from emoclim.pipeline.workspace import HEADS_FILE, provenance
 from emoclim.reports import plot_history, save_figure, sweep_figure
 
 

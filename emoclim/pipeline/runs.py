@@ -15,10 +15,11 @@ from typing import Any
 
 from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError
+from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace, read_json
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
 
@@ -47,7 +48,7 @@ class Run:
 def open_run(workspace: Workspace, name: str | None) -> Run:
     """Read a run by name or path; the newest for None."""
     folder = workspace.run(name)
-    settings = read_json(folder / "settings.json", RunError, "train again")
+    settings: dict[str, Any] = read_json(folder / "settings.json", RunError, "train again")
     try:
         libraries: dict[Modality, dict[str, Any]] = settings["libraries"]
         return Run(

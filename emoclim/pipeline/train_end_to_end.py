@@ -3,11 +3,13 @@
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from emoclim.config import TrainConfig
 from emoclim.data import ContentKeys, Manifest, Setting, match_labels, read_label_map, read_manifest, with_splits
 from emoclim.encoders import find_encoder
 from emoclim.errors import EncoderError, RunError
+from emoclim.files import read_json, write_json
 from emoclim.learning import ALONE, Augmentations, EncoderTuning, Epoch, Replicas, check_trainable
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import make_augmenter, make_augmenter_again
@@ -20,7 +22,7 @@ from emoclim.pipeline.library_features import labels_of
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished
 from emoclim.pipeline.train_heads import SIMILARITY_WIDTH
-from emoclim.pipeline.workspace import Workspace, choose_device, read_json, usable_cores, write_json
+from emoclim.pipeline.workspace import Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
 
 
@@ -79,12 +81,12 @@ def train_encoder(
     where = replicas.device(choose_device(device))
     check_trainable(loaded, tuning, config, replicas.count, where)
     encoders = f"{libraries['image'].note.spec.name}-{encoder}-unfrozen"
-    folder = replicas.agree(lambda: workspace.free_run(name) if name else workspace.new_run(encoders))
+    folder = replicas.agree(lambda: workspace.claim_run(name, encoders))
     material = Material(libraries, loaded, augment)
     means = Means(folder, workspace, _decoding(workers, replicas), where, track, show, replicas)
     if not replicas.first:
         return execute(plan, material, means)
-    means.work.mkdir(parents=True)
+    means.work.mkdir()
     try:
         write_json(means.work / JOINT_PLAN, plan.to_dict())
         return execute(plan, material, means)
@@ -107,7 +109,7 @@ def resume_encoder(
     """Go on with a run that was killed or stopped; on the CPU with the bytes of one that never was."""
     folder = find_unfinished(workspace, run, JOINT_PLAN)
     path = folder / UNFINISHED / JOINT_PLAN
-    content = read_json(path, RunError, f"delete {folder} and train again")
+    content: dict[str, Any] = read_json(path, RunError, f"delete {folder} and train again")
     try:
         plan = JointPlan.from_dict(content)
     except (KeyError, TypeError) as error:

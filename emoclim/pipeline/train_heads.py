@@ -13,6 +13,7 @@ import torch
 from emoclim.config import TrainConfig
 from emoclim.data import ContentKeys, LabelMap, Split, match_labels, read_label_map
 from emoclim.errors import ConfigError, RunError
+from emoclim.files import read_json
 from emoclim.learning import EMO_CLIM, Leaders, Space, SweepReport, checked_rule, choose, groups
 from emoclim.modality import Modality
 from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
@@ -24,7 +25,7 @@ from emoclim.pipeline.snapshots import PLAN, UNFINISHED, find_unfinished
 from emoclim.pipeline.studies import shown_place, storage_place
 from emoclim.pipeline.sweeping import most_heads
 from emoclim.pipeline.watching import Watcher
-from emoclim.pipeline.workspace import Workspace, choose_device, read_json
+from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
 
 SHOWN_HEADS = 10
@@ -147,9 +148,9 @@ def start_heads(
         tensorboard,
     )
     encoders = "-".join(library.note.spec.name for library in libraries.values())
-    folder = workspace.free_run(name) if name else workspace.new_run(encoders)
+    folder = workspace.claim_run(name, encoders)
     work = folder / UNFINISHED
-    work.mkdir(parents=True)
+    work.mkdir()
     try:
         return _execute(folder, plan, libraries, splits, where, track, show)
     except BaseException:
@@ -168,7 +169,7 @@ def resume_heads(
 ) -> TrainingResult:
     """Go on with a run that was killed or stopped; the bytes of the result are those of one that never was."""
     folder = find_unfinished(workspace, run, PLAN)
-    content = read_json(folder / UNFINISHED / PLAN, RunError, f"delete {folder} and train again")
+    content: dict[str, Any] = read_json(folder / UNFINISHED / PLAN, RunError, f"delete {folder} and train again")
     try:
         plan = Plan.from_dict(content)
     except (KeyError, TypeError) as error:

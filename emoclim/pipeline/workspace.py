@@ -3,14 +3,12 @@
 A workspace is a folder: manifests in ``data/``, caches in ``cache/``, runs in ``runs/``.
 """
 
-import json
 import os
 import platform
 import re
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -20,7 +18,8 @@ from typing import Any, Self, TypeVar
 import torch
 
 from emoclim.data import FeatureSpec
-from emoclim.errors import ConfigError, EmoclimError, ManifestError, RunError, reason_of
+from emoclim.errors import ConfigError, ManifestError, RunError
+from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
 
 T = TypeVar("T")
@@ -71,23 +70,40 @@ class Workspace:
         """Where the features of a spec are cached: modality, encoder, and 12 hex of the whole spec."""
         return self.caches / f"{spec.modality}-{spec.name}-{spec.digest()}{suffix}"
 
-    def new_run(self, name: str) -> Path:
-        """A folder for the next run, ``<number>-<name>``; not made yet."""
-        started = [path.name.partition("-")[0] for path in self.runs.glob("[0-9][0-9][0-9]*-*")]
-        taken = {int(number) for number in started if number.isdecimal()}
-        number = max((number for number in taken if number < 1000), default=0) + 1  # 2026-01-31-mine is no number
-        while number in taken:
-            number += 1
-        return self.runs / f"{number:03d}-{name}"
-
-    def free_run(self, name: str) -> Path:
-        """A folder for a run of that name; not made yet."""
+    def claim_run(self, name: str | None, encoders: str) -> Path:
+        """Make the folder of a new run, of that name or ``<number>-<encoders>``, which nobody else is given."""
+        if name is None:
+            return self._claim_number(encoders)
         if Path(name).name != name:
             raise RunError(f"{name!r} is no name for a run; give one without slashes")
-        folder = self.runs / name
-        if folder.exists():
-            raise RunError(f"{folder} exists already; give another name")
-        return folder
+        try:
+            (self.runs / name).mkdir(parents=True)
+        except FileExistsError as error:
+            raise RunError(f"{self.runs / name} exists already; give another name") from error
+        return self.runs / name
+
+    def _claim_number(self, encoders: str) -> Path:
+        """Make the folder of the next run; an empty ``.<number>`` keeps others from the number meanwhile."""
+        self.runs.mkdir(parents=True, exist_ok=True)
+        number = max((number for number in self._taken() if number < 1000), default=0)  # 2026-01-31-mine has none
+        while True:
+            number += 1
+            reserved = self.runs / f".{number:03d}"
+            if number in self._taken():
+                continue
+            with suppress(FileExistsError):
+                reserved.mkdir()
+                try:
+                    if number not in self._taken():
+                        (folder := self.runs / f"{number:03d}-{encoders}").mkdir()
+                        return folder
+                finally:
+                    reserved.rmdir()
+
+    def _taken(self) -> set[int]:
+        """Numbers of all runs."""
+        numbers = [path.name.partition("-")[0] for path in self.runs.glob("[0-9][0-9][0-9]*-*")]
+        return {int(number) for number in numbers if number.isdecimal()}
 
     def run(self, name: str | None) -> Path:
         """The folder of a run, by name or path; the newest one for None."""
@@ -172,35 +188,3 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
         | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
         "platform": platform.platform(),
     }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    aside.replace(path)
-
-
-def read_json(path: Path, error: type[EmoclimError], advice: str) -> dict[str, Any]:
-    """Read a JSON file that this package wrote; otherwise raise `error`, with what to do about it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as cause:
-        raise error(f"{path} cannot be read ({cause}); {advice}") from cause
-    if not isinstance(content, dict):
-        raise error(f"{path} does not hold what it should; {advice}")
-    return content
-
-
-def write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Make a folder that appears whole or not at all: `fill` writes into one aside, which is then renamed."""
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    try:
-        aside.mkdir(parents=True)
-        fill(aside)
-        aside.rename(folder)
-    except OSError as error:
-        raise RunError(f"{folder} cannot be written ({reason_of(error)}); check the folder and its space") from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -350,7 +351,14 @@ def test_runs_are_numbered_past_999_whatever_else_lies_there(tmp_path: Path) -> 
     for name in ("007-a", "2026-01-31-mine", "012abc-b", "99-c"):
         (tmp_path / "runs" / name).mkdir(parents=True)
     there = Workspace(tmp_path)
-    assert there.new_run("d").name == "008-d"
+    assert there.claim_run(None, "d").name == "008-d"
     for number in (998, 999, 1000, 1001):
         (tmp_path / "runs" / f"{number}-e").mkdir()
-    assert there.new_run("d").name == "1002-d"
+    assert there.claim_run(None, "d").name == "1002-d"
+
+
+def test_runs_that_begin_at_once_have_numbers_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        folders = list(pool.map(lambda n: Workspace(tmp_path).claim_run(None, f"e{n % 3}"), range(40)))
+    assert sorted(folder.name[:3] for folder in folders) == [f"{number:03d}" for number in range(1, 41)]
+    assert sorted((tmp_path / "runs").iterdir()) == sorted(folders)
