@@ -16,7 +16,7 @@ from commands import workspace as workspace
 from PIL import Image
 
 from emoclim.encoders.loading import encoder_names
-from emoclim.pipeline import evaluation
+from emoclim.pipeline import evaluate as evaluation
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.workspace import Workspace
 
