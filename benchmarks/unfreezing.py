@@ -32,8 +32,7 @@ from emoclim.learning.encoder_config import EncoderTuning
 from emoclim.learning.heads import Heads
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.modality import Modality
-from emoclim.pipeline.libraries import labelled_library
-from emoclim.pipeline.library_features import read_features
+from emoclim.pipeline.library import labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports.comparison import ComparisonReport, System, compare
 from emoclim.reports.queries import QueryScores

@@ -14,8 +14,7 @@ from emoclim.data.features import Features
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.extract import extract_features
-from emoclim.pipeline.libraries import Library, labelled_library
-from emoclim.pipeline.library_features import read_features
+from emoclim.pipeline.library import Library, labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
 
 SECONDS = (7.0, 5.0, 9.0, 6.0, 2.5, 8.0, 5.5, 12.0)

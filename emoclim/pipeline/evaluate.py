@@ -21,8 +21,8 @@ from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation_page import Examples, write_page
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.libraries import Library, key_of, library_note, manifest_digest
-from emoclim.pipeline.library_features import read_splits
+from emoclim.pipeline.libraries import manifest_digest
+from emoclim.pipeline.library import Library, key_of, library_note, read_splits
 from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.reports import intervals, plot_confusion, plot_joint_space, plot_per_class

@@ -14,7 +14,7 @@ from emoclim.files import read_json
 from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.libraries import Library
+from emoclim.pipeline.library import Library
 from emoclim.reports import DirectionReport, Example, Media, Page, Picture, Table, save_page
 from emoclim.stages import Hit, search_each
 

@@ -14,7 +14,8 @@ from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.item_table import ItemStatus, State, failures_path, write_csv, write_item_table
-from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path, split_manifest
+from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path
+from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
 from emoclim.progress import Track, silent
 from emoclim.reports import Extraction

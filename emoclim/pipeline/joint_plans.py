@@ -15,7 +15,8 @@ from emoclim.errors import DecodeError, RunError
 from emoclim.learning import EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import Note
-from emoclim.pipeline.libraries import CacheNote, Library, library_note
+from emoclim.pipeline.libraries import CacheNote
+from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 

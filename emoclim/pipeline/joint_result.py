@@ -9,7 +9,7 @@ from emoclim.learning import EMO_CLIM, SweepReport
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import told
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan
-from emoclim.pipeline.libraries import Library, library_note
+from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.runs import encoding_command
 from emoclim.pipeline.train_heads import SCHEMA
 from emoclim.pipeline.waveforms import StoredCrops

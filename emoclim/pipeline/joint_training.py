@@ -22,8 +22,7 @@ from emoclim.pipeline.joint_files import about_encoder, write_encoder
 from emoclim.pipeline.joint_plans import TRAINED, JointPlan, uncached
 from emoclim.pipeline.joint_result import JointResult
 from emoclim.pipeline.joint_validation import RULE, encoded, measured
-from emoclim.pipeline.libraries import Library
-from emoclim.pipeline.library_features import labelled_items, read_splits
+from emoclim.pipeline.library import Library, labelled_items, read_splits
 from emoclim.pipeline.run_files import write_run
 from emoclim.pipeline.runs import ENCODER_FILE
 from emoclim.pipeline.snapshots import UNFINISHED, read_snapshot, write_snapshot

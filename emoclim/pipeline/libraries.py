@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BY_ID
-from emoclim.data import ContentKeys, FeatureSpec, Item, Manifest, Setting, read_manifest, with_splits
+from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.errors import CacheError
 from emoclim.files import read_json, write_json
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.workspace import Workspace, provenance
-from emoclim.progress import Track, silent
 
 log = logging.getLogger(__name__)
 
@@ -90,15 +88,6 @@ class CacheNote:
         return replace(self, sources=(*others, source))
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
-    """A manifest and the cache that holds its features."""
-
-    manifest: Manifest
-    note: CacheNote
-    source: Source
-
-
 def note_path(cache: Path) -> Path:
     """Where the note of a cache lies."""
     return cache.with_name(f"{cache.name}.json")
@@ -164,65 +153,3 @@ def find_note(workspace: Workspace, modality: Modality, name: str | None) -> Cac
     raise CacheError(
         f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {MODALITIES[modality].folder}"
     )
-
-
-def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
-    """The newest labelled manifest of a cache, with its splits."""
-    note = find_note(workspace, modality, name)
-    for source in reversed(note.sources):
-        if not source.unlabelled and name in (
-            None,
-            source.name,
-            note.spec.name,
-            note.path.stem,
-            note.path.name,
-            str(note.path),
-        ):
-            return open_library(note, source)
-    which = "labelled library" if name is None else f"labelled library called {name!r}"
-    raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
-
-
-def open_library(note: CacheNote, source: Source, *, need_files: bool = True) -> Library:
-    """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
-    manifest = read_manifest(
-        source.found_from(note.path),
-        note.spec.modality,
-        unlabelled=source.unlabelled,
-        need_files=need_files and not note.spec.keyed_by_id,
-    )
-    manifest = with_splits(manifest, seed=None)
-    if manifest_digest(manifest) != source.digest:
-        log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
-    return Library(manifest, note, source)
-
-
-def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = 42) -> Manifest:
-    """The manifest with splits, made where there are none; keep what was learnt of the files meanwhile."""
-    try:
-        return with_splits(manifest, seed, keys, track)
-    finally:
-        keys.save()
-
-
-def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
-    """The key of an item in a cache of that spec; what :class:`ContentKeys` raises if its file is needed and gone."""
-    return f"{BY_ID}{item.id}" if spec.keyed_by_id else keys(item)
-
-
-def library_note(library: Library) -> dict[str, Any]:
-    """What a run remembers of a library."""
-    return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
-
-
-def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library | None:
-    """The library of a run by what :func:`library_note` kept of it; None if its cache or manifest is not as it was."""
-    cache = workspace.caches / noted["cache"]
-    if not (cache.exists() and note_path(cache).exists()):
-        return None
-    note = read_note(cache)
-    for source in note.sources:
-        if (source.name, source.path) == (noted["name"], noted["path"]):
-            library = open_library(note, source)
-            return library if library_note(library) == dict(noted) else None
-    return None

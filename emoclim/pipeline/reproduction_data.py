@@ -9,7 +9,7 @@ from emoclim.cache import open_cache
 from emoclim.data import ContentKeys, Item, Manifest, assign_splits, read_manifest, splits_path, with_splits
 from emoclim.errors import DecodeError
 from emoclim.modality import Modality
-from emoclim.pipeline.libraries import split_manifest
+from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.reproduction_plan import Request
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

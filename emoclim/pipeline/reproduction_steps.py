@@ -16,7 +16,7 @@ from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.joint_plans import EncoderChoice
-from emoclim.pipeline.library_features import read_splits
+from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.reproduction_data import SPLIT_SEED

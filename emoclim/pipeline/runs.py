@@ -18,7 +18,8 @@ from emoclim.errors import CacheError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.libraries import CacheNote, Library, notes, open_library
+from emoclim.pipeline.libraries import CacheNote, notes
+from emoclim.pipeline.library import Library, open_library
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"

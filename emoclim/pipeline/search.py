@@ -10,8 +10,8 @@ from emoclim.errors import CacheError, ManifestError
 from emoclim.learning import Average
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.find import encoder_of
-from emoclim.pipeline.libraries import CacheNote, Library, open_library
-from emoclim.pipeline.library_features import read_features
+from emoclim.pipeline.libraries import CacheNote
+from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent

@@ -26,8 +26,8 @@ from emoclim.data import (
 from emoclim.errors import ManifestError
 from emoclim.learning import TagSplit
 from emoclim.pipeline.evaluation_files import text_of
-from emoclim.pipeline.libraries import CacheNote, Library, Source, key_of, manifest_digest
-from emoclim.pipeline.library_features import read_features
+from emoclim.pipeline.libraries import CacheNote, Source, manifest_digest
+from emoclim.pipeline.library import Library, key_of, read_features
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,7 @@ from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.joint_plans import TRAINED, EncoderChoice, JointPlan, contents_digest, recordings_note, uncached
 from emoclim.pipeline.joint_result import JointResult
 from emoclim.pipeline.joint_training import SNAPSHOT, Material, Means, execute
-from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library, split_manifest
-from emoclim.pipeline.library_features import labels_of
+from emoclim.pipeline.library import Library, labelled_library, labels_of, library_note, noted_library, split_manifest
 from emoclim.pipeline.plans import EVEN, similarity_of
 from emoclim.pipeline.snapshots import JOINT_PLAN, UNFINISHED, find_unfinished
 from emoclim.pipeline.train_heads import SIMILARITY_WIDTH

@@ -16,8 +16,7 @@ from emoclim.errors import ConfigError, RunError
 from emoclim.files import read_json
 from emoclim.learning import EMO_CLIM, Leaders, Space, SweepReport, checked_rule, choose, groups
 from emoclim.modality import Modality
-from emoclim.pipeline.libraries import Library, labelled_library, library_note, noted_library
-from emoclim.pipeline.library_features import labels_of, read_splits
+from emoclim.pipeline.library import Library, labelled_library, labels_of, library_note, noted_library, read_splits
 from emoclim.pipeline.plans import EVEN, Plan, StudyPlan, similarity_of
 from emoclim.pipeline.rounds import train_rounds
 from emoclim.pipeline.run_files import write_run

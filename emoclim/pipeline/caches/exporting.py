@@ -23,7 +23,8 @@ from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
 from emoclim.pipeline.caches.find import account, find_cache, renewed
 from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table
-from emoclim.pipeline.libraries import CacheNote, Source, open_library
+from emoclim.pipeline.libraries import CacheNote, Source
+from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 

@@ -10,7 +10,8 @@ from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, DecodeError
 from emoclim.pipeline.item_table import ItemStatus, State, item_table_path, read_item_table
-from emoclim.pipeline.libraries import CacheNote, key_of, note_path, read_note
+from emoclim.pipeline.libraries import CacheNote, note_path, read_note
+from emoclim.pipeline.library import key_of
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
 

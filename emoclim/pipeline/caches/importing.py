@@ -23,7 +23,8 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
 from emoclim.pipeline.caches.find import account
 from emoclim.pipeline.item_table import write_item_table
-from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path, split_manifest
+from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path
+from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 

@@ -24,7 +24,8 @@ from emoclim.pipeline.item_table import (
     write_csv,
     write_item_table,
 )
-from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, open_library, portable_path
+from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, portable_path
+from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 

@@ -17,7 +17,8 @@ from emoclim.files import PARTIAL
 from emoclim.pipeline.caches.compare import Gap, gap_between
 from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, ids_by_key, note_of, renewed
 from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
-from emoclim.pipeline.libraries import CacheNote, Source, open_library
+from emoclim.pipeline.libraries import CacheNote, Source
+from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
 from emoclim.stages import extract

@@ -1,19 +1,120 @@
-"""Cached features of the items of libraries, labelled and by split."""
+"""Libraries, which are manifests with the caches of their features, and those features by split.
+
+Used by everything that trains, evaluates or searches. Invariant: an item is found in a cache by the key of its content,
+never by its name, unless its features were imported by id.
+"""
 
 import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
-from emoclim.cache import open_cache
-from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
-from emoclim.errors import CacheError, DecodeError, ManifestError
+from emoclim.cache import BY_ID, open_cache
+from emoclim.data import (
+    SPLITS,
+    ContentKeys,
+    Features,
+    FeatureSpec,
+    Item,
+    LabelMap,
+    Manifest,
+    Split,
+    read_manifest,
+    with_splits,
+)
+from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.libraries import Library, key_of
+from emoclim.pipeline.libraries import CacheNote, Source, find_note, manifest_digest, note_path, notes, read_note
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track, silent
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """A manifest and the cache that holds its features."""
+
+    manifest: Manifest
+    note: CacheNote
+    source: Source
+
+
+def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
+    """Open the newest labelled manifest of a cache, with its splits."""
+    note = find_note(workspace, modality, name)
+    names = {None, note.spec.name, note.path.stem, note.path.name, str(note.path)}
+    for source in reversed(note.sources):
+        if not source.unlabelled and name in names | {source.name}:
+            return open_library(note, source)
+    which = "labelled library" if name is None else f"labelled library called {name!r}"
+    raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
+
+
+def choose_modalities(
+    workspace: Workspace, named: Iterable[Modality], defaults: Iterable[Modality] = MODALITIES
+) -> tuple[Modality, ...]:
+    """Return two modalities in the order of their table: those named, then those with labelled caches."""
+    chosen = set(named)
+    if len(chosen) > 2:
+        raise ConfigError(f"a run joins two modalities, not {', '.join(sorted(chosen))}; name two of them")
+    rest = [modality for modality in defaults if modality not in chosen]
+    labelled = [
+        modality
+        for modality in rest
+        if any(not source.unlabelled for note in notes(workspace, modality) for source in note.sources)
+    ]
+    # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
+    chosen |= set(dict.fromkeys([*labelled, *rest][: 2 - len(chosen)]))
+    return tuple(modality for modality in MODALITIES if modality in chosen)
+
+
+def open_library(note: CacheNote, source: Source, *, need_files: bool = True) -> Library:
+    """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
+    manifest = read_manifest(
+        source.found_from(note.path),
+        note.spec.modality,
+        unlabelled=source.unlabelled,
+        need_files=need_files and not note.spec.keyed_by_id,
+    )
+    manifest = with_splits(manifest, seed=None)
+    if manifest_digest(manifest) != source.digest:
+        log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
+    return Library(manifest, note, source)
+
+
+def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = 42) -> Manifest:
+    """The manifest with splits, made where there are none; keep what was learnt of the files meanwhile."""
+    try:
+        return with_splits(manifest, seed, keys, track)
+    finally:
+        keys.save()
+
+
+def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
+    """The key of an item in a cache of that spec; what :class:`ContentKeys` raises if its file is needed and gone."""
+    return f"{BY_ID}{item.id}" if spec.keyed_by_id else keys(item)
+
+
+def library_note(library: Library) -> dict[str, Any]:
+    """What a run remembers of a library."""
+    return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
+
+
+def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library | None:
+    """The library of a run by what :func:`library_note` kept of it; None if its cache or manifest is not as it was."""
+    cache = workspace.caches / noted["cache"]
+    if not (cache.exists() and note_path(cache).exists()):
+        return None
+    note = read_note(cache)
+    for source in note.sources:
+        if (source.name, source.path) == (noted["name"], noted["path"]):
+            library = open_library(note, source)
+            return library if library_note(library) == dict(noted) else None
+    return None
 
 
 def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
