@@ -26,8 +26,8 @@ from record import Row, command_line, counted, publish
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig, preset
+from emoclim.data import segment_step
 from emoclim.data.features import Features, FeatureSpec, Split
-from emoclim.data.media.audio import segment_step
 from emoclim.encoders import clap, clip, short_chunk_cnn
 from emoclim.encoders.base import frozen
 from emoclim.encoders.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE

@@ -1,132 +1,39 @@
-"""Tables of features: one row per item, and optionally one row per segment of each item.
+"""Hold tables of features: one row per item, and optionally one row per segment of each item.
 
 Conventions: values are float32 and raw encoder output (heads normalise their own input); ids, rows and labels keep the
 order in which they were asked for.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from emoclim.errors import CacheError, CacheMismatch
+from emoclim.data.spec import FeatureSpec
+from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
-
-Setting = int | float | str
-
-VIEWS = "views"  # name of the setting
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureSpec:
-    """What must be equal for two features to be comparable.
-
-    Attributes
-    ----------
-    name
-        Name of the encoder, or of the import.
-    modality
-        What the encoder takes.
-    dim
-        Number of values per feature, D.
-    checkpoint
-        ``"<file>@<first 12 hex of its sha256>"``, or ``"none"`` for an encoder without parameters.
-    settings
-        Everything else that changes a number: input length, overlap, resampler, pixel pipeline, precision.
-    """
-
-    name: str
-    modality: Modality
-    dim: int
-    checkpoint: str
-    settings: Mapping[str, Setting]
-
-    @property
-    def views(self) -> int:
-        """Random views kept of each item as its segments; 0 where segments are its consecutive windows."""
-        return int(self.settings.get(VIEWS, 0))
-
-    @property
-    def keyed_by_id(self) -> bool:
-        """Whether items are known by their ids, for the features were imported; else by the content of their files."""
-        return self.settings.get("keys") == "ids"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, settings sorted by name."""
-        return asdict(self) | {"settings": dict(sorted(self.settings.items()))}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "FeatureSpec":
-        """Inverse of :meth:`to_dict`."""
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
-
-    def digest(self) -> str:
-        """First 12 hex digits of the sha256 of the canonical JSON; part of a cache's file name."""
-        canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
-
-    def differences(self, other: "FeatureSpec") -> list[str]:
-        """One line per entry in which `other` differs: ``"overlap: 0.75 here, 0.5 there"``."""
-        mine, theirs = _flat(self), _flat(other)
-        return [
-            f"{name}: {mine.get(name, 'absent')} here, {theirs.get(name, 'absent')} there"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name) != theirs.get(name)
-        ]
-
-    def require(self, other: "FeatureSpec", what: str) -> None:
-        """Raise :class:`CacheMismatch`, naming each difference, unless `other` equals this spec.
-
-        Parameters
-        ----------
-        other
-            The spec that was asked for.
-        what
-            What carries this spec, as the message shall name it: ``"cache images-clip.h5"``.
-        """
-        if lines := self.differences(other):
-            raise CacheMismatch(f"{what} holds other features than asked for ({'; '.join(lines)})")
-
-
-def _flat(spec: FeatureSpec) -> dict[str, Setting]:
-    plain: dict[str, Any] = spec.to_dict()
-    settings: dict[str, Setting] = plain.pop("settings")
-    return plain | settings
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """Features of N items, in a fixed order.
 
-    Attributes
-    ----------
-    spec
-        How they were made.
-    ids
-        N names.
-    values
-        ``(N, D)`` float32: the feature of each item (mean over its sliding windows; centre crop of an image).
-    segments
-        ``(R, D)`` float32: each window, or each cached random crop; None where none is kept.
-    offsets
-        ``(N + 1,)`` int64; item n owns ``segments[offsets[n]:offsets[n + 1]]``, possibly no row.
-    starts
-        ``(R,)`` float32: seconds at which each segment begins; 0 for a random crop of an image.
-    seconds
-        ``(N,)`` float32: decoded length of each item, 0 for an image; None if not known.
+    Examples
+    --------
+    >>> spec = FeatureSpec("any", "audio", 2, "none", {})
+    >>> features = Features(spec, ("a", "b"), torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+    >>> len(features), features.select(torch.tensor([1])).ids
+    (2, ('b',))
     """
 
     spec: FeatureSpec
     ids: tuple[str, ...]
-    values: Tensor
-    segments: Tensor | None = None
-    offsets: Tensor | None = None
-    starts: Tensor | None = None
-    seconds: Tensor | None = None
+    values: Tensor  # (N, D) float32: the mean over an item's windows; the centre crop of an image
+    segments: Tensor | None = None  # (R, D) float32: each window, or each random view; None where none is kept
+    offsets: Tensor | None = None  # (N + 1,) int64: item n owns segments[offsets[n]:offsets[n + 1]], possibly no row
+    starts: Tensor | None = None  # (R,) float32: seconds at which each segment begins; 0 for a view of an image
+    seconds: Tensor | None = None  # (N,) float32: decoded length of each item, 0 for an image; None if not known
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -139,19 +46,9 @@ class Features:
         return self.segments, self.offsets, self.starts
 
     def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
-        """One random segment of each asked item, or its value where no segment is kept.
+        """Draw a random segment of each of some rows ``(B,)``, or its value where no segment is kept: ``(B, D)``.
 
-        Parameters
-        ----------
-        items
-            ``(B,)`` int64 row numbers.
-        generator
-            Source of randomness, on the CPU; advanced by B draws whether or not segments are kept.
-
-        Returns
-        -------
-        Tensor
-            ``(B, D)``.
+        The generator is on the CPU, and advanced by B draws whether or not segments are kept.
         """
         position = torch.rand(len(items), generator=generator, dtype=torch.float64)
         values = self.values[items.to(self.values.device)]
@@ -165,7 +62,7 @@ class Features:
         return torch.where(kept.to(device)[:, None], drawn, values)
 
     def select(self, rows: Tensor) -> "Features":
-        """The features of some items, ``rows`` ``(n,)`` int64, in that order, with their segments."""
+        """The features of some items, `rows` ``(n,)`` int64, in that order, with their segments."""
         ids = tuple(self.ids[row] for row in rows.tolist())
         seconds = None if self.seconds is None else self.seconds[rows]
         values = self.values[rows]
@@ -185,30 +82,14 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The labelled features of one part (train, val or test) of the data.
-
-    Attributes
-    ----------
-    features
-        Features by modality.
-    labels
-        ``(N,)`` int64 by modality: index into `classes`, after the taxonomy map.
-    classes
-        C names.
-    """
+    """The labelled features of one part (train, val or test) of the data."""
 
     features: Mapping[Modality, Features]
-    labels: Mapping[Modality, Tensor]
-    classes: tuple[str, ...]
+    labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`, after the label map
+    classes: tuple[str, ...]  # C names
 
     def lasting(self, seconds: float) -> "Split":
-        """The split without the items that are shorter than `seconds`, in the modalities whose items have a length.
-
-        Raises
-        ------
-        CacheError
-            The length of some items is not known.
-        """
+        """The split without the items that are shorter than `seconds`, in the modalities whose items have a length."""
         features, labels = dict(self.features), dict(self.labels)
         for modality in [modality for modality in self.features if MODALITIES[modality].timed]:
             lengths = features[modality].seconds

@@ -36,8 +36,11 @@ class Table:
         return ", ".join(self.columns) or "none"
 
 
-def read_table(source: Path) -> Table:
-    """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file."""
+def read_table(source: Path, *, plain_tabs: bool = False) -> Table:
+    """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file.
+
+    With `plain_tabs`, nothing is quoted in a table with tabs: a quotation mark is part of its cell.
+    """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
     try:
@@ -45,7 +48,9 @@ def read_table(source: Path) -> Table:
             header = file.readline()
             delimiter = max(",;\t", key=header.count)
             columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            rows = [(number, row) for number, row in enumerate(csv.reader(file, delimiter=delimiter), start=2) if row]
+            unquoted = plain_tabs and delimiter == "\t"
+            lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL)
+            rows = [(number, row) for number, row in enumerate(lines, start=2) if row]
     except OSError as error:
         raise ManifestError(f"{source} cannot be read ({reason_of(error)}); name a CSV or Parquet file") from error
     except (UnicodeDecodeError, csv.Error) as error:

@@ -1,6 +1,8 @@
 from .augment import Augmentations as Augmentations
 from .augment import Augmenter as Augmenter
 from .augment import load_library as load_library
+from .backgrounds import Backgrounds as Backgrounds
+from .backgrounds import read_backgrounds as read_backgrounds
 from .crops import Augment as Augment
 from .crops import CropLoader as CropLoader
 from .crops import CropSource as CropSource

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from emoclim.data import Backgrounds, ContentKeys, read_backgrounds
+from emoclim.data import ContentKeys
 from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import ConfigError, RunError
-from emoclim.learning import Augmentations, Augmenter, load_library
+from emoclim.learning import Augmentations, Augmenter, Backgrounds, load_library, read_backgrounds
 from emoclim.pipeline.libraries import portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
@@ -35,7 +35,9 @@ def make_augmenter(
     rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.to_dict()
     if settings.background is not None:
         keys = ContentKeys(workspace.caches / "content.json")
-        sounds = read_backgrounds(settings.background, rate, encoder.segment_seconds, keys, track)
+        sounds = read_backgrounds(
+            settings.background, encoder.spec.modality, rate, encoder.segment_seconds, keys, track
+        )
         keys.save()
         note["background"] = portable_path(settings.background, workspace.caches / "any")
         note[DIGEST] = sounds.digest

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
+from emoclim.data import cut_segments, read_blocks, read_crop, repeat_pad, segment_starts, segment_step
 from emoclim.data.manifest import Item
-from emoclim.data.media import audio, sound_libsndfile
-from emoclim.data.media.audio import cut_segments, read_blocks, read_crop, repeat_pad, segment_starts, segment_step
+from emoclim.data.media import segments, sound_libsndfile
 from emoclim.errors import ConfigError, DecodeError
 
 RATES = [(44_100, 16_000), (8_000, 16_000), (11_025, 16_000), (96_000, 16_000), (16_000, 48_000), (16_000, 16_000)]
@@ -287,7 +287,7 @@ def test_segments_do_not_depend_on_the_blocks(
     edges = sorted({0, samples, *(cut for cut in cuts if cut < samples)})
     blocks = [wave[first:last] for first, last in itertools.pairwise(edges)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(audio, "SEGMENT_BYTES", limit)
+        patch.setattr(segments, "SEGMENT_BYTES", limit)
         batches, counted = drain(cut_segments(blocks, length, overlap, repeat_pad))
     assert counted == samples
     expected = segments_one_by_one(wave, length, overlap)

@@ -20,7 +20,7 @@ from soaking import examples, soak
 
 from emoclim.data.manifest import Item
 from emoclim.data.media import images
-from emoclim.data.media.images import read_image
+from emoclim.data.media.image import read_image
 from emoclim.errors import DecodeError
 
 WIDTH, HEIGHT = 96, 64

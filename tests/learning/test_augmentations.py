@@ -19,9 +19,9 @@ from small_encoder import CPU, LENGTH, QUICK, RATE, Material, differences, make_
 from torch import Tensor
 
 from emoclim.data.content import ContentKeys
-from emoclim.data.media.backgrounds import Backgrounds, read_backgrounds
 from emoclim.errors import ConfigError, DecodeError
 from emoclim.learning.augment import Augmentations, Augmenter
+from emoclim.learning.backgrounds import Backgrounds, read_backgrounds
 from emoclim.learning.crops import CropLoader
 from emoclim.learning.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
@@ -61,7 +61,7 @@ def write_noise(path: Path, seed: int, rate: int = RATE, seconds: float = 1.0, c
 
 
 def read(folder: Path) -> Backgrounds:
-    return read_backgrounds(folder, RATE, LENGTH / RATE, ContentKeys(), silent)
+    return read_backgrounds(folder, "audio", RATE, LENGTH / RATE, ContentKeys(), silent)
 
 
 def make(folder: Path | None = None, files: list[Path] | None = None, **settings: Any) -> Augmenter:

@@ -22,7 +22,7 @@ from torch import Tensor
 from emoclim.cache.waveforms import open_waveform
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
-from emoclim.data.media.audio import read_blocks
+from emoclim.data.media.waveform import read_blocks
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
 from emoclim.pipeline import waveforms

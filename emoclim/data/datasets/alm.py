@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from emoclim.data.datasets.base import Description, Prepared
 from emoclim.data.datasets.files import in_words, list_files
 from emoclim.data.manifest import Item
-from emoclim.data.media.texts import read_text
+from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 
 EMOTIONS = {"2": "anger", "3": "fearful", "4": "happy", "6": "sad", "7": "surprised"}  # codes of the corpus

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, list_files
 from emoclim.data.manifest import Item
-from emoclim.data.media.texts import read_text
+from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 
 EMOTIONS = ("joy", "fear", "anger", "sadness", "disgust", "shame", "guilt")  # 1 to 7 in EMOT

@@ -1,18 +1,21 @@
-"""Where emotion words lie in the plane of valence and arousal, read from a file of the user's, and how near they are.
+"""Read the valence and arousal of words from a file of the user's, and compute how similar classes are by them.
 
 Conventions: valence and arousal run from 0 to 1; words are compared without regard to upper case.
 """
 
-import csv
+from __future__ import annotations  # lest reading a file load torch
+
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from emoclim.data.tables import read_table
+from emoclim.errors import ConfigError, ManifestError
 
-from emoclim.errors import ConfigError, ManifestError, reason_of
+if TYPE_CHECKING:
+    from torch import Tensor
 
 log = logging.getLogger(__name__)
 
@@ -46,29 +49,14 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
 
 def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
     """Number, word, valence and arousal of each row that is not blank."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            delimiter = max(",;\t", key=header.count)
-            names = [name.strip().lower() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            if delimiter == "\t":  # a lexicon with tabs quotes nothing: a quotation mark in it is part of a word
-                lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE)
-            else:
-                lines = csv.reader(file, delimiter=delimiter)
-            rows = list(enumerate(lines, start=2))
-    except OSError as error:
-        raise ManifestError(
-            f"{path} cannot be read ({reason_of(error)}); give a file of valence and arousal"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise ManifestError(f"{path} cannot be read as a table in UTF-8 ({error}); save it as one") from error
-    word = next((name for name in WORD_COLUMNS if name in names), WORD_COLUMNS[0])
-    columns = word, "valence", "arousal"
-    if lacking := [name for name in columns if name not in names]:
-        raise ManifestError(f"{path} has no column {lacking[0]!r} (it has: {', '.join(names) or 'none'}); name it so")
-    places = [names.index(name) for name in columns]
-    filled = [(number, row + [""] * (len(names) - len(row))) for number, row in rows if any(map(str.strip, row))]
-    return [(number, (row[places[0]].strip().lower(), row[places[1]], row[places[2]])) for number, row in filled]
+    table = read_table(path, plain_tabs=True)
+    word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
+    places = {name: table.where(name) for name in (word, "valence", "arousal")}
+    if lacking := [name for name, place in places.items() if place is None]:
+        raise ManifestError(f"{path} has no column {lacking[0]!r} (it has: {table.named()}); name it so")
+    first, second, third = (place or 0 for place in places.values())
+    filled = [(number, [*row, *[""] * len(table.columns)]) for number, row in table.rows if any(map(str.strip, row))]
+    return [(number, (row[first].strip().lower(), row[second], row[third])) for number, row in filled]
 
 
 def _value(text: str, what: str, where: str) -> float:
@@ -89,6 +77,8 @@ def class_similarity(classes: Sequence[str], places: ValenceArousal, width: floa
         raise ManifestError(
             f"class {', '.join(map(repr, unknown))} has no valence and arousal in the file given; add a row for it"
         )
+    import torch
+
     plane = torch.tensor([places[name.lower()] for name in classes], dtype=torch.float64)  # (C, 2)
     steps = (plane[:, None] - plane) / width  # before squaring, lest a small width vanish
     return steps.square().sum(dim=2).div(-2).exp().float()

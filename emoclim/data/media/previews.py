@@ -8,8 +8,8 @@ import soundfile
 from PIL.Image import Resampling
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.audio import read_blocks
-from emoclim.data.media.images import read_image
+from emoclim.data.media.image import read_image
+from emoclim.data.media.waveform import read_blocks
 
 EXCERPT_RATE = 32_000  # Hz
 PEAK = 0.98  # of full scale: what an MP3 adds to a wave must not clip

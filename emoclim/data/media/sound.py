@@ -13,15 +13,16 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data.files import check_file
 from emoclim.data.manifest import Item
 from emoclim.data.media import sound_ffmpeg, sound_libsndfile
+from emoclim.data.media.checks import check_file
 from emoclim.errors import DecodeError
 
 log = logging.getLogger(__name__)
 
 Samples: TypeAlias = NDArray[np.float32]
 
+RESAMPLER = "HQ"  # quality of soxr; stands in the spec of every feature of sound
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 MAX_CHANNELS = 64
 MAX_AMPLITUDE = 1_000.0  # 60 dB above full scale; beyond, samples are broken, or integers that were saved as floats

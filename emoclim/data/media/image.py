@@ -24,8 +24,8 @@ import PIL.Image
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
-from emoclim.data.files import check_file
 from emoclim.data.manifest import Item
+from emoclim.data.media.checks import check_file
 from emoclim.data.media.image_decoders import DECODERS, PILLOW
 from emoclim.errors import DecodeError, MissingLibrary, PassingError, reason_of
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from emoclim.data.content import ContentKeys
-from emoclim.data.manifest import read_manifest
+from emoclim.data import ContentKeys, read_manifest
 from emoclim.errors import ConfigError, DecodeError, ManifestError
+from emoclim.modality import Modality
 from emoclim.progress import Track
 
 log = logging.getLogger(__name__)
@@ -33,12 +33,14 @@ class Backgrounds:
     digest: str  # 12 hex digits of all contents
 
 
-def read_backgrounds(folder: Path, sample_rate: int, seconds: float, keys: ContentKeys, track: Track) -> Backgrounds:
+def read_backgrounds(
+    folder: Path, modality: Modality, sample_rate: int, seconds: float, keys: ContentKeys, track: Track
+) -> Backgrounds:
     """Find and check the sounds in a folder and below it; hidden files and files that are no sound are passed over."""
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder} of background sounds; name another")
     try:
-        items = read_manifest(folder, "audio", unlabelled=True).items
+        items = read_manifest(folder, modality, unlabelled=True).items
     except ManifestError as error:
         raise ConfigError(f"folder {folder} holds no background sound; add some, or name another") from error
     contents: dict[Path, str] = {}

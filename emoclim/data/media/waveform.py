@@ -1,15 +1,12 @@
-"""Read the sound of an item as a mono waveform, and cut it into segments.
+"""Read the sound of an item as a mono waveform, as a whole or one random segment of it.
 
 Conventions: a waveform is float32 at the sample rate that is asked for, full scale at 1 and never clipped; mono is the
-mean of the channels (see :mod:`.sound`); the resampler is soxr's HQ. The same file gives the same numbers,
-however it is cut into blocks.
-
-Segments start at 0, step, 2 step, ... as long as they fit; the tail is dropped. A waveform shorter than one segment is
-padded to one, where the published code leaves it out.
+mean of the channels (see :mod:`.sound`); soxr resamples. The same file gives the same numbers, however it is cut into
+blocks.
 """
 
 import math
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Protocol
 
@@ -19,12 +16,10 @@ import torch
 from torch import Tensor
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.sound import Samples, Sound, open_sound, read_mono
-from emoclim.errors import ConfigError, DecodeError
+from emoclim.data.media.sound import RESAMPLER, Samples, Sound, open_sound, read_mono
+from emoclim.errors import DecodeError
 
-RESAMPLER = "HQ"
 SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
-SEGMENT_BYTES = 2**20  # of the segments that are yielded together
 END = 2**62  # frames: no end
 
 
@@ -92,58 +87,6 @@ def cut_crop(
     return _cut(waveform, length, _draw(generator), pad)
 
 
-def repeat_pad(waveform: Tensor, length: int) -> Tensor:
-    """Repeat a waveform ``(n,)``, n > 0, cyclically, and cut it to ``(length,)``."""
-    return waveform.repeat(-(-length // len(waveform)))[:length]
-
-
-def segment_step(length: int, overlap: float) -> int:
-    """Samples between the starts of successive segments; halves are rounded to even, as the published code does."""
-    if length < 1:
-        raise ConfigError(f"a segment of {length} samples is too short; it needs at least 1")
-    if not 0 <= overlap < 1:
-        raise ConfigError(f"overlap {overlap} is out of range; it is a fraction of a segment, from 0 to below 1")
-    step = int(np.around((1 - overlap) * length))
-    if step < 1:
-        raise ConfigError(f"overlap {overlap} leaves no step between segments of {length} samples; lower it")
-    return step
-
-
-def segment_starts(n_samples: int, length: int, overlap: float) -> list[int]:
-    """Samples at which the segments of a waveform begin.
-
-    A waveform shorter than `length` has one segment, at 0, which is padded; one of no samples has none.
-
-    Raises
-    ------
-    ConfigError
-        As for :func:`segment_step`.
-    """
-    step = segment_step(length, overlap)
-    return list(range(0, max(n_samples - length, 0) + 1, step)) if n_samples > 0 else []
-
-
-def cut_segments(
-    blocks: Iterable[Tensor], length: int, overlap: float, pad: Callable[[Tensor, int], Tensor]
-) -> Generator[Tensor, None, int]:
-    """Cut a stream into overlapping segments, the same however it comes in blocks."""
-    step = segment_step(length, overlap)
-    rows = max(1, SEGMENT_BYTES // (4 * length))
-    enough = (rows - 1) * step + length
-    waiting, samples = torch.empty(0, dtype=torch.float32), 0
-    for block in blocks:
-        samples += len(block)
-        waiting = torch.cat([waiting, block])
-        while len(waiting) >= enough:
-            yield _unfold(waiting[:enough], length, step)
-            waiting = waiting[rows * step :]
-    if 0 < samples < length:
-        yield _unfold(pad(waiting, length), length, step)
-    elif len(waiting) >= length:
-        yield _unfold(waiting, length, step)
-    return samples
-
-
 def _draw(generator: torch.Generator) -> float:
     """Where a random segment is, from 0 for the first possible one to 1."""
     return float(torch.rand((), generator=generator, dtype=torch.float64))
@@ -158,10 +101,6 @@ def _cut(waveform: Waveform, length: int, position: float, pad: Callable[[Tensor
         return pad(waveform[:], length)
     start = _start(position, len(waveform), length)
     return waveform[start : start + length]
-
-
-def _unfold(waveform: Tensor, length: int, step: int) -> Tensor:
-    return waveform.unfold(0, length, step).clone(memory_format=torch.contiguous_format)
 
 
 def _part(item: Item, sound: Sound) -> tuple[int, int]:
