@@ -143,7 +143,7 @@ def _extract_command(modality: Modality, default: str) -> Callable[..., None]:
         as_json: Json = False,
     ) -> None:
         from emoclim.config import encoder_preset
-        from emoclim.pipeline import Shard, Workspace, extract_features
+        from emoclim.pipeline import ExtractConfig, Shard, Workspace, extract_features
 
         settings = encoder_preset(preset, encoder) | read_settings(setting or [])
         named = {"model": model, "precision": precision, "views": views, "decoder": decoder, "source_rate": source_rate}
@@ -153,21 +153,23 @@ def _extract_command(modality: Modality, default: str) -> Callable[..., None]:
         result = extract_features(
             modality,
             manifest,
-            encoder=encoder,
-            checkpoint=checkpoint,
-            settings=settings,
+            ExtractConfig(
+                encoder=encoder,
+                checkpoint=checkpoint,
+                settings=settings,
+                unlabelled=unlabelled,
+                keep_segments=segments,
+                batch_size=batch_size,
+                workers=workers,
+                backend=backend,
+                compiled=compiled,
+                retry_failed=retry_failed,
+                rehash=rehash,
+                seed=seed,
+            ),
             workspace=Workspace(workspace),
-            unlabelled=unlabelled,
-            keep_segments=segments,
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            backend=backend,
-            compiled=compiled,
-            retry_failed=retry_failed,
-            rehash=rehash,
             shard=Shard.parse(shard) if shard else None,
-            seed=seed,
+            device=device,
             track=track,
         )
         print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))

@@ -13,7 +13,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.library import Library, labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
 
@@ -42,7 +42,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with music and its features."""
     root = tmp_path_factory.mktemp("workspace")
     write_music(root)
-    extract_features("audio", encoder="timbre", workspace=Workspace(root), workers=0)
+    extract_features("audio", config=ExtractConfig(encoder="timbre", workers=0), workspace=Workspace(root))
     return root
 
 

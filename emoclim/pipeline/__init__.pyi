@@ -15,6 +15,7 @@ from .encoders import describe_encoders as describe_encoders
 from .evaluate import KS as KS
 from .evaluate import MEASURES as MEASURES
 from .evaluate import evaluate_run as evaluate_run
+from .extract import ExtractConfig as ExtractConfig
 from .extract import extract_features as extract_features
 from .paper_rows import Target as Target
 from .paper_rows import choose_encoders as choose_encoders

@@ -11,7 +11,7 @@ from emoclim.learning import Space
 from emoclim.modality import Modality
 from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import SearchResult, search_file
 from emoclim.pipeline.train_heads import TrainingResult
@@ -79,8 +79,12 @@ def run_demo(
     generate(data, seed=seed, pictures_per_label=pictures, pieces_per_label=pieces, track=track)
     with few_threads(1):  # nothing here is large enough for more
         extractions = (
-            extract_features("image", encoder="colour", workspace=workspace, workers=workers, track=track),
-            extract_features("audio", encoder="timbre", workspace=workspace, workers=workers, track=track),
+            extract_features(
+                "image", None, ExtractConfig(encoder="colour", workers=workers), workspace=workspace, track=track
+            ),
+            extract_features(
+                "audio", None, ExtractConfig(encoder="timbre", workers=workers), workspace=workspace, track=track
+            ),
         )
         training = train(
             candidates=Space([EVEN], {}, TrainConfig(seed=seed)), workspace=workspace, device="cpu", track=track

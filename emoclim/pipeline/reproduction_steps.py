@@ -14,7 +14,7 @@ from emoclim.pipeline import train_end_to_end as end_to_end
 from emoclim.pipeline import train_heads as heads
 from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
 from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
@@ -169,15 +169,17 @@ class Steps:
             result = self.encoded[key] = extract_features(
                 modality,
                 source,
-                encoder=choice.name,
-                checkpoint=file,
-                settings=choice.settings,
+                ExtractConfig(
+                    encoder=choice.name,
+                    checkpoint=file,
+                    settings=choice.settings,
+                    unlabelled=tagging is not None,
+                    batch_size=self.batch_size,
+                    workers=self.workers,
+                    seed=SPLIT_SEED,
+                ),
                 workspace=self.workspace,
-                unlabelled=tagging is not None,
-                batch_size=self.batch_size,
-                workers=self.workers,
                 device=self.device,
-                seed=SPLIT_SEED,
                 track=self.track,
             )
             self.warnings += result.warnings

@@ -17,7 +17,7 @@ from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.encoders.loading import encoder_names, find_encoder, load_encoder
 from emoclim.errors import EncoderError
-from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.workspace import Workspace
 
 
@@ -64,11 +64,8 @@ def test_pictures_are_encoded_with_an_example(tmp_path: Path) -> None:
         result = extract_features(
             "image",
             pictures,
-            encoder="palette",
-            settings={"size": 48},
+            ExtractConfig(encoder="palette", settings={"size": 48}, unlabelled=True, workers=0),
             workspace=Workspace(tmp_path),
-            unlabelled=True,
-            workers=0,
             device="cpu",
         )
     assert (result.extraction.encoded, result.extraction.failures) == (3, ())

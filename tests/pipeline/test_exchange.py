@@ -30,7 +30,7 @@ from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluate import evaluate_run
-from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
@@ -160,7 +160,7 @@ def test_an_export_needs_neither_the_files_nor_their_manifest(root: Path, caplog
 
 def test_a_cache_of_two_manifests_is_exported_by_either(root: Path) -> None:
     (root / "few.csv").write_text("path\n" + str(root / "data" / "music" / "piece3.wav") + "\n")
-    extract_features("audio", root / "few.csv", encoder="timbre", workspace=Workspace(root), workers=0)
+    extract_features("audio", root / "few.csv", ExtractConfig(encoder="timbre", workers=0), workspace=Workspace(root))
     few = export_features("timbre", root / "few.npz", workspace=Workspace(root))
     assert (few.manifest, few.items, few.others) == ("few", 1, 7)
     assert any("7 other items" in line for line in few.summary())

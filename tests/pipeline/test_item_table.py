@@ -21,12 +21,14 @@ from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder, ImageEncoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline import extract as features
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
 from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.libraries import read_note
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
 from emoclim.reports.extraction import Extraction, Timing
+
+COLOUR = ExtractConfig(encoder="colour", workers=0)
 
 
 def picture(path: Path, shade: int) -> None:
@@ -47,8 +49,8 @@ def workspace(tmp_path: Path) -> Workspace:
 
 
 def extract(workspace: Workspace, shard: str | None = None, **options: bool) -> ExtractionResult:
-    part = Shard.parse(shard) if shard else None
-    return extract_features("image", encoder="colour", workspace=workspace, workers=0, shard=part, **options)
+    part, config = Shard.parse(shard) if shard else None, COLOUR.model_copy(update=options)
+    return extract_features("image", config=config, workspace=workspace, shard=part)
 
 
 def states(result: ExtractionResult) -> dict[str, ItemStatus]:
@@ -131,7 +133,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     picture(other / "x.png", 17)
     (other / "images.csv").write_text("path\nx.png\n")
     first = extract(workspace)
-    second = extract_features("image", other / "images.csv", encoder="colour", workspace=workspace, workers=0)
+    second = extract_features("image", other / "images.csv", COLOUR, workspace=workspace)
     names = [source.name for source in read_note(second.cache).sources]
     assert names[0] == "images"
     assert re.fullmatch("images-[0-9a-f]{6}", names[1])
@@ -150,7 +152,7 @@ def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: py
 
     monkeypatch.setattr(ImageEncoder, "prepare", die)
     with pytest.raises(EmoclimError, match="a decoding process was killed, probably for want of memory"):
-        extract_features("image", encoder="colour", workspace=workspace, workers=2)
+        extract_features("image", config=COLOUR.model_copy(update={"workers": 2}), workspace=workspace)
 
 
 def test_shards_together_are_the_whole(workspace: Workspace) -> None:

@@ -16,7 +16,7 @@ from emoclim.cache.contract import EncodedItem
 from emoclim.cache.disk import DiskCache
 from emoclim.errors import CacheError, CacheMismatch
 from emoclim.pipeline.caches.merge import merge_shards
-from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.item_table import failures_path, item_table_path, read_item_table
 from emoclim.pipeline.libraries import CacheNote, note_path, read_note
 from emoclim.pipeline.workspace import Shard, Workspace
@@ -30,7 +30,9 @@ def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("workspace")
     write_music(root)
     for index in (1, 2, 3):
-        extract_features("audio", encoder="timbre", workspace=Workspace(root), workers=0, shard=Shard(index, 3))
+        extract_features(
+            "audio", config=ExtractConfig(encoder="timbre", workers=0), workspace=Workspace(root), shard=Shard(index, 3)
+        )
     return root
 
 
@@ -75,7 +77,7 @@ def test_merged_shards_are_like_one_extraction(parts: Path, extracted: Path) -> 
     )
     assert sum(made["encoded"] for made in note.made) == 8
     assert [made["time"] for made in note.made] == sorted(made["time"] for made in note.made)
-    result = extract_features("audio", encoder="timbre", workspace=Workspace(parts), workers=0)
+    result = extract_features("audio", config=ExtractConfig(encoder="timbre", workers=0), workspace=Workspace(parts))
     assert (result.extraction.encoded, result.extraction.reused) == (0, 8)
 
 

@@ -19,7 +19,7 @@ from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.verify import verify_cache
-from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.libraries import note_path
 from emoclim.pipeline.workspace import Workspace
@@ -61,7 +61,7 @@ def test_repair_leaves_out_what_is_lost_and_extraction_brings_it_back(root: Path
     assert answer("cache", "verify", "timbre", "--workspace", root)["sound"] is True
     states = {state.id: state.state for state in read_item_table(item_table_path(path, "audio"))}
     assert [id_ for id_, state in states.items() if state == "missing"] == [before.ids[2]]
-    result = extract_features("audio", encoder="timbre", workspace=Workspace(root), workers=0)
+    result = extract_features("audio", config=ExtractConfig(encoder="timbre", workers=0), workspace=Workspace(root))
     assert (result.extraction.encoded, result.extraction.reused) == (1, 7)
     after = features_of(root, "timbre")
     assert torch.equal(after.values, before.values)

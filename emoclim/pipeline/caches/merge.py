@@ -18,10 +18,9 @@ from emoclim.errors import CacheError, EmoclimError
 from emoclim.pipeline.caches.find import account, note_of, one_called
 from emoclim.pipeline.item_table import (
     ItemStatus,
-    failures_path,
     item_table_path,
     read_item_table,
-    write_csv,
+    write_failures,
     write_item_table,
 )
 from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, portable_path
@@ -159,12 +158,7 @@ def _write_tables(
         states = account(items, note.spec, cache, keys, known)
         listed += states
         write_item_table(note.path, source.name, states)
-        paths = {item.id: item.path for item in items}
-        failed = [(state.id, paths[state.id], state.reason) for state in states if state.state == "failed"]
-        if failed:
-            write_csv(failures_path(note.path, source.name), [("id", "path", "reason"), *failed])
-        else:
-            failures_path(note.path, source.name).unlink(missing_ok=True)
+        write_failures(note.path, source.name, states, items)
     return listed, remarks
 
 
