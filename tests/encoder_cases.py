@@ -15,7 +15,7 @@ from pseudo_weights import TINY_CLIP, pseudo_trained
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
-from emoclim.data.features import Setting
+from emoclim.data import Setting
 from emoclim.data.manifest import Item
 from emoclim.encoders import checkpoints
 from emoclim.encoders.base import Encoder, frozen
