@@ -17,7 +17,7 @@ The procedure is run once for each pair of heads. "Heads alone" have their cache
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -72,7 +72,7 @@ def main() -> None:
     encoders = subjects(asked.at_once)
     costs = encoding_seconds(encoders, asked.batches)
     splits, config = generated(asked.share), preset("paper")
-    config = replace(config, epochs=asked.epochs or config.epochs)
+    config = config.updated(epochs=asked.epochs or config.epochs)
     trainings = {heads: timed_training(splits, heads, config) for heads in asked.heads}
     counts = {name: encodings(preset(name), views) for name, views in VIEWS.items()}
     extrapolated = {

@@ -1,87 +1,70 @@
-"""Settings of the training stages: validated, read from TOML, with named presets.
+"""Settings: classes of validated fields, read from TOML, with named presets. Every room's settings derive from here.
 
 A value out of range, of the wrong type or under an unknown name raises :class:`ConfigError` in one sentence that says
-which setting, where it stood and what is allowed.
+which setting, what it was given and what is allowed. The description of a field is the help of its option.
 """
 
 import difflib
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import PydanticUndefined
 
 from emoclim.errors import ConfigError, reason_of
 
 T = TypeVar("T")
 
-# name: (type, which values of that type are allowed, the same in words)
-Allowed = Mapping[str, tuple[type, Callable[[Any], bool], str]]
-_ALLOWED: Allowed = {
-    "temperature": (float, lambda value: value > 0, "a number above 0"),
-    "batch_size": (int, lambda value: 2 <= value <= 8192, "a whole number from 2 to 8192"),
-    "learning_rate": (float, lambda value: value > 0, "a number above 0"),
-    "weight_decay": (float, lambda value: value >= 0, "a number of at least 0"),
-    "epochs": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "batches_per_epoch": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "val_batches": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "hidden_dim": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "embedding_dim": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "dropout": (float, lambda value: 0 <= value < 1, "a number of at least 0 and below 1"),
-    "patience": (int, lambda value: value >= 1, "a whole number of at least 1, or absent"),
-    "seed": (int, lambda value: value >= 0, "a whole number of at least 0"),
-    "no_positive": (str, lambda value: value in ("count", "skip"), "count or skip"),
-    "precision": (str, lambda value: value in ("fp32", "bf16"), "fp32 or bf16"),
-}
+
+class Settings(BaseModel):
+    """Frozen settings whose numbers are numbers: neither a string nor a bool, never NaN or infinite.
+
+    A whole number may stand for a float. A field that holds a tuple or a path needs ``strict=False``, so that it takes
+    the list or string that a TOML or JSON file has in its place. The default of a field is added to its description.
+
+    Examples
+    --------
+    >>> class Noise(Settings):
+    ...     level: float = Field(default=3.0, ge=0, description="Level of the noise, in dB")
+    >>> Noise().updated(level=6).model_dump()
+    {'level': 6.0}
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        for field in cls.model_fields.values():
+            if field.default not in (None, PydanticUndefined) and "; default" not in (field.description or ""):
+                ends = field.default if isinstance(field.default, tuple) else (field.default,)
+                field.description = f"{field.description}; default {','.join(str(end) for end in ends)}"
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            found = error.errors(include_url=False, include_context=False)
+            if unknown := [str(one["loc"][0]) for one in found if one["type"] == "extra_forbidden"]:
+                raise _unknown(unknown, cls.model_fields) from error
+            name = ".".join(map(str, found[0]["loc"]))
+            if found[0]["type"] == "missing":
+                raise ConfigError(f"{name} is missing; give it a value") from error
+            allowed = found[0]["msg"].removeprefix("Value error, ").replace("Input ", "it ", 1)
+            raise ConfigError(f"{name} = {found[0]['input']!r} is not possible; {allowed}") from error
+
+    def updated(self, /, **changes: Any) -> Self:
+        """These settings with some others in place of their own; what cannot be raises :class:`ConfigError`."""
+        return type(self)(**(dict(self) | changes))
 
 
-def validated(name: str, value: Any, table: Allowed) -> int | float | str:
-    """`value` in the type of its setting; a whole number may stand for a float, nothing else is converted."""
-    kind, allowed, words = table[name]
-    accepted = (int, float) if kind is float else kind
-    fits = isinstance(value, accepted) and not isinstance(value, bool)
-    if not fits or (kind is not str and not math.isfinite(value)) or not allowed(value):
-        raise ConfigError(f"{name} = {value!r} is not possible; it must be {words}")
-    converted: int | float | str = kind(value)
-    return converted
-
-
-@dataclass(frozen=True, slots=True)
-class TrainConfig:
+class TrainConfig(Settings):
     """Settings of head training; the defaults are those of the papers.
-
-    Attributes
-    ----------
-    temperature
-        Divides every cosine similarity in the loss.
-    batch_size
-        Items per modality and batch.
-    learning_rate, weight_decay
-        Of AdamW; the decay applies to every parameter.
-    epochs, batches_per_epoch
-        Length of the training.
-    val_batches
-        Batches in the validation loss.
-    hidden_dim, embedding_dim
-        Widths H and E of a head.
-    dropout
-        Probability of dropping a hidden unit.
-    patience
-        Epochs without a better validation loss after which a head's later epochs no longer count; None: all count.
-    seed
-        Everything random follows from it.
-    no_positive
-        What an anchor without positives in its batch does: ``"count"`` in the mean, as 0, or ``"skip"`` it.
-    precision
-        Of the matrix products of a training step, ``"fp32"`` or ``"bf16"``; parameters, losses and validation are
-        fp32 always.
-
-    Raises
-    ------
-    ConfigError
-        A value is of the wrong type or out of range.
 
     Notes
     -----
@@ -91,35 +74,28 @@ class TrainConfig:
     implementation's.
     """
 
-    temperature: float = 0.07
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    epochs: int = 15
-    batches_per_epoch: int = 100
-    val_batches: int = 100
-    hidden_dim: int = 256
-    embedding_dim: int = 128
-    dropout: float = 0.5
-    patience: int | None = None
-    seed: int = 42
-    no_positive: str = "count"
-    precision: str = "fp32"
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (value is None and field.default is None):
-                object.__setattr__(self, field.name, validated(field.name, value, _ALLOWED))
-
-    def to_dict(self) -> dict[str, int | float | str | None]:
-        """Plain values by name."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "TrainConfig":
-        """Inverse of :meth:`to_dict`; a missing name takes its default, an unknown one raises :class:`ConfigError`."""
-        return updated(cls(), data)
+    temperature: float = Field(default=0.07, gt=0, description="Divides every cosine similarity in the loss")
+    batch_size: int = Field(default=64, ge=2, le=8192, description="Items per modality and batch, 2 to 8192")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
+    epochs: int = Field(default=15, ge=1, description="Epochs to train for")
+    batches_per_epoch: int = Field(default=100, ge=1, description="Batches of an epoch")
+    val_batches: int = Field(default=100, ge=1, description="Batches of the validation loss")
+    hidden_dim: int = Field(default=256, ge=1, description="Hidden units of a head")
+    embedding_dim: int = Field(default=128, ge=1, description="Values of an embedding")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="Probability of dropping a hidden unit")
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="Epochs without a better one after which a head's later ones do not count; default all",
+    )
+    seed: int = Field(default=42, ge=0, description="Seed of everything random")
+    no_positive: Literal["count", "skip"] = Field(
+        default="count", description="Whether an anchor without positives counts in the mean, as 0"
+    )
+    precision: Literal["fp32", "bf16"] = Field(
+        default="fp32", description="Precision of the matrix products of a training step"
+    )
 
 
 # `default` is what a command uses unless told otherwise; `paper-code` is what the papers' published code is set to:
@@ -150,32 +126,24 @@ def encoder_preset(name: str, encoder: str) -> dict[str, int | float | str]:
 
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
-        raise ConfigError(f"there is no preset '{name}'{_closest(name, PRESETS)}; there are {', '.join(PRESETS)}")
+        raise ConfigError(f"there is no preset '{name}'{closest(name, PRESETS)}; there are {', '.join(PRESETS)}")
     return name
 
 
-def updated(base: TrainConfig, data: Mapping[str, Any]) -> TrainConfig:
-    """`base` with the settings of `data` in place of its own."""
-    require_known(data, _ALLOWED)
-    return replace(base, **data)
-
-
-def require_known(data: Mapping[str, Any], table: Allowed) -> None:
-    """Raise :class:`ConfigError`, with the closest known names, if `data` has a name that the table lacks."""
-    if unknown := sorted(data.keys() - table.keys()):
-        listed = ", ".join(f"'{name}'{_closest(name, table)}" for name in unknown)
-        raise ConfigError(f"no setting is called {listed}")
-
-
-def load_config(path: Path, base: TrainConfig) -> TrainConfig:
-    """Read settings from a TOML file of ``name = value`` lines; what it leaves out is taken from `base`."""
-    return read_settings(path, lambda data: updated(base, data))
+def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dict[str, Any], ...]:
+    """Give each class those of the values that it has a field for; a name of none raises :class:`ConfigError`."""
+    known = {name for kind in kinds for name in kind.model_fields}
+    if unknown := sorted(data.keys() - known):
+        raise _unknown(unknown, known)
+    return tuple({name: value for name, value in data.items() if name in kind.model_fields} for kind in kinds)
 
 
 def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
-    """What `use` makes of the content of a TOML file."""
+    """Return what `use` makes of the content of a TOML file; what cannot be is told with the file's name."""
     try:
         return use(tomllib.loads(path.read_text(encoding="utf-8")))
+    except RecursionError as error:
+        raise ConfigError(f"{path} is nested too deeply; write plain lines of name = value") from error
     except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except OSError as error:
@@ -192,7 +160,12 @@ def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]
     return tuple(float(number) for number in numbers)
 
 
-def _closest(name: str, known: Mapping[str, Any]) -> str:
+def closest(name: str, known: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" where a known name is near, else nothing."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean '{near[0]}'?)" if near else ""
+
+
+def _unknown(names: Iterable[str], known: Iterable[str]) -> ConfigError:
+    known = list(known)
+    return ConfigError(f"no setting is called {', '.join(repr(name) + closest(name, known) for name in names)}")

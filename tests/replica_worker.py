@@ -12,7 +12,7 @@ from emoclim.errors import EmoclimError
 from emoclim.learning.distributed import ALONE, Replicas
 from emoclim.learning.encoder_trainer import JointLearner
 
-CONFIG = replace(QUICK, epochs=2, batches_per_epoch=2, dropout=0.5)
+CONFIG = QUICK.updated(epochs=2, batches_per_epoch=2, dropout=0.5)
 
 
 def trained(material: Material, tuning: dict[str, Any], replicas: Replicas = ALONE) -> dict[str, Tensor]:

@@ -1,7 +1,7 @@
 """A small encoder of sound with all that makes one hard to train, recordings for it, and a training of both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ def write_tone(path: Path, pitch: float, seconds: float, seed: int) -> Item:
 def train(material: Material, config: TrainConfig = QUICK, tuning: Any = None, **changes: Any) -> JointTraining:
     """`tuning`: an EncoderTuning, or settings of one."""
     settings = (
-        tuning if isinstance(tuning, EncoderTuning) else replace(EncoderTuning(learning_rate=1e-2), **(tuning or {}))
+        tuning if isinstance(tuning, EncoderTuning) else EncoderTuning(learning_rate=1e-2).updated(**(tuning or {}))
     )
     given: dict[str, Any] = {"encoder": make_encoder(), "terms": EMO_CLIM, "weights": EVEN, **changes}
     return train_end_to_end(

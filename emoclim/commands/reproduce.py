@@ -89,7 +89,6 @@ def reproduce_command(
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
     from emoclim.config import preset as find_preset
-    from emoclim.config import updated
     from emoclim.learning import Augmentations, EncoderTuning, load_joint_config
     from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction
     from emoclim.pipeline import reproduce as make
@@ -113,7 +112,7 @@ def reproduce_command(
             preset, _by_role(encoder or [], "--encoder", "clap=timbre"), files, _settings_by_role(setting or [])
         ),
         preset,
-        updated(settings, {name: value for name, value in given.items() if value is not None}),
+        settings.updated(**{name: value for name, value in given.items() if value is not None}),
         tuning,
         augmentations,
         store,

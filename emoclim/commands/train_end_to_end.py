@@ -91,7 +91,7 @@ def train_end_to_end_command(
     Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...; with them, Ctrl-C
     keeps what is done for --resume only.
     """
-    from emoclim.config import encoder_preset, updated
+    from emoclim.config import encoder_preset
     from emoclim.config import preset as find_preset
     from emoclim.learning import Augmentations, EncoderTuning, launched, load_joint_config
     from emoclim.pipeline import Workspace, resume_encoder, train_encoder
@@ -129,9 +129,8 @@ def train_end_to_end_command(
                 images=images,
                 audio=audio,
                 weights=read_numbers(loss_weights, "--loss-weights", float),
-                config=updated(
-                    settings,
-                    _said(
+                config=settings.updated(
+                    **_said(
                         learning_rate=learning_rate,
                         batch_size=batch_size,
                         epochs=epochs,
@@ -140,7 +139,7 @@ def train_end_to_end_command(
                     ),
                 ),
                 tuning=tuning.updated(
-                    _said(
+                    **_said(
                         unfreeze=unfreeze,
                         batchnorm=batchnorm,
                         learning_rate=encoder_learning_rate,
@@ -152,7 +151,7 @@ def train_end_to_end_command(
                     )
                 ),
                 augmentations=augmentations.updated(
-                    _said(
+                    **_said(
                         gaussian_snr=_range(gaussian_snr, "--gaussian-snr"),
                         gaussian_probability=gaussian_probability,
                         background=background,

@@ -81,8 +81,8 @@ def train_heads_command(
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
     best on validation is chosen. Ctrl-C ends with what is done so far.
     """
-    from emoclim.config import load_config, updated
     from emoclim.config import preset as find_preset
+    from emoclim.config import read_settings
     from emoclim.pipeline import TRIALS, StudyPlan, Workspace, resume_heads, start_heads, what_to_try
 
     refuse_what_has_no_effect(context, WITH_RESUME, NEEDED)
@@ -95,7 +95,9 @@ def train_heads_command(
         if resume is not None:
             result = resume_heads(resume, workspace=place, device=device, track=track, show=show_leaders)
         else:
-            settings = find_preset(preset) if config is None else load_config(config, find_preset(preset))
+            settings = find_preset(preset)
+            if config is not None:
+                settings = read_settings(config, lambda told: find_preset(preset).updated(**told))
             given = {
                 "learning_rate": learning_rate,
                 "batch_size": batch_size,
@@ -105,7 +107,7 @@ def train_heads_command(
                 "no_positive": no_positive,
                 "precision": precision,
             }
-            settings = updated(settings, {key: value for key, value in given.items() if value is not None})
+            settings = settings.updated(**{key: value for key, value in given.items() if value is not None})
             weights = [read_numbers(text, "--loss-weights", float) for text in loss_weights or []]
             points = sweep if optuna is None else None
             space = what_to_try(settings, weights, points, temperature or (), seeds, sweep_file)

@@ -7,64 +7,44 @@ augmentation has a seed of its own, so that none moves what another draws.
 
 import random
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from emoclim.config import Allowed, require_known, validated
+from emoclim.config import Settings
 from emoclim.data import Samples
 from emoclim.errors import ConfigError, DecodeError
 
 TABLE = "augmentations"  # of these settings in a TOML file
 UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for FFmpeg
-_RANGE = (float, lambda value: -100 <= value <= 100, "two numbers from -100 to 100, in dB, the lower one first")
-_SHARE = (float, lambda value: 0 <= value <= 1, "a number from 0 to 1")
-_PLACE = (str, lambda _: True, "a folder")
-_ALLOWED: Allowed = {
-    "gaussian_snr": _RANGE,
-    "gaussian_probability": _SHARE,
-    "background": _PLACE,
-    "background_snr": _RANGE,
-    "background_probability": _SHARE,
-}
 _SWITCHES = {
     "gaussian_probability": "gaussian_snr",
     "background_snr": "background",
     "background_probability": "background",
 }
 
-Range = tuple[float, float]
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("give two numbers in dB, the lower one first")
+    return ends
 
 
-@dataclass(frozen=True, slots=True)
-class Augmentations:
+_Decibels = Annotated[float, Field(ge=-100, le=100)]
+Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
+Folder = Annotated[Path, Field(strict=False)]
+
+
+class Augmentations(Settings):
     """What is added to crops of recordings in training, and how often; by default nothing.
-
-    Attributes
-    ----------
-    gaussian_snr
-        Lowest and highest ratio of a crop to the Gaussian noise in it, in dB; None: no noise.
-    gaussian_probability
-        Of noise in a crop.
-    background
-        Folder of sounds that are mixed in; None: none are.
-    background_snr
-        Lowest and highest ratio of a crop to the sound in it, in dB.
-    background_probability
-        Of a sound in a crop.
-
-    Raises
-    ------
-    ConfigError
-        A value is of the wrong type or out of range.
 
     Notes
     -----
@@ -73,30 +53,20 @@ class Augmentations:
     work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB.
     """
 
-    gaussian_snr: Range | None = None
-    gaussian_probability: float = 0.8
-    background: Path | None = None
-    background_snr: Range = (3.0, 30.0)
-    background_probability: float = 0.8
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (value is None and field.default is None):
-                object.__setattr__(self, field.name, _usable(field.name, value))
+    gaussian_snr: Range | None = Field(
+        default=None,
+        description="Lowest and highest ratio of a crop to the Gaussian noise in it, in dB; default no noise",
+    )
+    gaussian_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of noise in a crop")
+    background: Folder | None = Field(default=None, description="Folder of sounds to mix into crops; default none")
+    background_snr: Range = Field(
+        default=(3.0, 30.0),
+        description="Lowest and highest ratio of a crop to the sound mixed in, in dB",
+    )
+    background_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of a sound in a crop")
 
     def __bool__(self) -> bool:
         return self.gaussian_snr is not None or self.background is not None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values by name, for JSON."""
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return plain | {"background": None if self.background is None else str(self.background)}
-
-    def updated(self, data: Mapping[str, Any]) -> "Augmentations":
-        """These settings with those of `data` in place of their own; what cannot be raises :class:`ConfigError`."""
-        require_known(data, _ALLOWED)
-        return replace(self, **data)
 
     def require_switches(self) -> None:
         """Refuse, with a :class:`ConfigError`, a setting of what is not switched on."""
@@ -167,20 +137,6 @@ def load_library() -> Any:
                 "augmentations need audiomentations; install it with: pip install 'emoclim[augment]'"
             ) from error
     return audiomentations
-
-
-def _usable(name: str, value: Any) -> Any:
-    """A value in the type of its setting."""
-    _, _, words = _ALLOWED[name]
-    if _ALLOWED[name] is _SHARE:
-        return validated(name, value, _ALLOWED)
-    if _ALLOWED[name] is _PLACE and isinstance(value, str | Path) and str(value):
-        return Path(value)
-    if _ALLOWED[name] is _RANGE and isinstance(value, tuple | list) and len(value) == 2:
-        low, high = (float(validated(name, end, _ALLOWED)) for end in value)
-        if low <= high:
-            return low, high
-    raise ConfigError(f"{name} = {value!r} is not possible; it must be {words}")
 
 
 def _added(step: Any, samples: Samples, rate: int) -> Samples:

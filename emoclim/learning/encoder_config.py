@@ -1,12 +1,12 @@
 """Settings of training an encoder along with its heads; see :mod:`emoclim.config`, whose conventions hold here too."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
-from emoclim.config import Allowed, TrainConfig, read_settings, require_known, updated, validated
+from pydantic import AfterValidator, Field
+
+from emoclim.config import Settings, TrainConfig, read_settings
 from emoclim.errors import ConfigError
 from emoclim.learning.augment import TABLE as AUGMENTATIONS
 from emoclim.learning.augment import Augmentations
@@ -14,49 +14,16 @@ from emoclim.learning.augment import Augmentations
 TABLE = "encoder"  # of these settings in a TOML file
 OF_TRAINED = ("learning_rate", "weight_decay")
 UNFREEZE = re.compile(r"all|none|batchnorm|last:[1-9][0-9]*")
-_ALLOWED: Allowed = {
-    "unfreeze": (str, lambda value: UNFREEZE.fullmatch(value) is not None, "all, none, batchnorm or, say, last:2"),
-    "batchnorm": (str, lambda value: value in ("train", "frozen"), "train or frozen"),
-    "learning_rate": (float, lambda value: value > 0, "a number above 0"),
-    "weight_decay": (float, lambda value: value >= 0, "a number of at least 0"),
-    "warmup_steps": (int, lambda value: value >= 0, "a whole number of at least 0"),
-    "clip_norm": (float, lambda value: value > 0, "a number above 0, or absent"),
-    "accumulate": (int, lambda value: value >= 1, "a whole number of at least 1"),
-    "precision": (str, lambda value: value in ("fp32", "bf16", "fp16"), "fp32, bf16 or fp16"),
-}
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderTuning:
+def _unfreezable(value: str) -> str:
+    if not UNFREEZE.fullmatch(value):
+        raise ValueError("it must be all, none, batchnorm or, say, last:2")
+    return value
+
+
+class EncoderTuning(Settings):
     """How an encoder is trained along with its heads.
-
-    Attributes
-    ----------
-    unfreeze
-        Which of its parameters are trained: ``"all"``; ``"last:N"``, those of its last N layers; ``"batchnorm"``, those
-        of its batch normalisations; ``"none"``.
-    batchnorm
-        ``"train"``: batch normalisations, of frozen layers too, work on the statistics of the batch and gather them
-        for later; ``"frozen"``: they keep those that they came with.
-    learning_rate
-        Of the encoder's parameters.
-    weight_decay
-        Of the same, but never of normalisations and biases.
-    warmup_steps
-        Over so many steps the learning rates, of the heads too, rise to their value.
-    clip_norm
-        Largest norm of all gradients together, of the heads too; None: any.
-    accumulate
-        Batches whose gradients are averaged into one step. Each is compared within itself only: this is not a larger
-        batch, for which the loss would compare more.
-    precision
-        Of the encoder's training steps, ``"fp32"``, ``"bf16"`` or, on a GPU, ``"fp16"``; parameters, losses, heads and
-        validation are not affected.
-
-    Raises
-    ------
-    ConfigError
-        A value is of the wrong type or out of range.
 
     Notes
     -----
@@ -66,44 +33,34 @@ class EncoderTuning:
     encoders: ``unfreeze = "none"``, ``batchnorm = "train"``.
     """
 
-    unfreeze: str = "all"
-    batchnorm: str = "train"
-    learning_rate: float = 1e-4
-    weight_decay: float = 0.01
-    warmup_steps: int = 0
-    clip_norm: float | None = None
-    accumulate: int = 1
-    precision: str = "fp32"
+    unfreeze: Annotated[str, AfterValidator(_unfreezable)] = Field(
+        default="all", description="What of the encoder is trained: all, last:N layers, batchnorm or none"
+    )
+    batchnorm: Literal["train", "frozen"] = Field(
+        default="train",
+        description="Whether its batch normalisations, also of frozen layers, work on the statistics of the batch "
+        "(train) or on those that they came with (frozen)",
+    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the encoder")
+    weight_decay: float = Field(
+        default=0.01, ge=0, description="Weight decay of AdamW for the encoder, but for norms and biases"
+    )
+    warmup_steps: int = Field(default=0, ge=0, description="Steps over which all learning rates rise to their value")
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="Largest norm of all gradients together, also the heads'; default any"
+    )
+    # Each batch is compared within itself only: this is not a larger batch, for which the loss would compare more.
+    accumulate: int = Field(default=1, ge=1, description="Batches whose gradients are averaged into one step")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="Precision of the encoder's training steps, fp16 on a GPU only"
+    )
 
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not (value is None and field.default is None):
-                object.__setattr__(self, field.name, validated(field.name, value, _ALLOWED))
-
-    def to_dict(self) -> dict[str, int | float | str | None]:
-        """Plain values by name."""
-        return asdict(self)
-
-    def updated(self, data: Mapping[str, Any]) -> "EncoderTuning":
-        """These settings with those of `data` in place of their own.
-
-        Raises
-        ------
-        ConfigError
-            One is unknown, cannot be, or is about parameters that are not trained.
-        """
-        require_known(data, _ALLOWED)
-        new = replace(self, **data)
-        if new.unfreeze == "none" and (useless := [name for name in OF_TRAINED if name in data]):
+    def updated(self, /, **changes: Any) -> Self:
+        """See :meth:`Settings.updated`; also refuses a setting of parameters that are not trained."""
+        new = super().updated(**changes)
+        if new.unfreeze == "none" and (useless := [name for name in OF_TRAINED if name in changes]):
             raise ConfigError(f"{useless[0]} would have no effect with unfreeze = none; leave one of them out")
         return new
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> "EncoderTuning":
-        """Inverse of :meth:`to_dict`."""
-        require_known(data, _ALLOWED)
-        return cls(**data)
 
 
 def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
@@ -111,10 +68,10 @@ def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, Encod
 
     def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
         tuning, added = (_pop_table(data, name) for name in (TABLE, AUGMENTATIONS))
-        augmentations = Augmentations().updated(added)
+        augmentations = Augmentations(**added)
         if augmentations.background is not None:
-            augmentations = replace(augmentations, background=path.parent / augmentations.background)
-        return updated(base, data), EncoderTuning().updated(tuning), augmentations
+            augmentations = augmentations.updated(background=path.parent / augmentations.background)
+        return base.updated(**data), EncoderTuning().updated(**tuning), augmentations
 
     return read_settings(path, use)
 

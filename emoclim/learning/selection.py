@@ -7,7 +7,7 @@ means on the validation split, from 0 to 1: nothing here has seen a test item.
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -18,7 +18,7 @@ from emoclim.learning.sweep import Candidate
 from emoclim.reports import Row, candidate_table
 
 PRECISION_AT = 5
-SETTINGS = tuple(field.name for field in fields(TrainConfig))
+SETTINGS = tuple(TrainConfig.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class TrainedCandidate:
     @property
     def recipe(self) -> tuple[tuple[float, ...], str]:
         """All that it is, but for its seed."""
-        return self.loss_weights, str(self.config.to_dict() | {"seed": 0})
+        return self.loss_weights, str(self.config.model_dump() | {"seed": 0})
 
     def mean(self, metric: str) -> float:
         """Mean of a metric over its directions."""
@@ -78,7 +78,7 @@ class SweepReport:
         """All that is known, by column."""
         table: dict[str, list[Any]] = defaultdict(list)
         for place, (line, score) in enumerate(zip(self.lines, self.scores, strict=True)):
-            config = line.config.to_dict()
+            config = line.config.model_dump()
             row = (
                 {"candidate": line.number, "chosen": place == self.chosen, "score": score}
                 | {f"weight_{a}_{b}": weight for (a, b), weight in zip(self.terms, line.loss_weights, strict=True)}

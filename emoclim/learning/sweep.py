@@ -6,7 +6,7 @@ in loss weights and temperature only are trained as one bank. The order of the c
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
-from emoclim.config import TrainConfig, loss_weights, updated
+from emoclim.config import TrainConfig, loss_weights
 from emoclim.errors import ConfigError, reason_of
 
 WEIGHTS, POINTS, SEEDS = "loss_weights", "points", "seeds"  # of a sweep file, beside the settings of training
@@ -31,7 +31,7 @@ class Candidate:
     @property
     def bank(self) -> TrainConfig:
         """What it shares with the candidates that are trained beside it."""
-        return replace(self.config, temperature=1.0)
+        return self.config.updated(temperature=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Space:
     def candidates(self) -> list[Candidate]:
         """Every row of loss weights with every choice of the settings; the weights change first."""
         choices = product(*self.settings.values())
-        configs = [updated(self.base, dict(zip(self.settings, values, strict=True))) for values in choices]
+        configs = [self.base.updated(**dict(zip(self.settings, values, strict=True))) for values in choices]
         rows = [loss_weights(row) for row in self.weights]
         candidates = [Candidate(row, config) for config in configs for row in rows]
         if not candidates:
@@ -93,7 +93,7 @@ def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
         if rows == []:
             raise ConfigError(f"{WEIGHTS} is empty; leave it out, or give it some")
         if not isinstance(content.get("seed"), list):
-            base = updated(base, {name: content.pop(name) for name in ("seed",) if name in content})
+            base = base.updated(**{name: content.pop(name) for name in ("seed",) if name in content})
         if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
             raise ConfigError(f"{WEIGHTS} is a list of lists: [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]")
         settings = {name: value if isinstance(value, list) else [value] for name, value in content.items()}

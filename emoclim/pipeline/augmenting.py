@@ -32,7 +32,7 @@ def make_augmenter(
     if not isinstance(encoder, AudioEncoder):
         raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
     load_library()  # whoever lacks it is not to wait for the sounds first
-    rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.to_dict()
+    rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
     if settings.background is not None:
         keys = ContentKeys(workspace.caches / "content.json")
         sounds = read_backgrounds(
@@ -51,7 +51,7 @@ def make_augmenter_again(note: Note | None, encoder: Encoder, workspace: Workspa
     plain = {name: value for name, value in note.items() if name != DIGEST}
     if plain["background"] is not None:
         plain["background"] = (workspace.caches / plain["background"]).resolve()
-    settings = Augmentations().updated(plain)
+    settings = Augmentations(**plain)
     again, augmenter = make_augmenter(settings, encoder, workspace, track)
     if again != note:
         raise RunError(f"the background sounds in {settings.background} have changed since; train again")

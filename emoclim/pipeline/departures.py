@@ -111,12 +111,12 @@ def of_settings(
 ) -> list[Departure]:
     """Settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
     paper = preset(preset_name)
-    own = config.to_dict()
-    found = [differing] if (differing := _differing(own, paper.to_dict())) else []
-    if joint and (differing := _differing(joint[0].to_dict(), EncoderTuning().to_dict())):
+    own = config.model_dump()
+    found = [differing] if (differing := _differing(own, paper.model_dump())) else []
+    if joint and (differing := _differing(joint[0].model_dump(), EncoderTuning().model_dump())):
         found.append(f"encoder: {differing}")
     if joint and joint[1]:
-        found.append(f"augmentations: {augmenting.told(joint[1].to_dict())}")
+        found.append(f"augmentations: {augmenting.told(joint[1].model_dump(mode='json'))}")
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
     return [Departure("settings", f"training with {'; '.join(found)}", small=shorter)] if found else []
 

@@ -36,7 +36,7 @@ def about_encoder(plan: JointPlan, images: FeatureSpec, best_epoch: int) -> dict
     return {
         "format": FORMAT,
         "start": plan.start.to_dict(),
-        "config": plan.config.to_dict() | {"encoder": plan.tuning.to_dict()},
+        "config": plan.config.model_dump() | {"encoder": plan.tuning.model_dump()},
         "loss_weights": list(plan.weights),
         "classes": list(plan.label_map.classes),
         "label_map": plan.label_map.maps,

@@ -71,7 +71,7 @@ class JointResult:
                 {
                     "candidate": 0,
                     "loss_weights": list(plan.weights),
-                    "config": plan.config.to_dict() | {"encoder": plan.tuning.to_dict()},
+                    "config": plan.config.model_dump() | {"encoder": plan.tuning.model_dump()},
                     "best_epoch": line.best_epoch,
                     "validation": dict(line.metrics),
                     "score": score,

@@ -48,13 +48,13 @@ class StudyPlan:
             "trials": self.trials,
             "weights": [list(row) for row in self.space.weights],
             "settings": {name: list(values) for name, values in self.space.settings.items()},
-            "base": self.space.base.to_dict(),
+            "base": self.space.base.model_dump(),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "StudyPlan":
         """Inverse of :meth:`to_dict`."""
-        space = Space(data["weights"], data["settings"], TrainConfig.from_dict(data["base"]))
+        space = Space(data["weights"], data["settings"], TrainConfig.model_validate(data["base"]))
         return cls(data["storage"], data["name"], data["rounds"], data["trials"], space)
 
 
@@ -102,7 +102,7 @@ class Plan:
             "libraries": {modality: dict(note) for modality, note in self.libraries.items()},
             "label_map": {"classes": list(self.label_map.classes), "maps": self.label_map.maps},
             "rounds": [
-                [{"loss_weights": list(one.loss_weights), "config": one.config.to_dict()} for one in candidates]
+                [{"loss_weights": list(one.loss_weights), "config": one.config.model_dump()} for one in candidates]
                 for candidates in self.rounds
             ],
             "select": self.rule,
@@ -122,7 +122,7 @@ class Plan:
             LabelMap(tuple(data["label_map"]["classes"]), data["label_map"]["maps"]),
             tuple(
                 tuple(
-                    Candidate(loss_weights(one["loss_weights"]), TrainConfig.from_dict(one["config"]))
+                    Candidate(loss_weights(one["loss_weights"]), TrainConfig.model_validate(one["config"]))
                     for one in candidates
                 )
                 for candidates in data["rounds"]

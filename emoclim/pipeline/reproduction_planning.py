@@ -130,10 +130,10 @@ def _run_name(
         from_cache = row.frozen or spec is image  # an encoder is trained from files
         contents = contents_digest(usable(manifest, [cache] if from_cache else [], keys).items, keys)
         libraries.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest), contents))
-    what: dict[str, Any] = {"libraries": libraries, "weights": EVEN, "config": request.config.to_dict()}
+    what: dict[str, Any] = {"libraries": libraries, "weights": EVEN, "config": request.config.model_dump()}
     if not row.frozen:
         note, _ = make_augmenter(request.augmentations, encoders[1], workspace, track)
-        what |= {"tuning": request.tuning.to_dict(), "augmentations": note and without_place(note)}
+        what |= {"tuning": request.tuning.model_dump(), "augmentations": note and without_place(note)}
         what |= {"store": request.store}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return f"reproduce-{image.name}-{audio.name}-{'frozen' if row.frozen else 'unfrozen'}-{digest}"

@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from emoclim.config import TrainConfig, updated
+from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, Space, Terms
 
@@ -71,7 +71,7 @@ class Study:
                 numbers = tuple(range(begin, begin + len(self._seeds)))
                 found.append(asked.get(numbers) or self._ask_one(numbers))
         return [
-            Candidate(self._loss_weights(params), updated(self._config(params), {"seed": seed}))
+            Candidate(self._loss_weights(params), self._config(params).updated(seed=seed))
             for params in found
             for seed in self._seeds
         ]
@@ -122,7 +122,7 @@ class Study:
         begun = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         self._study.sampler = TPESampler(seed=self.space.base.seed + begun, constant_liar=True)
         trial = self._study.ask(self._choices)
-        about = {"run": self.run, "candidates": list(numbers), "settings": self._config(trial.params).to_dict()}
+        about = {"run": self.run, "candidates": list(numbers), "settings": self._config(trial.params).model_dump()}
         trial.set_user_attr(ASKED, about)
         return trial.params
 
@@ -157,7 +157,7 @@ class Study:
 
     def _config(self, params: Mapping[str, Any]) -> TrainConfig:
         chosen = {setting: value for setting, value in params.items() if setting not in self._weights}
-        return updated(self.space.base, self._fixed | chosen)
+        return self.space.base.updated(**(self._fixed | chosen))
 
 
 def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistribution":

@@ -6,7 +6,7 @@ The files lie in ``runs/<run>/tagging/<manifest>``; other than by default, the n
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -97,7 +97,7 @@ def tag_run(
         f"seed-{seed}": seed != SEED,
         **{
             f"{name.replace('_', '-')}-{value}": value != getattr(TagConfig(), name)
-            for name, value in asdict(config).items()
+            for name, value in config.model_dump().items()
         },
     }
     variant = text_of("-".join([read.manifest.name, *(name for name, differs in differing.items() if differs)]))

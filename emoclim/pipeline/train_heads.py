@@ -65,7 +65,7 @@ class TrainingResult:
                 {
                     "candidate": line.number,
                     "loss_weights": list(line.loss_weights),
-                    "config": line.config.to_dict(),
+                    "config": line.config.model_dump(),
                     "best_epoch": line.best_epoch,
                     "validation": dict(line.metrics),
                     "score": _finite(self.report.scores[place]),

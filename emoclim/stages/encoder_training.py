@@ -9,7 +9,6 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -35,7 +34,6 @@ from emoclim.learning import (
     JointLearner,
     Learner,
     Losses,
-    NoPositive,
     Replicas,
     Snapshot,
     Terms,
@@ -197,7 +195,7 @@ def train_end_to_end(
     table = torch.tensor([loss_weights(weights, len(terms))])
     train, val, items = _joined(train, val, recordings, modalities, encoder, device)
     check_pair(train, val, modalities)
-    variant = Variant(cast(NoPositive, config.no_positive), similarity)
+    variant = Variant(config.no_positive, similarity)
     heads = Learner(_new_banks(train, config, device), terms, table.to(device), config, variant=variant)
     learner = JointLearner(encoder, heads, tuning, device, replicas)
     best = JointBest(learner.module, Best(heads.banks, config.patience))

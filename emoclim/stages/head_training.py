@@ -10,8 +10,7 @@ values), ``items`` (which items a batch holds), ``segments`` (which segment stan
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -28,7 +27,6 @@ from emoclim.learning import (
     History,
     Learner,
     Losses,
-    NoPositive,
     Snapshot,
     Terms,
     Variant,
@@ -155,7 +153,7 @@ def train_heads(
         modality: _new_bank(len(table), features.spec, config, generator).to(device)
         for modality, features in train.features.items()
     }
-    variant = Variant(cast(NoPositive, config.no_positive), similarity)
+    variant = Variant(config.no_positive, similarity)
     learner = Learner(banks, terms, table.to(device), config, temperatures.to(device), variant)
     best = Best(banks, config.patience)
     held = generator_for("validation", config.seed)
@@ -208,4 +206,4 @@ def _temperatures(given: Sequence[float] | None, config: TrainConfig, n_heads: i
     values = [config.temperature] * n_heads if given is None else list(given)
     if len(values) != n_heads:
         raise ConfigError(f"{len(values)} temperatures are given for {n_heads} heads; give one for each")
-    return torch.tensor([replace(config, temperature=value).temperature for value in values])
+    return torch.tensor([config.updated(temperature=value).temperature for value in values])

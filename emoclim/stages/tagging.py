@@ -9,7 +9,7 @@ Randomness: one generator per purpose, made from the seed by :func:`emoclim.seed
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import get_args
 
 import torch
@@ -97,7 +97,7 @@ def tag(
         "input": train.inputs.spec.to_dict(),
         "aggregate": aggregate,
         "shuffled_tags": shuffle,
-        "config": asdict(config),
+        "config": config.model_dump(),
         "resamples": n_resamples,
         "resampled": "items" if test.groups is None else "groups",
     }

@@ -110,7 +110,7 @@ def test_mistakes_are_told_before_anything_is_trained(workspace: Path, sounds: P
         (("--background", sounds), "9.wav cannot be decoded (Format not recognised); mend it or take it out of its"),
         (("--background", workspace / "none"), "none of background sounds; name another"),
         (("--background-snr", "3,20"), "background_snr would have no effect without background"),
-        (("--gaussian-snr", "40,5"), "gaussian_snr = (40.0, 5.0) is not possible; it must be two numbers from"),
+        (("--gaussian-snr", "40,5"), "gaussian_snr = (40.0, 5.0) is not possible; give two numbers in dB"),
         (("--gaussian-snr", "loud"), "--gaussian-snr 'loud' is not a list of numbers"),
     ):
         result = run(*begin(workspace, *words), code=2)

@@ -74,7 +74,7 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
     found = answer("search", next((workspace / "data").rglob("*.png")), *place)
     assert len(found["found"]) == 5
     settings = json.loads((folder / "settings.json").read_text())
-    assert settings["heads"][0]["config"]["encoder"] == EncoderTuning(learning_rate=1e-3).to_dict()
+    assert settings["heads"][0]["config"]["encoder"] == EncoderTuning(learning_rate=1e-3).model_dump()
     assert settings["libraries"]["audio"]["cache"] == Path(extracted["cache"]).name
     assert set(settings["trained"]) == {f"body.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")}
 
@@ -269,7 +269,7 @@ def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     for text, told in (
         ("[encoder]\nunfreezes = 'all'", r"both.toml: no setting is called 'unfreezes' \(did you mean 'unfreeze'\?\)"),
         ("encoder = 3", r"both.toml: encoder = 3 is no table; write \[encoder\] above its settings"),
-        ("[encoder]\nclip_norm = 0", "clip_norm = 0 is not possible; it must be a number above 0, or absent"),
+        ("[encoder]\nclip_norm = 0", "clip_norm = 0 is not possible; it should be greater than 0"),
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):

@@ -280,7 +280,7 @@ def test_heads_that_do_not_fit_train_in_parts_and_that_is_told(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     together = answer(*quick(workspace, points="5"), "--name", "together")
-    config = TrainConfig.from_dict(together["heads"][0]["config"])
+    config = TrainConfig.model_validate(together["heads"][0]["config"])
     note = {"image": 99, "audio": 151}
     each = sum(32 * (dim + 16 + 6) + 16 for dim in note.values())
     rows = 2 * config.batch_size * (6 * 32 + 4 * 16 + 12 * config.batch_size)

@@ -106,7 +106,7 @@ def test_a_sweep_is_read_from_a_file(tmp_path: Path) -> None:
     assert {one.config.epochs for one in found} == {4}
     assert [one.loss_weights for one in found[:2]] == [(0, 0, 0, 1), EVEN]
     path.write_text("temperature = 0.1\n")
-    assert read_space(path, BASE).candidates() == [Candidate(EVEN, replace(BASE, temperature=0.1))]
+    assert read_space(path, BASE).candidates() == [Candidate(EVEN, BASE.updated(temperature=0.1))]
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def line(
 ) -> TrainedCandidate:
     weights = weights or (1.0, float(number), 0.0, 0.0)
     metrics = {"P@5 image_audio": p5, "P@5 audio_image": p5, "MRR image_audio": mrr + 0.1, "MRR audio_image": mrr - 0.1}
-    return TrainedCandidate(number, weights, replace(BASE, seed=seed), 2, 15, loss, (loss,) * 4, metrics)
+    return TrainedCandidate(number, weights, BASE.updated(seed=seed), 2, 15, loss, (loss,) * 4, metrics)
 
 
 @pytest.mark.parametrize(("rule", "chosen"), [("p5", 0), ("mrr", 1), ("mean", 2), ("loss", 3)])
@@ -190,7 +190,7 @@ def test_the_table_has_a_column_for_all_that_is_known() -> None:
 
 def test_losses_that_cannot_be_compared_choose_nothing() -> None:
     lines = [line(0, 0.1, 0.1), line(1, 0.2, 0.2)]
-    lines[0] = replace(lines[0], config=replace(BASE, temperature=0.5))
+    lines[0] = replace(lines[0], config=BASE.updated(temperature=0.5))
     with pytest.raises(ConfigError, match="losses of different temperatures.* cannot be compared; select by mean"):
         choose(lines, EMO_CLIM, "loss")
     assert choose(lines, EMO_CLIM, "mrr").chosen == 1
@@ -198,7 +198,7 @@ def test_losses_that_cannot_be_compared_choose_nothing() -> None:
 
 def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
     leaders = Leaders(EMO_CLIM)
-    candidates = [Candidate(EVEN, BASE), Candidate((1, 0, 0, 0), replace(BASE, no_positive="skip"))]
+    candidates = [Candidate(EVEN, BASE), Candidate((1, 0, 0, 0), BASE.updated(no_positive="skip"))]
     leaders.update([4, 5], candidates, 0, [2.0, 9.0], [[1.0, 1.0, 3.0, 3.0], [4.0] * 4])
     leaders.update([4, 5], candidates, 1, [3.0, 1.0], [[0.5] * 4, [1.5] * 4])
     leaders.update([6], candidates[:1], 0, [math.nan], [[math.nan] * 4])

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from soaking import examples, soak
 
 from emoclim.cache import open_cache
-from emoclim.config import preset, updated
+from emoclim.config import preset
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
@@ -211,7 +211,7 @@ def test_real_features_are_imported_trained_on_and_searched(
         features = features_of(tmp_path, "yamnet")
         expected = arrays["values"][[at[id_] for id_ in features.ids]].astype(np.float32)
     assert np.array_equal(features.values.numpy(), expected)
-    config = updated(preset("default"), {"epochs": 2})
+    config = preset("default").updated(epochs=2)
     result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(split="train", workspace=space, device="cpu", plots=False).report

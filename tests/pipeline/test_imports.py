@@ -16,7 +16,7 @@ from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 
 from emoclim.cache.disk import DiskCache
-from emoclim.config import preset, updated
+from emoclim.config import preset
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.learning.sweep import Space
 from emoclim.pipeline.caches.importing import ImportResult, import_features
@@ -346,7 +346,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         values = np.random.default_rng(3).standard_normal((12, DIM)) + 3.0 * (np.arange(12) % 2)[:, None]
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
-    config = updated(preset("default"), {"epochs": 1})
+    config = preset("default").updated(epochs=1)
     train(candidates=Space([EVEN], {}, config), workspace=Workspace(space), device="cpu")
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4

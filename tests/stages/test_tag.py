@@ -42,7 +42,7 @@ def test_a_head_is_made_without_the_global_generator():
 
 
 def test_finds_tags_that_can_be_found_and_its_control_does_not():
-    found, control = run(), run(shuffle=True, seeds=range(8), config=replace(QUICK, epochs=2))
+    found, control = run(), run(shuffle=True, seeds=range(8), config=QUICK.updated(epochs=2))
     assert found.macro.roc_auc.value > 0.85
     assert found.macro.roc_auc.low > 0.8
     assert found.macro.average_precision.value > 0.75
@@ -78,7 +78,7 @@ def test_smaller_training_sets_are_nested_and_count_their_tags():
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training():
     def train(epochs: int) -> tuple[Tensor, int]:
-        config = replace(QUICK, epochs=epochs)
+        config = QUICK.updated(epochs=epochs)
         head, best = train_tag_head(TRAIN, torch.arange(80), VAL, seed=0, aggregate="probabilities", config=config)
         return tag_probabilities(head, TEST.inputs, "probabilities"), best
 
@@ -120,7 +120,7 @@ def test_training_draws_segments():
 
 
 def test_one_item_left_over_is_no_batch():
-    report = run(config=replace(QUICK, batch_size=79, epochs=2))
+    report = run(config=QUICK.updated(batch_size=79, epochs=2))
     assert report.macro.roc_auc is not None
 
 

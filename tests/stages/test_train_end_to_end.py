@@ -81,7 +81,7 @@ def cached(material: Material, encoder: AudioEncoder) -> dict[str, Split]:
 def test_a_frozen_encoder_gives_the_curve_of_cached_features(tmp_path: Path, dropout: float) -> None:
     """Recordings of exactly one segment: the crop is the segment."""
     whole = make_material(tmp_path, seconds=LENGTH / RATE)
-    config = replace(QUICK, dropout=dropout)
+    config = QUICK.updated(dropout=dropout)
     joint = train(whole, config, FROZEN)
     splits = cached(whole, make_encoder())
     assert splits["train"].features["audio"].segments is not None
@@ -101,7 +101,7 @@ def test_a_frozen_encoder_gives_the_curve_of_cached_features(tmp_path: Path, dro
 
 
 def test_training_the_encoder_does_better_on_what_it_trains_on(material: Material) -> None:
-    longer = replace(QUICK, epochs=6)
+    longer = QUICK.updated(epochs=6)
     frozen, free = train(material, longer, FROZEN), train(material, longer, {"batchnorm": "frozen"})
     assert free.history.train_loss[-1] < frozen.history.train_loss[-1] - 0.05
 
@@ -147,7 +147,7 @@ EVERYTHING = {"warmup_steps": 6, "clip_norm": 0.5, "accumulate": 3}
 
 @pytest.mark.parametrize("tuning", [{}, EVERYTHING, {"unfreeze": "last:1", "precision": "bf16"}])
 def test_killed_in_the_second_epoch_and_resumed_it_ends_the_same(material: Material, tuning: Mapping[str, Any]) -> None:
-    config, snapshots = replace(QUICK, dropout=0.5), list[Snapshot]()
+    config, snapshots = QUICK.updated(dropout=0.5), list[Snapshot]()
 
     def keep(snapshot: Snapshot) -> None:
         snapshots.append(copied(snapshot))
@@ -160,18 +160,18 @@ def test_killed_in_the_second_epoch_and_resumed_it_ends_the_same(material: Mater
 
 
 def test_no_byte_depends_on_the_number_of_workers(material: Material) -> None:
-    config = replace(QUICK, epochs=2)
+    config = QUICK.updated(epochs=2)
     assert differences(train(material, config, workers=0), train(material, config, workers=2)) == []
 
 
 def test_the_seed_decides_and_no_global_randomness_is_touched(material: Material) -> None:
-    config = replace(QUICK, epochs=1)
+    config = QUICK.updated(epochs=1)
     first = train(material, config)
     torch.manual_seed(5)
     before = torch.get_rng_state()
     assert differences(first, train(material, config, workers=1)) == []
     assert torch.equal(torch.get_rng_state(), before)
-    assert "encoder.layer2.weight" in differences(first, train(material, replace(config, seed=1)))
+    assert "encoder.layer2.weight" in differences(first, train(material, config.updated(seed=1)))
 
 
 def test_an_interrupted_training_gives_what_its_epochs_gave(material: Material) -> None:
@@ -180,7 +180,7 @@ def test_an_interrupted_training_gives_what_its_epochs_gave(material: Material) 
 
     stopped = train(material, keep=stop)
     assert stopped.interrupted
-    assert differences(stopped, train(material, replace(QUICK, epochs=1))) == []
+    assert differences(stopped, train(material, QUICK.updated(epochs=1))) == []
 
 
 def test_validation_hears_the_same_segments_each_epoch_and_training_others(
@@ -210,10 +210,10 @@ def test_the_best_epoch_is_kept_of_both(material: Material) -> None:
     """What it learns is wrong for validation, whose labels are exchanged: later epochs are worse."""
     held = material.recordings["val"]
     exchanged = replace(material, recordings={**material.recordings, "val": replace(held, labels=1 - held.labels)})
-    long = train(exchanged, replace(QUICK, epochs=5))
+    long = train(exchanged, QUICK.updated(epochs=5))
     assert long.best_epoch == int(long.history.val_loss[:, 0].argmin())
     assert long.best_epoch < 4
-    short = train(exchanged, replace(QUICK, epochs=long.best_epoch + 1))
+    short = train(exchanged, QUICK.updated(epochs=long.best_epoch + 1))
     assert torch.equal(short.encoder["layer2.weight"], long.encoder["layer2.weight"])
     assert torch.equal(short.banks["audio"].out_weight, long.banks["audio"].out_weight)
 
@@ -356,8 +356,8 @@ def test_what_cannot_be_trained_is_refused(material: Material) -> None:
         with pytest.raises(ConfigError, match="the encoder has no parameters to train; extract its features, and"):
             train(material, tuning={"unfreeze": unfreeze}, encoder=bare)
     with pytest.raises(ConfigError, match="batch_size = 3 is too small for 2 processes; give each 2 items"):
-        train(material, replace(QUICK, batch_size=3), replicas=Replicas(0, 2))
+        train(material, QUICK.updated(batch_size=3), replicas=Replicas(0, 2))
     with pytest.raises(ConfigError, match="learning_rate would have no effect with unfreeze = none; leave one of"):
-        EncoderTuning().updated({"unfreeze": "none", "learning_rate": 1e-3})
+        EncoderTuning().updated(unfreeze="none", learning_rate=1e-3)
     frozen = EncoderTuning(unfreeze="none")
-    assert EncoderTuning.from_dict(frozen.to_dict()) == frozen
+    assert EncoderTuning.model_validate(frozen.model_dump()) == frozen

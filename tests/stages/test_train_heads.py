@@ -28,7 +28,7 @@ AUDIO = FeatureSpec("clap", "audio", 24, "none", {})
 QUICK = TrainConfig(
     epochs=4, batches_per_epoch=50, val_batches=10, batch_size=32, hidden_dim=64, embedding_dim=32, learning_rate=1e-3
 )
-SHORT = replace(QUICK, epochs=2, batches_per_epoch=5, val_batches=2)
+SHORT = QUICK.updated(epochs=2, batches_per_epoch=5, val_batches=2)
 EVEN = (0.25, 0.25, 0.25, 0.25)
 
 
@@ -108,7 +108,7 @@ def test_what_a_training_holds(sweep: Training, sweep_weights: Tensor) -> None:
 
 def test_a_thousand_heads_train_at_once() -> None:
     weights = torch.rand(1000, 4, generator=torch.Generator().manual_seed(5))
-    small = replace(SHORT, hidden_dim=16, embedding_dim=16, batch_size=8)
+    small = SHORT.updated(hidden_dim=16, embedding_dim=16, batch_size=8)
     many = train(weights, small)
     assert many.best_loss.isfinite().all()
     for k in (0, 999):
@@ -128,7 +128,7 @@ def test_it_learns_the_classes(sweep: Training) -> None:
 def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
     for name, seed in (("one", 42), ("two", 42), ("other", 43)):
         torch.manual_seed(len(name))  # no part of it
-        save_heads(train(config=replace(SHORT, seed=seed)).heads, tmp_path / name)
+        save_heads(train(config=SHORT.updated(seed=seed)).heads, tmp_path / name)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert (tmp_path / "one").read_bytes() != (tmp_path / "other").read_bytes()
 
@@ -151,8 +151,8 @@ def test_validation_batches_are_drawn_once_from_the_seed(monkeypatch: pytest.Mon
 
     monkeypatch.setattr(Learner, "evaluate", noting)
     train()
-    train(config=replace(SHORT, batches_per_epoch=3, dropout=0, hidden_dim=16))
-    train(config=replace(SHORT, seed=7, epochs=1))
+    train(config=SHORT.updated(batches_per_epoch=3, dropout=0, hidden_dim=16))
+    train(config=SHORT.updated(seed=7, epochs=1))
     first, *others, last = seen
     assert len(others) == 3
     assert all(torch.equal(first[0], rows) and torch.equal(first[1], labels) for rows, labels in others)
@@ -203,12 +203,12 @@ def test_each_epoch_is_told_also_of_those_before_a_stop() -> None:
 
 
 def test_products_in_bfloat16_leave_all_else_in_full() -> None:
-    full, coarse = train(config=QUICK), train(config=replace(QUICK, precision="bf16"))
+    full, coarse = train(config=QUICK), train(config=QUICK.updated(precision="bf16"))
     assert all(tensor.dtype == torch.float32 for tensor in tensors(coarse).values())
     assert not torch.equal(full.history.train_loss, coarse.history.train_loss)
     torch.testing.assert_close(coarse.history.train_loss, full.history.train_loss, rtol=0.02, atol=0)
     torch.testing.assert_close(coarse.best_loss, full.best_loss, rtol=0.02, atol=0)
-    sharp = train(config=replace(SHORT, precision="bf16", temperature=0.005))
+    sharp = train(config=SHORT.updated(precision="bf16", temperature=0.005))
     assert sharp.history.train_loss.isfinite().all()
     assert not any(tensor.bfloat16().float().equal(tensor) for tensor in tensors(coarse).values())
 
@@ -216,7 +216,7 @@ def test_products_in_bfloat16_leave_all_else_in_full() -> None:
 def test_a_temperature_for_each_head() -> None:
     both = train((EVEN, EVEN), temperature=(0.07, 0.5))
     assert both.temperature.tolist() == pytest.approx([0.07, 0.5])
-    for k, config in enumerate((SHORT, replace(SHORT, temperature=0.5))):
+    for k, config in enumerate((SHORT, SHORT.updated(temperature=0.5))):
         alone = train(config=config)
         assert torch.equal(alone.history.train_loss[:, 0], both.history.train_loss[:, k])
         assert all(torch.equal(tensors(alone)[name][0], tensor[k]) for name, tensor in tensors(both).items())
@@ -234,7 +234,7 @@ def test_temperatures_that_cannot_be_used(temperature: Sequence[float], told: st
 def test_what_goes_on_after_a_stop_gives_the_bytes_of_what_was_never_stopped(
     patience: int | None, stopped_after: int
 ) -> None:
-    config = replace(SHORT, epochs=4, patience=patience)
+    config = SHORT.updated(epochs=4, patience=patience)
     weights, snapshots = (EVEN, (1.0, 0.0, 0.0, 0.0)), []
     whole = train(weights, config, keep=lambda kept: snapshots.append({k: v.clone() for k, v in kept.items()}))
     resumed = train(weights, config, resume=snapshots[stopped_after - 1])
@@ -246,7 +246,7 @@ def test_what_goes_on_after_a_stop_gives_the_bytes_of_what_was_never_stopped(
 
 
 def test_an_early_stop_stays_one() -> None:
-    wild = replace(SHORT, learning_rate=0.3, epochs=40, patience=1)
+    wild = SHORT.updated(learning_rate=0.3, epochs=40, patience=1)
     snapshots: list[Any] = []
     whole = train(config=wild, keep=snapshots.append)
     assert len(whole.history.val_loss) < 40
@@ -261,17 +261,17 @@ def test_an_interrupt_ends_with_what_is_done() -> None:
             raise KeyboardInterrupt
 
     seen: list[Any] = []
-    config = replace(SHORT, epochs=9)
+    config = SHORT.updated(epochs=9)
     stopped = train(config=config, keep=interrupt)
     assert stopped.interrupted
     assert len(stopped.history.val_loss) == 2
-    finished = train(config=replace(SHORT, epochs=2))
+    finished = train(config=SHORT.updated(epochs=2))
     assert not finished.interrupted
     assert all(torch.equal(tensors(stopped)[name], tensor) for name, tensor in tensors(finished).items())
 
 
 def test_a_head_that_is_lost_spares_the_others(caplog: pytest.LogCaptureFixture) -> None:
-    steep = train((EVEN, EVEN), replace(SHORT, learning_rate=0.1), temperature=(0.07, 1e-42))
+    steep = train((EVEN, EVEN), SHORT.updated(learning_rate=0.1), temperature=(0.07, 1e-42))
     assert steep.best_loss[0].isfinite()
     assert steep.best_loss[1].isinf()
     assert "the validation loss of 1 of 2 heads was never finite; lower the learning rate" in caplog.text
@@ -313,7 +313,7 @@ def test_epochs_after_the_patience_do_not_count() -> None:
 
 
 def test_the_loop_ends_when_all_heads_are_past_their_patience() -> None:
-    wild = replace(SHORT, learning_rate=0.3, epochs=40, patience=2)
+    wild = SHORT.updated(learning_rate=0.3, epochs=40, patience=2)
     training = train((EVEN, (1, 0, 0, 0)), wild)
     ran = len(training.history.val_loss)
     assert ran == int(training.best_epoch.max()) + 3 < 40
@@ -322,7 +322,7 @@ def test_the_loop_ends_when_all_heads_are_past_their_patience() -> None:
 def test_losses_that_are_never_finite_are_told_and_leave_the_head_as_it_began(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    lost = train(config=replace(SHORT, learning_rate=1e30))
+    lost = train(config=SHORT.updated(learning_rate=1e30))
     assert "the validation loss of 1 of 1 heads was never finite" in caplog.text
     assert lost.best_loss.isinf().all()
     assert all(tensor.isfinite().all() for tensor in tensors(lost).values())
