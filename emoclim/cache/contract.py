@@ -14,7 +14,7 @@ from typing import Self
 
 from torch import Tensor
 
-from emoclim.cache.ids import find_keys
+from emoclim.cache.item_table import find_keys
 from emoclim.data import Features, FeatureSpec
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from emoclim.cache.checks import check_items, look_up, repair_with
 from emoclim.cache.contract import EncodedItem, FeatureCache
-from emoclim.cache.ids import ids_beside
+from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.ledger import Ledger
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
@@ -145,7 +145,7 @@ class DiskCache(FeatureCache):
 
     @cached_property
     def _ids(self) -> Mapping[str, str]:
-        return ids_beside(self.path)
+        return ids_by_key(self.path)
 
     def _committed(self) -> KeysView[str]:
         return self._opened().rows.keys()

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from emoclim.cache import portable_path
 from emoclim.data import ContentKeys
 from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import ConfigError, RunError
 from emoclim.learning import Augmentations, Augmenter, Backgrounds, load_library, read_backgrounds
-from emoclim.pipeline.libraries import portable_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 

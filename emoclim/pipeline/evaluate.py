@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from emoclim.cache import manifest_digest
 from emoclim.data import ContentKeys, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
@@ -21,7 +22,6 @@ from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation_page import Examples, write_page
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.libraries import manifest_digest
 from emoclim.pipeline.library import Library, key_of, library_note, read_splits
 from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads

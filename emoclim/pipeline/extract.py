@@ -9,16 +9,25 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from emoclim.cache import FeatureCache, open_cache
+from emoclim.cache import (
+    CacheManifest,
+    FeatureCache,
+    ItemStatus,
+    State,
+    cache_manifest_or_new,
+    cache_manifest_path,
+    open_cache,
+    portable_path,
+    write_failures,
+    write_item_table,
+)
 from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
 from emoclim.encoders import Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.contamination import contamination
-from emoclim.pipeline.item_table import ItemStatus, State, write_failures, write_item_table
-from emoclim.pipeline.libraries import CacheNote, note_or_new, note_path, portable_path
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.workspace import Shard, Workspace, choose_device, usable_cores
+from emoclim.pipeline.workspace import Shard, Workspace, choose_device, provenance, usable_cores
 from emoclim.progress import Track, silent
 from emoclim.reports import Extraction, Timing
 from emoclim.stages import extract
@@ -168,21 +177,23 @@ def _load(modality: Modality, config: ExtractConfig, track: Track) -> Encoder:
 
 
 @contextmanager
-def _noted(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheNote]:
+def _noted(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheManifest]:
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
-    there, before = note_path(path).exists(), len(cache)
+    there, before = cache_manifest_path(path).exists(), len(cache)
     checkpoint = portable_path(config.checkpoint, path) if config.checkpoint else None
     unlabelled = config.unlabelled or all(item.label is None for item in manifest.items)
-    note = note_or_new(CacheNote(path, cache.spec, checkpoint, config.settings)).with_source(manifest, unlabelled)
-    note.with_run(None).save()
+    note = cache_manifest_or_new(CacheManifest(path, cache.spec, checkpoint, config.settings)).with_source(
+        manifest, unlabelled
+    )
+    note.with_run(provenance(), None).save()
     try:
         yield note
     finally:
         if path.exists():
             added = len(cache) - before
-            (note.with_run(added) if added else note).save()
+            (note.with_run(provenance(), added) if added else note).save()
         elif not there:
-            note_path(path).unlink()
+            cache_manifest_path(path).unlink()
 
 
 def _committed(cache: Path) -> frozenset[str]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emoclim.cache import CacheManifest
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.data import ContentKeys, FeatureSpec, Item, LabelMap, Manifest, Setting
 from emoclim.encoders import Encoder, load_encoder
@@ -15,7 +16,6 @@ from emoclim.errors import DecodeError, RunError
 from emoclim.learning import EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.augmenting import Note
-from emoclim.pipeline.libraries import CacheNote
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
@@ -114,7 +114,7 @@ class JointPlan:
 def uncached(workspace: Workspace, manifest: Manifest, spec: FeatureSpec, choice: EncoderChoice) -> Library:
     """A manifest whose features are yet to be made, as the library that it will be then."""
     place = None if choice.checkpoint is None else str(choice.checkpoint)
-    note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, choice.settings).with_source(manifest, False)
+    note = CacheManifest(workspace.cache_path(spec, ".h5"), spec, place, choice.settings).with_source(manifest, False)
     return Library(manifest, note, note.sources[-1])
 
 

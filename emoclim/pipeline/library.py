@@ -12,7 +12,15 @@ from typing import Any
 
 import torch
 
-from emoclim.cache import BY_ID, open_cache
+from emoclim.cache import (
+    BY_ID,
+    CacheManifest,
+    SourceRef,
+    cache_manifest_path,
+    manifest_digest,
+    open_cache,
+    read_cache_manifest,
+)
 from emoclim.data import (
     SPLITS,
     ContentKeys,
@@ -27,7 +35,6 @@ from emoclim.data import (
 )
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.libraries import CacheNote, Source, find_note, manifest_digest, note_path, notes, read_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -39,8 +46,36 @@ class Library:
     """A manifest and the cache that holds its features."""
 
     manifest: Manifest
-    note: CacheNote
-    source: Source
+    note: CacheManifest
+    source: SourceRef
+
+
+def notes(workspace: Workspace, modality: Modality) -> list[CacheManifest]:
+    """Notes of all caches of a modality, the newest first."""
+    found = [path for suffix in (".h5", ".zarr") for path in workspace.caches.glob(f"{modality}-*{suffix}")]
+    noted = [path for path in found if cache_manifest_path(path).is_file()]
+    noted.sort(key=lambda path: cache_manifest_path(path).stat().st_mtime_ns, reverse=True)
+    return [read_cache_manifest(path) for path in noted]
+
+
+def find_note(workspace: Workspace, modality: Modality, name: str | None) -> CacheManifest:
+    """The newest cache of a modality, or the newest whose stem, encoder or manifest is called `name`."""
+    found = notes(workspace, modality)
+    for note in found:
+        names = {
+            note.path.stem,
+            note.path.name,
+            str(note.path),
+            note.spec.name,
+            *(source.name for source in note.sources),
+        }
+        if name is None or name in names:
+            return note
+    what = f"{modality} cache" if name is None else f"{modality} cache called {name!r}"
+    there = f" (there are: {', '.join(note.path.stem for note in found)})" if found else ""
+    raise CacheError(
+        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {MODALITIES[modality].folder}"
+    )
 
 
 def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
@@ -72,7 +107,7 @@ def choose_modalities(
     return tuple(modality for modality in MODALITIES if modality in chosen)
 
 
-def open_library(note: CacheNote, source: Source, *, need_files: bool = True) -> Library:
+def open_library(note: CacheManifest, source: SourceRef, *, need_files: bool = True) -> Library:
     """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
     manifest = read_manifest(
         source.found_from(note.path),
@@ -107,9 +142,9 @@ def library_note(library: Library) -> dict[str, Any]:
 def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library | None:
     """The library of a run by what :func:`library_note` kept of it; None if its cache or manifest is not as it was."""
     cache = workspace.caches / noted["cache"]
-    if not (cache.exists() and note_path(cache).exists()):
+    if not (cache.exists() and cache_manifest_path(cache).exists()):
         return None
-    note = read_note(cache)
+    note = read_cache_manifest(cache)
     for source in note.sources:
         if (source.name, source.path) == (noted["name"], noted["path"]):
             library = open_library(note, source)

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import open_cache
+from emoclim.cache import manifest_digest, open_cache, portable_path
 from emoclim.data import ContentKeys, FeatureSpec, Manifest
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError
 from emoclim.pipeline.augmenting import make_augmenter, without_place
 from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_lost, of_settings, of_tagging
 from emoclim.pipeline.joint_plans import EncoderChoice, contents_digest
-from emoclim.pipeline.libraries import manifest_digest, portable_path
 from emoclim.pipeline.paper_rows import IMAGE_ROLE, PaperRow, choose_rows
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.reproduction_data import read_manifests, usable

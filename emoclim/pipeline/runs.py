@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emoclim.cache import CacheManifest
 from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.libraries import CacheNote, notes
-from emoclim.pipeline.library import Library, open_library
+from emoclim.pipeline.library import Library, notes, open_library
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
@@ -72,7 +72,7 @@ def _ranges(numbers: Sequence[int]) -> str:
     return f"{first}-{last}" if len(numbers) == last - first + 1 else ", ".join(map(str, numbers))
 
 
-def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:
+def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:
     """The note of the cache with the features that a run's heads take."""
     spec = run.heads.specs[modality]
     for note in notes(workspace, modality):

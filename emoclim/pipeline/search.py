@@ -4,13 +4,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import MemoryCache
+from emoclim.cache import CacheManifest, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest
 from emoclim.errors import CacheError, ManifestError
 from emoclim.learning import Average
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.find import encoder_of
-from emoclim.pipeline.libraries import CacheNote
 from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device
@@ -117,7 +116,7 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
 
-def _imported(query: Path, note: CacheNote, keys: ContentKeys) -> Features:
+def _imported(query: Path, note: CacheManifest, keys: ContentKeys) -> Features:
     """Features of one file that was imported with them, for there is nothing to make others with."""
     for source in reversed(note.sources):
         library = open_library(note, source)
@@ -132,7 +131,7 @@ def _imported(query: Path, note: CacheNote, keys: ContentKeys) -> Features:
     )
 
 
-def _encode(query: Path, modality: Modality, note: CacheNote, device: str, track: Track) -> Features:
+def _encode(query: Path, modality: Modality, note: CacheManifest, device: str, track: Track) -> Features:
     """Features of one file, made as the cache's were."""
     encoder = encoder_of(note, track)
     manifest = Manifest(query.name, modality, query, (Item(query.name, query),))

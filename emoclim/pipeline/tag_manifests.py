@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from emoclim.cache import CacheManifest, SourceRef, manifest_digest
 from emoclim.data import (
     SPLITS,
     ContentKeys,
@@ -26,7 +27,6 @@ from emoclim.data import (
 from emoclim.errors import ManifestError
 from emoclim.learning import TagSplit
 from emoclim.pipeline.evaluation_files import text_of
-from emoclim.pipeline.libraries import CacheNote, Source, manifest_digest
 from emoclim.pipeline.library import Library, key_of, read_features
 
 log = logging.getLogger(__name__)
@@ -54,13 +54,13 @@ class Tagged:
         return TagSplit(inputs.select(rows), relevant.view(len(own), len(self.tags)), _groups(own))
 
 
-def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
+def read_tagged(source: Path, note: CacheManifest, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
     """Read a manifest with tags, and the features of its items."""
     manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
         log.warning("%s: %s", text_of(str(source)), text_of(told))
     manifest = _placed(_with_tags(manifest), keys, seed)
-    library = Library(manifest, note, Source(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
+    library = Library(manifest, note, SourceRef(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
     features = read_features(library, manifest.items, keys)
     items = {item.id: item for item in manifest.items}
     encoded = [items[id_] for id_ in features.ids]
@@ -75,7 +75,7 @@ def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, 
     return Tagged(manifest, counted, features.select(torch.tensor(rows)), tags, tuple(sorted(unlearnt)), bare)
 
 
-def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> dict[str, str]:
+def keys_of(items: Iterable[Item], note: CacheManifest, keys: ContentKeys) -> dict[str, str]:
     """Keys in a cache, by id, of those items whose files are still there."""
     return contents_of(items, lambda item: key_of(item, note.spec, keys))
 

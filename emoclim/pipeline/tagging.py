@@ -10,12 +10,12 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from emoclim.cache import CacheManifest, manifest_digest, portable_path
 from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
 from emoclim.pipeline.contamination import contamination
 from emoclim.pipeline.evaluation_files import text_of
-from emoclim.pipeline.libraries import CacheNote, manifest_digest, portable_path
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
@@ -118,7 +118,7 @@ def tag_run(
     return result
 
 
-def _warnings(note: CacheNote, read: Tagged, split: str, keys: ContentKeys) -> list[str]:
+def _warnings(note: CacheManifest, read: Tagged, split: str, keys: ContentKeys) -> list[str]:
     """What a reader of the numbers should know about the data behind them."""
     name = text_of(read.manifest.source.name)
     found = [told] if (told := contamination(note.spec, replace(read.manifest, source=Path(name)))) else []
@@ -140,7 +140,7 @@ def _warnings(note: CacheNote, read: Tagged, split: str, keys: ContentKeys) -> l
 
 
 def _learnt(
-    workspace: Workspace, run: Run, note: CacheNote, read: Tagged, split: str, keys: ContentKeys, on: On
+    workspace: Workspace, run: Run, note: CacheManifest, read: Tagged, split: str, keys: ContentKeys, on: On
 ) -> list[str]:
     """Whether the heads that embed have seen the items they are asked about."""
     if on != "embeddings":

@@ -17,7 +17,7 @@ from emoclim.errors import CacheError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation_page import preview
 from emoclim.pipeline.extract import extract_features
-from emoclim.pipeline.libraries import find_note
+from emoclim.pipeline.library import find_note
 from emoclim.pipeline.workspace import Workspace
 
 EVERY = pytest.mark.parametrize("modality", get_args(Modality))

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from soaking import examples, soak
 
-from emoclim.cache import open_cache
+from emoclim.cache import item_table_path, open_cache, read_item_table, write_item_table
 from emoclim.config import preset
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
@@ -31,7 +31,6 @@ from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.extract import ExtractConfig, extract_features
-from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.train_heads import start_heads as train

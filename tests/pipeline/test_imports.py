@@ -15,13 +15,13 @@ from cache_workspace import answer, features_of
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 
+from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
 from emoclim.config import preset
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.learning.sweep import Space
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluate import evaluate_run
-from emoclim.pipeline.item_table import item_table_path, read_item_table
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.train_heads import start_heads as train

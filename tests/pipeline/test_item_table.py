@@ -14,7 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from emoclim.cache import open_cache
+from emoclim.cache import (
+    ItemStatus,
+    item_table_path,
+    open_cache,
+    read_cache_manifest,
+    read_item_table,
+    write_item_table,
+)
 from emoclim.cache.contract import FeatureCache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
@@ -22,8 +29,6 @@ from emoclim.encoders.base import Encoder, ImageEncoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
-from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table, write_item_table
-from emoclim.pipeline.libraries import read_note
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
 from emoclim.reports.extraction import Extraction, Timing
@@ -90,7 +95,7 @@ def test_a_manifest_that_was_edited_between_runs(workspace: Workspace) -> None:
 
 def test_runs_that_encode_something_are_remembered_with_their_versions(workspace: Workspace) -> None:
     for expected in (1, 1):  # the second encodes nothing
-        made = read_note(extract(workspace).cache).made
+        made = read_cache_manifest(extract(workspace).cache).made
         assert [run["encoded"] for run in made] == [6] * expected
     assert {"time", "command", "versions"} <= made[0].keys()
     assert made[0]["versions"]["torch"]
@@ -100,7 +105,7 @@ def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monk
     def killed(part: Manifest, encoder: Encoder, cache: FeatureCache, **options: Any) -> Extraction:
         stage(replace(part, items=part.items[:2]), encoder, cache, **options)
         assert cache.path is not None
-        note = read_note(cache.path)  # what a SIGKILL would leave now
+        note = read_cache_manifest(cache.path)  # what a SIGKILL would leave now
         assert [run["encoded"] for run in note.made] == [None]
         assert note.made[0]["versions"]["torch"]
         assert [source.name for source in note.sources] == ["images"]
@@ -114,7 +119,7 @@ def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monk
     assert (workspace.caches / "content.json").is_file()
     resumed = extract(workspace)
     assert (resumed.extraction.encoded, resumed.extraction.reused) == (4, 3)
-    assert [run["encoded"] for run in read_note(resumed.cache).made] == [2, 4]
+    assert [run["encoded"] for run in read_cache_manifest(resumed.cache).made] == [2, 4]
 
 
 def test_a_run_that_keeps_nothing_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +139,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     (other / "images.csv").write_text("path\nx.png\n")
     first = extract(workspace)
     second = extract_features("image", other / "images.csv", COLOUR, workspace=workspace)
-    names = [source.name for source in read_note(second.cache).sources]
+    names = [source.name for source in read_cache_manifest(second.cache).sources]
     assert names[0] == "images"
     assert re.fullmatch("images-[0-9a-f]{6}", names[1])
     assert len(states(first)) == 9
@@ -142,7 +147,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     with open_cache(second.cache) as cache:
         assert len(cache.features(["5.png", "x.png"])) == 2
     extract(workspace)
-    assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
+    assert {source.name for source in read_cache_manifest(second.cache).sources} == set(names)  # each keeps its name
 
 
 def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

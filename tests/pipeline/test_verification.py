@@ -13,15 +13,13 @@ from cache_workspace import MANY, answer, cache_called, features_of, flip, impor
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 
-from emoclim.cache import open_cache
+from emoclim.cache import cache_manifest_path, item_table_path, open_cache, read_item_table, write_item_table
 from emoclim.cache.contract import EncodedItem
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.verify import verify_cache
 from emoclim.pipeline.extract import ExtractConfig, extract_features
-from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
-from emoclim.pipeline.libraries import note_path
 from emoclim.pipeline.workspace import Workspace
 
 OLD = time.time() - 3600
@@ -171,7 +169,7 @@ def test_a_cache_that_cannot_be_opened_is_told_with_and_without_its_note(root: P
     path = cache_called(root, "timbre")
     path.write_bytes(path.read_bytes()[:1000])
     if not noted:
-        note_path(path).unlink()
+        cache_manifest_path(path).unlink()
     found = answer("cache", "verify", path.stem if way == "stem" else path, "--workspace", root, code=3)
     assert (found["cache"], found["sound"]) == (str(path), False)
     assert "delete it" in found["problems"][0]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from emoclim.cache import BACKENDS, SUFFIXES, open_cache, who_writes
+from emoclim.cache import BACKENDS, SHARDS, SUFFIXES, open_cache, who_writes
 from emoclim.cache import SUFFIX as STORE
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
@@ -21,7 +21,6 @@ from emoclim.modality import Modality
 from emoclim.pipeline.caches.find import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.caches.merge import lacking_shards, shards_in, whole_of
-from emoclim.pipeline.libraries import SHARDS
 from emoclim.pipeline.workspace import Workspace
 
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")

@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.cache import FeatureCache, open_cache
+from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, open_cache
 from emoclim.data import Features
 from emoclim.errors import name_some
-from emoclim.pipeline.caches.find import find_cache, ids_by_key
-from emoclim.pipeline.libraries import CacheNote
+from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -122,7 +121,7 @@ def diff_caches(
                 names = common[start : start + BLOCK_ITEMS]
                 pair = (first.read([mine[name] for name in names]), second.read([theirs[name] for name in names]))
                 gap = gap.joined(gap_between(*pair))
-    ids = ids_by_key(here) | ids_by_key(there)
+    ids = ids_by_key(here.path) | ids_by_key(there.path)
     return CacheDifference(
         here.path,
         there.path,
@@ -133,8 +132,8 @@ def diff_caches(
     )
 
 
-def _keys_by_name(note: CacheNote, cache: FeatureCache, by_id: bool) -> dict[str, str]:
+def _keys_by_name(note: CacheManifest, cache: FeatureCache, by_id: bool) -> dict[str, str]:
     """Keys of the committed items by what the items are to be known by: the key itself, or else the id."""
     if not by_id:
         return {key: key for key in cache}
-    return {id_: key for key, id_ in ids_by_key(note).items() if key in cache}
+    return {id_: key for key, id_ in ids_by_key(note.path).items() if key in cache}

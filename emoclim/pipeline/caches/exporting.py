@@ -17,13 +17,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from emoclim.cache import FeatureCache, open_cache
+from emoclim.cache import (
+    CacheManifest,
+    FeatureCache,
+    ItemStatus,
+    SourceRef,
+    item_table_path,
+    open_cache,
+    read_item_table,
+)
 from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
 from emoclim.pipeline.caches.find import account, find_cache, renewed
-from emoclim.pipeline.item_table import ItemStatus, item_table_path, read_item_table
-from emoclim.pipeline.libraries import CacheNote, Source
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -92,7 +98,7 @@ def export_features(
     return ExportResult(note.path, out, kind, source.name if source else None, len(rows), lacking, others)
 
 
-def _source(note: CacheNote, name: str | None) -> Source | None:
+def _source(note: CacheManifest, name: str | None) -> SourceRef | None:
     """The newest manifest of a cache, or the newest of that name; None if it has none."""
     found = [source for source in note.sources if name in (None, source.name)]
     if name is not None and not found:
@@ -101,7 +107,7 @@ def _source(note: CacheNote, name: str | None) -> Source | None:
     return found[-1] if found else None
 
 
-def _states(note: CacheNote, source: Source | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
+def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
     """What became of each item, by the table of items, for their files need not be there; else by the files."""
     if source is None:
         return [ItemStatus(key, "committed", key) for key in cache]
@@ -111,7 +117,7 @@ def _states(note: CacheNote, source: Source | None, cache: FeatureCache, keys: C
     return [renewed(state, cache) for state in read_item_table(path)]
 
 
-def _rows(note: CacheNote, source: Source | None, states: Sequence[ItemStatus]) -> list[Row]:
+def _rows(note: CacheManifest, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:
     """The items that have features, with what their manifest says of them if it is still there."""
     said: dict[str, tuple[str, str]] = {}
     if source is not None:

@@ -1,16 +1,22 @@
 """Caches by name, and what became of the items of their manifests."""
 
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 
-from emoclim.cache import BACKENDS, FeatureCache, open_cache
+from emoclim.cache import (
+    BACKENDS,
+    CacheManifest,
+    FeatureCache,
+    ItemStatus,
+    State,
+    cache_manifest_path,
+    open_cache,
+    read_cache_manifest,
+)
 from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, DecodeError
-from emoclim.pipeline.item_table import ItemStatus, State, item_table_path, read_item_table
-from emoclim.pipeline.libraries import CacheNote, note_path, read_note
 from emoclim.pipeline.library import key_of
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
@@ -22,7 +28,7 @@ def cache_paths(workspace: Workspace) -> list[Path]:
     return sorted((path for path in found if not path.name.startswith(".")), key=when_noted, reverse=True)
 
 
-def find_cache(workspace: Workspace, name: str) -> CacheNote:
+def find_cache(workspace: Workspace, name: str) -> CacheManifest:
     """The one cache with that path, name, stem, encoder, manifest or digest, or the beginning of stem or digest."""
     return note_of(find_path(workspace, name))
 
@@ -47,15 +53,15 @@ def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
     raise CacheError(f"there is no {what} called {name!r}{f' (there are: {stems})' if stems else ''}; name another")
 
 
-def note_of(cache: Path) -> CacheNote:
+def note_of(cache: Path) -> CacheManifest:
     """The note beside a cache; where there is none, as after an extraction that was stopped, what the cache says."""
-    if note_path(cache).is_file():
-        return read_note(cache)
+    if cache_manifest_path(cache).is_file():
+        return read_cache_manifest(cache)
     with open_cache(cache) as opened:
-        return CacheNote(cache, opened.spec, None, {})
+        return CacheManifest(cache, opened.spec, None, {})
 
 
-def changed_versions(note: CacheNote) -> list[str]:
+def changed_versions(note: CacheManifest) -> list[str]:
     """One sentence if libraries are not those that the features were made with."""
     now: Mapping[str, str] = provenance()["versions"]
     changes = []
@@ -69,17 +75,7 @@ def changed_versions(note: CacheNote) -> list[str]:
     return [f"made with other versions than are here ({told}); see whether that matters with: verify --re-encode 8"]
 
 
-def ids_by_key(note: CacheNote) -> dict[str, str]:
-    """What the items of a cache are called, as far as its tables of items tell; the newest manifest counts."""
-    ids: dict[str, str] = {}
-    for source in note.sources:
-        if (table := item_table_path(note.path, source.name)).is_file():
-            with suppress(CacheError):  # a spoilt one tells nothing
-                ids |= {state.key: state.id for state in read_item_table(table) if state.key}
-    return ids
-
-
-def encoder_of(note: CacheNote, track: Track = silent) -> Encoder:
+def encoder_of(note: CacheManifest, track: Track = silent) -> Encoder:
     """The encoder that makes the features of a cache; features that were imported have none."""
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
@@ -120,7 +116,7 @@ def account(
 
 def when_noted(cache: Path) -> float:
     """When anything was last noted beside a cache, in seconds since 1970; this is what makes one the newest."""
-    note = note_path(cache)
+    note = cache_manifest_path(cache)
     return (note if note.is_file() else cache).stat().st_mtime
 
 

@@ -15,17 +15,23 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BY_ID, EncodedItem, open_cache
+from emoclim.cache import (
+    BY_ID,
+    CacheManifest,
+    EncodedItem,
+    cache_manifest_or_new,
+    open_cache,
+    portable_path,
+    write_item_table,
+)
 from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
 from emoclim.pipeline.caches.find import account
-from emoclim.pipeline.item_table import write_item_table
-from emoclim.pipeline.libraries import CacheNote, note_or_new, portable_path
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
 
 NAME = re.compile(r"[\w][\w.+-]*")
@@ -158,9 +164,9 @@ def _append(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
 
 def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, imported: int) -> tuple[str, ...]:
     """Write the note and the table of items beside a cache; return the ids of the items without features."""
-    note = note_or_new(CacheNote(cache, spec, origin, {}))
+    note = cache_manifest_or_new(CacheManifest(cache, spec, origin, {}))
     if imported:
-        note = note.with_run(imported)
+        note = note.with_run(provenance(), imported)
     note = note.with_source(manifest, all(item.label is None for item in manifest.items))
     with open_cache(cache) as opened:
         states = account(manifest.items, spec, opened, ContentKeys())

@@ -7,11 +7,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BACKENDS, SUFFIX, StoreSize, open_cache, who_writes
+from emoclim.cache import (
+    BACKENDS,
+    SHARDS,
+    SUFFIX,
+    CacheManifest,
+    StoreSize,
+    item_table_path,
+    open_cache,
+    read_item_table,
+    who_writes,
+)
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
-from emoclim.pipeline.item_table import item_table_path, read_item_table
-from emoclim.pipeline.libraries import SHARDS, CacheNote
 from emoclim.pipeline.workspace import Workspace
 
 
@@ -20,7 +28,7 @@ class CacheState:
     """What one cache holds."""
 
     path: Path
-    note: CacheNote | None  # None if it cannot be read either
+    note: CacheManifest | None  # None if it cannot be read either
     items: int
     failures: int
     segments: int
@@ -100,7 +108,7 @@ class CacheDetails:
     """Everything known of one cache."""
 
     state: CacheState
-    note: CacheNote
+    note: CacheManifest
     manifests: Mapping[str, Mapping[str, int]]  # by name, how many items are in each state; empty without its table
     warnings: tuple[str, ...]  # what is not as it was when the features were made
 

@@ -12,18 +12,25 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import BACKENDS, EncodedItem, FeatureCache, open_cache, who_writes
-from emoclim.data import ContentKeys, Features
-from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.caches.find import account, note_of, one_called
-from emoclim.pipeline.item_table import (
+from emoclim.cache import (
+    BACKENDS,
+    SHARDS,
+    CacheManifest,
+    EncodedItem,
+    FeatureCache,
     ItemStatus,
+    cache_manifest_or_new,
     item_table_path,
+    open_cache,
+    portable_path,
     read_item_table,
+    who_writes,
     write_failures,
     write_item_table,
 )
-from emoclim.pipeline.libraries import SHARDS, CacheNote, note_or_new, portable_path
+from emoclim.data import ContentKeys, Features
+from emoclim.errors import CacheError, EmoclimError
+from emoclim.pipeline.caches.find import account, note_of, one_called
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -123,11 +130,11 @@ def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
                     recorded[key] = reason
 
 
-def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
+def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:
     """The note of the whole, with the manifests and runs of all its parts."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
     checkpoint = first.checkpoint and portable_path((first.path.parent / first.checkpoint).resolve(), cache)
-    note = note_or_new(CacheNote(cache, first.spec, checkpoint, first.settings))
+    note = cache_manifest_or_new(CacheManifest(cache, first.spec, checkpoint, first.settings))
     sources = {source.path: source for source in note.sources}
     for part in parts:
         for source in part.sources:
@@ -141,7 +148,7 @@ def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
 
 
 def _write_tables(
-    note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCache, keys: ContentKeys
+    note: CacheManifest, parts: Sequence[CacheManifest], cache: FeatureCache, keys: ContentKeys
 ) -> tuple[list[ItemStatus], list[str]]:
     """The tables of items and failures of each manifest: all that they list; what hinders one, told."""
     listed, remarks = list[ItemStatus](), []

@@ -9,15 +9,23 @@ from typing import Any
 
 import torch
 
-from emoclim.cache import FeatureCache, MemoryCache, open_cache
+from emoclim.cache import (
+    CacheManifest,
+    FeatureCache,
+    MemoryCache,
+    SourceRef,
+    ids_by_key,
+    item_table_path,
+    open_cache,
+    read_item_table,
+    write_item_table,
+)
 from emoclim.data import ContentKeys, Item, Manifest
 from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.caches.compare import Gap, gap_between
-from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, ids_by_key, note_of, renewed
-from emoclim.pipeline.item_table import item_table_path, read_item_table, write_item_table
-from emoclim.pipeline.libraries import CacheNote, Source
+from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, note_of, renewed
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
@@ -95,7 +103,7 @@ def verify_cache(
         return Verification(path, 0, (), (str(error),), (), None, tolerance)
     with cache:
         note = note_of(path)
-        damaged, ids = _damaged(cache, track), ids_by_key(note)
+        damaged, ids = _damaged(cache, track), ids_by_key(note.path)
         problems, remarks = cache.problems(), tuple(changed_versions(note))
         if path.resolve().parent.suffix == PARTIAL:
             problems += (f"{path} was being made by a run that did not end; delete it, and run that again",)
@@ -132,7 +140,7 @@ def _damaged_of(cache: FeatureCache, keys: list[str]) -> list[str]:
     return []
 
 
-def _leave_out(note: CacheNote, damaged: list[str]) -> None:
+def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
     """Take items back, and say so in the tables of items."""
     with open_cache(note.path, note.spec) as cache:
         cache.leave_out(damaged)
@@ -142,7 +150,9 @@ def _leave_out(note: CacheNote, damaged: list[str]) -> None:
                 write_item_table(note.path, source.name, [renewed(state, cache) for state in states])
 
 
-def _disagreements(note: CacheNote, source: Source, cache: FeatureCache) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _disagreements(
+    note: CacheManifest, source: SourceRef, cache: FeatureCache
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Where the table of a manifest's items says more than is true, and where it says less."""
     table = item_table_path(note.path, source.name)
     if not table.is_file():
@@ -179,7 +189,7 @@ def _encode_again(
 
 
 def _choose(
-    note: CacheNote, committed: Collection[str], count: int, seed: int, workspace: Workspace
+    note: CacheManifest, committed: Collection[str], count: int, seed: int, workspace: Workspace
 ) -> dict[str, Item]:
     """Up to so many random items whose files are there and as they were, by key."""
     keys = ContentKeys(workspace.caches / "content.json")
@@ -197,7 +207,7 @@ def _choose(
 
 
 def _unchanged_items(
-    note: CacheNote, committed: Collection[str], keys: ContentKeys, seed: int
+    note: CacheManifest, committed: Collection[str], keys: ContentKeys, seed: int
 ) -> Iterator[tuple[str, Item]]:
     """Items of all manifests that are still there, in random order, with their keys, if these are committed."""
     items: list[Item] = []

@@ -1,0 +1,117 @@
+"""Tables of items beside a cache: what became of each item of a manifest, and which key an id stands for.
+
+For each manifest that was extracted into ``<stem>.h5`` or ``<stem>.zarr`` there is ``<stem>.<manifest>.items.csv``,
+with each item in exactly one state. It is for people, other programs and looking up ids; what counts is the cache.
+"""
+
+import csv
+from collections.abc import Iterable, KeysView, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal, NamedTuple, get_args
+
+from emoclim.data import Item
+from emoclim.errors import CacheError, name_some
+from emoclim.files import atomic
+
+State = Literal["committed", "failed", "missing"]
+BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
+
+
+class ItemStatus(NamedTuple):
+    """An item's id, what became of it, its content key if it has one, and why it failed if it did."""
+
+    id: str
+    state: State
+    key: str = ""
+    reason: str = ""
+
+
+def item_table_path(cache: Path, manifest_name: str) -> Path:
+    """Return where the table of a manifest's items lies."""
+    return cache.with_name(f"{cache.stem}.{manifest_name}.items.csv")
+
+
+def failures_path(cache: Path, manifest_name: str) -> Path:
+    """Return where a manifest's failed items stand alone; there is no such file if there are none."""
+    return cache.with_name(f"{cache.stem}.{manifest_name}.failures.csv")
+
+
+def write_item_table(cache: Path, manifest_name: str, statuses: Sequence[ItemStatus]) -> Path:
+    """Write the table of a manifest's items, whole or not at all."""
+    path = item_table_path(cache, manifest_name)
+    _write_csv(path, [ItemStatus._fields, *statuses])
+    return path
+
+
+def write_failures(
+    cache: Path, manifest_name: str, statuses: Sequence[ItemStatus], items: Iterable[Item]
+) -> Path | None:
+    """Write the failed items with their paths; remove an earlier file and return None if there are none."""
+    path = failures_path(cache, manifest_name)
+    reasons = {status.id: status.reason for status in statuses if status.state == "failed"}
+    if not reasons:
+        path.unlink(missing_ok=True)
+        return None
+    rows = [(item.id, item.path, reasons[item.id]) for item in items if item.id in reasons]
+    _write_csv(path, [("id", "path", "reason"), *rows])
+    return path
+
+
+def read_item_table(path: Path) -> list[ItemStatus]:
+    """Read a table of items; raise :class:`CacheError` for a file that is none."""
+    try:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+            rows = list(csv.reader(file))
+    except (OSError, ValueError, csv.Error) as error:
+        raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
+    width, states = len(ItemStatus._fields), get_args(State)
+    if rows[:1] != [list(ItemStatus._fields)] or any(len(row) != width or row[1] not in states for row in rows[1:]):
+        raise CacheError(f"{path} is no table of items; extract again to write it anew")
+    return [ItemStatus._make(row) for row in rows[1:]]
+
+
+def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) -> list[str]:
+    """Find the keys of items by id; raise :class:`CacheError` for those that are unknown or ambiguous."""
+    meant: dict[str, dict[str, str]] = {id_: {} for id_ in ids if id_ not in committed}  # key -> who says so
+    for id_, keys in meant.items():
+        if (key := f"{BY_ID}{id_}") in committed:
+            keys[key] = "what was imported"
+    for table in _tables(cache) if cache and meant else ():
+        for item in read_item_table(table):
+            if item.state == "committed" and item.id in meant:
+                meant[item.id].setdefault(item.key, table.name)
+    where = "the cache" if cache is None else f"cache {cache}"
+    for id_, keys in meant.items():
+        if len(keys) > 1:
+            raise CacheError(
+                f"{id_!r} stands for different contents in {' and '.join(keys.values())} beside {where}; "
+                "ask for it by its key, which is in these tables"
+            )
+    if unknown := [id_ for id_, keys in meant.items() if not committed & keys.keys()]:
+        raise CacheError(
+            f"{where} does not hold {len(unknown)} of the {len(ids)} items asked for ({name_some(unknown)}); "
+            "extract these items first, or see in the tables beside it how they are called"
+        )
+    return [next(iter(meant[id_])) if id_ in meant else id_ for id_ in ids]
+
+
+def ids_by_key(cache: Path) -> dict[str, str]:
+    """Map keys to ids, as far as the tables beside a cache can be read; the one that was written last counts."""
+    ids: dict[str, str] = {}
+    for table in sorted(_tables(cache), key=lambda path: path.stat().st_mtime_ns):
+        with suppress(CacheError):
+            ids |= {item.key: item.id for item in read_item_table(table) if item.key}
+    return ids
+
+
+def _tables(cache: Path) -> list[Path]:
+    """List the tables beside a cache, by name."""
+    begin = f"{cache.stem}."
+    return sorted(path for path in cache.parent.glob("*.items.csv") if path.name.startswith(begin))
+
+
+def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
+    """Write a CSV file, whole or not at all; names that are no text keep their bytes."""
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

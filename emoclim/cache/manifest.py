@@ -1,0 +1,121 @@
+"""The note beside a cache, ``<cache>.json``: the encoder that filled it, and the manifests that it was filled from.
+
+Used by the pipeline. The cache whose note was written last is the newest.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emoclim.data import FeatureSpec, Manifest, Setting
+from emoclim.errors import CacheError
+from emoclim.files import read_json, write_json
+
+log = logging.getLogger(__name__)
+
+SHARDS = ".shards"  # suffix of the folder with the shards of a cache
+
+
+@dataclass(frozen=True, slots=True)
+class SourceRef:
+    """A manifest that was extracted into a cache; its path is relative to the cache if both are in one workspace."""
+
+    name: str
+    path: str
+    digest: str
+    unlabelled: bool
+
+    def found_from(self, cache: Path) -> Path:
+        """Return where the manifest lies, given where the cache does."""
+        return (cache.parent / self.path).resolve()
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What the file holds."""
+
+    spec: FeatureSpec
+    checkpoint: str | None
+    settings: dict[str, Setting]
+    sources: tuple[SourceRef, ...]
+    made: tuple[dict[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CacheManifest:
+    """What lies beside a cache."""
+
+    path: Path  # of the cache
+    spec: FeatureSpec
+    checkpoint: str | None  # file of the encoder's parameters, as it was given; None for the published one, or for none
+    settings: Mapping[str, Setting]
+    sources: tuple[SourceRef, ...] = ()  # the newest last
+    # time, command, versions and number of items of each run that encoded any, the newest last
+    made: tuple[Mapping[str, Any], ...] = ()
+
+    def save(self) -> None:
+        """Write the file; this makes its cache the newest."""
+        content = {
+            "spec": self.spec.to_dict(),
+            "checkpoint": self.checkpoint,
+            "settings": dict(self.settings),
+            "sources": [asdict(source) for source in self.sources],
+            "made": list(self.made),
+        }
+        write_json(cache_manifest_path(self.path), content)
+
+    def with_run(self, provenance: Mapping[str, Any], encoded: int | None) -> "CacheManifest":
+        """Add the newest run and the number of items that it encoded; None while it has not ended."""
+        return replace(self, made=(*self.made, {**provenance, "encoded": encoded}))
+
+    def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheManifest":
+        """Add a manifest as the newest source."""
+        path = portable_path(manifest.source, self.path)
+        others = tuple(known for known in self.sources if known.path != path)
+        known_as = next((known.name for known in self.sources if known.path == path), manifest.name)
+        if any(known.name == known_as for known in others):  # two files of one name, in different folders
+            known_as = f"{manifest.name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
+        source = SourceRef(known_as, path, manifest_digest(manifest), unlabelled)
+        return replace(self, sources=(*others, source))
+
+
+def cache_manifest_path(cache: Path) -> Path:
+    """Return where the note of a cache lies."""
+    return cache.with_name(f"{cache.name}.json")
+
+
+def read_cache_manifest(cache: Path) -> CacheManifest:
+    """Read the note beside a cache; raise :class:`CacheError` if it is missing or damaged."""
+    advice = "extract or import its manifest again to write it anew"
+    content = read_json(cache_manifest_path(cache), CacheError, advice, _Content)
+    return CacheManifest(cache, content.spec, content.checkpoint, content.settings, content.sources, content.made)
+
+
+def cache_manifest_or_new(new: CacheManifest) -> CacheManifest:
+    """Read the note beside a cache that is about to be filled; return `new` where it is missing or damaged."""
+    path = cache_manifest_path(new.path)
+    if not path.exists():
+        return new
+    try:
+        return read_cache_manifest(new.path)
+    except CacheError:
+        log.warning("%s is damaged, and is begun anew without other manifests and runs", path)
+        return new
+
+
+def portable_path(path: Path, cache: Path) -> str:
+    """Name a file relative to the cache's folder if both are in one workspace, else by its absolute path."""
+    folder, full = cache.parent.resolve(), path.resolve()
+    workspace = folder.parent.parent if folder.suffix == SHARDS else folder.parent
+    return os.path.relpath(full, folder) if full.is_relative_to(workspace) else str(full)
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """Hash what a manifest says of its items to 12 hex digits."""
+    rows = [(item.id, item.label, item.tags, item.split, item.group) for item in manifest.items]
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
