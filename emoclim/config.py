@@ -39,7 +39,8 @@ class Settings(BaseModel):
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         for field in cls.model_fields.values():
-            if field.default not in (None, PydanticUndefined) and "; default" not in (field.description or ""):
+            lacks_default = field.description and "; default" not in field.description
+            if lacks_default and field.default not in (None, PydanticUndefined):
                 ends = field.default if isinstance(field.default, tuple) else (field.default,)
                 field.description = f"{field.description}; default {','.join(str(end) for end in ends)}"
 

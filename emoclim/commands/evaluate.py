@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -104,21 +104,12 @@ def evaluate_command(
         )
         print_result(tagged.to_dict(), as_json, lambda: _show_tagging(tagged, form))
         return
-    from emoclim.pipeline import KS, MEASURES, evaluate_run
+    from emoclim.pipeline import EvaluateConfig, evaluate_run
 
-    result = evaluate_run(
-        run,
-        split=split,
-        head=head,
-        ks=KS if ks is None else read_numbers(ks, "--k", int),
-        measures=MEASURES if measures is None else cast(Any, tuple(measures.split(","))),
-        average=average or "embeddings",
-        min_seconds=min_seconds or 0.0,
-        memory=(memory or 1024) << 20,
-        plots=plots,
-        workspace=place,
-        device=device,
-    )
+    given: dict[str, Any] = {"head": head, "average": average, "min_seconds": min_seconds}
+    given |= {"ks": ks and read_numbers(ks, "--k", int), "measures": measures and tuple(measures.split(","))}
+    config = EvaluateConfig(split=split, **{name: value for name, value in given.items() if value is not None})
+    result = evaluate_run(run, config, memory=(memory or 1024) << 20, plots=plots, workspace=place, device=device)
     print_result(result.to_dict(), as_json, lambda: show_evaluation(result, form))
 
 

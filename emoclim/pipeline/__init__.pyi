@@ -12,8 +12,7 @@ from .datasets import list_datasets as list_datasets
 from .demo import run_demo as run_demo
 from .encoders import describe_encoder as describe_encoder
 from .encoders import describe_encoders as describe_encoders
-from .evaluate import KS as KS
-from .evaluate import MEASURES as MEASURES
+from .evaluate import EvaluateConfig as EvaluateConfig
 from .evaluate import evaluate_run as evaluate_run
 from .extract import ExtractConfig as ExtractConfig
 from .extract import extract_features as extract_features

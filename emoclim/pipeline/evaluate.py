@@ -1,4 +1,4 @@
-"""`emoclim evaluate`: a run and a split -> a report, as JSON, as a table of queries, as pictures and as a page.
+"""Evaluate a run on a split (`emoclim evaluate`): numbers as JSON, scores per query, pictures and a page.
 
 The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the name goes on with what differs:
 ``test-head-17-features``.
@@ -7,12 +7,14 @@ The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the n
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from pydantic import Field
 
 from emoclim.cache import manifest_digest
+from emoclim.config import Settings
 from emoclim.data import ContentKeys, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
@@ -31,151 +33,153 @@ from emoclim.stages import evaluate
 log = logging.getLogger(__name__)
 
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
-KS = (1, 5, 10)
-MEASURES: tuple[Measure, ...] = ("MRR", "mAP", "R-precision")
+
+
+class EvaluateConfig(Settings):
+    """What is evaluated, and by which metrics."""
+
+    split: str = "test"
+    head: int | None = None  # number of a candidate; None: the one that did best on validation
+    ks: tuple[int, ...] = Field(default=(1, 5, 10), strict=False)  # of each precision at k
+    measures: tuple[Measure, ...] = Field(default=("MRR", "mAP", "R-precision"), strict=False)
+    average: Average = "embeddings"  # what stands for an item of several segments: the mean of which
+    min_seconds: float = 0.0  # leave out items that have a length and are shorter
+
+    @property
+    def folder_name(self) -> str:
+        """The split, and whatever is not by default."""
+        parts = {
+            "head": f"head-{self.head}",
+            "average": self.average,
+            "min_seconds": f"{self.min_seconds:g}s",
+            "ks": f"k-{'-'.join(map(str, self.ks))}",
+            "measures": "-".join(self.measures),
+        }
+        default = EvaluateConfig()
+        return "-".join(
+            [self.split, *(part for name, part in parts.items() if getattr(self, name) != getattr(default, name))]
+        )
 
 
 def evaluate_run(
     run: str | None = None,
+    config: EvaluateConfig = EvaluateConfig(),  # noqa: B008 - immutable
     *,
-    split: str = "test",
-    head: int | None = None,
-    ks: Sequence[int] = KS,
-    measures: Sequence[Measure] = MEASURES,
-    average: Average = "embeddings",
-    min_seconds: float = 0.0,
     memory: int = 1 << 30,
     plots: bool = True,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     device: str = "auto",
     seed: int = 42,
 ) -> Evaluation:
-    """Evaluate the chosen heads of a run on a split of the manifests they were trained on."""
-    opened = open_run(workspace, run)
+    """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
+    opened, where = open_run(workspace, run), choose_device(device)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
-    warnings = _warnings(opened, libraries)
+    keys = ContentKeys(workspace.caches / "content.json")
+    whole = read_splits(libraries, opened.label_map, (config.split,), keys, every_class=False)[config.split]
+    part = whole.lasting(config.min_seconds) if config.min_seconds else whole
+    if empty := [modality for modality, features in part.features.items() if not len(features)]:
+        raise ConfigError(
+            f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
+        )
+    warnings = _changes(opened, libraries) + _gaps(whole, config.split, opened, libraries)
     for warning in warnings:
         log.warning(warning)
-    keys = ContentKeys(workspace.caches / "content.json")
-    whole = read_splits(libraries, opened.label_map, (split,), keys, every_class=False)[split]
-    part = whole.lasting(min_seconds) if min_seconds else whole
-    if empty := [modality for modality, features in part.features.items() if not len(features)]:
-        raise ConfigError(f"split {split} has no {empty[0]} of {min_seconds:g} s or more; lower --min-seconds")
-    warnings += _missing(whole, split, opened, libraries)
-    heads, where = opened.head(head), choose_device(device)
+    heads = opened.head(config.head)
     report = evaluate(
         part,
         heads,
-        ks=ks,
-        measures=measures,
-        kin=_kin(part, libraries, keys),
-        average=average,
+        ks=config.ks,
+        measures=config.measures,
+        kin=_groups(part, libraries, keys),
+        average=config.average,
         memory=memory,
         device=where,
     )
-    number = opened.chosen if head is None else head
-    settings = {
-        "head": number,
-        "average": average,
-        "min_seconds": min_seconds,
-        "items": {
-            modality: _fingerprint(part.features[modality].ids, libraries[modality], keys) for modality in libraries
-        },
-    }
-    keys.save()
     scores = {name: direction.scores(report.classes) for name, direction in report.directions.items()}
     with few_threads(1):
         ends = {name: intervals(name, found) for name, found in scores.items()}
-    noted = {modality: library_note(library) for modality, library in libraries.items()}
-    folder = opened.folder / "evaluation" / _folder_name(split, head, average, min_seconds, ks, measures)
-    n_short = sum(len(whole.features[modality]) - len(part.features[modality]) for modality in part.features)
     evaluation = Evaluation(
-        opened.folder.name, split, settings, report, ends, folder, ks, opened.label_map, noted, warnings, n_short, plots
+        run=opened.folder.name,
+        split=config.split,
+        settings={
+            "head": opened.chosen if config.head is None else config.head,
+            "average": config.average,
+            "min_seconds": config.min_seconds,
+            "items": {name: _fingerprint(part, library, keys) for name, library in libraries.items()},
+        },
+        report=report,
+        intervals=ends,
+        folder=opened.folder / "evaluation" / config.folder_name,
+        label_map=opened.label_map,
+        libraries={modality: library_note(library) for modality, library in libraries.items()},
+        warnings=tuple(warnings),
+        n_too_short=sum(map(len, whole.features.values())) - sum(map(len, part.features.values())),
+        plots_written=plots,
     )
-    write_report(folder, evaluation.to_dict())
-    write_queries(folder / QUERIES_FILE, QueryTable(opened.folder.name, split, settings, scores))
+    keys.save()
+    write_report(evaluation.folder, evaluation.to_dict())
+    table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
+    write_queries(evaluation.folder / QUERIES_FILE, table)
     if plots:
-        plot_per_class(report, folder / "per_class.png", evaluation.shown_metric, ends)
-        plot_confusion(report, folder / "confusion.png")
-        _plot_map(part, heads, average, folder / "joint_space.png", seed)
-        write_page(evaluation, Examples(part, heads, libraries, average=average), opened.folder)
+        plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric, ends)
+        plot_confusion(report, evaluation.folder / "confusion.png")
+        _plot_joint_space(part, heads, config.average, evaluation.folder / "joint_space.png", seed)
+        write_page(evaluation, Examples(part, heads, libraries, average=config.average), opened.folder)
     return evaluation
 
 
-def _kin(split: Split, libraries: Mapping[Modality, Library], keys: ContentKeys) -> dict[Modality, torch.Tensor] | None:
-    """By modality, a number for each item, the same for one group and equal content; None if each is alone."""
-    owners, grouped = {}, False
+def _groups(
+    split: Split, libraries: Mapping[Modality, Library], keys: ContentKeys
+) -> dict[Modality, torch.Tensor] | None:
+    """Number the items by modality, those of one group or of equal content alike; None if each is alone."""
+    numbers, grouped = {}, False
     for modality, features in split.features.items():
         known = {item.id: item for item in libraries[modality].manifest.items}
         items = [known[id_] for id_ in features.ids]
-        owners[modality] = [item.group for item in join_groups(items, contents_of(items, keys))]
-        grouped |= any(item.group for item in items) or len(set(owners[modality])) < len(items)
-    if not grouped:
-        return None
-    numbers = {modality: {owner: n for n, owner in enumerate(dict.fromkeys(own))} for modality, own in owners.items()}
-    return {
-        modality: torch.tensor([numbers[modality][owner] for owner in own], dtype=torch.int64)
-        for modality, own in owners.items()
-    }
+        groups = [item.group for item in join_groups(items, contents_of(items, keys))]
+        places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+        numbers[modality] = torch.tensor([places[group] for group in groups], dtype=torch.int64)
+        grouped |= any(item.group for item in items) or len(places) < len(items)
+    return numbers if grouped else None
 
 
-def _missing(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> tuple[str, ...]:
-    """What of a split is not there to be ranked."""
-    told = []
+def _changes(run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
+    """Say which items the heads or the encoders may know already."""
+    warnings = []
+    for modality, library in libraries.items():
+        if manifest_digest(library.manifest) != run.digests[modality]:
+            warnings.append(
+                f"{library.manifest.source} changed since run {run.folder.name} was trained: "
+                "items of this split may have been trained on"
+            )
+        if known := contamination(library.note.spec, library.manifest):
+            warnings.append(known)
+    return warnings
+
+
+def _gaps(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
+    """Say which items and classes of a split are not there to be ranked."""
+    warnings = []
     for modality, library in libraries.items():
         labels = [item.label for item in library.manifest.items if item.split == name]
         wanted = sum(run.label_map.class_of(modality, label) is not None for label in labels)
         if missing := wanted - len(split.features[modality]):
-            told.append(f"{missing} of {wanted} {modality} items of split {name} have no features and are left out")
+            warnings.append(f"{missing} of {wanted} {modality} items of split {name} have no features and are left out")
         counts = split.labels[modality].bincount(minlength=len(split.classes)).tolist()
         if empty := [label for label, count in zip(split.classes, counts, strict=True) if not count]:
-            told.append(f"split {name} has no {modality} of class {', '.join(empty)}")
-    for warning in told:
-        log.warning(warning)
-    return tuple(told)
+            warnings.append(f"split {name} has no {modality} of class {', '.join(empty)}")
+    return warnings
 
 
-def _fingerprint(ids: Sequence[str], library: Library, keys: ContentKeys) -> str:
-    """Digest of which items these are, by id and content: 12 hex."""
+def _fingerprint(split: Split, library: Library, keys: ContentKeys) -> str:
+    """Return 12 hex digits of the items of a library that are in a split, by id and content."""
     items = {item.id: item for item in library.manifest.items}
+    ids = split.features[library.manifest.modality].ids
     known = sorted((id_, key_of(items[id_], library.note.spec, keys)) for id_ in ids)
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
 
 
-def _folder_name(
-    split: str,
-    head: int | None,
-    average: Average,
-    min_seconds: float,
-    ks: Sequence[int],
-    measures: Sequence[Measure],
-) -> str:
-    """The split, and whatever is not by default."""
-    differing = {
-        f"head-{head}": head is not None,
-        average: average != "embeddings",
-        f"{min_seconds:g}s": min_seconds > 0,
-        f"k-{'-'.join(map(str, ks))}": tuple(ks) != KS,
-        "-".join(measures): tuple(measures) != MEASURES,
-    }
-    return "-".join([split, *(name for name, differs in differing.items() if differs)])
-
-
-def _warnings(run: Run, libraries: Mapping[Modality, Library]) -> tuple[str, ...]:
-    """What a reader of the numbers should know about the data behind them."""
-    found = []
-    for modality, library in libraries.items():
-        if manifest_digest(library.manifest) != run.digests[modality]:
-            found.append(
-                f"{library.manifest.source} changed since run {run.folder.name} was trained: "
-                "items of this split may have been trained on"
-            )
-        if told := contamination(library.note.spec, library.manifest):
-            found.append(told)
-    return tuple(found)
-
-
-def _plot_map(split: Split, heads: Heads, average: Average, path: Path, seed: int) -> None:
+def _plot_joint_space(split: Split, heads: Heads, average: Average, path: Path, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     embeddings, labels = {}, {}
     for modality, features in split.features.items():

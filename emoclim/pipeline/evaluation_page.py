@@ -100,7 +100,7 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
     across = [direction for direction in report.directions.values() if direction.query != direction.candidate]
     page = Page(
         title=f"emoclim: run {evaluation.run}, split {evaluation.split}",
-        lines=evaluation.about(),
+        lines=evaluation.description(),
         warnings=evaluation.warnings,
         tables=_tables(evaluation),
         pictures=[Picture(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],

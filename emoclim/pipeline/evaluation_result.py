@@ -1,6 +1,6 @@
-"""What an evaluation found, as plain values, sentences and tables."""
+"""Hold what an evaluation found, and show it as plain values, sentences and tables."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,16 +18,14 @@ class Evaluation:
 
     run: str
     split: str
-    # what else the numbers depend on: `head`, the number of the candidate, `average` and `min_seconds`
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any]  # what else the numbers depend on: `head`, `average`, `min_seconds` and `items`
     report: RetrievalReport
     intervals: Mapping[str, Intervals]
     folder: Path
-    ks: Sequence[int]
     label_map: LabelMap
     libraries: Mapping[Modality, Mapping[str, Any]]  # what was ranked, by modality, as plain values
     warnings: tuple[str, ...]  # why the numbers may mislead
-    n_too_short: int  # recordings that were left out as too short
+    n_too_short: int  # items that were left out as too short
     plots_written: bool  # whether pictures and page were made
 
     @property
@@ -38,10 +36,11 @@ class Evaluation:
     @property
     def shown_metric(self) -> str:
         """The precision that tables by emotion show: P@5, as the papers do, or the deepest."""
-        return "P@5" if 5 in self.ks else f"P@{max(self.ks)}"
+        precisions = [name for name in self.report.metrics if name.startswith("P@")]
+        return "P@5" if "P@5" in precisions else max(precisions, key=lambda name: int(name[2:]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         content = self.report.to_dict()
         for name, direction in content["directions"].items():
             direction["intervals"] = self.intervals[name].to_dict()
@@ -56,12 +55,12 @@ class Evaluation:
         }
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader, after the tables."""
         made = "report.html" if self.plots_written else "no pictures"
-        return [*self.hidden(), f"Numbers and {made} are in {self.folder}"]
+        return [*self.notes(), f"Numbers and {made} are in {self.folder}"]
 
-    def hidden(self) -> list[str]:
-        """What means do not show, in sentences."""
+    def notes(self) -> list[str]:
+        """Say which queries and candidates the means count, and which they do not."""
         lines = [
             f"{direction.title}: {direction.n_without_relevant} of {direction.n_queries} queries have no relevant "
             "candidate; they score 0 and count"
@@ -74,31 +73,30 @@ class Evaluation:
             lines.append("items of one group are no candidates of each other within their modality")
         return lines
 
-    def about(self) -> list[str]:
-        """What was ranked, in sentences."""
+    def description(self) -> list[str]:
+        """Say what was ranked, by what."""
         sizes = {one.query: one.n_queries for one in self.report.directions.values()}
-        lines = [
-            f"{MODALITIES[modality].name.capitalize()}: {size} items, features {self.report.encoders[modality]}."
-            for modality, size in sizes.items()
-        ]
         return [
-            *lines,
+            *(
+                f"{MODALITIES[modality].name.capitalize()}: {size} items, features {self.report.encoders[modality]}."
+                for modality, size in sizes.items()
+            ),
             f"Head {self.settings['head']}; an item's segments are averaged as {self.report.average}.",
-            *(f"{line[0].upper()}{line[1:]}." for line in self.hidden()),
+            *(f"{line[0].upper()}{line[1:]}." for line in self.notes()),
         ]
 
     def table_rows(self, mean: Mean = "macro") -> list[Row]:
-        """Means with their intervals."""
+        """Return the means with their intervals."""
         return self.report.table_rows(self.intervals, mean)
 
     def per_class_rows(self) -> list[Row]:
-        """The shown precision by emotion, under the names of both taxonomies."""
+        """Return the shown precision by emotion, under the names of each modality's taxonomy."""
         return self.report.per_class_rows(self.shown_metric, self.label_map.names())
 
     def paper_tables(self) -> tuple[PaperTable, ...]:
-        """The papers' tables with this result in them."""
+        """Return the papers' tables with this result in them."""
         names = self.label_map.names()
-        both = zip(*(names[modality].values() for modality in sorted(names, reverse=True)), strict=True)
-        classes = {name: " ↔ ".join(pair) for name, pair in zip(self.report.classes, both, strict=True)}
-        encoder = self.report.encoders.get("audio", self.run)
-        return retrieval_tables(self.report, self.intervals, f"own: {encoder}, {self.split}", classes)
+        called = zip(*(names[modality].values() for modality in MODALITIES if modality in names), strict=True)
+        classes = {name: " ↔ ".join(each) for name, each in zip(self.report.classes, called, strict=True)}
+        encoders = " + ".join(self.report.encoders.values()) or self.run
+        return retrieval_tables(self.report, self.intervals, f"own: {encoders}, {self.split}", classes)

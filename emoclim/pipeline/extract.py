@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
 from emoclim.cache import (
     CacheManifest,
@@ -21,6 +21,7 @@ from emoclim.cache import (
     write_failures,
     write_item_table,
 )
+from emoclim.config import Settings
 from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
 from emoclim.encoders import Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
@@ -44,13 +45,11 @@ ADVICE = {
 }
 
 
-class ExtractConfig(BaseModel):
+class ExtractConfig(Settings):
     """How a manifest is encoded."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     encoder: str | None = None  # None: the default one of the modality
-    checkpoint: Path | None = None  # file of its parameters; None: the published one
+    checkpoint: Path | None = Field(default=None, strict=False)  # file of its parameters; None: the published one
     settings: Mapping[str, Setting] = {}  # of the encoder
     unlabelled: bool = False  # leave labels out: the items are only to be searched
     keep_segments: bool = True  # keep the feature of each segment beside their mean

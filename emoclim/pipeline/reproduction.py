@@ -86,14 +86,14 @@ def _retrieval(
     steps: Steps, row: RowPlan, made: Made, *, directions: Names = DIRECTIONS, metrics: Names = METRICS
 ) -> None:
     found = steps.evaluate(row)
-    steps.warnings += found.hidden() if directions == DIRECTIONS else ()
+    steps.warnings += found.notes() if directions == DIRECTIONS else ()
     made.lines[row.title] = Own(row.mark, macro_numbers(found.report, found.intervals, directions, metrics))
     made.reports[row.row] = _place(found.folder, steps)
 
 
 def _classes(steps: Steps, row: RowPlan, made: Made) -> None:
     found = steps.evaluate(row)
-    steps.warnings += found.hidden()
+    steps.warnings += found.notes()
     names = found.label_map.names()
     for name in found.report.classes:
         title = f"{names['image'][name]} ↔ {names['audio'][name]}"

@@ -12,7 +12,7 @@ from emoclim.learning import Space
 from emoclim.modality import Modality
 from emoclim.pipeline import train_end_to_end as end_to_end
 from emoclim.pipeline import train_heads as heads
-from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
 from emoclim.pipeline.joint_plans import EncoderChoice
@@ -120,7 +120,11 @@ class Steps:
     def evaluate(self, row: RowPlan) -> Evaluation:
         """Rank the test split."""
         found = evaluate_run(
-            row.run, min_seconds=row.min_seconds, plots=False, workspace=self.workspace, device=self.device
+            row.run,
+            EvaluateConfig(min_seconds=row.min_seconds),
+            plots=False,
+            workspace=self.workspace,
+            device=self.device,
         )
         self.warnings += found.warnings
         return found

@@ -29,7 +29,7 @@ from emoclim.learning.sweep import Space
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
 from emoclim.pipeline.extract import ExtractConfig, extract_features
 from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.search import search_file
@@ -213,7 +213,7 @@ def test_real_features_are_imported_trained_on_and_searched(
     config = preset("default").updated(epochs=2)
     result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
     assert result.folder.name == "001-mobilenet-yamnet"
-    report = evaluate_run(split="train", workspace=space, device="cpu", plots=False).report
+    report = evaluate_run(None, EvaluateConfig(split="train"), workspace=space, device="cpu", plots=False).report
     across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of a track
     assert across.metrics["MRR"] > across.random["MRR"] + 0.2
     photo = corpus / features_of(tmp_path, "mobilenet", "image").ids[0]

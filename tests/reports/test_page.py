@@ -150,7 +150,7 @@ def test_the_papers_tables_have_the_result_in_them(finished: Path) -> None:
     assert "68.15" in markdown
     assert "amusement ↔ funny" in markdown
     lines = markdown.splitlines()
-    own = next(line for line in lines if line.startswith("| own: timbre, test"))
+    own = next(line for line in lines if line.startswith("| own: colour + timbre, test"))
     assert lines[lines.index(own) + 1].startswith("| 95 % interval")
     directions = ("image_audio", "audio_image", "image_image", "audio_audio")
     values = [100 * report[name]["metrics"][metric] for name in directions for metric in ("P@1", "P@5", "MRR")]
@@ -197,7 +197,7 @@ def test_measures_may_be_chosen(workspace: Path) -> None:
     report = answer("evaluate", "--workspace", workspace, "--measures", "MRR", "--k", "5")
     assert list(report["directions"]["image_audio"]["metrics"]) == ["P@5", "MRR"]
     assert (workspace / "runs" / "001-colour-timbre" / "evaluation" / "test-k-5-MRR" / "report.html").is_file()
-    assert "there is no measure 'MRX'" in run("evaluate", "--workspace", workspace, "--measures", "MRX", code=2).stderr
+    assert "'MRX' is not possible" in run("evaluate", "--workspace", workspace, "--measures", "MRX", code=2).stderr
 
 
 def test_options_of_retrieval_are_not_swallowed_by_tags(finished: Path) -> None:
