@@ -1,70 +1,51 @@
-"""The commands of `emoclim cache`: which caches there are, whether they are sound; features that come in and go out."""
+"""`emoclim cache`: which caches there are and whether they are sound; features that come in and go out."""
 
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from emoclim.commands.terminal import (
-    Computing,
-    Json,
-    Root,
-    print_lines,
-    print_result,
-    print_table,
-    read_settings,
-    track,
-)
+from emoclim.commands.options import Backend, Device, Root, read_settings
+from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.modality import Modality
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look after the caches of features.")
+app = new_app("Look after the caches of features.")
 
-Name = Annotated[str, typer.Argument(help="A cache: its file, or an encoder's, an import's or a manifest's name.")]
+Name = Annotated[str, typer.Argument(help="A cache: its file, or the name of its encoder, import or manifest.")]
 
 
-@app.command("list")
-def list_(workspace: Root = Path(), as_json: Json = False) -> None:
+@command(app, "list", computing=False)
+def list_(workspace: Root = Path()) -> View:
     """Show all caches, the newest first."""
     from emoclim.pipeline import Workspace, list_caches
 
     result = list_caches(Workspace(workspace))
-
-    def show() -> None:
-        if result.caches:
-            print_table(result.table_rows())
-        print_lines(result.summary())
-
-    print_result(result.to_dict(), as_json, show)
+    return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
-@app.command()
-def info(name: Name, workspace: Root = Path(), as_json: Json = False) -> None:
+@command(app, computing=False)
+def info(name: Name, workspace: Root = Path()) -> View:
     """Show what a cache holds, what of, and how it was made."""
     from emoclim.pipeline import Workspace, describe_cache
 
     result = describe_cache(name, Workspace(workspace))
-
-    def show() -> None:
-        print_lines(result.summary())
-        print_table(result.spec_rows())
-
-    print_result(result.to_dict(), as_json, show)
+    return View(result.to_dict(), [Table(result.spec_rows())], head=result.summary())
 
 
-@app.command(cls=Computing)
+@command(app)
 def verify(
     name: Name,
-    re_encode: Annotated[int, typer.Option(min=0, help="Encode so many items again, and compare.")] = 0,
+    re_encode: Annotated[int, typer.Option(min=0, help="Number of items to encode again and compare.")] = 0,
     tolerance: Annotated[
-        float, typer.Option(min=0, help="Largest difference, as a share of an item's largest number.")
+        float, typer.Option(min=0, help="Largest difference allowed, as a share of an item's largest number.")
     ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of items.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the choice of items to encode again.")] = 0,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Leave damaged items out, so that they are encoded again.")
+        bool, typer.Option("--repair", help="Leave damaged items out, so that the next extraction encodes them again.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Device = "auto",
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Read all of a cache with its checksums, and name what is damaged."""
     from emoclim.pipeline import Workspace, verify_cache
 
@@ -78,42 +59,42 @@ def verify(
         workspace=Workspace(workspace),
         track=track,
     )
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
-    if not result.sound:
-        raise typer.Exit(3)
+    return View(result.to_dict(), lines=result.summary(), incomplete=not result.sound)
 
 
-@app.command(cls=Computing)
+@command(app)
 def diff(
-    one: Name,
-    other: Annotated[str, typer.Argument(help="Another cache.")],
-    workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+    one: Name, other: Annotated[str, typer.Argument(help="Another cache, named alike.")], workspace: Root = Path()
+) -> View:
     """Show in what two caches differ."""
     from emoclim.pipeline import Workspace, diff_caches
 
     result = diff_caches(one, other, workspace=Workspace(workspace), track=track)
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
+    return View(result.to_dict(), lines=result.summary())
 
 
-@app.command("import", cls=Computing)
+@command(app, "import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="An .npz, a .parquet, or a folder of .parquet.")],
-    name: Annotated[str, typer.Option(help="What these features shall be called.")],
-    modality: Annotated[Literal["image", "audio"], typer.Option(help="What they are of.")],
-    manifest: Annotated[Path | None, typer.Option(help="CSV or folder that lists the items.")] = None,
-    values: Annotated[str, typer.Option(help="Array or column with the values.")] = "values",
-    setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE that tells these features from others.")] = None,
+    file: Annotated[Path, typer.Argument(help="An .npz or .parquet file, or a folder of .parquet files.")],
+    name: Annotated[str, typer.Option(help="What to call these features.")],
+    modality: Annotated[Modality, typer.Option(help="What they are features of.")],
+    manifest: Annotated[
+        Path | None, typer.Option(help="Table or folder that lists the items; default the file itself.")
+    ] = None,
+    values: Annotated[str, typer.Option(help="Array or column that holds the values.")] = "values",
+    setting: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE that tells these features from others; may be repeated.")
+    ] = None,
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Leave out items that the manifest does not list.")
     ] = False,
-    unlabelled: Annotated[bool, typer.Option("--unlabelled", help="Only to be searched; ignore labels.")] = False,
-    backend: Annotated[Literal["h5", "zarr"], typer.Option(help="File format of the cache.")] = "h5",
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="Ignore labels: the items are only to be searched.")
+    ] = False,
+    backend: Backend = "h5",
     seed: Annotated[int, typer.Option(min=0, help="Of the splits, if the manifest has none.")] = 42,
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Bring your own features."""
     from emoclim.pipeline import Workspace, import_features
 
@@ -123,7 +104,7 @@ def import_(
         name,
         source=manifest,
         values=values,
-        settings=read_settings(setting or []),
+        settings=read_settings(setting),
         allow_extra=allow_extra,
         unlabelled=unlabelled,
         backend=backend,
@@ -131,45 +112,45 @@ def import_(
         workspace=Workspace(workspace),
         track=track,
     )
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
+    return View(result.to_dict(), lines=result.summary())
 
 
-@app.command(cls=Computing)
+@command(app)
 def export(
     name: Name,
-    out: Annotated[Path, typer.Argument(help="File or folder to be made.")],
+    out: Annotated[Path, typer.Argument(help="File or folder to write.")],
     kind: Annotated[
         Literal["npz", "parquet", "hf"] | None,
-        typer.Option("--format", help="Default by suffix; hf is a folder for Hugging Face's datasets."),
+        typer.Option("--format", help="Default by suffix; hf is a folder for the library datasets of Hugging Face."),
     ] = None,
-    manifest: Annotated[str | None, typer.Option(help="Whose items; default the newest.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="Manifest whose items to write, by name; default the newest.")
+    ] = None,
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Write features for other programs."""
     from emoclim.pipeline import Workspace, export_features
 
     result = export_features(name, out, kind=kind, manifest=manifest, workspace=Workspace(workspace), track=track)
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
+    return View(result.to_dict(), lines=result.summary())
 
 
-@app.command(cls=Computing)
-def merge(name: Name, workspace: Root = Path(), as_json: Json = False) -> None:
+@command(app)
+def merge(name: Name, workspace: Root = Path()) -> View:
     """Join the shards of a cache."""
     from emoclim.pipeline import Workspace, merge_shards
 
     result = merge_shards(name, workspace=Workspace(workspace), track=track)
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
+    return View(result.to_dict(), lines=result.summary())
 
 
-@app.command()
+@command(app, computing=False)
 def gc(
-    yes: Annotated[bool, typer.Option("--yes", help="Delete it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete what is found; otherwise it is only shown.")] = False,
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Find what is left over beside the caches; caches themselves are never deleted."""
     from emoclim.pipeline import Workspace, sweep_caches
 
     result = sweep_caches(delete=yes, workspace=Workspace(workspace))
-    print_result(result.to_dict(), as_json, lambda: print_lines(result.summary()))
+    return View(result.to_dict(), lines=result.summary())

@@ -1,141 +1,113 @@
-"""`emoclim evaluate`: options, and what is shown of retrieval and of tagging."""
+"""`emoclim evaluate`: how well a run ranks one modality by another, or how well tags of music are found."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from emoclim.commands.terminal import (
-    Device,
-    Json,
-    Root,
-    TableFormat,
-    print_lines,
-    print_paper_table,
-    print_result,
-    print_table,
-    read_numbers,
-    track,
+from emoclim.commands.options import Average, Device, Root, given_options, read_numbers, refuse_useless
+from emoclim.commands.terminal import Table, View, command, new_app, track
+
+app = new_app()
+OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "memory"})
+OF_TAGS = frozenset(
+    {"tagging", "on", "aggregate", "tag_seeds", "train_fraction", "tag_groups", "drop_untagged", "shuffle_tags"}
 )
-from emoclim.errors import ConfigError
-
-if TYPE_CHECKING:
-    from emoclim.reports import PaperTable
-
-Average = Annotated[
-    Literal["embeddings", "features"],
-    typer.Option(help="What of a recording's segments is averaged: after or before the heads."),
-]
 
 
-def evaluate_command(
+@command(app, forms=("json", "latex", "markdown"))
+def evaluate(
+    context: typer.Context,
     run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
-    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    ks: Annotated[str | None, typer.Option("--k", help="The k of P@k; default 1,5,10.")] = None,
+    split: Annotated[str, typer.Option(help="Part of the manifests to rank: train, val or test.")] = "test",
+    k: Annotated[str, typer.Option(help="Each k of P@k, with commas between them.")] = "1,5,10",
     measures: Annotated[
-        str | None,
-        typer.Option(help="What to compute besides; default MRR,mAP,R-precision. Without the last two: faster."),
+        str,
+        typer.Option(help="Metrics beside P@k, with commas between them; without mAP and R-precision it is faster."),
+    ] = "MRR,mAP,R-precision",
+    head: Annotated[
+        int | None, typer.Option(help="Number of the heads to evaluate; default those that the run chose.")
     ] = None,
-    head: Annotated[int | None, typer.Option(help="Number of a candidate; default the chosen one.")] = None,
-    average: Annotated[
-        Literal["embeddings", "features"] | None,
-        typer.Option(help="What of a recording's segments is averaged: after (default) or before the heads."),
-    ] = None,
-    min_seconds: Annotated[float | None, typer.Option(min=0, help="Leave out shorter recordings.")] = None,
-    memory: Annotated[int | None, typer.Option(min=1, help="MB that ranking may take; default 1024.")] = None,
+    average: Average = "embeddings",
+    min_seconds: Annotated[float, typer.Option(min=0, help="Leave out recordings shorter than this.")] = 0.0,
+    memory: Annotated[int, typer.Option(min=1, help="MB that ranking may take.")] = 1024,
     tagging: Annotated[
         Path | None,
-        typer.Option(help="Tags: CSV of music with tags; for the options below, data/tagging.csv."),
+        typer.Option(
+            help="Evaluate tagging instead, with this manifest of music with tags; default, with any of the options of "
+            "tagging below, data/tagging.csv."
+        ),
     ] = None,
-    on: Annotated[Literal["embeddings", "features"] | None, typer.Option(help="Tags: what they are found by.")] = None,
+    on: Annotated[
+        Literal["embeddings", "features"], typer.Option(help="Tagging: what tags are found by.")
+    ] = "embeddings",
     aggregate: Annotated[
-        Literal["probabilities", "embeddings"] | None, typer.Option(help="Tags: averaged over a recording's segments.")
-    ] = None,
-    tag_seeds: Annotated[int | None, typer.Option(min=1, help="Tags: train so many heads; default 3.")] = None,
-    train_fraction: Annotated[str | None, typer.Option(help="Tags: shares of the items to learn from: .1,1.")] = None,
-    tag_groups: Annotated[Path | None, typer.Option(help="Tags: TOML file, group = [tags].")] = None,
-    drop_untagged: Annotated[bool, typer.Option("--drop-untagged", help="Tags: leave out music without any.")] = False,
-    shuffle_tags: Annotated[bool, typer.Option("--shuffle-tags", help="Tags: a control that learns nothing.")] = False,
-    latex: Annotated[
-        bool, typer.Option("--latex", help="Print the papers' tables with this result, as LaTeX.")
+        Literal["probabilities", "embeddings"],
+        typer.Option(help="Tagging: what is averaged over a recording's segments."),
+    ] = "probabilities",
+    tag_seeds: Annotated[int, typer.Option(min=1, help="Tagging: number of tag heads to train, each by a seed.")] = 3,
+    train_fraction: Annotated[
+        str, typer.Option(help="Tagging: shares of the training items to learn from, e.g. .1,1.")
+    ] = "1",
+    tag_groups: Annotated[Path | None, typer.Option(help="Tagging: TOML file of lines GROUP = [TAGS].")] = None,
+    drop_untagged: Annotated[
+        bool, typer.Option("--drop-untagged", help="Tagging: leave out music without any tag.")
     ] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The same as Markdown.")] = False,
-    plots: Annotated[bool, typer.Option(help="Draw the pictures and make report.html too.")] = True,
+    shuffle_tags: Annotated[
+        bool, typer.Option("--shuffle-tags", help="Tagging: shuffle the tags first, as a control that learns nothing.")
+    ] = False,
+    plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Report how well emotions are found, or tags.
 
     Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
     tells how well tags of music are found by what the heads make of it.
     """
-    from emoclim.pipeline import Workspace
+    from emoclim.pipeline import EvaluateConfig, Workspace, evaluate_run, tag_run
 
-    if latex + markdown + as_json > 1:
-        raise ConfigError("--json, --latex and --markdown are forms of the same numbers; give one of them")
-    form: TableFormat | None = "latex" if latex else "markdown" if markdown else None
-    place = Workspace(workspace)
-    of_tags = (tagging, on, aggregate, tag_seeds, train_fraction, tag_groups, drop_untagged, shuffle_tags)
-    if any(option not in (None, False) for option in of_tags):
-        if any(option is not None for option in (ks, measures, average, min_seconds, memory)):
-            raise ConfigError(
-                "--k, --measures, --average, --min-seconds and --memory are of retrieval, not of tags; leave them out"
-            )
-        from emoclim.pipeline import tag_run
-
+    if given_options(context) & OF_TAGS:
+        refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
         tagged = tag_run(
             run,
             tagging,
-            on=on or "embeddings",
-            aggregate=aggregate or "probabilities",
+            on=on,
+            aggregate=aggregate,
             split=split,
-            seeds=tag_seeds or 3,
-            train_fractions=read_numbers(train_fraction or "1", "--train-fraction", float),
+            seeds=tag_seeds,
+            train_fractions=read_numbers(train_fraction, "--train-fraction", float),
             shuffle=shuffle_tags,
             untagged=not drop_untagged,
             tag_groups=tag_groups,
             head=head,
             plots=plots,
-            workspace=place,
+            workspace=Workspace(workspace),
             device=device,
             track=track,
         )
-        print_result(tagged.to_dict(), as_json, lambda: _show_tagging(tagged, form))
-        return
-    from emoclim.pipeline import EvaluateConfig, evaluate_run
-
-    given: dict[str, Any] = {"head": head, "average": average, "min_seconds": min_seconds}
-    given |= {"ks": ks and read_numbers(ks, "--k", int), "measures": measures and tuple(measures.split(","))}
-    config = EvaluateConfig(split=split, **{name: value for name, value in given.items() if value is not None})
-    result = evaluate_run(run, config, memory=(memory or 1024) << 20, plots=plots, workspace=place, device=device)
-    print_result(result.to_dict(), as_json, lambda: show_evaluation(result, form))
-
-
-def show_evaluation(result: Any, form: TableFormat | None = None) -> None:
-    """Print what was found, as tables of a terminal or of a paper."""
-    if form:
-        _show_paper_tables(result.paper_tables(), form)
-        return
-    print_table(result.table_rows(), title=result.title)
-    print_table(result.per_class_rows(), title=f"{result.shown_metric} by emotion")
-    print_lines(result.summary())
+        return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=[tagged.paper_table()])
+    config = EvaluateConfig(
+        split=split,
+        head=head,
+        ks=read_numbers(k, "--k", int),
+        measures=cast(Any, tuple(measures.split(","))),
+        average=average,
+        min_seconds=min_seconds,
+    )
+    place = Workspace(workspace)
+    result = evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
+    return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 
 
-def _show_tagging(result: Any, form: TableFormat | None) -> None:
-    if form:
-        _show_paper_tables([result.paper_table()], form)
-        return
-    print_table(result.table_rows(), title=result.title)
-    print_table(result.report.per_tag_rows(), title="Tag by tag")
+def evaluation_tables(result: Any) -> list[Table]:
+    """Tables of how well emotions are found: by direction, and by emotion."""
+    by_emotion = Table(result.per_class_rows(), f"{result.shown_metric} by emotion")
+    return [Table(result.table_rows(), result.title), by_emotion]
+
+
+def _tagging_tables(result: Any) -> list[Table]:
+    tables = [Table(result.table_rows(), result.title), Table(result.report.per_tag_rows(), "Tag by tag")]
     if result.shows_curve:
-        print_table(result.report.curve_rows(), title="By the share of training items")
-    print_lines(result.summary())
-
-
-def _show_paper_tables(tables: "Sequence[PaperTable]", form: TableFormat) -> None:
-    if not tables:
-        raise ConfigError("the papers' tables need images and music; leave out --latex and --markdown")
-    for table in tables:
-        print_paper_table(table.rows, table.title, table.note, form)
+        tables.append(Table(result.report.curve_rows(), "By the share of training items"))
+    return tables

@@ -1,40 +1,25 @@
-"""The command `emoclim reproduce`: the extended paper's tables and figure, beside its own numbers."""
+"""`emoclim reproduce`: the extended paper's tables and figure, beside its own numbers."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclim.commands.terminal import (
-    Device,
-    Json,
-    Root,
-    TableFormat,
-    given_options,
-    print_lines,
-    print_paper_table,
-    print_result,
-    print_table,
-    read_settings,
-    track,
-)
+from emoclim.commands.options import BatchSize, Device, Root, Workers, read_pairs, read_settings
+from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
 from emoclim.errors import ConfigError
 
 if TYPE_CHECKING:
     from emoclim.data import Setting
-    from emoclim.pipeline import Target
 
 ROLES = "clip, short_chunk_cnn, harmonic_cnn, clap"
-OF_ENCODERS = frozenset(
-    "encoder checkpoint setting download preset config epochs seed store batch_size workers device".split()
-)
-OF_WORK = frozenset("download batch_size workers device latex markdown max_failures".split())  # --explain does none
+app = new_app()
 
 
-def reproduce_command(
-    context: typer.Context,
+@command(app, forms=("json", "latex", "markdown"))
+def reproduce(
     target: Annotated[
         Literal["table1", "table2", "table3", "table4", "table5", "figure2"],
         typer.Argument(help="As the extended version of the paper numbers them."),
@@ -45,18 +30,23 @@ def reproduce_command(
         Path | None, typer.Option(help="For table4: manifest of MagnaTagATune; default data/tagging.csv.")
     ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Only these: names as --explain shows them, or encoders; clap,harmonic_cnn.")
+        str | None, typer.Option(help="Rows to make, as --explain names them or by encoder: clap,harmonic_cnn.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Tell what would be done, and do nothing.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what would be done and what is missing; do nothing.")
+    ] = False,
     encoder: Annotated[
-        list[str] | None, typer.Option(help=f"PAPER'S=NAME of one that stands in; the paper's: {ROLES}.")
+        list[str] | None,
+        typer.Option(help=f"PAPER'S=NAME of an encoder that stands in for one of the paper's: {ROLES}."),
     ] = None,
-    checkpoint: Annotated[list[str] | None, typer.Option(help="PAPER'S=FILE of its parameters.")] = None,
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="PAPER'S=FILE of an encoder's parameters, e.g. clap=FILE.")
+    ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option(help="PAPER'S.NAME=VALUE of its settings, e.g. clip.views=8.")
+        list[str] | None, typer.Option(help="PAPER'S.NAME=VALUE of an encoder's settings, e.g. clip.views=8.")
     ] = None,
     download: Annotated[
-        bool, typer.Option("--download", help="Fetch checkpoints that are not on this machine.")
+        bool, typer.Option("--download", help="Download checkpoints that are not on this machine.")
     ] = False,
     preset: Annotated[
         Literal["paper", "paper-code"], typer.Option(help="Settings: what the paper says, or what its code does.")
@@ -64,24 +54,19 @@ def reproduce_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with settings; also [encoder] and [augmentations].")
     ] = None,
-    epochs: Annotated[int | None, typer.Option(help="Of 100 batches.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the trainings.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Of each training; default as in --preset.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the trainings; default 42.")] = None,
     store: Annotated[
-        bool, typer.Option("--store", help="Decode all music once, and keep it: encoders are trained quicker.")
+        bool, typer.Option("--store", help="Decode all music once and keep it, so that encoders are trained faster.")
     ] = False,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Segments per forward pass of an extraction; default 8, on a GPU 64.")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
+    batch_size: BatchSize = None,
+    workers: Workers = None,
     max_failures: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a manifest's items that may be missing or fail.")
     ] = 0.01,
-    latex: Annotated[bool, typer.Option("--latex", help="Print the table in the paper's layout, as LaTeX.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="The same as Markdown.")] = False,
     device: Device = "auto",
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Make a table of the paper anew.
 
     Extracts, trains heads and encoders, evaluates, and shows the paper's numbers beside your own. What is done is not
@@ -93,24 +78,19 @@ def reproduce_command(
     from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction
     from emoclim.pipeline import reproduce as make
 
-    if latex + markdown + as_json > 1:
-        raise ConfigError("--json, --latex and --markdown are forms of the same numbers; give one of them")
-    chosen = tuple(rows.split(",")) if rows else ()
-    _refuse_useless(given_options(context), target, chosen, explain)
     base = find_preset(preset)
     told = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
     settings, tuning, augmentations = told
     given = {"epochs": epochs, "seed": seed}
-    files = {role: Path(file) for role, file in _by_role(checkpoint or [], "--checkpoint", "clap=FILE").items()}
+    files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
+    names = read_pairs(encoder, "--encoder", "clap=timbre")
     request = Request(
         target,
         images,
         audio,
         tagging,
-        chosen,
-        choose_encoders(
-            preset, _by_role(encoder or [], "--encoder", "clap=timbre"), files, _settings_by_role(setting or [])
-        ),
+        tuple(rows.split(",")) if rows else (),
+        choose_encoders(preset, names, files, _by_role(setting)),
         preset,
         settings.updated(**{name: value for name, value in given.items() if value is not None}),
         tuning,
@@ -120,8 +100,7 @@ def reproduce_command(
     place = Workspace(workspace)
     if explain:
         plan = plan_reproduction(request, workspace=place)
-        print_result(plan.to_dict(), as_json, lambda: _show_plan(plan))
-        return
+        return View(plan.to_dict(), [Table(plan.table_rows())], plan.summary())
     result = make(
         request,
         download=download,
@@ -130,62 +109,21 @@ def reproduce_command(
         workspace=place,
         device=device,
         track=track,
-        tell=lambda line: typer.echo(line, err=True),
+        tell=lambda line: print_lines([line], err=True),
     )
-    form: TableFormat | None = "latex" if latex else "markdown" if markdown else None
-    print_result(result.to_dict(), as_json, lambda: _show(result, form))
-    if not result.complete or result.lost > max_failures:
-        raise typer.Exit(3)
+    return View(
+        result.to_dict(),
+        [Table(result.table_rows(), result.title)],
+        result.summary(),
+        paper=[result.paper_table()],
+        incomplete=not result.complete or result.lost > max_failures,
+    )
 
 
-def _refuse_useless(given: Set[str], target: "Target", rows: Sequence[str], explain: bool) -> None:
-    """Take options that change nothing of a target, or of what --explain tells, for mistakes."""
-    from emoclim.pipeline import choose_rows
-
-    chosen = choose_rows(target, rows)
-    useless: set[str] = set() if target == "table4" else {"tagging"}
-    if all(row.frozen for row in chosen):
-        useless.add("store")
-    if not chosen:
-        useless |= OF_ENCODERS
-    for names, place in ((useless, target), (OF_WORK if explain else frozenset(), "--explain")):
-        if found := sorted(given & names):
-            listed = ", ".join(f"--{name.replace('_', '-')}" for name in found)
-            raise ConfigError(f"{listed} would have no effect on {place}; leave out what is not meant")
-
-
-def _show_plan(plan: Any) -> None:
-    if plan.rows:
-        print_table(plan.table_rows())
-    print_lines(plan.summary())
-
-
-def _show(result: Any, form: TableFormat | None) -> None:
-    if form:
-        table = result.paper_table()
-        print_paper_table(table.rows, table.title, table.note, form)
-        return
-    print_table(result.table_rows(), title=result.title)
-    print_lines(result.summary())
-
-
-def _by_role(pairs: Sequence[str], option: str, example: str) -> dict[str, str]:
-    """``["clap=timbre"]`` as a mapping."""
-    found = {}
-    for pair in pairs:
-        role, equals, value = pair.partition("=")
-        if not equals or not value:
-            raise ConfigError(f"{option} {pair!r} does not name one of the paper's encoders ({ROLES}): {example}")
-        if role in found:
-            raise ConfigError(f"{option} is given twice for {role}; leave out one of the two")
-        found[role] = value
-    return found
-
-
-def _settings_by_role(pairs: Sequence[str]) -> "Mapping[str, Mapping[str, Setting]]":
+def _by_role(pairs: Sequence[str] | None) -> Mapping[str, Mapping[str, "Setting"]]:
     """``["clap.overlap=0.5"]`` as settings by role."""
     found: dict[str, dict[str, Setting]] = defaultdict(dict)
-    for name, value in read_settings(pairs).items():
+    for name, value in read_settings(pairs, "clap.overlap=0.5").items():
         role, dot, setting = name.partition(".")
         if not dot:
             raise ConfigError(f"--setting {name}={value} does not say of which encoder; write clap.{name}={value}")

@@ -1,90 +1,184 @@
-"""What the commands write to a terminal, and how they read what was typed.
+"""Show on a terminal what commands return, how far they are, and what went wrong.
 
-Results go to stdout, progress to stderr.
+A command is a function that returns a `View`; `command` adds it to an app and prints what it returns. Results go to
+stdout, progress and errors to stderr.
 """
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from types import MappingProxyType
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, EmoclimError, reason_of
 from emoclim.progress import Track, silent
 
 if TYPE_CHECKING:
+    from rich import table
     from rich.progress import Progress
-    from rich.table import Table
 
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
-
-Rows = Sequence[Sequence[str]]
-TableFormat = Literal["latex", "markdown"]
+    from emoclim.reports import PaperTable
 
 T = TypeVar("T")
-N = TypeVar("N", int, float)
+Rows = Sequence[Sequence[str]]
+Form = Literal["json", "latex", "markdown"]
 NUMBER = re.compile(r"[-+]?\d[^/]*$|[-–]$")
-WIDE = 200  # columns of a table that goes to a file or a pipe
+WIDTH = 200  # characters of a table that goes to a file or a pipe
+FORMS: Mapping[Form, str] = {
+    "json": "Print the result as JSON.",
+    "latex": "Print the result as rows of the papers' tables, in LaTeX.",
+    "markdown": "Print the result as rows of the papers' tables, in Markdown.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: a row of column names, then its rows."""
+
+    rows: Rows
+    title: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a command has to show."""
+
+    data: Mapping[str, Any]  # for --json
+    tables: Sequence[Table] = ()
+    lines: Sequence[str] = ()  # sentences below the tables
+    head: Sequence[str] = ()  # sentences above them
+    paper: Sequence["PaperTable"] = ()  # for --latex and --markdown
+    incomplete: bool = False  # whether more failed than is allowed: exit code 3
 
 
 class Computing(TyperCommand):
-    """A command that runs networks or works on numbers: before anything else, the process is set up for that."""
+    """A command that runs networks or works on many numbers: denormal numbers count as zero meanwhile."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Set up, and run."""
+        """Set up the process, then run the command."""
         from emoclim.encoders import flushed_denormals
 
         with flushed_denormals():
             return super().invoke(ctx)
 
 
-def print_result(content: Mapping[str, Any], as_json: bool, show: Callable[[], object]) -> None:
-    """Print a result as JSON, or as `show` does it."""
-    if as_json:
-        typer.echo(json.dumps(content, indent=2, allow_nan=False))
+class Group(TyperGroup):
+    """A group of commands that tells a user's mistake in one line, with exit code 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        try:
+            return super().invoke(ctx)
+        except EmoclimError as error:
+            typer.echo(f"emoclim: {error}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("emoclim: stopped; what was committed is kept, and the same command goes on from it", err=True)
+            raise typer.Exit(130) from error
+        except BrokenPipeError:
+            raise  # whoever read the result has seen enough
+        except OSError as error:
+            place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
+            reason = f"{place} ({reason_of(error)})"
+            typer.echo(f"emoclim: {reason}; check the place, its permissions and its space", err=True)
+            raise typer.Exit(2) from error
+
+
+def new_app(description: str | None = None) -> typer.Typer:
+    """Start a command, or with a description a group of commands, with plain help: drawing it with rich is slow."""
+    return typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, help=description)
+
+
+def command(
+    app: typer.Typer, name: str | None = None, *, forms: Sequence[Form] = ("json",), computing: bool = True
+) -> Callable[[Callable[..., View | None]], Callable[..., View | None]]:
+    """Add a function that returns a `View` to an app, with an option for each form in which that can be printed."""
+
+    def add(function: Callable[..., View | None]) -> Callable[..., View | None]:
+        @wraps(function)
+        def run(**options: Any) -> None:
+            asked = [form for form in forms if options.pop(form)]
+            if len(asked) > 1:
+                listed = " and ".join(f"--{form}" for form in asked)
+                raise ConfigError(f"{listed} are forms of the same result; give one of them")
+            view = function(**options)
+            if view is not None:
+                emit(view, asked[0] if asked else None)
+                if view.incomplete:
+                    raise typer.Exit(3)
+
+        flags = [
+            Parameter(
+                form,
+                Parameter.KEYWORD_ONLY,
+                default=False,
+                annotation=Annotated[bool, typer.Option(f"--{form}", help=FORMS[form])],
+            )
+            for form in forms
+        ]
+        own = signature(function)
+        run.__signature__ = own.replace(parameters=[*own.parameters.values(), *flags])  # type: ignore[attr-defined]
+        app.command(name, cls=Computing if computing else TyperCommand)(run)
+        return function
+
+    return add
+
+
+def emit(view: View, form: Form | None = None) -> None:
+    """Print a view in one of its forms; None prints tables and sentences for a reader."""
+    if form == "json":
+        typer.echo(json.dumps(view.data, indent=2, allow_nan=False))
+    elif form is not None:
+        _emit_paper(view.paper, form)
     else:
-        show()
+        print_lines(view.head)
+        for one in view.tables:
+            _print_table(one)
+        print_lines(view.lines)
 
 
-def print_lines(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str], err: bool = False) -> None:
     """Print sentences, one to a line."""
     for line in lines:
-        typer.echo(line)
+        typer.echo(line, err=err)
 
 
-def print_table(rows: Rows, title: str | None = None) -> None:
-    """Print a header row and the rows below it; columns of numbers are set to the right."""
-    from rich.console import Console
-
-    console = Console()
-    Console(width=None if console.is_terminal else WIDE).print(_table(rows, title))
-
-
-def print_paper_table(rows: Rows, title: str, note: str, form: TableFormat) -> None:
-    """Print a header row and the rows below it as LaTeX (booktabs) or Markdown."""
+def _emit_paper(tables: Sequence["PaperTable"], form: Literal["latex", "markdown"]) -> None:
     from emoclim.reports import typeset_table
 
-    typer.echo(typeset_table(rows, title, note, form))
+    if not tables:
+        raise ConfigError("the papers' tables need images and music; leave out --latex and --markdown")
+    for one in tables:
+        typer.echo(typeset_table(one.rows, one.title, one.note, form))
 
 
-def _table(rows: Rows, title: str | None = None) -> "Table":
-    from rich.table import Table
+def _print_table(content: Table) -> None:
+    from rich.console import Console
+
+    if len(content.rows) < 2:
+        return
+    console = Console()
+    Console(width=None if console.is_terminal else WIDTH).print(_drawn(content))
+
+
+def _drawn(content: Table) -> "table.Table":
+    """The table as rich draws it; columns of numbers are set to the right."""
+    from rich.table import Table as RichTable
     from rich.text import Text
 
-    table = Table(title=title, title_justify="left")
-    for name, *cells in zip(*rows, strict=True):
+    drawn = RichTable(title=content.title, title_justify="left")
+    for name, *cells in zip(*content.rows, strict=True):
         numbers = any(cells) and all(NUMBER.match(cell) for cell in cells if cell)
-        table.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
-    for row in rows[1:]:
-        table.add_row(*(Text(cell) for cell in row))
-    return table
+        drawn.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
+    for row in content.rows[1:]:
+        drawn.add_row(*map(Text, row))
+    return drawn
 
 
 def track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
@@ -95,11 +189,14 @@ def track(sequence: Iterable[T], description: str = "", total: float | None = No
 
 @contextmanager
 def live_table(shown: bool = True) -> Iterator[tuple[Track, Callable[[Rows], None]]]:
-    """Show progress on stderr with a table below it: what tracks, and what shows the rows it is given from now on."""
+    """Show progress on stderr with a table below it.
+
+    Yields what tracks, and a function that replaces the rows of the table.
+    """
     if not shown:
         yield silent, lambda rows: None
         return
-    from rich.console import Group
+    from rich.console import Group as Stack
     from rich.live import Live
 
     bar = _progress()
@@ -115,7 +212,7 @@ def live_table(shown: bool = True) -> Iterator[tuple[Track, Callable[[Rows], Non
             bar.remove_task(task)
 
     def show(rows: Rows) -> None:
-        live.update(Group(bar, _table(rows)), refresh=True)
+        live.update(Stack(bar, _drawn(Table(rows))), refresh=True)
 
     if bar.disable:
         yield track, lambda rows: None
@@ -137,53 +234,3 @@ def _progress() -> "Progress":
     )
     console = Console(stderr=True)
     return progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
-
-
-def given_options(context: typer.Context) -> set[str]:
-    """Names of the parameters that stand on the command line."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    return {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-
-
-def refuse_what_has_no_effect(
-    context: typer.Context, with_resume: Set[str], needed: Mapping[str, str] = MappingProxyType({})
-) -> None:
-    """Take options that another one makes useless, or that need another one, for mistakes."""
-    given = given_options(context)
-    resuming = "resume" in given
-    useless = given - with_resume if resuming else {name for name in given if needed.get(name, name) not in given}
-    if useless:
-        listed = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(useless))
-        why = "--resume goes on with what the run was begun with" if resuming else "they need another option"
-        raise ConfigError(f"{listed} would have no effect: {why}; leave out what is not meant")
-
-
-def read_settings(pairs: Sequence[str]) -> dict[str, int | float | str]:
-    """``["overlap=0.5"]`` as a mapping, numbers read as such."""
-    settings: dict[str, int | float | str] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--setting {pair!r} is not NAME=VALUE; write for example overlap=0.5")
-        if name in settings:
-            raise ConfigError(f"--setting {name} is given twice; leave out one of the two")
-        settings[name] = _number(text)
-    return settings
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def read_numbers(text: str, option: str, kind: Callable[[str], N]) -> tuple[N, ...]:
-    """``"1,5"`` as numbers."""
-    try:
-        return tuple(kind(part) for part in text.split(","))
-    except ValueError as error:
-        which = "whole numbers" if kind is int else "numbers"
-        raise ConfigError(f"{option} {text!r} is not a list of {which} with commas between them") from error

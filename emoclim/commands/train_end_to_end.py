@@ -5,33 +5,34 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclim.commands.terminal import (
+from emoclim.commands.options import (
     Device,
-    Json,
+    EncoderSettings,
     Root,
-    live_table,
-    print_lines,
-    print_result,
-    print_table,
+    Workers,
+    given_options,
     read_numbers,
     read_settings,
-    refuse_what_has_no_effect,
+    refuse_useless,
 )
+from emoclim.commands.terminal import Table, View, command, live_table, new_app
 from emoclim.errors import ConfigError
 
 if TYPE_CHECKING:
     from emoclim.learning import Epoch
 
+app = new_app()
 SHOWN_EPOCHS = 8
-WITH_RESUME = {"resume", "workers", "device", "workspace", "as_json"}
+WITH_RESUME = frozenset({"resume", "workers", "device", "workspace"})
 HEADER = ("epoch", "training loss", "validation loss")
 
 
-def train_end_to_end_command(
+@command(app)
+def train_end_to_end(
     context: typer.Context,
     encoder: Annotated[str | None, typer.Option(help="Name of the encoder of music to start from.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File of its parameters; default the published one.")] = None,
-    setting: Annotated[list[str] | None, typer.Option(help="NAME=VALUE of the encoder, e.g. overlap=0.5.")] = None,
+    setting: EncoderSettings = None,
     audio: Annotated[Path | None, typer.Option(help="Manifest of the music: CSV, or folder per label.")] = None,
     images: Annotated[str | None, typer.Option(help="Image cache: an encoder's or a manifest's name.")] = None,
     loss_weights: Annotated[
@@ -78,12 +79,11 @@ def train_end_to_end_command(
         bool, typer.Option("--store", help="Decode all music once, and keep it in the workspace: quicker crops.")
     ] = False,
     name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
-    workers: Annotated[int | None, typer.Option(min=0, help="Decoding processes; default one per core.")] = None,
+    workers: Workers = None,
     resume: Annotated[str | None, typer.Option(help="Go on with this run, which was stopped or killed.")] = None,
     device: Device = "auto",
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View | None:
     """Train an encoder of music and heads together.
 
     Random crops of the recordings go through the encoder itself; pictures come from their cache. The run keeps the
@@ -96,7 +96,9 @@ def train_end_to_end_command(
     from emoclim.learning import Augmentations, EncoderTuning, launched, load_joint_config
     from emoclim.pipeline import Workspace, resume_encoder, train_encoder
 
-    refuse_what_has_no_effect(context, WITH_RESUME)
+    if resume is not None:
+        beside = given_options(context) - WITH_RESUME
+        refuse_useless(context, beside, "--resume goes on with what the run was begun with")
     place = Workspace(workspace)
     with launched() as replicas, live_table(replicas.first) as (track, show_table):
         rows: list[tuple[str, ...]] = []
@@ -125,7 +127,7 @@ def train_end_to_end_command(
             result = train_encoder(
                 encoder,
                 checkpoint=checkpoint,
-                settings=encoder_preset(preset, encoder) | read_settings(setting or []),
+                settings=encoder_preset(preset, encoder) | read_settings(setting),
                 images=images,
                 audio=audio,
                 weights=read_numbers(loss_weights, "--loss-weights", float),
@@ -171,12 +173,9 @@ def train_end_to_end_command(
                 replicas=replicas,
             )
 
-    def show() -> None:
-        print_lines(result.summary())
-        print_table(result.table_rows())
-
-    if replicas.first:
-        print_result(result.to_dict(), as_json, show)
+    if not replicas.first:
+        return None
+    return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
 def _said(**options: Any) -> dict[str, Any]:

@@ -5,27 +5,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclim.commands.terminal import (
-    Device,
-    Json,
-    Root,
-    live_table,
-    print_lines,
-    print_result,
-    print_table,
-    read_numbers,
-    refuse_what_has_no_effect,
-)
+from emoclim.commands.options import Device, Root, given_options, read_numbers, refuse_useless
+from emoclim.commands.terminal import Table, View, command, live_table, new_app
 
 if TYPE_CHECKING:
     from emoclim.learning import Leaders
 
+app = new_app()
 SHOWN_LEADERS = 8
-WITH_RESUME = {"resume", "device", "workspace", "as_json"}
-NEEDED = {"study": "optuna", "rounds": "optuna", "vad_width": "vad"}
+WITH_RESUME = frozenset({"resume", "device", "workspace"})
 
 
-def train_heads_command(
+@command(app)
+def train_heads(
     context: typer.Context,
     images: Annotated[str | None, typer.Option(help="Image cache: an encoder's or a manifest's name.")] = None,
     audio: Annotated[str | None, typer.Option(help="Music cache: an encoder's or a manifest's name.")] = None,
@@ -74,8 +66,7 @@ def train_heads_command(
     name: Annotated[str | None, typer.Option(help="Name of the run; default the next number.")] = None,
     device: Device = "auto",
     workspace: Root = Path(),
-    as_json: Json = False,
-) -> None:
+) -> View:
     """Train heads on cached features.
 
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
@@ -85,7 +76,13 @@ def train_heads_command(
     from emoclim.config import read_settings
     from emoclim.pipeline import TRIALS, StudyPlan, Workspace, resume_heads, start_heads, what_to_try
 
-    refuse_what_has_no_effect(context, WITH_RESUME, NEEDED)
+    if resume is not None:
+        beside = given_options(context) - WITH_RESUME
+        refuse_useless(context, beside, "--resume goes on with what the run was begun with")
+    if optuna is None:
+        refuse_useless(context, {"study", "rounds"}, "they need --optuna")
+    if vad is None:
+        refuse_useless(context, {"vad_width"}, "it needs --vad")
     place = Workspace(workspace)
     with live_table() as (track, show_table):
 
@@ -129,8 +126,4 @@ def train_heads_command(
                 tensorboard=tensorboard,
             )
 
-    def show() -> None:
-        print_lines(result.summary())
-        print_table(result.table_rows())
-
-    print_result(result.to_dict(), as_json, show)
+    return View(result.to_dict(), [Table(result.table_rows())], result.summary())

@@ -166,7 +166,7 @@ def _load(modality: Modality, config: ExtractConfig, track: Track) -> Encoder:
     """Load the encoder that is named, or the default one of the modality."""
     name = config.encoder or MODALITIES[modality].encoder
     if name is None:
-        raise EncoderError(f"no encoder takes {modality} by default; name one")
+        raise EncoderError(f"no encoder takes {modality} by default; name one with --encoder (see: emoclim encoders)")
     if (takes := find_encoder(name).MODALITY) != modality:
         raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
     encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)

@@ -336,7 +336,7 @@ def test_the_version_is_told() -> None:
 
 
 def test_the_demo_runs_whole(tmp_path: Path) -> None:
-    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 8, "--pieces", 8).stdout
+    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 8, "--pieces", 8).output
     for text in (
         "nothing here is a real photo",
         "image → music",

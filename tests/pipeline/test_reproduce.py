@@ -303,10 +303,10 @@ def test_mistakes_are_told_in_one_line(first: Path) -> None:
         (("table5", "--rows", "harmonic_cnn"), "table5 has no row called harmonic_cnn; its rows are clap-frozen"),
         (("table2", "--rows", "clap"), "table2 has no row called clap; it has none of encoders"),
         (("table1", "--encoder", "vgg=colour"), "the paper has no encoder vgg; it has clip, short_chunk_cnn"),
-        (("table1", "--encoder", "colour"), "--encoder 'colour' does not name one of the paper's encoders"),
+        (("table1", "--encoder", "colour"), "--encoder 'colour' is not NAME=VALUE"),
         (("table1", "--encoder", "clap=colour"), "encoder 'colour' takes image, and cannot stand in for clap"),
         (("table1", "--setting", "overlap=0"), "--setting overlap=0 does not say of which encoder"),
-        (("table1", "--json", "--latex"), "--json, --latex and --markdown are forms of the same numbers"),
+        (("table1", "--json", "--latex"), "--json and --latex are forms of the same result"),
         (("table4", "--tagging", "none.csv"), "there is no manifest at none.csv"),
         (("table1", "--checkpoint", "clap=none.pt"), "no checkpoint at"),
     ):

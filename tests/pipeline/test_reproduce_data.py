@@ -120,22 +120,12 @@ def test_names_of_files_that_are_not_there_are_not_the_papers_data(tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ("table2 --tagging no.csv", "--tagging would have no effect on table2"),
-        ("table2 --store --epochs 3", "--epochs, --store would have no effect on table2"),
-        ("table2 --encoder clap=timbre --checkpoint clip=no.pt", "--checkpoint, --encoder would have no effect"),
-        ("table5 --tagging no.csv", "--tagging would have no effect on table5"),
-        ("table3 --store", "--store would have no effect on table3"),
-        ("table1 --rows clap --store", "--store would have no effect on table1"),
-        (
-            "table1 --explain --download --latex --batch-size 7",
-            "--batch-size, --download, --latex would have no effect on --explain",
-        ),
-        ("table5 --encoder clap=a --encoder clap=b", "--encoder is given twice for clap"),
-        ("table5 --checkpoint clap=a --checkpoint clap=a", "--checkpoint is given twice for clap"),
+        ("table5 --encoder clap=a --encoder clap=b", "--encoder clap is given twice"),
+        ("table5 --checkpoint clap=a --checkpoint clap=a", "--checkpoint clap is given twice"),
         ("table5 --setting clap.overlap=0 --setting clap.overlap=0.5", "--setting clap.overlap is given twice"),
     ],
 )
-def test_options_without_effect_are_refused(generated: Path, words: str, told: str) -> None:
+def test_options_that_are_given_twice_are_refused(generated: Path, words: str, told: str) -> None:
     result = run("reproduce", *words.split(), "--workspace", generated, code=2)
     assert told in " ".join(result.output.split())
 

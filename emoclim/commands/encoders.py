@@ -1,0 +1,23 @@
+"""`emoclim encoders`: which encoders there are, or all that is known of one."""
+
+from typing import Annotated
+
+import typer
+
+from emoclim.commands.terminal import Table, View, command, new_app
+
+app = new_app()
+
+
+@command(app, computing=False)
+def encoders(
+    name: Annotated[str | None, typer.Argument(help="Show all that is known of this encoder.")] = None,
+) -> View:
+    """Show the encoders: what each takes and gives, and which checkpoints are here."""
+    from emoclim.pipeline import describe_encoder, describe_encoders
+
+    if name is None:
+        found = describe_encoders()
+        return View(found.to_dict(), [Table(found.table_rows())])
+    one = describe_encoder(name)
+    return View(one.to_dict(), [Table(one.settings_rows())], head=one.summary())
