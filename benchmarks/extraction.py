@@ -36,7 +36,7 @@ from torch import Tensor
 from emoclim.cache import open_cache
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest, read_manifest
-from emoclim.encoders.base import Encoder, frozen
+from emoclim.encoders import Encoder, frozen
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError
 from emoclim.extraction.batches import even_batch

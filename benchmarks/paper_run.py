@@ -28,8 +28,7 @@ from torch import Tensor, nn
 from emoclim.config import TrainConfig, preset
 from emoclim.data import segment_step
 from emoclim.data.features import Features, FeatureSpec, Split
-from emoclim.encoders import clap, clip, short_chunk_cnn
-from emoclim.encoders.base import frozen
+from emoclim.encoders import clap, clip, frozen, short_chunk_cnn
 from emoclim.encoders.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sweep import simplex_points

@@ -17,8 +17,7 @@ from torchaudio.functional import melscale_fbanks
 
 from emoclim.data import Setting
 from emoclim.data.manifest import Item
-from emoclim.encoders import checkpoints
-from emoclim.encoders.base import Encoder, frozen
+from emoclim.encoders import Encoder, frozen, identity
 from emoclim.encoders.loading import find_encoder, has_parameters, load_encoder, own_settings
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.modality import Modality
@@ -182,7 +181,7 @@ class NamedEncoderContract(EncoderContract):
 
     def test_a_checkpoint_goes_with_parameters(self, subject: Subject, tmp_path: Path) -> None:
         if subject.named:
-            assert subject.load().spec.checkpoint == checkpoints.identity(subject.named["checkpoint"])
+            assert subject.load().spec.checkpoint == identity(subject.named["checkpoint"])
             with pytest.raises(CheckpointError, match="no checkpoint at"):
                 load_encoder(subject.name, checkpoint=tmp_path / "absent.pt", **subject.case.settings)
         else:

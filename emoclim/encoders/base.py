@@ -1,43 +1,48 @@
-"""What an encoder is: one frozen network (or plain statistics), and how an item becomes its input."""
+"""Say what an encoder is: one frozen network (or plain statistics), and how an item becomes its input.
+
+Used by every encoder's file. Imports no torch, so that encoders can be listed and described at once: torch comes with
+the first item that is read, or with the network.
+"""
+
+from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from PIL import Image
-from torch import Tensor, nn
-
-from emoclim.data import (
-    PILLOW,
-    FeatureSpec,
-    Item,
-    Waveform,
-    cut_crop,
-    cut_segments,
-    read_blocks,
-    read_crop,
-    read_image,
-    repeat_pad,
-    segment_step,
-)
+from emoclim import data
+from emoclim.data import PILLOW, FeatureSpec, Item, repeat_pad, segment_step
 from emoclim.errors import EncoderError
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor, nn
 
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
 PRECISION, VIEW_SEED, DECODER = "precision", "view_seed", "decoder"  # names of settings
 FULL_PRECISION = "fp32"
-PRECISIONS: Mapping[str, torch.dtype] = {
-    FULL_PRECISION: torch.float32,
-    "bf16": torch.bfloat16,
-    "fp16": torch.float16,
-}
+PRECISIONS: Mapping[str, str] = {
+    FULL_PRECISION: "float32",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+}  # in torch
 
 
 class Encoder(Protocol):
-    """One frozen network (or plain statistics) and how an item becomes its input."""
+    """One frozen network (or plain statistics) and how an item becomes its input.
+
+    Shapes: S segments of one item, B rows of a batch, D values of a feature.
+
+    Examples
+    --------
+    >>> from emoclim import load_encoder
+    >>> encoder = load_encoder("timbre", overlap=0.0)
+    >>> encoder.input_shape, encoder.hop_seconds
+    ((80000,), 5.0)
+    """
 
     @property
     def spec(self) -> FeatureSpec:
@@ -82,30 +87,18 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class ImageEncoder:
-    """An encoder of still images: one segment per item, and its views.
-
-    Attributes
-    ----------
-    transform
-        Decoded RGB image to ``(*input_shape)``; deterministic.
-    augment
-        The same with a random crop.
-    build
-        Makes the network.
-    normalise
-        What a transform gives, if that is 8-bit pixels, to what the network takes. The module does it by itself, on its
-        own device: pixels are a quarter of the bytes on their way there. None: the transform does it.
-    least_side
-        Pixels that each side of a picture needs for neither of them to scale any part of it up: a decoder that scales
-        down leaves as many. None: it scales nothing down.
-    """
+    """An encoder of still images: one segment per item, and its views."""
 
     spec: FeatureSpec
     input_shape: tuple[int, ...]
-    transform: Callable[[Image.Image], Tensor]
-    augment: Callable[[Image.Image, torch.Generator], Tensor]
-    build: Callable[[], nn.Module]
+    transform: Callable[[Image.Image], Tensor]  # decoded RGB image to `(*input_shape)`; deterministic
+    augment: Callable[[Image.Image, torch.Generator], Tensor]  # the same with a random crop
+    build: Callable[[], nn.Module]  # makes the network
+    # What a transform gives, if that is 8-bit pixels, to what the network takes. The module does it by itself, on its
+    # own device: pixels are a quarter of the bytes on their way there. None: the transform does it.
     normalise: Callable[[Tensor], Tensor] | None = None
+    # Pixels that each side of a picture needs for neither function to scale any part of it up: a decoder that scales
+    # down leaves as many. None: it scales nothing down.
     least_side: int | None = None
     hop_seconds: float = 0.0
     segment_seconds: float = 0.0
@@ -115,11 +108,13 @@ class ImageEncoder:
         """See :class:`Encoder`."""
         network = _build(self.build)
         if self.normalise is not None:
-            network.register_forward_pre_hook(partial(_normalised, self.normalise))
+            network.register_forward_pre_hook(partial(_normalise_pixels, self.normalise))
         return network
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
+        import torch
+
         picture = self._read(item)
         rows = [self.transform(picture)]
         if self.spec.views:
@@ -137,36 +132,20 @@ class ImageEncoder:
 
     def _read(self, item: Item) -> Image.Image:
         decoder = str(self.spec.settings.get(DECODER, PILLOW))
-        return read_image(item, decoder=decoder, least_side=self.least_side)
+        return data.read_image(item, decoder=decoder, least_side=self.least_side)
 
 
 @dataclass(frozen=True)
 class AudioEncoder:
-    """An encoder of mono waveforms cut into overlapping segments.
-
-    Attributes
-    ----------
-    sample_rate
-        Hz that the network expects.
-    length
-        Samples of one segment.
-    overlap
-        Fraction of a segment shared with the next, from 0 to :data:`MAX_OVERLAP`.
-    pad
-        Brings a waveform shorter than `length` to it.
-    build
-        Makes the network.
-    source_rate
-        Hz that recordings are first brought to, as if they had been stored so; None keeps each file's own.
-    """
+    """An encoder of mono waveforms cut into overlapping segments."""
 
     spec: FeatureSpec
-    sample_rate: int
-    length: int
-    overlap: float
-    build: Callable[[], nn.Module]
-    pad: Callable[[Tensor, int], Tensor] = repeat_pad
-    source_rate: int | None = None
+    sample_rate: int  # Hz that the network expects
+    length: int  # samples of one segment
+    overlap: float  # fraction of a segment shared with the next, from 0 to `MAX_OVERLAP`
+    build: Callable[[], nn.Module]  # makes the network
+    pad: Callable[[Tensor, int], Tensor] = repeat_pad  # brings a waveform shorter than `length` to it
+    source_rate: int | None = None  # Hz that recordings are first brought to, as if stored so; None: the file's own
 
     def __post_init__(self) -> None:
         if not 0 <= self.overlap <= MAX_OVERLAP:
@@ -194,48 +173,28 @@ class AudioEncoder:
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """See :class:`Encoder`."""
-        waveform = read_blocks(item, self.sample_rate, source_rate=self.source_rate)
-        samples = yield from cut_segments(waveform, self.length, self.overlap, self.pad)
+        waveform = data.read_blocks(item, self.sample_rate, source_rate=self.source_rate)
+        samples = yield from data.cut_segments(waveform, self.length, self.overlap, self.pad)
         return samples / self.sample_rate
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """See :class:`Encoder`."""
-        return read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
+        return data.read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
 
-    def cut(self, waveform: Waveform, generator: torch.Generator) -> Tensor:
+    def cut(self, waveform: data.Waveform, generator: torch.Generator) -> Tensor:
         """Return one random segment ``(*input_shape)`` of a recording that is decoded already, at its sample rates."""
-        return cut_crop(waveform, self.length, generator, self.pad)
+        return data.cut_crop(waveform, self.length, generator, self.pad)
 
 
-def _normalised(normalise: Callable[[Tensor], Tensor], _: nn.Module, given: tuple[Tensor]) -> Tensor:
+def _normalise_pixels(normalise: Callable[[Tensor], Tensor], _: nn.Module, given: tuple[Tensor]) -> Tensor:
     """What a module is given before it sees it: pixels normalised, anything else as it is."""
+    import torch
+
     return normalise(given[0]) if given[0].dtype == torch.uint8 else given[0]
 
 
 def _build(build: Callable[[], nn.Module]) -> nn.Module:
+    import torch
+
     with torch.inference_mode(False):  # parameters made in inference mode could never be trained
         return build().eval()
-
-
-@contextmanager
-def frozen(spec: FeatureSpec, device: torch.device) -> Iterator[None]:
-    """Run a module for its features: without gradients, and at the precision of its spec, whatever torch is set to.
-
-    Full precision is without TF32, which would move features by about 1e-3, and with algorithms that repeat themselves.
-    """
-    precision = PRECISIONS[str(spec.settings.get(PRECISION, FULL_PRECISION))]
-    lower = precision != torch.float32
-    backends = torch.backends
-    cuda, cpu = backends.cudnn, backends.mkldnn
-    kinds: tuple[Any, ...] = (backends.cuda.matmul, cuda.conv, cuda.rnn, cpu.matmul, cpu.conv)  # type: ignore[attr-defined]
-    before = [kind.fp32_precision for kind in kinds]
-    deterministic, backends.cudnn.deterministic = backends.cudnn.deterministic, True
-    try:
-        for kind in kinds:
-            kind.fp32_precision = "ieee"
-        with torch.inference_mode(), torch.autocast(device.type, precision if lower else None, enabled=lower):
-            yield
-    finally:
-        for kind, value in zip(kinds, before, strict=True):
-            kind.fp32_precision = value
-        backends.cudnn.deterministic = deterministic

@@ -4,6 +4,8 @@ The HTS-AT body comes from the package `laion_clap`, of which only that source f
 itself contacts the network and brings in text models that no audio feature needs.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import sys
@@ -12,20 +14,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-
-from torch import Tensor, nn
-from torch.nn import functional
+from typing import TYPE_CHECKING
 
 from emoclim.data import RESAMPLER, FeatureSpec
-from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.nets.clap import DIM, HOP_LENGTH, N_FFT, N_MELS, ClapAudio
+from emoclim.encoders.checkpoints.published import Published, identity
 from emoclim.errors import EncoderError
 from emoclim.modality import Modality
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from emoclim.encoders.nets.clap import ClapAudio
 
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 48_000  # Hz
 LENGTH = 480_000  # samples
+DIM = 512
 SOURCE_RATES = range(4000, SAMPLE_RATE + 1)  # Hz
 WIDTHS = {"tiny": 768, "base": 1024}
 SOUND_CLASSES = 527  # of the unused classifier that the published files carry
@@ -52,12 +57,12 @@ class Variant:
     """One published training: the size of its tower, a key of `WIDTHS`, and its file."""
 
     size: str
-    published: checkpoints.Published
+    published: Published
 
 
 # The hashes are those under which the official page keeps its large files (git LFS).
 def _variant(size: str, file: str, sha256: str, trained_on: tuple[str, ...]) -> Variant:
-    return Variant(size, checkpoints.Published(file, f"{LOCATION}/{file}", f"sha256:{sha256}", "CC0-1.0", trained_on))
+    return Variant(size, Published(file, f"{LOCATION}/{file}", f"sha256:{sha256}", "CC0-1.0", trained_on))
 
 
 VARIANTS = {
@@ -94,7 +99,7 @@ VARIANTS = {
 }
 
 
-def published(*, model: str = "630k") -> checkpoints.Published:
+def published(*, model: str = "630k") -> Published:
     """File of one of the `VARIANTS`; ``"630k"`` is the one that was not trained on AudioSet as such."""
     return _find(model).published
 
@@ -110,7 +115,7 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_
         name="clap",
         modality=MODALITY,
         dim=DIM,
-        checkpoint=checkpoints.identity(checkpoint),
+        checkpoint=identity(checkpoint),
         settings={
             "htsat": size,
             "sample_rate": SAMPLE_RATE,
@@ -131,21 +136,27 @@ def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_
 
 def repeat_then_zeros(waveform: Tensor, length: int) -> Tensor:
     """Repeat a waveform ``(n,)`` as often as it fits whole into `length`, and fill up with zeros: ``(length,)``."""
+    from torch.nn import functional
+
     repeated = waveform.repeat(length // len(waveform))
     return functional.pad(repeated, (0, length - len(repeated)))
 
 
 def build_tower(model: str, checkpoint: Path) -> ClapAudio:
     """Audio tower with the parameters of a published file, whose text tower is left aside."""
+    from emoclim.encoders.checkpoints.tensors import fit, read_tensors
+
     tower = untrained(model=model)
-    tensors = checkpoints.read_tensors(checkpoint)
+    tensors = read_tensors(checkpoint)
     heard = {name: tensor for name, tensor in tensors.items() if not name.startswith(OTHER_PARTS)}
-    checkpoints.fit(tower, heard, checkpoint)
+    fit(tower, heard, checkpoint)
     return tower
 
 
 def untrained(*, model: str = "630k") -> ClapAudio:
     """Audio tower of one of the `VARIANTS`, before its parameters are read."""
+    from emoclim.encoders.nets.clap import HOP_LENGTH, N_FFT, N_MELS, ClapAudio
+
     size = _find(model).size
     htsat = _import_htsat()
     # ClapAudio brings its own front end; theirs would import librosa only to compute what every checkpoint holds.
@@ -173,6 +184,8 @@ def _find(model: str) -> Variant:
 
 
 def _no_front_end(**_settings: object) -> nn.Module:
+    from torch import nn
+
     return nn.Identity()
 
 

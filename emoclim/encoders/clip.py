@@ -5,6 +5,8 @@ built at its full size. Importing open_clip takes seconds, for text models among
 loaded with the network only; its tables and its preprocessing are source files that can be had alone.
 """
 
+from __future__ import annotations
+
 import importlib
 import importlib.util
 import json
@@ -15,22 +17,24 @@ from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
-
-import torch
-from PIL import Image
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emoclim.data import FeatureSpec, Setting
-from emoclim.encoders import checkpoints
 from emoclim.encoders.base import ImageEncoder
+from emoclim.encoders.checkpoints.published import Published, identity
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.modality import Modality
+
+if TYPE_CHECKING:
+    import torch
+    from PIL import Image
+    from torch import Tensor, nn
 
 MODALITY: Modality = "image"
 MODEL = "ViT-B-32-quickgelu"
 VARIANTS = (MODEL, "ViT-B-16-quickgelu", "ViT-L-14-quickgelu", "ViT-L-14-336-quickgelu", "RN50-quickgelu")  # OpenAI's
 PRIVATE = "_emoclim_open_clip"
+SLOW = ("safetensors.torch", "huggingface_hub")  # what open_clip's tables import and need not
 UNPUBLISHED = "none"
 SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 OPENAI_MARKS = frozenset({"input_resolution", "context_length", "vocab_size"})  # in OpenAI's own archives only
@@ -61,7 +65,7 @@ class Preprocessing(NamedTuple):
         return side if self.resize_mode == "shortest" else -(-8 * side // 7)
 
 
-def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.Published:
+def published(*, model: str = MODEL, pretrained: str = "openai") -> Published:
     """File of one of open_clip's published trainings."""
     training = _find_training(model, pretrained)
     if not training:
@@ -70,7 +74,7 @@ def published(*, model: str = MODEL, pretrained: str = "openai") -> checkpoints.
     openai = re.search(r"openaipublic.*/([0-9a-f]{64})/", url)
     release = re.search(r"mlfoundations.*-([0-9a-f]{8})\.pth?$", url)
     digits = openai or release
-    return checkpoints.Published(
+    return Published(
         file=f"clip_{model}_{pretrained}{Path(url).suffix}",
         url=url,
         hash=f"sha256:{digits[1]}" if digits else None,
@@ -88,7 +92,7 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
         name="clip",
         modality=MODALITY,
         dim=config["embed_dim"],
-        checkpoint=checkpoints.identity(checkpoint),
+        checkpoint=identity(checkpoint),
         settings={"model": model, "precision": "fp32"} | how.settings(),
     )
     transform, augment = partial(_centre_view, how=how), partial(_random_view, how=how)
@@ -98,14 +102,16 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
     """Vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``."""
+    from emoclim.encoders.checkpoints.tensors import fit, read_tensors
+
     quick = bool(_find_config(model).get("quick_gelu", False))
-    tensors = checkpoints.read_tensors(checkpoint)
+    tensors = read_tensors(checkpoint)
     if tensors.keys() >= OPENAI_MARKS and not quick:
         raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {_quick(model)}")
     tower = untrained(model=model)
     prefix = "visual."
     visual = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    checkpoints.fit(tower, visual, checkpoint)
+    fit(tower, visual, checkpoint)
     return tower
 
 
@@ -128,7 +134,13 @@ def _part(name: str) -> ModuleType:
         package = ModuleType(PRIVATE)
         package.__path__ = [str(_folder())]
         sys.modules[PRIVATE] = package
-    return importlib.import_module(f"{PRIVATE}.{name}")
+    hidden = [module for module in SLOW if module not in sys.modules]  # it does without where they are not installed
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be imported
+    try:
+        return importlib.import_module(f"{PRIVATE}.{name}")
+    finally:
+        for module in hidden:
+            del sys.modules[module]
 
 
 def _folder() -> Path:
@@ -216,6 +228,8 @@ def _normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ..
 @lru_cache
 def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Constants ``(3, 1, 1)`` on a device; sent there once, for each sending waits for all that runs there."""
+    import torch
+
     with torch.inference_mode(False):  # they may be needed outside it
         return torch.tensor(values, device=device)[:, None, None]
 
@@ -251,6 +265,8 @@ def _pixels(picture: Image.Image) -> Tensor:
 
 
 def _random_crop(picture: Image.Image, size: tuple[int, int], generator: torch.Generator) -> Image.Image:
+    import torch
+
     height, width = size
     left = int(torch.randint(picture.width - width + 1, (), generator=generator))
     top = int(torch.randint(picture.height - height + 1, (), generator=generator))

@@ -3,21 +3,26 @@
 Convention: a picture is squeezed to a square, so that all of it counts; see :mod:`emoclim.encoders.nets.colour`.
 """
 
+from __future__ import annotations
+
 import math
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from emoclim.data import FeatureSpec, Setting
 from emoclim.encoders.base import ImageEncoder
-from emoclim.encoders.nets.colour import DIM, colour_statistics
 from emoclim.errors import EncoderError
 from emoclim.modality import Modality
 
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
 MODALITY: Modality = "image"
+DIM = 99  # of its statistics
 VERSION = 1
 SIZES = range(64, 1025, 32)
 
@@ -30,17 +35,28 @@ def load(*, size: int = 256) -> ImageEncoder:
     spec = FeatureSpec("colour", MODALITY, DIM, "none", settings)
     transform, augment = partial(squeeze, size=size), partial(squeeze_part, size=size)
     least_side = math.ceil(size * math.sqrt(2))  # half of an area has sides of 1 / sqrt(2), at the least
-    return ImageEncoder(spec, (3, size, size), transform, augment, colour_statistics, least_side=least_side)
+    return ImageEncoder(spec, (3, size, size), transform, augment, build, least_side=least_side)
+
+
+def build() -> nn.Module:
+    """Make the network."""
+    from emoclim.encoders.nets.colour import colour_statistics
+
+    return colour_statistics()
 
 
 def squeeze(image: Image.Image, *, size: int, box: tuple[float, float, float, float] | None = None) -> Tensor:
     """Bring a picture, or the part of it in `box` (left, top, right, bottom), to ``(3, size, size)`` in 0..1."""
+    import torch
+
     square = image.resize((size, size), Image.Resampling.BICUBIC, box=box)
     return torch.from_numpy(np.array(square)).permute(2, 0, 1).contiguous().float() / 255
 
 
 def squeeze_part(image: Image.Image, generator: torch.Generator, *, size: int) -> Tensor:
     """Bring a random part of a picture to ``(3, size, size)``: uniform in place and, from half to all, in area."""
+    import torch
+
     area, x, y = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
     width, height = (math.sqrt(0.5 + 0.5 * area) * side for side in image.size)
     left, top = x * (image.width - width), y * (image.height - height)

@@ -22,17 +22,12 @@ from pathlib import Path
 from typing import Any, cast, get_type_hints
 
 from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
-from emoclim.encoders import checkpoints
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
+from emoclim.encoders.checkpoints.published import Published, obtain
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-ENCODERS = Plugins(
-    "emoclim.encoders",
-    "encoder",
-    EncoderError,
-    beside=frozenset({"base", "checkpoints", "denormals", "download", "loading", "taggers", "torch_archive"}),
-)
+ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=frozenset({"arithmetic", "base", "loading"}))
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1
@@ -59,14 +54,14 @@ def has_parameters(name: str) -> bool:
     return "checkpoint" in inspect.signature(find_encoder(name).load).parameters
 
 
-def published_file(name: str, settings: Mapping[str, Setting]) -> checkpoints.Published:
+def published_file(name: str, settings: Mapping[str, Setting]) -> Published:
     """The file that an encoder with parameters uses where none is named."""
-    published: Callable[..., checkpoints.Published] = find_encoder(name).published
+    published: Callable[..., Published] = find_encoder(name).published
     relevant = inspect.signature(published).parameters.keys() & settings.keys()
     return published(**{key: settings[key] for key in relevant})
 
 
-def published_files(name: str) -> dict[str, checkpoints.Published]:
+def published_files(name: str) -> dict[str, Published]:
     """The published files of an encoder, by value of its setting ``model``; by ``""`` where it has no `VARIANTS`."""
     if not has_parameters(name):
         return {}
@@ -101,7 +96,7 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
     settings = _typed(name, load, settings)
     shared = {key: settings.pop(key) for key in SHARED.keys() & settings.keys()}
     if has_parameters(name):
-        path = checkpoint or checkpoints.obtain(published_file(name, settings), track=track)
+        path = checkpoint or obtain(published_file(name, settings), track=track)
         return _with_shared(load(checkpoint=path, **settings), shared)
     if checkpoint is not None:
         raise EncoderError(f"encoder {name!r} has no parameters; leave out the checkpoint {checkpoint}")

@@ -3,13 +3,21 @@
 Convention: segments are mono at 16 kHz; see :mod:`emoclim.encoders.nets.timbre`.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from emoclim.data import RESAMPLER, FeatureSpec, Setting
 from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.nets.timbre import DIM, SAMPLE_RATE, timbre_statistics
 from emoclim.errors import EncoderError
 from emoclim.modality import Modality
 
+if TYPE_CHECKING:
+    from torch import nn
+
 MODALITY: Modality = "audio"
+SAMPLE_RATE = 16_000  # Hz
+DIM = 151  # of its statistics
 VERSION = 1
 
 
@@ -26,4 +34,11 @@ def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder
         "pad": "repeat",
     }
     spec = FeatureSpec("timbre", MODALITY, DIM, "none", settings)
-    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, timbre_statistics)
+    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, build)
+
+
+def build() -> nn.Module:
+    """Make the network."""
+    from emoclim.encoders.nets.timbre import timbre_statistics
+
+    return timbre_statistics()

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from emoclim.config import TrainConfig
-from emoclim.encoders import FULL_PRECISION, PRECISIONS, Encoder, frozen
+from emoclim.encoders import Encoder, autocast, frozen
 from emoclim.errors import ConfigError
 from emoclim.learning.crops import FEWEST
 from emoclim.learning.distributed import ALONE, Replicas
@@ -122,9 +122,7 @@ class JointLearner:
 
     def _encoded(self, batch: Batch) -> Batch:
         """The whole batch with features ``(B, D)`` in place of segments."""
-        precision = self._tuning.precision
-        lower = precision != FULL_PRECISION
-        with torch.autocast(self._device.type, PRECISIONS[precision] if lower else None, enabled=lower):
+        with autocast(self._device, self._tuning.precision):
             feature = self.module(batch.rows[self._modality]).float()
         return self._whole(batch, feature)
 

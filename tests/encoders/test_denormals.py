@@ -10,14 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.data.features import FeatureSpec
-from emoclim.encoders import musicnn
-from emoclim.encoders.checkpoints import fit, read_tensors
-from emoclim.encoders.denormals import zero_denormals
+from emoclim.encoders import fit, musicnn, read_tensors
+from emoclim.encoders.arithmetic import zero_denormals
 from emoclim.learning.heads import HeadBank, Heads, load_heads, save_heads
 
 PROBE = """
 import sys, torch
-from emoclim.encoders.denormals import SMALLEST
+from emoclim.encoders.arithmetic import SMALLEST
 
 def left():
     "How many of 4 million denormal numbers two threads do not take for zero, forwards and backwards."

@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
-from emoclim.encoders import download
-from emoclim.encoders.checkpoints import Published, identity, location, obtain
-from emoclim.encoders.download import file_hash
+from emoclim.encoders import Published, file_hash, identity, location, obtain
+from emoclim.encoders.checkpoints import download
 from emoclim.errors import CheckpointError
 from emoclim.progress import silent
 

@@ -6,7 +6,7 @@ import pytest
 from encoder_cases import Case, NamedEncoderContract, Subject, another, make_subject
 from pseudo_weights import register_tiny_clip
 
-from emoclim.data.features import Setting
+from emoclim.data import Setting
 from emoclim.encoders.loading import encoder_names, load_encoder
 from emoclim.errors import EncoderError
 

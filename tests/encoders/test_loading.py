@@ -9,7 +9,7 @@ import torch
 from pseudo_weights import pseudo_random
 from torch import nn
 
-from emoclim.encoders.base import Encoder, frozen
+from emoclim.encoders import Encoder, frozen
 from emoclim.encoders.loading import load_encoder, own_settings, published_files
 from emoclim.encoders.nets.harmonic_cnn import HarmonicCnn
 from emoclim.encoders.nets.musicnn import Musicnn
@@ -68,7 +68,7 @@ def test_spectrograms_are_always_computed_in_full(name: str) -> None:
 
 STATE = """
 import torch
-from emoclim.encoders.base import frozen
+from emoclim.encoders import frozen
 from emoclim.data.features import FeatureSpec
 
 SETTING

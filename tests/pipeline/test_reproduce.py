@@ -19,7 +19,7 @@ from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.generated.corpus import generate
 from emoclim.data.labels.taxonomy import match_labels
 from emoclim.data.manifest import Item, Manifest
-from emoclim.encoders import checkpoints
+from emoclim.encoders import Published, location
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.augment import Augmentations
@@ -213,15 +213,15 @@ def test_a_row_without_its_checkpoint_says_so(workspace: Path, tmp_path: Path, m
 def test_a_checkpoint_is_fetched_if_asked_for(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
 
-    def offline(published: checkpoints.Published, *, track: object) -> Path:
+    def offline(published: Published, *, track: object) -> Path:
         if published.file.startswith("small_cnn"):
-            path = checkpoints.location(published)
+            path = location(published)
             path.parent.mkdir(parents=True, exist_ok=True)
             return Path(shutil.copy(workspace / "small.safetensors", path))
         raise CheckpointError(f"cannot download {published.url}")
 
     monkeypatch.setattr("emoclim.pipeline.reproduction_planning.obtain", offline)
-    monkeypatch.setattr(checkpoints, "obtain", offline)
+    monkeypatch.setattr("emoclim.encoders.loading.obtain", offline)
     words = [*small(workspace, cnns=False), "--encoder", "harmonic_cnn=small_cnn", "--setting", "harmonic_cnn.width=8"]
     words += ["--rows", "harmonic_cnn-frozen,short_chunk_cnn-frozen"]
     made = answer("reproduce", "table1", *words, "--download", code=3)

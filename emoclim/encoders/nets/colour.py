@@ -228,7 +228,6 @@ STATISTICS = (
     Statistic(co_occurrence, (0.7, 0.9, 0.6, 0.72, 0.45, 0.42), (0.1, 0.07, 0.1, 0.15, 0.1, 0.18)),
     Statistic(symmetry, (0.35, 0.1), (0.3, 0.35)),
 )
-DIM = sum(len(statistic.centre) for statistic in STATISTICS)
 
 
 def colour_statistics() -> StatisticBank[Planes]:

@@ -226,7 +226,6 @@ STATISTICS = (
     Statistic(onset_strength, (0, 0.1, 2.7, 3), (0.4, 0.55, 0.5, 1.4)),
     Statistic(tempo, (0.38, 0.38, 0.33, 0.32, 0.3, 0.25, 0.2, 0.2, 0.55, 6.75), (*(0.19,) * 8, 0.21, 0.3)),
 )
-DIM = sum(len(statistic.centre) for statistic in STATISTICS)
 
 
 def timbre_statistics() -> StatisticBank[Sound]:

@@ -4,24 +4,29 @@ The collection is minzwon/sota-music-tagging-models (M. Won et al., "Evaluation 
 models", SMC 2020).
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from emoclim.data import RESAMPLER, FeatureSpec
-from emoclim.encoders import checkpoints
 from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.nets.musicnn import SAMPLE_RATE
+from emoclim.encoders.checkpoints.published import Published, identity
+
+if TYPE_CHECKING:
+    from torch import nn
+
+SAMPLE_RATE = 16_000  # Hz
 
 COMMIT = "36aa13b7205ff156cf4dcab60fd69957da453151"
 FILTERS = "spec.mel_scale.fb"
 
 
-def published_msd(name: str, folder: str, blob: str) -> checkpoints.Published:
+def published_msd(name: str, folder: str, blob: str) -> Published:
     """The training of an encoder on the Million Song Dataset: its folder in the collection, and git's hash of it."""
-    return checkpoints.Published(
+    return Published(
         file=f"{name}_msd.pth",
         url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{folder}/best_model.pth",
         hash=f"git-blob:{blob}",
@@ -38,7 +43,7 @@ def load_tagger(
         name=name,
         modality="audio",
         dim=dim,
-        checkpoint=checkpoints.identity(checkpoint),
+        checkpoint=identity(checkpoint),
         settings={
             "sample_rate": SAMPLE_RATE,
             "resampler": f"soxr {RESAMPLER}",
@@ -53,9 +58,11 @@ def load_tagger(
 
 def _build(make: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
     """Network with the parameters of a published file."""
+    from emoclim.encoders.checkpoints.tensors import fit, read_tensors
+
     net = make()
-    tensors = checkpoints.read_tensors(checkpoint)
+    tensors = read_tensors(checkpoint)
     if FILTERS in tensors and not tensors[FILTERS].numel():  # early torchaudio made the mel filters on first use only
         tensors[FILTERS] = net.state_dict()[FILTERS]
-    checkpoints.fit(net, tensors, checkpoint)
+    fit(net, tensors, checkpoint)
     return net

@@ -1,0 +1,1 @@
+"""Files of parameters: where they are published, how they come here, and how they are read without running them."""
