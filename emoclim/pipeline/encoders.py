@@ -1,17 +1,19 @@
-"""`emoclim encoders`: what encoders there are, what each needs, and what of it is on this machine."""
+"""Describe the encoders, and which of them were trained on the data they are asked about (`emoclim encoders`)."""
 
 import inspect
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data import Setting
+from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.encoders import (
     PRECISION,
     SHARED,
     Encoder,
+    ImageEncoder,
     Published,
     encoder_names,
     find_encoder,
@@ -20,7 +22,12 @@ from emoclim.encoders import (
     own_settings,
     published_files,
 )
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
+
+AUDIOSET = "AudioSet"
+# A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
+# drawn, so that a capital comes after the first nearly always; in a name that somebody thought of, rarely.
+CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +40,59 @@ class Model:
     here: bool
     dim: int  # number of values per feature, D
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"name": self.name, "dim": self.dim, **asdict(self.published), "path": str(self.path), "here": self.here}
+
+    def summary(self) -> list[str]:
+        """Return a few lines for a reader."""
+        return [
+            f"{f'model {self.name}' if self.name else 'checkpoint'}: {'here' if self.here else 'not here'}",
+            f"  values      {self.dim}",
+            f"  place       {self.path}",
+            f"  from        {self.published.url}",
+            f"  hash        {self.published.hash or 'unknown; that of the first download is recorded'}",
+            f"  licence     {self.published.licence}",
+            f"  trained on  {'; '.join(self.published.trained_on)}",
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class EncoderDescription:
     """What there is to know of an encoder before it is used."""
 
-    name: str  # what it is called, and what it takes
-    modality: Modality  # what it is called, and what it takes
+    name: str
+    modality: Modality  # what it takes
     about: str  # what it makes of what, in words
     dim: int  # number of values per feature, D, with the settings as they are
-    segment_seconds: float  # length of a segment and time from one to the next; 0 for an image
-    hop_seconds: float  # length of a segment and time from one to the next; 0 for an image
+    segment_seconds: float  # length of a segment; 0 for what has no length
+    hop_seconds: float  # from the start of a segment to that of the next
     settings: Mapping[str, Setting]  # those it takes, with their defaults
     models: tuple[Model, ...]  # its published files, the default first; empty for an encoder without parameters
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        models = [
-            {
-                "name": model.name,
-                "dim": model.dim,
-                **asdict(model.published),
-                "path": str(model.path),
-                "here": model.here,
-            }
-            for model in self.models
-        ]
-        return asdict(self) | {"settings": dict(self.settings), "models": models}
-
+    @property
     def segments(self) -> str:
         """How an item is cut, in words."""
         if not self.segment_seconds:
-            return "one per image"
+            return f"one per {MODALITIES[self.modality].name}"
         overlap = 1 - self.hop_seconds / self.segment_seconds
         return f"{self.segment_seconds:.3g} s, {f'{overlap:.0%}' if overlap > 0 else 'no'} overlap"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return asdict(self) | {
+            "settings": dict(self.settings),
+            "models": [model.to_dict() for model in self.models],
+        }
+
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
-        lines = [
-            f"{self.name}: {self.about}",
-            f"Takes {self.modality}, gives {self.dim} values. Segments: {self.segments()}.",
-        ]
-        for model in self.models:
-            known = model.published
-            lines += [
-                "",
-                f"{f'model {model.name}' if model.name else 'checkpoint'}: {'here' if model.here else 'not here'}",
-                f"  values      {model.dim}",
-                f"  place       {model.path}",
-                f"  from        {known.url}",
-                f"  hash        {known.hash or 'unknown; that of the first download is recorded'}",
-                f"  licence     {known.licence}",
-                f"  trained on  {'; '.join(known.trained_on)}",
-            ]
-        return lines
+        """Return a few lines for a reader."""
+        lines = [f"{self.name}: {self.about}"]
+        lines.append(f"Takes {self.modality}, gives {self.dim} values. Segments: {self.segments}.")
+        return lines + [line for model in self.models for line in ("", *model.summary())]
 
     def settings_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per setting."""
+        """Return a row of column names, then one row per setting."""
         return [("setting", "default"), *((name, str(value)) for name, value in self.settings.items())]
 
 
@@ -100,19 +103,18 @@ class EncoderList:
     encoders: tuple[EncoderDescription, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {"encoders": [one.to_dict() for one in self.encoders]}
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per encoder and published file."""
+        """Return a row of column names, then one row per encoder and published file."""
         rows: list[tuple[str, ...]] = [
             ("encoder", "takes", "segments", "model", "values", "checkpoint", "licence", "trained on")
         ]
         for one in self.encoders:
-            first: tuple[str, ...] = (one.name, one.modality, one.segments())
+            first: tuple[str, ...] = (one.name, one.modality, one.segments)
             for model in one.models:
-                known = model.published
-                state = "here" if model.here else "not here"
+                known, state = model.published, "here" if model.here else "not here"
                 rows.append((*first, model.name, str(model.dim), state, known.licence, "; ".join(known.trained_on)))
                 first = ("", "", "")
             if not one.models:
@@ -127,36 +129,68 @@ def describe_encoders() -> EncoderList:
 
 def describe_encoder(name: str) -> EncoderDescription:
     """Describe an encoder; builds no network and reads no checkpoint."""
-    found = find_encoder(name)
-    encoder = _bare(name, {})
-    models = tuple(
-        Model(
-            model,
-            published,
-            location(published),
-            location(published).is_file(),
-            _bare(name, {"model": model} if model else {}).spec.dim,
-        )
-        for model, published in published_files(name).items()
-    )
-    fitting = {PRECISION: PRECISION in encoder.spec.settings}
-    shared = {key: value for key, value in SHARED.items() if fitting.get(key, encoder.spec.modality == "image")}
+    found, encoder = find_encoder(name), _load_without_parameters(name)
+    models = []
+    for model, published in published_files(name).items():
+        own = {"model": model} if model else {}
+        path, dim = location(published), _load_without_parameters(name, **own).spec.dim
+        models.append(Model(model, published, path, path.is_file(), dim))
+    of_images, has_precision = isinstance(encoder, ImageEncoder), PRECISION in encoder.spec.settings
+    shared = {key: value for key, value in SHARED.items() if (has_precision if key == PRECISION else of_images)}
     return EncoderDescription(
-        name,
-        found.MODALITY,
-        " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split()),
-        encoder.spec.dim,
-        encoder.segment_seconds,
-        encoder.hop_seconds,
-        own_settings(name) | shared,
-        models,
+        name=name,
+        modality=found.MODALITY,
+        about=" ".join((inspect.getdoc(found) or "").split("\n\n")[0].split()),
+        dim=encoder.spec.dim,
+        segment_seconds=encoder.segment_seconds,
+        hop_seconds=encoder.hop_seconds,
+        settings=own_settings(name) | shared,
+        models=tuple(models),
     )
 
 
-def _bare(name: str, settings: Mapping[str, Setting]) -> Encoder:
-    """An encoder that is only asked for its shapes, which no file of parameters changes."""
+def _load_without_parameters(name: str, **settings: Setting) -> Encoder:
+    """Load an encoder that is only asked for its shapes, which no file of parameters changes."""
     load: Callable[..., Encoder] = find_encoder(name).load
     if not has_parameters(name):
         return load(**settings)
     with tempfile.NamedTemporaryFile() as file:
         return load(checkpoint=Path(file.name), **settings)
+
+
+def contamination(spec: FeatureSpec, manifest: Manifest) -> str | None:
+    """Say that an encoder was trained on the data set of a manifest; None if that is not known of it."""
+    if not _is_audioset(manifest):
+        return None
+    published = _published(spec)
+    trained_on = [[data for data in one.trained_on if AUDIOSET in data] for one in published]
+    if not trained_on or not all(trained_on):
+        return None
+    known = published[0].file if len(published) == 1 else f"every published checkpoint of {spec.name}"
+    return (
+        f"{known} was trained on {'; '.join(trained_on[0])}, and {manifest.source} looks like AudioSet: "
+        "what is measured on it need not hold for unseen recordings"
+    )
+
+
+def _published(spec: FeatureSpec) -> list[Published]:
+    """Return the published file that a spec's checkpoint is, by sha256 or name; all of the encoder if it is none."""
+    if spec.name not in encoder_names():  # features that were imported
+        return []
+    file, _, digits = spec.checkpoint.rpartition("@")
+    published = list(published_files(spec.name).values())
+    for one in published:
+        kind, _, known = (one.hash or "").partition(":")
+        if known.startswith(digits) if kind == "sha256" else one.file == file:
+            return [one]
+    return published
+
+
+def _is_audioset(manifest: Manifest) -> bool:
+    """Whether a manifest is of AudioSet, by the names of its own file or of the files that it lists."""
+    name = AUDIOSET.lower()
+    if name in manifest.source.stem.lower():
+        return True
+    paths = [item.path for item in manifest.items if item.path]
+    named = sum(name in path.parent.as_posix().lower() or bool(CLIP_NAME.fullmatch(path.stem)) for path in paths)
+    return named > len(manifest.items) / 2

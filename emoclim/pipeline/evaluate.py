@@ -20,7 +20,7 @@ from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
 from emoclim.metrics import Measure
 from emoclim.modality import Modality
-from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation_page import Examples, write_page
 from emoclim.pipeline.evaluation_result import Evaluation

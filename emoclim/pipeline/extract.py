@@ -26,7 +26,7 @@ from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
 from emoclim.encoders import Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, provenance, usable_cores
 from emoclim.progress import Track, silent

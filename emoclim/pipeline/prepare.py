@@ -1,10 +1,11 @@
-"""`emoclim prepare`: what an official source gives, as a manifest that anyone can make again byte for byte."""
+"""Write the manifest of a data set (`emoclim prepare`), and beside it an account of what is in it and what is not.
 
-import os
+Nothing in either depends on the time or on where the workspace lies: anyone can make them again byte for byte.
+"""
+
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from emoclim.data import (
@@ -25,7 +26,7 @@ from emoclim.data import (
     read_dataset,
 )
 from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
-from emoclim.files import write_json
+from emoclim.files import atomic, write_json
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.prepare_result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace
@@ -49,20 +50,26 @@ def prepare_dataset(
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
     track: Track = silent,
 ) -> PreparedManifest:
-    """Write the manifest of a data set, and beside it an account of what is in it and what is not."""
-    _check_names(sys.getfilesystemencoding())
+    """Write the manifest of a data set, and its account beside it."""
+    _require_utf8(sys.getfilesystemencoding())
     description: Description = find_dataset(name).DESCRIPTION
     prepared = read_dataset(name, folder, options)
-    _check_ids(name, folder, prepared.items)
+    if twice := sorted(id_ for id_, count in Counter(item.id for item in prepared.items).items() if count > 1):
+        raise ManifestError(
+            f"{folder} gives {len(twice)} ids of {name} more than once ({name_some(twice, 3)}); keep one of each"
+        )
     wanted = choose_split(split, prepared, description)
-    if seed is not None and not SHARES.fullmatch(wanted):
+    made = SHARES.fullmatch(wanted) is not None
+    if seed is not None and not made:
         raise ConfigError(f"--seed would have no effect: the split {wanted!r} is not made; leave it out")
+    seed = SEED if seed is None else seed
     target = check_target(output or _default_output(prepared, workspace))
     usable, spoilt, contents = _look_at_files(prepared.items, hash_files, workspace, track)
     contents = {id_: content for id_, content in contents.items() if id_ not in prepared.incomparable}
     left_out = (*prepared.left_out, *spoilt)
-    _check_complete(name, folder, usable, left_out, description.max_missing if max_missing is None else max_missing)
-    placed = place_items(usable, wanted, prepared.splits, contents, SEED if seed is None else seed)
+    allowed = description.max_missing if max_missing is None else max_missing
+    _require_complete(f"{folder} holds", name, len(usable), left_out, allowed)
+    placed = place_items(usable, wanted, prepared.splits, contents, seed)
     if not placed.items:
         raise ManifestError(f"no file of {folder} is in the split {wanted!r}; name another: --split")
     unread = () if hash_files else ("files were not read, so that equal contents may lie in two parts of the split",)
@@ -74,17 +81,18 @@ def prepare_dataset(
         modality=prepared.modality,
         options=dict(options or {}),
         split=placed.split,
-        seed=(SEED if seed is None else seed) if SHARES.fullmatch(placed.split) else None,
+        seed=seed if made and placed.split == wanted else None,
         items=placed.items,
         left_out=tuple(sorted((*left_out, *placed.left_out))),
         notes=(*prepared.notes, *placed.notes, *unread),
+        changed=_write(target, manifest_bytes(placed.items, target, prepared.columns), force),
     )
-    changed = _write(target, manifest_bytes(placed.items, target, prepared.columns), force)
     write_json(account_path(target), result.account())
-    return replace(result, changed=changed)
+    return result
 
 
-def _check_names(encoding: str) -> None:
+def _require_utf8(encoding: str) -> None:
+    """Raise unless names of files are read as everywhere else."""
     if encoding != "utf-8":
         raise ConfigError(
             f"names of files are read as {encoding} here, as UTF-8 elsewhere, so that the manifest would be another; "
@@ -92,61 +100,46 @@ def _check_names(encoding: str) -> None:
         )
 
 
-def _check_ids(name: str, folder: Path, items: Sequence[Item]) -> None:
-    twice = sorted(id_ for id_, count in Counter(item.id for item in items).items() if count > 1)
-    if twice:
-        raise ManifestError(
-            f"{folder} gives {len(twice)} ids of {name} more than once ({name_some(twice, 3)}); keep one of each"
-        )
-
-
 def _look_at_files(
     items: Sequence[Item], hash_files: bool, workspace: Workspace, track: Track
 ) -> tuple[list[Item], list[LeftOut], dict[str, str]]:
-    """Items whose files can be used, what became of the others, and the content of each item by id."""
+    """Return the items that can be used, what became of the others, and the content key of each by id."""
     keys = ContentKeys(workspace.caches / "content.json")
     usable: list[Item] = []
     spoilt: list[LeftOut] = []
     contents: dict[str, str] = {}
     try:
         for item in track(items, description="Reading files" if hash_files else "Checking files", total=len(items)):
-            if item.path is None or item.path.exists():
-                try:
-                    _check_item(item)
-                    if hash_files:
-                        contents[item.id] = keys(item)
-                    usable.append(item)
-                except DecodeError as error:
-                    spoilt.append(LeftOut(item.id, "broken", str(error)))
-            else:
+            if item.path and not item.path.exists():
                 spoilt.append(LeftOut(item.id, "missing", "not in the folder"))
+                continue
+            try:
+                if not is_writable(item.id) or (item.path and not is_writable(str(item.path))):
+                    raise DecodeError("its name cannot stand in a manifest")
+                if item.path:
+                    check_file(item)
+                if hash_files:
+                    contents[item.id] = keys(item)
+                usable.append(item)
+            except DecodeError as error:
+                spoilt.append(LeftOut(item.id, "broken", str(error)))
     finally:
         keys.save()
     return usable, spoilt, contents
 
 
-def _check_item(item: Item) -> None:
-    """Refuse what is seen to be no use before it is decoded."""
-    if not is_writable(item.id) or (item.path and not is_writable(str(item.path))):
-        raise DecodeError("its name cannot stand in a manifest")
-    if item.path:
-        check_file(item)
-
-
-def _check_complete(
-    name: str, folder: Path, usable: Sequence[Item], left_out: Sequence[LeftOut], allowed: float
-) -> None:
-    """Take a folder that lacks too much for half a download."""
+def _require_complete(there: str, name: str, n_usable: int, left_out: Sequence[LeftOut], allowed: float) -> None:
+    """Raise if more files are missing or broken than allowed."""
     lacking = sorted(one for one in left_out if one.kind in ("missing", "broken"))
-    listed = len(usable) + len(lacking)
+    listed = n_usable + len(lacking)
     if not listed:
-        raise ManifestError(f"{folder} holds nothing of {name}; see what it should: emoclim prepare {name} --explain")
-    if not usable or len(lacking) > allowed * listed:
+        raise ManifestError(f"{there} nothing of {name}; see what it should: emoclim prepare {name} --explain")
+    if not n_usable or len(lacking) > allowed * listed:
         first, share = lacking[0], min(1.0, -(-100 * len(lacking) // listed) / 100)  # rounded up to what would do
         raise ManifestError(
-            f"{folder} holds {len(usable):,} of the {listed:,} files that it should as {name} "
+            f"{there} {n_usable:,} of the {listed:,} files that it should as {name} "
             f"({first.id}: {first.reason}, for one); finish the download"
-            + (f", or allow it: --max-missing {share}" if usable else "")
+            + (f", or allow it: --max-missing {share}" if n_usable else "")
         )
 
 
@@ -157,17 +150,12 @@ def _default_output(prepared: Prepared, workspace: Workspace) -> Path:
 
 
 def _write(target: Path, content: bytes, force: bool) -> bool:
-    """Write a manifest whole or not at all; False if it is there already, as it should be."""
+    """Write a manifest; return False if it is there already, as it should be."""
     if target.is_file():
         if target.read_bytes() == content:
             return False
         if not force:
             raise ManifestError(f"{target} exists and holds something else; name another --output, or --force this one")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        aside.write_bytes(content)
-        aside.replace(target)
-    finally:
-        aside.unlink(missing_ok=True)
+    with atomic(target) as partial:
+        partial.write_bytes(content)
     return True

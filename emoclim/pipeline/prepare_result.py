@@ -1,4 +1,4 @@
-"""What `emoclim prepare` tells: what is in a manifest, what was left out, and what was published of both."""
+"""Hold a manifest that was prepared, and show what is in it, what was left out, and what was published of both."""
 
 import os
 from collections import Counter
@@ -18,35 +18,34 @@ PLACES = frozenset({"root"})  # options that say where something lies
 
 
 def account_path(manifest: Path) -> Path:
-    """Where the account of a manifest lies."""
+    """Return where the account of a manifest lies."""
     return manifest.with_name(f"{manifest.name}.prepared.json")
 
 
 @dataclass(frozen=True, slots=True)
 class PreparedManifest:
-    """A manifest that was written, and its account."""
+    """A manifest that was written, and what there is to say of it."""
 
-    dataset: str  # what the data set is called, and says of itself
+    dataset: str
     folder: Path
     path: Path
-    description: Description  # what the data set is called, and says of itself
+    description: Description  # of the data set
     modality: Modality
     options: Mapping[str, Option]  # of the data set, as they were given
-    split: str  # what its split is called, and the seed if it was made, or None
-    seed: int | None  # what its split is called, and the seed if it was made, or None
+    split: str  # name of its split
+    seed: int | None  # that the split was made with; None where it was not made
     items: tuple[Item, ...]  # with their splits and groups, sorted by id
     left_out: tuple[LeftOut, ...]  # what is no item, and why
     notes: tuple[str, ...]  # what looked odd, one sentence each
     changed: bool = True  # whether the manifest was written; it was there already otherwise, as it should be
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {"manifest": str(self.path), "account": str(account_path(self.path)), "changed": self.changed} | (
-            self.account()
-        )
+        """Return plain values, for JSON."""
+        places = {"manifest": str(self.path), "account": str(account_path(self.path))}
+        return places | {"changed": self.changed} | self.account()
 
     def account(self) -> dict[str, Any]:
-        """What stands beside the manifest: nothing in it depends on the time or on where the workspace lies."""
+        """Return what stands beside the manifest."""
         return {
             "schema": SCHEMA,
             "emoclim": __version__,
@@ -71,11 +70,11 @@ class PreparedManifest:
         }
 
     def _from_here(self, place: Path) -> str:
-        """Where something lies, seen from the manifest."""
+        """Return where something lies, seen from the manifest."""
         return Path(os.path.relpath(os.path.realpath(place), os.path.realpath(self.path.parent))).as_posix()
 
     def labels(self) -> dict[str, Counter[str]]:
-        """By label, or by tag where there are no labels: how many items there are in each split, "" being none."""
+        """Count the items by label, or by tag where there are no labels, then by split; "" is none."""
         found: dict[str, Counter[str]] = {label: Counter() for label in self.description.labels}
         for item in self.items:
             for label in (item.label,) if item.label is not None else item.tags:
@@ -84,11 +83,11 @@ class PreparedManifest:
         return {label: found[label] for label in order + sorted(found.keys() - set(order))}
 
     def sizes(self) -> Counter[str]:
-        """How many items there are in each split; those in none are ""."""
+        """Count the items by split; those in none are ""."""
         return Counter(item.split or "" for item in self.items)
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per label, and their sum."""
+        """Return a row of column names, then one row per label, and their sum."""
         published, sizes = self.description.published, self.sizes()
         parts = [split for split in SPLITS if sizes[split]]
         rows = [("label", "found", *published, *parts)]
@@ -105,7 +104,7 @@ class PreparedManifest:
         return rows
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader, after the table."""
+        """Return a few sentences for a reader, after the table."""
         lines = [f"{self.path}: {note}" for note in self.notes]
         reasons = Counter((one.kind, one.reason) for one in self.left_out)
         first = {(one.kind, one.reason): one.id for one in reversed(self.left_out)}

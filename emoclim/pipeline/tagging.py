@@ -14,7 +14,7 @@ from emoclim.cache import CacheManifest, manifest_digest, portable_path
 from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
-from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation_files import text_of
 from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged

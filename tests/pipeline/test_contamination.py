@@ -7,7 +7,7 @@ import pytest
 from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import clap
-from emoclim.pipeline.contamination import contamination
+from emoclim.pipeline.encoders import contamination
 
 
 def spec(checkpoint: str, name: str = "clap") -> FeatureSpec:
