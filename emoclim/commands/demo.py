@@ -26,5 +26,5 @@ def demo(
     print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."], err=True)
     result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
     searches = [Table(one.table_rows(), str(one.query)) for one in result.searches]
-    lines = [*result.evaluation.summary(), *result.closing()]
+    lines = [*result.evaluation.summary(), *result.notes()]
     return View(result.to_dict(), [*evaluation_tables(result.evaluation), *searches], lines)

@@ -1,7 +1,7 @@
-"""`emoclim compare`: the evaluations of several runs -> whether they differ."""
+"""Compare the evaluations of several runs, query by query (`emoclim compare`)."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class Comparison:
 
     split: str
     report: ComparisonReport
-    notes: tuple[str, ...]  # what a reader of the numbers should know
+    notes: tuple[str, ...]  # which runs differ in nothing but their seed
 
     @property
     def title(self) -> str:
@@ -44,7 +44,7 @@ class Comparison:
         return f"Split {self.split}, means over {over} in percent; differences to {next(iter(self.report.systems))}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {"split": self.split, "notes": list(self.notes), **self.report.to_dict()}
 
 
@@ -60,7 +60,7 @@ def compare_runs(
     output: Path | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
 ) -> Comparison:
-    """Compare the evaluations of runs with that of the first, query by query."""
+    """Compare the evaluations of runs with that of the first; `over_seeds` takes those that are alike as one."""
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists already; give another name")
     if n_resamples < FEWEST_RESAMPLES:
@@ -69,15 +69,15 @@ def compare_runs(
     if len({one.file.resolve() for one in found}) < len(found):
         raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
     names = _metrics(found, metrics)
-    found = _same_queries(found)
+    found = [_aligned(found[0], one) for one in found]
     alike = _alike(found)
-    told = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
+    fact = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
     notes = tuple(
-        f"{', '.join(one.name for one in group)} {told}"
+        f"{', '.join(one.name for one in group)} {fact}"
         for group in alike
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
-    systems = _over_seeds(alike) if over_seeds else [_system(one.name, [one]) for one in found]
+    systems = [_over_seeds(group) for group in alike] if over_seeds else [_system(one.name, [one]) for one in found]
     with few_threads(1):
         report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
     comparison = Comparison(found[0].table.split, report, notes)
@@ -87,6 +87,7 @@ def compare_runs(
 
 
 def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:
+    """Find an evaluation by its file, its folder, or its run."""
     file = next((file for file in (Path(name), Path(name) / QUERIES_FILE) if file.is_file()), None)
     if file is None:
         file = workspace.run(name) / "evaluation" / split / QUERIES_FILE
@@ -96,96 +97,8 @@ def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:
     return Evaluated(name, file, table, *_recipe(file, table.settings))
 
 
-def _same_queries(found: Sequence[Evaluated]) -> list[Evaluated]:
-    """The evaluations, each with its queries in the order of the first."""
-    first, aligned = found[0], []
-    for other in found:
-        contents = [one.table.settings.get("items") for one in (first, other)]
-        if None not in contents and contents[0] != contents[1]:
-            raise RunError(
-                f"{first.name} and {other.name} were evaluated on different items, by their ids or by what is in their "
-                "files; evaluate both on the same manifests"
-            )
-        mine, theirs = first.table.directions, other.table.directions
-        if strange := sorted(mine.keys() ^ theirs.keys()):
-            raise RunError(
-                f"{first.name} and {other.name} were not evaluated in the same directions: only one of them has "
-                f"{name_some(strange)}; evaluate both alike"
-            )
-        same = {name: _aligned(mine[name], theirs[name], name, (first.name, other.name)) for name in mine}
-        aligned.append(replace(other, table=replace(other.table, directions=same)))
-    return aligned
-
-
-def _aligned(mine: QueryScores, theirs: QueryScores, direction: str, names: tuple[str, str]) -> QueryScores:
-    """`theirs` in the order of `mine`; a :class:`RunError` unless both asked the same of the same candidates."""
-    asked, also = set(mine.ids), set(theirs.ids)
-    if asked != also:
-        told = [
-            f"{len(ids)} queries only in {name} ({name_some(sorted(ids))})"
-            for name, ids in zip(names, (asked - also, also - asked), strict=True)
-            if ids
-        ]
-        raise RunError(
-            f"{names[0]} and {names[1]} were evaluated on different items, in {direction} {' and '.join(told)}; "
-            "evaluate both on the same manifests"
-        )
-    theirs = theirs.in_order(mine.ids)
-    columns: dict[str, Callable[[QueryScores], Sequence[Any]]] = {
-        "class": lambda scores: scores.classes,
-        "number of candidates": lambda scores: scores.n_candidates.tolist(),
-        "number of relevant candidates": lambda scores: scores.n_relevant.tolist(),
-    }
-    for what, column in columns.items():
-        pairs = zip(column(mine), column(theirs), strict=True)
-        if differing := [(id_, *pair) for id_, pair in zip(mine.ids, pairs, strict=True) if pair[0] != pair[1]]:
-            id_, one, other = differing[0]
-            raise RunError(
-                f"{names[0]} and {names[1]} were evaluated on different items, in {direction} the {what} of "
-                f"{len(differing)} queries is not the same ({id_}: {one} and {other}); evaluate both alike"
-            )
-    return theirs
-
-
-def _metrics(found: Sequence[Evaluated], asked: Sequence[str]) -> list[str]:
-    tables = [next(iter(one.table.directions.values())).metrics for one in found]
-    shared = [name for name in tables[0] if all(name in table for table in tables)]
-    if unknown := [name for name in asked if name not in shared]:
-        raise ConfigError(f"not every run has {name_some(unknown)}; all of them have {', '.join(shared) or 'none'}")
-    if not shared:
-        raise RunError(f"{name_some(one.name for one in found)} have no metric in common; evaluate them alike")
-    return list(dict.fromkeys(asked)) or shared
-
-
-def _alike(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
-    """The evaluations in groups whose recipe is the same, in the order of the first of each."""
-    groups: dict[str, list[Evaluated]] = {}
-    for one in found:
-        groups.setdefault(one.recipe or one.name, []).append(one)
-    return list(groups.values())
-
-
-def _over_seeds(alike: Sequence[Sequence[Evaluated]]) -> list[System]:
-    """One system for each recipe."""
-    systems = []
-    for group in alike:
-        names = ", ".join(one.name for one in group)
-        if not group[0].recipe:
-            raise RunError(f"{names} is in no run whose settings tell its seed; leave out --over-seeds")
-        if len({one.seed for one in group}) < len(group):
-            raise ConfigError(f"{names} have the same settings and not all another seed; name one of each seed")
-        systems.append(_system(f"{group[0].name} ({len(group)} seeds)" if len(group) > 1 else names, group))
-    return systems
-
-
-def _system(name: str, runs: Sequence[Evaluated]) -> System:
-    tables = [one.table.directions for one in runs]
-    directions = {direction: tuple(table[direction] for table in tables) for direction in tables[0]}
-    return System(name, tuple(one.name for one in runs), directions)
-
-
 def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Recipe and seed of an evaluation, by the settings of the run that it lies in, if they tell."""
+    """Return recipe and seed of an evaluation, by the settings of the run that it lies in, if they tell."""
     folder = next((folder for folder in file.resolve().parents if (folder / "settings.json").is_file()), None)
     if folder is None or "head" not in evaluation:
         return "", None
@@ -201,3 +114,82 @@ def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]
         return json.dumps(recipe, sort_keys=True), head["config"]["seed"]
     except (AttributeError, KeyError, StopIteration, TypeError):  # trained in another way
         return "", None
+
+
+def _metrics(found: Sequence[Evaluated], asked: Sequence[str]) -> list[str]:
+    """Return the metrics that are asked for, or all that every evaluation has."""
+    tables = [next(iter(one.table.directions.values())).metrics for one in found]
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    if unknown := [name for name in asked if name not in shared]:
+        raise ConfigError(f"not every run has {name_some(unknown)}; all of them have {', '.join(shared) or 'none'}")
+    if not shared:
+        raise RunError(f"{name_some(one.name for one in found)} have no metric in common; evaluate them alike")
+    return list(dict.fromkeys(asked)) or shared
+
+
+def _aligned(first: Evaluated, other: Evaluated) -> Evaluated:
+    """Bring the queries of an evaluation into the order of the first; raise unless both asked the same."""
+    mine, theirs = first.table.directions, other.table.directions
+    both = f"{first.name} and {other.name}"
+    contents = [one.table.settings.get("items") for one in (first, other)]
+    if None not in contents and contents[0] != contents[1]:
+        raise RunError(
+            f"{both} were evaluated on different items, by their ids or by what is in their files; "
+            "evaluate both on the same manifests"
+        )
+    if strange := sorted(mine.keys() ^ theirs.keys()):
+        raise RunError(
+            f"{both} were not evaluated in the same directions: only one of them has {name_some(strange)}; "
+            "evaluate both alike"
+        )
+    directions = {}
+    for direction, scores in theirs.items():
+        if difference := next(_differences(mine[direction], scores), None):
+            raise RunError(
+                f"{both} were evaluated on different items: in {direction} {difference}; "
+                "evaluate both on the same manifests"
+            )
+        directions[direction] = scores.in_order(mine[direction].ids)
+    return replace(other, table=replace(other.table, directions={name: directions[name] for name in mine}))
+
+
+def _differences(mine: QueryScores, theirs: QueryScores) -> Iterator[str]:
+    """Say in which queries, or in what of which queries, two evaluations differ."""
+    if strange := sorted(set(mine.ids) ^ set(theirs.ids)):
+        yield f"only one of them has the queries {name_some(strange)}"
+        return
+    theirs = theirs.in_order(mine.ids)
+    columns = {
+        "class": (mine.classes, theirs.classes),
+        "number of candidates": (mine.n_candidates.tolist(), theirs.n_candidates.tolist()),
+        "number of relevant candidates": (mine.n_relevant.tolist(), theirs.n_relevant.tolist()),
+    }
+    for name, (one, other) in columns.items():
+        differing = [row for row in zip(mine.ids, one, other, strict=True) if row[1] != row[2]]
+        if differing:
+            id_, *values = differing[0]
+            yield (f"the {name} of {len(differing)} queries is not the same ({id_}: {' and '.join(map(str, values))})")
+
+
+def _alike(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
+    """Group the evaluations by their recipe, in the order of the first of each."""
+    groups: dict[str, list[Evaluated]] = {}
+    for one in found:
+        groups.setdefault(one.recipe or one.name, []).append(one)
+    return list(groups.values())
+
+
+def _over_seeds(group: Sequence[Evaluated]) -> System:
+    """Take runs of one recipe as one system."""
+    names = ", ".join(one.name for one in group)
+    if not group[0].recipe:
+        raise RunError(f"{names} is in no run whose settings tell its seed; leave out --over-seeds")
+    if len({one.seed for one in group}) < len(group):
+        raise ConfigError(f"{names} have the same settings and not all another seed; name one of each seed")
+    return _system(f"{group[0].name} ({len(group)} seeds)" if len(group) > 1 else names, group)
+
+
+def _system(name: str, runs: Sequence[Evaluated]) -> System:
+    tables = [one.table.directions for one in runs]
+    directions = {direction: tuple(table[direction] for table in tables) for direction in tables[0]}
+    return System(name, tuple(one.name for one in runs), directions)

@@ -1,6 +1,7 @@
-"""The file of scores per query, ``queries.parquet``: one row for each query and direction.
+"""Read and write the files of an evaluation, ``report.json`` and ``queries.parquet``.
 
-Its columns are ``direction``, ``id``, ``class``, ``n_relevant`` and ``n_candidates``, then one for each metric; its
+The same settings have the same folder, and no numbers are ever lost. ``queries.parquet`` has a row for each query and
+direction: ``direction``, ``id``, ``class``, ``n_relevant`` and ``n_candidates``, then a column for each metric. Its
 metadata has the key ``emoclim``: JSON with ``schema``, ``run``, ``split`` and ``settings``.
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from emoclim.errors import RunError
-from emoclim.files import write_json
+from emoclim.files import atomic, write_json
 from emoclim.reports import QueryScores
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ COLUMNS = ("direction", "id", "class", "n_relevant", "n_candidates")
 
 @dataclass(frozen=True, slots=True)
 class QueryTable:
-    """What such a file holds."""
+    """Scores of the single queries of an evaluation."""
 
     run: str
     split: str
@@ -49,14 +50,12 @@ def write_queries(path: Path, table: QueryTable) -> None:
     about = {"schema": QUERIES_SCHEMA, "run": table.run, "split": table.split, "settings": dict(table.settings)}
     parts = [_part(name, scores) for name, scores in table.directions.items()]
     whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.partial")
-    parquet.write_table(whole, aside)
-    aside.replace(path)
+    with atomic(path) as partial:
+        parquet.write_table(whole, partial)
 
 
 def _part(direction: str, scores: QueryScores) -> Any:
-    """The rows of one direction, as a table of pyarrow."""
+    """Return the rows of one direction, as a table of pyarrow."""
     import pyarrow as pa
 
     columns = {
@@ -70,12 +69,12 @@ def _part(direction: str, scores: QueryScores) -> Any:
 
 
 def text_of(name: str) -> str:
-    """A name as Parquet can keep it: bytes of a file's name that are no text are spelt out."""
+    """Return a name as UTF-8 can hold it: bytes of a file's name that are no text are spelt out."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def read_queries(path: Path) -> QueryTable:
-    """Inverse of :func:`write_queries`."""
+    """Read what :func:`write_queries` wrote."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -107,7 +106,7 @@ def _scores(rows: Any, direction: str, metrics: list[str]) -> QueryScores:
 
 
 def write_report(folder: Path, content: Mapping[str, Any]) -> None:
-    """Write ``report.json``; a folder that holds anything else than its like is first moved to ``<folder>.<n>``."""
+    """Write ``report.json``; a folder that holds other numbers is first moved to ``<folder>.<n>``."""
     file = folder / REPORT_FILE
     if folder.is_dir() and any(folder.iterdir()) and _numbers(file) != json.loads(json.dumps(_compared(content))):
         number = 1
@@ -119,7 +118,7 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def _numbers(file: Path) -> Any:
-    """What a report says, or None if there is none that can be read."""
+    """Return what a report says, or None if there is none that can be read."""
     try:
         return _compared(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError):
@@ -127,5 +126,5 @@ def _numbers(file: Path) -> Any:
 
 
 def _compared(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the warnings, which may name a place."""
+    """Leave out the warnings, which may name a place."""
     return {name: value for name, value in content.items() if name != "warnings"}

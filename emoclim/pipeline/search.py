@@ -1,8 +1,10 @@
-"""`emoclim search`: a file -> the nearest items of a cached library of another modality."""
+"""Rank a cached library by its likeness to one file (`emoclim search`)."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from emoclim.cache import CacheManifest, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest
@@ -21,7 +23,6 @@ from emoclim.stages import Hit, extract, search
 class Found:
     """A hit, with what its manifest says of it."""
 
-    rank: int
     path: Path | None
     label: str | None
     hit: Hit
@@ -35,30 +36,33 @@ class SearchResult:
     run: str
     library: str
     n_candidates: int
-    found: tuple[Found, ...]
+    found: tuple[Found, ...]  # the nearest first
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        rows = [{"rank": one.rank, "path": str(one.path), "label": one.label, **asdict(one.hit)} for one in self.found]
+        """Return plain values, for JSON."""
+        found = [
+            {"rank": rank, "path": str(one.path), "label": one.label, **asdict(one.hit)}
+            for rank, one in enumerate(self.found, start=1)
+        ]
         return {
             "query": str(self.query),
             "run": self.run,
             "library": self.library,
             "candidates": self.n_candidates,
-            "found": rows,
+            "found": found,
         }
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per hit."""
+        """Return a row of column names, then one row per hit."""
         rows: list[tuple[str, ...]] = [("", "path", "label", "score", "passage from")]
-        for one in self.found:
+        for rank, one in enumerate(self.found, start=1):
             start = "" if one.hit.start is None else f"{one.hit.start:.1f} s"
-            rows.append((str(one.rank), _shown(one.path), one.label or "", f"{one.hit.score:.3f}", start))
+            rows.append((str(rank), _shown(one.path), one.label or "", f"{one.hit.score:.3f}", start))
         return rows
 
 
 def _shown(path: Path | None) -> str:
-    """A path as a reader would type it: relative to the current folder where it lies in it."""
+    """Return a path as a reader would type it: relative to the current folder where it lies in it."""
     if path is None:
         return ""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
@@ -75,53 +79,55 @@ def search_file(
     device: str = "auto",
     track: Track = silent,
 ) -> SearchResult:
-    """Rank a library by its likeness to a file that need not be part of anything."""
-    opened = open_run(workspace, run)
+    """Rank a library by its likeness to a file, which need not be part of anything."""
+    opened, where = open_run(workspace, run), choose_device(device)
     modality = _modality_of(query, opened)
     keys = ContentKeys(workspace.caches / "content.json")
     searched = _library(workspace, opened, modality, library)
     note = trained_note(workspace, opened, modality)
-    asked = _imported(query, note, keys) if note.spec.keyed_by_id else _encode(query, modality, note, device, track)
+    asked = _imported(query, note, keys) if note.spec.keyed_by_id else _encode(query, note, where, track)
     candidates = read_features(searched, searched.manifest.items, keys, partial=True)
     keys.save()
-    hits = search(asked, candidates, opened.head(), top=top, average=average)
     items = {item.id: item for item in searched.manifest.items}
-    found = tuple(Found(rank, items[hit.id].path, items[hit.id].label, hit) for rank, hit in enumerate(hits, start=1))
+    hits = search(asked, candidates, opened.head(), top=top, average=average)
+    found = tuple(Found(items[hit.id].path, items[hit.id].label, hit) for hit in hits)
     return SearchResult(query, opened.folder.name, searched.manifest.name, len(candidates), found)
 
 
 def _modality_of(query: Path, run: Run) -> Modality:
-    for modality in run.heads.banks:
-        if query.suffix.lower() in MODALITIES[modality].suffixes:
+    """Return which of the run's modalities a file is of, by its suffix."""
+    suffixes = {modality: MODALITIES[modality].suffixes for modality in run.heads.specs}
+    for modality, known in suffixes.items():
+        if query.suffix.lower() in known:
             return modality
-    known = "; ".join(f"{modality}: {' '.join(sorted(MODALITIES[modality].suffixes))}" for modality in run.heads.banks)
-    raise ManifestError(f"{query} is of no kind that run {run.folder.name} takes ({known})")
+    listed = "; ".join(f"{modality}: {' '.join(sorted(known))}" for modality, known in suffixes.items())
+    raise ManifestError(f"{query} is of no kind that run {run.folder.name} takes ({listed}); search with one of these")
 
 
 def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) -> Library:
-    """The library to search: the named one, else the one of another modality that the run was trained on."""
-    others: list[Modality] = [modality for modality in run.heads.banks if modality != asked]
+    """Open the library that is named, or that of the other modality that the run was trained on."""
+    modalities = sorted(run.heads.specs, key=lambda modality: modality == asked)  # the other one first
     if name is None:
-        return trained_library(workspace, run, others[0])
-    found = [
+        return trained_library(workspace, run, modalities[0])
+    extracted = [
         (note, source)
-        for modality in (*others, asked)
-        for note in [trained_note(workspace, run, modality)]
+        for note in (trained_note(workspace, run, modality) for modality in modalities)
         for source in reversed(note.sources)
     ]
-    for note, source in found:
-        if name == source.name or (note.path.parent / source.path).resolve() == Path(name).resolve():
+    for note, source in extracted:
+        if name == source.name or source.found_from(note.path) == Path(name).resolve():
             return open_library(note, source)
-    there = ", ".join(source.name for _, source in found)
+    there = ", ".join(source.name for _, source in extracted)
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
 
 def _imported(query: Path, note: CacheManifest, keys: ContentKeys) -> Features:
-    """Features of one file that was imported with them, for there is nothing to make others with."""
+    """Return the imported features of a file; there is no encoder to make others with."""
     for source in reversed(note.sources):
-        library = open_library(note, source)
+        library, wanted = open_library(note, source), query.resolve()
+        # paths are only resolved, which asks the file system, where names agree
         named = [item for item in library.manifest.items if item.path is not None and item.path.name == query.name]
-        same = [item for item in named if item.path is not None and item.path.resolve() == query.resolve()]
+        same = [item for item in named if item.path is not None and item.path.resolve() == wanted]
         if same and len(features := read_features(library, same[:1], keys)):
             return features
     manifests = ", ".join(str(source.found_from(note.path)) for source in note.sources)
@@ -131,12 +137,12 @@ def _imported(query: Path, note: CacheManifest, keys: ContentKeys) -> Features:
     )
 
 
-def _encode(query: Path, modality: Modality, note: CacheManifest, device: str, track: Track) -> Features:
-    """Features of one file, made as the cache's were."""
+def _encode(query: Path, note: CacheManifest, device: torch.device, track: Track) -> Features:
+    """Encode a file as the items of a cache were."""
     encoder = encoder_of(note, track)
-    manifest = Manifest(query.name, modality, query, (Item(query.name, query),))
+    manifest = Manifest(query.name, encoder.spec.modality, query, (Item(query.name, query),))
     with MemoryCache(encoder.spec) as cache:
-        extraction = extract(manifest, encoder, cache, batch_size=1, device=choose_device(device))
+        extraction = extract(manifest, encoder, cache, batch_size=1, device=device)
         if extraction.failures:
             raise ManifestError(f"{query} cannot be used as a query: {extraction.failures[0].reason}")
         return cache.read(sorted(cache.keys()))

@@ -111,7 +111,7 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
     rows = parquet.read_table(path)
     about = {"schema": 7, "run": "a", "split": "test", "settings": {}}
     parquet.write_table(rows.replace_schema_metadata({"emoclim": json.dumps(about)}), path)
-    with pytest.raises(RunError, match="schema 7, and this version reads 1"):
+    with pytest.raises(RunError, match="schema 7"):
         read_queries(path)
     parquet.write_table(rows.drop_columns(["id"]), path)
     with pytest.raises(RunError, match="is no table of queries"):
@@ -194,11 +194,11 @@ def test_the_order_of_the_queries_does_not_matter(runs: Path) -> None:
     [
         (
             lambda scores: without(scores, ("image_audio3", "image_audio7")),
-            "different items, in image_audio 2 queries only in a (image_audio3, image_audio7); evaluate both",
+            "only one of them has the queries image_audio3, image_audio7",
         ),
         (
             lambda scores: replace(scores, ids=("new", *scores.ids[1:])),
-            "1 queries only in a (image_audio0) and 1 queries only in b (new)",
+            "only one of them has the queries image_audio0, new",
         ),
         (
             lambda scores: replace(scores, n_candidates=scores.n_candidates - 1),
