@@ -1,13 +1,20 @@
-"""Options that several commands share, and how their texts are read."""
+"""Options that several commands share, options made from settings and modalities, and how their texts are read."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from types import NoneType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import typer
 
-from emoclim.commands.terminal import FORMS
+from emoclim.commands.terminal import FORMS, option
 from emoclim.errors import ConfigError
+from emoclim.modality import MODALITIES, Modality
+
+if TYPE_CHECKING:
+    from emoclim.config import Settings
 
 N = TypeVar("N", int, float)
 
@@ -25,9 +32,91 @@ Average = Annotated[
     Literal["embeddings", "features"],
     typer.Option(help="What is averaged over a recording's segments: embeddings (after the heads) or features."),
 ]
+Preset = Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")]
+JointConfig = Annotated[
+    Path | None,
+    typer.Option(help="TOML file with settings, which win over the preset; also tables [encoder], [augmentations]."),
+]
+ValenceArousal = Annotated[
+    Path | None, typer.Option(help="Table word,valence,arousal: emotions that are near attract a little; default none.")
+]
+LabelMap = Annotated[
+    Path | None,
+    typer.Option(
+        help="TOML file, or name of a published map, of each label's class; default equal labels, or the paper's map."
+    ),
+]
+Store = Annotated[
+    bool, typer.Option("--store", help="Decode all music once and keep it, so that crops of it are read faster.")
+]
+RunName = Annotated[str | None, typer.Option(help="Name of the run; default the next number and the encoders.")]
+Resume = Annotated[str | None, typer.Option(help="Run to go on with, by name, after it was stopped or killed.")]
+RESUMED = "--resume goes on with what the run was begun with"
 EncoderSettings = Annotated[
     list[str] | None, typer.Option("--setting", help="NAME=VALUE of the encoder, e.g. overlap=0.5; may be repeated.")
 ]
+
+
+# One option per modality, called like its folder
+LIBRARIES = tuple(
+    option(facts.folder, str | None, f"Cache of {facts.nouns}, by its encoder, import or manifest; default the newest.")
+    for facts in MODALITIES.values()
+)
+
+
+def named_libraries(given: Mapping[str, Any]) -> dict[Modality, str | None]:
+    """Return the values of :data:`LIBRARIES` that were given, by modality."""
+    return {name: given[facts.folder] for name, facts in MODALITIES.items() if given[facts.folder] is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class SettingOptions:
+    """Options made from the fields of settings, whose descriptions are their help."""
+
+    settings: type["Settings"]
+    # by field, what its option is called where that is not the field's name
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    left_out: Collection[str] = ()
+    several: Collection[str] = ()  # fields whose options may be repeated, to try each value
+
+    def options(self) -> list[Parameter]:
+        """Make the options; their default is None, which leaves the field as it is."""
+        made = []
+        for name, facts in self._fields().items():
+            kind, text = _typed(facts.annotation), f"{facts.description}."
+            if name in self.several:
+                kind, text = list[kind], f"{facts.description}; may be repeated."  # type: ignore[valid-type]
+            made.append(option(self.renamed.get(name, name), kind | None, text))
+        return made
+
+    def given(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what was given, by field."""
+        found = {}
+        for name, facts in self._fields().items():
+            value = options[called := self.renamed.get(name, name)]
+            if value is not None:
+                ranged = get_origin(_bare(facts.annotation)) is tuple
+                found[name] = read_numbers(value, f"--{called.replace('_', '-')}", float) if ranged else value
+        return found
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: facts for name, facts in self.settings.model_fields.items() if name not in self.left_out}
+
+
+def _typed(annotation: Any) -> Any:
+    """The type of an option; ranges are typed as numbers with a comma between them."""
+    kind = _bare(annotation)
+    return str if get_origin(kind) is tuple else kind
+
+
+def _bare(annotation: Any) -> Any:
+    """A type without None and without what pydantic checks of it."""
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    if get_origin(annotation) is Annotated:
+        return _bare(kinds[0])
+    if NoneType in get_args(annotation):
+        return _bare(kinds[0])
+    return annotation
 
 
 def given_options(context: typer.Context) -> set[str]:
@@ -37,9 +126,12 @@ def given_options(context: typer.Context) -> set[str]:
     return given - FORMS.keys()
 
 
-def refuse_useless(context: typer.Context, useless: Collection[str], why: str) -> None:
-    """Raise :class:`ConfigError` if options were given that have no effect beside the others."""
-    if found := sorted(given_options(context) & set(useless)):
+def refuse_useless(
+    context: typer.Context, useless: Collection[str] | None = None, why: str = "", beside: Collection[str] = ()
+) -> None:
+    """Raise :class:`ConfigError` if options were given that have no effect; None are all but those `beside`."""
+    given = given_options(context) - set(beside)
+    if found := sorted(given if useless is None else given & set(useless)):
         listed = ", ".join(f"--{name.replace('_', '-')}" for name in found)
         raise ConfigError(f"{listed} would have no effect: {why}; leave out what is not meant")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from emoclim.commands.options import BatchSize, Device, Root, Workers, read_pairs, read_settings
+from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, read_pairs, read_settings
 from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
 from emoclim.errors import ConfigError
 
@@ -51,14 +51,10 @@ def reproduce(
     preset: Annotated[
         Literal["paper", "paper-code"], typer.Option(help="Settings: what the paper says, or what its code does.")
     ] = "paper",
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with settings; also [encoder] and [augmentations].")
-    ] = None,
+    config: JointConfig = None,
     epochs: Annotated[int | None, typer.Option(help="Of each training; default as in --preset.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the trainings; default 42.")] = None,
-    store: Annotated[
-        bool, typer.Option("--store", help="Decode all music once and keep it, so that encoders are trained faster.")
-    ] = False,
+    store: Store = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
     max_failures: Annotated[

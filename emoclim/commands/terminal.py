@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
-from inspect import Parameter, signature
+from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
@@ -96,9 +96,18 @@ def new_app(description: str | None = None) -> typer.Typer:
 
 
 def command(
-    app: typer.Typer, name: str | None = None, *, forms: Sequence[Form] = ("json",), computing: bool = True
+    app: typer.Typer,
+    name: str | None = None,
+    *,
+    computing: bool = True,
+    forms: Sequence[Form] = ("json",),
+    first: Sequence[Parameter] = (),
+    then: Sequence[Parameter] = (),
 ) -> Callable[[Callable[..., View | None]], Callable[..., View | None]]:
-    """Add a function that returns a `View` to an app, with an option for each form in which that can be printed."""
+    """Add a function that returns a `View` to an app, with an option for each form in which that can be printed.
+
+    Further options come `first`, or `then`, before the function's keyword-only ones; it gets their values as `**given`.
+    """
 
     def add(function: Callable[..., View | None]) -> Callable[..., View | None]:
         @wraps(function)
@@ -113,21 +122,21 @@ def command(
                 if view.incomplete:
                     raise typer.Exit(3)
 
-        flags = [
-            Parameter(
-                form,
-                Parameter.KEYWORD_ONLY,
-                default=False,
-                annotation=Annotated[bool, typer.Option(f"--{form}", help=FORMS[form])],
-            )
-            for form in forms
-        ]
-        own = signature(function)
-        run.__signature__ = own.replace(parameters=[*own.parameters.values(), *flags])  # type: ignore[attr-defined]
+        own = [one for one in signature(function).parameters.values() if one.kind != Parameter.VAR_KEYWORD]
+        last = [one for one in own if one.kind == Parameter.KEYWORD_ONLY]
+        flags = [option(form, bool, FORMS[form], False) for form in forms]
+        ordered = [*first, *own[: len(own) - len(last)], *then, *last, *flags]
+        run.__signature__ = Signature([one.replace(kind=Parameter.KEYWORD_ONLY) for one in ordered])  # type: ignore[attr-defined]
         app.command(name, cls=Computing if computing else TyperCommand)(run)
         return function
 
     return add
+
+
+def option(name: str, kind: Any, text: str, default: Any = None) -> Parameter:
+    """Make an option that is no parameter of a function."""
+    annotation = Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", help=text)]
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def emit(view: View, form: Form | None = None) -> None:

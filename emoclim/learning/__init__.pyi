@@ -1,4 +1,3 @@
-from .augment import Augmentations as Augmentations
 from .augment import Augmenter as Augmenter
 from .augment import load_library as load_library
 from .backgrounds import Backgrounds as Backgrounds
@@ -10,6 +9,7 @@ from .crops import numbered as numbered
 from .distributed import ALONE as ALONE
 from .distributed import Replicas as Replicas
 from .distributed import launched as launched
+from .encoder_config import Augmentations as Augmentations
 from .encoder_config import EncoderTuning as EncoderTuning
 from .encoder_config import load_joint_config as load_joint_config
 from .encoder_trainer import JointBest as JointBest

@@ -11,68 +11,18 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from emoclim.config import Settings
 from emoclim.data import Samples
 from emoclim.errors import ConfigError, DecodeError
+from emoclim.learning.encoder_config import Augmentations
 
-TABLE = "augmentations"  # of these settings in a TOML file
 UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for FFmpeg
-_SWITCHES = {
-    "gaussian_probability": "gaussian_snr",
-    "background_snr": "background",
-    "background_probability": "background",
-}
-
-
-def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
-    if ends[0] > ends[1]:
-        raise ValueError("give two numbers in dB, the lower one first")
-    return ends
-
-
-_Decibels = Annotated[float, Field(ge=-100, le=100)]
-Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
-Folder = Annotated[Path, Field(strict=False)]
-
-
-class Augmentations(Settings):
-    """What is added to crops of recordings in training, and how often; by default nothing.
-
-    Notes
-    -----
-    Ratios are uniform in dB, of mean powers over the whole crop; sounds come first, and noise is by the mix. S. Stewart
-    et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, names augmentation as future
-    work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB.
-    """
-
-    gaussian_snr: Range | None = Field(
-        default=None,
-        description="Lowest and highest ratio of a crop to the Gaussian noise in it, in dB; default no noise",
-    )
-    gaussian_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of noise in a crop")
-    background: Folder | None = Field(default=None, description="Folder of sounds to mix into crops; default none")
-    background_snr: Range = Field(
-        default=(3.0, 30.0),
-        description="Lowest and highest ratio of a crop to the sound mixed in, in dB",
-    )
-    background_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of a sound in a crop")
-
-    def __bool__(self) -> bool:
-        return self.gaussian_snr is not None or self.background is not None
-
-    def require_switches(self) -> None:
-        """Refuse, with a :class:`ConfigError`, a setting of what is not switched on."""
-        for name, switch in _SWITCHES.items():
-            if getattr(self, switch) is None and getattr(self, name) != getattr(Augmentations(), name):
-                raise ConfigError(f"{name} would have no effect without {switch}; give that too, or leave both out")
 
 
 class Augmenter:

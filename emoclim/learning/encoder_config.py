@@ -1,4 +1,7 @@
-"""Settings of training an encoder along with its heads; see :mod:`emoclim.config`, whose conventions hold here too."""
+"""Hold the settings of training an encoder along with its heads, and of what is added to its crops.
+
+The conventions are those of :mod:`emoclim.config`. Invariant: this loads no torch, since the help of commands reads it.
+"""
 
 import re
 from pathlib import Path
@@ -8,10 +11,8 @@ from pydantic import AfterValidator, Field
 
 from emoclim.config import Settings, TrainConfig, read_settings
 from emoclim.errors import ConfigError
-from emoclim.learning.augment import TABLE as AUGMENTATIONS
-from emoclim.learning.augment import Augmentations
 
-TABLE = "encoder"  # of these settings in a TOML file
+TUNING, AUGMENTATIONS = "encoder", "augmentations"  # tables of these settings in a TOML file
 OF_TRAINED = ("learning_rate", "weight_decay")
 UNFREEZE = re.compile(r"all|none|batchnorm|last:[1-9][0-9]*")
 
@@ -20,6 +21,24 @@ def _unfreezable(value: str) -> str:
     if not UNFREEZE.fullmatch(value):
         raise ValueError("it must be all, none, batchnorm or, say, last:2")
     return value
+
+
+_SWITCHES = {
+    "gaussian_probability": "gaussian_snr",
+    "background_snr": "background",
+    "background_probability": "background",
+}
+
+
+def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
+    if ends[0] > ends[1]:
+        raise ValueError("give two numbers in dB, the lower one first")
+    return ends
+
+
+_Decibels = Annotated[float, Field(ge=-100, le=100)]
+Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
+Folder = Annotated[Path, Field(strict=False)]
 
 
 class EncoderTuning(Settings):
@@ -63,11 +82,43 @@ class EncoderTuning(Settings):
         return new
 
 
+class Augmentations(Settings):
+    """What is added to crops of recordings in training, and how often; by default nothing.
+
+    Notes
+    -----
+    Ratios are uniform in dB, of mean powers over the whole crop; sounds come first, and noise is by the mix. S. Stewart
+    et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, names augmentation as future
+    work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB.
+    """
+
+    gaussian_snr: Range | None = Field(
+        default=None,
+        description="Lowest and highest ratio of a crop to the Gaussian noise in it, in dB; default no noise",
+    )
+    gaussian_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of noise in a crop")
+    background: Folder | None = Field(default=None, description="Folder of sounds to mix into crops; default none")
+    background_snr: Range = Field(
+        default=(3.0, 30.0),
+        description="Lowest and highest ratio of a crop to the sound mixed in, in dB",
+    )
+    background_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of a sound in a crop")
+
+    def __bool__(self) -> bool:
+        return self.gaussian_snr is not None or self.background is not None
+
+    def require_switches(self) -> None:
+        """Refuse, with a :class:`ConfigError`, a setting of what is not switched on."""
+        for name, switch in _SWITCHES.items():
+            if getattr(self, switch) is None and getattr(self, name) != getattr(Augmentations(), name):
+                raise ConfigError(f"{name} would have no effect without {switch}; give that too, or leave both out")
+
+
 def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
     """Read a TOML file of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``."""
 
     def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
-        tuning, added = (_pop_table(data, name) for name in (TABLE, AUGMENTATIONS))
+        tuning, added = (_pop_table(data, name) for name in (TUNING, AUGMENTATIONS))
         augmentations = Augmentations(**added)
         if augmentations.background is not None:
             augmentations = augmentations.updated(background=path.parent / augmentations.background)

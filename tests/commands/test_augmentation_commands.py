@@ -15,8 +15,7 @@ from end_to_end_workspace import workspace as workspace
 from emoclim.config import preset
 from emoclim.encoders.colour import load as load_colour
 from emoclim.errors import ConfigError
-from emoclim.learning.augment import Augmentations
-from emoclim.learning.encoder_config import load_joint_config
+from emoclim.learning.encoder_config import Augmentations, load_joint_config
 from emoclim.learning.epochs import Snapshot
 from emoclim.pipeline import joint_training
 from emoclim.pipeline.augmenting import make_augmenter

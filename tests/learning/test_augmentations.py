@@ -19,9 +19,10 @@ from torch import Tensor
 
 from emoclim.data.content import ContentKeys
 from emoclim.errors import ConfigError, DecodeError
-from emoclim.learning.augment import Augmentations, Augmenter
+from emoclim.learning.augment import Augmenter
 from emoclim.learning.backgrounds import Backgrounds, read_backgrounds
 from emoclim.learning.crops import CropLoader
+from emoclim.learning.encoder_config import Augmentations
 from emoclim.learning.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.sampling import Batch

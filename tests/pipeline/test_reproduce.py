@@ -22,8 +22,7 @@ from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CheckpointError
-from emoclim.learning.augment import Augmentations
-from emoclim.learning.encoder_config import EncoderTuning
+from emoclim.learning.encoder_config import Augmentations, EncoderTuning
 from emoclim.learning.epochs import Snapshot
 from emoclim.modality import Modality
 from emoclim.pipeline import departures, joint_training
