@@ -14,6 +14,7 @@ EMOTIONS = {"content": "contentment", "sad": "sadness"}  # two are called otherw
 
 DESCRIPTION = Description(
     modality="image",
+    about="photos of artists who meant to raise one of eight emotions",
     what="806 photos of a site where artists share their work; each was uploaded under a word for the emotion.",
     licence="for research; each photo: of who took it",
     citation="J. Machajdik, A. Hanbury, Affective image classification using features inspired by psychology and art "
@@ -37,18 +38,7 @@ DESCRIPTION = Description(
 
 
 def prepare(folder: Path) -> Prepared:
-    """Make an item of each photo.
-
-    Parameters
-    ----------
-    folder
-        The unpacked archive.
-
-    Raises
-    ------
-    ManifestError
-        An emotion has no photo.
-    """
+    """Make an item of each photo."""
     paths = list_files(folder)
     items, left_out = [], []
     for path in of_modality(paths, "image"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.errors import ManifestError, reason_of
+from emoclim.errors import ManifestError, name_some, reason_of
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"  # between the tags of one cell
@@ -31,9 +31,18 @@ class Table:
         lowered = [name.lower() for name in self.columns]
         return lowered.index(wanted.lower()) if wanted.lower() in lowered else None
 
+    def places(self, *wanted: str) -> dict[str, int]:
+        """Places of columns that must be there."""
+        found = {name: place for name in wanted if (place := self.where(name)) is not None}
+        if lacking := [name for name in wanted if name not in found]:
+            raise ManifestError(
+                f"{self.source} has no column {lacking[0]!r} (it has: {self.named()}); correct it or fetch it again"
+            )
+        return found
+
     def named(self) -> str:
-        """The names of the columns in words."""
-        return ", ".join(self.columns) or "none"
+        """The names of the columns, or of the first few, in words."""
+        return name_some(self.columns, 12) or "none"
 
 
 def read_table(source: Path, *, plain_tabs: bool = False) -> Table:

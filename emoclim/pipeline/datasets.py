@@ -1,6 +1,5 @@
 """Describe the data sets that can be prepared, and what each needs (`emoclim prepare --list` and `--explain`)."""
 
-import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,14 +12,13 @@ class ExplainedDataset:
     """What there is to know of a data set before it is prepared."""
 
     name: str
-    about: str  # the first sentence of its module
     description: Description
     options: Mapping[str, tuple[Option, str]]  # those it takes: default, and what it means
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         options = {key: {"default": default, "means": means} for key, (default, means) in self.options.items()}
-        return {"name": self.name, "about": self.about} | asdict(self.description) | {"options": options}
+        return {"name": self.name} | asdict(self.description) | {"options": options}
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
@@ -39,7 +37,7 @@ class ExplainedDataset:
             lines.append(("split", f"{name}: {how}{f' ({sizes})' if sizes else ''}"))
         lines.append(("by default", default))
         lines += [("counted", f"{who}: {sum(of.values()):,} labels") for who, of in known.published.items()]
-        return [f"{self.name}: {self.about}", known.what, *(f"  {name:<12}{text}" for name, text in lines if text)]
+        return [f"{self.name}: {known.about}", known.what, *(f"  {name:<12}{text}" for name, text in lines if text)]
 
     def option_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per option."""
@@ -63,7 +61,7 @@ class DatasetList:
         for one in self.datasets:
             known = one.description
             splits = ", ".join(dict.fromkeys([*known.splits, known.default_split]))
-            rows.append((one.name, known.modality or "any", one.about, splits, known.licence))
+            rows.append((one.name, known.modality or "any", one.description.about, splits, known.licence))
         return rows
 
 
@@ -74,21 +72,6 @@ def list_datasets() -> DatasetList:
 
 def explain_dataset(name: str) -> ExplainedDataset:
     """Describe a data set; reads no file."""
-    found = find_dataset(name)
-    about = " ".join((inspect.getdoc(found) or "").split("\n\n")[0].split())
-    means = _documented(inspect.getdoc(found.prepare) or "")
-    options = {option: (default, means.get(option, "")) for option, default in own_options(name).items()}
-    return ExplainedDataset(name, about, found.DESCRIPTION, options)
-
-
-def _documented(docstring: str) -> dict[str, str]:
-    """Return what a docstring in NumPy style says of each parameter."""
-    _, _, rest = docstring.partition("\nParameters\n----------\n")
-    means: dict[str, str] = {}
-    names: list[str] = []
-    for line in rest.partition("\n\n")[0].splitlines():
-        if line.startswith(" "):
-            means |= {name: f"{means.get(name, '')} {line.strip()}".strip() for name in names}
-        else:
-            names = line.split(", ")
-    return means
+    known: Description = find_dataset(name).DESCRIPTION
+    options = {option: (default, known.options.get(option, "")) for option, default in own_options(name).items()}
+    return ExplainedDataset(name, known, options)

@@ -275,8 +275,9 @@ def test_data_sets_are_listed_and_explained() -> None:
     for part in ("annotations_final.csv", "ISMIR 2009", "split       lee2017:", "test 5,329", "by default  pons2017"):
         assert part in told
     assert answer("prepare", "deepemotion", "--explain")["published"]["You et al."]["fear"] == 1032
-    assert (
-        explain_dataset("csv").options["root"][1] == "Folder that the paths are relative to; None is that of the table."
+    assert explain_dataset("csv").options["root"] == (
+        None,
+        "folder that the paths are relative to; if not given, that of the table",
     )
 
 

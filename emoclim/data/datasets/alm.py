@@ -23,6 +23,7 @@ SENTENCES = 1_207
 
 DESCRIPTION = Description(
     modality="text",
+    about="1,207 sentences of fairy tales on whose emotion all labels agree",
     what=(
         "1,207 sentences of tales by the Grimms, H. C. Andersen and B. Potter: those to which two people gave the same "
         "emotion four times, for the sentence and for its mood. Won et al. (ISMIR 2021) used them."
@@ -46,18 +47,7 @@ DESCRIPTION = Description(
 
 
 def prepare(folder: Path) -> Prepared:
-    """Make an item of each sentence on which all agree.
-
-    Parameters
-    ----------
-    folder
-        A folder per author.
-
-    Raises
-    ------
-    ManifestError
-        An author is not there, or a file holds something else.
-    """
+    """Make an item of each sentence on which all agree."""
     paths = list_files(folder)
     tales = {path: author for path in paths if (author := _author_of(path))}
     if lacking := [author for author in AUTHORS if author not in tales.values()]:

@@ -34,6 +34,7 @@ VIDEO = 11  # letters of its name
 
 DESCRIPTION = Description(
     modality="audio",
+    about="AudioSet's music by mood: 10 s clips of YouTube videos with one of seven moods",
     what=(
         "Clips of AudioSet to which people gave exactly one of seven moods. Videos vanish: Won et al. (ISMIR 2021) had "
         "16,995 clips, Emo-CLIM (ICASSP 2024) 13,713. Won et al. take 16,104 to learn and 540 to test; which ones, is "
@@ -75,18 +76,7 @@ class Segment(NamedTuple):
 
 
 def prepare(folder: Path) -> Prepared:
-    """Make an item of each clip that is listed with exactly one mood.
-
-    Parameters
-    ----------
-    folder
-        Lists of segments, and clips.
-
-    Raises
-    ------
-    ManifestError
-        There is no list, a list is another one, or a clip has two files.
-    """
+    """Make an item of each clip that is listed with exactly one mood."""
     paths = list_files(folder)
     lists = {subset: find_table(folder, paths, f"{subset}_segments.csv") for subset in SUBSETS}
     if not any(lists.values()):

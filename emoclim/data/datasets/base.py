@@ -1,4 +1,4 @@
-"""What a data set says of itself, and what it makes of a folder.
+"""Define what a data set says of itself, and what it makes of a folder.
 
 Conventions: nothing is ever downloaded. A data set reads tables and names of files; whether files can be used, and
 which are equal, is looked at later, once for all data sets. Ids follow from the data set alone, never from where the
@@ -18,46 +18,22 @@ GIVEN = "given"  # the split that the user's own material states; where there is
 
 @dataclass(frozen=True, slots=True)
 class Description:
-    """What there is to know of a data set before it is prepared.
+    """What there is to know of a data set before it is prepared."""
 
-    Attributes
-    ----------
-    modality
-        What its items are; None if that follows from the files.
-    what
-        A sentence or two: what it holds, how it was labelled.
-    licence, citation
-        Of the data set, in words; empty for the user's own files.
-    source
-        Where to get it; empty for the user's own files.
-    layouts
-        What may be in the folder, one in a line.
-    labels
-        Every label, or every tag, that an item may have; empty if any.
-    published
-        By who counted: how many items of each label there were.
-    splits
-        By name, how a published split was made; the first one is also known as ``official``.
-    split_sizes
-        By name of a published split, the items in each of its parts.
-    default_split
-        The one to use where the user names none: a published one, or shares such as ``80-10-10``.
-    max_missing
-        Share of the files that may be missing or broken before the folder is taken for half a download.
-    """
-
-    modality: Modality | None
-    what: str
-    licence: str
-    citation: str
-    source: str
-    layouts: tuple[str, ...]
-    labels: tuple[str, ...] = ()
-    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    splits: Mapping[str, str] = field(default_factory=dict)
-    split_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    default_split: str = "80-10-10"  # of the papers (Emo-CLIM, section 4.1)
-    max_missing: float = 0.1
+    modality: Modality | None  # of its items; None if that follows from the files
+    about: str  # what it is, in one line of a list
+    what: str  # a sentence or two: what it holds, how it was labelled
+    licence: str  # of the data set, in words; empty for the user's own files
+    citation: str  # of the data set, in words; empty for the user's own files
+    source: str  # where to get it; empty for the user's own files
+    layouts: tuple[str, ...]  # what may be in the folder, one in a line
+    options: Mapping[str, str] = field(default_factory=dict)  # what each option of its `prepare` means
+    labels: tuple[str, ...] = ()  # every label, or every tag, that an item may have; empty if any
+    published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by who counted: items of each label
+    splits: Mapping[str, str] = field(default_factory=dict)  # how each published one was made; "official" is the first
+    split_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # items in each part of a published one
+    default_split: str = "80-10-10"  # a published one, or shares, such as these of Emo-CLIM, section 4.1
+    max_missing: float = 0.1  # share of files that may be missing or broken: with more, it is half a download
 
 
 class LeftOut(NamedTuple):
@@ -75,30 +51,12 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What a data set makes of a folder.
-
-    Attributes
-    ----------
-    modality
-        What the items are.
-    items
-        In any order; ids are unique. Their splits are in `splits`.
-    left_out
-        What is no item, and why.
-    splits
-        By name of a split: by id, ``train``, ``val`` or ``test``. An item that a split does not name is no part of it.
-    columns
-        By name of a further column of the manifest: by id, what stands there.
-    notes
-        What looked odd, one sentence each.
-    incomparable
-        Ids of items whose contents say nothing where they are equal, such as the words "no response".
-    """
+    """What a data set makes of a folder."""
 
     modality: Modality
-    items: tuple[Item, ...]
-    left_out: tuple[LeftOut, ...] = ()
-    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    incomparable: frozenset[str] = frozenset()
+    items: tuple[Item, ...]  # in any order, without a split; ids are unique
+    left_out: tuple[LeftOut, ...] = ()  # what is no item, and why
+    splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by name: part of each id that is in it
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # further ones of the manifest: cell by id
+    notes: tuple[str, ...] = ()  # what looked odd, one sentence each
+    incomparable: frozenset[str] = frozenset()  # ids whose contents say nothing if equal, such as "no response"

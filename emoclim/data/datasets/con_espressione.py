@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.datasets.files import in_words, list_files, of_modality, require_table
 from emoclim.data.manifest import Item
-from emoclim.data.tables import Table, read_table
+from emoclim.data.tables import Table
 from emoclim.errors import ConfigError, ManifestError
 from emoclim.modality import Modality
 
@@ -34,6 +34,7 @@ KINDS = ("recordings", "descriptions", "answers")
 
 DESCRIPTION = Description(
     modality="audio",
+    about="performances of nine piano pieces, and how listeners described their character",
     what=(
         "45 performances of 9 excerpts by known pianists, and 1,462 answers in which listeners described them in words "
         "of their own. The recordings are not published with it."
@@ -48,12 +49,12 @@ DESCRIPTION = Description(
         f"{ANSWERS}, anywhere",
         "<performance_name>.<wav, flac, mp3 ...> or <piece_name>_<performer>.<...>, anywhere; descriptions need none",
     ),
+    options={
+        "items": "recordings of the performances; descriptions, a text of all answers for each; or answers, a text each"
+    },
     splits={
         "all": "all to test, for what was trained elsewhere",
-        **{
-            f"fold-{piece}": f"{piece} to test, the other pieces to learn (Chowdhury and Widmer 2023)"
-            for piece in PIECES
-        },
+        **{f"fold-{piece}": f"{piece} to test, all others to learn (Chowdhury and Widmer 2023)" for piece in PIECES},
     },
     split_sizes={
         "all": {"test": PERFORMANCES},
@@ -77,21 +78,6 @@ class Answer(NamedTuple):
 def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
     """Make an item of each performance, or of each answer.
 
-    Parameters
-    ----------
-    folder
-        The answers, and the recordings if they are wanted.
-    items
-        ``recordings`` of the performances; ``descriptions``, a text for each, all answers joined; or ``answers``, a
-        text for each answer.
-
-    Raises
-    ------
-    ConfigError
-        There are no such items.
-    ManifestError
-        There are no answers, or they are of another version; there is no recording, or one has two files.
-
     Notes
     -----
     S. Chowdhury, G. Widmer, "Expressivity-aware Music Performance Retrieval using Mid-level Perceptual Features and
@@ -100,10 +86,7 @@ def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
     if items not in KINDS:
         raise ConfigError(f"items are {', '.join(KINDS)}, not {items!r}")
     paths = list_files(folder)
-    source = find_table(folder, paths, ANSWERS)
-    if source is None:
-        raise ManifestError(f"{folder} has no {ANSWERS}; found {in_words(paths)}")
-    answers = _read_answers(read_table(source))
+    answers = _read_answers(require_table(folder, paths, ANSWERS))
     performances = {answer.performance: answer for answer in answers}
     sounds = of_modality(paths, "audio")
     if items == "recordings":
@@ -120,11 +103,7 @@ def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
 
 def _read_answers(table: Table) -> list[Answer]:
     """The rows of the table of answers; an answer's own number stands behind the performance's name."""
-    places = {name: place for name in COLUMNS if (place := table.where(name)) is not None}
-    if lacking := [name for name in COLUMNS if name not in places]:
-        raise ManifestError(
-            f"{table.source} has no column {lacking[0]!r} (it has: {table.named()}), as {ANSWERS} has; fetch it again"
-        )
+    places = table.places(*COLUMNS)
     answers = []
     for number, row in table.rows:
         if len(row) != len(table.columns) or row[places["piece_name"]] not in PIECES:

@@ -14,8 +14,11 @@ from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
 
+ROLES = ("path", "label", "tags", "split", "group", "id", "start", "duration")
+
 DESCRIPTION = Description(
     modality=None,
+    about="your own files, listed in a table",
     what="Pictures or recordings of your own, listed in a table with a row for each.",
     licence="",
     citation="",
@@ -23,6 +26,12 @@ DESCRIPTION = Description(
     layouts=(
         "a CSV or Parquet file with a column of paths; --path-column, --label-column and so on say which is which",
     ),
+    options={
+        **{f"{role}_column": f"column of the {role}; if not given, the one called {role}" for role in ROLES},
+        "tags_separator": "what stands between the tags of an item",
+        "root": "folder that the paths are relative to; if not given, that of the table",
+        "modality": "image or audio; if not given, as the suffixes say",
+    },
 )
 
 
@@ -41,38 +50,9 @@ def prepare(
     root: str | None = None,
     modality: str | None = None,
 ) -> Prepared:
-    """Make an item of each row.
-
-    Parameters
-    ----------
-    folder
-        The table.
-    path_column, label_column, tags_column, split_column, group_column, id_column, start_column, duration_column
-        What the columns are called; None takes ``path``, ``label`` and so on, and only a path must be there.
-    tags_separator
-        What stands between the tags of an item.
-    root
-        Folder that the paths are relative to; None is that of the table.
-    modality
-        ``image`` or ``audio``; None follows from the suffixes.
-
-    Raises
-    ------
-    ConfigError
-        There is no such modality.
-    ManifestError
-        The table cannot be read, lacks a column, lists an id twice, or has a split or a time that is none.
-    """
-    named = {
-        "path": path_column,
-        "label": label_column,
-        "tags": tags_column,
-        "split": split_column,
-        "group": group_column,
-        "id": id_column,
-        "start": start_column,
-        "duration": duration_column,
-    }
+    """Make an item of each row."""
+    given = (path_column, label_column, tags_column, split_column, group_column, id_column, start_column)
+    named = dict(zip(ROLES, (*given, duration_column), strict=True))
     if folder.is_dir():
         raise ManifestError(
             f"{folder} is a folder, not a table; name the table in it (found {in_words(list_files(folder))})"

@@ -26,6 +26,7 @@ TABLES = (".csv", ".tsv")
 
 DESCRIPTION = Description(
     modality="image",
+    about="FI, or DeepEmotion: photos of Flickr and Instagram with one of eight emotions",
     what=(
         "23,308 photos found by eight words of emotion, each confirmed by at least three of five people. Many are no "
         "longer there: Emo-CLIM had 21,829."
@@ -41,6 +42,10 @@ DESCRIPTION = Description(
         "the authors' lists (CSV: address of each photo, emotion, numbers of people who agree and disagree) and the "
         "photos, called as in their address, in <emotion>/ or anywhere",
     ),
+    options={
+        "min_agree": "of the five people who were asked, how many must agree with the emotion, where the lists tell; 3 "
+        "if not given",
+    },
     labels=IMAGE_EMOTIONS,
     published={
         "You et al.": {
@@ -78,21 +83,7 @@ class Listed(NamedTuple):
 
 
 def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
-    """Make an item of each photo that is still there.
-
-    Parameters
-    ----------
-    folder
-        A folder per emotion, or the authors' lists and photos.
-    min_agree
-        Of the five people who were asked, how many must agree with the emotion, where the lists tell; None is three.
-
-    Raises
-    ------
-    ManifestError
-        An emotion is not there, a list cannot be understood, a photo has two files, or `min_agree` is given and it
-        cannot be told how many agree.
-    """
+    """Make an item of each photo that is still there."""
     paths = list_files(folder)
     pictures = of_modality(paths, "image")
     lists = [read_table(folder / path) for path in paths if PurePosixPath(path).suffix.lower() in TABLES]

@@ -1,13 +1,14 @@
-"""What lies in a folder, and how to say so.
+"""List what lies in a folder, find a data set's tables and files in it, and put it into words for messages.
 
 Conventions: a file is known by its path inside the folder, with ``/`` between its parts, on every system; hidden files
 and what a Mac packs beside them do not count.
 """
 
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from emoclim.data.tables import Table, read_table
 from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
@@ -15,15 +16,7 @@ SHOWN = 6
 
 
 def list_files(folder: Path) -> list[str]:
-    """All files below a folder, sorted; folders that are links are followed, once each.
-
-    Raises
-    ------
-    ManifestError
-        This is no folder.
-    OSError
-        A folder in it cannot be read.
-    """
+    """All files below a folder, sorted; folders that are links are followed, once each."""
     if not folder.is_dir():
         raise ManifestError(f"{folder} is no folder; name the folder that holds the files")
     seen: set[tuple[int, int]] = set()
@@ -54,15 +47,7 @@ def of_modality(paths: Iterable[str], modality: Modality) -> list[str]:
 
 
 def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Modality:
-    """What files are: as `wanted` says, or else as their suffixes do.
-
-    Raises
-    ------
-    ConfigError
-        There is no such modality.
-    ManifestError
-        Nothing is said, and there are pictures and recordings, or neither.
-    """
+    """What files are: as `wanted` says, or else as their suffixes do."""
     if wanted is not None:
         if named := [modality for modality in MODALITIES if modality == wanted]:
             return named[0]
@@ -90,14 +75,29 @@ def in_words(paths: Iterable[str]) -> str:
 
 
 def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:
-    """A table that the data set calls `name`, wherever in the folder it lies; None if it is not there.
-
-    Raises
-    ------
-    ManifestError
-        There are several.
-    """
+    """A table that the data set calls `name`, wherever in the folder it lies; None if it is not there."""
     found = [path for path in paths if PurePosixPath(path).name.lower() == name.lower()]
     if len(found) > 1:
         raise ManifestError(f"{folder} holds {name} {len(found)} times ({', '.join(found[:3])}); keep one of them")
     return folder / found[0] if found else None
+
+
+def require_table(folder: Path, paths: Sequence[str], name: str) -> Table:
+    """Read the table that the data set calls `name`, wherever in the folder it lies."""
+    source = find_table(folder, paths, name)
+    if source is None:
+        raise ManifestError(f"{folder} has no {name}; found {in_words(paths)}")
+    return read_table(source)
+
+
+def one_of_each(
+    folder: Path, paths: Iterable[str], key: Callable[[PurePosixPath], tuple[str, str]], noun: str
+) -> dict[str, str]:
+    """Files by their key, where `key` gives a file's key and format; of several formats, a whole mp3 comes first."""
+    found: dict[str, str] = {}
+    for path in sorted(paths, key=lambda path: (not path.lower().endswith(".mp3"), path.endswith(".low.mp3"), path)):
+        name, kind = key(PurePosixPath(path))
+        first = found.setdefault(name, path)
+        if first != path and key(PurePosixPath(first))[1] == kind:
+            raise ManifestError(f"{folder} has two files of one {noun} ({first} and {path}); keep one of each")
+    return found

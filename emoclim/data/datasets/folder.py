@@ -15,6 +15,7 @@ from emoclim.errors import ConfigError, ManifestError
 
 DESCRIPTION = Description(
     modality=None,
+    about="your own files, in one folder per label",
     what="Pictures or recordings of your own, in one folder per label.",
     licence="",
     citation="",
@@ -23,29 +24,16 @@ DESCRIPTION = Description(
         "<label>/**/<file>",
         "<split>/<label>/**/<file>, where every top folder is called train, val (valid, validation, dev) or test",
     ),
+    options={
+        "modality": "image or audio; if not given, what there is, if it is of one kind",
+        "groups": "folder: files of one folder inside a label's (an album, an author) stay in one split; or none",
+    },
 )
 GROUPS = ("none", "folder")
 
 
 def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") -> Prepared:
-    """Make an item of each picture, or of each recording.
-
-    Parameters
-    ----------
-    folder
-        One subfolder per label, or per split.
-    modality
-        ``image`` or ``audio``; None takes what there is, if it is of one kind.
-    groups
-        ``folder``: files of one folder inside a label's (an album, an author) are a group, which stays in one split.
-
-    Raises
-    ------
-    ConfigError
-        An option has another value.
-    ManifestError
-        No file lies in a label's folder, there are pictures and recordings, or a folder lies beside those of a split.
-    """
+    """Make an item of each picture, or of each recording."""
     if groups not in GROUPS:
         raise ConfigError(f"groups are {' or '.join(GROUPS)}, not {groups!r}")
     paths = list_files(folder)

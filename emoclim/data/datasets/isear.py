@@ -27,6 +27,7 @@ SILENT = re.compile(r"[\[\s]*(no response)?[\s.\]]*", re.IGNORECASE)
 
 DESCRIPTION = Description(
     modality="text",
+    about="situations in which people felt one of seven emotions, in their own words",
     what=(
         "7,666 reports by students of many countries, who were asked for a situation in which they felt each of seven "
         "emotions; 87 say only that there was no response. Won et al. (ISMIR 2021) take 70-15-15 of them, stratified: "
@@ -42,6 +43,7 @@ DESCRIPTION = Description(
         "a table anywhere, exported from the database (.mdb, .sav) with its 40 or so columns, MYKEY, ID, EMOT and SIT "
         "among them, and | or comma, semicolon, tab between its cells; such as the isear.csv that is passed round",
     ),
+    options={"keep_silent": "keep the reports that there was no response, as those who published results did"},
     labels=EMOTIONS,
     published={
         "ISEAR": {
@@ -67,20 +69,7 @@ class Export(NamedTuple):
 
 
 def prepare(folder: Path, *, keep_silent: bool = True) -> Prepared:
-    """Make an item of each report.
-
-    Parameters
-    ----------
-    folder
-        The exported table.
-    keep_silent
-        Keep the reports in which stands only that there was no response, as those who published results did.
-
-    Raises
-    ------
-    ManifestError
-        There is no such table, or several, or it is cut short.
-    """
+    """Make an item of each report."""
     paths = list_files(folder)
     export = _find_export(folder, paths)
     items, left_out, silent = [], [], set()

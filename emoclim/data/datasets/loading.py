@@ -1,12 +1,12 @@
 """Find a data set by its name, and prepare it.
 
 Every module beside this one is a data set, called like its file, and so is every module that another installed package
-names by an entry point of the group ``emoclim.datasets``. Its docstring says in the first line what it is; it states
+names by an entry point of the group ``emoclim.datasets``. It states
 
 * ``DESCRIPTION``, a :class:`~emoclim.data.datasets.base.Description`;
-* ``prepare(folder: Path, *, <options>) -> Prepared``, whose options are plain values with a default, each told in its
-  docstring. The folder is there (a data set that reads one table of the user's is given that instead); where it does
-  not hold the data set, a ``ManifestError`` says in one sentence what was looked for and what was found.
+* ``prepare(folder: Path, *, <options>) -> Prepared``, whose options are plain values with a default. The folder is
+  there (a data set that reads one table of the user's is given that instead); where it does not hold the data set, a
+  ``ManifestError`` says in one sentence what was looked for and what was found.
 """
 
 import inspect
@@ -40,24 +40,7 @@ def own_options(name: str) -> dict[str, Option]:
 
 
 def read_dataset(name: str, folder: Path, options: Mapping[str, Option] | None = None) -> Prepared:
-    """Make items of what is in a folder.
-
-    Parameters
-    ----------
-    name
-        One of :func:`dataset_names`.
-    folder
-        What was downloaded; for a data set that reads one table, that table.
-    options
-        Some of :func:`own_options`.
-
-    Raises
-    ------
-    ConfigError
-        No such data set, or it has no such option.
-    ManifestError
-        The folder does not hold the data set.
-    """
+    """Make items of what is in a folder, or for a data set that reads one table, of that table."""
     prepare: Callable[..., Prepared] = find_dataset(name).prepare
     typed = _typed(name, prepare, options or {})
     if not folder.exists():

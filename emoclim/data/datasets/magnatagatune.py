@@ -5,13 +5,13 @@ track are a group.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.datasets.files import list_files, of_modality, one_of_each, require_table
 from emoclim.data.manifest import Item
-from emoclim.data.tables import Table, read_table
+from emoclim.data.tables import Table
 from emoclim.errors import ManifestError
 
 TAGS = (  # the 50 most frequent of 188, the most frequent first
@@ -41,6 +41,7 @@ PARTS = dict.fromkeys("0123456789ab", "train") | {"c": "val", "d": "test", "e": 
 
 DESCRIPTION = Description(
     modality="audio",
+    about="29 s clips of music with tags from a game, of which the 50 most frequent are kept",
     what=(
         "25,863 clips of 29 s from Magnatune's records, tagged by players of a game; the usual 50 tags. Three of the "
         "files are empty as published, and are left out."
@@ -70,26 +71,12 @@ DESCRIPTION = Description(
 
 
 def prepare(folder: Path) -> Prepared:
-    """Make an item of each clip that is listed.
-
-    Parameters
-    ----------
-    folder
-        The annotations, and the folders of clips.
-
-    Raises
-    ------
-    ManifestError
-        There are no annotations, they are of another version, or a clip has two files of one format.
-    """
+    """Make an item of each clip that is listed."""
     paths = list_files(folder)
-    source = find_table(folder, paths, ANNOTATIONS)
-    if source is None:
-        raise ManifestError(f"{folder} has no {ANNOTATIONS}; found {in_words(paths)}")
-    table = read_table(source)
-    places = _places(table)
+    table = require_table(folder, paths, ANNOTATIONS)
+    places = table.places("clip_id", *TAGS, "mp3_path")
     sounds = of_modality(paths, "audio")
-    clips = _clips(folder, sounds)
+    clips = one_of_each(folder, sounds, _named, "clip")
     items: list[Item] = []
     missing: list[LeftOut] = []
     parts: dict[str, str] = {}
@@ -109,17 +96,6 @@ def prepare(folder: Path) -> Prepared:
     return Prepared("audio", tuple(items), tuple(missing), {"pons2017": parts, "lee2017": tagged}, notes=tuple(notes))
 
 
-def _places(table: Table) -> dict[str, int]:
-    """Where each column is."""
-    found = {name: table.where(name) for name in ("clip_id", *TAGS, "mp3_path")}
-    if lacking := [name for name, place in found.items() if place is None]:
-        raise ManifestError(
-            f"{table.source} has no column {lacking[0]!r} among its {len(table.columns)}, where {ANNOTATIONS} has "
-            "clip_id, 188 tags and mp3_path; fetch it again"
-        )
-    return {name: place for name, place in found.items() if place is not None}
-
-
 def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int]) -> tuple[str, str, str, str]:
     """Id, track and part of the split of a clip, and its file as folder and name."""
     path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
@@ -131,15 +107,6 @@ def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int
     return row[places["clip_id"]], match[2], PARTS[match[1]], path.removesuffix(".mp3")
 
 
-def _clips(folder: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Files by their folder and name without suffix; of several formats, mp3 is taken."""
-    found: dict[str, str] = {}
-    for path in sorted(paths, key=lambda path: (not path.lower().endswith(".mp3"), path)):
-        key = "/".join(PurePosixPath(path).with_suffix("").parts[-2:])
-        if (first := found.setdefault(key, path)) != path and _format(first) == _format(path):
-            raise ManifestError(f"{folder} has two files of one clip ({first} and {path}); keep one of each")
-    return found
-
-
-def _format(path: str) -> str:
-    return PurePosixPath(path).suffix.lower()
+def _named(path: PurePosixPath) -> tuple[str, str]:
+    """The folder and name of a clip, and its format."""
+    return "/".join(path.with_suffix("").parts[-2:]), path.suffix.lower()

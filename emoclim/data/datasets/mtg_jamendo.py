@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.datasets.files import in_words, list_files, of_modality, one_of_each, require_table
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
@@ -25,11 +25,7 @@ TRACKS = {  # of each tag in the splits
     **{"slow": 437, "soft": 465, "soundscape": 480, "space": 503, "sport": 297, "summer": 505, "trailer": 270},
     **{"travel": 171, "upbeat": 444, "uplifting": 693},
 }
-KNOWN = frozenset(TRACKS) | {
-    "ambiental",
-    "horror",
-    "mellow",
-}  # these three are in no split, so that all have the same tags
+KNOWN = frozenset(TRACKS) | {"ambiental", "horror", "mellow"}  # three that are in no split
 PREFIX = "mood/theme---"
 TABLE = "autotagging_moodtheme.tsv"
 COLUMNS = ("TRACK_ID", "ARTIST_ID", "ALBUM_ID", "PATH", "DURATION", "TAGS")  # each tag in a cell of its own
@@ -39,6 +35,7 @@ SPLITS = tuple(f"split-{number}" for number in range(5))
 
 DESCRIPTION = Description(
     modality="audio",
+    about="moods and themes of whole tracks of Jamendo, as their uploaders gave them",
     what=(
         "18,486 tracks, 152 GB, with 59 tags, of which 56 are in the splits (some papers say 57), and with them 17,982 "
         "tracks, which are kept. The data of MediaEval's tasks on emotion and theme, and of VCMR (ICASSP 2023)."
@@ -66,26 +63,13 @@ DESCRIPTION = Description(
 
 
 def prepare(folder: Path) -> Prepared:
-    """Make an item of each track with a tag that is in the splits.
-
-    Parameters
-    ----------
-    folder
-        The tables and the tracks, or a folder with both.
-
-    Raises
-    ------
-    ManifestError
-        A table is not there, they are of another version, or a track has two files of one format.
-    """
+    """Make an item of each track with a tag that is in the splits."""
     paths = list_files(folder)
-    source = find_table(folder, paths, TABLE)
-    if source is None:
-        raise ManifestError(f"{folder} has no {TABLE}; found {in_words(paths)}")
-    table = read_table(source)
+    table = require_table(folder, paths, TABLE)
+    source = table.source
     splits = {name: _split(folder, paths, name) for name in SPLITS}
     sounds = of_modality(paths, "audio")
-    files, listed = _files(folder, sounds), set()
+    files, listed = one_of_each(folder, sounds, _named, "track"), set()
     items: list[Item] = []
     left_out: list[LeftOut] = []
     for number, row in table.rows:
@@ -141,19 +125,10 @@ def _split(folder: Path, paths: Sequence[str], name: str) -> dict[str, str]:
     return placed
 
 
-def _files(folder: Path, paths: Iterable[str]) -> dict[str, str]:
-    """Files by their folder and name without suffixes; of several, the mp3 of full quality is taken."""
-    found: dict[str, str] = {}
-    for path in sorted(paths, key=lambda path: (not path.endswith(".mp3"), path.endswith(".low.mp3"), path)):
-        inside = PurePosixPath(path)
-        first = found.setdefault(f"{inside.parent.name}/{inside.name.partition('.')[0]}", path)
-        if first != path and _format(first) == _format(path):
-            raise ManifestError(f"{folder} has two files of one track ({first} and {path}); keep one of each")
-    return found
-
-
-def _format(path: str) -> str:
-    return PurePosixPath(path).name.partition(".")[2].lower()
+def _named(path: PurePosixPath) -> tuple[str, str]:
+    """The folder and name of a track, and its format: ``mp3`` or ``low.mp3``, for example."""
+    name, _, kind = path.name.partition(".")
+    return f"{path.parent.name}/{name}", kind.lower()
 
 
 def _check_splits(source: Path, splits: Mapping[str, Mapping[str, str]], known: set[str]) -> None:

@@ -51,10 +51,7 @@ def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
     """Number, word, valence and arousal of each row that is not blank."""
     table = read_table(path, plain_tabs=True)
     word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
-    places = {name: table.where(name) for name in (word, "valence", "arousal")}
-    if lacking := [name for name, place in places.items() if place is None]:
-        raise ManifestError(f"{path} has no column {lacking[0]!r} (it has: {table.named()}); name it so")
-    first, second, third = (place or 0 for place in places.values())
+    first, second, third = table.places(word, "valence", "arousal").values()
     filled = [(number, [*row, *[""] * len(table.columns)]) for number, row in table.rows if any(map(str.strip, row))]
     return [(number, (row[first].strip().lower(), row[second], row[third])) for number, row in filled]
 
