@@ -18,7 +18,7 @@ import torch
 from record import Row, command_line, publish
 
 from emoclim.cache import open_cache
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.data.features import FeatureSpec
 
 DIM, COMMIT, GATHERED = 512, 256, 64

@@ -16,7 +16,7 @@ import torch
 from record import Row, command_line, publish
 
 from emoclim.cache import open_cache
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.encoders.loading import load_encoder

@@ -20,8 +20,10 @@ PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial")
 
 
 @contextmanager
-def atomic(path: Path) -> Iterator[Path]:
+def atomic(path: Path, partial: Path | None = None) -> Iterator[Path]:
     """Yield a free name beside `path`; what is written there, a file or a folder, is renamed to `path` at the end.
+
+    Whoever holds a lock on `path` may name the `partial` file, so that the next holder finds what a kill left.
 
     A file replaces the one that was there; a folder takes the place of an empty one only. After an error nothing is
     left of it. A kill leaves at most a hidden ``.<name>.<process>.<random>.partial``, which no reader takes for `path`.
@@ -36,17 +38,22 @@ def atomic(path: Path) -> Iterator[Path]:
     '1'
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = partial_beside(path)
+    partial = partial or partial_beside(path)
     try:
         yield partial
         _sync(partial)
         partial.replace(path)
         sync_name(path.parent)
     finally:
-        if partial.is_dir():
-            shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        remove(partial)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def partial_beside(path: Path) -> Path:

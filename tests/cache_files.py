@@ -15,7 +15,7 @@ from contracts import SPEC, encoded
 
 from emoclim.cache import hdf5, open_cache, store
 from emoclim.cache import zarr as zarr_store
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import Features
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.cache import EncodedItem, FeatureCache
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 

@@ -1,5 +1,6 @@
-from .contract import EncodedItem as EncodedItem
 from .contract import FeatureCache as FeatureCache
+from .disk import BACKENDS as BACKENDS
+from .disk import open_cache as open_cache
 from .item_table import BY_ID as BY_ID
 from .item_table import ItemStatus as ItemStatus
 from .item_table import State as State
@@ -9,6 +10,7 @@ from .item_table import item_table_path as item_table_path
 from .item_table import read_item_table as read_item_table
 from .item_table import write_failures as write_failures
 from .item_table import write_item_table as write_item_table
+from .items import EncodedItem as EncodedItem
 from .lock import SUFFIXES as SUFFIXES
 from .lock import who_writes as who_writes
 from .manifest import SHARDS as SHARDS
@@ -20,8 +22,6 @@ from .manifest import manifest_digest as manifest_digest
 from .manifest import portable_path as portable_path
 from .manifest import read_cache_manifest as read_cache_manifest
 from .memory import MemoryCache as MemoryCache
-from .opening import BACKENDS as BACKENDS
-from .opening import open_cache as open_cache
 from .waveforms import SUFFIX as SUFFIX
 from .waveforms import WAV as WAV
 from .waveforms import StoreSize as StoreSize

@@ -1,46 +1,25 @@
-"""The contract of a feature cache.
+"""Contract of a feature cache, which holds the features of one :class:`FeatureSpec`. Implemented in memory and on disk.
 
-A cache holds the features of one :class:`FeatureSpec`. Rows are keyed by content (hash of the bytes, and of the part
-taken of them), so a manifest's ids are aliases and a moved file keeps its row. What a cache claims to hold is committed
-and true; whatever was being written when a process died is absent.
+Rows are keyed by content (hash of the bytes, and of the part taken of them), so a manifest's ids are aliases and a
+moved file keeps its row. Invariant: what a cache claims to hold is committed and true; whatever was being written when
+a process died is absent.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Self
 
 from emoclim.cache.item_table import find_keys
-from emoclim.data import Features, FeatureSpec
+from emoclim.cache.items import EncodedItem
+from emoclim.data import FeatureSpec
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-@dataclass(frozen=True, slots=True)
-class EncodedItem:
-    """What an encoder made of one item.
-
-    Attributes
-    ----------
-    key
-        Content key.
-    value
-        ``(D,)`` float32: the feature of the item.
-    segments
-        ``(S, D)`` float32, or None if no segment is to be kept.
-    starts
-        ``(S,)`` float32 seconds, one per segment; None exactly when `segments` is.
-    seconds
-        Decoded length of the item; 0 for an image.
-    """
-
-    key: str
-    value: Tensor
-    segments: Tensor | None = None
-    starts: Tensor | None = None
-    seconds: float = 0.0
+    from emoclim.data import Features
 
 
 class FeatureCache(ABC):
@@ -50,19 +29,22 @@ class FeatureCache(ABC):
     ``key in cache``, ``for key in cache``, ``cache[key]``. Use it as a context manager: leaving the block closes it.
     Every method raises :class:`CacheError` once it is closed.
 
-    Attributes
-    ----------
-    spec
-        Stored inside; opening with another raises :class:`CacheMismatch` and shows the lines that differ.
-    path
-        Where the cache lies; None for one that lives in memory.
+    Examples
+    --------
+    >>> import torch
+    >>> from emoclim import EncodedItem, FeatureSpec
+    >>> from emoclim.cache import MemoryCache
+    >>> with MemoryCache(FeatureSpec("letters", "text", 2, "none", {})) as cache:
+    ...     cache.append([EncodedItem("b", torch.tensor([1.0, 2.0])), EncodedItem("a", torch.tensor([3.0, 4.0]))])
+    ...     list(cache), cache["a"].tolist(), cache.read(["a", "b"]).values.shape
+    (['b', 'a'], [3.0, 4.0], torch.Size([2, 2]))
     """
 
-    spec: FeatureSpec
-    path: Path | None
+    spec: FeatureSpec  # stored inside; opening with another raises CacheMismatch and shows the lines that differ
+    path: Path | None  # where the cache lies; None for one that lives in memory
 
     def keys(self) -> frozenset[str]:
-        """Keys of the committed items."""
+        """Return the keys of the committed items."""
         return frozenset(self._committed())
 
     def __len__(self) -> int:
@@ -77,12 +59,12 @@ class FeatureCache(ABC):
         """Tell whether an item is committed."""
         return key in self._committed()
 
-    def __getitem__(self, key: str) -> Tensor:
+    def __getitem__(self, key: str) -> "Tensor":
         """Read the feature ``(D,)`` of one item; raise :class:`CacheError` where it is not committed."""
         return self.read([key]).values[0]
 
-    def features(self, ids: Iterable[str] | None = None, *, verify: bool = True) -> Features:
-        """Features of some items, by the names that their users know them by.
+    def features(self, ids: Iterable[str] | None = None, *, verify: bool = True) -> "Features":
+        """Read features of some items, by the names that their users know them by.
 
         Parameters
         ----------
@@ -111,12 +93,12 @@ class FeatureCache(ABC):
 
     @abstractmethod
     def _committed(self) -> KeysView[str]:
-        """Keys of the committed items, in the order of commit."""
+        """Return the keys of the committed items, in the order of commit."""
 
     @property
     @abstractmethod
     def n_segments(self) -> int:
-        """Number of segments of all committed items."""
+        """Count the segments of all committed items."""
 
     @abstractmethod
     def append(self, items: Sequence[EncodedItem]) -> None:
@@ -133,7 +115,7 @@ class FeatureCache(ABC):
 
     @abstractmethod
     def record_failure(self, key: str, reason: str) -> None:
-        """Note why the content `key` cannot be encoded; a later reason replaces an earlier one.
+        """Record why the content `key` cannot be encoded; a later reason replaces an earlier one.
 
         Raises
         ------
@@ -153,11 +135,11 @@ class FeatureCache(ABC):
 
     @abstractmethod
     def failures(self) -> Mapping[str, str]:
-        """Reasons by key, of the contents that could not be encoded."""
+        """Return reasons by key, of the contents that could not be encoded."""
 
     @abstractmethod
-    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
-        """Features of some items, in the order asked; `ids` are the keys.
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> "Features":
+        """Read features of some items, in the order asked; `ids` are the keys.
 
         Segments are None where no asked item has any.
 
@@ -175,7 +157,7 @@ class FeatureCache(ABC):
         """
 
     def problems(self) -> tuple[str, ...]:
-        """What was committed once and is lost, apart from what :meth:`read` tells of items; one sentence each."""
+        """Tell what was committed once and is lost, apart from what :meth:`read` tells; one sentence each."""
         return ()
 
     @abstractmethod

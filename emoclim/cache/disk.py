@@ -1,79 +1,151 @@
-"""A cache on disk: a store of rows, and the ledger that says which of them count.
+"""Open and use a cache on disk: a store of rows, and the ledger that says which of them count.
 
 A commit is: the rows, to the disk; then one line of the ledger, to the disk. Whoever opens the cache sees what the
-ledger counted at that moment, and a reader goes on seeing that.
+ledger counted at that moment, and a reader goes on seeing that. No torch is loaded before features are read.
 """
 
 import logging
-from collections.abc import Callable, Iterator, KeysView, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+import pkgutil
+import shlex
+from collections.abc import KeysView, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from emoclim.cache.checks import check_items, look_up, repair_with
-from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.cache.contract import FeatureCache
 from emoclim.cache.item_table import ids_by_key
-from emoclim.cache.ledger import Ledger
+from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
+from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
-from emoclim.cache.rows import segment_checksums, to_rows, value_checksums
-from emoclim.cache.store import Rows, Store, Table, shape_of
-from emoclim.data import Features, FeatureSpec
+from emoclim.cache.store import Store, by_table, explained, gather, partial_of
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
+from emoclim.files import atomic, remove
+
+if TYPE_CHECKING:
+    from emoclim.data import Features
 
 log = logging.getLogger(__name__)
 
+BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}  # loaded on first use
 MAKE_ROOM = "see that its disk has room and lets you write"
 EXTRACT_ANEW = "delete it and extract anew"
-NEAR = 64  # rows between two asked ones that are read rather than skipped
+
+
+def open_cache(path: Path | str, spec: FeatureSpec | None = None) -> FeatureCache:
+    """Open a cache on disk.
+
+    Parameters
+    ----------
+    path
+        Ends in ``.h5`` or ``.zarr``, which picks the file format.
+    spec
+        Opens for appending, by this process alone. A cache that is not there yet is made, and its folder too, when
+        something is first put into it. None opens for reading what is committed at that moment, also while another
+        process appends.
+
+    Raises
+    ------
+    CacheMismatch
+        The cache holds features of another spec.
+    CacheError
+        The suffix is another one, there is no cache to read, what is there is no cache or is damaged, another process
+        is writing it, or the folder cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from emoclim import EncodedItem, FeatureSpec
+    >>> path = tempfile.mkdtemp() + "/text-letters.h5"
+    >>> with open_cache(path, FeatureSpec("letters", "text", 2, "none", {})) as cache:
+    ...     cache.append([EncodedItem("a", torch.tensor([1.0, 2.0]))])
+    >>> with open_cache(path) as cache:
+    ...     cache.read(["a"]).values
+    tensor([[1., 2.]])
+    """
+    path = Path(path)
+    if path.suffix not in BACKENDS:
+        raise CacheError(f"the name of cache {path} must end in {' or '.join(BACKENDS)}")
+    if spec is None and not path.exists():
+        raise CacheError(f"there is no cache {path}; make one with `emoclim extract`")
+    purpose = "reading" if spec is None else "writing"
+    remedy = "check its permissions, or delete it and extract anew if it is damaged"
+    with explained(f"cache {path} cannot be opened for {purpose}", remedy), ExitStack() as opened:
+        backend: type[Store] = pkgutil.resolve_name(BACKENDS[path.suffix])
+        if spec is None:
+            store = _open_store(backend, path, opened)
+            cache = DiskCache(path, store.spec, backend, store)
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = WriterLock(path)
+            opened.callback(lock.release)
+            remove(partial_of(path.resolve()))  # what a writer left that died while it made a cache
+            made = _open_store(backend, path, opened, spec) if _is_there(path) else None
+            cache = DiskCache(path, spec, backend, made, lock)
+        opened.pop_all()
+    return cache
+
+
+def _open_store(backend: type[Store], path: Path, opened: ExitStack, spec: FeatureSpec | None = None) -> Store:
+    """Open a store, for writing if a spec is given, and close it unless all goes well."""
+    try:
+        store = backend(path, writable=spec is not None)
+    except (KeyError, TypeError) as error:
+        raise CacheError(f"cache {path} is damaged ({error}); {EXTRACT_ANEW}") from error
+    opened.callback(store.close)
+    if spec is not None:
+        store.spec.require(spec, f"cache {path}")
+    return store
+
+
+def _is_there(path: Path) -> bool:
+    """Tell whether there is anything but an empty folder."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 class DiskCache(FeatureCache):
-    """The cache that lies in a store, which it closes."""
+    """The cache that lies in a store, which it closes; without a lock it is for reading only."""
 
     path: Path
 
     def __init__(
-        self,
-        path: Path,
-        spec: FeatureSpec,
-        store: Store | None,
-        make_store: Callable[[], Store],
-        lock: WriterLock | None = None,
+        self, path: Path, spec: FeatureSpec, backend: type[Store], store: Store | None, lock: WriterLock | None = None
     ) -> None:
         self.path, self.spec = path, spec
         self._where = f"cache {path}"
-        self._store, self._make_store, self._lock = store, make_store, lock
+        self._backend, self._store, self._lock = backend, store, lock
         self._closed = False
         self._ledger = Ledger()
         if store is not None:
             self._replay(store)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the path, which is opened again for reading."""
+        return open_cache, (self.path,)
+
     @property
     def n_segments(self) -> int:
-        """See :class:`FeatureCache`."""
         return self._opened().n_segments
 
     def append(self, items: Sequence[EncodedItem]) -> None:
-        """See :class:`FeatureCache`."""
         ledger = self._opened(for_writing=True)
         check_items(items, self.spec.dim, ledger.rows, self._where)
         if not items:
             return
         rows = to_rows(items)
-        ends = self._ends()
+        ends = by_table(*ledger.taken)
         with explained(f"{self._where} could not be written, and keeps none of these {len(items)} items", MAKE_ROOM):
             store = self._made_store()
             store.write({table: (ends[table], part) for table, part in rows.items()})
-            self._commit(store, ledger.items_line(items, rows))
+            counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
+            seconds = [float(item.seconds) for item in items]
+            self._commit(store, ledger.items_line([item.key for item in items], counts, seconds, rows))
 
     def record_failure(self, key: str, reason: str) -> None:
-        """See :class:`FeatureCache`."""
         ledger = self._opened(for_writing=True)
         if key in ledger.rows:
             raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
@@ -82,59 +154,43 @@ class DiskCache(FeatureCache):
                 self._commit(self._made_store(), ledger.failure_line(key, reason))
 
     def leave_out(self, keys: Sequence[str]) -> None:
-        """See :class:`FeatureCache`."""
         ledger = self._opened(for_writing=True)
         rows = np.fromiter(look_up(keys, ledger.rows, self._where), np.int64, len(keys))
         if not keys:
             return
         with explained(f"{self._where} could not be written", MAKE_ROOM):
             store = self._made_store()
-            segments = ledger.segments_of(rows)[2]
-            parts: dict[Table, NDArray[np.int64]] = {"values": rows, "segments": segments, "starts": segments}
-            for table, part in parts.items():
+            for table, part in by_table(rows, ledger.segments_of(rows)[2]).items():
                 store.reseal(table, part)
             self._commit(store, ledger.left_out_line(keys))
 
     def failures(self) -> Mapping[str, str]:
-        """See :class:`FeatureCache`."""
         return dict(self._opened().failures)
 
-    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
-        """See :class:`FeatureCache`."""
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> "Features":
         ledger = self._opened()
         rows = self._rows_of(keys)
         records, offsets, segment_rows = ledger.segments_of(rows)
-        remedy = f"leave them out, to be extracted again, and keep the rest with: {repair_with(self.path)}"
-        with explained(f"{self._where} cannot be read", remedy.replace("them", "what is lost")):
-            values = self._gather("values", rows)
-            segments = self._gather("segments", segment_rows)
-            starts = self._gather("starts", segment_rows)
-        damaged = (_differs if verify else _lacks)(records, values, segments, starts)
+        command = f"emoclim cache verify {shlex.quote(str(self.path))} --repair"
+        advice = f"leave out what is lost, and keep the rest, with: {command}"
+        with explained(f"{self._where} cannot be read", advice):
+            asked = by_table(rows, segment_rows)
+            values, segments, starts = (gather(self._store, table, asked[table], self.spec.dim) for table in asked)
+        damaged = damaged_items(records, values, segments, starts, verify=verify)
         if damaged.any():
             names = list(dict.fromkeys(self._ids.get(keys[n], keys[n]) for n in np.flatnonzero(damaged)))
             raise CacheError(
                 f"{self._where} is damaged: the stored features of {len(names)} items are not what was written "
-                f"({name_some(names)}); {remedy}"
+                f"({name_some(names)}); {advice}"
             )
-        seconds = torch.from_numpy(records["seconds"].astype(np.float32))
-        features = Features(self.spec, tuple(keys), torch.from_numpy(values), seconds=seconds)
-        if not len(segments):
-            return features
-        return replace(
-            features,
-            segments=torch.from_numpy(segments),
-            offsets=torch.from_numpy(offsets),
-            starts=torch.from_numpy(starts),
-        )
+        return to_features(self.spec, keys, values, records["seconds"], (segments, offsets, starts))
 
     def problems(self) -> tuple[str, ...]:
-        """See :class:`FeatureCache`."""
         if not self._opened().lost_end:
             return ()
         return (f"the last commit of {self._where} cannot be read: its items may be missing; extract again",)
 
     def close(self) -> None:
-        """See :class:`FeatureCache`."""
         store, self._store, self._closed = self._store, None, True
         try:
             if store is not None:
@@ -153,7 +209,7 @@ class DiskCache(FeatureCache):
     def _replay(self, store: Store) -> None:
         with explained(f"{self._where} cannot be read", EXTRACT_ANEW):
             ledger = self._ledger = Ledger.replay(store.read_ledger(), self._where)
-            ends = self._ends()
+            ends = by_table(*ledger.taken)
             lacking = [table for table, rows in ends.items() if store.holds(table) < rows]
         if lacking:
             raise CacheError(
@@ -164,11 +220,6 @@ class DiskCache(FeatureCache):
                 log.warning("the last commit of %s cannot be read and is given up: extract its items", self._where)
             with explained(f"{self._where} cannot be written", MAKE_ROOM):
                 store.drop_leftovers(ends, ledger.size)
-
-    def _ends(self) -> dict[Table, int]:
-        """Number of rows of each table that are taken."""
-        n_values, n_segments = self._ledger.taken
-        return {"values": n_values, "segments": n_segments, "starts": n_segments}
 
     def _opened(self, *, for_writing: bool = False) -> Ledger:
         if self._closed:
@@ -181,7 +232,10 @@ class DiskCache(FeatureCache):
 
     def _made_store(self) -> Store:
         if self._store is None:
-            self._store = self._make_store()
+            place = self.path.resolve()  # a link stays a link
+            with atomic(place, partial_of(place)) as partial:
+                self._backend.create(partial, self.spec)
+            self._store = self._backend(self.path, writable=True)
         return self._store
 
     def _commit(self, store: Store, line: bytes) -> None:
@@ -193,45 +247,3 @@ class DiskCache(FeatureCache):
         if len(keys) == len(rows) and list(keys) == list(rows):  # everything in its order: no need to look each one up
             return np.fromiter(rows.values(), np.int64, len(keys))
         return np.fromiter(look_up(keys, rows, self._where), np.int64, len(keys))
-
-    def _gather(self, table: Table, rows: NDArray[np.int64]) -> Rows:
-        """Rows ``(n, ...)`` of a table in any order, by few contiguous reads."""
-        store, found = self._store, np.empty(shape_of(table, len(rows), self.spec.dim), np.float32)
-        if store is None or not len(rows):
-            return found
-        if (np.diff(rows) == 1).all():  # this is how a whole library is read
-            return store.read(table, int(rows[0]), int(rows[-1]) + 1)
-        order = np.argsort(rows, kind="stable")
-        stretches = np.split(order, np.flatnonzero(np.diff(rows[order]) > NEAR) + 1)
-        for stretch in stretches:
-            first, last = int(rows[stretch[0]]), int(rows[stretch[-1]]) + 1
-            block = store.read(table, first, last)
-            if len(stretches) == 1:
-                return block.take(rows - first, axis=0)
-            found[stretch] = block[rows[stretch] - first]
-        return found
-
-
-def _differs(records: NDArray[Any], values: Rows, segments: Rows, starts: Rows) -> NDArray[np.bool_]:
-    """Which items ``(n,)`` do not match their checksums."""
-    different: NDArray[np.bool_] = value_checksums(values) != records["value"]
-    different |= segment_checksums(segments, starts, records["count"]) != records["segments"]
-    return different
-
-
-def _lacks(records: NDArray[Any], values: Rows, segments: Rows, starts: Rows) -> NDArray[np.bool_]:
-    """Which items ``(n,)`` have rows that are not there."""
-    lacking: NDArray[np.bool_] = np.isnan(values[:, 0])
-    owners = np.arange(len(records)).repeat(records["count"])  # (R,)
-    lacking[owners[np.isnan(segments[:, 0] + starts)]] = True
-    return lacking
-
-
-@contextmanager
-def explained(what: str, remedy: str) -> Iterator[None]:
-    """Tell in one sentence what the operating system or a library refused, and what to do."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise CacheError(f"{what} ({reason}); {remedy}") from error

@@ -29,11 +29,11 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.cache.files import Handle, aside, remove, write_at
-from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
+from emoclim.cache.lock import Handle
+from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, partial_of, read_header, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import sync_name
+from emoclim.files import atomic
 
 LEDGER = "ledger"
 LEDGER_CHUNK = 2**16  # bytes
@@ -43,27 +43,10 @@ TABLES = (*get_args(Table), LEDGER)
 CREATION: dict[str, Any] = {"libver": ("v108", "v108"), "alignment_threshold": 4096, "alignment_interval": 64}
 
 
-def open_store(path: Path, *, writable: bool) -> Store:
-    """See :class:`Backend`."""
-    return HDF5Store(path, writable)
-
-
-def create_store(path: Path, spec: FeatureSpec) -> Store:
-    """See :class:`Backend`."""
-    place = path.resolve()  # a link stays a link
-    try:
-        with _told_by_the_system():
-            _create(aside(place), spec)
-        _put_in_place(place, path).close()
-    finally:
-        remove(aside(place))
-    return HDF5Store(path, writable=True)
-
-
 class HDF5Store(Store):
-    """See the module."""
+    """A cache in one HDF5 file, as the module describes it."""
 
-    def __init__(self, path: Path, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
         self._place = path.resolve()
         self._handle = Handle()  # of the writer, to write past the library
@@ -76,39 +59,42 @@ class HDF5Store(Store):
             self.close()
             raise
 
+    @staticmethod
+    def create(path: Path, spec: FeatureSpec) -> None:
+        with _system_errors(), h5py.File(path, "w", **CREATION, locking=False) as file:
+            for name, value in header(spec).items():
+                # HDF5 has checksums for text of fixed length; on damaged text of any other kind it may hang
+                file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
+            for table in get_args(Table):
+                chunk = chunk_rows(table, spec.dim)
+                rows = chunk if table == "values" else 0
+                _create_table(file, table, "<f4", chunk, shape_of(table, rows, spec.dim))
+            _create_table(file, LEDGER, "u1", LEDGER_CHUNK, (LEDGER_CHUNK,))
+
     def read_ledger(self) -> bytes:
-        """See :class:`Store`."""
         return bytes(self._tables[LEDGER][:])
 
     def holds(self, table: Table) -> int:
-        """See :class:`Store`."""
         return len(self._tables[table])
 
     def read(self, table: Table, first: int, last: int) -> Rows:
-        """See :class:`Store`."""
         rows = np.empty(shape_of(table, last - first, self.spec.dim), np.float32)
         self._tables[table].read_direct(rows, np.s_[first:last])
         return rows
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
-        """See :class:`Store`."""
         self._put(rows)
 
-    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
-        """See :class:`Store`; there are none."""
-
     def write_line(self, at: int, line: bytes) -> None:
-        """See :class:`Store`."""
         self._put({LEDGER: (at, np.frombuffer(line, np.uint8))})
 
     def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:  # noqa: ARG002
-        """See :class:`Store`; rows are left where they are, to be written over."""
+        """Clear the rest of the ledger; rows are left where they are, to be written over."""
         rest = self._tables[LEDGER][size:]
         if rest.any():
             self._put({LEDGER: (size, np.zeros_like(rest))})
 
     def close(self) -> None:
-        """See :class:`Store`."""
         file, self._file = self._file, None
         self._handle.close()
         if file is not None:
@@ -124,17 +110,16 @@ class HDF5Store(Store):
             raise CacheError(
                 f"{self.path} is no feature cache, or is damaged ({error}); name another, or delete it"
             ) from error
-        with damage_told(self.path):
-            attributes = {name: _text(value) for name, value in self._file.attrs.items()}
-            self.spec = read_header(attributes, self.path)
-            self._tables = {name: self._file[name] for name in TABLES}
+        attributes = {name: _text(value) for name, value in self._file.attrs.items()}
+        self.spec = read_header(attributes, self.path)
+        self._tables = {name: self._file[name] for name in TABLES}
 
     def _put(self, new: Mapping[Any, tuple[int, NDArray[Any]]]) -> None:
         """Write rows of some tables, and return when they are on the disk."""
         self._make_room({name: first + len(part) for name, (first, part) in new.items()})
         for name, (first, part) in new.items():
             for offset, content in _pieces(self._tables[name], first, part):
-                write_at(self._handle.number, offset, content)
+                self._handle.write(offset, content)
         os.fsync(self._handle.number)
 
     def _make_room(self, needed: Mapping[str, int]) -> None:
@@ -146,17 +131,19 @@ class HDF5Store(Store):
         }
         if not lengths:
             return
-        copy = aside(self._place)
         added = sum(_bytes_added(self._tables[name], rows) for name, rows in lengths.items())
-        _require_free(copy.parent, self._place.stat().st_size + added)
+        _require_free(self._place.parent, self._place.stat().st_size + added)
+        longer = Handle()
         try:
-            shutil.copy(self._place, copy)
-            with _told_by_the_system(), h5py.File(copy, "r+", **CREATION, locking=False) as file:
-                for name, rows in lengths.items():
-                    file[name].resize(rows, axis=0)
-            longer = _put_in_place(self._place, self.path)
-        finally:
-            remove(copy)
+            with atomic(self._place, partial_of(self._place)) as copy:
+                shutil.copy(self._place, copy)
+                with _system_errors(), h5py.File(copy, "r+", **CREATION, locking=False) as file:
+                    for name, rows in lengths.items():
+                        file[name].resize(rows, axis=0)
+                longer = _open_to_write(copy, self.path)
+        except BaseException:
+            longer.close()
+            raise
         self._handle.close()
         self._handle = longer
         self._file.close()
@@ -165,23 +152,10 @@ class HDF5Store(Store):
 
 def _open_to_write(place: Path, path: Path) -> Handle:
     """Open a file that other programs may read meanwhile, but not write."""
-    handle = Handle.open(place, os.O_RDWR)
-    if handle.lock(shared=True) is False:
+    handle = Handle.open(place)
+    if not handle.share_lock():
         handle.close()
         raise CacheError(f"cache {path} is being written by another program; close it there")
-    return handle
-
-
-def _put_in_place(place: Path, path: Path) -> Handle:
-    """Bring the file made aside to the disk and put it in place."""
-    handle = _open_to_write(aside(place), path)
-    try:
-        os.fsync(handle.number)
-        aside(place).replace(place)
-    except BaseException:
-        handle.close()
-        raise
-    sync_name(place.parent)
     return handle
 
 
@@ -200,7 +174,7 @@ def _require_free(folder: Path, size: int) -> None:
 
 
 @contextmanager
-def _told_by_the_system() -> Iterator[None]:
+def _system_errors() -> Iterator[None]:
     """Raise the error of the operating system that HDF5 met, and tells in words only."""
     try:
         yield
@@ -210,18 +184,6 @@ def _told_by_the_system() -> Iterator[None]:
         if isinstance(error, RuntimeError):
             raise OSError(str(error)) from error
         raise
-
-
-def _create(path: Path, spec: FeatureSpec) -> None:
-    """An empty cache, with room for one chunk of values."""
-    with h5py.File(path, "w", **CREATION, locking=False) as file:
-        for name, value in header(spec).items():
-            # HDF5 has checksums for text of fixed length; on damaged text of any other kind it may hang
-            file.attrs[name] = np.bytes_(value) if isinstance(value, str) else value
-        for table in get_args(Table):
-            chunk = chunk_rows(table, spec.dim)
-            _create_table(file, table, "<f4", chunk, shape_of(table, chunk if table == "values" else 0, spec.dim))
-        _create_table(file, LEDGER, "u1", LEDGER_CHUNK, (LEDGER_CHUNK,))
 
 
 def _create_table(file: Any, name: str, dtype: str, chunk: int, shape: tuple[int, ...]) -> None:

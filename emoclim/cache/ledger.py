@@ -1,6 +1,6 @@
-"""The ledger of a cache on disk: one line per commit; what it does not count is not there.
+"""The ledger of a cache on disk: one line per commit; what it does not count is not there. Used by `DiskCache`.
 
-Convention: a line is a JSON list of the CRC-32 of a record and that record, which is either
+A line is a JSON list of the CRC-32 of a record and that record, and ends in a newline. A record is either
 
 * ``{"row": r, "segment": s, "items": [[key, count, seconds, value_crc32, segments_crc32], ...]}``: the values of these
   items are the rows of the values table from r on, in order; their segments, `count` of each, are the rows of the
@@ -9,21 +9,22 @@ Convention: a line is a JSON list of the CRC-32 of a record and that record, whi
 * ``{"failure": [key, reason]}``: why the content `key` cannot be encoded;
 * ``{"left_out": [key, ...]}``: these items, whose numbers are damaged, count no more; their rows stay taken.
 
-Rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A line is
-written when its rows, and the line before it, are on the disk. So one unsound line at the end may be torn, and counts
-for nothing; any other unsound line is damage.
+Invariant: rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A
+line is written when its rows, and the line before it, are on the disk. So one unsound line at the end may be torn, and
+counts for nothing; any other unsound line is damage.
 """
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+from google_crc32c import extend
+from google_crc32c import value as checksum
 from numpy.typing import NDArray
 
-from emoclim.cache.contract import EncodedItem
-from emoclim.cache.lines import from_line, split_lines, to_line
-from emoclim.cache.rows import segment_checksums, value_checksums
 from emoclim.cache.store import Rows, Table
 from emoclim.errors import CacheError
 
@@ -44,18 +45,18 @@ class Ledger:
 
     @property
     def records(self) -> NDArray[Any]:
-        """What is known of the item of each row: ``(n,)`` of RECORD."""
+        """Return what is known of the item of each row: ``(n,)`` of RECORD."""
         if len(self._records) > 1:
             self._records = [np.concatenate(self._records)]
         return self._records[0]
 
     @property
     def n_segments(self) -> int:
-        """Segments of all committed items."""
+        """Count the segments of all committed items."""
         return int(self.records["count"][list(self.rows.values())].sum())
 
     def segments_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Records ``(n,)`` of the items of some rows, offsets ``(n + 1,)`` and rows ``(R,)`` of their segments."""
+        """Return records ``(n,)`` of the items of rows, offsets ``(n + 1,)`` and rows ``(R,)`` of their segments."""
         records = self.records.take(rows)
         counts = records["count"]
         offsets = np.concatenate([[0], counts.cumsum()])
@@ -65,7 +66,7 @@ class Ledger:
     def replay(cls, raw: bytes, where: str) -> Self:
         """Add up the lines of a ledger; an unsound last one is left out."""
         ledger = cls()
-        lines, ledger.lost_end = split_lines(raw)
+        lines, ledger.lost_end = _split_lines(raw)
         for number, line in enumerate(lines, start=1):
             try:
                 ledger.add(line)
@@ -76,7 +77,7 @@ class Ledger:
 
     def add(self, line: bytes) -> None:
         """Count one line; raise ValueError or TypeError if it is unsound or does not follow the others."""
-        match from_line(line):
+        match _record(line):
             case {"row": row, "segment": segment, "items": items}:
                 if (row, segment) != self.taken:
                     raise ValueError("it does not follow the lines before it")
@@ -91,25 +92,23 @@ class Ledger:
                 raise ValueError("it is no record of this version")
         self.size += len(line)
 
-    def items_line(self, items: Sequence[EncodedItem], rows: Mapping[Table, Rows]) -> bytes:
-        """The line that commits `items`, which are the next `rows` of the tables."""
-        counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
+    def items_line(
+        self, keys: Sequence[str], counts: NDArray[np.int64], seconds: Sequence[float], rows: Mapping[Table, Rows]
+    ) -> bytes:
+        """Make the line that commits items with so many segments, which are the next `rows` of the tables."""
         values = value_checksums(rows["values"])
         segments = segment_checksums(rows.get("segments"), rows.get("starts"), counts)
-        seconds = [float(item.seconds) for item in items]
-        records = zip(
-            (item.key for item in items), counts.tolist(), seconds, values.tolist(), segments.tolist(), strict=True
-        )
+        records = zip(keys, counts.tolist(), seconds, values.tolist(), segments.tolist(), strict=True)
         row, segment = self.taken
-        return to_line({"row": row, "segment": segment, "items": list(records)})
+        return _to_line({"row": row, "segment": segment, "items": list(records)})
 
     def failure_line(self, key: str, reason: str) -> bytes:
-        """The line that records a failure."""
-        return to_line({"failure": (key, reason)})
+        """Make the line that records a failure."""
+        return _to_line({"failure": (key, reason)})
 
     def left_out_line(self, keys: Sequence[str]) -> bytes:
-        """The line that takes items back."""
-        return to_line({"left_out": list(keys)})
+        """Make the line that takes items back."""
+        return _to_line({"left_out": list(keys)})
 
     def _add_items(self, items: Sequence[tuple[str, int, float, int, int]]) -> None:
         keys, counts, seconds, values, segments = zip(*items, strict=True)
@@ -125,3 +124,63 @@ class Ledger:
         self.taken = row + len(keys), int(ends[-1])
         for key in self.failures.keys() & keys:
             del self.failures[key]
+
+
+def damaged_items(
+    records: NDArray[Any], values: Rows, segments: Rows, starts: Rows, *, verify: bool
+) -> NDArray[np.bool_]:
+    """Find items ``(n,)`` whose rows do not match the checksums of their records or, unverified, are not there."""
+    damaged: NDArray[np.bool_]
+    if verify:
+        damaged = value_checksums(values) != records["value"]
+        damaged |= segment_checksums(segments, starts, records["count"]) != records["segments"]
+    else:
+        damaged = np.isnan(values[:, 0])
+        owners = np.arange(len(records)).repeat(records["count"])  # (R,)
+        damaged[owners[np.isnan(segments[:, 0] + starts)]] = True
+    return damaged
+
+
+def value_checksums(values: Rows) -> NDArray[np.uint32]:
+    """Compute the CRC-32C of the bytes of each of the values ``(n, D)``."""
+    return np.fromiter(map(checksum, values), np.uint32, len(values))
+
+
+def segment_checksums(segments: Rows | None, starts: Rows | None, counts: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Compute the CRC-32C of each item's segments ``(R, D)`` and then starts ``(R,)``; 0 where its count is 0."""
+    found = np.zeros(len(counts), np.uint32)
+    if segments is None or starts is None:
+        return found
+    ends = counts.cumsum()
+    for item in np.flatnonzero(counts):
+        own = slice(ends[item] - counts[item], ends[item])
+        found[item] = extend(checksum(segments[own]), starts[own])
+    return found
+
+
+def _to_line(record: Any) -> bytes:
+    return _sealed(json.dumps(record, separators=(",", ":")).encode("ascii"))
+
+
+def _sealed(text: bytes) -> bytes:
+    return b'["%08x",%b]\n' % (zlib.crc32(text), text)
+
+
+def _text(line: bytes) -> bytes:
+    return line[12:-2]
+
+
+def _record(line: bytes) -> Any:
+    """Read a line; raise ValueError if it is unsound."""
+    if line != _sealed(_text(line)):
+        raise ValueError("its checksum does not match")
+    return json.loads(_text(line))
+
+
+def _split_lines(raw: bytes) -> tuple[list[bytes], bool]:
+    """Cut a ledger into lines without a torn last one; tell whether that one has an end, and is rather damaged."""
+    lines = raw.rstrip(b"\0").splitlines(keepends=True)
+    if not lines or lines[-1] == _sealed(_text(lines[-1])):
+        return lines, False
+    last = lines.pop()
+    return lines, last.endswith(b"\n") or (last[:-1] + b"\n") == _sealed(_text(last))

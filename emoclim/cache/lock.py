@@ -1,9 +1,10 @@
-"""Lock a cache for the one process that writes it, and tell the others who that is.
+"""Lock a cache for the one process that writes it, and tell the others who that is. Used by `DiskCache` and HDF5.
 
 While a process writes a cache, it holds ``<cache>.lock`` (where the file system knows no locks, ``<cache>.softlock``),
 and ``<cache>.writer`` says in JSON who it is. What a killed process leaves of them hinders nobody.
 """
 
+import errno
 import logging
 import os
 import platform
@@ -13,10 +14,11 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Self
+from weakref import WeakSet
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
-from emoclim.cache.files import UNLOCKABLE
 from emoclim.errors import CacheError
 from emoclim.files import read_json, write_json
 
@@ -24,6 +26,73 @@ log = logging.getLogger(__name__)
 
 SUFFIXES = (".writer", ".lock", ".softlock")
 PATIENCE = 0.2  # seconds; a lock is also held for a moment to see whether a writer holds it
+UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network file systems know no locks
+NO_HANDLE = -1  # any use of it raises OSError
+
+
+class Handle:
+    """An open file of a writer.
+
+    A forked process loses it at once: it would share the lock on the file, and keep it when the writer is killed.
+    """
+
+    def __init__(self, number: int = NO_HANDLE) -> None:
+        self.number = number
+        _OPEN.add(self)
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Open a file for reading and writing."""
+        return cls(os.open(path, os.O_RDWR))
+
+    def share_lock(self) -> bool:
+        """Share a lock on the file with its readers, if it knows locks; return False if a writer has locked it."""
+        if sys.platform == "win32":
+            return True
+        import fcntl
+
+        try:
+            fcntl.flock(self.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno not in UNLOCKABLE:
+                raise
+        return True
+
+    def write(self, offset: int, content: bytes) -> None:
+        """Write all of `content` from a byte on."""
+        os.lseek(self.number, offset, os.SEEK_SET)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(self.number, rest) :]
+
+    def close(self) -> None:
+        """Unlock, for a process that is just being forked still shares the lock, and close; idempotent."""
+        if sys.platform != "win32" and self.number != NO_HANDLE:
+            import fcntl
+
+            with suppress(OSError):
+                fcntl.flock(self.number, fcntl.LOCK_UN)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close without unlocking."""
+        number, self.number = self.number, NO_HANDLE
+        if number != NO_HANDLE:
+            os.close(number)
+
+
+_OPEN: WeakSet[Handle] = WeakSet()
+
+
+def _forget_all() -> None:
+    for handle in list(_OPEN):
+        handle.forget()
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +109,7 @@ class Writer:
 
 
 class WriterLock:
-    """Make this process the one that writes a cache, until it is released; raise :class:`CacheError` if another is."""
+    """Make this process the one that writes a cache until `release`; raise :class:`CacheError` if another is."""
 
     def __init__(self, cache: Path) -> None:
         self._place, self._pid = cache.resolve(), os.getpid()
@@ -64,7 +133,7 @@ class WriterLock:
             raise
 
     def is_own(self) -> bool:
-        """Whether it is this process that holds it, and not the one that this was forked from."""
+        """Tell whether this process holds it, and not the one that this was forked from."""
         return self._pid == os.getpid()
 
     def release(self) -> None:
@@ -77,7 +146,7 @@ class WriterLock:
 
 
 def who_writes(cache: Path) -> Writer | None:
-    """Who is writing a cache; None if nobody holds its lock, or nobody says so."""
+    """Find out who is writing a cache; None if nobody holds its lock, or nobody says so."""
     place = cache.resolve()
     writer = _writer(place)
     if writer is None or not any(lock_file(place, suffix).exists() for suffix in (".lock", ".softlock")):
@@ -90,7 +159,7 @@ def who_writes(cache: Path) -> Writer | None:
 
 
 def lock_file(cache: Path, suffix: str) -> Path:
-    """One of the files beside a cache that tell of its writer."""
+    """Return one of the files beside a cache that tell of its writer."""
     return cache.with_name(cache.name + suffix)
 
 

@@ -1,13 +1,14 @@
-"""A cache that lives and dies with the process: the plain model that the caches on disk are tested against."""
+"""Cache that lives in memory: for features of a moment, and the plain model that those on disk are tested against."""
 
 from collections.abc import KeysView, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from emoclim.cache.checks import check_items, look_up
-from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.cache.contract import FeatureCache
+from emoclim.cache.items import EncodedItem, check_items, look_up
 from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheError
 
@@ -25,35 +26,29 @@ class MemoryCache(FeatureCache):
 
     @property
     def n_segments(self) -> int:
-        """See :class:`FeatureCache`."""
         return sum(len(item.segments) for item in self._open_items().values() if item.segments is not None)
 
     def append(self, items: Sequence[EncodedItem]) -> None:
-        """See :class:`FeatureCache`."""
         check_items(items, self.spec.dim, self._open_items(), self._where)
         for item in items:
             self._items[item.key] = _copied(item)
             self._failures.pop(item.key, None)
 
     def record_failure(self, key: str, reason: str) -> None:
-        """See :class:`FeatureCache`."""
         if key in self._open_items():
             raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
         self._failures[key] = reason
 
     def leave_out(self, keys: Sequence[str]) -> None:
-        """See :class:`FeatureCache`."""
         look_up(keys, self._open_items(), self._where)
         for key in keys:
             del self._items[key]
 
     def failures(self) -> Mapping[str, str]:
-        """See :class:`FeatureCache`."""
         self._open_items()
         return dict(self._failures)
 
     def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:  # noqa: ARG002 - there is nothing to verify
-        """See :class:`FeatureCache`."""
         items = look_up(keys, self._open_items(), self._where)
         none = torch.empty(0, self.spec.dim)
         features = Features(
@@ -70,7 +65,6 @@ class MemoryCache(FeatureCache):
         return replace(features, segments=torch.cat(segments), offsets=counts.cumsum(0), starts=torch.cat(starts))
 
     def close(self) -> None:
-        """See :class:`FeatureCache`."""
         self._closed = True
 
     def _committed(self) -> KeysView[str]:
@@ -87,11 +81,9 @@ class MemoryCache(FeatureCache):
 
 
 def _copied(item: EncodedItem) -> EncodedItem:
-    """The item on the CPU, sharing no memory with what the caller holds."""
-    segments = None if item.segments is None else _copy(item.segments)
-    starts = None if item.starts is None else _copy(item.starts)
-    return replace(item, value=_copy(item.value), segments=segments, starts=starts)
+    """Copy an item to the CPU, so that it shares no memory with what the caller holds."""
 
+    def copy(tensor: Tensor | None) -> Any:
+        return None if tensor is None else tensor.detach().to("cpu", copy=True)
 
-def _copy(tensor: Tensor) -> Tensor:
-    return tensor.detach().to("cpu", copy=True)
+    return replace(item, value=copy(item.value), segments=copy(item.segments), starts=copy(item.starts))

@@ -1,6 +1,6 @@
-"""What a file format must offer to hold a cache: three tables of rows, and one ledger.
+"""Contract of a file format that holds a cache: three tables of rows, and one ledger. HDF5 and Zarr implement it.
 
-Convention: rows and bytes of the ledger are written once, behind all that is committed, and nothing committed is ever
+Invariant: rows and bytes of the ledger are written once, behind all that is committed, and nothing committed is ever
 written again; so whatever a writer was doing when it died, it did to rows and bytes that no ledger line counts.
 """
 
@@ -9,14 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emoclim.data import FeatureSpec
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, reason_of
 
+T = TypeVar("T")
 Table = Literal["values", "segments", "starts"]  # (rows, D), (rows, D) and (rows,), all float32
 Rows = NDArray[np.float32]
 
@@ -24,35 +25,45 @@ FORMAT = "emoclim-features"
 VERSION = 1
 CHUNK_BYTES = 2**21  # large enough to be read at the speed of the disk, small enough to be rewritten for a few rows
 CHUNK_ROWS = 4096
+NEAR = 64  # rows between two asked ones that are read rather than skipped
 
 
 class Store(ABC):
     """A cache as it lies on the disk, open for reading or for the one writer.
 
-    Errors of the operating system and of the format's library pass through as OSError or ValueError.
+    Errors of the operating system and of the format's library pass through as OSError or ValueError; KeyError and
+    TypeError of the constructor mean that a part is not there, or is of another kind.
     """
 
     path: Path
     spec: FeatureSpec
 
     @abstractmethod
+    def __init__(self, path: Path, *, writable: bool) -> None:
+        """Open what is there."""
+
+    @staticmethod
+    @abstractmethod
+    def create(path: Path, spec: FeatureSpec) -> None:
+        """Write an empty cache to a path where nobody looks for it yet."""
+
+    @abstractmethod
     def read_ledger(self) -> bytes:
-        """All lines; the end may be torn, and zero bytes may follow."""
+        """Read all lines; the end may be torn, and zero bytes may follow."""
 
     @abstractmethod
     def holds(self, table: Table) -> int:
-        """Number of rows that there is room for."""
+        """Return the number of rows that there is room for."""
 
     @abstractmethod
     def read(self, table: Table, first: int, last: int) -> Rows:
-        """Rows from `first` up to `last`, at least one, as they lie there; NaN where they are missing."""
+        """Read rows from `first` up to `last`, at least one, as they lie there; NaN where they are missing."""
 
     @abstractmethod
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         """Put rows at and behind the given one of each table, making room; they are on the disk on return."""
 
-    @abstractmethod
-    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
+    def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:  # noqa: B027 - most formats have none
         """Make checksums of the format, where it has any, match what lies at damaged rows, which others lie beside."""
 
     @abstractmethod
@@ -68,44 +79,62 @@ class Store(ABC):
         """Release the files; idempotent."""
 
 
-class Backend(Protocol):
-    """The module of a file format."""
-
-    def open_store(self, path: Path, *, writable: bool) -> Store:
-        """Open what is there."""
-
-    def create_store(self, path: Path, spec: FeatureSpec) -> Store:
-        """Make an empty cache, which appears whole or not at all, and open it for writing."""
+def gather(store: Store | None, table: Table, rows: NDArray[np.int64], dim: int) -> Rows:
+    """Read rows ``(n, ...)`` of a table in any order, by few contiguous reads; no store has no rows."""
+    if store is None or not len(rows):
+        return np.empty(shape_of(table, 0, dim), np.float32)
+    if (np.diff(rows) == 1).all():  # this is how a whole library is read
+        return store.read(table, int(rows[0]), int(rows[-1]) + 1)
+    found = np.empty(shape_of(table, len(rows), dim), np.float32)
+    order = np.argsort(rows, kind="stable")
+    stretches = np.split(order, np.flatnonzero(np.diff(rows[order]) > NEAR) + 1)
+    for stretch in stretches:
+        first, last = int(rows[stretch[0]]), int(rows[stretch[-1]]) + 1
+        block = store.read(table, first, last)
+        if len(stretches) == 1:
+            return block.take(rows - first, axis=0)
+        found[stretch] = block[rows[stretch] - first]
+    return found
 
 
 @contextmanager
-def damage_told(path: Path) -> Iterator[None]:
-    """Tell in one sentence that a part is not there, or is of another kind, while a cache is looked over."""
+def explained(what: str, advice: str) -> Iterator[None]:
+    """Raise :class:`CacheError` in one sentence for what the operating system or a library refused."""
     try:
         yield
-    except (KeyError, TypeError) as error:
-        raise CacheError(f"cache {path} is damaged ({error}); delete it and extract anew") from error
+    except (OSError, ValueError) as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error)
+        raise CacheError(f"{what} ({reason}); {advice}") from error
+
+
+def by_table(values: T, segments: T) -> dict[Table, T]:
+    """Map each table to what is said of its rows; starts have those of segments."""
+    return {"values": values, "segments": segments, "starts": segments}
+
+
+def partial_of(path: Path) -> Path:
+    """Return where the writer of a cache prepares what shall appear whole at `path`; its lock keeps others away."""
+    return path.with_name(f"{path.name}.partial")
 
 
 def shape_of(table: Table, rows: int, dim: int) -> tuple[int, ...]:
-    """Shape of some rows of a table."""
+    """Return the shape of some rows of a table."""
     return (rows,) if table == "starts" else (rows, dim)
 
 
 def chunk_rows(table: Table, dim: int) -> int:
-    """Rows of one chunk of a table in a new cache."""
-    (_, *width) = shape_of(table, 0, dim)
-    row_bytes = 4 * int(np.prod(width, dtype=np.int64))
+    """Return the number of rows in a chunk of a table of a new cache."""
+    row_bytes = 4 * (1 if table == "starts" else dim)
     return max(1, min(CHUNK_ROWS, CHUNK_BYTES // row_bytes))
 
 
 def header(spec: FeatureSpec) -> dict[str, str | int]:
-    """What a cache says of itself in its attributes."""
+    """Return what a cache says of itself in its attributes."""
     return {"format": FORMAT, "version": VERSION, "spec": json.dumps(spec.to_dict()), "digest": spec.digest()}
 
 
 def read_header(attributes: Mapping[str, Any], path: Path) -> FeatureSpec:
-    """Inverse of :func:`header`."""
+    """Read the spec in the attributes of a cache, if they are of this version and undamaged."""
     if attributes.get("format") != FORMAT:
         raise CacheError(f"{path} is no feature cache; name one that `emoclim extract` made")
     if attributes.get("version") != VERSION:

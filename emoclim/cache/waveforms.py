@@ -1,7 +1,8 @@
 """Store of decoded recordings, for training on random parts of them: a folder with one mono WAV file per content key.
 
-`emoclim train-end-to-end --store` uses it. Each file appears whole, so that several processes may fill it at once.
-A recording is kept in 16 bits; one that goes beyond full scale as float32 instead, so that nothing is clipped.
+`emoclim train-end-to-end --store` uses it. Each file appears whole, so that several processes may fill it at once. A
+recording is kept in 16 bits; one that goes beyond full scale as float32 instead, so that nothing is clipped. Listing
+stores loads neither torch nor soundfile.
 """
 
 import hashlib
@@ -9,15 +10,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import soundfile
-import torch
-from torch import Tensor
+import numpy as np
 
-from emoclim.data import RESAMPLER
 from emoclim.errors import CacheError
 from emoclim.files import atomic
+
+if TYPE_CHECKING:
+    import soundfile
+    from torch import Tensor
 
 SUFFIX, WAV = ".waveforms", ".wav"  # of a store, and of a recording in it
 VERSION = 2
@@ -25,10 +27,12 @@ FULL_SCALE = 32_768  # of 16 bits
 
 
 def store_name(sample_rate: int, source_rate: int | None) -> str:
-    """Name of the store of recordings at a sample rate, with 12 hex digits of everything that changes a number.
+    """Name the store of recordings at a sample rate, with 12 hex digits of everything that changes a number.
 
     `source_rate` is what recordings are first brought to, in Hz; None for each file's own.
     """
+    from emoclim.data import RESAMPLER
+
     digest = hashlib.sha256(f"{VERSION} {sample_rate} {source_rate} soxr {RESAMPLER}".encode()).hexdigest()
     return f"audio-{sample_rate}hz-{digest[:12]}{SUFFIX}"
 
@@ -50,13 +54,15 @@ class StoreSize(NamedTuple):
 class StoredWaveform:
     """A waveform ``(n,)`` in an open file, of which any part ``(m,)`` is read by seeking to it."""
 
-    file: soundfile.SoundFile
+    file: "soundfile.SoundFile"
 
     def __len__(self) -> int:
         frames: int = self.file.frames
         return frames
 
-    def __getitem__(self, part: slice, /) -> Tensor:
+    def __getitem__(self, part: slice, /) -> "Tensor":
+        import torch
+
         first, last, _ = part.indices(len(self))
         self.file.seek(first)
         return torch.from_numpy(self.file.read(last - first, dtype="float32"))
@@ -65,6 +71,8 @@ class StoredWaveform:
 @contextmanager
 def open_waveform(path: Path) -> Iterator[StoredWaveform]:
     """Open a recording of a store; raise :class:`CacheError` where it, or a part of it, cannot be read."""
+    import soundfile
+
     try:
         with soundfile.SoundFile(path) as file:
             yield StoredWaveform(file)
@@ -72,11 +80,13 @@ def open_waveform(path: Path) -> Iterator[StoredWaveform]:
         raise CacheError(f"{path} cannot be read ({error}); delete it, and its recording is decoded again") from error
 
 
-def write_waveform(path: Path, decode: Callable[[], Iterable[Tensor]], sample_rate: int) -> int:
+def write_waveform(path: Path, decode: Callable[[], Iterable["Tensor"]], sample_rate: int) -> int:
     """Write the blocks ``(n,)`` that `decode` yields, whole or not at all; return the number of samples.
 
     They are decoded again, as float32, where they turn out to go beyond full scale.
     """
+    import soundfile
+
     try:
         with atomic(path) as partial:
             sixteen_bits = _write(partial, decode(), sample_rate, "PCM_16")
@@ -86,16 +96,19 @@ def write_waveform(path: Path, decode: Callable[[], Iterable[Tensor]], sample_ra
         raise CacheError(f"{told}; see that its disk has room and lets you write") from error
 
 
-def _write(path: Path, blocks: Iterable[Tensor], sample_rate: int, subtype: str) -> int:
+def _write(path: Path, blocks: Iterable["Tensor"], sample_rate: int, subtype: str) -> int:
     """Write a WAV file; return the number of its samples, or 0 as soon as 16 bits do not hold one of them."""
+    import soundfile
+
     samples = 0  # RF64 is WAV that may be longer than 4 GB
     with soundfile.SoundFile(path, "w", sample_rate, 1, subtype, format="RF64") as file:
         for block in blocks:
+            array = block.numpy()
             if subtype == "PCM_16":
-                block = (block * FULL_SCALE).round_()
-                if block.max() >= FULL_SCALE or block.min() < -FULL_SCALE:
+                scaled = (array * FULL_SCALE).round()
+                if scaled.max() >= FULL_SCALE or scaled.min() < -FULL_SCALE:
                     return 0
-                block = block.to(torch.int16)
-            file.write(block.numpy())
-            samples += len(block)
+                array = scaled.astype(np.int16)
+            file.write(array)
+            samples += len(array)
     return samples

@@ -26,12 +26,11 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from emoclim.cache.checks import repair_with
-from emoclim.cache.files import Handle, aside, remove, write_at, write_whole
-from emoclim.cache.store import Rows, Store, Table, chunk_rows, damage_told, header, read_header, shape_of
+from emoclim.cache.lock import Handle
+from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import sync_name
+from emoclim.files import atomic
 
 LEDGER = "ledger.jsonl"
 CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
@@ -40,60 +39,53 @@ CHECKSUM_BYTES = 4  # behind the rows of a chunk
 Array = zarr.Array[Any]
 
 
-def open_store(path: Path, *, writable: bool) -> Store:
-    """See :class:`Backend`."""
-    return ZarrStore(path, writable)
-
-
-def create_store(path: Path, spec: FeatureSpec) -> Store:
-    """See :class:`Backend`."""
-    place = path.resolve()
-    folder = aside(place)
-    try:
-        write_whole(folder / LEDGER, b"")
-        _create(zarr.open_group(SyncedStore(folder), mode="a", zarr_format=3), spec)
-        if place.is_dir():  # an empty one
-            place.rmdir()
-        folder.rename(place)
-    except BaseException:
-        remove(folder)
-        raise
-    sync_name(place.parent)
-    return ZarrStore(path, writable=True)
-
-
 class SyncedStore(LocalStore):
     """A folder whose files are on the disk when they are in place."""
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one file."""
         self._check_writable()
-        await asyncio.to_thread(write_whole, self.root / key, value.to_bytes())
+        await asyncio.to_thread(_write, self.root / key, value.to_bytes())
+
+
+def _write(path: Path, content: bytes) -> None:
+    with atomic(path) as partial:
+        partial.write_bytes(content)
 
 
 class ZarrStore(Store):
-    """See the module."""
+    """A cache in one Zarr folder, as the module describes it."""
 
-    def __init__(self, path: Path, writable: bool) -> None:
+    def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
-        self._ledger = Handle()  # of the writer
-        with damage_told(path):
-            group = _open_group(path, writable)
-            self.spec = read_header(group.attrs, path)
-            self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
-        if writable:
-            self._ledger = Handle.open(path / LEDGER, os.O_RDWR)
+        group = _open_group(path, writable)
+        self.spec = read_header(group.attrs, path)
+        self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
+        self._ledger = Handle.open(path / LEDGER) if writable else Handle()
+
+    @staticmethod
+    def create(path: Path, spec: FeatureSpec) -> None:
+        group = zarr.open_group(LocalStore(path), mode="a", zarr_format=3)
+        for table in get_args(Table):
+            group.create_array(
+                table,
+                shape=shape_of(table, 0, spec.dim),
+                chunks=shape_of(table, chunk_rows(table, spec.dim), spec.dim),
+                dtype="float32",
+                fill_value=float("nan"),
+                compressors=Crc32cCodec(),
+                chunk_key_encoding={"name": "default", "separator": "."},  # one folder, so one folder to sync
+            )
+        group.attrs.put({**header(spec)})
+        (path / LEDGER).touch()
 
     def read_ledger(self) -> bytes:
-        """See :class:`Store`."""
         return (self.path / LEDGER).read_bytes()
 
     def holds(self, table: Table) -> int:
-        """See :class:`Store`."""
         return self._arrays[table].shape[0]
 
     def read(self, table: Table, first: int, last: int) -> Rows:
-        """See :class:`Store`."""
         length = self._arrays[table].chunks[0]
         rows = np.empty(shape_of(table, last - first, self.spec.dim), np.float32)
         for start in range(first - first % length, last, length):
@@ -102,7 +94,6 @@ class ZarrStore(Store):
         return rows
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
-        """See :class:`Store`."""
         for table, (first, part) in rows.items():
             last = first + len(part)
             if last > self.holds(table):
@@ -111,24 +102,23 @@ class ZarrStore(Store):
                 self._arrays[table][first:last] = part
             except ValueError as error:  # rows are added to a chunk that was read for it
                 what = f"the chunk of its {table} that these rows would join does not match its checksum"
-                remedy = f"mend it with: {repair_with(self.path)}, or if that finds nothing, delete it and extract anew"
-                raise CacheError(f"cache {self.path} is damaged: {what}; {remedy}") from error
+                raise CacheError(
+                    f"cache {self.path} is damaged: {what}; repair it with `cache verify --repair`"
+                ) from error
 
     def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
-        """See :class:`Store`."""
         array = self._arrays[table]
         length = array.chunks[0]
         for first in np.unique(rows - rows % length).tolist():
             array[first : first + length] = self.read(table, first, first + length)
 
     def write_line(self, at: int, line: bytes) -> None:
-        """See :class:`Store`."""
         os.ftruncate(self._ledger.number, at)
-        write_at(self._ledger.number, at, line)
+        self._ledger.write(at, line)
         os.fsync(self._ledger.number)
 
     def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:
-        """See :class:`Store`; a chunk that also holds committed rows stays as it is, to be written over."""
+        """Drop whole chunks; one that also holds committed rows stays as it is, to be written over."""
         for partial in self.path.rglob("*.partial"):
             partial.unlink()
         for table, count in rows.items():
@@ -136,7 +126,6 @@ class ZarrStore(Store):
         self.write_line(size, b"")
 
     def close(self) -> None:
-        """See :class:`Store`."""
         self._ledger.close()
 
     def _read_chunk(self, table: Table, number: int, first: int, rows: Rows) -> None:
@@ -157,21 +146,6 @@ class ZarrStore(Store):
         length = -(-rows // array.chunks[0]) * array.chunks[0]
         if length != array.shape[0]:
             array.resize((length, *array.shape[1:]))
-
-
-def _create(group: zarr.Group, spec: FeatureSpec) -> None:
-    """Empty arrays; then the attributes, which make it a cache."""
-    for table in get_args(Table):
-        group.create_array(
-            table,
-            shape=shape_of(table, 0, spec.dim),
-            chunks=shape_of(table, chunk_rows(table, spec.dim), spec.dim),
-            dtype="float32",
-            fill_value=float("nan"),
-            compressors=Crc32cCodec(),
-            chunk_key_encoding={"name": "default", "separator": "."},  # one folder, so one folder to sync
-        )
-    group.attrs.put({**header(spec)})  # all at once
 
 
 def _open_group(path: Path, writable: bool) -> zarr.Group:

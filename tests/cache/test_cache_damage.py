@@ -26,9 +26,9 @@ from contracts import DIM, SPEC, encoded
 
 from emoclim.cache import hdf5, open_cache
 from emoclim.cache import zarr as zarr_store
+from emoclim.cache.items import to_rows
 from emoclim.cache.ledger import Ledger
 from emoclim.cache.memory import MemoryCache
-from emoclim.cache.rows import to_rows
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 
@@ -205,7 +205,7 @@ def test_any_flipped_bit_of_the_ledger_is_told(path: Path) -> None:
 def test_ledger_that_counts_more_than_there_is(path: Path, small_chunks: None) -> None:
     fill(path)
     items = [encoded(f"k{n}") for n in range(5)]
-    edit_ledger(path, lambda _: Ledger().items_line(items, to_rows(items)))
+    edit_ledger(path, lambda _: Ledger().items_line([*"vwxyz"], np.zeros(5, np.int64), [0.0] * 5, to_rows(items)))
     with pytest.raises(CacheError, match="its ledger counts more values than there are"):
         open_cache(path)
 
@@ -265,7 +265,7 @@ def test_damage_is_told_by_the_ids_of_tables_with_the_way_to_mend_it(path: Path)
     path.with_name(f"{path.stem}.music.items.csv").write_text("id,state,key,reason\nsong 3.mp3,committed,c,\n")
     path.with_name(f"{path.stem}.spoilt.items.csv").write_text("something else")
     flip(path, "values", 2 * 4 * DIM + 1)
-    match = rf"\(song 3.mp3\); leave them out.*keep the rest with: emoclim cache verify {path} --repair$"
+    match = rf"\(song 3.mp3\); .*: emoclim cache verify {path} --repair$"
     with open_cache(path) as cache, pytest.raises(CacheError, match=match):
         cache.read(list("abcd"))
 

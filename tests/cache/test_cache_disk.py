@@ -15,8 +15,7 @@ import zarr
 from cache_files import ITEMS, assert_holds, files, fill
 from contracts import DIM, SPEC, encoded, tensor
 
-from emoclim.cache import disk, open_cache
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache import EncodedItem, open_cache, store
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch
 
@@ -103,7 +102,7 @@ def test_gathers_scattered_rows_by_several_reads(path: Path, monkeypatch: pytest
     items = [encoded(f"k{n}", 1) for n in range(200)]
     fill(path, items)
     with open_cache(path) as cache:
-        monkeypatch.setattr(disk, "NEAR", 3)
+        monkeypatch.setattr(store, "NEAR", 3)
         for asked in ([190, 3, 4, 8, 100, 3], [0, 199], [5, 6, 7]):
             features = cache.read([f"k{n}" for n in asked])
             assert torch.equal(features.values, torch.stack([items[n].value for n in asked]))
@@ -204,7 +203,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path, path: Path) -> None:
 
 
 def test_libraries_are_loaded_on_first_use_only() -> None:
-    for source in Path(disk.__file__).parent.glob("*.py"):
+    for source in Path(store.__file__).parent.glob("*.py"):
         nodes = [
             node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
         ]

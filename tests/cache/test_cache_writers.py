@@ -20,8 +20,7 @@ from cache_files import ITEMS, assert_holds, files, fill, forked, kill
 from contracts import SPEC, encoded
 from soaking import rounds, soak
 
-from emoclim.cache import open_cache
-from emoclim.cache.contract import EncodedItem, FeatureCache
+from emoclim.cache import EncodedItem, FeatureCache, open_cache
 from emoclim.cache.lock import Writer, lock_file, who_writes
 from emoclim.errors import CacheError
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import pytest
 import torch
 
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError

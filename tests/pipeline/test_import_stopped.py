@@ -9,8 +9,8 @@ from cache_files import forked, kill
 from cache_workspace import answer, imported, run
 
 from emoclim.cache import open_cache
-from emoclim.cache.contract import EncodedItem
 from emoclim.cache.disk import DiskCache
+from emoclim.cache.items import EncodedItem
 
 N_ITEMS = 1500  # more than one commit
 APPEND = DiskCache.append

@@ -20,8 +20,8 @@ from emoclim.cache import (
     read_cache_manifest,
     read_item_table,
 )
-from emoclim.cache.contract import EncodedItem
 from emoclim.cache.disk import DiskCache
+from emoclim.cache.items import EncodedItem
 from emoclim.errors import CacheError, CacheMismatch
 from emoclim.pipeline.caches.merge import merge_shards
 from emoclim.pipeline.extract import ExtractConfig, extract_features

@@ -14,7 +14,7 @@ from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 
 from emoclim.cache import cache_manifest_path, item_table_path, open_cache, read_item_table, write_item_table
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import find_cache

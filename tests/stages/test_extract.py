@@ -11,7 +11,7 @@ from fakes import TextEncoder, text_manifest
 from torch import Tensor, nn
 
 from emoclim.cache import open_cache
-from emoclim.cache.contract import EncodedItem
+from emoclim.cache.items import EncodedItem
 from emoclim.cache.memory import MemoryCache
 from emoclim.data import content
 from emoclim.data.content import ContentKeys

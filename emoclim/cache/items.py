@@ -1,0 +1,105 @@
+"""Encoded items: what caches take, what they check of it, and how it becomes rows. Loads no torch by itself."""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclim.cache.store import Rows, Table
+from emoclim.data import FeatureSpec
+from emoclim.errors import CacheError, name_some
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from emoclim.data import Features
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedItem:
+    """What an encoder made of one item; segments and starts go together."""
+
+    key: str  # of the content
+    value: "Tensor"  # (D,) float32: the feature of the item
+    segments: "Tensor | None" = None  # (S, D) float32; None if no segment is to be kept
+    starts: "Tensor | None" = None  # (S,) float32, seconds
+    seconds: float = 0.0  # decoded length; 0 for an image
+
+
+def check_items(items: Sequence[EncodedItem], dim: int, committed: Collection[str], where: str) -> None:
+    """Raise :class:`CacheError` unless all `items` may be appended."""
+    new: set[str] = set()
+    for item in items:
+        if fault := _fault(item, dim):
+            raise CacheError(f"item {item.key!r} cannot be kept in {where}: {fault}")
+        if item.key in committed or item.key in new:
+            raise CacheError(f"{where} holds {item.key!r} already, or was given it twice; append each key once")
+        new.add(item.key)
+
+
+def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list[T]:
+    """Return what is `committed` under each of `keys`; raise :class:`CacheError` that counts and names unknown ones."""
+    try:
+        return [committed[key] for key in keys]
+    except KeyError:
+        unknown = list(dict.fromkeys(key for key in keys if key not in committed))
+    raise CacheError(
+        f"{where} does not hold {len(unknown)} of the {len(keys)} keys asked for ({name_some(unknown)}); "
+        "extract these items first"
+    )
+
+
+def to_rows(items: Sequence[EncodedItem]) -> dict[Table, Rows]:
+    """Stack values ``(n, D)``, and segments ``(R, D)`` and starts ``(R,)`` if any item has a segment."""
+    rows: dict[Table, Rows] = {"values": _stack([item.value[None] for item in items])}
+    segments = [item.segments for item in items if item.segments is not None and len(item.segments)]
+    if segments:
+        starts = [item.starts for item in items if item.starts is not None]
+        rows |= {"segments": _stack(segments), "starts": _stack(starts)}
+    return rows
+
+
+def to_features(
+    spec: FeatureSpec,
+    keys: Sequence[str],
+    values: Rows,
+    seconds: NDArray[np.float64],
+    parts: tuple[Rows, NDArray[np.int64], Rows],
+) -> "Features":
+    """Make features of rows, which loads torch; `parts` are segments, their offsets and starts."""
+    from torch import from_numpy
+
+    from emoclim.data import Features
+
+    features = Features(spec, tuple(keys), from_numpy(values), seconds=from_numpy(seconds.astype(np.float32)))
+    segments, offsets, starts = map(from_numpy, parts)
+    return replace(features, segments=segments, offsets=offsets, starts=starts) if len(segments) else features
+
+
+def _stack(parts: "Sequence[Tensor]") -> Rows:
+    return np.concatenate([part.detach().cpu().numpy() for part in parts])
+
+
+def _fault(item: EncodedItem, dim: int) -> str | None:
+    if not item.key:
+        return "its key is empty"
+    if (item.segments is None) != (item.starts is None):
+        return "segments and starts go together, and one of them is missing"
+    count = 0 if item.segments is None else len(item.segments)
+    expected = {"value": (dim,), "segments": (count, dim), "starts": (count,)}
+    for name, shape in expected.items():
+        tensor: Tensor | None = getattr(item, name)
+        if tensor is None:
+            continue
+        if tensor.shape != shape or str(tensor.dtype) != "torch.float32":
+            return f"its {name} is {tensor.dtype} {tuple(tensor.shape)}, not torch.float32 {shape}"
+        if not bool(tensor.isfinite().all()):
+            return f"its {name} has a number that is not finite"
+    if not (math.isfinite(item.seconds) and item.seconds >= 0):
+        return f"its length is {item.seconds} seconds"
+    return None
