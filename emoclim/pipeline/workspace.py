@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from emoclim.data import FeatureSpec
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
+
+if TYPE_CHECKING:
+    import torch
 
 T = TypeVar("T")
 
@@ -152,8 +153,10 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def choose_device(name: str) -> torch.device:
+def choose_device(name: str) -> "torch.device":
     """The device of that name; ``auto`` takes a GPU where there is one."""
+    import torch
+
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
@@ -171,6 +174,8 @@ def few_threads(most: int) -> Iterator[None]:
     Small products gain little from a second thread, and lose much where it shares its core with another process: a
     step with one pair of heads took 5.3 ms on one thread, 4.3 on two, and several times that on two with a neighbour.
     """
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(min(before, most))
     try:

@@ -1,8 +1,9 @@
-"""Caches by name, and what became of the items of their manifests."""
+"""Find caches by name, and tell what became of the items of their manifests. Invariant: finding loads no torch."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from emoclim.cache import (
     BACKENDS,
@@ -15,11 +16,12 @@ from emoclim.cache import (
     read_cache_manifest,
 )
 from emoclim.data import ContentKeys, FeatureSpec, Item
-from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, DecodeError
-from emoclim.pipeline.library import key_of
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
+
+if TYPE_CHECKING:
+    from emoclim.encoders import Encoder
 
 
 def cache_paths(workspace: Workspace) -> list[Path]:
@@ -75,8 +77,10 @@ def changed_versions(note: CacheManifest) -> list[str]:
     return [f"made with other versions than are here ({told}); see whether that matters with: verify --re-encode 8"]
 
 
-def encoder_of(note: CacheManifest, track: Track = silent) -> Encoder:
+def encoder_of(note: CacheManifest, track: Track = silent) -> "Encoder":
     """The encoder that makes the features of a cache; features that were imported have none."""
+    from emoclim.encoders import load_encoder
+
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
     checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint
@@ -100,6 +104,8 @@ def account(
     known: Mapping[str, str] = MappingProxyType({}),
 ) -> list[ItemStatus]:
     """What became of each of some items, by what a cache holds now; `known` gives keys by id, to spare their files."""
+    from emoclim.pipeline.library import key_of
+
     committed, failures = cache.keys(), cache.failures()
     states = []
     for item in items:
