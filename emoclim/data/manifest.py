@@ -1,7 +1,7 @@
-"""Manifests: the list of items a command works on, from a table (CSV or Parquet) or from one folder per label.
+"""Read manifests: the list of items a command works on, from a table (CSV or Parquet) or from one folder per label.
 
 Conventions: a path in a table is relative to that table; an item's id is its path as written unless a column `id` says
-otherwise; items keep the order of the file, or for folders the order of their ids.
+otherwise; items keep the order of the file, or for folders the order of their ids; every name is UTF-8.
 """
 
 from collections import Counter
@@ -20,64 +20,36 @@ SPLITS = ("train", "val", "test")
 class Item:
     """One thing to encode.
 
-    Attributes
-    ----------
-    id
-        Unique in its manifest.
-    path
-        The file that holds it, or
-    text
-        the content itself.
-    start, duration
-        Seconds; the part of the file that is meant.
-    label
-        One emotion in the manifest's own taxonomy; None for an item that is only to be searched.
-    tags
-        Any number of tags.
-    split
-        ``train``, ``val`` or ``test``.
-    group
-        Track, author or piece; never in two splits.
+    Examples
+    --------
+    >>> Item("a", Path("a.wav"), label="happy", start=3.0, duration=5.0).label
+    'happy'
     """
 
-    id: str
-    path: Path | None = None
-    text: str | None = None
-    start: float | None = None
-    duration: float | None = None
-    label: str | None = None
+    id: str  # unique in its manifest
+    path: Path | None = None  # the file that holds it, or
+    text: str | None = None  # the content itself
+    start: float | None = None  # seconds: where the part of the file begins that is meant
+    duration: float | None = None  # seconds of that part
+    label: str | None = None  # one emotion in the manifest's own taxonomy; None for what is only to be searched
     tags: tuple[str, ...] = ()
-    split: str | None = None
-    group: str | None = None
+    split: str | None = None  # train, val or test
+    group: str | None = None  # track, author or piece; never in two splits
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The items of one library.
+    """The items of one library."""
 
-    Attributes
-    ----------
-    name
-        Stem of the table or name of the folder.
-    modality
-        What its items are.
-    source
-        The table or folder it was read from.
-    items
-        In the manifest's order.
-    notes
-        What was left out or looked odd while reading, one sentence each.
-    """
-
-    name: str
+    name: str  # stem of the table or name of the folder
     modality: Modality
-    source: Path
+    source: Path  # the table or folder it was read from
     items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what was left out or looked odd while reading, one sentence each
 
 
 def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False, need_files: bool = True) -> Manifest:
-    """Read a table, or a folder with one subfolder per label.
+    r"""Read a table, or a folder with one subfolder per label.
 
     Parameters
     ----------
@@ -101,7 +73,17 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
     ------
     ManifestError
         Nothing to read, no usable column, or rows that cannot be used; all problems are told together.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> table = Path(tempfile.mkdtemp()) / "poems.csv"
+    >>> _ = table.write_text("id,text,label\n1,A sunny day,happy\n")
+    >>> read_manifest(table, "text").items[0].label
+    'happy'
     """
+    if not _is_utf8(source):
+        raise ManifestError(f"the name {str(source)!r} is no UTF-8, as all names here must be; rename it")
     if source.is_dir():
         manifest = _from_folder(source, modality, unlabelled)
     elif source.is_file():
@@ -178,6 +160,9 @@ def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest
     )
     usable = [path for path in files if path.suffix.lower() in MODALITIES[modality].suffixes]
     notes = [f"left out {n} files that are no {modality} by their suffix"] if (n := len(files) - len(usable)) else []
+    if misnamed := [ascii(path.relative_to(source).as_posix()) for path in usable if not _is_utf8(path)]:
+        notes.append(f"left out {len(misnamed)} files whose names are no UTF-8 ({name_some(misnamed)}); rename them")
+        usable = [path for path in usable if _is_utf8(path)]
     labelled = [path for path in usable if len(path.relative_to(source).parts) > 1]
     if labelled and not unlabelled:
         if loose := len(usable) - len(labelled):
@@ -189,6 +174,14 @@ def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest
         label = inside.parts[0] if labelled and not unlabelled else None
         items.append(Item(id=inside.as_posix(), path=path, label=label))
     return Manifest(source.name, modality, source, tuple(items), tuple(notes))
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # what cannot be decoded stands in a name as surrogates
+        return False
+    return True
 
 
 def _hidden(path: Path) -> bool:

@@ -4,7 +4,6 @@ Conventions: items of one group, and items of equal content, share a split; the 
 is written; items added later are placed round those there.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,6 +15,7 @@ from filelock import FileLock
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import group_names, join_groups
 from emoclim.data.manifest import SPLITS, Item, Manifest
+from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
 from emoclim.files import atomic
 from emoclim.progress import Track, silent
@@ -179,18 +179,14 @@ def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[st
 def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    if not all(row.get("id") and row.get("split") in SPLITS for row in rows):
+    table = read_table(path)
+    places = table.places("id", "split")
+    splits = {row[places["id"]]: row[places["split"]] for _, row in table.rows if len(row) == len(table.columns)}
+    if len(splits) < len(table.rows) or not set(splits.values()) <= set(SPLITS):
         raise ManifestError(f"{path} is not a table of id and split (train, val, test); correct or delete it")
-    return {row["id"]: row["split"] for row in rows}
+    return splits
 
 
 def _write(path: Path, splits: Mapping[str, str]) -> None:
-    with (
-        atomic(path) as partial,
-        partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(("id", "split"))
-        writer.writerows(sorted(splits.items()))
+    with atomic(path) as partial:
+        partial.write_bytes(table_bytes(("id", "split"), sorted(splits.items()), path.suffix))

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -255,24 +254,6 @@ def test_the_items_that_stop_the_training_are_told_of(workspace):
     for on in ("embeddings", "features"):
         told = tagging(workspace, "--split", "val", "--on", on, "--tag-seeds", 1)["warnings"]
         assert sum("the val items also decide when a training ends" in line for line in told) == 1
-
-
-def test_names_that_are_no_text_are_spelt_out(workspace):
-    with (workspace / "data" / "audio.csv").open(newline="") as file:
-        music = list(csv.DictReader(file))
-    library = workspace / "data" / os.fsdecode(b"caf\xe9")
-    for number, row in enumerate(music):
-        folder = library / os.fsdecode(row["label"].encode() + b"\xff")
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copy(workspace / "data" / row["path"], folder / os.fsdecode(b"\xe9%d.wav" % number))
-    words = ("evaluate", "--tagging", library, "--workspace", workspace, "--tag-seeds", 1)
-    shown = run(*words).stdout
-    (folder,) = (workspace / "runs").glob("*/tagging/*")
-    assert str(folder) in shown
-    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    assert all(name.endswith("\\udcff") for name in report["per_tag"])
-    ids = pyarrow.parquet.read_table(folder / "scores.parquet")["id"].to_pylist()
-    assert all("\\udcff/\\udce9" in name for name in ids)
 
 
 def test_items_whose_embeddings_were_trained_on_are_told(workspace):

@@ -1,5 +1,6 @@
 """Manifests from CSV files and folders: what is read, what is refused, and what is told."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -107,6 +108,20 @@ def test_folders_give_labels_sorted_ids_and_notes(tmp_path: Path) -> None:
         "left out 1 files that are no image by their suffix",
         "left out 1 files that lie in no label's folder",
     )
+
+
+def test_names_that_are_no_utf8_are_told(tmp_path: Path) -> None:
+    for name in (b"awe/fine.png", b"awe/na\xefve.png", b"f\xe9ar/a.png"):
+        path = tmp_path / "photos" / os.fsdecode(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    manifest = read_manifest(tmp_path / "photos", "image")
+    assert [item.id for item in manifest.items] == ["awe/fine.png"]
+    told = r"left out 2 files whose names are no UTF-8 ('awe/na\udcefve.png', 'f\udce9ar/a.png'); rename them"
+    assert manifest.notes == (told,)
+    (tmp_path / "photos").rename(tmp_path / os.fsdecode(b"caf\xe9"))
+    with pytest.raises(ManifestError, match=r"caf\\udce9' is no UTF-8"):
+        read_manifest(tmp_path / os.fsdecode(b"caf\xe9"), "image")
 
 
 def test_unlabelled_libraries_keep_every_file_and_no_label(tmp_path: Path) -> None:
