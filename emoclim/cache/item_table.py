@@ -5,13 +5,13 @@ with each item in exactly one state. It is for people, other programs and lookin
 """
 
 import csv
-from collections.abc import Iterable, KeysView, Sequence
+from collections.abc import Callable, Collection, Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from emoclim.data import Item
-from emoclim.errors import CacheError, name_some
+from emoclim.data import ContentKeys, FeatureSpec, Item
+from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import atomic
 
 State = Literal["committed", "failed", "missing"]
@@ -69,6 +69,35 @@ def read_item_table(path: Path) -> list[ItemStatus]:
     if rows[:1] != [list(ItemStatus._fields)] or any(len(row) != width or row[1] not in states for row in rows[1:]):
         raise CacheError(f"{path} is no table of items; extract again to write it anew")
     return [ItemStatus._make(row) for row in rows[1:]]
+
+
+def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
+    """Return the key of an item in a cache of that spec; raise as `keys` does if its file is needed and gone."""
+    return f"{BY_ID}{item.id}" if spec.keyed_by_id else keys(item)
+
+
+def item_statuses(
+    items: Iterable[Item], key: Callable[[Item], str], committed: Collection[str], failures: Mapping[str, str]
+) -> list[ItemStatus]:
+    """Tell what became of items by what a cache holds now; where `key` raises :class:`DecodeError`, they failed."""
+    statuses = []
+    for item in items:
+        try:
+            own = key(item)
+        except DecodeError as error:
+            statuses.append(ItemStatus(item.id, "failed", "", str(error)))
+            continue
+        reason = failures.get(own, "")
+        state: State = "committed" if own in committed else "failed" if reason else "missing"
+        statuses.append(ItemStatus(item.id, state, own, reason))
+    return statuses
+
+
+def refreshed(status: ItemStatus, committed: Collection[str]) -> ItemStatus:
+    """Update a status: the content may have been encoded, or be gone, since its table was written."""
+    if status.key in committed:
+        return ItemStatus(status.id, "committed", status.key)
+    return status._replace(state="missing") if status.state == "committed" else status
 
 
 def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from emoclim.cache import manifest_digest
+from emoclim.cache import key_of, manifest_digest
 from emoclim.config import Settings
 from emoclim.data import ContentKeys, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
@@ -24,7 +24,7 @@ from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation_page import Examples, write_page
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.library import Library, key_of, library_note, read_splits
+from emoclim.pipeline.library import Library, library_note, read_splits
 from emoclim.pipeline.runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.reports import intervals, plot_confusion, plot_joint_space, plot_per_class

@@ -125,8 +125,9 @@ def extract_features(
 ) -> ExtractionResult:
     """Encode the items of a manifest, or of a shard of it, that the cache does not hold yet."""
     where = choose_device(device)
+    name = _encoder_name(modality, config)
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=config.unlabelled)
-    encoder = _load(modality, config, track)
+    encoder = _load(name, config, track)
     keys = ContentKeys(workspace.caches / "content.json", trust=not config.rehash)
     manifest = split_manifest(manifest, keys, track, seed=config.seed)  # writes: only now that the encoder is there
     whole = workspace.cache_path(encoder.spec, f".{config.backend}")
@@ -162,13 +163,18 @@ def extract_features(
     return ExtractionResult(manifest, len(part.items), path, failures, extraction, warnings)
 
 
-def _load(modality: Modality, config: ExtractConfig, track: Track) -> Encoder:
-    """Load the encoder that is named, or the default one of the modality."""
+def _encoder_name(modality: Modality, config: ExtractConfig) -> str:
+    """Return the encoder that is named, or the default one of the modality."""
     name = config.encoder or MODALITIES[modality].encoder
     if name is None:
         raise EncoderError(f"no encoder takes {modality} by default; name one with --encoder (see: emoclim encoders)")
     if (takes := find_encoder(name).MODALITY) != modality:
         raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
+    return name
+
+
+def _load(name: str, config: ExtractConfig, track: Track) -> Encoder:
+    """Load an encoder, if it makes what is to be kept."""
     encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
     if encoder.spec.views and not config.keep_segments:
         raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 
 from emoclim.cache import (
-    BY_ID,
     CacheManifest,
     SourceRef,
     cache_manifest_path,
+    key_of,
     manifest_digest,
     open_cache,
     read_cache_manifest,
@@ -25,7 +25,6 @@ from emoclim.data import (
     SPLITS,
     ContentKeys,
     Features,
-    FeatureSpec,
     Item,
     LabelMap,
     Manifest,
@@ -127,11 +126,6 @@ def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent,
         return with_splits(manifest, seed, keys, track)
     finally:
         keys.save()
-
-
-def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
-    """The key of an item in a cache of that spec; what :class:`ContentKeys` raises if its file is needed and gone."""
-    return f"{BY_ID}{item.id}" if spec.keyed_by_id else keys(item)
 
 
 def library_note(library: Library) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from emoclim.cache import CacheManifest, SourceRef, manifest_digest
+from emoclim.cache import CacheManifest, SourceRef, key_of, manifest_digest
 from emoclim.data import (
     SPLITS,
     ContentKeys,
@@ -27,7 +27,7 @@ from emoclim.data import (
 from emoclim.errors import ManifestError
 from emoclim.learning import TagSplit
 from emoclim.pipeline.evaluation_files import text_of
-from emoclim.pipeline.library import Library, key_of, read_features
+from emoclim.pipeline.library import Library, read_features
 
 log = logging.getLogger(__name__)
 

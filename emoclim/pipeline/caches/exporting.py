@@ -22,14 +22,17 @@ from emoclim.cache import (
     FeatureCache,
     ItemStatus,
     SourceRef,
+    item_statuses,
     item_table_path,
+    key_of,
     open_cache,
     read_item_table,
+    refreshed,
 )
 from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
-from emoclim.pipeline.caches.find import account, find_cache, renewed
+from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -113,8 +116,9 @@ def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, 
         return [ItemStatus(key, "committed", key) for key in cache]
     path = item_table_path(note.path, source.name)
     if not path.is_file():
-        return account(open_library(note, source).manifest.items, note.spec, cache, keys)
-    return [renewed(state, cache) for state in read_item_table(path)]
+        items = open_library(note, source).manifest.items
+        return item_statuses(items, lambda item: key_of(item, note.spec, keys), cache.keys(), cache.failures())
+    return [refreshed(status, cache) for status in read_item_table(path)]
 
 
 def _rows(note: CacheManifest, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:

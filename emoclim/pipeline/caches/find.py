@@ -1,22 +1,17 @@
-"""Find caches by name, and tell what became of the items of their manifests. Invariant: finding loads no torch."""
+"""Find caches by name, and what is noted beside them. Used by all commands on caches, and by search."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from emoclim.cache import (
     BACKENDS,
     CacheManifest,
-    FeatureCache,
-    ItemStatus,
-    State,
     cache_manifest_path,
     open_cache,
     read_cache_manifest,
 )
-from emoclim.data import ContentKeys, FeatureSpec, Item
-from emoclim.errors import CacheError, DecodeError
+from emoclim.errors import CacheError
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
 
@@ -25,18 +20,18 @@ if TYPE_CHECKING:
 
 
 def cache_paths(workspace: Workspace) -> list[Path]:
-    """All caches, the newest first."""
+    """List all caches, the newest first."""
     found = [path for suffix in BACKENDS for path in workspace.caches.glob(f"*{suffix}")]
     return sorted((path for path in found if not path.name.startswith(".")), key=when_noted, reverse=True)
 
 
 def find_cache(workspace: Workspace, name: str) -> CacheManifest:
-    """The one cache with that path, name, stem, encoder, manifest or digest, or the beginning of stem or digest."""
+    """Find the one cache with that path, name, stem, encoder, manifest or digest, or a beginning of one of them."""
     return note_of(find_path(workspace, name))
 
 
 def find_path(workspace: Workspace, name: str) -> Path:
-    """The file or folder of :func:`find_cache`, which may be damaged."""
+    """Find the file or folder of a cache, which may be damaged."""
     if (path := Path(name)).suffix in BACKENDS and path.exists():
         return path
     there = cache_paths(workspace)
@@ -44,7 +39,7 @@ def find_path(workspace: Workspace, name: str) -> Path:
 
 
 def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
-    """The only path with that name, or else the only one with a name that begins so."""
+    """Return the only path with that name, or else the only one with a name that begins so."""
     named = [path for path, known in names.items() if name in known]
     found = named or [path for path, known in names.items() if any(one.startswith(name) for one in known)]
     if len(found) == 1:
@@ -56,7 +51,7 @@ def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
 
 
 def note_of(cache: Path) -> CacheManifest:
-    """The note beside a cache; where there is none, as after an extraction that was stopped, what the cache says."""
+    """Read the note beside a cache; where there is none, as after a stopped extraction, take what the cache says."""
     if cache_manifest_path(cache).is_file():
         return read_cache_manifest(cache)
     with open_cache(cache) as opened:
@@ -64,7 +59,7 @@ def note_of(cache: Path) -> CacheManifest:
 
 
 def changed_versions(note: CacheManifest) -> list[str]:
-    """One sentence if libraries are not those that the features were made with."""
+    """Return one sentence if libraries are not those that the features were made with."""
     now: Mapping[str, str] = provenance()["versions"]
     changes = []
     for package, version in now.items():
@@ -78,8 +73,8 @@ def changed_versions(note: CacheManifest) -> list[str]:
 
 
 def encoder_of(note: CacheManifest, track: Track = silent) -> "Encoder":
-    """The encoder that makes the features of a cache; features that were imported have none."""
-    from emoclim.encoders import load_encoder
+    """Load the encoder that makes the features of a cache; features that were imported have none."""
+    from emoclim.encoders import load_encoder  # which loads torch
 
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
@@ -89,45 +84,14 @@ def encoder_of(note: CacheManifest, track: Track = silent) -> "Encoder":
     return encoder
 
 
-def renewed(state: ItemStatus, cache: FeatureCache) -> ItemStatus:
-    """What became of an item by now: its content may have been encoded, or be gone, since its table was written."""
-    if state.key in cache:
-        return ItemStatus(state.id, "committed", state.key)
-    return state._replace(state="missing") if state.state == "committed" else state
-
-
-def account(
-    items: Iterable[Item],
-    spec: FeatureSpec,
-    cache: FeatureCache,
-    keys: ContentKeys,
-    known: Mapping[str, str] = MappingProxyType({}),
-) -> list[ItemStatus]:
-    """What became of each of some items, by what a cache holds now; `known` gives keys by id, to spare their files."""
-    from emoclim.pipeline.library import key_of
-
-    committed, failures = cache.keys(), cache.failures()
-    states = []
-    for item in items:
-        try:
-            key = known.get(item.id) or key_of(item, spec, keys)
-        except DecodeError as error:
-            states.append(ItemStatus(item.id, "failed", "", str(error)))
-            continue
-        reason = failures.get(key, "")
-        state: State = "committed" if key in committed else "failed" if reason else "missing"
-        states.append(ItemStatus(item.id, state, key, reason))
-    return states
-
-
 def when_noted(cache: Path) -> float:
-    """When anything was last noted beside a cache, in seconds since 1970; this is what makes one the newest."""
+    """Return when anything was last noted beside a cache, which makes one the newest, in seconds since 1970."""
     note = cache_manifest_path(cache)
     return (note if note.is_file() else cache).stat().st_mtime
 
 
 def _names(path: Path) -> list[str]:
-    """What a cache may be called."""
+    """List what a cache may be called."""
     names = [path.stem, path.name, path.stem.rpartition("-")[2]]
     try:
         note = note_of(path)

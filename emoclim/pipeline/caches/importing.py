@@ -20,6 +20,7 @@ from emoclim.cache import (
     CacheManifest,
     EncodedItem,
     cache_manifest_or_new,
+    item_statuses,
     open_cache,
     portable_path,
     write_item_table,
@@ -29,7 +30,6 @@ from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
-from emoclim.pipeline.caches.find import account
 from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
@@ -169,7 +169,7 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
         note = note.with_run(provenance(), imported)
     note = note.with_source(manifest, all(item.label is None for item in manifest.items))
     with open_cache(cache) as opened:
-        states = account(manifest.items, spec, opened, ContentKeys())
+        states = item_statuses(manifest.items, lambda item: f"{BY_ID}{item.id}", opened.keys(), {})
     write_item_table(cache, note.sources[-1].name, states)
     note.save()
     return tuple(state.id for state in states if state.state == "missing")

@@ -20,7 +20,9 @@ from emoclim.cache import (
     FeatureCache,
     ItemStatus,
     cache_manifest_or_new,
+    item_statuses,
     item_table_path,
+    key_of,
     open_cache,
     portable_path,
     read_item_table,
@@ -30,7 +32,7 @@ from emoclim.cache import (
 )
 from emoclim.data import ContentKeys, Features
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.caches.find import account, note_of, one_called
+from emoclim.pipeline.caches.find import note_of, one_called
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -162,7 +164,12 @@ def _write_tables(
         known = {
             state.id: state.key for table in tables if table.is_file() for state in read_item_table(table) if state.key
         }
-        states = account(items, note.spec, cache, keys, known)
+        states = item_statuses(
+            items,
+            lambda item, known=known: known.get(item.id) or key_of(item, note.spec, keys),  # type: ignore[misc]
+            cache.keys(),
+            cache.failures(),
+        )
         listed += states
         write_item_table(note.path, source.name, states)
         write_failures(note.path, source.name, states, items)

@@ -18,6 +18,7 @@ from emoclim.cache import (
     item_table_path,
     open_cache,
     read_item_table,
+    refreshed,
     write_item_table,
 )
 from emoclim.data import ContentKeys, Item, Manifest
@@ -25,7 +26,7 @@ from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.caches.compare import Gap, gap_between
-from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, note_of, renewed
+from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, note_of
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
@@ -146,8 +147,8 @@ def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
         cache.leave_out(damaged)
         for source in note.sources:
             with suppress(CacheError):  # a table that is missing or spoilt is written anew by the next extraction
-                states = read_item_table(item_table_path(note.path, source.name))
-                write_item_table(note.path, source.name, [renewed(state, cache) for state in states])
+                statuses = read_item_table(item_table_path(note.path, source.name))
+                write_item_table(note.path, source.name, [refreshed(status, cache) for status in statuses])
 
 
 def _disagreements(
