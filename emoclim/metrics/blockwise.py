@@ -1,4 +1,4 @@
-"""Metrics of any number of queries and candidates, one block of queries at a time, so that memory is bounded.
+"""Measure any number of queries and candidates, one block of queries at a time, so that memory is bounded.
 
 Convention: results depend neither on the size of the blocks nor on where a candidate stands.
 """
@@ -14,14 +14,13 @@ from emoclim.metrics.counting import Layout
 from emoclim.metrics.questions import Answer, Question
 
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
-COPIED_BLOCK = 1 << 24  # the same where scores are only copied
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
 GRID = float(1 << 26)
 
 
 def on_grid(vectors: Tensor) -> Tensor:
-    """Directions ``(N, E)`` float64 of vectors, of length 2**26, rounded to whole numbers.
+    """Scale vectors ``(N, E)`` to the length 2**26 in float64, and round them to whole numbers.
 
     Notes
     -----
@@ -32,52 +31,16 @@ def on_grid(vectors: Tensor) -> Tensor:
     return (normalize(vectors.double(), dim=1) * GRID).round_()
 
 
-def measure_scores(scores: Tensor, question: Question) -> Answer:
-    """Measure by given scores.
-
-    Parameters
-    ----------
-    scores
-        ``(Q, M)``, of any real type; higher is better.
-    question
-        With its tensors on the same device.
-
-    Raises
-    ------
-    ValueError
-        The shape is not that of the classes, or a score is NaN.
-    """
-    if scores.shape != (len(question.queries), len(question.candidates)):
-        raise ValueError(
-            f"scores {tuple(scores.shape)} must be one row for each of {len(question.queries)} queries and one column "
-            f"for each of {len(question.candidates)} candidates"
-        )
-    scores = scores if scores.is_floating_point() else scores.double()
-    rows, columns = (torch.arange(size, device=scores.device) for size in scores.shape)
-    answer, layout = Answer.blank(question), question.lay_out(columns)
-    answer.count_candidates(question, rows, columns, None)
-    if not scores.numel():
-        return answer
-    source, empty = layout.spread(columns), layout.empty()
-    lowest = torch.finfo(scores.dtype).min  # -inf is for what is no candidate
-    size = max(1, COPIED_BLOCK // (layout.n_columns * scores.element_size()))
-    buffer = scores.new_empty(min(size, len(scores)), layout.n_columns)
-    for block, part in zip(torch.split(rows, size), torch.split(scores, size), strict=True):
-        placed = torch.index_select(part, 1, source, out=buffer[: len(block)]).clamp_(min=lowest)
-        answer.take(question, block, placed.index_fill_(1, empty, -torch.inf), layout)
-    return answer
-
-
 def measure_vectors(
     queries: Tensor,
     candidates: Tensor,
     question: Question,
     *,
     memory: int,
-    kin: Tensor | None = None,
+    exclude_groups: Tensor | None = None,
     groups: tuple[Tensor, Tensor] | None = None,
 ) -> Answer:
-    """Measure by the products of vectors, without ever holding the scores of more queries than fit.
+    """Measure by the products of vectors, holding the scores of no more queries than fit into memory.
 
     Parameters
     ----------
@@ -87,7 +50,7 @@ def measure_vectors(
         With its tensors on the same device.
     memory
         Bytes that the scores of a block of queries, and all that is found by them, may take.
-    kin
+    exclude_groups
         ``(Q,)`` int64 from 0 on, on the same device, where the candidates are the queries: those of one number, and so
         an item itself, are no candidates of each other.
     groups
@@ -101,22 +64,22 @@ def measure_vectors(
     """
     answer = Answer.blank(question)
     for rows, columns in _parts(len(queries), len(candidates), groups, queries.device):
-        answer.count_candidates(question, rows, columns, kin)
+        answer.count_candidates(question, rows, columns, exclude_groups)
         layout = question.lay_out(columns)
         placed, empty = layout.spread(candidates[columns]).T, layout.empty()
-        owners = empty if kin is None else layout.spread(kin[columns], fill=-1)
+        owners = empty if exclude_groups is None else layout.spread(exclude_groups[columns], fill=-1)
         size = _queries_per_block(layout, question, memory)
         buffer = placed.new_empty(min(size, len(rows)), layout.n_columns)
         for block in _blocks(rows, answer.n_candidates, size):
             scores = torch.mm(queries[block], placed, out=buffer[: len(block)]).index_fill_(1, empty, -torch.inf)
-            if kin is not None:
-                scores.masked_fill_(torch.eq(kin[block, None], owners), -torch.inf)
+            if exclude_groups is not None:
+                scores.masked_fill_(torch.eq(exclude_groups[block, None], owners), -torch.inf)
             answer.take(question, block, scores, layout)
     return answer
 
 
 def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:
-    """The queries `rows` that have a candidate, at most so many at once, all of which have as many candidates."""
+    """Yield the queries `rows` that have a candidate, at most so many at once, all with as many candidates."""
     counts = n_candidates[rows]
     for count in torch.unique(counts).tolist():
         if count:
@@ -126,7 +89,7 @@ def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:
 def _parts(
     n_queries: int, n_candidates: int, groups: tuple[Tensor, Tensor] | None, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and columns of each group that has a query; all of them where there are no groups."""
+    """Yield rows and columns of each group that has a query; all of them where there are no groups."""
     if groups is None:
         yield torch.arange(n_queries, device=device), torch.arange(n_candidates, device=device)
         return
@@ -136,14 +99,14 @@ def _parts(
 
 
 def _members(groups: Tensor) -> Iterator[tuple[int, Tensor]]:
-    """Each group and the items in it, in their order."""
+    """Yield each group and the items in it, in their order."""
     order = groups.argsort(stable=True)
     numbers, sizes = torch.unique_consecutive(groups[order], return_counts=True)
     return zip(numbers.tolist(), torch.split(order, sizes.tolist()), strict=True)
 
 
 def _queries_per_block(layout: Layout, question: Question, memory: int) -> int:
-    """As many as fit into memory, or fewer where more make nothing faster."""
+    """Return as many as fit into memory, or fewer where more make nothing faster."""
     each = layout.bytes_per_query(max(question.ks, default=1)) + question.sorts * SORTED_PAIR * layout.n_columns
     if each > memory:
         raise ConfigError(

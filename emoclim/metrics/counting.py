@@ -1,4 +1,4 @@
-"""Ranks by counting: what stands above a score and at it is counted, and no order of the candidates is ever made.
+"""Count the candidates above a score and at it, which tells ranks without ever sorting the candidates.
 
 Convention: a row of scores has its candidates by class, in chunks of one width that hold one class each; columns that
 are left over score -inf, as does whatever a query must not rank. The best of each chunk tells which chunks can hold
@@ -18,24 +18,12 @@ READ_AT_ONCE = 1 << 18  # candidates that are read again together; some 3 MB
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which column of a row of scores each candidate has.
+    """Which column of a row of scores each candidate has."""
 
-    Attributes
-    ----------
-    columns
-        ``(M,)`` int64: the column of each candidate.
-    chunk_classes
-        ``(n,)`` int64: the class of the candidates of each chunk.
-    width
-        Columns of a chunk; a row has n times as many.
-    n_classes
-        C.
-    """
-
-    columns: Tensor
-    chunk_classes: Tensor
-    width: int
-    n_classes: int
+    columns: Tensor  # (M,) int64: the column of each candidate
+    chunk_classes: Tensor  # (n,) int64: the class of the candidates of each chunk
+    width: int  # columns of a chunk; a row has n times as many
+    n_classes: int  # C
 
     @property
     def n_columns(self) -> int:
@@ -43,34 +31,24 @@ class Layout:
         return len(self.chunk_classes) * self.width
 
     def bytes_per_query(self, deepest: int) -> int:
-        """What the scores of one query take, and what is found by them, where the `deepest` best are wanted."""
+        """Return what the scores of one query, and what is found by them, take where the `deepest` best are wanted."""
         chunks = len(self.chunk_classes)
         read_again = min(deepest, chunks) * self.width
         return 9 * self.n_columns + 24 * read_again + 48 * chunks + 64 * self.n_classes
 
     def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
-        """Rows of the candidates ``(M, ...)`` in the order of their columns; `fill` where a column has none."""
+        """Bring rows of the candidates ``(M, ...)`` into the order of their columns; `fill` where a column has none."""
         spread = rows.new_full((self.n_columns, *rows.shape[1:]), fill)
         spread[self.columns] = rows
         return spread
 
     def empty(self) -> Tensor:
-        """The columns without a candidate, int64."""
+        """Return the columns without a candidate, int64."""
         return (self.spread(torch.ones_like(self.columns)) == 0).nonzero()[:, 0]
 
 
 def lay_out(classes: Tensor, n_classes: int, deepest: int) -> Layout:
-    """Give each candidate a column.
-
-    Parameters
-    ----------
-    classes
-        ``(M,)`` int64: class of each candidate.
-    n_classes
-        C.
-    deepest
-        The greatest k that a score is wanted of; only speed depends on it.
-    """
+    """Give each candidate a column, by its class ``(M,)``; `deepest` is the greatest k, on which only speed depends."""
     # Rows of M scores are read in M / width chunks, of which the best `deepest` are read again: least for this width.
     width = NARROWEST
     while width < WIDEST and (2 * width) ** 2 * deepest <= len(classes) and 4 * width * n_classes <= len(classes):
@@ -87,20 +65,7 @@ def lay_out(classes: Tensor, n_classes: int, deepest: int) -> Layout:
 
 
 class Counter:
-    """Counts over the scores of some queries.
-
-    Parameters
-    ----------
-    scores
-        ``(Q, P)`` contiguous, of a floating type: a column for each of the layout's.
-    layout
-        The columns.
-
-    Raises
-    ------
-    ValueError
-        A score is NaN, which has no place in an order.
-    """
+    """Count over the scores ``(Q, P)`` of some queries, contiguous and in the columns of a layout."""
 
     def __init__(self, scores: Tensor, layout: Layout) -> None:
         self._layout = layout
@@ -110,7 +75,7 @@ class Counter:
             raise ValueError("a score is NaN, so its candidate has no place in the ranking")
 
     def best(self, k: int) -> Tensor:
-        """The `k` highest scores of each query in descending order, ``(Q, k)``; `k` is at most the columns of a row."""
+        """Return the `k` highest scores of each query, descending, ``(Q, k)``; `k` is at most the columns of a row."""
         n_queries, n = self._peaks.shape
         first = torch.arange(n_queries, device=self._peaks.device)[:, None] * n
         # The k best lie in those k chunks whose best are highest.
@@ -118,18 +83,12 @@ class Counter:
         return self._chunks[chosen].view(n_queries, -1).topk(k, dim=1).values
 
     def best_of(self, wanted: Tensor) -> Tensor:
-        """Highest score in the wanted classes ``(Q, C)`` bool of each query, ``(Q,)``; inf where there is none."""
+        """Return the highest score in the wanted classes ``(Q, C)`` of each query, ``(Q,)``; inf if there is none."""
         best = self._peaks.masked_fill(~wanted[:, self._layout.chunk_classes], -torch.inf).amax(dim=1)
         return best.masked_fill(best == -torch.inf, torch.inf)
 
     def around(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """How many candidates of each class score more than `score` ``(Q,)``, and how many just that.
-
-        Returns
-        -------
-        tuple of Tensor
-            Two ``(Q, C)`` int64.
-        """
+        """Count the candidates of each class that score more than `score` ``(Q,)``, and just that: two ``(Q, C)``."""
         n_queries, n = self._peaks.shape
         classes = self._layout.n_classes
         above, tied = self._peaks.new_zeros(2, n_queries * classes, dtype=torch.int64)
@@ -144,13 +103,5 @@ class Counter:
 
 
 def tie_block(above: Tensor, tied: Tensor, wanted: Tensor) -> TieBlock:
-    """The candidates at a score, of which :meth:`Counter.around` gave the counts.
-
-    Parameters
-    ----------
-    above, tied
-        ``(Q, C)`` int64: candidates of each class above the score, and at it.
-    wanted
-        ``(Q, C)`` bool: which classes are relevant to each query.
-    """
+    """Sum the counts ``(Q, C)`` of :meth:`Counter.around` over the classes that are relevant to each query."""
     return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above * wanted).sum(dim=1), (tied * wanted).sum(dim=1))

@@ -1,4 +1,4 @@
-"""What is asked of queries and candidates that have classes, and what a block of scores answers.
+"""Say what is asked of queries and candidates that have classes, and answer it from blocks of scores.
 
 Convention: whether a candidate is relevant follows from the classes of the two alone; answers are per query.
 """
@@ -19,25 +19,13 @@ Measure = Literal["MRR", "mAP", "R-precision"]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked of queries and candidates.
+    """What is asked of queries and candidates."""
 
-    Attributes
-    ----------
-    queries, candidates
-        ``(Q,)`` and ``(M,)`` int64: classes.
-    relevance
-        ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``.
-    ks
-        The k of each precision at k, at least 1.
-    measures
-        What is asked besides.
-    """
-
-    queries: Tensor
-    candidates: Tensor
-    relevance: Tensor
-    ks: Sequence[int] = (1, 5, 10)
-    measures: Sequence[Measure] = ("MRR",)
+    queries: Tensor  # (Q,) int64: classes
+    candidates: Tensor  # (M,) int64: classes
+    relevance: Tensor  # (C, C) bool: whether candidates of class [.., c] are relevant to queries of class [q, ..]
+    ks: Sequence[int] = (1, 5, 10)  # of each precision at k, at least 1
+    measures: Sequence[Measure] = ("MRR",)  # what is asked besides
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -50,61 +38,48 @@ class Question:
         return not {"mAP", "R-precision"}.isdisjoint(self.measures)
 
     def to(self, device: torch.device) -> Self:
-        """The same with its tensors on `device`."""
+        """Bring the tensors to a device."""
         classes = self.queries.to(device), self.candidates.to(device)
         return type(self)(*classes, self.relevance.to(device), self.ks, self.measures)
 
     def lay_out(self, columns: Tensor) -> Layout:
-        """Places for the scores of some candidates, int64."""
+        """Give each of some candidates its place in a row of scores."""
         return lay_out(self.candidates[columns], len(self.relevance), max(self.ks, default=1))
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found, per query.
+    """What was found, per query."""
 
-    Attributes
-    ----------
-    values
-        ``(Q,)`` float64 by metric.
-    first
-        ``(C, C)`` float64: of how many queries of class ``[q, ..]`` the first candidate is of class ``[.., c]``, where
-        tied candidates share; zeros unless 1 is among the ks.
-    n_relevant, n_candidates
-        ``(Q,)`` int64.
-    """
-
-    values: dict[str, Tensor]
+    values: dict[str, Tensor]  # (Q,) float64 by metric
+    # (C, C) float64: of how many queries of class [q, ..] the first candidate is of class [.., c], where tied
+    # candidates share; zeros unless 1 is among the ks
     first: Tensor
-    n_relevant: Tensor
-    n_candidates: Tensor
+    n_relevant: Tensor  # (Q,) int64
+    n_candidates: Tensor  # (Q,) int64
 
     @classmethod
     def blank(cls, question: Question) -> Self:
-        """All zero, until :meth:`count_candidates` and :meth:`take` fill it in."""
+        """Make an answer of zeros, for :meth:`count_candidates` and :meth:`take` to fill in."""
         zeros = question.relevance.new_zeros(len(question.queries), dtype=torch.int64)
         first = question.relevance.new_zeros(question.relevance.shape, dtype=torch.float64)
         return cls({name: zeros.double() for name in question.metrics}, first, zeros, zeros.clone())
 
-    def count_candidates(self, question: Question, rows: Tensor, columns: Tensor, kin: Tensor | None) -> None:
-        """Note what the queries `rows` rank: the candidates `columns`, but for those of their own `kin` ``(M,)``."""
+    def count_candidates(
+        self, question: Question, rows: Tensor, columns: Tensor, exclude_groups: Tensor | None
+    ) -> None:
+        """Count what the queries `rows` rank: the candidates `columns` that are not of their own group ``(M,)``."""
         wanted = question.relevance[question.queries[rows]]  # (R, C)
         counts = question.candidates[columns].bincount(minlength=len(question.relevance)).expand_as(wanted)
-        if kin is not None:
-            cells = kin[columns] * len(question.relevance) + question.candidates[columns]
-            size = (int(kin.max()) + 1) * len(question.relevance)
-            counts = counts - cells.bincount(minlength=size).view(-1, len(question.relevance))[kin[rows]]
+        if exclude_groups is not None:
+            cells = exclude_groups[columns] * len(question.relevance) + question.candidates[columns]
+            size = (int(exclude_groups.max()) + 1) * len(question.relevance)
+            counts = counts - cells.bincount(minlength=size).view(-1, len(question.relevance))[exclude_groups[rows]]
         self.n_candidates[rows] = counts.sum(dim=1)
         self.n_relevant[rows] = (wanted * counts).sum(dim=1)
 
     def take(self, question: Question, rows: Tensor, scores: Tensor, layout: Layout) -> None:
-        """Fill in the queries `rows`, from their scores ``(len(rows), P)``; all have as many candidates, at least one.
-
-        Raises
-        ------
-        ValueError
-            A score is NaN.
-        """
+        """Fill in the queries `rows` from their scores ``(len(rows), P)``; all have as many candidates, not none."""
         counter = Counter(scores, layout)
         classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
         wanted = question.relevance[classes]  # (B, C)
@@ -125,19 +100,19 @@ class Answer:
                 self.values[name][rows] = found[name]()
 
     def expected(self) -> dict[str, Tensor]:
-        """The values of a random order of the same candidates, exactly: ``(Q,)`` float64 by metric."""
+        """Compute the values of a random order of the same candidates, exactly: ``(Q,)`` float64 by metric."""
         none = torch.zeros_like(self.n_relevant)
         level = TieBlock(none, self.n_candidates, none, self.n_relevant)
         return {name: _of_level(name, level) for name in self.values}
 
     def cpu(self) -> Self:
-        """The same with its tensors on the CPU."""
+        """Bring the tensors to the CPU."""
         values = {name: found.cpu() for name, found in self.values.items()}
         return type(self)(values, self.first.cpu(), self.n_relevant.cpu(), self.n_candidates.cpu())
 
 
 def _of_level(name: str, level: TieBlock) -> Tensor:
-    """One metric where all candidates are tied."""
+    """Compute one metric where all candidates are tied."""
     if name == "mAP":
         return random_average_precision(level.hits, level.size)
     if name == "MRR":

@@ -1,9 +1,9 @@
-"""Metrics of a ranking, per query, and their means over classes.
+"""Metrics of a ranking, per query, and their means over classes. Used by evaluation, and open to users.
 
-Conventions: scores are ``(Q, M)``, one row per query and one column per candidate, higher is better; `relevant` is a
-boolean of the same shape; results are ``(Q,)`` float64. Only the order of a row matters. Candidates of equal score
-have no order, so each metric is its mean over all orders of the tied ones, in closed form. A query without a relevant
-candidate scores 0 and stays in the mean.
+Conventions: scores are ``(Q, M)`` of any real type, one row per query and one column per candidate, higher is better;
+`relevant` is a boolean of the same shape; results are ``(Q,)`` float64. Only the order of a row matters. Candidates of
+equal score have no order, so each metric is its mean over all orders of the tied ones, in closed form. A query without
+a relevant candidate scores 0 and stays in the mean. Shapes that differ and scores that are NaN raise ValueError.
 """
 
 from dataclasses import dataclass
@@ -15,24 +15,12 @@ from emoclim.metrics.ties import TieBlock
 
 
 def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
-    """Share of relevant candidates among the `k` of highest score.
+    """Compute the share of relevant candidates among the `k` of highest score; the divisor is `k` in any case.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the second bool.
-    k
-        At least 1. The divisor is `k` even where there are fewer candidates.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64.
-
-    Raises
-    ------
-    ValueError
-        `k` is below 1, the shapes differ, or a score is NaN.
+    Examples
+    --------
+    >>> precision_at_k(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]), k=2)
+    tensor([0.5000], dtype=torch.float64)
     """
     if k < 1:
         raise ValueError(f"k of a precision must be 1 or more, not {k}")
@@ -44,22 +32,12 @@ def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
 
 
 def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
-    """One over the rank, from 1, of the best relevant candidate.
+    """Compute one over the rank, from 1, of the best relevant candidate.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the second bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64; 0 for a query without a relevant candidate.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or a score is NaN.
+    Examples
+    --------
+    >>> reciprocal_rank(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]))  # tied: mean of 1/2, 1/3
+    tensor([0.4167], dtype=torch.float64)
     """
     _check(scores, relevant)
     if not scores.numel():
@@ -69,67 +47,37 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
 
 
 def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
-    """Mean, over the relevant candidates, of the precision at the rank of each.
+    """Compute the mean, over the relevant candidates, of the precision at the rank of each.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the second bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64; 0 for a query without a relevant candidate.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or a score is NaN.
+    Examples
+    --------
+    >>> average_precision(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]))
+    tensor([0.8333], dtype=torch.float64)
     """
     return rank(scores, relevant).average_precision()
 
 
 def r_precision(scores: Tensor, relevant: Tensor) -> Tensor:
-    """Precision at R, where R is the number of relevant candidates of each query.
+    """Compute the precision at R, where R is the number of relevant candidates of each query.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the second bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64; 0 for a query without a relevant candidate.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or a score is NaN.
+    Examples
+    --------
+    >>> r_precision(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]))
+    tensor([0.5000], dtype=torch.float64)
     """
     return rank(scores, relevant).r_precision()
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Candidates of each query by descending score, for the metrics that need every relevant one's rank.
+    """Candidates of each query by descending score, for the metrics that need every relevant one's rank."""
 
-    Attributes
-    ----------
-    found
-        ``(Q, M + 1)`` int64: relevant candidates among the first j, in one of the orders that the scores allow.
-    mixed
-        ``(T,)`` int64: the queries for which these orders differ, as relevant candidates are tied with others.
-    blocks
-        Of tensors ``(T, M)``: entry ``[t, j]`` is the block that covers place j (from 0) of query ``mixed[t]``.
-    """
-
-    found: Tensor
-    mixed: Tensor
-    blocks: TieBlock
+    found: Tensor  # (Q, M + 1) int64: relevant candidates among the first j, in one of the orders that scores allow
+    mixed: Tensor  # (T,) int64: queries for which these orders differ, as relevant candidates are tied with others
+    blocks: TieBlock  # of tensors (T, M): entry [t, j] is the block that covers place j (from 0) of query mixed[t]
 
     def average_precision(self) -> Tensor:
-        """Mean precision at the ranks of the relevant candidates, ``(Q,)``; see :func:`average_precision`."""
+        """See :func:`average_precision`."""
         ranks = torch.arange(1, self.found.shape[1], dtype=torch.float64, device=self.found.device)
         total = (self.found[:, 1:] / ranks * self.found.diff(dim=1)).sum(dim=1)
         blocks = self.blocks
@@ -140,7 +88,7 @@ class Ranking:
         return total / self.found[:, -1].clamp(min=1)
 
     def r_precision(self) -> Tensor:
-        """Precision at the number of relevant candidates, ``(Q,)``; see :func:`r_precision`."""
+        """See :func:`r_precision`."""
         n_relevant = self.found[:, -1:]
         values = self.found.gather(1, n_relevant)[:, 0] / n_relevant[:, 0].clamp(min=1).double()
         last, blocks = n_relevant[self.mixed] - 1, self.blocks
@@ -150,20 +98,7 @@ class Ranking:
 
 
 def rank(scores: Tensor, relevant: Tensor) -> Ranking:
-    """Rank the candidates of each query, by one sort.
-
-    Parameters
-    ----------
-    scores
-        ``(Q, M)``, of any real type.
-    relevant
-        ``(Q, M)`` bool.
-
-    Raises
-    ------
-    ValueError
-        The shapes differ, or a score is NaN, which has no place in an order.
-    """
+    """Rank the candidates of each query, by one sort."""
     _check(scores, relevant)
     ranked, order = scores.sort(dim=1, descending=True)
     hits = relevant.gather(1, order)
@@ -176,7 +111,7 @@ def rank(scores: Tensor, relevant: Tensor) -> Ranking:
 
 
 def _blocks(tied: Tensor, found: Tensor) -> TieBlock:
-    """Block of each place ``(T, M)``, from which places are tied with the next ``(T, M - 1)``."""
+    """Find the block of each place ``(T, M)``, given which places are tied with the next ``(T, M - 1)``."""
     n_queries, n_candidates = len(found), found.shape[1] - 1
     places = torch.arange(n_candidates, device=found.device).expand(n_queries, -1)
     start, end = places.clone(), places + 1
@@ -195,38 +130,32 @@ def _check(scores: Tensor, relevant: Tensor) -> None:
 
 
 def _block_at(scores: Tensor, relevant: Tensor, score: Tensor) -> TieBlock:
-    """The candidates of one score ``(Q,)`` per query."""
+    """Gather the candidates of one score ``(Q,)`` per query."""
     above, tied = scores > score[:, None], scores == score[:, None]
     return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above & relevant).sum(dim=1), (tied & relevant).sum(dim=1))
 
 
 def class_means(values: Tensor, classes: Tensor) -> Tensor:
-    """Mean of `values` ``(Q,)`` over the queries of each class in `classes` ``(Q,)``; one per class that occurs.
-
-    Returns
-    -------
-    Tensor
-        ``(P,)`` float64 on the CPU, by ascending class.
-    """
+    """Average `values` ``(Q,)`` over each class in `classes` ``(Q,)`` that occurs: ``(P,)`` float64, ascending."""
     label = classes.cpu()
     n_queries = label.bincount()
     return (label.bincount(weights=values.cpu().double()) / n_queries)[n_queries > 0]
 
 
 def macro_mean(values: Tensor, classes: Tensor) -> float:
-    """Mean over classes of the mean over the queries of each, so that rare classes count as much as frequent ones.
+    """Average a metric over classes, so that rare classes count as much as frequent ones.
 
     Parameters
     ----------
     values
-        ``(Q,)``: one metric, per query.
+        ``(Q,)``: one metric, per query; at least one.
     classes
         ``(Q,)`` int64: class of each query; a class without a query is not averaged over.
 
-    Raises
-    ------
-    ValueError
-        There is no query.
+    Examples
+    --------
+    >>> macro_mean(torch.tensor([1.0, 1.0, 1.0, 0.0]), torch.tensor([0, 0, 0, 1]))
+    0.5
     """
     if not len(values):
         raise ValueError("a macro mean needs at least one query")

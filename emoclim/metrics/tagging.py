@@ -1,4 +1,4 @@
-"""Metrics of a tagger, tag by tag, and the same over resampled items.
+"""Metrics of a tagger, tag by tag, and the same over resampled items. Used by tagging, and open to users.
 
 Conventions: `scores` are ``(N, T)``, one row per item and one column per tag, higher is more likely; `relevant` is a
 boolean of the same shape; results are ``(T,)`` float64. Only the order of a column matters. Items of equal score pass a
@@ -17,56 +17,47 @@ RESAMPLES_PER_BLOCK = 128  # weights of one block of them fit a cache
 
 @dataclass(frozen=True, slots=True)
 class TagMetrics:
-    """How well each of T tags is found.
+    """How well each of T tags is found."""
 
-    Attributes
-    ----------
-    roc_auc
-        ``(T,)`` float64: chance that a positive item scores above a negative one, ties counting half.
-    average_precision
-        ``(T,)`` float64: mean precision at the thresholds of the positive items.
-    n_positive, n_negative
-        ``(T,)`` int64.
-    """
-
-    roc_auc: Tensor
-    average_precision: Tensor
-    n_positive: Tensor
-    n_negative: Tensor
+    roc_auc: Tensor  # (T,) float64: chance that a positive item scores above a negative one, ties counting half
+    average_precision: Tensor  # (T,) float64: mean precision at the thresholds of the positive items
+    n_positive: Tensor  # (T,) int64
+    n_negative: Tensor  # (T,) int64
 
 
 @dataclass(frozen=True, slots=True)
 class _Thresholds:
     """Blocks of equal scores that hold a positive item, by tag and then by descending score; G in all."""
 
-    order: Tensor  # `(T, N)` int64: items by descending score
-    hits: Tensor  # `(T, N)` bool: whether each of these is positive
-    tag: Tensor  # `(G,)` int64
-    above: Tensor  # `(G,)` int64: items above the block; the same and those in it
-    through: Tensor  # `(G,)` int64: items above the block; the same and those in it
-    positive_above: Tensor  # `(G,)` int64: positive ones of them
-    positive_through: Tensor  # `(G,)` int64: positive ones of them
+    order: Tensor  # (T, N) int64: items by descending score
+    hits: Tensor  # (T, N) bool: whether each of these is positive
+    tag: Tensor  # (G,) int64
+    above: Tensor  # (G,) int64: items above the block
+    through: Tensor  # (G,) int64: items above the block and in it
+    positive_above: Tensor  # (G,) int64: positive ones above
+    positive_through: Tensor  # (G,) int64: positive ones above and in it
 
 
 def tag_metrics(scores: Tensor, relevant: Tensor) -> TagMetrics:
-    """Area under the ROC curve and average precision of each tag, exactly, from one sort.
+    """Compute area under the ROC curve and average precision of each tag, exactly, from one sort.
 
     Parameters
     ----------
     scores
         ``(N, T)``, of any real type.
     relevant
-        ``(N, T)`` bool.
-
-    Returns
-    -------
-    TagMetrics
-        Without a positive item both metrics of a tag are NaN; without a negative one its ROC-AUC is.
+        ``(N, T)`` bool. Without a positive item both metrics of a tag are NaN; without a negative one its ROC-AUC is.
 
     Raises
     ------
     ValueError
         The shapes differ, there is no item, or a score is NaN.
+
+    Examples
+    --------
+    >>> found = tag_metrics(torch.tensor([[0.9], [0.6], [0.2]]), torch.tensor([[True], [False], [True]]))
+    >>> found.roc_auc, found.average_precision
+    (tensor([0.5000], dtype=torch.float64), tensor([0.8333], dtype=torch.float64))
 
     Notes
     -----
@@ -90,26 +81,9 @@ def tag_metrics(scores: Tensor, relevant: Tensor) -> TagMetrics:
 
 
 def resampled_metrics(scores: Tensor, relevant: Tensor, counts: Tensor) -> tuple[Tensor, Tensor]:
-    """Both metrics of each tag when items count several times or not at all; nothing is sorted again.
+    """Compute both metrics of each tag, ``(T, B)`` float64, when items count several times or not at all.
 
-    Parameters
-    ----------
-    scores
-        ``(N, T)``, of any real type.
-    relevant
-        ``(N, T)`` bool.
-    counts
-        ``(N, B)`` float32: how often each item counts in each of B resamples, whole numbers; see :func:`draw_counts`.
-
-    Returns
-    -------
-    tuple
-        ROC-AUC and average precision, ``(T, B)`` float64 each.
-
-    Raises
-    ------
-    ValueError
-        As :func:`tag_metrics`, or the counts are those of other items.
+    `counts` ``(N, B)``, of :func:`draw_counts`, says how often each item counts in each of B resamples.
     """
     if counts.ndim != 2 or len(counts) != len(scores):
         raise ValueError(f"counts {tuple(counts.shape)} must have one row for each of the {len(scores)} items")
@@ -175,7 +149,7 @@ def _thresholds(scores: Tensor, relevant: Tensor) -> _Thresholds:
 
 
 def _resampled(found: _Thresholds, tag: int, counts: Tensor) -> Tensor:
-    """ROC-AUC and average precision ``(2, B)`` of one tag by counts ``(N, B)``."""
+    """Compute ROC-AUC and average precision ``(2, B)`` of one tag by counts ``(N, B)``."""
     own = found.tag == tag
     order, hits = found.order[tag], found.hits[tag]
     if not own.any():

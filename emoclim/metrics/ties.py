@@ -1,4 +1,4 @@
-"""Expected metrics where candidates are tied, from counts alone: nothing here sees a score.
+"""Compute expected metrics where candidates are tied, from counts alone: nothing here sees a score.
 
 Convention: candidates of equal score form a block without order inside, and a metric is its mean over all orders of the
 block. A random order is the case of one block that holds every candidate.
@@ -16,35 +16,21 @@ CELLS = 1 << 20  # of query and place, looked at at once; 8 MB each time
 class TieBlock:
     """One block of tied candidates per query, and what ranks above it.
 
-    Attributes
-    ----------
-    above
-        ``(Q,)`` int64: candidates that rank strictly above the block.
-    size
-        ``(Q,)`` int64: candidates in the block.
-    hits_above
-        ``(Q,)`` int64: relevant ones above it.
-    hits
-        ``(Q,)`` int64: relevant ones in it.
-
     Notes
     -----
     F. McSherry and M. Najork, "Computing information retrieval performance measures efficiently in the presence of tied
     scores", ECIR 2008, section 2.
     """
 
-    above: Tensor
-    size: Tensor
-    hits_above: Tensor
-    hits: Tensor
+    above: Tensor  # (Q,) int64: candidates that rank strictly above the block
+    size: Tensor  # (Q,) int64: candidates in the block
+    hits_above: Tensor  # (Q,) int64: relevant ones above it
+    hits: Tensor  # (Q,) int64: relevant ones in it
 
     def precision_at(self, k: int | Tensor) -> Tensor:
-        """Share of relevant candidates among the first `k`, ``(Q,)`` float64.
+        """Compute the share of relevant candidates among the first `k`, ``(Q,)`` float64; 0 where a k is 0.
 
-        Parameters
-        ----------
-        k
-            At least 1, or ``(Q,)`` int64, where 0 gives 0. The k-th place is in the block, or it is the last block.
+        The k-th place is in the block, or the block is the last one.
         """
         places = torch.as_tensor(k, device=self.above.device)
         inside = torch.minimum(places - self.above, self.size)
@@ -52,7 +38,7 @@ class TieBlock:
         return (self.hits_above + inside * chance) / places.clamp(min=1)
 
     def reciprocal_rank(self) -> Tensor:
-        """One over the rank of the first relevant candidate, ``(Q,)`` float64, which is in the block; 0 if none is."""
+        """Compute one over the rank of the first relevant candidate, which is in the block; 0 if none is."""
         values = (self.hits > 0) / (self.above.double() + 1.0)
         mixed = ((self.hits > 0) & (self.hits < self.size)).nonzero()[:, 0]
         if len(mixed):
@@ -65,7 +51,7 @@ class TieBlock:
 
 
 def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The different ones among rows of counts, and which of them each row is; ``torch.unique`` of rows is slow."""
+    """Return the distinct rows of counts, and which of them each row is; ``torch.unique`` of rows is slow."""
     which = rows[:, 0]
     for column in rows.T[1:]:
         which = torch.unique(which * (column.max() + 1) + column, return_inverse=True)[1]
@@ -75,7 +61,7 @@ def _distinct(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _first_hit(above: Tensor, size: Tensor, hits: Tensor) -> Tensor:
-    """Mean of one over the rank of the first of `hits` relevant candidates among `size` in random order."""
+    """Average one over the rank of the first of `hits` relevant candidates among `size` in random order."""
     place = torch.arange(int((size - hits).max()) + 1, dtype=torch.float64, device=above.device)
     # Chance that this place of the block holds a relevant candidate, given that no earlier one does.
     hazard = (hits[:, None] / (size[:, None] - place).clamp(min=1)).clamp(max=1.0)
@@ -86,13 +72,7 @@ def _first_hit(above: Tensor, size: Tensor, hits: Tensor) -> Tensor:
 
 
 def random_average_precision(n_relevant: Tensor, n_candidates: Tensor) -> Tensor:
-    """Average precision of a random order, ``(Q,)`` float64.
-
-    Parameters
-    ----------
-    n_relevant, n_candidates
-        ``(Q,)`` int64; a query without a relevant candidate gets 0.
-    """
+    """Compute the average precision of a random order, ``(Q,)`` float64, from counts ``(Q,)`` int64."""
     most = int(n_candidates.max()) if len(n_candidates) else 0
     inverse = 1.0 / torch.arange(1, most + 1, dtype=torch.float64, device=n_candidates.device)
     harmonic = torch.cat([inverse.new_zeros(1), inverse.cumsum(0)])[n_candidates]

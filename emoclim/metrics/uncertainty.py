@@ -1,4 +1,4 @@
-"""How far means over queries may be off, and whether two systems differ: resampling of scores per query.
+"""Estimate how far means over queries may be off, and whether two systems differ, by resampling scores per query.
 
 Conventions: values are ``(Q, T)``, one row per query and one column per metric; `classes` is ``(Q,)`` int64; all is
 computed on the CPU in float64. Queries are resampled within their class and candidates are taken as they are, so that
@@ -24,12 +24,7 @@ ROUNDING = 1e-12  # share of the sum of all terms within which two sums of them 
 class BootstrapMeans:
     """Means and their intervals, all of one shape.
 
-    Attributes
-    ----------
-    value
-        The means.
-    low, high
-        Ends of the intervals; NaN where no spread was seen, for each class has one query, or scores that are all alike.
+    Ends are NaN where no spread was seen, for each class has one query, or scores that are all alike.
     """
 
     value: Tensor
@@ -39,21 +34,11 @@ class BootstrapMeans:
 
 @dataclass(frozen=True, slots=True)
 class ClassEstimates:
-    """Means of the queries of several classes.
+    """Means of the queries of several classes."""
 
-    Attributes
-    ----------
-    macro
-        ``(T,)``: mean over the classes present of the mean over the queries of each.
-    micro
-        ``(T,)``: mean over all queries.
-    classes
-        ``(P, T)``: mean over the queries of each class present, by ascending class.
-    """
-
-    macro: BootstrapMeans
-    micro: BootstrapMeans
-    classes: BootstrapMeans
+    macro: BootstrapMeans  # (T,): mean over the classes present of the mean over the queries of each
+    micro: BootstrapMeans  # (T,): mean over all queries
+    classes: BootstrapMeans  # (P, T): mean over the queries of each class present, by ascending class
 
 
 def bootstrap_means(
@@ -64,7 +49,7 @@ def bootstrap_means(
     n_resamples: int = N_RESAMPLES,
     level: float = LEVEL,
 ) -> ClassEstimates:
-    """Means of scores per query, with bootstrap intervals; of paired differences where `values` are differences.
+    """Average scores per query, with bootstrap intervals; paired differences where `values` are differences.
 
     Parameters
     ----------
@@ -123,7 +108,7 @@ def bootstrap_means(
 
 
 def mean_weights(classes: Tensor, mean: Mean) -> Tensor:
-    """Weight of each query in a mean, ``(Q,)`` float64: one over the queries of all classes, or of its own class."""
+    """Return the weight of each query in a mean, ``(Q,)`` float64."""
     if mean == "micro":
         return torch.full((len(classes),), 1 / len(classes), dtype=torch.float64)
     sizes = classes.cpu().bincount().double()
@@ -133,7 +118,7 @@ def mean_weights(classes: Tensor, mean: Mean) -> Tensor:
 def sign_flip_test(
     differences: Tensor, weights: Tensor, generator: torch.Generator, *, n_flips: int = N_RESAMPLES
 ) -> Tensor:
-    """Two-sided p-values of the hypothesis that either system could have been the other, query by query.
+    """Compute two-sided p-values of the hypothesis that either system could have been the other, by query.
 
     Parameters
     ----------
@@ -177,7 +162,7 @@ def sign_flip_test(
 
 
 def holm(p_values: Tensor) -> Tensor:
-    """P-values ``(n,)`` corrected for being n: those below a level err once or more at no more than that level.
+    """Correct p-values ``(n,)`` for being n: those below a level err once or more at no more than that level.
 
     Notes
     -----
@@ -191,7 +176,7 @@ def holm(p_values: Tensor) -> Tensor:
 
 
 def _checked(values: Tensor, by_query: Tensor) -> tuple[Tensor, Tensor]:
-    """Both on the CPU, the first as float64; a :class:`ValueError` unless they are of the same queries."""
+    """Bring both to the CPU, the first as float64; raise ValueError unless they are of the same queries."""
     if values.ndim != 2 or not len(values) or by_query.shape != values.shape[:1]:
         raise ValueError(f"values {tuple(values.shape)} must be (Q, T) with Q > 0, and {tuple(by_query.shape)} (Q,)")
     if not values.isfinite().all():
@@ -200,7 +185,7 @@ def _checked(values: Tensor, by_query: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _resampled_means(group: Tensor, n_resamples: int, generator: torch.Generator) -> Tensor:
-    """Means ``(n_resamples, T)`` of n - 1 rows of a group ``(n, T)``, drawn with replacement: counts times values."""
+    """Average n - 1 rows of a group ``(n, T)``, drawn with replacement ``n_resamples`` times: counts times values."""
     n_rows = len(group)
     if n_rows == 1:
         return group.expand(n_resamples, -1)
@@ -214,7 +199,7 @@ def _resampled_means(group: Tensor, n_resamples: int, generator: torch.Generator
 
 
 def _tail(variances: Tensor, free: Tensor, level: float) -> Tensor:
-    """Share ``(T,)`` of resamples to leave out at each end, for a sum of means of classes.
+    """Return the share ``(T,)`` of resamples to leave out at each end, for a sum of means of classes.
 
     The variances are ``(P, T)`` and have ``(P,)`` degrees of freedom. The t quantile is by D. Wallace, "Bounds on
     normal approximations to Student's and the chi-square distributions", Annals of Mathematical Statistics 30, 1959.
@@ -229,7 +214,7 @@ def _tail(variances: Tensor, free: Tensor, level: float) -> Tensor:
 
 
 def _estimate(value: Tensor, drawn: Tensor, tail: Tensor, spread: Tensor) -> BootstrapMeans:
-    """The mean ``(T,)`` between two percentiles of what was drawn, ``(n_resamples, T)``, where there is a spread."""
+    """Put the mean ``(T,)`` between two percentiles of what was drawn, where there is a spread."""
     ascending = drawn.T.sort(dim=1).values  # (T, n_resamples)
     last = ascending.shape[1] - 1
     ends = []

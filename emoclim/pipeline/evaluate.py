@@ -90,7 +90,7 @@ def evaluate_run(
         heads,
         ks=config.ks,
         measures=config.measures,
-        kin=_groups(part, libraries, keys),
+        exclude_groups=_groups(part, libraries, keys),
         average=config.average,
         memory=memory,
         device=where,

@@ -69,7 +69,7 @@ class Evaluation:
         ]
         if self.settings["min_seconds"]:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
-        if self.report.provenance.get("kin") == "own group":
+        if self.report.provenance.get("excluded") == "own group":
             lines.append("items of one group are no candidates of each other within their modality")
         return lines
 

@@ -28,7 +28,7 @@ def evaluate(
     measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
     relevance: Tensor | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
-    kin: Mapping[Modality, Tensor] | None = None,
+    exclude_groups: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
@@ -51,7 +51,7 @@ def evaluate(
         default those of the same class.
     groups
         ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
-    kin
+    exclude_groups
         ``(N,)`` int64 by modality, from 0 on: within their modality, items of one number, such as excerpts of one
         track, are no candidates of each other; by default each stands for itself.
     average
@@ -90,7 +90,7 @@ def evaluate(
         measures=measures,
         relevance=relevance,
         groups=groups,
-        kin=kin,
+        exclude_groups=exclude_groups,
         average=average,
         pairs=pairs,
         memory=memory,
@@ -107,7 +107,7 @@ def evaluate_each(
     measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
     relevance: Tensor | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
-    kin: Mapping[Modality, Tensor] | None = None,
+    exclude_groups: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
@@ -128,7 +128,7 @@ def evaluate_each(
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
         "relevance": "same class" if relevance is None else related.int().tolist(),
         "candidates": "all" if groups is None else "own group",
-        "kin": "itself" if kin is None else "own group",
+        "excluded": "itself" if exclude_groups is None else "own group",
     }
     for first in range(0, heads.n_heads, HEADS_AT_ONCE):
         part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
@@ -139,7 +139,7 @@ def evaluate_each(
             for query, candidate in pairs or directions(test.features):
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
-                own = _kin(test, kin, query) if query == candidate else None
+                own = _excluded(test, exclude_groups, query) if query == candidate else None
                 answer = _answer(directed[query], directed[candidate], asked, among, own, memory)
                 reports.append(_report(test, query, candidate, asked, answer))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
@@ -168,8 +168,12 @@ def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) 
     return groups[modality]
 
 
-def _kin(test: Split, kin: Mapping[Modality, Tensor] | None, modality: Modality) -> Tensor:
-    return torch.arange(len(test.features[modality])) if kin is None else _groups(test, kin, modality)
+def _excluded(test: Split, exclude_groups: Mapping[Modality, Tensor] | None, modality: Modality) -> Tensor:
+    return (
+        torch.arange(len(test.features[modality]))
+        if exclude_groups is None
+        else _groups(test, exclude_groups, modality)
+    )
 
 
 def _answer(
@@ -177,14 +181,14 @@ def _answer(
     candidates: Tensor,
     asked: Question,
     groups: tuple[Tensor, Tensor] | None,
-    kin: Tensor | None,
+    exclude_groups: Tensor | None,
     memory: int,
 ) -> Answer:
     """On the device of the embeddings, then on the CPU."""
     device = queries.device
     moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
-    own = None if kin is None else kin.to(device)
-    return measure_vectors(queries, candidates, asked.to(device), memory=memory, kin=own, groups=moved).cpu()
+    own = None if exclude_groups is None else exclude_groups.to(device)
+    return measure_vectors(queries, candidates, asked.to(device), memory=memory, exclude_groups=own, groups=moved).cpu()
 
 
 def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.metrics import blockwise, counting, retrieval
-from emoclim.metrics.blockwise import measure_scores, measure_vectors, on_grid
+from emoclim.metrics.blockwise import measure_vectors, on_grid
 from emoclim.metrics.counting import Counter, lay_out
 from emoclim.metrics.questions import Answer, Question
 
@@ -38,6 +38,19 @@ WHOLE_ROWS = {
 }
 MEMORY = 1 << 24
 SAME = torch.eye(4, dtype=torch.bool)
+
+
+def measure_scores(scores: Tensor, question: Question) -> Answer:
+    """Measure by given scores, all in one block."""
+    scores = scores if scores.is_floating_point() else scores.double()
+    rows, columns = (torch.arange(size) for size in scores.shape)
+    answer, layout = Answer.blank(question), question.lay_out(columns)
+    answer.count_candidates(question, rows, columns, None)
+    if scores.numel():
+        scores = scores.clamp(min=torch.finfo(scores.dtype).min)  # -inf is for what is no candidate
+        placed = scores[:, layout.spread(columns)].index_fill(1, layout.empty(), -torch.inf)
+        answer.take(question, rows, placed, layout)
+    return answer
 
 
 def ask(queries: Tensor, candidates: Tensor, relevance: Tensor = SAME, **asked: object) -> Question:
@@ -133,8 +146,6 @@ def test_refuses_scores_without_a_ranking():
     question = ask(torch.tensor([1]), torch.tensor([0, 1]))
     with pytest.raises(ValueError, match="NaN"):
         measure_scores(torch.tensor([[0.0, float("nan")]]), question)
-    with pytest.raises(ValueError, match=r"scores \(2, 1\) must be one row for each of 1 queries"):
-        measure_scores(torch.zeros(2, 1), question)
 
 
 @pytest.mark.parametrize(("n_queries", "n_candidates"), [(0, 3), (2, 0)])
@@ -164,13 +175,6 @@ def test_results_do_not_depend_on_the_size_of_blocks(queries_at_once, monkeypatc
     assert_same(measure_vectors(queries, candidates, question, memory=MEMORY), expected)
 
 
-def test_given_scores_are_read_in_blocks_too(monkeypatch):
-    scores, question = drawn(40, 300, 12, seed=4)
-    expected = measure_scores(scores, question)
-    monkeypatch.setattr(blockwise, "COPIED_BLOCK", 7 * 8 * 384)
-    assert_same(measure_scores(scores, question), expected)
-
-
 @pytest.mark.parametrize("queries_at_once", [4, 60])
 def test_a_query_is_no_candidate_of_its_own(queries_at_once, monkeypatch):
     items, _, question = vectors(60, 60, seed=5)
@@ -178,7 +182,7 @@ def test_a_query_is_no_candidate_of_its_own(queries_at_once, monkeypatch):
         question.queries, question.queries, torch.tensor([[1, 0, 0, 1], [1, 1, 0, 0], [0, 0, 0, 1], [0] * 4]) > 0
     )
     monkeypatch.setattr(blockwise, "_queries_per_block", lambda *_: queries_at_once)
-    found = measure_vectors(items, items, question, memory=MEMORY, kin=torch.arange(len(items)))
+    found = measure_vectors(items, items, question, memory=MEMORY, exclude_groups=torch.arange(len(items)))
     scores, relevant = items @ items.T, question.relevance[question.queries][:, question.queries]
     others = ~torch.eye(60, dtype=torch.bool)
     scores, relevant = scores[others].view(60, 59), relevant[others].view(60, 59)

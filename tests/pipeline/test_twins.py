@@ -65,4 +65,4 @@ def test_twins_are_no_candidates_of_each_other(workspace: Path) -> None:
     n_pictures = 2 * before["image_image"]["n_queries"]
     assert (pictures["n_queries"], pictures["n_candidates"]) == (n_pictures, n_pictures - 2)
     assert across["n_candidates"] == n_pictures  # music ranks both
-    assert report["provenance"]["kin"] == "own group"
+    assert report["provenance"]["excluded"] == "own group"

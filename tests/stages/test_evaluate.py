@@ -241,8 +241,8 @@ def test_kin_are_no_candidates_of_each_other_within_their_modality():
     test = random_split()
     generator = torch.Generator().manual_seed(8)
     kin = {modality: torch.randint(6, (len(labels),), generator=generator) for modality, labels in test.labels.items()}
-    report, plain = (evaluate(test, Identity(), kin=numbers, device=CPU) for numbers in (kin, None))
-    assert (report.provenance["kin"], plain.provenance["kin"]) == ("own group", "itself")
+    report, plain = (evaluate(test, Identity(), exclude_groups=numbers, device=CPU) for numbers in (kin, None))
+    assert (report.provenance["excluded"], plain.provenance["excluded"]) == ("own group", "itself")
     for name in ("image_audio", "audio_image"):
         assert report.directions[name].to_dict() == plain.directions[name].to_dict()
     for modality in ("image", "audio"):
@@ -268,7 +268,7 @@ def test_kin_are_no_candidates_of_each_other_within_their_modality():
 def test_all_of_one_kin_have_nothing_to_find():
     test = random_split()
     one = {modality: torch.zeros(len(labels), dtype=torch.int64) for modality, labels in test.labels.items()}
-    direction = evaluate(test, Identity(), kin=one, device=CPU).directions["audio_audio"]
+    direction = evaluate(test, Identity(), exclude_groups=one, device=CPU).directions["audio_audio"]
     assert direction.n_candidates == 0
     assert set(direction.metrics.values()) == {0.0}
 
