@@ -1,4 +1,4 @@
-"""Whether systems differ on the same queries: means with intervals, paired differences, and tests.
+"""Compare systems on the same queries: means with intervals, paired differences, and tests.
 
 A system is one run, or several runs that differ in their seed only, whose scores are averaged query by query. All
 systems are compared with the first. Values are shares from 0 to 1; tables show them in percent.
@@ -22,20 +22,20 @@ SCHEMA = 1
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """What is compared."""
+    """One run to compare, or several that differ in their seed only."""
 
     name: str
     runs: tuple[str, ...]  # names, one for each seed
     directions: Mapping[str, tuple[QueryScores, ...]]  # scores of each run: the same queries in the same order
 
     def table(self, direction: str, metrics: Sequence[str]) -> Tensor:
-        """Scores of its runs, ``(runs, Q, T)`` float64."""
+        """Stack the scores of its runs, ``(runs, Q, T)`` float64."""
         return torch.stack([scores.table(metrics) for scores in self.directions[direction]])
 
 
 @dataclass(frozen=True, slots=True)
 class ComparisonLine:
-    """One system by one metric in one direction."""
+    """What one metric says of one system in one direction."""
 
     direction: str
     metric: str
@@ -53,7 +53,7 @@ class ComparisonLine:
         return stdev(self.by_run) if len(self.by_run) > 1 else None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "direction": self.direction,
             "metric": self.metric,
@@ -70,7 +70,7 @@ class ComparisonLine:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonReport:
-    """Systems on the same queries."""
+    """What was found of systems on the same queries."""
 
     systems: Mapping[str, tuple[str, ...]]  # runs of each, by name
     mean: Mean  # which one is compared: macro, over classes, or micro, over queries
@@ -84,7 +84,7 @@ class ComparisonReport:
         return sum(line.p is not None for line in self.lines)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "schema": SCHEMA,
             "systems": {name: list(runs) for name, runs in self.systems.items()},
@@ -97,7 +97,7 @@ class ComparisonReport:
         }
 
     def table_rows(self) -> list[Row]:
-        """Column names, then a row per line; a column for the seeds where there are several."""
+        """Return column names, then a row per line; a column for the seeds where there are several."""
         seeds = any(len(line.by_run) > 1 for line in self.lines)
         tested = self.n_tests > 0
         names = ["direction", "metric", "run", "mean", "95 % interval"]
@@ -133,7 +133,7 @@ def compare(
 def _direction(
     systems: Sequence[System], direction: str, metrics: Sequence[str], mean: Mean, n_resamples: int, seed: int
 ) -> Iterator[ComparisonLine]:
-    """Lines by metric, then system, from one bootstrap of all means and differences at once."""
+    """Yield lines by metric, then system, from one bootstrap of all means and differences at once."""
     classes = systems[0].directions[direction][0].class_numbers()
     weights = mean_weights(classes, mean)
     tables = [system.table(direction, metrics) for system in systems]

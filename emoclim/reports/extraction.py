@@ -1,4 +1,4 @@
-"""What a run of extraction did, and where its time went."""
+"""Hold what a run of extraction did with its items, and where its time went."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of an evaluation: tables, pictures, and examples to look at and listen to.
+"""Render a self-contained HTML page of an evaluation: tables, pictures, and examples to look at and listen to.
 
 Nothing is loaded from elsewhere; pictures and sound stand in the page as data.
 """
@@ -74,7 +74,7 @@ class Page:
 
 
 def data_url(kind: str, content: bytes) -> str:
-    """Bytes of a MIME type as a ``data:`` URL."""
+    """Return bytes of a MIME type as a ``data:`` URL."""
     return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
@@ -85,7 +85,7 @@ def save_page(page: Page, path: Path) -> None:
 
 
 def render_page(page: Page) -> str:
-    """The page as HTML; the same page gives the same text."""
+    """Render the page as HTML; the same page gives the same text."""
     import jinja2
 
     template = resources.files("emoclim.reports").joinpath("page.html.jinja").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Scores of single queries: what means are taken of, and what intervals and tests resample."""
+"""Hold the scores of single queries, and take means of them with bootstrap intervals."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class QueryScores:
             raise ValueError("a query is there twice")
 
     def in_order(self, ids: Sequence[str]) -> "QueryScores":
-        """The same queries in the order of `ids`, all of which must be there."""
+        """Return the same queries in the order of `ids`, all of which must be there."""
         rows = {id_: row for row, id_ in enumerate(self.ids)}
         order = torch.tensor([rows[id_] for id_ in ids], dtype=torch.int64)
         return QueryScores(
@@ -44,12 +44,12 @@ class QueryScores:
         )
 
     def class_numbers(self) -> Tensor:
-        """``(Q,)`` int64: place of the class of each query among those that occur, by name."""
+        """Number the class of each query among those that occur, by name: ``(Q,)`` int64."""
         numbers = {name: number for number, name in enumerate(sorted(set(self.classes)))}
         return torch.tensor([numbers[name] for name in self.classes], dtype=torch.int64)
 
     def table(self, metrics: Sequence[str]) -> Tensor:
-        """``(Q, T)`` float64: the named metrics side by side."""
+        """Put the named metrics side by side: ``(Q, T)`` float64."""
         return torch.stack([self.metrics[name].double() for name in metrics], dim=1)
 
 
@@ -62,7 +62,7 @@ class Intervals:
     classes: Mapping[str, Mapping[str, Estimate]]  # by class that has a query
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "macro": _plain(self.macro),
             "micro": _plain(self.micro),
@@ -71,7 +71,7 @@ class Intervals:
 
 
 def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Intervals:
-    """Means of one direction with their 95 % intervals; a seed gives those that a comparison of runs gives."""
+    """Average one direction with 95 % intervals; a seed gives those that a comparison of runs gives."""
     draw = generator_for(f"bootstrap {direction}", seed)
     metrics = tuple(scores.metrics)
     found = bootstrap_means(scores.table(metrics), scores.class_numbers(), draw, n_resamples=n_resamples)

@@ -1,4 +1,4 @@
-"""What a retrieval evaluation found: report objects, their plain form for JSON, and rows of text for tables.
+"""Hold what a retrieval evaluation found, and show it as plain values for JSON and as rows of text for tables.
 
 A direction is an ordered pair of modalities, (query, candidate), called ``image_audio``; all directions between the
 modalities present come first, then each modality with itself. Values are shares from 0 to 1; tables show percent.
@@ -20,7 +20,7 @@ Direction = tuple[Modality, Modality]
 
 
 def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
-    """Every ordered pair of the given modalities, in the order of all reports."""
+    """Return every ordered pair of the given modalities, in the order of all reports."""
     present = set(modalities)
     ordered = [modality for modality in MODALITIES if modality in present]
     across = [pair for first, second in combinations(ordered, 2) for pair in ((first, second), (second, first))]
@@ -37,7 +37,7 @@ class ClassReport:
     random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return asdict(self)
 
 
@@ -75,12 +75,12 @@ class DirectionReport:
         return f"{MODALITIES[self.query].name} → {MODALITIES[self.candidate].name}"
 
     def scores(self, classes: Sequence[str]) -> QueryScores:
-        """Scores of single queries, whose classes are of these names."""
+        """Return the scores of single queries, with the names of their classes."""
         names = tuple(classes[label] for label in self.query_classes.tolist())
         return QueryScores(self.query_ids, names, self.query_relevant, self.query_candidates, self.per_query)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "query": self.query,
             "candidate": self.candidate,
@@ -116,7 +116,7 @@ class RetrievalReport:
         return {modality: spec["name"] for modality, spec in self.provenance.get("features", {}).items()}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; the same report gives the same text."""
+        """Return plain values, ready for JSON; the same report gives the same text."""
         return {
             "classes": list(self.classes),
             "average": self.average,
@@ -125,7 +125,7 @@ class RetrievalReport:
         }
 
     def table_rows(self, intervals: Mapping[str, Intervals] | None = None, mean: Mean = "macro") -> list[Row]:
-        """Column names, then by direction its means, their intervals if given, and those of a random order."""
+        """Return column names, then by direction its means, their intervals if given, and those of a random order."""
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
@@ -139,7 +139,7 @@ class RetrievalReport:
         return rows
 
     def per_class_rows(self, metric: str, labels: Mapping[Modality, Mapping[str, str]] | None = None) -> list[Row]:
-        """Column names, then by class `metric` in each direction and the items of each modality; macro means last.
+        """Return column names, then by class `metric` in each direction and the items of each modality; means last.
 
         `labels` says what the taxonomy of each modality calls a class, in place of its name. The layout is that of
         S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, table 5.

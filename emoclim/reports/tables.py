@@ -1,4 +1,4 @@
-"""What all tables of the reports share: rows of text, percentages, and numbers with their intervals.
+"""Format percentages and numbers with their intervals as rows of text, for all tables of the reports.
 
 A table is a list of rows, names of the columns first. Values are shares from 0 to 1, shown in percent.
 """
@@ -24,7 +24,7 @@ class Estimate:
 
     @classmethod
     def of(cls, found: BootstrapMeans, column: int) -> "Estimate":
-        """One column of means ``(T,)``."""
+        """Take one column of means ``(T,)``."""
         value, *ends = (float(numbers[column]) for numbers in (found.value, found.low, found.high))
         return cls(value, *(None if math.isnan(end) else end for end in ends))
 
@@ -34,12 +34,12 @@ class Estimate:
         return "" if self.low is None or self.high is None else f"{self.low * 100:.1f}–{self.high * 100:.1f}"
 
     def to_dict(self) -> dict[str, float | None]:
-        """Plain values of the mean and its interval."""
+        """Return plain values of the mean and its interval."""
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def percent(share: float | None) -> str:
-    """``"31.20%"``; a dash where nothing is known."""
+    """Format a share as ``"31.20%"``; a dash where nothing is known."""
     return "–" if share is None else f"{share:.2%}"
 
 

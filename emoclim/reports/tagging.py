@@ -1,4 +1,4 @@
-"""What an evaluation of tagging found: from what heads say of the test items to numbers, JSON, and rows of tables.
+"""Hold what an evaluation of tagging found, and show it as plain values for JSON and as rows of text for tables.
 
 S seeds, N test items, T tags, B resamples. ROC-AUC and PR-AUC (average precision) of several tags are means over the
 tags for which they are defined. Random scores have a ROC-AUC of 0.5 and a PR-AUC above the share of positive items.
@@ -50,7 +50,7 @@ class TagScore:
     without_average_precision: tuple[str, ...]  # left out of the mean: tags without a positive test item
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "tags": list(self.tags),
             "n_positive": self.n_positive,
@@ -74,7 +74,7 @@ class FractionReport:
     macro: TagScore  # mean over all tags
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "fraction": self.fraction,
             "n_train": self.n_train,
@@ -110,7 +110,7 @@ class TaggingReport:
         return self.macro.tags
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; the same report gives the same text."""
+        """Return plain values, ready for JSON; the same report gives the same text."""
         return {
             "seeds": list(self.seeds),
             "n_test": self.n_test,
@@ -125,13 +125,13 @@ class TaggingReport:
         }
 
     def table_rows(self) -> list[Row]:
-        """Column names, then the mean over all tags, each group, and random scores."""
+        """Return column names, then the mean over all tags, each group, and random scores."""
         rows: list[Row] = [("tags", *COLUMNS, "of tags")]
         rows += [(score.name, *_cells(score), str(len(score.tags))) for score in (self.macro, *self.per_group)]
         return [*rows, ("random scores", percent(0.5), "", "", percent(self.macro.random), "", "", "")]
 
     def per_tag_rows(self) -> list[Row]:
-        """Column names, then each tag."""
+        """Return column names, then each tag."""
         rows: list[Row] = [("tag", *COLUMNS, "random PR-AUC", "test items", "training items")]
         return rows + [
             (score.name, *_cells(score), percent(score.random), str(score.n_positive), str(n_train))
@@ -139,7 +139,7 @@ class TaggingReport:
         ]
 
     def curve_rows(self) -> list[Row]:
-        """Column names, then each share of the training items."""
+        """Return column names, then each share of the training items."""
         rows: list[Row] = [("share of training items", *COLUMNS, "training items")]
         return rows + [(f"{100 * one.fraction:.3g}%", *_cells(one.macro), str(one.n_train)) for one in self.curve]
 
@@ -188,7 +188,7 @@ class _Samples:
     n_items: int
 
     def score(self, name: str, members: Sequence[str], tags: Sequence[str]) -> TagScore:
-        """The line of one tag or of several."""
+        """Score one tag, or the mean of several."""
         columns = torch.tensor([tags.index(tag) for tag in members])
         roc_auc, average_precision = (
             _estimate(by_seed[:, columns], resampled[columns])
@@ -220,7 +220,7 @@ def _samples(heads: Sequence[Trained], relevant: Tensor, counts: Tensor) -> _Sam
 
 
 def _estimate(by_seed: Tensor, resampled: Tensor) -> Estimate | None:
-    """Of values ``(S, T)`` and ``(T, B)``, over the tags that define them."""
+    """Average values ``(S, T)`` and ``(T, B)`` over the tags that define them, with an interval."""
     means = by_seed.nanmean(dim=1)  # (S,)
     if means.isnan().any():
         return None

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation of tagging; conventions as in :mod:`emoclim.reports.plots`."""
+"""Draw an evaluation of tagging as PNG files; conventions as in :mod:`emoclim.reports.plots`."""
 
 import math
 from collections.abc import Callable
@@ -60,7 +60,7 @@ def plot_curve(report: TaggingReport, path: Path) -> None:
 
 
 def _curve(axes: Axes, known: list[tuple[FractionReport, Estimate]]) -> None:
-    """Means over seeds with their deviation, in a band of the 95 % intervals over test items."""
+    """Draw means over seeds with their deviation, in a band of the 95 % intervals over test items."""
     places = [one.n_train for one, _ in known]
     low, high = (
         [math.nan if end is None else 100 * end for end in ends]
@@ -74,7 +74,7 @@ def _curve(axes: Axes, known: list[tuple[FractionReport, Estimate]]) -> None:
 
 
 def _panels(width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """Two plain axes side by side."""
+    """Make two plain axes side by side."""
     figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
     panels = [figure.add_subplot(1, 2, number) for number in (1, 2)]
     for axes in panels:
