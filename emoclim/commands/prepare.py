@@ -99,10 +99,10 @@ def prepare(
 
 
 def _list() -> View:
-    from emoclim.pipeline import list_datasets
+    from emoclim.pipeline import dataset_rows, explain_datasets
 
-    datasets = list_datasets()
-    return View(datasets.to_dict(), [Table(datasets.table_rows())])
+    datasets = explain_datasets()
+    return View({"datasets": [one.to_dict() for one in datasets]}, [Table(dataset_rows(datasets))])
 
 
 def _explain(dataset: str) -> View:

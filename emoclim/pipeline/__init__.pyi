@@ -7,11 +7,13 @@ from .caches.inventory import list_caches as list_caches
 from .caches.merge import merge_shards as merge_shards
 from .caches.verify import verify_cache as verify_cache
 from .compare import compare_runs as compare_runs
+from .datasets import dataset_rows as dataset_rows
 from .datasets import explain_dataset as explain_dataset
-from .datasets import list_datasets as list_datasets
+from .datasets import explain_datasets as explain_datasets
 from .demo import run_demo as run_demo
 from .encoders import describe_encoder as describe_encoder
 from .encoders import describe_encoders as describe_encoders
+from .encoders import encoder_rows as encoder_rows
 from .evaluate import EvaluateConfig as EvaluateConfig
 from .evaluate import evaluate_run as evaluate_run
 from .extract import ExtractConfig as ExtractConfig

@@ -1,6 +1,6 @@
 """Describe the data sets that can be prepared, and what each needs (`emoclim prepare --list` and `--explain`)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,29 +45,19 @@ class ExplainedDataset:
         return [("option", "default", "means"), *rows]
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetList:
-    """All data sets, by name."""
-
-    datasets: tuple[ExplainedDataset, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"datasets": [one.to_dict() for one in self.datasets]}
-
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """Return a row of column names, then one row per data set."""
-        rows: list[tuple[str, ...]] = [("data set", "takes", "what it is", "splits", "licence")]
-        for one in self.datasets:
-            known = one.description
-            splits = ", ".join(dict.fromkeys([*known.splits, known.default_split]))
-            rows.append((one.name, known.modality or "any", one.description.about, splits, known.licence))
-        return rows
+def explain_datasets() -> tuple[ExplainedDataset, ...]:
+    """Describe all data sets, by name."""
+    return tuple(explain_dataset(name) for name in dataset_names())
 
 
-def list_datasets() -> DatasetList:
-    """Describe all data sets."""
-    return DatasetList(tuple(explain_dataset(name) for name in dataset_names()))
+def dataset_rows(datasets: Sequence[ExplainedDataset]) -> list[tuple[str, ...]]:
+    """Return a row of column names, then one row per data set."""
+    rows: list[tuple[str, ...]] = [("data set", "takes", "what it is", "splits", "licence")]
+    for one in datasets:
+        known = one.description
+        splits = ", ".join(dict.fromkeys([*known.splits, known.default_split]))
+        rows.append((one.name, known.modality or "any", known.about, splits, known.licence))
+    return rows
 
 
 def explain_dataset(name: str) -> ExplainedDataset:

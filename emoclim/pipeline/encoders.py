@@ -3,7 +3,7 @@
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from emoclim.encoders import (
     own_settings,
     published_files,
 )
+from emoclim.errors import EncoderError
 from emoclim.modality import MODALITIES, Modality
 
 AUDIOSET = "AudioSet"
@@ -96,35 +97,25 @@ class EncoderDescription:
         return [("setting", "default"), *((name, str(value)) for name, value in self.settings.items())]
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderList:
-    """All encoders, by name."""
-
-    encoders: tuple[EncoderDescription, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"encoders": [one.to_dict() for one in self.encoders]}
-
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """Return a row of column names, then one row per encoder and published file."""
-        rows: list[tuple[str, ...]] = [
-            ("encoder", "takes", "segments", "model", "values", "checkpoint", "licence", "trained on")
-        ]
-        for one in self.encoders:
-            first: tuple[str, ...] = (one.name, one.modality, one.segments)
-            for model in one.models:
-                known, state = model.published, "here" if model.here else "not here"
-                rows.append((*first, model.name, str(model.dim), state, known.licence, "; ".join(known.trained_on)))
-                first = ("", "", "")
-            if not one.models:
-                rows.append((*first, "", str(one.dim), "none needed", "", ""))
-        return rows
+def describe_encoders() -> tuple[EncoderDescription, ...]:
+    """Describe all encoders, by name."""
+    return tuple(describe_encoder(name) for name in encoder_names())
 
 
-def describe_encoders() -> EncoderList:
-    """Describe all encoders."""
-    return EncoderList(tuple(describe_encoder(name) for name in encoder_names()))
+def encoder_rows(encoders: Sequence[EncoderDescription]) -> list[tuple[str, ...]]:
+    """Return a row of column names, then one row per encoder and published file."""
+    rows: list[tuple[str, ...]] = [
+        ("encoder", "takes", "segments", "model", "values", "checkpoint", "licence", "trained on")
+    ]
+    for one in encoders:
+        first: tuple[str, ...] = (one.name, one.modality, one.segments)
+        for model in one.models:
+            known, state = model.published, "here" if model.here else "not here"
+            rows.append((*first, model.name, str(model.dim), state, known.licence, "; ".join(known.trained_on)))
+            first = ("", "", "")
+        if not one.models:
+            rows.append((*first, "", str(one.dim), "none needed", "", ""))
+    return rows
 
 
 def describe_encoder(name: str) -> EncoderDescription:
@@ -156,6 +147,16 @@ def _load_without_parameters(name: str, **settings: Setting) -> Encoder:
         return load(**settings)
     with tempfile.NamedTemporaryFile() as file:
         return load(checkpoint=Path(file.name), **settings)
+
+
+def choose_encoder(modality: Modality, name: str | None) -> str:
+    """Return the encoder that is named, or the default one of a modality; raise unless it takes that."""
+    name = name or MODALITIES[modality].encoder
+    if name is None:
+        raise EncoderError(f"no encoder takes {modality} by default; name one with --encoder (see: emoclim encoders)")
+    if (takes := find_encoder(name).MODALITY) != modality:
+        raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
+    return name
 
 
 def contamination(spec: FeatureSpec, manifest: Manifest) -> str | None:

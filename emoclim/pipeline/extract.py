@@ -23,10 +23,10 @@ from emoclim.cache import (
 )
 from emoclim.config import Settings
 from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
-from emoclim.encoders import Encoder, find_encoder, load_encoder
-from emoclim.errors import ConfigError, EncoderError
-from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.encoders import contamination
+from emoclim.encoders import load_encoder
+from emoclim.errors import ConfigError
+from emoclim.modality import Modality
+from emoclim.pipeline.encoders import choose_encoder, contamination
 from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.workspace import Shard, Workspace, choose_device, provenance, usable_cores
 from emoclim.progress import Track, silent
@@ -125,9 +125,11 @@ def extract_features(
 ) -> ExtractionResult:
     """Encode the items of a manifest, or of a shard of it, that the cache does not hold yet."""
     where = choose_device(device)
-    name = _encoder_name(modality, config)
+    name = choose_encoder(modality, config.encoder)
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=config.unlabelled)
-    encoder = _load(name, config, track)
+    encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
+    if encoder.spec.views and not config.keep_segments:
+        raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")
     keys = ContentKeys(workspace.caches / "content.json", trust=not config.rehash)
     manifest = split_manifest(manifest, keys, track, seed=config.seed)  # writes: only now that the encoder is there
     whole = workspace.cache_path(encoder.spec, f".{config.backend}")
@@ -161,24 +163,6 @@ def extract_features(
     for warning in warnings:
         log.warning(warning)
     return ExtractionResult(manifest, len(part.items), path, failures, extraction, warnings)
-
-
-def _encoder_name(modality: Modality, config: ExtractConfig) -> str:
-    """Return the encoder that is named, or the default one of the modality."""
-    name = config.encoder or MODALITIES[modality].encoder
-    if name is None:
-        raise EncoderError(f"no encoder takes {modality} by default; name one with --encoder (see: emoclim encoders)")
-    if (takes := find_encoder(name).MODALITY) != modality:
-        raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
-    return name
-
-
-def _load(name: str, config: ExtractConfig, track: Track) -> Encoder:
-    """Load an encoder, if it makes what is to be kept."""
-    encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
-    if encoder.spec.views and not config.keep_segments:
-        raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")
-    return encoder
 
 
 @contextmanager
