@@ -1,5 +1,4 @@
 from .contract import FeatureCache as FeatureCache
-from .disk import BACKENDS as BACKENDS
 from .disk import open_cache as open_cache
 from .item_table import BY_ID as BY_ID
 from .item_table import ItemStatus as ItemStatus
@@ -16,6 +15,7 @@ from .item_table import write_item_table as write_item_table
 from .items import EncodedItem as EncodedItem
 from .lock import SUFFIXES as SUFFIXES
 from .lock import who_writes as who_writes
+from .manifest import BACKENDS as BACKENDS
 from .manifest import SHARDS as SHARDS
 from .manifest import CacheManifest as CacheManifest
 from .manifest import SourceRef as SourceRef

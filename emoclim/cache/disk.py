@@ -21,6 +21,7 @@ from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
+from emoclim.cache.manifest import BACKENDS
 from emoclim.cache.store import Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}  # loaded on first use
 MAKE_ROOM = "see that its disk has room and lets you write"
 EXTRACT_ANEW = "delete it and extract anew"
 

@@ -18,6 +18,8 @@ from emoclim.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
+# by suffix of a cache, the store that it lies in, which is loaded on first use
+BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}
 SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 
 

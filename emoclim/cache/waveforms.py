@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from emoclim.errors import CacheError
 from emoclim.files import atomic
 
@@ -108,7 +106,7 @@ def _write(path: Path, blocks: Iterable["Tensor"], sample_rate: int, subtype: st
                 scaled = (array * FULL_SCALE).round()
                 if scaled.max() >= FULL_SCALE or scaled.min() < -FULL_SCALE:
                     return 0
-                array = scaled.astype(np.int16)
+                array = scaled.astype("int16")
             file.write(array)
             samples += len(array)
     return samples

@@ -168,10 +168,10 @@ def _emit_paper(tables: Sequence["PaperTable"], form: Literal["latex", "markdown
 
 
 def _print_table(content: Table) -> None:
-    from rich.console import Console
-
     if len(content.rows) < 2:
         return
+    from rich.console import Console
+
     console = Console()
     Console(width=None if console.is_terminal else WIDTH).print(_drawn(content))
 

@@ -2,12 +2,16 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
 from typer.main import get_command
 
 import emoclim
+from emoclim.cache import EncodedItem, open_cache
 from emoclim.cli import COMMANDS, app
+from emoclim.data import FeatureSpec
 
 HEAVY = (
     "torch",
@@ -48,8 +52,29 @@ def test_help_loads_no_heavy_package(words: list[str]) -> None:
     assert loaded(f"from emoclim.cli import app; app({[*words, '--help']!r})") == []
 
 
-def test_the_version_loads_no_heavy_package() -> None:
-    assert loaded("from emoclim.cli import app; app(['--version'])") == []
+@pytest.mark.parametrize("words", [["--version"], ["cache", "list"]])
+def test_looking_around_in_an_empty_folder_loads_no_heavy_package(words: list[str], tmp_path: Path) -> None:
+    place = [] if words == ["--version"] else ["--workspace", str(tmp_path)]
+    assert loaded(f"from emoclim.cli import app; app({words + place!r})") == []
+
+
+@pytest.mark.parametrize(
+    "words", [["encoders"], ["encoders", "clip"], ["prepare", "--list"], ["prepare", "csv", "--explain"]]
+)
+def test_describing_what_there_is_loads_no_network_and_no_cache(words: list[str]) -> None:
+    light = {"numpy", "pyarrow"}
+    assert loaded(f"from emoclim.cli import app; app({words!r})", tuple(set(HEAVY) - light)) == []
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".zarr"])
+def test_looking_at_a_cache_loads_the_library_of_its_format_only(suffix: str, tmp_path: Path) -> None:
+    spec = FeatureSpec("given", "image", 2, "none", {"keys": "ids"})
+    with open_cache(tmp_path / "cache" / f"image-given-{spec.digest()}{suffix}", spec) as cache:
+        cache.append([EncodedItem("a", torch.ones(2))])
+    library = {".h5": "h5py", ".zarr": "zarr"}[suffix]
+    for words in (["cache", "list"], ["cache", "info", "given"]):
+        found = loaded(f"from emoclim.cli import app; app({[*words, '--workspace', str(tmp_path)]!r})")
+        assert found == ["numpy", library]
 
 
 def test_the_help_of_all_says_of_each_command_what_its_own_does() -> None:

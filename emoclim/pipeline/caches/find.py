@@ -1,4 +1,4 @@
-"""Find caches by name, and what is noted beside them. Used by all commands on caches, and by search."""
+"""Find caches by name, and what is noted beside them. Used by all commands on caches, and by search; loads no torch."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,7 +8,6 @@ from emoclim.cache import (
     BACKENDS,
     CacheManifest,
     cache_manifest_path,
-    open_cache,
     read_cache_manifest,
 )
 from emoclim.errors import CacheError
@@ -54,6 +53,8 @@ def note_of(cache: Path) -> CacheManifest:
     """Read the note beside a cache; where there is none, as after a stopped extraction, take what the cache says."""
     if cache_manifest_path(cache).is_file():
         return read_cache_manifest(cache)
+    from emoclim.cache import open_cache
+
     with open_cache(cache) as opened:
         return CacheManifest(cache, opened.spec, None, {})
 

@@ -7,17 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import (
-    BACKENDS,
-    SHARDS,
-    SUFFIX,
-    CacheManifest,
-    StoreSize,
-    item_table_path,
-    open_cache,
-    read_item_table,
-    who_writes,
-)
+from emoclim.cache import BACKENDS, SHARDS, SUFFIX, CacheManifest, StoreSize, item_table_path, read_item_table
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
 from emoclim.pipeline.workspace import Workspace
@@ -187,6 +177,8 @@ def size_of(path: Path) -> int:
 
 
 def _state(path: Path) -> CacheState:
+    from emoclim.cache import open_cache, who_writes  # where there is no cache, listing them takes no numpy
+
     changed = datetime.fromtimestamp(when_noted(path), UTC)
     writer = who_writes(path)
     told = None if writer is None else str(writer)
