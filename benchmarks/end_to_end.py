@@ -37,7 +37,7 @@ from emoclim.learning.heads import HeadBank
 from emoclim.learning.learner import Learner
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sampling import Batch
-from emoclim.pipeline.waveforms import stored_crops
+from emoclim.pipeline.training.waveforms import stored_crops
 from emoclim.pipeline.workspace import Workspace
 from emoclim.seeding import generator_for
 

@@ -33,7 +33,7 @@ from emoclim.encoders.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
-from emoclim.pipeline.sweeping import HEADS_PER_THREAD
+from emoclim.pipeline.training.sweep import HEADS_PER_THREAD
 from emoclim.pipeline.workspace import few_threads
 from emoclim.stages.evaluating import evaluate
 from emoclim.stages.head_training import train_heads

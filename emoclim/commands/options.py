@@ -64,7 +64,7 @@ LIBRARIES = tuple(
 )
 
 
-def named_libraries(given: Mapping[str, Any]) -> dict[Modality, str | None]:
+def named_libraries(given: Mapping[str, Any]) -> dict[Modality, str]:
     """Return the values of :data:`LIBRARIES` that were given, by modality."""
     return {name: given[facts.folder] for name, facts in MODALITIES.items() if given[facts.folder] is not None}
 

@@ -78,11 +78,11 @@ def train_end_to_end(
     keeps what is done for --resume only.
     """
     from emoclim.learning import launched
-    from emoclim.pipeline import Workspace, resume_encoder, train_encoder
+    from emoclim.pipeline import EndToEndConfig, Means, TrainEndToEnd, Workspace, start
+    from emoclim.pipeline import resume as go_on
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "workers", "device", "workspace"})
-    place = Workspace(workspace)
     with launched() as replicas, live_table(replicas.first) as (track, show_table):
         rows: list[tuple[str, ...]] = []
 
@@ -91,44 +91,29 @@ def train_end_to_end(
             rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
             show_table([HEADER, *rows[-SHOWN_EPOCHS:]])
 
+        means = Means(Workspace(workspace), device, workers, track, show_epoch, replicas)
         if resume is not None:
-            result = resume_encoder(
-                resume,
-                workers=workers,
-                workspace=place,
-                device=device,
-                track=track,
-                show=show_epoch,
-                replicas=replicas,
-            )
+            result = go_on(TrainEndToEnd(), resume, means)
         else:
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
             base = find_preset(preset)
             told = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
             settings, tuning, augmentations = told
-            libraries = named_libraries(given)
-            result = train_encoder(
-                encoder,
+            asked = EndToEndConfig(
+                encoder=encoder,
                 checkpoint=checkpoint,
-                settings=encoder_preset(preset, encoder) | read_settings(setting),
-                images=libraries.get("image"),
-                audio=Path(music) if (music := libraries.get("audio")) else None,
+                encoder_settings=encoder_preset(preset, encoder) | read_settings(setting),
+                libraries=named_libraries(given),
                 weights=read_numbers(loss_weights, "--loss-weights", float),
-                config=settings.updated(**HEADS.given(given)),
+                base=settings.updated(**HEADS.given(given)),
                 tuning=tuning.updated(**ENCODER.given(given)),
                 augmentations=augmentations.updated(**CROPS.given(given)),
-                valence_arousal=vad,
+                vad=vad,
                 label_map=label_map,
                 store=store,
-                name=name,
-                workers=workers,
-                workspace=place,
-                device=device,
-                track=track,
-                show=show_epoch,
-                replicas=replicas,
             )
+            result = start(TrainEndToEnd(), asked, means, name=name)
     if not replicas.first:
         return None
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())

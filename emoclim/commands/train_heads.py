@@ -79,7 +79,8 @@ def train_heads(
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
     best on validation is chosen. Ctrl-C ends with what is done so far.
     """
-    from emoclim.pipeline import TRIALS, StudyPlan, Workspace, resume_heads, start_heads, what_to_try
+    from emoclim.pipeline import HeadsConfig, Means, StudyConfig, TrainHeads, Workspace, start, what_to_try
+    from emoclim.pipeline import resume as go_on
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
@@ -87,21 +88,20 @@ def train_heads(
         refuse_useless(context, {"study", "rounds"}, "they need --optuna")
     if vad is None:
         refuse_useless(context, {"vad_width"}, "it needs --vad")
-    place = Workspace(workspace)
     with live_table() as (track, show_table):
 
         def show_leaders(leaders: "Leaders") -> None:
             show_table(leaders.table_rows(SHOWN_LEADERS))
 
+        means = Means(Workspace(workspace), device, track=track, watch=show_leaders)
         if resume is not None:
-            result = resume_heads(resume, workspace=place, device=device, track=track, show=show_leaders)
+            result = go_on(TrainHeads(), resume, means)
         else:
             settings = find_preset(preset)
             if config is not None:
                 settings = read_settings(config, lambda told: find_preset(preset).updated(**told))
             said = TRAINING.given(given)
             temperatures = said.pop("temperature", ())
-            libraries = named_libraries(given)
             space = what_to_try(
                 settings.updated(**said),
                 [read_numbers(text, "--loss-weights", float) for text in loss_weights or ()],
@@ -110,20 +110,20 @@ def train_heads(
                 seeds,
                 sweep_file,
             )
-            result = start_heads(
-                images=libraries.get("image"),
-                audio=libraries.get("audio"),
-                candidates=space if optuna is None else StudyPlan(optuna, study, rounds, sweep or TRIALS, space),
+            proposed = None
+            if optuna is not None:
+                trials = StudyConfig.model_fields["trials"].default if sweep is None else sweep
+                proposed = StudyConfig(storage=optuna, name=study, rounds=rounds, trials=trials)
+            asked = HeadsConfig(
+                libraries=named_libraries(given),
+                **space,
+                study=proposed,
                 select=select,
                 keep=keep,
-                valence_arousal=vad,
-                similarity_width=vad_width,
+                vad=vad,
+                vad_width=vad_width,
                 label_map=label_map,
-                name=name,
-                workspace=place,
-                device=device,
-                track=track,
-                show=show_leaders,
                 tensorboard=tensorboard,
             )
+            result = start(TrainHeads(), asked, means, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())

@@ -8,15 +8,13 @@ from typing import Any
 from emoclim.config import TrainConfig
 from emoclim.data import generate, read_manifest
 from emoclim.errors import RunError
-from emoclim.learning import Space
 from emoclim.modality import Modality
 from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
-from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import SearchResult, search_file
-from emoclim.pipeline.train_heads import TrainingResult
-from emoclim.pipeline.train_heads import start_heads as train
+from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads, TrainingResult
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
 
@@ -86,9 +84,8 @@ def run_demo(
             extract_features(modality, None, config.updated(encoder=encoder), workspace=workspace, track=track)
             for modality, encoder in ENCODERS.items()
         )
-        training = train(
-            candidates=Space([EVEN], {}, TrainConfig(seed=seed)), workspace=workspace, device="cpu", track=track
-        )
+        asked = HeadsConfig(base=TrainConfig(seed=seed))
+        training = start(TrainHeads(), asked, Means(workspace, "cpu", track=track))
         evaluation = evaluate_run(workspace=workspace, device="cpu")
         searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
     return Demo(folder, extractions, training, evaluation, searches)

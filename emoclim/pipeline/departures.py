@@ -15,8 +15,8 @@ from emoclim.data import VIEWS, Description, Manifest, find_dataset
 from emoclim.encoders import SHARED, VIEW_SEED, has_hash, own_settings, published_file
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
-from emoclim.pipeline import augmenting
-from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.encoder_choice import EncoderChoice
+from emoclim.pipeline.training import augmentations
 
 Kind = Literal["encoder", "data", "settings"]
 
@@ -116,7 +116,7 @@ def of_settings(
     if joint and (differing := _differing(joint[0].model_dump(), EncoderTuning().model_dump())):
         found.append(f"encoder: {differing}")
     if joint and joint[1]:
-        found.append(f"augmentations: {augmenting.told(joint[1].model_dump(mode='json'))}")
+        found.append(f"augmentations: {augmentations.describe(joint[1].model_dump(mode='json'))}")
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
     return [Departure("settings", f"training with {'; '.join(found)}", small=shorter)] if found else []
 

@@ -25,7 +25,7 @@ from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_qu
 from emoclim.pipeline.evaluation_page import Examples, write_page
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.library import Library, library_note, read_splits
-from emoclim.pipeline.runs import Run, open_run, trained_library
+from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.reports import intervals, plot_confusion, plot_joint_space, plot_per_class
 from emoclim.stages import evaluate

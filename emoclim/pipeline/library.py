@@ -88,22 +88,40 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None)
     raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
 
 
-def choose_modalities(
-    workspace: Workspace, named: Iterable[Modality], defaults: Iterable[Modality] = MODALITIES
-) -> tuple[Modality, ...]:
+def choose_libraries(
+    workspace: Workspace, named: Mapping[Modality, str], known: Mapping[str, Any], live: Modality | None = None
+) -> dict[Modality, Library]:
+    """Open the libraries of a run, but for the one of its live modality: those it noted when it began, or new ones."""
+    if known:
+        noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality != live}
+        return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
+    modalities = choose_modalities(workspace, [*named, *([live] if live else [])])
+    return {
+        modality: labelled_library(workspace, modality, named.get(modality))
+        for modality in modalities
+        if modality != live
+    }
+
+
+def choose_modalities(workspace: Workspace, named: Iterable[Modality]) -> tuple[Modality, ...]:
     """Return two modalities in the order of their table: those named, then those with labelled caches."""
     chosen = set(named)
     if len(chosen) > 2:
         raise ConfigError(f"a run joins two modalities, not {', '.join(sorted(chosen))}; name two of them")
-    rest = [modality for modality in defaults if modality not in chosen]
+    rest = [modality for modality in MODALITIES if modality not in chosen]
     labelled = [
         modality
         for modality in rest
         if any(not source.unlabelled for note in notes(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
-    chosen |= set(dict.fromkeys([*labelled, *rest][: 2 - len(chosen)]))
+    chosen |= set(list(dict.fromkeys([*labelled, *rest]))[: 2 - len(chosen)])
     return tuple(modality for modality in MODALITIES if modality in chosen)
+
+
+def called(modality: Modality) -> str:
+    """Name the library of a modality as messages do."""
+    return f"the {modality} library"
 
 
 def open_library(note: CacheManifest, source: SourceRef, *, need_files: bool = True) -> Library:
@@ -133,17 +151,18 @@ def library_note(library: Library) -> dict[str, Any]:
     return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
 
 
-def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library | None:
-    """The library of a run by what :func:`library_note` kept of it; None if its cache or manifest is not as it was."""
-    cache = workspace.caches / noted["cache"]
-    if not (cache.exists() and cache_manifest_path(cache).exists()):
-        return None
-    note = read_cache_manifest(cache)
+def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library:
+    """Open the library that :func:`library_note` was made of, as it is now."""
+    note = read_cache_manifest(workspace.caches / noted["cache"])
+    return open_library(note, source_of(note, noted["path"]))
+
+
+def source_of(note: CacheManifest, path: str) -> SourceRef:
+    """Find the source of that path in a cache's note."""
     for source in note.sources:
-        if (source.name, source.path) == (noted["name"], noted["path"]):
-            library = open_library(note, source)
-            return library if library_note(library) == dict(noted) else None
-    return None
+        if source.path == path:
+            return source
+    raise CacheError(f"{path} was not extracted into {note.path}; extract it again")
 
 
 def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:

@@ -14,7 +14,7 @@ from emoclim.data import Setting
 from emoclim.encoders import find_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import Modality
-from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.tagging import SEEDS
 from emoclim.pipeline.tagging_result import On
 

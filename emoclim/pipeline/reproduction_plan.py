@@ -9,7 +9,7 @@ from emoclim.config import TrainConfig, preset
 from emoclim.data import Manifest
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.pipeline.departures import Departure, Kind, mark_of
-from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.paper_rows import REMARKS, PaperRow, Target, choose_encoders
 
 State = Literal["to do", "unfinished", "done", "not possible"]

@@ -10,14 +10,15 @@ from emoclim.cache import manifest_digest, open_cache, portable_path
 from emoclim.data import ContentKeys, FeatureSpec, Manifest
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError
-from emoclim.pipeline.augmenting import make_augmenter, without_place
 from emoclim.pipeline.departures import Departure, of_data, of_encoder, of_lost, of_settings, of_tagging
-from emoclim.pipeline.joint_plans import EncoderChoice, contents_digest
+from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.paper_rows import IMAGE_ROLE, PaperRow, choose_rows
-from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.reproduction_data import read_manifests, usable
 from emoclim.pipeline.reproduction_plan import PAPER, Missing, ReproductionPlan, Request, RowPlan, State
-from emoclim.pipeline.snapshots import JOINT_PLAN, PLAN, UNFINISHED
+from emoclim.pipeline.run import PLAN, UNFINISHED
+from emoclim.pipeline.training.augmentations import make_augmenter, without_place
+from emoclim.pipeline.training.encoder_inputs import contents_digest
+from emoclim.pipeline.training.inputs import EVEN
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
 
@@ -49,7 +50,7 @@ def plan_reproduction(
         lacking = (*missing[IMAGE_ROLE], *missing[row.encoder], *_unfit(row, request))
         both = None if lacking else (loaded[IMAGE_ROLE], loaded[row.encoder])
         run = _run_name(row, request, manifests, both, workspace, keys, track) if both else ""
-        state = state_of(workspace, run, row) if both else "not possible"
+        state = state_of(workspace, run) if both else "not possible"
         shortest = both[1].segment_seconds if both and request.preset == "paper-code" else 0.0
         choice = request.encoders[row.encoder]
         plans.append(RowPlan(row, title, choice, run, state, lacking, tuple(departures), shortest))
@@ -61,10 +62,10 @@ def plan_reproduction(
     return ReproductionPlan(request, manifests, used, tuple(plans), held, data, folder)
 
 
-def state_of(workspace: Workspace, run: str, row: PaperRow) -> State:
+def state_of(workspace: Workspace, run: str) -> State:
     """How far the training of a row is."""
     folder = workspace.runs / run
-    if (folder / UNFINISHED / (PLAN if row.frozen else JOINT_PLAN)).is_file():
+    if (folder / UNFINISHED / PLAN).is_file():
         return "unfinished"
     return "done" if (folder / HEADS_FILE).is_file() else "to do"
 
@@ -132,7 +133,7 @@ def _run_name(
     what: dict[str, Any] = {"libraries": libraries, "weights": EVEN, "config": request.config.model_dump()}
     if not row.frozen:
         note, _ = make_augmenter(request.augmentations, encoders[1], workspace, track)
-        what |= {"tuning": request.tuning.model_dump(), "augmentations": note and without_place(note)}
+        what |= {"tuning": request.tuning.model_dump(), "augmentations": without_place(note)}
         what |= {"store": request.store}
     digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     return f"reproduce-{image.name}-{audio.name}-{'frozen' if row.frozen else 'unfrozen'}-{digest}"

@@ -8,23 +8,23 @@ from pathlib import Path
 
 from emoclim.data import ContentKeys, Setting
 from emoclim.errors import RunError
-from emoclim.learning import Space
 from emoclim.modality import Modality
-from emoclim.pipeline import train_end_to_end as end_to_end
-from emoclim.pipeline import train_heads as heads
+from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
 from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
-from emoclim.pipeline.joint_plans import EncoderChoice
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
-from emoclim.pipeline.plans import EVEN
 from emoclim.pipeline.reproduction_data import SPLIT_SEED
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, RowPlan
 from emoclim.pipeline.reproduction_planning import state_of
-from emoclim.pipeline.runs import ENCODER_FILE, open_run, trained_library
+from emoclim.pipeline.run import Means, resume, start
 from emoclim.pipeline.tagging import tag_run
 from emoclim.pipeline.tagging_result import TaggingResult
+from emoclim.pipeline.training.encoder_inputs import EndToEndConfig
+from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
+from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.reports import JointSpace
@@ -72,50 +72,37 @@ class Steps:
 
     def _train_heads(self, row: RowPlan, images: str) -> None:
         audio = self._encode("audio", row.audio).cache.stem
-        state = state_of(self.workspace, row.run, row.row)
+        means = Means(self.workspace, self.device, self.workers, self.track)
+        state = state_of(self.workspace, row.run)
         if state == "unfinished":
-            result = heads.resume_heads(row.run, workspace=self.workspace, device=self.device, track=self.track)
+            result = resume(TrainHeads(), row.run, means)
         elif state == "to do":
-            candidates = Space([EVEN], {}, self.plan.request.config)
-            result = heads.start_heads(
-                images=images,
-                audio=audio,
-                candidates=candidates,
-                name=row.run,
-                workspace=self.workspace,
-                device=self.device,
-                track=self.track,
-            )
+            asked = HeadsConfig(libraries={"image": images, "audio": audio}, base=self.plan.request.config)
+            result = start(TrainHeads(), asked, means, name=row.run)
         else:
             return
         _go_on(result.interrupted)
 
     def _train_encoder(self, row: RowPlan, images: str) -> None:
-        state, choice, request = state_of(self.workspace, row.run, row.row), row.audio, self.plan.request
+        state, choice, request = state_of(self.workspace, row.run), row.audio, self.plan.request
+        means = Means(self.workspace, self.device, self.workers, self.track)
         if state == "unfinished":
-            result = end_to_end.resume_encoder(
-                row.run, workers=self.workers, workspace=self.workspace, device=self.device, track=self.track
-            )
+            result = resume(TrainEndToEnd(), row.run, means)
         elif state == "to do":
-            result = end_to_end.train_encoder(
-                choice.name,
+            asked = EndToEndConfig(
+                encoder=choice.name,
                 checkpoint=choice.checkpoint,
-                settings=choice.settings,
-                images=images,
-                audio=self.plan.manifests["audio"].source,
-                config=request.config,
+                encoder_settings=dict(choice.settings),
+                libraries={"image": images, "audio": str(self.plan.manifests["audio"].source)},
+                base=request.config,
                 tuning=request.tuning,
                 augmentations=request.augmentations,
                 store=request.store,
-                name=row.run,
-                workers=self.workers,
-                workspace=self.workspace,
-                device=self.device,
-                track=self.track,
             )
+            result = start(TrainEndToEnd(), asked, means, name=row.run)
         else:
             return
-        _go_on(result.training.interrupted)
+        _go_on(result.interrupted)
 
     def evaluate(self, row: RowPlan) -> Evaluation:
         """Rank the test split."""

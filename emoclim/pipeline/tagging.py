@@ -16,9 +16,9 @@ from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation_files import text_of
-from emoclim.pipeline.runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
+from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.progress import Track, silent
 from emoclim.stages import embedded, tag

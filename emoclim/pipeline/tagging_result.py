@@ -12,7 +12,7 @@ from typing import Any, Literal
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
 from emoclim.pipeline.evaluation_files import REPORT_SCHEMA, text_of, write_report
-from emoclim.pipeline.run_files import write_parquet
+from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_table
 
 TAGS_PICTURE = "tags.png"

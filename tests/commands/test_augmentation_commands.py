@@ -17,8 +17,8 @@ from emoclim.encoders.colour import load as load_colour
 from emoclim.errors import ConfigError
 from emoclim.learning.encoder_config import Augmentations, load_joint_config
 from emoclim.learning.epochs import Snapshot
-from emoclim.pipeline import joint_training
-from emoclim.pipeline.augmenting import make_augmenter
+from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.training.augmentations import make_augmenter
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import silent
 
@@ -66,15 +66,15 @@ def test_a_run_says_what_was_added_and_goes_on_with_it(
     }
     assert about(whole)["augmentations"] == {name: value for name, value in noted.items() if name != "background"}
     assert "audiomentations" in json.loads((whole / "run.json").read_text())["versions"]
-    write = joint_training.write_snapshot
+    write = run_machine.write_snapshot
 
-    def interrupting(snapshot: Snapshot, *, path: Path) -> None:
-        write(snapshot, path=path)
+    def interrupting(snapshot: Snapshot, path: Path) -> None:
+        write(snapshot, path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(joint_training, "write_snapshot", interrupting)
+    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
     assert answer(*begin(workspace, *words, "--name", "part"))["interrupted"]
-    monkeypatch.setattr(joint_training, "write_snapshot", write)
+    monkeypatch.setattr(run_machine, "write_snapshot", write)
     resume = ("train-end-to-end", "--resume", "part", "--workspace", workspace, "--workers", 0, "--device", "cpu")
     kept = (sounds / "1.wav").read_bytes()
     (sounds / "1.wav").write_bytes((sounds / "0.wav").read_bytes())

@@ -17,7 +17,8 @@ from typer.testing import CliRunner
 from emoclim.cli import app
 from emoclim.config import TrainConfig
 from emoclim.learning.learner import Learner
-from emoclim.pipeline import run_files, sweeping
+from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.training import memory, run_files, sweep
 
 
 def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:
@@ -93,20 +94,20 @@ def test_a_killed_run_is_taken_up_and_ends_with_the_same_bytes(
     class Killed(BaseException):
         pass
 
-    def dying(snapshot: object, **options: object) -> None:
-        keep(snapshot, **options)
+    def dying(snapshot: object, path: Path) -> None:
+        keep(snapshot, path)
         seen.append(snapshot)
         if len(seen) == 2:
             raise Killed
 
     seen: list[object] = []
-    keep = sweeping.write_snapshot
+    keep = run_machine.write_snapshot
     words = ("train-heads", "--epochs", 3, "--workspace", workspace, "--sweep", 3)
     run(*words, "--name", "whole")
-    monkeypatch.setattr(sweeping, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_snapshot", dying)
     with pytest.raises(Killed):
         CliRunner().invoke(app, [str(word) for word in (*words, "--name", "killed")], catch_exceptions=False)
-    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_snapshot", keep)
     killed, whole = workspace / "runs" / "killed", workspace / "runs" / "whole"
     assert [path.name for path in killed.iterdir()] == ["unfinished"]
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "whole"  # it is no run yet
@@ -122,34 +123,34 @@ def test_a_killed_run_is_taken_up_and_ends_with_the_same_bytes(
 
 
 def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dying(snapshot: object, **options: object) -> None:
-        keep(snapshot, **options)
+    def dying(snapshot: object, path: Path) -> None:
+        keep(snapshot, path)
         raise OSError(28, "No space left on device")
 
-    keep = sweeping.write_snapshot
-    monkeypatch.setattr(sweeping, "write_snapshot", dying)
+    keep = run_machine.write_snapshot
+    monkeypatch.setattr(run_machine, "write_snapshot", dying)
     told = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "full", code=2).stderr
     assert "No space left on device" in told
-    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_snapshot", keep)
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     told = run("train-heads", "--resume", "full", "--workspace", workspace, code=2).stderr
-    assert "the image library of run full has changed since" in told
+    assert "run full cannot be resumed: the image library changed since it began" in told
 
 
 def test_a_run_is_gone_on_with_after_another_manifest_was_extracted(
     workspace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def dying(snapshot: object, **options: object) -> None:
-        keep(snapshot, **options)
+    def dying(snapshot: object, path: Path) -> None:
+        keep(snapshot, path)
         raise OSError(28, "No space left on device")
 
-    keep = sweeping.write_snapshot
+    keep = run_machine.write_snapshot
     words = ("train-heads", "--epochs", 3, "--workspace", workspace)
     run(*words, "--name", "whole")
-    monkeypatch.setattr(sweeping, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_snapshot", dying)
     run(*words, "--name", "killed", code=2)
-    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_snapshot", keep)
     header, *rows = (workspace / "data" / "images.csv").read_text().splitlines()
     (workspace / "data" / "few.csv").write_text("\n".join([header, *rows[::2]]) + "\n")
     run("extract", "images", workspace / "data" / "few.csv", "--encoder", "colour", "--workspace", workspace)
@@ -159,16 +160,16 @@ def test_a_run_is_gone_on_with_after_another_manifest_was_extracted(
 
 
 def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupting(snapshot: object, **options: object) -> None:
-        keep(snapshot, **options)
+    def interrupting(snapshot: object, path: Path) -> None:
+        keep(snapshot, path)
         raise KeyboardInterrupt
 
-    keep = sweeping.write_snapshot
-    monkeypatch.setattr(sweeping, "write_snapshot", interrupting)
+    keep = run_machine.write_snapshot
+    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
     stopped = run("train-heads", "--epochs", 3, "--workspace", workspace, "--name", "stopped").stdout
     assert "stopped early; go on with: emoclim train-heads --resume stopped" in stopped
     assert answer("evaluate", "stopped", "--workspace", workspace, "--no-plots")["run"] == "stopped"
-    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_snapshot", keep)
     finished = answer("train-heads", "--resume", "stopped", "--workspace", workspace)
     assert not finished["interrupted"]
     assert finished["heads"] == answer("train-heads", "--epochs", 3, "--workspace", workspace)["heads"]
@@ -200,13 +201,13 @@ def test_ctrl_c_at_any_time_keeps_what_is_done(workspace: Path, monkeypatch: pyt
     whole = answer(*words, "--name", "whole")
     with monkeypatch.context() as patch:
         if moment == "in validation":
-            plain = sweeping.evaluate_each
+            plain = sweep.evaluate_each
 
             def validating(*given: Any, **named: Any) -> Any:
                 signal.raise_signal(signal.SIGINT)
                 return plain(*given, **named)
 
-            patch.setattr(sweeping, "evaluate_each", validating)
+            patch.setattr(sweep, "evaluate_each", validating)
         else:
             step, seen = Learner.step, []
 
@@ -231,14 +232,14 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
     def dying(*given: object, **named: object) -> None:
         raise Killed
 
-    keep = sweeping.write_snapshot
+    keep = run_machine.write_snapshot
 
-    def interrupting(snapshot: Any, **options: Any) -> None:
-        keep(snapshot, **options)
+    def interrupting(snapshot: Any, path: Path) -> None:
+        keep(snapshot, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(sweeping, "write_snapshot", interrupting)
+        patch.setattr(run_machine, "write_snapshot", interrupting)
         run(*quick(workspace, points="4"), "--keep", 2, "--name", "torn")
     with monkeypatch.context() as patch:
         patch.setattr(run_files, "plot_history", dying)
@@ -257,7 +258,7 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
         (("--resume", "x", "--epochs", 9, "--sweep", 5), "--epochs, --sweep would have no effect"),
         (("--rounds", 9, "--study", "x"), "--rounds, --study would have no effect"),
         (("--vad-width", 7), "--vad-width would have no effect"),
-        (("--optuna", ""), "--optuna needs a URL or a file"),
+        (("--optuna", ""), "should be a URL or a file"),
     ],
 )
 def test_options_without_effect_are_told(finished: Path, words: tuple[object, ...], told: str) -> None:
@@ -284,7 +285,7 @@ def test_heads_that_do_not_fit_train_in_parts_and_that_is_told(
     note = {"image": 99, "audio": 151}
     each = sum(32 * (dim + 16 + 6) + 16 for dim in note.values())
     rows = 2 * config.batch_size * (6 * 32 + 4 * 16 + 12 * config.batch_size)
-    monkeypatch.setattr(sweeping, "_free_memory", lambda device: int(2.5 * 2 * 4 * (7 * each + rows)))
+    monkeypatch.setattr(memory, "_free_memory", lambda device: int(2.5 * 2 * 4 * (7 * each + rows)))
     parts = answer(*quick(workspace, points="5"), "--name", "parts")
     assert "5 pairs of heads do not fit into memory at once; they are trained 2 at a time" in caplog.text
     assert parts["heads"] == together["heads"]

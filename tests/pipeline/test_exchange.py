@@ -25,15 +25,14 @@ from emoclim.config import preset
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
-from emoclim.learning.sweep import Space
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
 from emoclim.pipeline.extract import ExtractConfig, extract_features
-from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
-from emoclim.pipeline.train_heads import start_heads as train
+from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
 from emoclim.pipeline.workspace import Workspace
 
 OUT = ["out.npz", "out.parquet", "out"]
@@ -211,7 +210,7 @@ def test_real_features_are_imported_trained_on_and_searched(
         expected = arrays["values"][[at[id_] for id_ in features.ids]].astype(np.float32)
     assert np.array_equal(features.values.numpy(), expected)
     config = preset("default").updated(epochs=2)
-    result = train(candidates=Space([EVEN], {}, config), workspace=space, device="cpu")
+    result = start(TrainHeads(), HeadsConfig(base=config), Means(space, "cpu"))
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(None, EvaluateConfig(split="train"), workspace=space, device="cpu", plots=False).report
     across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of a track

@@ -19,12 +19,11 @@ from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
 from emoclim.config import preset
 from emoclim.errors import CacheError, ConfigError, EmoclimError
-from emoclim.learning.sweep import Space
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluate import evaluate_run
-from emoclim.pipeline.plans import EVEN
+from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
-from emoclim.pipeline.train_heads import start_heads as train
+from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
 from emoclim.pipeline.workspace import Workspace
 
 DIM = 5
@@ -347,7 +346,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
     config = preset("default").updated(epochs=1)
-    train(candidates=Space([EVEN], {}, config), workspace=Workspace(space), device="cpu")
+    start(TrainHeads(), HeadsConfig(base=config), Means(Workspace(space), "cpu"))
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4
     hits = search_file(space / "image" / "3.jpg", workspace=Workspace(space), device="cpu").found

@@ -25,8 +25,9 @@ from emoclim.errors import CheckpointError
 from emoclim.learning.encoder_config import Augmentations, EncoderTuning
 from emoclim.learning.epochs import Snapshot
 from emoclim.modality import Modality
-from emoclim.pipeline import departures, joint_training
-from emoclim.pipeline.joint_plans import EncoderChoice
+from emoclim.pipeline import departures
+from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.paper_rows import TARGETS
 from emoclim.reports import compared, papers
 from emoclim.reports.compared import Number, Own
@@ -236,19 +237,19 @@ def test_what_was_stopped_goes_on(workspace: Path, first: Path, monkeypatch: pyt
     made = json.loads((first / "answer.json").read_text())
     name = made["rows"][1]["run"]
     shutil.rmtree(workspace / "runs" / name)
-    write = joint_training.write_snapshot
+    write = run_machine.write_snapshot
 
-    def interrupting(snapshot: Snapshot, *, path: Path) -> None:
-        write(snapshot, path=path)
+    def interrupting(snapshot: Snapshot, path: Path) -> None:
+        write(snapshot, path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(joint_training, "write_snapshot", interrupting)
+    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
     stopped = run("reproduce", "table1", *small(workspace), code=130)
     assert "the same command goes on from it" in stopped.stderr
     assert "3 of 5" not in stopped.stderr
     plan = answer("reproduce", "table1", "--explain", *stand_ins(workspace))
     assert plan["rows"][1]["state"] == "unfinished"
-    monkeypatch.setattr(joint_training, "write_snapshot", write)
+    monkeypatch.setattr(run_machine, "write_snapshot", write)
     again = answer("reproduce", "table1", *small(workspace))
     assert again["table"] == made["table"]
     weights = ("heads.safetensors", "encoder.safetensors")

@@ -4,7 +4,6 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +16,8 @@ from emoclim.errors import ConfigError
 from emoclim.learning.learner import Learner
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sweep import Candidate, Space
-from emoclim.pipeline import sweeping
-from emoclim.pipeline.studies import Study, shown_place
+from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
 
 optuna = pytest.importorskip("optuna")
 
@@ -40,7 +39,8 @@ def make_study(
     there: bool = False,
 ) -> Study:
     place = str(folder / storage)
-    return Study(place, "one", space, run=run, experiment=experiment, terms=EMO_CLIM, there=there)
+    config = StudyConfig(storage=place, name="one")
+    return Study(config, space, run=run, experiment=experiment, terms=EMO_CLIM, there=there)
 
 
 def stored(folder: Path) -> optuna.Study:
@@ -51,17 +51,17 @@ def stored(folder: Path) -> optuna.Study:
 @contextmanager
 def interrupting_after(n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ctrl-C as an epoch has been kept."""
-    keep, seen = sweeping.write_snapshot, []
+    keep, seen = run_machine.write_snapshot, []
 
-    def counting(snapshot: object, **options: object) -> None:
-        keep(snapshot, **options)
+    def counting(snapshot: object, path: Path) -> None:
+        keep(snapshot, path)
         seen.append(snapshot)
         if len(seen) == n_epochs:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(sweeping, "write_snapshot", counting)
+    monkeypatch.setattr(run_machine, "write_snapshot", counting)
     yield
-    monkeypatch.setattr(sweeping, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_snapshot", keep)
 
 
 def score(candidate: Candidate) -> float:
@@ -109,7 +109,7 @@ def test_the_seed_decides_what_is_asked(tmp_path: Path) -> None:
     found = []
     for name, seed in (("a", 7), ("b", 7), ("c", 11)):
         (tmp_path / name).mkdir()
-        space = Space(SPACE.weights, SPACE.settings | {"seed": [seed]}, replace(SPACE.base, seed=seed))
+        space = Space(SPACE.weights, SPACE.settings | {"seed": [seed]}, SPACE.base.updated(seed=seed))
         found.append([one.loss_weights for one in make_study(tmp_path / name, space=space).ask(6, 0)])
     assert found[0] == found[1]
     assert found[0] != found[2]

@@ -25,8 +25,8 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.waveform import read_blocks
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
-from emoclim.pipeline import waveforms
-from emoclim.pipeline.waveforms import StoredCrops, stored_crops
+from emoclim.pipeline.training import waveforms
+from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import Workspace
 
 STEP = 1 / 65_536  # half of what 16 bits tell apart

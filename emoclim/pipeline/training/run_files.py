@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from emoclim.files import write_json
-from emoclim.learning import SCORE_NAMES, History, SweepReport, Terms, own_score, save_heads, varying_settings
+from emoclim.files import atomic, write_json
+from emoclim.learning import SCORE_NAMES, Heads, History, SweepReport, Terms, own_score, save_heads, varying_settings
 from emoclim.modality import MODALITIES
-from emoclim.pipeline.sweeping import Sweep
+from emoclim.pipeline.run import SCHEMA
+from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance
 from emoclim.reports import plot_history, save_figure, sweep_figure
 
@@ -21,17 +22,17 @@ def write_run(
     settings: Mapping[str, Any],
     report: SweepReport,
     sweep: Sweep,
-    kept: Sequence[int],
+    heads: Heads,
     *,
     libraries: Sequence[str] = (),
     seconds: Mapping[str, float] | None = None,
 ) -> None:
-    """Write everything; the heads, those of places `kept`, come last and make it a run, once more if it was one.
+    """Write everything; the heads that are kept come last and make it a run, once more if it was one.
 
     The versions of optional libraries that had a part in it, and the seconds that it took, go into ``run.json``.
     """
     (folder / HEADS_FILE).unlink(missing_ok=True)
-    write_json(folder / "settings.json", settings)
+    write_json(folder / "settings.json", {"schema": SCHEMA, **settings})
     write_json(folder / "history.json", _history_dict(sweep, report.terms))
     write_json(folder / "run.json", provenance(libraries) | ({"seconds": dict(seconds)} if seconds else {}))
     history = sweep.histories[report.chosen]
@@ -40,7 +41,22 @@ def write_run(
     _write_tables(report, sweep, folder)
     if len(report.lines) > 1:
         _plot(report, folder / "sweep.png")
-    save_heads(sweep.heads.select(*kept), folder / HEADS_FILE)
+    save_heads(heads, folder / HEADS_FILE)
+
+
+def candidate_entries(report: SweepReport, **config: Any) -> list[dict[str, Any]]:
+    """List all candidates for ``settings.json``; `config` is added to the settings of each."""
+    return [
+        {
+            "candidate": line.number,
+            "loss_weights": list(line.loss_weights),
+            "config": line.config.model_dump() | config,
+            "best_epoch": line.best_epoch,
+            "validation": dict(line.metrics),
+            "score": _finite([score])[0],
+        }
+        for line, score in zip(report.lines, report.scores, strict=True)
+    ]
 
 
 def _plot(report: SweepReport, path: Path) -> None:
@@ -90,7 +106,7 @@ def _finite(losses: Sequence[float]) -> list[float | None]:
 def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
     """``sweep.csv``, ``sweep.parquet`` and ``history.parquet``."""
     columns = report.columns()
-    with (folder / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
+    with atomic(folder / "sweep.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
@@ -116,6 +132,5 @@ def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
     import pyarrow
     from pyarrow import parquet
 
-    aside = path.with_name(f"{path.name}.partial")
-    parquet.write_table(pyarrow.table(dict(columns)), aside)
-    aside.replace(path)
+    with atomic(path) as partial:
+        parquet.write_table(pyarrow.table(dict(columns)), partial)

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from emoclim.config import TrainConfig
+from pydantic import AfterValidator, Field
+
+from emoclim.config import Settings, TrainConfig
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, Space, Terms
 
@@ -26,18 +28,40 @@ ASKED = "emoclim"  # user attribute of a trial: its run, the numbers of its cand
 SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
+def storage_place(storage: str) -> str:
+    """The URL of a database, or the whole path of a journal: what ``optuna-dashboard`` takes."""
+    if not storage:
+        raise ValueError("it should be a URL or a file")
+    if "://" in storage:
+        return storage
+    path = Path(storage).absolute()
+    return f"sqlite:///{path}" if storage.endswith(SQLITE) else str(path)
+
+
+class StudyConfig(Settings):
+    """A study that proposes what to train."""
+
+    storage: Annotated[str, AfterValidator(storage_place)] = Field(
+        description="URL or file of a study of Optuna, which chooses what to try"
+    )
+    name: str | None = Field(default=None, description="Its name; default one that fits the data")
+    rounds: int = Field(default=4, ge=1, description="Rounds, in each of which it is asked what to try")
+    trials: int = Field(default=16, ge=1, description="Trials of a round")
+
+
 class Study:
     """A study in a storage."""
 
     def __init__(
-        self, storage: str, name: str, space: Space, *, run: str, experiment: str, terms: Terms, there: bool
+        self, config: StudyConfig, space: Space, *, run: str, experiment: str, terms: Terms, there: bool
     ) -> None:
         try:
             import optuna
         except ImportError as error:
             raise ConfigError("--optuna needs Optuna; install it with: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.space, self.run, self._storage = space, run, storage
+        self.config, self.space, self.run = config, space, run
+        self.name = name = config.name or f"emoclim-{experiment}"
         self._weights = [f"weight_{anchor}_{contrast}" for anchor, contrast in terms]
         self._seeds = list(space.settings.get("seed", [space.base.seed]))
         self._choices = dict.fromkeys(self._weights, optuna.distributions.FloatDistribution(0, 1)) | {
@@ -47,15 +71,17 @@ class Study:
         }
         self._fixed = {setting: values[0] for setting, values in space.settings.items() if setting != "seed"}
         with self._reached():
-            place = _opened(storage)
+            place = _opened(config.storage)
             names = [summary.study_name for summary in optuna.get_all_study_summaries(place)]
             if there and name not in names:
-                raise ConfigError(f"study {name!r} is no longer in {shown_place(storage)}; put it back, or train again")
+                raise ConfigError(
+                    f"study {name!r} is no longer in {shown_place(config.storage)}; put it back, or train again"
+                )
             self._study = optuna.create_study(storage=place, study_name=name, direction="maximize", load_if_exists=True)
             alike = self._study.user_attrs.get(EXPERIMENT, None if self._study.get_trials() else experiment)
             if alike != experiment or [one.name for one in self._study.directions] != ["MAXIMIZE"]:
                 raise ConfigError(
-                    f"study {name!r} in {shown_place(storage)} is of other features, classes or settings; "
+                    f"study {name!r} in {shown_place(config.storage)} is of other features, classes or settings; "
                     "give --study another name"
                 )
             self._study.set_user_attr(EXPERIMENT, experiment)
@@ -146,8 +172,8 @@ class Study:
         except (OptunaError, SQLAlchemyError, OSError, ValueError, KeyError, ImportError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ConfigError(
-                f"the study in {shown_place(self._storage)} cannot be used ({reason}); give a URL or a file that can, "
-                "or --study another name"
+                f"the study in {shown_place(self.config.storage)} cannot be used ({reason}); give a URL or a file "
+                "that can, or --study another name"
             ) from error
 
     def _loss_weights(self, params: Mapping[str, Any]) -> tuple[float, ...]:
@@ -168,17 +194,9 @@ def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistributi
     return CategoricalDistribution(list(values))
 
 
-def storage_place(storage: str) -> str:
-    """The URL of a database, or the whole path of a journal: what ``optuna-dashboard`` takes."""
-    if "://" in storage:
-        return storage
-    path = Path(storage).absolute()
-    return f"sqlite:///{path}" if storage.endswith(SQLITE) else str(path)
-
-
 def shown_place(storage: str) -> str:
     """The same without a password."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage_place(storage))
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)
 
 
 def _opened(storage: str) -> Any:
@@ -186,5 +204,4 @@ def _opened(storage: str) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    place = storage_place(storage)
-    return place if "://" in place else JournalStorage(JournalFileBackend(place))
+    return storage if "://" in storage else JournalStorage(JournalFileBackend(storage))

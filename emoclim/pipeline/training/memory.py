@@ -1,10 +1,43 @@
-"""Tell how much memory this process can still take; a sweep decides by it how many heads it trains at once."""
+"""Tell how much memory this process can still take, and how many heads a sweep may train at once."""
 
+import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import torch
+
+from emoclim.config import TrainConfig
+from emoclim.data import Split
+
+log = logging.getLogger(__name__)
+
 UNKNOWN = 2**32  # bytes taken to be available where the system does not say, as on macOS and Windows
+COPIES = 7  # of a head's parameters: its own, gradients, two moments, the best, and two in the making of a snapshot
+MEMORY_SHARE = 0.5  # of what is free, for the heads
+
+
+def max_heads(train: Split, configs: Iterable[TrainConfig], largest: int, device: torch.device) -> int:
+    """Return how many pairs of heads, at least 1, fit into half of the memory that is free now."""
+    bytes_per_head = max(_bytes_per_head(train, config) for config in set(configs))
+    most = max(1, int(MEMORY_SHARE * _free_memory(device) / bytes_per_head))
+    if most < largest:
+        log.warning("%d pairs of heads do not fit into memory at once; they are trained %d at a time", largest, most)
+    return most
+
+
+def _bytes_per_head(train: Split, config: TrainConfig) -> int:
+    """Bytes that a pair of heads takes while it is trained: copies of its parameters, and the rows of a batch."""
+    parameters = rows = 0
+    for features in train.features.values():
+        parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
+        rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
+    return 4 * (COPIES * parameters + rows)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
 def available_memory(root: Path = Path("/")) -> int:

@@ -19,7 +19,7 @@ from emoclim.errors import CacheError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.library import Library, notes, open_library
+from emoclim.pipeline.library import Library, notes, open_library, source_of
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
@@ -110,7 +110,4 @@ def encoding_command(
 def trained_library(workspace: Workspace, run: Run, modality: Modality) -> Library:
     """The library that a run was trained on."""
     note = trained_note(workspace, run, modality)
-    for source in note.sources:
-        if source.path == run.sources[modality]:
-            return open_library(note, source)
-    raise CacheError(f"{run.sources[modality]} was not extracted into {note.path}; extract it again")
+    return open_library(note, source_of(note, run.sources[modality]))

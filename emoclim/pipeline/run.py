@@ -1,0 +1,259 @@
+"""Make runs: plan, train with snapshots, resume after a kill, write the result, clean up.
+
+Every kind of run is a :class:`Step`, and :func:`start` and :func:`resume` serve them all. An unfinished run has a
+folder with ``plan.json``, all that the bytes of its result depend on, and with snapshots. Invariant: killed anywhere
+and resumed, a run leaves the bytes of one that never was; until it is whole, no reader takes it for a result.
+"""
+
+import hashlib
+import json
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import safetensors.torch
+
+from emoclim.config import Settings
+from emoclim.errors import ConfigError, RunError, name_some
+from emoclim.files import atomic, read_json, write_json
+from emoclim.learning import ALONE, Replicas, Snapshot
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.progress import Track, silent
+
+SCHEMA = 2  # of plans, and of the files of a run
+UNFINISHED, PLAN = "unfinished", "plan.json"
+
+
+class RunConfig(Settings):
+    """What a kind of run is asked for."""
+
+    NOTED: ClassVar[frozenset[str]] = frozenset()  # fields that leave no trace but in what the inputs note
+
+
+class NothingToKeep(ConfigError):
+    """No loss of a training was ever finite; its run is deleted."""
+
+
+class Inputs(Protocol):
+    """What a run is made from, loaded."""
+
+    @property
+    def noted(self) -> Mapping[str, Any]:
+        """By what a user calls it, plain values that change if it does."""
+
+
+class Result(Protocol):
+    """What a run gave."""
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped early, so that it can be resumed."""
+
+
+C = TypeVar("C", bound=RunConfig)
+I = TypeVar("I", bound=Inputs)  # noqa: E741 - as C and R
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What a run is made with; nothing of its result depends on it."""
+
+    workspace: Workspace = Workspace()  # noqa: RUF009 - immutable
+    device: str = "auto"
+    workers: int | None = None  # processes that decode; None takes one per core
+    track: Track = silent
+    watch: Callable[[Any], None] | None = None  # is told of each epoch
+    replicas: Replicas = ALONE  # processes that train together, of which the first one writes
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that the bytes of a run depend on, as plain values, and 12 hex digits of that which tell it from others."""
+
+    step: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, Any]
+    digest: str
+    schema: int = SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run at work: its folder, the folder of what is there until it is finished, and its plan."""
+
+    run: Path
+    folder: Path
+    plan: Plan
+    means: Means
+
+    def read(self, name: str) -> Snapshot | None:
+        """Read a snapshot, if there is one."""
+        path = self._path(name)
+        return safetensors.torch.load_file(path) if path.exists() else None
+
+    def keep(self, name: str) -> Callable[[Snapshot], None]:
+        """Return what writes a snapshot of that name."""
+        return lambda snapshot: write_snapshot(snapshot, self._path(name))
+
+    def has_snapshots(self) -> bool:
+        """Whether there is anything to go on from."""
+        return any(self.folder.glob("*.safetensors"))
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.safetensors"
+
+
+class Step(ABC, Generic[C, I, R]):
+    """A kind of run."""
+
+    name: str  # of the command that makes and resumes it
+    config: type[C]  # everything asked for
+
+    @abstractmethod
+    def inputs(self, config: C, means: Means, known: Mapping[str, Any]) -> I:
+        """Load what a run is made from; of a run that is resumed, `known` is what was noted when it began."""
+
+    @abstractmethod
+    def place(self, config: C, inputs: I, workspace: Workspace, name: str | None) -> Path:
+        """Make or find the folder of a run, of that name where one is given."""
+
+    @abstractmethod
+    def run(self, config: C, inputs: I, work: Work) -> R:
+        """Do what is left, keeping snapshots."""
+
+    @abstractmethod
+    def write(self, result: R, folder: Path) -> None:
+        """Write all files; what makes a folder a result comes last."""
+
+    def work_folder(self, folder: Path) -> Path:
+        """Where plan and snapshots of a run lie."""
+        return folder / UNFINISHED
+
+
+def plan_digest(step: Step[C, I, R], config: C, inputs: I) -> str:
+    """Return 12 hex digits of all that the bytes of a run depend on."""
+    return _plan(step, config, inputs).digest
+
+
+def find_run(workspace: Workspace, digest: str) -> Path | None:
+    """Find the newest finished run of a plan."""
+    for file in sorted(workspace.runs.glob("*/settings.json"), reverse=True):
+        finished = (file.parent / HEADS_FILE).is_file() and not (file.parent / UNFINISHED).exists()
+        if finished and read_json(file, RunError, "train again").get("plan") == digest:
+            return file.parent
+    return None
+
+
+def find_unfinished(workspace: Workspace, digest: str) -> Path | None:
+    """Find a run of a plan that can be resumed."""
+    for file in sorted(workspace.runs.glob(f"*/{UNFINISHED}/{PLAN}"), reverse=True):
+        content: dict[str, Any] = read_json(file, RunError, "delete its run")
+        if content.get("schema") == SCHEMA and content.get("digest") == digest:
+            return file.parents[1]
+    return None
+
+
+def start(step: Step[C, I, R], config: C, means: Means = Means(), *, name: str | None = None) -> R:
+    """Make a run; what is there already of the same plan in the same folder is not done again."""
+    with means.replicas.first_before_others():
+        inputs = step.inputs(config, means, {})
+    plan = _plan(step, config, inputs)
+    folder = means.replicas.agree(lambda: step.place(config, inputs, means.workspace, name))
+    work = Work(folder, step.work_folder(folder), plan, means)
+    if means.replicas.first:
+        _begin(work)
+    return _execute(step, config, inputs, work)
+
+
+def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
+    """Go on with a run that was killed or stopped, unless what it is made from has changed."""
+    folder = _find_unfinished(means.workspace, run, step)
+    plan = _read_plan(folder, step)
+    try:
+        config = step.config.model_validate_json(json.dumps(plan.config))
+    except ConfigError as error:
+        raise _other_version(folder) from error
+    with means.replicas.first_before_others():
+        inputs = step.inputs(config, means, plan.inputs)
+    noted = _plain(inputs.noted)
+    if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
+        raise RunError(f"run {folder.name} cannot be resumed: {name_some(changed)} changed since it began; train again")
+    return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, means))
+
+
+def write_snapshot(snapshot: Snapshot, path: Path) -> None:
+    """Write all that a training needs to go on, whole or not at all."""
+    with atomic(path) as partial:
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}
+        safetensors.torch.save_file(tensors, partial)
+
+
+def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
+    asked, noted = config.model_dump(mode="json"), _plain(inputs.noted)
+    told = {name: value for name, value in asked.items() if name not in config.NOTED}
+    digest = hashlib.sha256(json.dumps([SCHEMA, step.name, told, noted], sort_keys=True).encode()).hexdigest()[:12]
+    return Plan(step.name, asked, noted, digest)
+
+
+def _plain(noted: Mapping[str, Any]) -> dict[str, Any]:
+    """What JSON gives back."""
+    plain: dict[str, Any] = json.loads(json.dumps(noted))
+    return plain
+
+
+def _begin(work: Work) -> None:
+    """Write the plan, unless the same one was begun there."""
+    path = work.folder / PLAN
+    if not path.exists() or read_json(path, RunError, f"delete {work.folder}") != _plain(asdict(work.plan)):
+        shutil.rmtree(work.folder, ignore_errors=True)
+        write_json(path, asdict(work.plan))
+
+
+def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
+    first = work.means.replicas.first
+    try:
+        result = step.run(config, inputs, work)
+        work.means.replicas.agree(lambda: step.write(result, work.run))
+    except BaseException as error:
+        if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
+            _discard(work)
+        raise
+    if first and not result.interrupted:
+        shutil.rmtree(work.folder)
+    return result
+
+
+def _discard(work: Work) -> None:
+    """Delete what nobody can go on from, and its run unless that has results already."""
+    shutil.rmtree(work.folder, ignore_errors=True)
+    if not any(work.run.glob("*.json")):
+        shutil.rmtree(work.run, ignore_errors=True)
+
+
+def _find_unfinished(workspace: Workspace, run: str, step: Step[C, I, R]) -> Path:
+    folder = next((path for path in (workspace.runs / run, Path(run)) if path.is_dir()), None)
+    if folder is None:
+        raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
+    if not (step.work_folder(folder) / PLAN).is_file():
+        never = "" if (folder / HEADS_FILE).is_file() else " (it never began; delete it)"
+        raise RunError(f"run {folder} is not unfinished; there is nothing to go on with{never}")
+    return folder
+
+
+def _read_plan(folder: Path, step: Step[C, I, R]) -> Plan:
+    path = step.work_folder(folder) / PLAN
+    content: dict[str, Any] = read_json(path, RunError, f"delete {folder} and train again")
+    if content.get("schema") != SCHEMA or content.keys() != Plan.__dataclass_fields__.keys():
+        raise _other_version(folder)
+    plan = Plan(**content)
+    if plan.step != step.name:
+        raise RunError(f"run {folder} is another command's; go on with: emoclim {plan.step} --resume {folder.name}")
+    return plan
+
+
+def _other_version(folder: Path) -> RunError:
+    return RunError(f"the plan of run {folder} is of another version of emoclim; delete {folder} and train again")

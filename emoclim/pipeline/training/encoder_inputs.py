@@ -1,0 +1,106 @@
+"""What `emoclim train-end-to-end` is asked for, and what it is made from."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
+
+import torch
+from pydantic import AfterValidator, Field
+
+from emoclim.cache import CacheManifest
+from emoclim.config import TrainConfig
+from emoclim.data import ContentKeys, FeatureSpec, Item, Manifest, Setting
+from emoclim.encoders import Encoder, find_encoder, load_encoder
+from emoclim.errors import DecodeError
+from emoclim.learning import Augmentations, Augmenter, EncoderTuning
+from emoclim.modality import Modality
+from emoclim.pipeline.library import Library, called, labelled_items, library_note
+from emoclim.pipeline.training.augmentations import Note
+from emoclim.pipeline.training.inputs import EVEN, File, Labelled, LabelledConfig, Weights
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+from emoclim.stages import Recordings
+
+ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the background sounds"
+
+
+class EndToEndConfig(LabelledConfig):
+    """What `emoclim train-end-to-end` is asked for; of the encoder's modality `libraries` names a manifest."""
+
+    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoint", "augmentations"}
+
+    encoder: str = Field(description="Name of the encoder to start from")
+    checkpoint: Annotated[File, AfterValidator(Path.resolve)] | None = Field(
+        default=None, description="File of its parameters; default the published one"
+    )
+    encoder_settings: dict[str, Setting] = Field(default={}, description="Settings of the encoder by name")
+    weights: Weights = Field(default=EVEN, description="Weights of the terms of the loss")
+    base: TrainConfig = Field(default=TrainConfig(), description="Settings of the heads and of the batches")
+    tuning: EncoderTuning = Field(default=EncoderTuning(), description="Settings of the encoder's training")
+    augmentations: Augmentations = Field(default=Augmentations(), description="What is added to crops of training")
+    store: bool = Field(default=False, description="Whether to decode all files once, and keep that for quicker crops")
+
+    @property
+    def live(self) -> Modality:
+        """The modality that is encoded while training."""
+        modality: Modality = find_encoder(self.encoder).MODALITY
+        return modality
+
+    def load(self, track: Track, checkpoint: Path | None = None) -> Encoder:
+        """Load the encoder, or the same with the parameters of another file."""
+        return load_encoder(
+            self.encoder, checkpoint=checkpoint or self.checkpoint, track=track, **self.encoder_settings
+        )
+
+    def library(self, workspace: Workspace, manifest: Manifest, spec: FeatureSpec) -> Library:
+        """Make a library of a manifest whose features are yet to be encoded, as it will be then."""
+        place = None if self.checkpoint is None else str(self.checkpoint)
+        note = CacheManifest(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
+        note = note.with_source(manifest, unlabelled=False)
+        return Library(manifest, note, note.sources[-1])
+
+
+@dataclass(frozen=True)
+class EndToEndInputs(Labelled):
+    """Libraries and classes, and what is encoded while training."""
+
+    encoder: Encoder
+    contents: str  # digest of the files of training and validation
+    augmentations: Note | None  # settings, and a digest of background sounds; None without any
+    augment: Augmenter | None
+    processes: int  # how many train together
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a plan notes."""
+        live = self.encoder.spec.modality
+        note = {name: value for name, value in library_note(self.libraries[live]).items() if name != "cache"}
+        return super().noted | {
+            called(live): note,
+            ENCODER: self.encoder.spec.to_dict(),
+            CONTENTS: self.contents,
+            SOUNDS: self.augmentations,
+            "processes": self.processes,
+        }
+
+    def recordings(self, split: str) -> Recordings:
+        """Return the files of a split with their classes."""
+        live = self.encoder.spec.modality
+        items = labelled_items(self.libraries[live].manifest, self.label_map, split)
+        classes = [self.label_map.class_of(live, item.label) for item in items]
+        return Recordings(items, torch.tensor(classes, dtype=torch.int64))
+
+
+def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
+    """12 hex digits of what the files of training and validation are; those that cannot be read are left out."""
+    rows = []
+    for item in items:
+        if item.split in ("train", "val"):
+            with suppress(DecodeError):
+                rows.append((item.id, keys(item)))
+    keys.save()
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]

@@ -1,0 +1,200 @@
+"""What one `emoclim train-end-to-end` did: its measure on validation, and its encoder as a file.
+
+``encoder.safetensors`` has the names that the encoder's own checkpoints have, so that it can be used as one; its
+metadata has the key ``emoclim``: JSON with what it was trained from and how.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from emoclim.cache import MemoryCache
+from emoclim.data import Manifest, Split
+from emoclim.encoders import Encoder
+from emoclim.files import atomic
+from emoclim.learning import Heads, SweepReport, TrainedCandidate
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.library import Library, library_note
+from emoclim.pipeline.training.augmentations import describe, without_place
+from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, EndToEndInputs
+from emoclim.pipeline.training.run_files import candidate_entries
+from emoclim.pipeline.training.sweep import Sweep, validate
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
+from emoclim.pipeline.training.waveforms import StoredCrops
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+from emoclim.stages import JointTraining, Recordings, extract
+
+FORMAT = 1  # of what the file of an encoder says of itself
+RULE = "mean"  # the score of a run, among others
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderResult:
+    """What one `emoclim train-end-to-end` did."""
+
+    folder: Path
+    trained: Path  # the file of the encoder, until it is moved into the folder
+    config: EndToEndConfig
+    inputs: EndToEndInputs
+    plan: str  # digest of what was to be done
+    libraries: Mapping[
+        Modality, Library
+    ]  # what it was trained on; the cache of the trained encoder is yet to be filled
+    training: JointTraining  # losses, and how long it took
+    sweep: Sweep  # of one candidate
+    report: SweepReport  # how good it is on validation
+    stored: StoredCrops | None  # where the crops came from; None for the files
+    failures: Mapping[str, str]  # by item, why it could not be used, as far as that was found
+    workspace: Workspace
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped early."""
+        return self.training.interrupted
+
+    @property
+    def encoder_file(self) -> Path:
+        """Where the trained encoder lies."""
+        return self.folder / ENCODER_FILE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            "run": str(self.folder),
+            "encoder": str(self.encoder_file),
+            "seconds": {"training": self.training.seconds, "waiting_for_files": self.training.waiting},
+            "waveforms": None if self.stored is None else self.stored.to_dict(),
+            "failures": dict(self.failures),
+            **self.settings(),
+        }
+
+    def settings(self) -> dict[str, Any]:
+        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        inputs, config = self.inputs, self.config
+        return inputs.settings() | {
+            "plan": self.plan,
+            "libraries": {modality: library_note(library) for modality, library in self.libraries.items()},
+            "augmentations": inputs.augmentations,
+            "store": config.store,
+            "contents": inputs.contents,
+            "encoder_settings": dict(config.encoder_settings),
+            "heads": candidate_entries(self.report, encoder=config.tuning.model_dump()),
+            "kept": [0],
+            "chosen": 0,
+            "select": self.report.rule,
+            "trained": list(self.training.trained),
+            "processes": inputs.processes,
+            "interrupted": self.interrupted,
+        }
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        training, tuning, nouns = self.training, self.config.tuning, MODALITIES[self.config.live].nouns
+        norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
+        waited = training.waiting / max(training.seconds, 1e-9)
+        quicker = "the files; more --workers, or --store," if self.stored is None else "the store; more --workers"
+        slowest = quicker if waited > 0.5 else "the network; a GPU, or there --precision bf16,"
+        lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
+        lines += [
+            f"encoder {self.config.encoder}: {len(training.trained)} parameters trained "
+            f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
+            f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files; slowest: {slowest} would help",
+        ]
+        if self.stored is not None:
+            lines.append(self.stored.told())
+        if self.failures:
+            first, reason = next(iter(self.failures.items()))
+            lines.append(f"{len(self.failures)} {nouns} could not be used ({first}: {reason}); --json lists them")
+        if self.inputs.processes > 1:
+            part = "; batch normalisations saw their part of it" if tuning.batchnorm == "train" else ""
+            lines.append(f"{self.inputs.processes} processes shared each batch{part}")
+        if self.inputs.similarity:
+            lines.append("similar emotions attracted each other a little")
+        if self.inputs.augmentations:
+            lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
+        if self.interrupted:
+            lines.append(f"stopped early; go on with: emoclim train-end-to-end --resume {self.folder.name}")
+        return [
+            *lines,
+            f"classes: {', '.join(self.inputs.label_map.classes)}",
+            f"run: {self.folder}",
+            f"encode the {nouns} with it before you evaluate or search: {self.next_command()}",
+        ]
+
+    def next_command(self) -> str:
+        """How to encode the live modality with the trained encoder."""
+        live, config = self.config.live, self.config
+        source, settings = self.libraries[live].manifest.source, config.encoder_settings
+        return encoding_command(self.workspace, live, source, config.encoder, self.encoder_file, settings)
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """A row of column names, then the measures on validation, as those of `train-heads`."""
+        return self.report.table_rows(1)
+
+
+def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, training: JointTraining) -> Path:
+    """Write the encoder; the same tensors and words give the same bytes."""
+    specs = {modality: library.note.spec.to_dict() for modality, library in inputs.libraries.items()}
+    about = {
+        "format": FORMAT,
+        "start": specs.pop(config.live),
+        "config": config.base.model_dump() | {"encoder": config.tuning.model_dump()},
+        "loss_weights": list(config.weights),
+        "classes": list(inputs.label_map.classes),
+        "label_map": inputs.label_map.maps,
+        "similarity": inputs.similarity,
+        "cached": specs,
+        "manifests": {modality: library_note(one)["digest"] for modality, one in inputs.libraries.items()},
+        "contents": inputs.contents,
+        "store": config.store,
+        "best_epoch": training.best_epoch,
+        "processes": inputs.processes,
+    }
+    if inputs.augmentations:
+        about["augmentations"] = without_place(inputs.augmentations)
+    tensors = {name: tensor.contiguous() for name, tensor in training.encoder.items()}
+    with atomic(folder / ENCODER_FILE) as partial:
+        partial.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": json.dumps(about)}))
+    return folder / ENCODER_FILE
+
+
+def encoded(
+    split: Split, recordings: Recordings, encoder: Encoder, *, workers: int, device: torch.device, track: Track
+) -> tuple[Split, dict[str, str]]:
+    """Return a split with the features that extraction will make of its files, and by item why others have none."""
+    modality = encoder.spec.modality
+    manifest = Manifest("validation", modality, Path(), tuple(recordings.items))
+    with MemoryCache(encoder.spec) as cache:
+        extraction = extract(manifest, encoder, cache, workers=workers, device=device, track=track)
+        keys = extraction.keys
+        rows = [row for row, item in enumerate(recordings.items) if keys.get(item.id) in cache.keys()]
+        ids = tuple(recordings.items[row].id for row in rows)
+        features = replace(cache.read([keys[id_] for id_ in ids]), ids=ids)
+    labels = {**split.labels, modality: recordings.labels[rows]}
+    failures = {failure.id: failure.reason for failure in extraction.failures}
+    return Split({**split.features, modality: features}, labels, split.classes), failures
+
+
+def measured(
+    split: Split, training: JointTraining, heads: Heads, config: EndToEndConfig, device: torch.device
+) -> Sweep:
+    """Return the training as a sweep of one candidate, measured on the validation split as `train-heads` does."""
+    history, best = training.history, training.best_epoch
+    (metrics,) = validate(split, heads, device)
+    line = TrainedCandidate(
+        number=0,
+        loss_weights=config.weights,
+        config=config.base,
+        best_epoch=best,
+        epochs=len(history.val_loss),
+        val_loss=training.best_loss,
+        val_terms=tuple(history.val_terms[best, 0].tolist()),
+        metrics=metrics,
+    )
+    return Sweep((line,), heads, (history,), training.interrupted)

@@ -1,0 +1,206 @@
+"""Train the candidates of a run, round by round and bank by bank, so that a kill costs at most one epoch.
+
+A plain run has one round, which it is given; a study proposes each round from what the earlier ones came to. While the
+run is unfinished, ``candidates.json`` beside its plan holds the rounds so far, and ``<round>-<bank>.safetensors`` what
+a bank needs to go on after its last epoch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from torch import Tensor
+
+from emoclim.data import Split
+from emoclim.errors import RunError
+from emoclim.files import read_json, write_json
+from emoclim.learning import (
+    PRECISION_AT,
+    Candidate,
+    Epoch,
+    Heads,
+    History,
+    Terms,
+    TrainedCandidate,
+    groups,
+    own_score,
+    stack_heads,
+)
+from emoclim.pipeline.run import Work
+from emoclim.pipeline.training.epoch_events import BankEpoch
+from emoclim.pipeline.training.studies import Study
+from emoclim.pipeline.workspace import few_threads
+from emoclim.progress import uninterrupted
+from emoclim.reports import directions
+from emoclim.stages import Training, evaluate_each, train_heads
+
+HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
+CANDIDATES = "candidates.json"
+
+Round = tuple[Candidate, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What is trained, a round at a time, as kept while a run is unfinished."""
+
+    rounds: tuple[Round, ...]  # with a study, those that it has proposed so far
+    max_heads: int  # to be trained as one bank
+    token: str = ""  # what tells the run from all others in a study
+
+    def save(self, folder: Path) -> None:
+        """Write the file."""
+        write_json(folder / CANDIDATES, TypeAdapter(Rounds).dump_python(self, mode="json"))
+
+
+def read_rounds(folder: Path) -> Rounds | None:
+    """Read what was to be trained in a run that was begun already."""
+    path = folder / CANDIDATES
+    return read_json(path, RunError, "delete the run and train again", Rounds) if path.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What training gave, candidate by candidate."""
+
+    lines: tuple[TrainedCandidate, ...]
+    heads: Heads
+    histories: tuple[History, ...]  # losses by epoch, in the same order; K = 1 each
+    interrupted: bool  # whether it was stopped early, so that candidates or epochs are missing
+
+
+@dataclass(frozen=True, slots=True)
+class Trainer:
+    """Trains banks of heads on the splits of a run."""
+
+    splits: Mapping[str, Split]
+    terms: Terms
+    similarity: Tensor | None
+    device: torch.device
+    work: Work
+    watch: Callable[[BankEpoch], None] | None
+
+    def train(self, rounds: Rounds, study: Study | None, rule: str) -> Sweep:
+        """Train what is left of all rounds; with a study, ask for each and tell what it came to."""
+        sweeps: list[Sweep] = []
+        n_rounds = study.config.rounds if study else len(rounds.rounds)
+        try:
+            for number in range(n_rounds):
+                first = sum(map(len, rounds.rounds[:number]))
+                if study and number == len(rounds.rounds):
+                    rounds = replace(rounds, rounds=(*rounds.rounds, tuple(study.ask(study.config.trials, first))))
+                rounds.save(self.work.folder)
+                sweeps.append(sweep := self._train_round(rounds, number, first))
+                if sweep.interrupted:
+                    break
+                if study:
+                    study.tell({line.number: own_score(line, rule) for line in sweep.lines})
+        except KeyboardInterrupt:  # before the first epoch of a round was done
+            if not sweeps:
+                raise
+            sweeps[-1] = replace(sweeps[-1], interrupted=True)
+        return _join(sweeps)
+
+    def _train_round(self, rounds: Rounds, number: int, first: int) -> Sweep:
+        """Train the candidates of a round, and measure each on validation."""
+        candidates = rounds.rounds[number]
+        done: list[tuple[list[int], Training]] = []
+        interrupted = False
+        for bank, places in enumerate(groups(candidates, rounds.max_heads)):
+            try:
+                training = self._train_bank(f"{number}-{bank}", [candidates[place] for place in places], places, first)
+            except KeyboardInterrupt:  # before the first epoch of this bank was done
+                if not done:
+                    raise
+                interrupted = True
+                break
+            done.append((places, training))
+            interrupted = training.interrupted
+            if interrupted:
+                break
+        found = [(place, training, k) for places, training in done for k, place in enumerate(places)]
+        order = sorted(range(len(found)), key=lambda number: found[number][0])
+        heads = stack_heads([training.heads for _, training in done]).select(*order)
+        metrics: list[dict[str, float]] = []
+        try:
+            with uninterrupted():
+                metrics += self.work.means.track(self._validate(heads), "Validating heads", len(order))
+        except KeyboardInterrupt:
+            interrupted = True
+        trained = [found[place] for place in order]
+        lines = tuple(
+            _line(first + place, candidates[place], training, k, measured)
+            for (place, training, k), measured in zip(trained, metrics, strict=True)
+        )
+        return Sweep(lines, heads, tuple(_history(training, k) for _, training, k in trained), interrupted)
+
+    def _train_bank(self, name: str, part: Sequence[Candidate], places: Sequence[int], first: int) -> Training:
+        numbers, watch = [first + place for place in places], self.watch
+
+        def tell(epoch: Epoch) -> None:
+            if watch:
+                watch(BankEpoch(name, numbers, part, epoch))
+
+        with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
+            return train_heads(
+                self.splits["train"],
+                self.splits["val"],
+                self.terms,
+                [candidate.loss_weights for candidate in part],
+                part[0].config,
+                temperature=[candidate.config.temperature for candidate in part],
+                similarity=self.similarity,
+                device=self.device,
+                track=self.work.means.track,
+                resume=self.work.read(name),
+                keep=self.work.keep(name),
+                watch=tell if watch else None,
+            )
+
+    def _validate(self, heads: Heads) -> Iterator[dict[str, float]]:
+        return validate(self.splits["val"], heads, self.device)
+
+
+def validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
+    """Yield precision and reciprocal rank across modalities, by metric and direction, of each of K pairs of heads."""
+    across = [pair for pair in directions(split.features) if pair[0] != pair[1]]
+    for report in evaluate_each(split, heads, ks=(PRECISION_AT,), measures=("MRR",), pairs=across, device=device):
+        yield {
+            f"{metric} {name}": direction.metrics[metric]
+            for metric in (f"P@{PRECISION_AT}", "MRR")
+            for name, direction in report.directions.items()
+        }
+
+
+def _join(parts: Sequence[Sweep]) -> Sweep:
+    """Join the rounds of a run."""
+    return Sweep(
+        tuple(line for part in parts for line in part.lines),
+        stack_heads([part.heads for part in parts]),
+        tuple(history for part in parts for history in part.histories),
+        any(part.interrupted for part in parts),
+    )
+
+
+def _line(
+    number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]
+) -> TrainedCandidate:
+    epoch = int(training.best_epoch[k])
+    return TrainedCandidate(
+        number=number,
+        loss_weights=candidate.loss_weights,
+        config=candidate.config,
+        best_epoch=epoch,
+        epochs=len(training.history.val_loss),
+        val_loss=float(training.best_loss[k]),
+        val_terms=tuple(training.history.val_terms[epoch, k].tolist()),
+        metrics=metrics,
+    )
+
+
+def _history(training: Training, k: int) -> History:
+    part = slice(k, k + 1)
+    history = training.history
+    return History(history.train_loss[:, part], history.val_loss[:, part], history.val_terms[:, part])

@@ -1,0 +1,141 @@
+"""`emoclim train-end-to-end`: an encoder, the files that it takes and a cache of another modality -> a run.
+
+The live modality is that of the encoder; the other one stays cached. The run has the trained encoder beside its heads.
+"""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from emoclim.data import ContentKeys, read_manifest, with_splits
+from emoclim.errors import RunError
+from emoclim.learning import check_trainable, choose
+from emoclim.modality import MODALITIES
+from emoclim.pipeline.extract import MAX_WORKERS
+from emoclim.pipeline.library import called, choose_libraries, split_manifest
+from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
+from emoclim.pipeline.training.augmentations import LIBRARIES, make_augmenter
+from emoclim.pipeline.training.encoder_inputs import SOUNDS, EndToEndConfig, EndToEndInputs, contents_digest
+from emoclim.pipeline.training.encoder_result import RULE, EncoderResult, encoded, measured, write_encoder
+from emoclim.pipeline.training.inputs import Labelled
+from emoclim.pipeline.training.run_files import write_run
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE
+from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, usable_cores
+from emoclim.stages import Recordings, train_end_to_end
+
+SNAPSHOT = "training"
+
+
+class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
+    """Train an encoder and a pair of heads together."""
+
+    name, config = "train-end-to-end", EndToEndConfig
+
+    def inputs(self, config: EndToEndConfig, means: Means, known: Mapping[str, Any]) -> EndToEndInputs:
+        """Load the encoder, open the cached library and read the manifest of the live one."""
+        count = means.replicas.count
+        if (began := known.get("processes", count)) != count:
+            raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
+        workspace, track, live = means.workspace, means.track, config.live
+        encoder = config.load(track)
+        libraries = choose_libraries(workspace, config.libraries, known, live)
+        keys = ContentKeys(workspace.caches / "content.json")
+        named = config.libraries.get(live)
+        if known:
+            manifest = with_splits(
+                read_manifest((workspace.caches / known[called(live)]["path"]).resolve(), live), None
+            )
+        else:
+            source = Path(named) if named else workspace.manifest(live)
+            manifest = split_manifest(read_manifest(source, live), keys, track)
+        libraries[live] = config.library(workspace, manifest, encoder.spec)
+        libraries = {modality: libraries[modality] for modality in MODALITIES if modality in libraries}
+        note, augment = make_augmenter(config.augmentations, encoder, workspace, track, known.get(SOUNDS))
+        contents = contents_digest(track(manifest.items, f"read {manifest.name}", len(manifest.items)), keys)
+        labelled = Labelled.of(config, libraries, known)
+        classes = labelled.label_map, labelled.similarity
+        return EndToEndInputs(libraries, *classes, encoder, contents, note, augment, count)
+
+    def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:
+        """Make a folder named after the encoders."""
+        cached = [one.note.spec.name for modality, one in inputs.libraries.items() if modality != config.live]
+        return workspace.claim_run(name, f"{cached[0]}-{config.encoder}-unfrozen")
+
+    def run(self, config: EndToEndConfig, inputs: EndToEndInputs, work: Work) -> EncoderResult:
+        """Train what is left, and measure on validation."""
+        means, replicas = work.means, work.means.replicas
+        device = replicas.device(choose_device(means.device))
+        check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
+        workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
+        with replicas.first_before_others():
+            splits = inputs.splits(means.workspace, [one for one in inputs.libraries if one != config.live])
+        recordings = {name: inputs.recordings(name) for name in splits}
+        # The first process decodes for all: what cannot be is tried again by whoever asks.
+        stored = replicas.agree(lambda: _stored(recordings, inputs, means, workers)) if config.store else None
+        training = train_end_to_end(
+            splits["train"],
+            splits["val"],
+            recordings,
+            inputs.encoder,
+            inputs.terms,
+            config.weights,
+            config.base,
+            config.tuning,
+            workers=workers,
+            replicas=replicas,
+            similarity=inputs.table(),
+            source=stored,
+            augment=inputs.augment,
+            device=device,
+            track=means.track,
+            resume=work.read(SNAPSHOT),
+            keep=work.keep(SNAPSHOT) if replicas.first else None,
+            watch=means.watch,
+        )
+        if not math.isfinite(training.best_loss):
+            raise NothingToKeep(
+                "no validation loss was ever finite, so there is nothing to keep; lower the learning rates"
+            )
+
+        def measure() -> EncoderResult:
+            trained = write_encoder(work.folder, config, inputs, training)
+            encoder = config.load(means.track, trained)
+            val, failures = encoded(
+                splits["val"], recordings["val"], encoder, workers=workers, device=device, track=means.track
+            )
+            heads = training.heads(encoder.spec)
+            sweep = measured(val, training, heads, config, device)
+            library = config.library(means.workspace, inputs.libraries[config.live].manifest, encoder.spec)
+            return EncoderResult(
+                work.run,
+                trained,
+                config,
+                inputs,
+                work.plan.digest,
+                {**inputs.libraries, config.live: library},
+                training,
+                sweep,
+                choose(sweep.lines, inputs.terms, RULE),
+                stored,
+                {**failures, **training.failures},
+                means.workspace,
+            )
+
+        return replicas.agree(measure)
+
+    def write(self, result: EncoderResult, folder: Path) -> None:
+        """Write all files of a run, and move the encoder into it."""
+        seconds = {"training": result.training.seconds, "waiting_for_files": result.training.waiting}
+        loaded = LIBRARIES if result.inputs.augmentations else ()
+        (folder / HEADS_FILE).unlink(missing_ok=True)  # heads and encoder belong together
+        result.trained.replace(folder / ENCODER_FILE)
+        settings, sweep = result.settings(), result.sweep
+        write_run(folder, settings, result.report, sweep, sweep.heads, libraries=loaded, seconds=seconds)
+
+
+def _stored(recordings: Mapping[str, Recordings], inputs: EndToEndInputs, means: Means, workers: int) -> StoredCrops:
+    items = [item for part in recordings.values() for item in part.items]
+    keys = ContentKeys(means.workspace.caches / "content.json")
+    return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)

@@ -1,0 +1,233 @@
+"""`emoclim train-heads`: caches and candidates -> a run."""
+
+import hashlib
+import json
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from emoclim.config import TrainConfig
+from emoclim.data import Split
+from emoclim.errors import ConfigError
+from emoclim.learning import (
+    Heads,
+    Space,
+    SweepReport,
+    checked_rule,
+    choose,
+    groups,
+    read_space,
+    seeds,
+    simplex_points,
+)
+from emoclim.pipeline.library import choose_libraries
+from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
+from emoclim.pipeline.training.epoch_events import EpochEvents
+from emoclim.pipeline.training.inputs import EVEN, Labelled, LabelledConfig, Weights
+from emoclim.pipeline.training.memory import max_heads
+from emoclim.pipeline.training.run_files import candidate_entries, write_run
+from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
+from emoclim.pipeline.training.sweep import Rounds, Sweep, Trainer, read_rounds
+from emoclim.pipeline.workspace import Workspace, choose_device
+
+SHOWN_HEADS = 10
+
+
+class HeadsConfig(LabelledConfig):
+    """What `emoclim train-heads` is asked for: every row of weights with every choice of the settings."""
+
+    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
+
+    weights: Annotated[tuple[Weights, ...], Field(strict=False)] = Field(
+        default=(EVEN,), description="Weights of the terms of the loss; may be repeated"
+    )
+    settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
+        default={}, description="By name of a setting, the values to try"
+    )
+    base: TrainConfig = Field(default=TrainConfig(), description="All other settings")
+    study: StudyConfig | None = Field(default=None, description="Study of Optuna, which chooses what to try")
+    select: Literal["mean", "p5", "mrr", "loss"] = Field(
+        default="mean", description="What to choose by on validation: mean is of P@5 and MRR"
+    )
+    keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
+    tensorboard: bool = Field(default=False, description="Whether to write event files too")
+
+    @property
+    def space(self) -> Space:
+        """What may be tried."""
+        return Space(self.weights, self.settings, self.base)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What one `emoclim train-heads` did."""
+
+    folder: Path
+    config: HeadsConfig
+    inputs: Labelled  # what it was trained on
+    plan: str  # digest of what was to be done
+    sweep: Sweep
+    report: SweepReport  # all candidates that were trained, and the chosen one
+    study_name: str | None
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped early."""
+        return self.sweep.interrupted
+
+    @property
+    def kept(self) -> Sequence[int]:
+        """Places in the report of the heads that are kept."""
+        keep = self.config.keep
+        return range(len(self.report.lines)) if keep is None else self.report.best(keep)
+
+    @property
+    def heads(self) -> Heads:
+        """The heads that are kept."""
+        return self.sweep.heads.select(*self.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {"run": str(self.folder), **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        lines = self.report.lines
+        hidden = {"storage"}  # a place, and it may hold a password
+        return self.inputs.settings() | {
+            "plan": self.plan,
+            "study": self.config.study and self.config.study.model_dump(exclude=hidden) | self._space(),
+            "select": self.report.rule,
+            "keep": self.config.keep,
+            "heads": candidate_entries(self.report),
+            "kept": [lines[place].number for place in self.kept],
+            "chosen": lines[self.report.chosen].number,
+            "interrupted": self.interrupted,
+        }
+
+    def _space(self) -> dict[str, Any]:
+        return self.config.model_dump(mode="json", include={"weights", "settings", "base"})
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader."""
+        lines = [
+            f"{modality}: {library.manifest.source}, features of {library.note.path.stem}"
+            for modality, library in self.inputs.libraries.items()
+        ]
+        for modality, counts in self.inputs.left_out().items():
+            if counts:
+                told = ", ".join(f"{count} {label}" for label, count in counts.items())
+                lines.append(f"{modality}: left out, having no partner: {told}")
+        if self.interrupted:
+            lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
+        if self.config.study:
+            place = shown_place(self.config.study.storage)
+            lines.append(f"study {self.study_name}; look at it with: optuna-dashboard {place}")
+        if len(self.report.lines) > SHOWN_HEADS:
+            lines.append(f"{len(self.report.lines)} heads; the best {SHOWN_HEADS} by {self.report.rule}:")
+        return [*lines, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """A row of column names, then one row per pair of heads, the best first."""
+        return self.report.table_rows(SHOWN_HEADS)
+
+
+class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
+    """Train pairs of heads on cached features, and choose one on validation."""
+
+    name, config = "train-heads", HeadsConfig
+
+    def inputs(self, config: HeadsConfig, means: Means, known: Mapping[str, Any]) -> Labelled:
+        """Open the libraries."""
+        checked_rule(config.select, [one.config for one in config.space.candidates()])
+        return Labelled.of(config, choose_libraries(means.workspace, config.libraries, known), known)
+
+    def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002 - of the contract
+        """Make a folder named after the encoders."""
+        return workspace.claim_run(name, "-".join(library.note.spec.name for library in inputs.libraries.values()))
+
+    def run(self, config: HeadsConfig, inputs: Labelled, work: Work) -> TrainingResult:
+        """Train what is left of the candidates."""
+        device = choose_device(work.means.device)
+        splits = inputs.splits(work.means.workspace, list(inputs.libraries))
+        rounds = read_rounds(work.folder) or _first_rounds(config, splits["train"], device)
+        study = _open_study(config, inputs, rounds)
+        events = work.run / "tensorboard" if config.tensorboard else None
+        try:
+            with EpochEvents(inputs.terms, work.means.watch, events) as watch:
+                trainer = Trainer(splits, inputs.terms, inputs.table(), device, work, watch)
+                sweep = trainer.train(rounds, study, config.select)
+        except BaseException:
+            if study and not work.has_snapshots():
+                study.give_up()
+            raise
+        if not any(math.isfinite(line.val_loss) for line in sweep.lines):
+            raise NothingToKeep(
+                "no validation loss was ever finite, so there is nothing to keep; lower the learning rate"
+            )
+        report = choose(sweep.lines, inputs.terms, config.select)
+        return TrainingResult(work.run, config, inputs, work.plan.digest, sweep, report, study.name if study else None)
+
+    def write(self, result: TrainingResult, folder: Path) -> None:
+        """Write all files of a run."""
+        write_run(folder, result.settings(), result.report, result.sweep, result.heads)
+
+
+def _first_rounds(config: HeadsConfig, train: Split, device: torch.device) -> Rounds:
+    candidates, study = config.space.candidates(), config.study
+    largest = study.trials if study else max(map(len, groups(candidates, len(candidates))))
+    configs = [one.config for one in candidates]
+    most = max_heads(train, configs, largest, device)
+    return Rounds(() if study else (tuple(candidates),), most, uuid.uuid4().hex)
+
+
+def _open_study(config: HeadsConfig, inputs: Labelled, rounds: Rounds) -> Study | None:
+    if config.study is None:
+        return None
+    return Study(
+        config.study,
+        config.space,
+        run=rounds.token,
+        experiment=_experiment(config, inputs),
+        terms=inputs.terms,
+        there=bool(rounds.rounds),
+    )
+
+
+def _experiment(config: HeadsConfig, inputs: Labelled) -> str:
+    """Digest of what scores of two runs must share to be comparable: 12 hex."""
+    compared: dict[str, Any] = {"inputs": inputs.noted, "select": config.select}
+    if config.select == "loss":
+        base = config.space.candidates()[0].config
+        compared["loss"] = base.temperature, base.batch_size, base.no_positive
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def what_to_try(
+    config: TrainConfig,
+    weights: Sequence[Sequence[float]] = (),
+    sweep: int | None = None,
+    temperatures: Sequence[float] = (),
+    n_seeds: int = 1,
+    file: Path | None = None,
+) -> dict[str, Any]:
+    """Return fields of :class:`HeadsConfig` from the options of the command."""
+    if file is not None:
+        if weights or sweep or temperatures or n_seeds != 1:
+            raise ConfigError(
+                f"{file} says what to try; leave out the other options of the sweep, or write them into it"
+            )
+        space = read_space(file, config)
+        return {"weights": space.weights, "settings": space.settings, "base": space.base}
+    rows = [*weights, *(simplex_points(sweep, len(EVEN), config.seed) if sweep else [])] or [EVEN]
+    settings: dict[str, Sequence[Any]] = {
+        "seed": seeds(config.seed, n_seeds),
+        "temperature": temperatures or [config.temperature],
+    }
+    return {"weights": tuple(dict.fromkeys(map(tuple, rows))), "settings": settings, "base": config}
