@@ -29,7 +29,7 @@ from emoclim.config import TrainConfig, preset
 from emoclim.data import segment_step
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.encoders import clap, clip, frozen, short_chunk_cnn
-from emoclim.encoders.nets.musicnn import SAMPLE_RATE as TAGGERS_RATE
+from emoclim.encoders.nets.won2020 import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.checkpoints.published import Published
-from emoclim.encoders.checkpoints.won2020 import load_tagger, published_msd
+from emoclim.encoders.checkpoints.won2020 import Tagger
 from emoclim.modality import Modality
 
 if TYPE_CHECKING:
     from emoclim.encoders.nets.harmonic_cnn import HarmonicCnn
 
 MODALITY: Modality = "audio"
-DIM = 256
 LENGTH = 80_000  # samples
-
-
-def published() -> Published:
-    """The training of Won et al. (SMC 2020) on the Million Song Dataset."""
-    return published_msd("harmonic_cnn", "hcnn", "8b6c53c41ce3fd5c61cd0aa2f5444435972f8e53")
 
 
 def untrained() -> HarmonicCnn:
@@ -34,6 +25,7 @@ def untrained() -> HarmonicCnn:
     return net
 
 
-def load(*, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
-    """Make the encoder; see :func:`~emoclim.encoders.checkpoints.won2020.load_tagger`."""
-    return load_tagger("harmonic_cnn", untrained, DIM, LENGTH, checkpoint=checkpoint, overlap=overlap)
+TAGGER = Tagger(
+    "harmonic_cnn", "hcnn", "8b6c53c41ce3fd5c61cd0aa2f5444435972f8e53", dim=256, length=LENGTH, untrained=untrained
+)
+published, load = TAGGER.published, TAGGER.load

@@ -1,4 +1,4 @@
-"""What the music taggers of one published collection share: 16 kHz, plain repetition of what is short, one file each.
+"""Define what the music taggers of one published collection share: 16 kHz, repetition of what is short, one file each.
 
 The collection is minzwon/sota-music-tagging-models (M. Won et al., "Evaluation of CNN-based automatic music tagging
 models", SMC 2020).
@@ -7,6 +7,7 @@ models", SMC 2020).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,49 +19,56 @@ from emoclim.encoders.checkpoints.published import Published, identity
 if TYPE_CHECKING:
     from torch import nn
 
-SAMPLE_RATE = 16_000  # Hz
-
 COMMIT = "36aa13b7205ff156cf4dcab60fd69957da453151"
+SAMPLE_RATE = 16_000  # Hz
 FILTERS = "spec.mel_scale.fb"
 
 
-def published_msd(name: str, folder: str, blob: str) -> Published:
-    """The training of an encoder on the Million Song Dataset: its folder in the collection, and git's hash of it."""
-    return Published(
-        file=f"{name}_msd.pth",
-        url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{folder}/best_model.pth",
-        hash=f"git-blob:{blob}",
-        licence="MIT",
-        trained_on=("Million Song Dataset with Last.fm tags",),
-    )
+@dataclass(frozen=True, slots=True)
+class Tagger:
+    """One tagger of the collection, with the functions that an encoder's file states."""
+
+    name: str  # of the encoder
+    folder: str  # in the collection
+    blob: str  # git's hash of its file there
+    dim: int  # values of a feature
+    length: int  # samples of a segment
+    untrained: Callable[[], nn.Module]  # makes the network, before its parameters are read
+
+    def published(self) -> Published:
+        """The training on the Million Song Dataset."""
+        return Published(
+            file=f"{self.name}_msd.pth",
+            url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{self.folder}/best_model.pth",
+            hash=f"git-blob:{self.blob}",
+            licence="MIT",
+            trained_on=("Million Song Dataset with Last.fm tags",),
+        )
+
+    def load(self, *, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
+        """Make the encoder; the network is built on first use."""
+        spec = FeatureSpec(
+            name=self.name,
+            modality="audio",
+            dim=self.dim,
+            checkpoint=identity(checkpoint),
+            settings={
+                "sample_rate": SAMPLE_RATE,
+                "resampler": f"soxr {RESAMPLER}",
+                "length": self.length,
+                "overlap": float(overlap),
+                "pad": "repeat",
+                "precision": "fp32",
+            },
+        )
+        return AudioEncoder(spec, SAMPLE_RATE, self.length, overlap, partial(_build, self.untrained, checkpoint))
 
 
-def load_tagger(
-    name: str, make: Callable[[], nn.Module], dim: int, length: int, *, checkpoint: Path, overlap: float
-) -> AudioEncoder:
-    """Make the encoder; the network is built on first use."""
-    spec = FeatureSpec(
-        name=name,
-        modality="audio",
-        dim=dim,
-        checkpoint=identity(checkpoint),
-        settings={
-            "sample_rate": SAMPLE_RATE,
-            "resampler": f"soxr {RESAMPLER}",
-            "length": length,
-            "overlap": float(overlap),
-            "pad": "repeat",
-            "precision": "fp32",
-        },
-    )
-    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, partial(_build, make, checkpoint))
-
-
-def _build(make: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
+def _build(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
     """Network with the parameters of a published file."""
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 
-    net = make()
+    net = untrained()
     tensors = read_tensors(checkpoint)
     if FILTERS in tensors and not tensors[FILTERS].numel():  # early torchaudio made the mel filters on first use only
         tensors[FILTERS] = net.state_dict()[FILTERS]

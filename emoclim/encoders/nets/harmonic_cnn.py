@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import Spectrogram
 
-from emoclim.encoders.nets.musicnn import HOP_LENGTH, N_FFT, POWER_FLOOR, SAMPLE_RATE, TAGS
+from emoclim.encoders.nets.won2020 import HOP_LENGTH, N_FFT, SAMPLE_RATE, ConvolutionalTagger
 
 HARMONICS = 6
 LOWEST, HIGHEST = 24, 88  # MIDI numbers of C1 and E6, the last note whose sixth harmonic is below 8 kHz
@@ -90,43 +90,32 @@ class PooledResidual(nn.Module):
         return functional.max_pool2d(functional.relu(level + residual), self.pool)
 
 
-class HarmonicCnn(nn.Module):
+class HarmonicCnn(ConvolutionalTagger):
     """Waveform to the maximum of the last convolution; :meth:`tags` goes on to the tags.
 
     Notes
     -----
     Decibels of 6 harmonics (the channels) of 128 pitches, two per semitone, one frame per 16 ms; seven convolutional
-    blocks, all but two residual. In the training recipe dropout of .5 lies between the two dense layers of the tags,
-    which an encoder has no use for.
+    blocks, all but two residual.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.hstft = HarmonicSpectrogram()
         self.hstft_bn = nn.BatchNorm2d(HARMONICS)
-        self.layer1 = PooledConvolution(HARMONICS, CHANNELS)
-        self.layer2 = PooledResidual(CHANNELS)
-        self.layer3 = PooledResidual(CHANNELS)
-        self.layer4 = PooledResidual(CHANNELS)
-        self.layer5 = PooledConvolution(CHANNELS, FEATURE)
-        self.layer6 = PooledResidual(FEATURE, pool=(2, 3))
-        self.layer7 = PooledResidual(FEATURE, pool=(2, 3))
-        self.dense1 = nn.Linear(FEATURE, FEATURE)
-        self.bn = nn.BatchNorm1d(FEATURE)
-        self.dense2 = nn.Linear(FEATURE, TAGS)
+        blocks = (
+            PooledConvolution(HARMONICS, CHANNELS),
+            *(PooledResidual(CHANNELS) for _ in range(3)),
+            PooledConvolution(CHANNELS, FEATURE),
+            *(PooledResidual(FEATURE, pool=(2, 3)) for _ in range(2)),
+        )
+        self.add_layers(blocks, FEATURE)
 
-    def decibels(self, waveform: Tensor) -> Tensor:
-        """Harmonic spectrogram in dB, not below -100: ``(B, samples) -> (B, 6, 128, T)``."""
-        with torch.autocast(waveform.device.type, enabled=False):  # powers span more than half precision holds
-            return 10.0 * torch.log10(self.hstft(waveform).clamp(min=POWER_FLOOR))
+    def power(self, waveform: Tensor) -> Tensor:
+        """Power of each harmonic: ``(B, samples) -> (B, 6, 128, T)``."""
+        power: Tensor = self.hstft(waveform)
+        return power
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Feature of a waveform."""
-        level: Tensor = self.hstft_bn(self.decibels(waveform))  # (B, 6, 128, T)
-        for layer in (self.layer1, self.layer2, self.layer3, self.layer4, self.layer5, self.layer6, self.layer7):
-            level = layer(level)
-        return level.amax(dim=(2, 3))
-
-    def tags(self, feature: Tensor) -> Tensor:
-        """Probability of each tag: ``(B, 256) -> (B, 50)``."""
-        return torch.sigmoid(self.dense2(functional.relu(self.bn(self.dense1(feature)))))
+        return self.pooled(self.hstft_bn(self.decibels(waveform)))  # from (B, 6, 128, T)

@@ -11,11 +11,9 @@ Conventions: waveforms are mono at 16 kHz; frequency comes before time; the modu
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchaudio.transforms import MelSpectrogram
 
-SAMPLE_RATE = 16_000
-N_FFT = 512
-HOP_LENGTH = 256
+from emoclim.encoders.nets.won2020 import TAGS, Tagger, mel_spectrogram
+
 N_MELS = 96
 TIMBRE_BANDS = (67, 38)  # .7 and .4 of the mel bands
 TIMBRE_FRAMES = 7
@@ -26,8 +24,6 @@ RHYTHM_CHANNELS = 51
 MIDDLE_CHANNELS = 64
 MIDDLE_FRAMES = 7
 DENSE = 200
-TAGS = 50
-POWER_FLOOR = 1e-10
 
 
 class Timbre(nn.Module):
@@ -89,7 +85,7 @@ class Rhythm(Temporal):
         return super().forward(spectrogram.mean(dim=2))
 
 
-class Musicnn(nn.Module):
+class Musicnn(Tagger):
     """Waveform to the 200 values before the tagging layer; :meth:`tags` goes on to the tags.
 
     Notes
@@ -102,9 +98,7 @@ class Musicnn(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec = MelSpectrogram(
-            SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=N_MELS
-        )
+        self.spec = mel_spectrogram(N_MELS)
         self.spec_bn = nn.BatchNorm2d(1)
         self.layers = nn.ModuleList(
             [Timbre(TIMBRE_CHANNELS, bands, TIMBRE_FRAMES) for bands in TIMBRE_BANDS]
@@ -117,11 +111,6 @@ class Musicnn(nn.Module):
         self.dense1 = nn.Linear(2 * (front + 3 * MIDDLE_CHANNELS), DENSE)
         self.bn = nn.BatchNorm1d(DENSE)
         self.dense2 = nn.Linear(DENSE, TAGS)
-
-    def decibels(self, waveform: Tensor) -> Tensor:
-        """Mel spectrogram in dB, not below -100: ``(B, samples) -> (B, 96, T)``."""
-        with torch.autocast(waveform.device.type, enabled=False):  # powers span more than half precision holds
-            return 10.0 * torch.log10(self.spec(waveform).clamp(min=POWER_FLOOR))
 
     def forward(self, waveform: Tensor) -> Tensor:
         """Feature of a waveform."""

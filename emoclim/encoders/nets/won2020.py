@@ -1,0 +1,65 @@
+"""Hold what the networks of the published music taggers share; waveforms are mono at 16 kHz.
+
+M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-based automatic music tagging models" (SMC 2020).
+Modules bear the names of the parameters that they published.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.transforms import MelSpectrogram
+
+SAMPLE_RATE = 16_000
+N_FFT = 512
+HOP_LENGTH = 256
+TAGS = 50
+POWER_FLOOR = 1e-10
+
+
+def mel_spectrogram(n_mels: int) -> MelSpectrogram:
+    """Make the module: power in HTK mel bands from 0 to 8 kHz, one frame per 16 ms."""
+    return MelSpectrogram(
+        SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=n_mels
+    )
+
+
+class Tagger(nn.Module):
+    """A network on a power spectrogram in decibels."""
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Power spectrogram of a waveform, by the module ``spec`` unless a network has another."""
+        power: Tensor = self.get_submodule("spec")(waveform)
+        return power
+
+    def decibels(self, waveform: Tensor) -> Tensor:
+        """Power spectrogram in dB, not below -100: ``(B, samples) -> (B, ..., T)``."""
+        with torch.autocast(waveform.device.type, enabled=False):  # powers span more than half precision holds
+            return 10.0 * torch.log10(self.power(waveform).clamp(min=POWER_FLOOR))
+
+
+class ConvolutionalTagger(Tagger):
+    """Blocks ``layer1``, ``layer2``, ..., the maximum of the last one, and two dense layers from that to the tags.
+
+    In the training recipe dropout of .5 lies between the two dense layers, which an encoder has no use for.
+    """
+
+    def add_layers(self, blocks: Sequence[nn.Module], width: int) -> None:
+        """Add the blocks, and the dense layers on a feature of so many values."""
+        self.blocks = [f"layer{number}" for number in range(1, len(blocks) + 1)]
+        for name, block in zip(self.blocks, blocks, strict=True):
+            self.add_module(name, block)
+        self.dense1 = nn.Linear(width, width)
+        self.bn = nn.BatchNorm1d(width)
+        self.dense2 = nn.Linear(width, TAGS)
+
+    def pooled(self, level: Tensor) -> Tensor:
+        """The feature ``(B, D)`` of a normalised spectrogram ``(B, C, F, T)``."""
+        for name in self.blocks:
+            level = self.get_submodule(name)(level)
+        return level.amax(dim=(2, 3))
+
+    def tags(self, feature: Tensor) -> Tensor:
+        """Probability of each tag: ``(B, D) -> (B, 50)``."""
+        return torch.sigmoid(self.dense2(functional.relu(self.bn(self.dense1(feature)))))
