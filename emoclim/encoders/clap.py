@@ -10,11 +10,10 @@ import importlib
 import importlib.util
 import sys
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders.base import AudioEncoder
@@ -39,9 +38,7 @@ PRIVATE = "_emoclim_htsat"
 
 LOCATION = "https://huggingface.co/lukewys/laion_clap/resolve/main"
 TINY_DATA = (
-    "LAION-Audio-630K",
-    "Clotho",
-    "AudioCaps (recordings of AudioSet)",
+    *("LAION-Audio-630K", "Clotho", "AudioCaps (recordings of AudioSet)"),
     "AudioSet (initial values of the audio tower)",
 )
 BASE_DATA = (
@@ -52,45 +49,38 @@ BASE_DATA = (
 SPEECH = "speech collections that the authors do not name"
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """One published training: the size of its tower, a key of `WIDTHS`, and its file."""
+class Variant(NamedTuple):
+    """One published training."""
 
-    size: str
-    published: Published
-
-
-# The hashes are those under which the official page keeps its large files (git LFS).
-def _variant(size: str, file: str, sha256: str, trained_on: tuple[str, ...]) -> Variant:
-    return Variant(size, Published(file, f"{LOCATION}/{file}", f"sha256:{sha256}", "CC0-1.0", trained_on))
+    size: str  # of its tower, a key of `WIDTHS`
+    file: str
+    sha256: str  # under which the official page keeps its large files (git LFS)
+    trained_on: tuple[str, ...]
 
 
 VARIANTS = {
-    "630k": _variant(
-        "tiny",
-        "630k-best.pt",
-        "e02951eae3c9955db546c50086059e6457188ec39446858f2bddbcb4b56b1cb3",
-        TINY_DATA,
+    "630k": Variant(
+        "tiny", "630k-best.pt", "e02951eae3c9955db546c50086059e6457188ec39446858f2bddbcb4b56b1cb3", TINY_DATA
     ),
-    "630k_audioset": _variant(
+    "630k_audioset": Variant(
         "tiny",
         "630k-audioset-best.pt",
         "8053c9775516af2f4902e1e8281e356cc1bf7a85e8b761908170767b77c3f037",
         (*TINY_DATA, "AudioSet"),
     ),
-    "music_speech": _variant(
+    "music_speech": Variant(
         "base",
         "music_speech_epoch_15_esc_89.25.pt",
         "a27dfbd00d96781020d83044136f084343edab799d2657ef3cfe5c4f2222bb28",
         (*BASE_DATA, SPEECH),
     ),
-    "music_audioset": _variant(
+    "music_audioset": Variant(
         "base",
         "music_audioset_epoch_15_esc_90.14.pt",
         "fae3e9c087f2909c28a09dc31c8dfcdacbc42ba44c70e972b58c1bd1caf6dedd",
         (*BASE_DATA, "AudioSet"),
     ),
-    "music_speech_audioset": _variant(
+    "music_speech_audioset": Variant(
         "base",
         "music_speech_audioset_epoch_15_esc_89.98.pt",
         "51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006",
@@ -101,7 +91,14 @@ VARIANTS = {
 
 def published(*, model: str = "630k") -> Published:
     """File of one of the `VARIANTS`; ``"630k"`` is the one that was not trained on AudioSet as such."""
-    return _find(model).published
+    variant = _find(model)
+    return Published(
+        file=variant.file,
+        url=f"{LOCATION}/{variant.file}",
+        hash=f"sha256:{variant.sha256}",
+        licence="CC0-1.0",
+        trained_on=variant.trained_on,
+    )
 
 
 def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_rate: int = 0) -> AudioEncoder:

@@ -12,7 +12,7 @@ import importlib.util
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -95,9 +95,9 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
         checkpoint=identity(checkpoint),
         settings={"model": model, "precision": "fp32"} | how.settings(),
     )
-    transform, augment = partial(_centre_view, how=how), partial(_random_view, how=how)
-    build, normalise = partial(build_tower, model, checkpoint), partial(_normalised, mean=how.mean, std=how.std)
-    return ImageEncoder(spec, (3, *size), transform, augment, build, normalise, how.least_side())
+    view, build = partial(_view, how=how), partial(build_tower, model, checkpoint)
+    normalise = partial(_normalised, mean=how.mean, std=how.std)
+    return ImageEncoder(spec, (3, *size), view, view, build, normalise, how.least_side())
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
@@ -107,7 +107,7 @@ def build_tower(model: str, checkpoint: Path) -> nn.Module:
     quick = bool(_find_config(model).get("quick_gelu", False))
     tensors = read_tensors(checkpoint)
     if tensors.keys() >= OPENAI_MARKS and not quick:
-        raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {_quick(model)}")
+        raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {model}-quickgelu")
     tower = untrained(model=model)
     prefix = "visual."
     visual = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -134,8 +134,8 @@ def _part(name: str) -> ModuleType:
         package = ModuleType(PRIVATE)
         package.__path__ = [str(_folder())]
         sys.modules[PRIVATE] = package
-    hidden = [module for module in SLOW if module not in sys.modules]  # it does without where they are not installed
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: not to be imported
+    hidden = [module for module in SLOW if module not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: as if they were not installed
     try:
         return importlib.import_module(f"{PRIVATE}.{name}")
     finally:
@@ -175,7 +175,7 @@ def _find_training(model: str, pretrained: str) -> Mapping[str, Any]:
         )
     training: Mapping[str, Any] = table.get_pretrained_cfg(model, pretrained)
     if training.get("quick_gelu") and not config.get("quick_gelu"):
-        raise EncoderError(f"training {pretrained!r} needs QuickGELU, which {model} lacks; take {_quick(model)}")
+        raise EncoderError(f"training {pretrained!r} needs QuickGELU, which {model} lacks; take {model}-quickgelu")
     return training
 
 
@@ -191,7 +191,7 @@ def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> Prepro
 
 
 @lru_cache
-def _steps(how: Preprocessing) -> Sequence[Callable[[Any], Any]]:
+def _steps(how: Preprocessing) -> Sequence[Any]:
     """Those steps of open_clip's evaluation transform that make a picture of a picture."""
     from torchvision.transforms import Normalize, ToTensor
 
@@ -204,10 +204,6 @@ def _steps(how: Preprocessing) -> Sequence[Callable[[Any], Any]]:
         resize_mode=how.resize_mode,
     )
     return [step for step in transform.transforms if not isinstance(step, ToTensor | Normalize)]
-
-
-def _quick(model: str) -> str:
-    return f"{model}-quickgelu"
 
 
 def _hugging_face_url(place: str) -> str:
@@ -234,33 +230,22 @@ def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
         return torch.tensor(values, device=device)[:, None, None]
 
 
-def _centre_view(picture: Image.Image, *, how: Preprocessing) -> Tensor:
-    """The steps of the preprocessing, to uint8 ``(3, H, W)``."""
-    view: Any = picture
-    for step in _steps(how):
-        view = step(view)
-    return _pixels(view)
-
-
-def _random_view(picture: Image.Image, generator: torch.Generator, *, how: Preprocessing) -> Tensor:
-    """The steps of the preprocessing, the centre crop among them replaced by one at a random place.
+def _view(picture: Image.Image, generator: torch.Generator | None = None, *, how: Preprocessing) -> Tensor:
+    """Run the steps of the preprocessing, to uint8 ``(3, H, W)``; with a generator, the crop is at a random place.
 
     Where the whole picture is squeezed to a square instead, a random part of it is, with 7/8 of its sides.
     """
     from torchvision.transforms import CenterCrop
-
-    view: Any = picture
-    if not any(isinstance(step, CenterCrop) for step in _steps(how)):
-        view = _random_crop(picture, (-(-7 * picture.height // 8), -(-7 * picture.width // 8)), generator)
-    for step in _steps(how):
-        view = _random_crop(view, step.size, generator) if isinstance(step, CenterCrop) else step(view)
-    return _pixels(view)
-
-
-def _pixels(picture: Image.Image) -> Tensor:
     from torchvision.transforms.functional import pil_to_tensor
 
-    tensor: Tensor = pil_to_tensor(picture)
+    view: Any = picture
+    steps = _steps(how)
+    if generator is not None and not any(isinstance(step, CenterCrop) for step in steps):
+        view = _random_crop(picture, (-(-7 * picture.height // 8), -(-7 * picture.width // 8)), generator)
+    for step in steps:
+        crops = isinstance(step, CenterCrop)
+        view = _random_crop(view, step.size, generator) if crops and generator is not None else step(view)
+    tensor: Tensor = pil_to_tensor(view)
     return tensor
 
 

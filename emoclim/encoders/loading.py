@@ -91,6 +91,11 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
         Unknown encoder or setting, a setting out of range, or a checkpoint for an encoder without parameters.
     CheckpointError
         The checkpoint is missing or does not fit.
+
+    Examples
+    --------
+    >>> load_encoder("colour", size=128).input_shape
+    (3, 128, 128)
     """
     load: Callable[..., Encoder] = find_encoder(name).load
     settings = _typed(name, load, settings)
@@ -122,36 +127,39 @@ def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setti
 
 def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
     """An encoder with other than the usual precision, views and decoder; with the usual ones, its spec stays as is."""
-    name, settings = encoder.spec.name, dict(encoder.spec.settings)
-    precision, views = shared.get(PRECISION, FULL_PRECISION), int(shared.get(VIEWS, 0))
-    if precision not in PRECISIONS:
-        raise EncoderError(f"{name} takes a precision of {', '.join(PRECISIONS)}, not {precision}")
+    settings = dict(encoder.spec.settings)
+    precision, views, seed, decoder = ({**SHARED, **shared}[key] for key in (PRECISION, VIEWS, VIEW_SEED, DECODER))
+    if problem := _problem(encoder, precision, int(views), int(seed), str(decoder)):
+        raise EncoderError(f"{encoder.spec.name} {problem}")
     if PRECISION in settings:
         settings[PRECISION] = precision
-    elif precision != FULL_PRECISION:
-        raise EncoderError(f"{name} has no network to be run at {precision}; leave out the precision")
-    if views and encoder.spec.modality != "image":
-        raise EncoderError(f"{name} takes no views: they are of images; its windows are its segments")
-    if not 0 <= int(shared.get(VIEW_SEED, 0)) <= MAX_SEED:
-        raise EncoderError(f"{name} takes a view_seed from 0 to {MAX_SEED}, not {shared[VIEW_SEED]}")
-    if not 0 <= views <= MAX_VIEWS:
-        raise EncoderError(f"{name} takes from 0 to {MAX_VIEWS} views, not {views}")
     if views:
-        settings |= {VIEWS: views, VIEW_SEED: shared.get(VIEW_SEED, SHARED[VIEW_SEED])}
-    if (decoder := str(shared.get(DECODER, PILLOW))) != PILLOW:
-        _require_decoder(encoder, decoder)
+        settings |= {VIEWS: views, VIEW_SEED: seed}
+    if decoder != PILLOW:
         settings[DECODER] = decoder
     if settings == encoder.spec.settings:
         return encoder
     return cast(Encoder, replace(cast(Any, encoder), spec=replace(encoder.spec, settings=settings)))
 
 
-def _require_decoder(encoder: Encoder, decoder: str) -> None:
-    """Raise :class:`EncoderError` unless the encoder can have its pictures decoded so."""
-    name = encoder.spec.name
-    if decoder not in DECODERS:
-        raise EncoderError(f"{name} takes a decoder of {', '.join(DECODERS)}, not {decoder}")
-    if not isinstance(encoder, ImageEncoder):
-        raise EncoderError(f"{name} takes no decoder: they are of images; leave it out")
-    if decoder == DRAFT and encoder.least_side is None:
-        raise EncoderError(f"{name} names no size that pictures may be scaled down to; take another decoder than draft")
+def _problem(encoder: Encoder, precision: Setting, views: int, seed: int, decoder: str) -> str | None:
+    """What is wrong with shared settings for an encoder, in words that follow its name."""
+    wrong = {
+        f"takes a precision of {', '.join(PRECISIONS)}, not {precision}": precision not in PRECISIONS,
+        f"has no network to be run at {precision}; leave out the precision": (
+            precision != FULL_PRECISION and PRECISION not in encoder.spec.settings
+        ),
+        "takes no views: they are of images; its windows are its segments": (
+            views and not isinstance(encoder, ImageEncoder)
+        ),
+        f"takes a view_seed from 0 to {MAX_SEED}, not {seed}": not 0 <= seed <= MAX_SEED,
+        f"takes from 0 to {MAX_VIEWS} views, not {views}": not 0 <= views <= MAX_VIEWS,
+        f"takes a decoder of {', '.join(DECODERS)}, not {decoder}": decoder not in DECODERS,
+        "takes no decoder: they are of images; leave it out": (
+            decoder != PILLOW and not isinstance(encoder, ImageEncoder)
+        ),
+        "names no size that pictures may be scaled down to; take another decoder than draft": (
+            decoder == DRAFT and isinstance(encoder, ImageEncoder) and encoder.least_side is None
+        ),
+    }
+    return next((problem for problem, found in wrong.items() if found), None)
