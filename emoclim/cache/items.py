@@ -1,8 +1,9 @@
 """Encoded items: what caches take, what they check of it, and how it becomes rows. Loads no torch by itself."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from emoclim.data import Features
 
 T = TypeVar("T")
+BLOCK_ITEMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,22 @@ def to_features(
     features = Features(spec, tuple(keys), from_numpy(values), seconds=from_numpy(seconds.astype(np.float32)))
     segments, offsets, starts = map(from_numpy, parts)
     return replace(features, segments=segments, offsets=offsets, starts=starts) if len(segments) else features
+
+
+def split_features(features: "Features") -> Iterator[EncodedItem]:
+    """Split features into items, to be appended elsewhere; their `ids` become keys."""
+    ends = [0] * (len(features) + 1) if features.offsets is None else features.offsets.tolist()
+    seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
+    for n, (first, last) in enumerate(pairwise(ends)):
+        item = EncodedItem(features.ids[n], features.values[n], seconds=seconds[n])
+        if features.segments is not None and features.starts is not None and last > first:
+            item = replace(item, segments=features.segments[first:last], starts=features.starts[first:last])
+        yield item
+
+
+def in_blocks(keys: Sequence[T], size: int = BLOCK_ITEMS) -> list[Sequence[T]]:
+    """Cut keys into blocks that are read or committed at once."""
+    return [keys[first : first + size] for first in range(0, len(keys), size)]
 
 
 def _stack(parts: "Sequence[Tensor]") -> Rows:

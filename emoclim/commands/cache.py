@@ -150,7 +150,7 @@ def gc(
     workspace: Root = Path(),
 ) -> View:
     """Find what is left over beside the caches; caches themselves are never deleted."""
-    from emoclim.pipeline import Workspace, sweep_caches
+    from emoclim.pipeline import Workspace, collect_leftovers
 
-    result = sweep_caches(delete=yes, workspace=Workspace(workspace))
+    result = collect_leftovers(delete=yes, workspace=Workspace(workspace))
     return View(result.to_dict(), lines=result.summary())

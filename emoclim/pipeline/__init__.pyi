@@ -1,5 +1,5 @@
-from .caches.collect import sweep_caches as sweep_caches
-from .caches.compare import diff_caches as diff_caches
+from .caches.collect import collect_leftovers as collect_leftovers
+from .caches.diff import diff_caches as diff_caches
 from .caches.exporting import export_features as export_features
 from .caches.importing import import_features as import_features
 from .caches.inventory import describe_cache as describe_cache

@@ -17,7 +17,7 @@ from contracts import SPEC
 from emoclim.cache import cache_manifest_path, open_cache
 from emoclim.data.features import Features
 from emoclim.errors import CacheError
-from emoclim.pipeline.caches.compare import Gap, gap_between
+from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
@@ -150,17 +150,21 @@ def test_a_gap_is_as_wide_as_the_farthest_number_of_values_and_segments() -> Non
     segments = torch.tensor([[1.0, 2.0], [3.0, 4.0], [0.5, 0.25]])
     offsets, starts = torch.tensor([0, 2, 2, 3]), torch.zeros(3)
     one = Features(SPEC, ("a", "b", "c"), torch.tensor([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]]), segments, offsets, starts)
-    assert gap_between(one, one) == Gap(3, 0.0, 1.0, "a", 0)
-    value = gap_between(one, replace(one, values=one.values + torch.tensor([[0.0], [0.5], [0.0]])))
+    assert compare_features(one, one) == FeatureDiff(3, 0.0, 1.0, "a", 0)
+    value = compare_features(one, replace(one, values=one.values + torch.tensor([[0.0], [0.5], [0.0]])))
     assert (value.worst, value.difference, value.recut) == ("b", 0.5, 0)
     assert value.cosine == pytest.approx(1.5 / 2.5**0.5)
-    part = gap_between(one, replace(one, segments=segments + torch.tensor([[0.0], [1.0], [0.0]])))
+    part = compare_features(one, replace(one, segments=segments + torch.tensor([[0.0], [1.0], [0.0]])))
     assert (part.worst, part.difference, part.cosine) == ("a", 0.25, 1.0)
-    cut = gap_between(one, replace(one, segments=segments[:2], starts=starts[:2], offsets=torch.tensor([0, 2, 2, 2])))
+    cut = compare_features(
+        one, replace(one, segments=segments[:2], starts=starts[:2], offsets=torch.tensor([0, 2, 2, 2]))
+    )
     assert (cut.recut, cut.difference) == (1, 0.0)
-    assert gap_between(one, replace(one, segments=None, offsets=None, starts=None)) == Gap(3, 0.0, 1.0, "a", 0)
-    assert value.joined(part) == Gap(6, 0.5, value.cosine, "b", 0)
-    assert Gap().joined(part) == part
+    assert compare_features(one, replace(one, segments=None, offsets=None, starts=None)) == FeatureDiff(
+        3, 0.0, 1.0, "a", 0
+    )
+    assert value.merged(part) == FeatureDiff(6, 0.5, value.cosine, "b", 0)
+    assert FeatureDiff().merged(part) == part
 
 
 def test_diff_knows_items_by_id_where_one_cache_was_imported(root: Path) -> None:

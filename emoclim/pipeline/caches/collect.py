@@ -1,6 +1,6 @@
-"""Collect for `emoclim cache gc` what lies beside the caches and is of no use any more.
+"""Find and delete what lies beside the caches and is of no use any more: `emoclim cache gc`.
 
-What a living process may be using is kept, and a cache itself is never removed.
+Invariant: what a living process may be using is kept, and a cache itself is never removed.
 """
 
 import os
@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from emoclim.cache import BACKENDS, SHARDS, SUFFIXES, open_cache, who_writes
+from pydantic_core import to_jsonable_python
+
+from emoclim.cache import BACKENDS, SHARDS, SUFFIXES, in_blocks, open_cache, who_writes
 from emoclim.cache import SUFFIX as STORE
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
@@ -26,7 +28,6 @@ from emoclim.pipeline.workspace import Workspace
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
 RECENT = 600.0  # seconds, in which another machine may have been writing
-BLOCK_ITEMS = 256  # read at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,11 @@ class Leftover:
 
     path: Path
     why: str
-    size: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
-class Sweep:
+class Leftovers:
     """What one `emoclim cache gc` found."""
 
     found: tuple[Leftover, ...]
@@ -48,26 +49,25 @@ class Sweep:
     deleted: bool
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "found": [{"path": str(one.path), "why": one.why, "bytes": one.size} for one in self.found],
-            "bytes": sum(one.size for one in self.found),
-            "kept": list(self.kept),
-            "told": list(self.told),
-            "deleted": self.deleted,
-        }
+        """Return plain values, for JSON."""
+        return {**to_jsonable_python(self), "bytes": self.bytes}
+
+    @property
+    def bytes(self) -> int:
+        """Count the bytes of all leftovers."""
+        return sum(one.bytes for one in self.found)
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
-        lines = [f"{one.path}: {one.why}, {shown_size(one.size)}" for one in self.found]
+        """Return a few sentences for a reader."""
+        lines = [f"{one.path}: {one.why}, {shown_size(one.bytes)}" for one in self.found]
         if self.found:
-            size = shown_size(sum(one.size for one in self.found))
+            size = shown_size(self.bytes)
             done = f"deleted, {size} are free" if self.deleted else f"delete these {size} with: emoclim cache gc --yes"
             lines.append(done)
         return [*(lines or ["nothing is left over"]), *self.kept, *self.told]
 
 
-def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) -> Sweep:  # noqa: B008 - immutable
+def collect_leftovers(*, delete: bool = False, workspace: Workspace = Workspace()) -> Leftovers:  # noqa: B008 - immutable
     """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []
@@ -86,11 +86,11 @@ def sweep_caches(*, delete: bool = False, workspace: Workspace = Workspace()) ->
     if delete:
         for one in found:
             _remove(one.path)
-    return Sweep(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
+    return Leftovers(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
 
 
 def _why_useless(path: Path) -> str | None:
-    """Why a file or folder is a leftover, unless someone is using it; None if it is something else."""
+    """Say why a file or folder is a leftover, unless someone is using it; None if it is something else."""
     if path.suffix == PARTIAL:
         return "written aside by a process that did not end well"
     if path.suffix in SUFFIXES:
@@ -99,7 +99,7 @@ def _why_useless(path: Path) -> str | None:
 
 
 def _user_of(path: Path) -> str | None:
-    """Who may be using a leftover; None if nobody can be."""
+    """Say who may be using a leftover; None if nobody can be."""
     process = process_of(path)
     if process is not None and _is_alive(process):
         return f"process {process} may be writing it"
@@ -114,7 +114,7 @@ def _user_of(path: Path) -> str | None:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
+    """Tell whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
     if sys.platform == "win32":
         return True
     try:
@@ -127,7 +127,7 @@ def _is_alive(process: int) -> bool:
 
 
 def _is_orphan(path: Path) -> bool:
-    """Whether this is a note or a table beside a cache that is not there."""
+    """Tell whether this is a note or a table beside a cache that is not there."""
     if path.suffix == ".json" and Path(path.stem).suffix in BACKENDS:
         return not path.with_name(path.stem).exists()
     table = TABLE.fullmatch(path.name)
@@ -135,7 +135,7 @@ def _is_orphan(path: Path) -> bool:
 
 
 def _merged(folder: Path) -> Iterator[Leftover]:
-    """The shards of a folder with their notes and tables, once all shards are there and the whole holds all of them."""
+    """List shards with their notes and tables, once all shards are there and the whole cache holds all of them."""
     shards = shards_in(folder)
     if not shards or lacking_shards(shards):
         return
@@ -150,13 +150,13 @@ def _merged(folder: Path) -> Iterator[Leftover]:
 
 
 def _holds(whole: Path, part: Path) -> bool:
-    """Whether a cache holds all that another one does; what it claims to hold is read, with checksums."""
+    """Tell whether a cache holds all that another one does, by reading all of that with checksums."""
     with open_cache(whole) as cache, open_cache(part) as shard:
         keys = list(shard)
         if shard.problems() or any(key not in cache for key in keys):
             return False
-        for first in range(0, len(keys), BLOCK_ITEMS):
-            cache.read(keys[first : first + BLOCK_ITEMS])
+        for block in in_blocks(keys):
+            cache.read(block)
         return all(key in cache or key in cache.failures() for key in shard.failures())
 
 

@@ -9,13 +9,14 @@ import logging
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     CacheManifest,
@@ -59,11 +60,11 @@ class ExportResult:
     others: int  # items that the cache holds beside them
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"cache": str(self.cache), "out": str(self.out)}
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         of = f" of manifest {self.manifest}" if self.manifest else ""
         lines = [f"{self.items} items{of} in {self.cache} -> {self.out} ({self.format})"]
         lines += [f"{count} items of it have no features: {state}" for state, count in self.lacking.items()]
@@ -102,7 +103,7 @@ def export_features(
 
 
 def _source(note: CacheManifest, name: str | None) -> SourceRef | None:
-    """The newest manifest of a cache, or the newest of that name; None if it has none."""
+    """Return the newest manifest of a cache, or the newest of that name; None if it has none."""
     found = [source for source in note.sources if name in (None, source.name)]
     if name is not None and not found:
         there = ", ".join(source.name for source in note.sources) or "none"
@@ -111,7 +112,7 @@ def _source(note: CacheManifest, name: str | None) -> SourceRef | None:
 
 
 def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
-    """What became of each item, by the table of items, for their files need not be there; else by the files."""
+    """Tell what became of items by their table, for their files need not be there; without it, by the files."""
     if source is None:
         return [ItemStatus(key, "committed", key) for key in cache]
     path = item_table_path(note.path, source.name)
@@ -122,7 +123,7 @@ def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, 
 
 
 def _rows(note: CacheManifest, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:
-    """The items that have features, with what their manifest says of them if it is still there."""
+    """List the items that have features, with what their manifest says of them if it is still there."""
     said: dict[str, tuple[str, str]] = {}
     if source is not None:
         try:

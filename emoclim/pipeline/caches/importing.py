@@ -1,4 +1,4 @@
-"""Put features that others made into a cache that is used like that of any encoder: `emoclim cache import`.
+"""Import features that other programs made into a cache that is used like that of any encoder: `emoclim cache import`.
 
 Items are known by their ids, for the features may be at hand where the files are not. A table is surveyed from end to
 end before anything is written, and a new cache is made aside: whatever is refused or stopped leaves no trace.
@@ -10,10 +10,12 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     BY_ID,
@@ -54,12 +56,11 @@ class ImportResult:
     notes: tuple[str, ...]  # on the manifest and the numbers, one sentence each
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        paths = {name: str(getattr(self, name)) for name in ("file", "manifest", "cache")}
-        return asdict(self) | paths | {"spec": self.spec.to_dict()}
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = [f"{self.file}: {self.imported} items imported, {self.reused} were there -> {self.cache}"]
         if self.missing:
             lines.append(f"items of {self.manifest} without features: {len(self.missing)} ({name_some(self.missing)})")
@@ -128,7 +129,7 @@ def survey(items: Iterable[EncodedItem], file: Path) -> tuple[list[str], int, in
 
 
 def match_ids(ids: Sequence[str], manifest: Manifest, file: Path, *, allow_extra: bool) -> list[str | None]:
-    """The item of each row: that of its id, or None; where there are no ids, rows and items are in one order."""
+    """Find the item of each row by its id, or None; where there are no ids, rows and items are in one order."""
     own = dict.fromkeys(item.id for item in manifest.items)
     if not any(ids) and len(ids) == len(own):
         return list(own)

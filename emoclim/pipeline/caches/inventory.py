@@ -1,4 +1,4 @@
-"""Describe caches for `emoclim cache list` and `info`: what each holds, and how it was made."""
+"""Describe what caches hold and how they were made: `emoclim cache list` and `info`. Loads no torch."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -7,7 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from emoclim.cache import BACKENDS, SHARDS, SUFFIX, CacheManifest, StoreSize, item_table_path, read_item_table
+from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
 from emoclim.pipeline.workspace import Workspace
@@ -17,41 +20,28 @@ from emoclim.pipeline.workspace import Workspace
 class CacheState:
     """What one cache holds."""
 
+    name: str
     path: Path
-    note: CacheManifest | None  # None if it cannot be read either
+    spec: FeatureSpec | None  # None if the cache cannot be read, and neither can its note
     items: int
     failures: int
     segments: int
-    size: int  # bytes on the disk
-    changed: datetime  # when anything was last put into it or noted beside it
+    bytes: int  # on the disk
+    manifests: tuple[str, ...]
+    changed: str  # when anything was last put into it or noted beside it, in ISO 8601
     writer: str | None  # who is writing it
     problem: str | None  # why it cannot be read
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        sources = () if self.note is None else self.note.sources
-        return {
-            "name": self.path.stem,
-            "path": str(self.path),
-            "spec": None if self.note is None else self.note.spec.to_dict(),
-            "items": self.items,
-            "failures": self.failures,
-            "segments": self.segments,
-            "bytes": self.size,
-            "manifests": [source.name for source in sources],
-            "changed": self.changed.isoformat(timespec="seconds"),
-            "writer": self.writer,
-            "problem": self.problem,
-        }
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
 
     def row(self) -> tuple[str, ...]:
-        """Cells of a table."""
-        note = self.note
-        known = ("", "", "") if note is None else (note.spec.modality, note.spec.name, str(note.spec.dim))
-        counts = (self.items, self.failures, self.segments) if self.problem is None else ("", "", "")
-        manifests = "" if note is None else ", ".join(source.name for source in note.sources)
+        """Return the cells of a table."""
+        known = (self.spec.modality, self.spec.name, str(self.spec.dim)) if self.spec else ("", "", "")
+        counts = ("", "", "") if self.problem else (self.items, self.failures, self.segments)
         state = "cannot be read" if self.problem else "writing" if self.writer else ""
-        return (self.path.stem, *known, *map(str, counts), shown_size(self.size), manifests, state)
+        return (self.name, *known, *map(str, counts), shown_size(self.bytes), ", ".join(self.manifests), state)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +53,7 @@ class CacheList:
     stores: Mapping[Path, StoreSize]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "caches": [cache.to_dict() for cache in self.caches],
             "shards": dict(self.shards),
@@ -74,22 +64,19 @@ class CacheList:
         }
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per cache."""
+        """Return a row of column names, then one row per cache."""
         names = ("cache", "of", "features", "values", "items", "failed", "segments", "size", "manifests", "state")
         return [names, *(cache.row() for cache in self.caches)]
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = [cache.problem for cache in self.caches if cache.problem]
-        lines += [f"{cache.path.stem} is being written by {cache.writer}" for cache in self.caches if cache.writer]
-        lines += [
-            f"{name} has {count} shards; join them with: emoclim cache merge {name}"
-            for name, count in self.shards.items()
-        ]
+        lines += [f"{cache.name} is being written by {cache.writer}" for cache in self.caches if cache.writer]
+        join = "join them with: emoclim cache merge"
+        lines += [f"{name} has {count} shards; {join} {name}" for name, count in self.shards.items()]
         for path, (recordings, size) in self.stores.items():
-            lines.append(
-                f"{path.name}: {recordings} decoded recordings, {shown_size(size)}, for train-end-to-end --store"
-            )
+            held = f"{recordings} decoded recordings, {shown_size(size)}"
+            lines.append(f"{path.name}: {held}, for train-end-to-end --store")
         return lines
 
 
@@ -103,26 +90,22 @@ class CacheDetails:
     warnings: tuple[str, ...]  # what is not as it was when the features were made
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        made = [dict(run) for run in self.note.made]
-        return self.state.to_dict() | {
-            "manifests": {name: dict(counts) for name, counts in self.manifests.items()},
-            "made": made,
-            "warnings": list(self.warnings),
-        }
+        """Return plain values, for JSON."""
+        more = {"manifests": self.manifests, "made": self.note.made, "warnings": self.warnings}
+        return self.state.to_dict() | dict(to_jsonable_python(more))
 
     def spec_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per entry of the spec."""
+        """Return a row of column names, then one row per entry of the spec."""
         spec = self.note.spec
         plain = {"modality": spec.modality, "features": spec.name, "dim": spec.dim, "checkpoint": spec.checkpoint}
         return [("entry", "value"), *((name, str(value)) for name, value in (plain | dict(spec.settings)).items())]
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         state = self.state
         lines = [
             f"{state.path}: {state.items} items, {state.failures} failed, {state.segments} segments, "
-            f"{shown_size(state.size)}"
+            f"{shown_size(state.bytes)}"
         ]
         if state.writer:
             lines.append(f"it is being written by {state.writer}")
@@ -161,7 +144,7 @@ def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetail
 
 
 def shown_size(size: float) -> str:
-    """A number of bytes for a reader: ``"1.5 MB"``."""
+    """Show a number of bytes: ``"1.5 MB"``."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.3g} {unit}"
@@ -170,7 +153,7 @@ def shown_size(size: float) -> str:
 
 
 def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files of a folder."""
+    """Count the bytes of a file, or of all files of a folder."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
@@ -179,14 +162,17 @@ def size_of(path: Path) -> int:
 def _state(path: Path) -> CacheState:
     from emoclim.cache import open_cache, who_writes  # where there is no cache, listing them takes no numpy
 
-    changed = datetime.fromtimestamp(when_noted(path), UTC)
+    changed = datetime.fromtimestamp(when_noted(path), UTC).isoformat(timespec="seconds")
     writer = who_writes(path)
-    told = None if writer is None else str(writer)
-    note, held, problem = None, (0, 0, 0), None
+    spec: FeatureSpec | None = None
+    manifests: tuple[str, ...] = ()
+    held, problem = (0, 0, 0), None
     try:
         note = note_of(path)
+        spec, manifests = note.spec, tuple(source.name for source in note.sources)
         with open_cache(path) as cache:
             held = (len(cache), len(cache.failures()), cache.n_segments)
     except CacheError as error:
         problem = str(error)
-    return CacheState(path, note, *held, size_of(path), changed, told, problem)
+    told = None if writer is None else str(writer)
+    return CacheState(path.stem, path, spec, *held, size_of(path), manifests, changed, told, problem)

@@ -1,36 +1,39 @@
-"""Merge for `emoclim cache merge` the shards of a cache, which lie in a folder ``<cache>.shards`` beside it, into it.
+"""Merge the shards of a cache, in the folder ``<cache>.shards`` beside it, into it: `emoclim cache merge`.
 
-Shards are taken by their number, their items in the order in which they were committed, so many at a time;
-what the cache holds already is skipped. So a merge that was stopped, and is done again, gives the cache of one that was
-not. The shards stay as they are; `emoclim cache gc` removes them when all are merged.
+Shards are taken by their number, their items in the order in which they were committed, so many at a time; what the
+cache holds already is skipped. So a merge that was stopped, and is done again, gives the cache of one that was not. The
+shards stay as they are; `emoclim cache gc` removes them when all are merged.
 """
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from emoclim.cache import (
     BACKENDS,
+    BLOCK_ITEMS,
     SHARDS,
     CacheManifest,
-    EncodedItem,
     FeatureCache,
     ItemStatus,
     cache_manifest_or_new,
+    in_blocks,
     item_statuses,
     item_table_path,
     key_of,
     open_cache,
     portable_path,
     read_item_table,
+    split_features,
     who_writes,
     write_failures,
     write_item_table,
 )
-from emoclim.data import ContentKeys, Features
+from emoclim.data import ContentKeys, Item
 from emoclim.errors import CacheError, EmoclimError
 from emoclim.pipeline.caches.find import note_of, one_called
 from emoclim.pipeline.library import open_library
@@ -38,7 +41,6 @@ from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 NUMBERED = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")
-BLOCK_ITEMS = 256  # committed at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +57,11 @@ class MergeResult:
     remarks: tuple[str, ...]  # what could not be done, a sentence each
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {"cache": str(self.cache)}
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = [f"{self.shards} shards -> {self.cache}: {self.added} items added, {self.there} were there"]
         if self.failures:
             lines.append(f"{self.failures} items could not be encoded")
@@ -100,25 +102,13 @@ def merge_shards(
 
 
 def _merge(shard: Path, cache: FeatureCache, track: Track) -> int:
-    """Append what a cache does not hold yet of a shard; the number of all its items."""
+    """Append what a cache does not hold yet of a shard; return the number of all its items."""
     with open_cache(shard) as part:
         cache.spec.require(part.spec, f"cache {cache.path}")
-        keys = list(part)
-        for first in track(range(0, len(keys), BLOCK_ITEMS), description=f"merge {shard.name}"):
-            if new := [key for key in keys[first : first + BLOCK_ITEMS] if key not in cache]:
-                cache.append(list(_items(part.read(new))))
-    return len(keys)
-
-
-def _items(features: Features) -> Iterator[EncodedItem]:
-    """What was appended once, to be appended elsewhere; `ids` are keys."""
-    ends = [0] * (len(features) + 1) if features.offsets is None else features.offsets.tolist()
-    seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
-    for n, (first, last) in enumerate(pairwise(ends)):
-        item = EncodedItem(features.ids[n], features.values[n], seconds=seconds[n])
-        if features.segments is not None and features.starts is not None and last > first:
-            item = replace(item, segments=features.segments[first:last], starts=features.starts[first:last])
-        yield item
+        for block in track(in_blocks(list(part), BLOCK_ITEMS), description=f"merge {shard.name}"):
+            if new := [key for key in block if key not in cache]:
+                cache.append(list(split_features(part.read(new))))
+        return len(part)
 
 
 def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
@@ -133,7 +123,7 @@ def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
 
 
 def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:
-    """The note of the whole, with the manifests and runs of all its parts."""
+    """Join the notes of all parts to that of the whole."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
     checkpoint = first.checkpoint and portable_path((first.path.parent / first.checkpoint).resolve(), cache)
     note = cache_manifest_or_new(CacheManifest(cache, first.spec, checkpoint, first.settings))
@@ -152,7 +142,7 @@ def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:
 def _write_tables(
     note: CacheManifest, parts: Sequence[CacheManifest], cache: FeatureCache, keys: ContentKeys
 ) -> tuple[list[ItemStatus], list[str]]:
-    """The tables of items and failures of each manifest: all that they list; what hinders one, told."""
+    """Write the tables of each manifest; return the statuses of all items, and why a table could not be written."""
     listed, remarks = list[ItemStatus](), []
     for source in note.sources:
         try:
@@ -160,24 +150,22 @@ def _write_tables(
         except EmoclimError as error:
             remarks.append(f"no table of the items of {source.name} was written: {error}")
             continue
-        tables = [item_table_path(part.path, source.name) for part in parts]
-        known = {
-            state.id: state.key for table in tables if table.is_file() for state in read_item_table(table) if state.key
-        }
-        states = item_statuses(
-            items,
-            lambda item, known=known: known.get(item.id) or key_of(item, note.spec, keys),  # type: ignore[misc]
-            cache.keys(),
-            cache.failures(),
-        )
-        listed += states
-        write_item_table(note.path, source.name, states)
-        write_failures(note.path, source.name, states, items)
+        tables = (item_table_path(part.path, source.name) for part in parts)
+        states = [status for table in tables if table.is_file() for status in read_item_table(table)]
+        known = {status.id: status.key for status in states if status.key}
+
+        def key(item: Item, known: Mapping[str, str] = known) -> str:
+            return known.get(item.id) or key_of(item, note.spec, keys)
+
+        statuses = item_statuses(items, key, cache.keys(), cache.failures())
+        listed += statuses
+        write_item_table(note.path, source.name, statuses)
+        write_failures(note.path, source.name, statuses, items)
     return listed, remarks
 
 
 def find_shards(workspace: Workspace, name: str) -> list[Path]:
-    """The shards of the one cache that is called `name`, by their number."""
+    """Find the shards of the one cache that is called `name`, by their number."""
     folders = {folder: shards for folder in workspace.caches.glob(f"*{SHARDS}") if (shards := shards_in(folder))}
     names: dict[Path, list[str]] = {}
     for folder, shards in folders.items():
@@ -188,7 +176,7 @@ def find_shards(workspace: Workspace, name: str) -> list[Path]:
 
 
 def shards_in(folder: Path) -> list[Path]:
-    """The shards in a folder, by their number."""
+    """List the shards in a folder, by their number."""
     numbers = {
         path: (int(found[2]), int(found[1]))
         for path in folder.iterdir()
@@ -198,18 +186,15 @@ def shards_in(folder: Path) -> list[Path]:
 
 
 def lacking_shards(shards: Sequence[Path]) -> tuple[str, ...]:
-    """Which others there must be: ``"2 of 4"``."""
-    there: dict[int, set[int]] = {}
-    for shard in shards:
-        index, count = map(int, shard.stem.split("-of-"))
-        there.setdefault(count, set()).add(index)
-    return tuple(
-        f"{index} of {count}" for count, known in there.items() for index in range(1, count + 1) if index not in known
-    )
+    """Name the others that there must be: ``"2 of 4"``."""
+    there = {shard.stem for shard in shards}
+    counts = dict.fromkeys(int(stem.partition("-of-")[2]) for stem in there)
+    needed = [(index, count) for count in sorted(counts) for index in range(1, count + 1)]
+    return tuple(f"{index} of {count}" for index, count in needed if f"{index}-of-{count}" not in there)
 
 
 def whole_of(shards: Sequence[Path]) -> Path:
-    """The cache that some shards are parts of; one that is there counts, or else their own format."""
+    """Return the cache that some shards are parts of: one that is there, or else one of their own format."""
     folder = shards[0].parent
     there = [path for suffix in BACKENDS if (path := folder.with_suffix(suffix)).exists()]
     return there[0] if there else folder.with_suffix(shards[0].suffix)

@@ -1,13 +1,14 @@
-"""Verify a cache for `emoclim cache verify`: its checksums, its tables of items, and some items encoded again."""
+"""Verify a cache by its checksums, its tables of items and some items encoded again: `emoclim cache verify`."""
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     CacheManifest,
@@ -15,6 +16,7 @@ from emoclim.cache import (
     MemoryCache,
     SourceRef,
     ids_by_key,
+    in_blocks,
     item_table_path,
     open_cache,
     read_item_table,
@@ -22,17 +24,15 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.data import ContentKeys, Item, Manifest
-from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
-from emoclim.pipeline.caches.compare import Gap, gap_between
+from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
 from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, note_of
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
 from emoclim.stages import extract
 
-BLOCK_ITEMS = 256  # read at once
 TOLERANCE = 1e-4
 
 
@@ -45,41 +45,42 @@ class Verification:
     damaged: tuple[str, ...]  # ids, or keys where no manifest tells the id
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
-    gap: Gap | None  # between items as they are and encoded again; None if none were
+    encoded_again: FeatureDiff | None  # between items as they are and as they are made today; None if none were
     tolerance: float
     repaired: bool = False  # the damaged items are left out now
 
     @property
     def drifted(self) -> bool:
-        """Whether the encoder makes other features today."""
-        return self.gap is not None and (self.gap.difference > self.tolerance or self.gap.recut > 0)
+        """Tell whether the encoder makes other features today."""
+        again = self.encoded_again
+        return again is not None and (again.difference > self.tolerance or again.recut > 0)
 
     @property
     def sound(self) -> bool:
-        """Whether the cache may be trusted."""
+        """Tell whether the cache may be trusted."""
         return not (self.damaged or self.problems or self.drifted)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        again = None if self.gap is None else asdict(self.gap) | {"tolerance": self.tolerance}
-        plain = {name: value for name, value in asdict(self).items() if name not in ("gap", "tolerance")}
-        return plain | {"cache": str(self.cache), "sound": self.sound, "encoded_again": again}
+        """Return plain values, for JSON."""
+        plain = dict(to_jsonable_python(self))
+        tolerance = plain.pop("tolerance")
+        if self.encoded_again:
+            plain["encoded_again"]["tolerance"] = tolerance
+        return plain | {"sound": self.sound}
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = []
         if self.damaged:
-            remedy = "leave them out with --repair, then extract them again"
-            if self.repaired:
-                remedy = "they are left out now; extract them again"
+            left_out = "they are left out now" if self.repaired else "leave them out with --repair"
             lines.append(
                 f"{self.cache} is damaged: the numbers of {len(self.damaged)} items are not what was written "
-                f"({name_some(self.damaged)}); {remedy}"
+                f"({name_some(self.damaged)}); {left_out}, then extract them again"
             )
         lines += self.problems
-        if self.gap is not None:
-            verdict = f"worst: {self.gap.worst}; not the same encoder any more" if self.drifted else "within tolerance"
-            lines.append(f"encoded again: {self.gap.told()} ({verdict})")
+        if again := self.encoded_again:
+            verdict = f"worst: {again.worst}; not the same encoder any more" if self.drifted else "within tolerance"
+            lines.append(f"encoded again: {again.message()} ({verdict})")
         if self.sound:
             lines.insert(0, f"{self.cache} is sound: all {self.items} items were read and are what was written")
         return [*lines, *self.remarks]
@@ -111,33 +112,29 @@ def verify_cache(
         for source in note.sources:
             wrong, stale = _disagreements(note, source, cache)
             problems, remarks = problems + wrong, remarks + stale
-        gap = None
+        again = None
         if encode:
-            encoder = encoder_of(note, track)
-            chosen = _choose(note, cache.keys() - frozenset(damaged), encode, seed, workspace)
-            gap, failed = _encode_again(cache, encoder, chosen, choose_device(device), track)
-            gap = replace(gap, worst=ids.get(gap.worst, gap.worst))
+            again, failed = _encode_again(note, cache, damaged, encode, seed, choose_device(device), workspace, track)
+            again = replace(again, worst=ids.get(again.worst, again.worst))
             problems += failed
         items = len(cache)
     if damaged and repair:
         _leave_out(note, damaged)
     named = tuple(ids.get(key, key) for key in damaged)
-    return Verification(note.path, items, named, problems, remarks, gap, tolerance, bool(damaged) and repair)
+    return Verification(note.path, items, named, problems, remarks, again, tolerance, bool(damaged) and repair)
 
 
 def _damaged(cache: FeatureCache, track: Track) -> list[str]:
-    """Keys of the items that cannot be read as they were written."""
-    keys = list(cache)
-    blocks = [keys[first : first + BLOCK_ITEMS] for first in range(0, len(keys), BLOCK_ITEMS)]
-    return [key for block in track(blocks, description="verify") for key in _damaged_of(cache, block)]
+    """Find the keys of the items that cannot be read as they were written."""
+    return [key for block in track(in_blocks(list(cache)), description="verify") for key in _damaged_of(cache, block)]
 
 
-def _damaged_of(cache: FeatureCache, keys: list[str]) -> list[str]:
+def _damaged_of(cache: FeatureCache, keys: Sequence[str]) -> list[str]:
     try:
         cache.read(keys)
     except CacheError:
         half = len(keys) // 2
-        return keys if len(keys) == 1 else _damaged_of(cache, keys[:half]) + _damaged_of(cache, keys[half:])
+        return list(keys) if len(keys) == 1 else _damaged_of(cache, keys[:half]) + _damaged_of(cache, keys[half:])
     return []
 
 
@@ -154,7 +151,7 @@ def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
 def _disagreements(
     note: CacheManifest, source: SourceRef, cache: FeatureCache
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where the table of a manifest's items says more than is true, and where it says less."""
+    """Tell where the table of a manifest's items says more than is true, and where it says less."""
     table = item_table_path(note.path, source.name)
     if not table.is_file():
         return (), (f"{table} is missing; extract again to write it anew",)
@@ -177,50 +174,42 @@ def _disagreements(
 
 
 def _encode_again(
-    cache: FeatureCache, encoder: Encoder, chosen: dict[str, Item], device: torch.device, track: Track
-) -> tuple[Gap, tuple[str, ...]]:
-    """How far items encoded from their files are from those in the cache, and why some cannot be encoded any more."""
+    note: CacheManifest,
+    cache: FeatureCache,
+    damaged: Collection[str],
+    count: int,
+    seed: int,
+    device: torch.device,
+    workspace: Workspace,
+    track: Track,
+) -> tuple[FeatureDiff, tuple[str, ...]]:
+    """Encode some random items again; return how far they are from those kept, and why some cannot be encoded."""
+    encoder, keys = encoder_of(note, track), ContentKeys(workspace.caches / "content.json")
+    chosen = _choose(note, cache.keys() - frozenset(damaged), count, seed, keys)
+    keys.save()
+    if not chosen:
+        raise CacheError(f"no item of {note.path} can be encoded again, for no file is as it was; extract them")
     manifest = Manifest(f"{len(chosen)} items again", encoder.spec.modality, Path(), tuple(chosen.values()))
     with MemoryCache(encoder.spec) as again:
-        extraction = extract(manifest, encoder, again, device=device, track=track)
+        failures = extract(manifest, encoder, again, device=device, track=track).failures
         made = [key for key in chosen if key in again]
-        gap = gap_between(cache.read(made), again.read(made))
-    failures = extraction.failures
-    return gap, tuple(f"{one.id} was encoded, and cannot be any more: {one.reason}" for one in failures)
+        difference = compare_features(cache.read(made), again.read(made))
+    return difference, tuple(f"{one.id} was encoded, and cannot be any more: {one.reason}" for one in failures)
 
 
 def _choose(
-    note: CacheManifest, committed: Collection[str], count: int, seed: int, workspace: Workspace
+    note: CacheManifest, committed: Collection[str], count: int, seed: int, keys: ContentKeys
 ) -> dict[str, Item]:
-    """Up to so many random items whose files are there and as they were, by key."""
-    keys = ContentKeys(workspace.caches / "content.json")
-    chosen: dict[str, Item] = {}
-    for key, item in _unchanged_items(note, committed, keys, seed):
-        chosen.setdefault(key, item)
-        if len(chosen) == count:
-            break
-    keys.save()
-    if not chosen:
-        raise CacheError(
-            f"no item of {note.path} can be encoded again, for no file is there and as it was; extract them"
-        )
-    return chosen
-
-
-def _unchanged_items(
-    note: CacheManifest, committed: Collection[str], keys: ContentKeys, seed: int
-) -> Iterator[tuple[str, Item]]:
-    """Items of all manifests that are still there, in random order, with their keys, if these are committed."""
+    """Choose up to so many random items of all manifests, by key, whose files are there and as they were."""
     items: list[Item] = []
     for source in note.sources:
-        try:
+        with suppress(EmoclimError):  # a manifest that is gone has no items to encode
             items += open_library(note, source, need_files=False).manifest.items
-        except EmoclimError:  # a manifest that is gone has no items to encode
-            continue
+    chosen: dict[str, Item] = {}
     for row in torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist():
-        try:
-            key = keys(items[row])
-        except DecodeError:
-            continue
-        if key in committed:
-            yield key, items[row]
+        with suppress(DecodeError):
+            if (key := keys(items[row])) in committed:
+                chosen.setdefault(key, items[row])
+        if len(chosen) == count:
+            break
+    return chosen

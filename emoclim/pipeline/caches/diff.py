@@ -1,25 +1,22 @@
-"""Compare two caches for `emoclim cache diff`, or two sets of features of the same items."""
+"""Compare two caches (`emoclim cache diff`), or two sets of features of the same items (`verify --re-encode`)."""
 
-from dataclasses import asdict, dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from pydantic_core import to_jsonable_python
 
-from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, open_cache
+from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, in_blocks, open_cache, split_features
 from emoclim.data import Features
 from emoclim.errors import name_some
 from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
-BLOCK_ITEMS = 256  # read at once
-
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class FeatureDiff:
     """How far the features of some items are apart."""
 
     items: int = 0
@@ -28,9 +25,9 @@ class Gap:
     worst: str = ""  # the item with the largest difference
     recut: int = 0  # items that have another number of segments
 
-    def joined(self, other: "Gap") -> "Gap":
-        """Of the items of both."""
-        return Gap(
+    def merged(self, other: "FeatureDiff") -> "FeatureDiff":
+        """Add the items of another comparison."""
+        return FeatureDiff(
             self.items + other.items,
             max(self.difference, other.difference),
             min(self.cosine, other.cosine),
@@ -38,8 +35,8 @@ class Gap:
             self.recut + other.recut,
         )
 
-    def told(self) -> str:
-        """In words."""
+    def message(self) -> str:
+        """Say it in words."""
         apart = f"differ by at most {self.difference:.2g} of the largest number of an item"
         if not self.difference and not self.recut:
             apart = "are equal, bit for bit"
@@ -47,58 +44,51 @@ class Gap:
         return f"{self.items} items {apart}, smallest cosine {self.cosine:.7g}{recut}"
 
 
-def gap_between(one: Features, other: Features) -> Gap:
-    """How far the features of the same items, in the same order, are apart; segments count where both keep some."""
+def compare_features(one: Features, other: Features) -> FeatureDiff:
+    """Compare features of the same items, in the same order; segments count where both sides keep some."""
     if not len(one):
-        return Gap()
+        return FeatureDiff()
     tiny = torch.finfo(torch.float32).tiny
     difference = (one.values - other.values).abs().amax(1) / one.values.abs().amax(1).clamp(min=tiny)  # (N,)
     recut = 0
-    for n, (mine, theirs) in enumerate(zip(_segments(one), _segments(other), strict=False)):
-        if len(mine) != len(theirs):
+    segments = one.segments is not None and other.segments is not None
+    for n, (mine, theirs) in enumerate(zip(split_features(one), split_features(other), strict=True)):
+        counts = [0 if item.segments is None else len(item.segments) for item in (mine, theirs)]
+        if segments and counts[0] != counts[1]:
             recut += 1
-        elif len(mine):
-            apart = (mine - theirs).abs().max() / mine.abs().max().clamp(min=tiny)
+        elif mine.segments is not None and theirs.segments is not None:
+            apart = (mine.segments - theirs.segments).abs().max() / mine.segments.abs().max().clamp(min=tiny)
             difference[n] = torch.maximum(difference[n], apart)
     equal = (one.values == other.values).all(1)
     cosine = torch.cosine_similarity(one.values.double(), other.values.double()).where(~equal, 1.0)
     worst = int(difference.argmax())
-    return Gap(len(one), float(difference[worst]), float(cosine.min()), one.ids[worst], recut)
-
-
-def _segments(features: Features) -> list[Tensor]:
-    """Those of each item; an empty list where none are kept."""
-    if features.segments is None or features.offsets is None:
-        return []
-    return [features.segments[first:last] for first, last in pairwise(features.offsets.tolist())]
+    return FeatureDiff(len(one), float(difference[worst]), float(cosine.min()), one.ids[worst], recut)
 
 
 @dataclass(frozen=True, slots=True)
 class CacheDifference:
-    """In what two caches differ."""
+    """What one `emoclim cache diff` found."""
 
     one: Path
     other: Path
     spec: tuple[str, ...]  # a line per entry of the spec that is not the same
     only_one: tuple[str, ...]  # ids, or keys where no manifest tells the id
     only_other: tuple[str, ...]
-    gap: Gap | None  # between the items that both hold; None if their features are of different length
+    common: FeatureDiff | None  # between the items that both hold; None if their features are of different length
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        plain = {name: value for name, value in asdict(self).items() if name != "gap"}
-        common = None if self.gap is None else asdict(self.gap)
-        return plain | {"one": str(self.one), "other": str(self.other), "common": common}
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = [f"here: {self.one}; there: {self.other}", *(self.spec or ["both are of the same spec"])]
         for where, names in (("here", self.only_one), ("there", self.only_other)):
             if names:
                 lines.append(f"{len(names)} items are only {where}: {name_some(names)}")
-        if self.gap is None:
+        if self.common is None:
             return [*lines, "features of different length cannot be compared"]
-        return [*lines, self.gap.told() if self.gap.items else "no item is in both"]
+        return [*lines, self.common.message() if self.common.items else "no item is in both"]
 
 
 def diff_caches(
@@ -116,11 +106,10 @@ def diff_caches(
         common = [name for name in mine if name in theirs]
         gap = None
         if here.spec.dim == there.spec.dim:
-            gap = Gap()
-            for start in track(range(0, len(common), BLOCK_ITEMS), description="compare"):
-                names = common[start : start + BLOCK_ITEMS]
+            gap = FeatureDiff()
+            for names in track(in_blocks(common), description="compare"):
                 pair = (first.read([mine[name] for name in names]), second.read([theirs[name] for name in names]))
-                gap = gap.joined(gap_between(*pair))
+                gap = gap.merged(compare_features(*pair))
     ids = ids_by_key(here.path) | ids_by_key(there.path)
     return CacheDifference(
         here.path,
@@ -133,7 +122,7 @@ def diff_caches(
 
 
 def _keys_by_name(note: CacheManifest, cache: FeatureCache, by_id: bool) -> dict[str, str]:
-    """Keys of the committed items by what the items are to be known by: the key itself, or else the id."""
+    """Map what items are to be known by, their keys or else their ids, to the keys of the committed ones."""
     if not by_id:
         return {key: key for key in cache}
     return {id_: key for key, id_ in ids_by_key(note.path).items() if key in cache}
