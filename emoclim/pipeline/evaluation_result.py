@@ -8,8 +8,9 @@ from typing import Any
 from emoclim.data import LabelMap
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.evaluation_files import REPORT_SCHEMA
 from emoclim.reports import Intervals, PaperTable, RetrievalReport, Row, retrieval_tables
+
+SCHEMA = 2  # of report.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Evaluation:
         for name, direction in content["directions"].items():
             direction["intervals"] = self.intervals[name].to_dict()
         return {
-            "schema": REPORT_SCHEMA,
+            "schema": SCHEMA,
             "run": self.run,
             "split": self.split,
             **self.settings,
