@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,26 @@ def answer(*words: object, code: int = 0) -> dict:
     return json.loads(run(*words, "--json", code=code).stdout)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace in which everything was done once."""
-    root = tmp_path_factory.mktemp("workspace")
+def brief(workspace: Path) -> tuple[object, ...]:
+    """Words of a training that is over at once."""
+    return ("train-heads", "--workspace", workspace, "--config", workspace / "brief.toml")
+
+
+@cache
+def _finished(root: Path) -> Path:
     generate(root / "data", seed=1, pictures_per_label=5, pieces_per_label=8)
     run("extract", "images", "--encoder", "colour", "--workspace", root, "--workers", 0)
     run("extract", "audio", "--encoder", "timbre", "--workspace", root, "--workers", 0)
     run("train-heads", "--epochs", 2, "--workspace", root)
+    (root / "brief.toml").write_text("epochs = 1\nbatches_per_epoch = 10\nval_batches = 10\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which everything was done once, for the tests of one file."""
+    made = _finished(tmp_path_factory.getbasetemp() / "finished")
+    return Path(shutil.copytree(made, tmp_path_factory.mktemp("workspace") / "copy"))
 
 
 @pytest.fixture
