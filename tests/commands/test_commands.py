@@ -5,17 +5,20 @@ import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from commands import answer, run
+from commands import answer, brief, run
 from commands import finished as finished
 from commands import workspace as workspace
 from PIL import Image
 
+from emoclim.config import TrainConfig
 from emoclim.encoders.loading import encoder_names
+from emoclim.pipeline import demo
 from emoclim.pipeline import evaluate as evaluation
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.workspace import Workspace
@@ -75,7 +78,7 @@ def test_unlabelled_libraries_are_searched_and_never_trained_on(workspace: Path,
     found = answer("search", picture, "--in", "album", "--workspace", workspace)
     assert (found["library"], found["candidates"]) == ("album", 3)
     assert all(one["label"] is None for one in found["found"])
-    again = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    again = answer(*brief(workspace))
     assert again["libraries"]["audio"]["name"] == "audio"
 
 
@@ -95,7 +98,7 @@ def test_views_are_cached_and_trained_on(workspace: Path) -> None:
     words = ("extract", "images", "--encoder", "colour", "--workspace", workspace, "--views", 2, "--seed", 5)
     assert answer(*words)["encoded"] > 0
     assert answer(*words)["encoded"] == 0
-    result = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    result = answer(*brief(workspace))
     assert result["libraries"]["image"]["cache"] != answer("extract", *words[1:6])["cache"]
     run("evaluate", "--workspace", workspace, "--no-plots")
     picture = next((workspace / "data" / "images" / "fear").iterdir())
@@ -249,7 +252,7 @@ def test_mistakes_in_a_finished_workspace(finished: Path, words: tuple[object, .
 def test_a_class_without_items_in_a_split_is_told(workspace: Path) -> None:
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if ",fear,val" not in line) + "\n")
-    result = run("train-heads", "--epochs", 1, "--workspace", workspace, code=2)
+    result = run(*brief(workspace), code=2)
     assert "class scary has no usable image in split 'val'" in result.stderr
 
 
@@ -274,14 +277,14 @@ def test_heads_of_another_encoder_are_not_used(workspace: Path) -> None:
 
 
 def test_a_run_is_the_newest_by_the_time_it_was_trained_whatever_its_name(workspace: Path) -> None:
-    run("train-heads", "--epochs", 1, "--workspace", workspace, "--name", "000-mine")
+    run(*brief(workspace), "--name", "000-mine")
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "000-mine"
 
 
 def test_both_formats_can_lie_side_by_side(workspace: Path) -> None:
     words = ("--encoder", "colour", "--workspace", workspace, "--backend", "zarr")
     assert answer("extract", "images", *words)["encoded"] > 0
-    result = answer("train-heads", "--epochs", 1, "--workspace", workspace)
+    result = answer(*brief(workspace))
     assert result["libraries"]["image"]["cache"].endswith(".zarr")
 
 
@@ -310,9 +313,7 @@ def test_labels_follow_a_map_of_ones_own(workspace: Path, tmp_path: Path) -> Non
         for name, labels in (("image", images), ("audio", music))
     }
     (tmp_path / "map.toml").write_text("\n".join(["[image]", *rows["image"], "[audio]", *rows["audio"]]))
-    (tmp_path / "set.toml").write_text("epochs = 1")
-    words = ("--label-map", tmp_path / "map.toml", "--config", tmp_path / "set.toml", "--workspace", workspace)
-    result = answer("train-heads", *words)
+    result = answer(*brief(workspace), "--label-map", tmp_path / "map.toml")
     assert (result["label_map"]["classes"], result["heads"][0]["config"]["epochs"]) == (["up", "down"], 1)
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["classes"] == ["up", "down"]
 
@@ -335,8 +336,9 @@ def test_the_version_is_told() -> None:
     assert run("--version").stdout.startswith("emoclim 0")
 
 
-def test_the_demo_runs_whole(tmp_path: Path) -> None:
-    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 8, "--pieces", 8).output
+def test_the_demo_runs_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo, "TrainConfig", partial(TrainConfig, epochs=2, batches_per_epoch=10, val_batches=10))
+    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 5, "--pieces", 8).output
     for text in (
         "nothing here is a real photo",
         "image → music",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from commands import answer, run
+from commands import answer, brief, run
 from commands import finished as finished
 from commands import workspace as workspace
 
@@ -217,7 +217,7 @@ def test_a_storage_that_cannot_be_used_is_told(tmp_path: Path, storage: str) -> 
 def test_a_run_of_rounds_goes_on_after_a_stop(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def words(name: str) -> list[object]:
         study = ("--optuna", workspace / f"{name}.db", "--rounds", 2, "--sweep", 3, "--name", name)
-        return ["train-heads", "--epochs", 2, "--workspace", workspace, *study]
+        return [*brief(workspace), "--epochs", 2, *study]
 
     whole = answer(*words("whole"))
     assert len(whole["heads"]) == 6
@@ -273,9 +273,9 @@ def test_event_files_tell_each_epoch_of_each_head_once(workspace: Path, monkeypa
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    words = ("--epochs", 2, "--sweep", 2, "--seeds", 2, "--tensorboard", "--name", "told", "--workspace", workspace)
+    words = ("--epochs", 2, "--sweep", 2, "--seeds", 2, "--tensorboard", "--name", "told")
     with interrupting_after(3, monkeypatch):
-        run("train-heads", *words)
+        run(*brief(workspace), *words)
     run("train-heads", "--resume", "told", "--workspace", workspace)
     folder = workspace / "runs" / "told"
     assert {path.name for path in (folder / "tensorboard").iterdir()} == {"0-0", "0-1"}

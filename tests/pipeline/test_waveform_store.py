@@ -1,12 +1,14 @@
 """Stores of decoded recordings: crops as from the files, shared by runs, and whole whatever dies meanwhile."""
 
+import multiprocessing
 import os
 import pickle
 import resource
 import shutil
-import subprocess
-import sys
+import signal
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,43 +168,46 @@ def test_a_training_hears_the_same_whoever_decodes(tmp_path: Path) -> None:
     assert torch.equal(pickle.loads(pickle.dumps(sources[0]))(items[0], draw()), sources[1](items[0], draw()))
 
 
-FILL = """
-import signal, sys
-from pathlib import Path
-from emoclim.data.manifest import Item
-from test_waveform_store import Workspace, kept
-replaced = Path.replace
-def dying(partial, path):
-    if path.suffix == ".wav" and len(list(path.parent.glob("*.wav"))) == int(sys.argv[2]):
-        signal.raise_signal(signal.SIGKILL)
-    return replaced(partial, path)
-Path.replace = dying
-folder = Path(sys.argv[1])
-kept([Item(f"{n}.wav", folder / f"{n}.wav") for n in range(4)], Workspace(folder / "workspace"))
-"""
+def fill(items: list[Item], workspace: Workspace, dies_at: int) -> None:
+    """Fill a store, and be killed once there are so many recordings."""
+    replaced = Path.replace
+
+    def dying(partial: Path, path: Path) -> Path:
+        if path.suffix == ".wav" and len(list(path.parent.glob("*.wav"))) == dies_at:
+            signal.raise_signal(signal.SIGKILL)
+        return replaced(partial, path)
+
+    Path.replace = dying
+    kept(items, workspace)
 
 
-def filling(folder: Path, dies_at: int) -> "subprocess.Popen[bytes]":
-    """Fill a store in another process, which is killed once there are so many recordings."""
-    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
-    return subprocess.Popen([sys.executable, "-c", FILL, folder, str(dies_at)], env={**os.environ, "PYTHONPATH": paths})
+def ends(*processes: multiprocessing.Process) -> list[int | None]:
+    """Exit codes of processes that run at once."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of these tests holds a lock
+        for process in processes:
+            process.start()
+    for process in processes:
+        process.join(60)
+    return [process.exitcode for process in processes]
 
 
 def test_killed_it_goes_on_and_several_may_fill_it_at_once(
     tmp_path: Path, workspace: Workspace, decoded: list[str]
 ) -> None:
     items = recordings(tmp_path, 4)
-    assert filling(tmp_path, 2).wait(60) == -9
+    filling = partial(multiprocessing.get_context("fork").Process, target=fill)
+    assert ends(filling(args=(items, workspace, 2))) == [-9]
     (store,) = workspace.caches.glob("*.waveforms")
     first = {path: path.stat().st_mtime_ns for path in store.glob("*.wav")}
-    assert [other.wait(60) for other in [filling(tmp_path, 9) for _ in range(2)]] == [0, 0]
+    assert ends(*(filling(args=(items, workspace, 9)) for _ in range(2))) == [0, 0]
     check_whole(source := kept(items, workspace), items)
     assert (decoded, source.held.recordings, len(first)) == ([], 4, 2)
     assert first == {path: path.stat().st_mtime_ns for path in first}
-    (partial,) = store.glob(".*")
-    os.utime(partial, (0, 0))
+    (torn,) = store.glob(".*")
+    os.utime(torn, (0, 0))
     found = answer("cache", "gc", "--yes", "--workspace", workspace.root)["found"]
-    assert [one["path"] for one in found] == [str(partial)]
+    assert [one["path"] for one in found] == [str(torn)]
     shown = run("cache", "list", "--workspace", workspace.root).stdout
     assert f"{store.name}: 4 decoded recordings, 32.4 kB, for train-end-to-end --store" in shown
 

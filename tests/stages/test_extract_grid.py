@@ -31,9 +31,12 @@ class Effort:
     segments: tuple[int, ...] = (6, 1, 2)  # the first is decoded in two blocks, so that workers interleave
 
 
-EFFORTS = {  # a batch is always filled up, and one of 32 takes these two six seconds
-    "clap": Effort(((1, 0), (MIDDLE, 0), (MIDDLE, 2)), (2, 1)),
-    "harmonic_cnn": Effort(((1, 0), (1, 2), (MIDDLE, 0), (MIDDLE, 2), (32, 0)), (4, 1, 2)),
+FEW = ((1, 0), (MIDDLE, 0), (MIDDLE, 2))
+EFFORTS = {  # a batch is always filled up, and one of 32 takes these seconds
+    "clap": Effort(FEW, (2, 1)),
+    "harmonic_cnn": Effort(FEW, (4, 1, 2)),
+    "musicnn": Effort(FEW),
+    "short_chunk_cnn": Effort(FEW, (4, 1, 2)),
 }
 
 
