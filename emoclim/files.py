@@ -1,11 +1,12 @@
-"""Write files whole or not at all, and read and write JSON. Used by every room; a reader never sees half a file."""
+"""Write files whole or not at all, and read JSON and TOML. Used by every room; a reader never sees half a file."""
 
 import json
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+import tomllib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,16 +76,28 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T] = dict[str, Any]) -> T:  # type: ignore[assignment]
     """Read a JSON file of ours as `schema`, a type that pydantic validates."""
+    return _read(path, TypeAdapter(schema).validate_json, error, advice)
+
+
+def read_toml(path: Path, error: type[EmoclimError], advice: str, schema: type[T]) -> T:
+    """Read a TOML file of the user's as `schema`, a type that pydantic validates."""
+    validate = TypeAdapter(schema).validate_python
+    return _read(path, lambda content: validate(tomllib.loads(content.decode())), error, advice)
+
+
+def _read(path: Path, parse: Callable[[bytes], T], error: type[EmoclimError], advice: str) -> T:
     try:
         if not path.is_file():
             raise error(f"{path} is not there, or is no regular file; {advice}")
-        return TypeAdapter(schema).validate_json(path.read_bytes())
+        return parse(path.read_bytes())
     except OSError as cause:
         raise error(f"{path} cannot be read ({reason_of(cause)}); {advice}") from cause
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise error(f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; {advice}") from cause
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
+        raise error(f"{path} cannot be read ({cause}); {advice}") from cause
 
 
 def _sync(path: Path) -> None:

@@ -193,8 +193,8 @@ def test_groups_may_be_given(tmp_path):
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("mood = 3", "mood is no list of tags"),
-        ("mood", "is no TOML file"),
+        ("mood = 3", "mood.*valid tuple"),
+        ("mood", "cannot be read"),
         ('mood = ["sad"]', "groups none of the tags"),
     ],
 )
@@ -206,5 +206,5 @@ def test_refuses_groups_that_are_none(tmp_path, text, told):
 
 
 def test_refuses_groups_that_are_not_there(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match="is not there"):
         groups_of(["rock"], tmp_path / "none.toml")

@@ -1,20 +1,22 @@
-"""Label maps that papers have published, by name, and the one that valence and arousal give.
+"""Find and read the files of label maps, published ones by name, and make a map from valence and arousal.
 
-Conventions: a map is a TOML file such as :func:`read_label_map` reads. One that gives a label a
+Conventions: a map is a TOML file with a table for each modality, in which a label has a class. One that gives a label a
 list of classes says what is relevant to it, and is for :func:`~emoclim.data.labels.relevance.read_relevance` only.
 """
 
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from emoclim.data.labels.valence_arousal import ValenceArousal
 from emoclim.errors import ManifestError
-
-if TYPE_CHECKING:  # lest looking for a name loads torch
-    from emoclim.data.labels.valence_arousal import ValenceArousal
+from emoclim.files import read_toml
+from emoclim.modality import Modality
 
 FOLDER = Path(__file__).parents[1] / "label_maps"
+
+
+Tables = dict[Modality, dict[str, str | list[str]]]
 
 
 def label_map_names() -> list[str]:
@@ -32,7 +34,13 @@ def find_label_map(given: Path) -> Path:
     raise ManifestError(f"there is no label map {given}: give a TOML file, or the name of a published one ({names})")
 
 
-def nearest_labels(labels: Sequence[str], among: Sequence[str], places: "ValenceArousal") -> dict[str, str]:
+def read_tables(given: Path) -> Tables:
+    """Read the tables of a label map: by modality, the class or the classes of each label; an empty one is none."""
+    path = find_label_map(given)
+    return read_toml(path, ManifestError, 'write tables such as [image] with lines such as sunset = "calm"', Tables)
+
+
+def nearest_labels(labels: Sequence[str], among: Sequence[str], places: ValenceArousal) -> dict[str, str]:
     """Map each label to the nearest of some others by valence and arousal.
 
     Notes

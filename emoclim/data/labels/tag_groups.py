@@ -1,10 +1,10 @@
-"""Groups of tags, such as genre and mood: those published for MagnaTagATune, or those of a TOML file."""
+"""Group tags by what they tell, such as genre and mood: those published for MagnaTagATune, or those of a TOML file."""
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from emoclim.errors import ConfigError, reason_of
+from emoclim.errors import ConfigError
+from emoclim.files import read_toml
 
 TagGroups = Mapping[str, tuple[str, ...]]
 
@@ -35,7 +35,8 @@ def groups_of(tags: Sequence[str], source: Path | None = None) -> dict[str, tupl
     if source is None:
         known = MTAT_UNGROUPED.union(*MTAT_GROUPS.values())
         return _present(MTAT_GROUPS, tags) if known.issuperset(tags) else {}
-    found = _present(_read(source), tags)
+    groups = read_toml(source, ConfigError, "write lines like: mood = ['slow', 'fast']", dict[str, tuple[str, ...]])
+    found = _present(groups, tags)
     if not found:
         raise ConfigError(f"{source} groups none of the tags there are ({', '.join(tags[:5])}, ...); correct its names")
     return found
@@ -44,18 +45,3 @@ def groups_of(tags: Sequence[str], source: Path | None = None) -> dict[str, tupl
 def _present(groups: TagGroups, tags: Sequence[str]) -> dict[str, tuple[str, ...]]:
     own = {name: tuple(tag for tag in tags if tag in members) for name, members in groups.items()}
     return {name: members for name, members in own.items() if members}
-
-
-def _read(source: Path) -> dict[str, tuple[str, ...]]:
-    try:
-        content = tomllib.loads(source.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{source} is no TOML file ({error}); write lines like: mood = ['slow', 'fast']") from error
-    except OSError as error:
-        raise ConfigError(
-            f"{source} cannot be read ({reason_of(error)}); name a TOML file of groups of tags"
-        ) from error
-    for name, members in content.items():
-        if not isinstance(members, list) or not all(isinstance(tag, str) for tag in members):
-            raise ConfigError(f"{source}: {name} is no list of tags; write a line like: {name} = ['slow', 'fast']")
-    return {name: tuple(members) for name, members in content.items()}

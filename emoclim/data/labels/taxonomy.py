@@ -1,17 +1,15 @@
-"""Emotion taxonomies, and the maps that bring the labels of two modalities to common classes.
+"""Bring the labels of several modalities to common classes: emotion taxonomies, and the maps between them.
 
 Conventions: a map gives, for each modality, the class of a label; a label of a known taxonomy without a partner is left
 out, and counted; a label that nobody knows is an error, for it is most likely a slip.
 """
 
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from emoclim.data.labels.published_maps import find_label_map
+from emoclim.data.labels.published_maps import read_tables
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
@@ -35,16 +33,15 @@ EMO_CLIM_MAP = {
 class LabelMap:
     """Classes, and the class of each label by modality.
 
-    Attributes
-    ----------
-    classes
-        C names, in a fixed order.
-    maps
-        By modality: label to class, or to None for a label that is knowingly left out.
+    Examples
+    --------
+    >>> found = match_labels({"image": ["fear", "awe"], "audio": ["scary", "tender"]})
+    >>> found.classes, found.class_of("image", "fear"), found.left_out("image", ["awe", "awe"])
+    (('scary',), 0, {'awe': 2})
     """
 
-    classes: tuple[str, ...]
-    maps: Mapping[Modality, Mapping[str, str | None]]
+    classes: tuple[str, ...]  # C names, in a fixed order
+    maps: Mapping[Modality, Mapping[str, str | None]]  # label to class; to None for one that is knowingly left out
 
     def class_of(self, modality: Modality, label: str | None) -> int | None:
         """Index of the class of a label; None for an item that takes no part."""
@@ -71,7 +68,7 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
     """Make the map that labels call for by themselves.
 
     Labels spelt alike in every modality map to each other; image labels of You et al. map to the music labels of
-    AudioSet as in Emo-CLIM.
+    AudioSet as in Emo-CLIM. See :class:`LabelMap` for an example.
 
     Parameters
     ----------
@@ -121,35 +118,25 @@ def _others(found: Mapping[Modality, set[str]], modality: Modality) -> str:
 
 
 def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
-    """Read a map from a TOML file with one table per modality.
+    """Read a map that gives each label one class, from a TOML file or a published one by its name.
 
     ``[image]`` then ``excitement = "exciting"``; an empty string leaves a label out.
     """
-    path = find_label_map(path)
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ManifestError(f"label map {path} cannot be read ({error}); give a TOML file") from error
-    if unknown := sorted(tables.keys() - set(get_args(Modality))):
-        raise ManifestError(f"label map {path} has a table {unknown[0]!r}; its tables are {', '.join(labels)}")
+    tables = read_tables(path)
     maps: dict[Modality, dict[str, str | None]] = {}
     for modality, names in labels.items():
         table = tables.get(modality, {})
-        if not isinstance(table, dict):
-            raise ManifestError(f"label map {path} has no table [{modality}]; write one line per label below that")
-        if several := [label for label, name in table.items() if isinstance(name, list)]:
+        if several := [label for label, given in table.items() if not isinstance(given, str)]:
             raise ManifestError(
                 f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
                 "not what to train on; give one class for each label"
             )
-        wrong = [label for label, name in table.items() if not isinstance(name, str)]
-        lacking = sorted(set(names) - table.keys())
-        if wrong or lacking:
+        if lacking := sorted(set(names) - table.keys()):
             raise ManifestError(
-                f"label map {path} gives no class for {modality} label {', '.join(wrong + lacking)}; "
+                f"label map {path} gives no class for {modality} label {', '.join(lacking)}; "
                 'add it, with "" to leave it out'
             )
-        maps[modality] = {label: name or None for label, name in table.items()}
+        maps[modality] = {label: given or None for label, given in table.items() if isinstance(given, str)}
     named: list[set[str]] = [{name for name in table.values() if name} for table in maps.values()]
     if single := sorted(named[0].union(*named) - named[0].intersection(*named)):
         raise ManifestError(
