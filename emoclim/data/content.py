@@ -1,17 +1,20 @@
-"""What an item is, independent of where it lies: a hash of its bytes, and of the part of them that is meant."""
+"""Know what an item is, wherever it lies: by a hash of its bytes, and of the part of them that is meant."""
 
 import hashlib
 import json
 import logging
 import os
-import stat
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from pydantic import TypeAdapter
+
 from emoclim.data.manifest import Item
+from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.errors import DecodeError, PassingError, reason_of
+from emoclim.files import atomic
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +27,9 @@ class Fingerprint(NamedTuple):
     digest: str
 
 
+MEMO = TypeAdapter(dict[str, Fingerprint])  # by the absolute path of a file
+
+
 def hash_bytes(path: Path) -> str:
     """32 hex digits (BLAKE2b-128) of a file's bytes."""
     with path.open("rb") as file:
@@ -32,20 +38,15 @@ def hash_bytes(path: Path) -> str:
 
 def read_fingerprint(item: Item) -> Fingerprint:
     """Read the file of an item for what it is."""
-    path = _file_of(item)
-    try:
-        status = _status(path)
+    path = file_of(item)
+    status = stat_file(path)
+    with file_errors():
         return Fingerprint(status.st_size, status.st_mtime_ns, hash_bytes(path))
-    except OSError as error:
-        raise _unreadable(error) from error
 
 
 def require_unchanged(item: Item, fingerprint: Fingerprint) -> None:
     """Make sure that the file of an item still has the size and the time of change that it had."""
-    try:
-        status = _status(_file_of(item))
-    except OSError as error:
-        raise _unreadable(error) from error
+    status = stat_file(file_of(item))
     if (status.st_size, status.st_mtime_ns) != (fingerprint.size, fingerprint.changed):
         raise PassingError("the file changed while it was read; run again when it is whole")
 
@@ -66,15 +67,21 @@ def contents_of(items: Iterable[Item], keys: Callable[[Item], str]) -> dict[str,
 
 
 class ContentKeys:
-    """Content keys of items, with a memo of (path, size, modification time) that spares rereading files."""
+    """Content keys of items, with a memo of (path, size, modification time) that spares rereading files.
+
+    Examples
+    --------
+    >>> joy, again = Item("a", text="I was glad"), Item("b", text="I was glad")
+    >>> keys = ContentKeys()
+    >>> keys(joy) == keys(again)
+    True
+    """
 
     def __init__(self, memo: Path | None = None, *, trust: bool = True) -> None:
         self._path = memo
         self._here = Path.cwd()
-        self._known: dict[str, list[int | str]] = {}
+        self._known = _read_memo(memo) if memo is not None and trust else {}
         self._changed = False
-        if memo is not None and trust and memo.is_file():
-            self._known = _read_memo(memo)
 
     def __call__(self, item: Item) -> str:
         """The key of an item."""
@@ -89,66 +96,36 @@ class ContentKeys:
         return None if fingerprint is None else content_key(item, fingerprint)
 
     def fingerprint(self, item: Item) -> Fingerprint | None:
-        """What the file of an item is, if it is as it was when it was read; raise as :meth:`known` does."""
+        """What the file of an item is, if it is as it was when it was read."""
         name = self._name(item)
-        try:
-            status = _status(name)
-        except OSError as error:
-            raise _unreadable(error) from error
-        entry = self._known.get(name)
-        if entry is None or entry[:2] != [status.st_size, status.st_mtime_ns]:
-            return None
-        return Fingerprint(status.st_size, status.st_mtime_ns, str(entry[2]))
+        status, known = stat_file(name), self._known.get(name)
+        return known if known and known[:2] == (status.st_size, status.st_mtime_ns) else None
 
     def learn(self, item: Item, fingerprint: Fingerprint) -> str:
         """Note what was read of the file of an item, here or in another process; return its key."""
-        self._known[self._name(item)] = list(fingerprint)
+        self._known[self._name(item)] = fingerprint
         self._changed = True
         return content_key(item, fingerprint)
 
     def _name(self, item: Item) -> str:
-        return os.path.join(self._here, _file_of(item))  # noqa: PTH118 - a quarter of the time of Path.absolute
+        return os.path.join(self._here, file_of(item))  # noqa: PTH118 - a quarter of the time of Path.absolute
 
     def save(self) -> None:
         """Write the memo, if there is anything new in it."""
         if self._path is None or not self._changed:
             return
         known = _read_memo(self._path) | self._known  # other processes may have learnt more meanwhile
-        aside = self._path.with_name(f".{self._path.name}.{os.getpid()}.partial")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            aside.write_text(json.dumps(known), encoding="utf-8")
-            aside.replace(self._path)
+            with atomic(self._path) as partial:
+                partial.write_text(json.dumps(known), encoding="utf-8")
         except OSError as error:
             log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, reason_of(error))
         self._changed = False
 
 
-def _status(path: Path | str) -> os.stat_result:
-    status = os.stat(path)  # noqa: PTH116
-    if not stat.S_ISREG(status.st_mode):
-        raise DecodeError("this is a folder, a pipe or a device, not a file")
-    return status
-
-
-def _file_of(item: Item) -> Path:
-    if item.path is None:
-        raise DecodeError("the item names no file; give it a path in the manifest")
-    return item.path
-
-
-def _unreadable(error: OSError) -> PassingError:
-    if isinstance(error, FileNotFoundError):
-        return PassingError("the file is missing")
-    return PassingError(f"the file cannot be read ({reason_of(error).lower()})")
-
-
-def _read_memo(path: Path) -> dict[str, list[int | str]]:
+def _read_memo(path: Path) -> dict[str, Fingerprint]:
     """What a memo holds; nothing where it is spoilt, for it can always be made again."""
     try:
-        known = json.loads(path.read_text(encoding="utf-8"))
+        return MEMO.validate_json(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    if not isinstance(known, dict):
-        return {}
-    return {name: entry for name, entry in known.items() if isinstance(entry, list) and len(entry) == 3}

@@ -253,7 +253,7 @@ def test_what_is_no_sound_is_refused(tmp_path: Path, content: bytes, told: str, 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.wav").mkdir()
-    for name, told in {"folder.wav": "a folder", "missing.wav": "no such file"}.items():
+    for name, told in {"folder.wav": "a folder", "missing.wav": "is missing"}.items():
         with pytest.raises(DecodeError, match=told):
             decode(tmp_path / name)
     with pytest.raises(DecodeError, match="names no file"), open_sound(Item("x", text="la la la")):

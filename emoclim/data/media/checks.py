@@ -1,37 +1,59 @@
-"""Checks that come before any decoder sees a file.
+"""Check files before any decoder sees them, and tell what the system says of them as errors of ours.
 
 Conventions: what a file is follows from its content, never from its name; a reason names no path, for whoever notes it
 knows the item.
 """
 
+import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError, PassingError
+from emoclim.errors import DecodeError, PassingError, reason_of
 
 HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 
-def check_file(item: Item) -> tuple[Path, bytes]:
-    """Make sure that an item is a regular file with something in it."""
+def file_of(item: Item) -> Path:
+    """The file that an item names."""
     if item.path is None:
         raise DecodeError("the item names no file; give it a path in the manifest")
+    return item.path
+
+
+@contextmanager
+def file_errors() -> Iterator[None]:
+    """Tell what keeps a file from being read as a :class:`PassingError`: it may be there the next time."""
     try:
-        mode = item.path.stat().st_mode
-        if stat.S_ISDIR(mode):
-            raise DecodeError("this is a folder, not a file")
-        if not stat.S_ISREG(mode):
-            raise DecodeError("this is a pipe or a device, not a file")
-        with item.path.open("rb") as stream:
-            head = stream.read(HEAD)
+        yield
     except FileNotFoundError as error:
-        raise PassingError("there is no such file") from error
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise PassingError(f"the file cannot be opened ({reason})") from error
+        raise PassingError("the file is missing") from error
+    except OSError as error:
+        raise PassingError(f"the file cannot be read ({reason_of(error).lower()})") from error
+
+
+def stat_file(path: Path | str) -> os.stat_result:
+    """Size and times of a file; raise :class:`DecodeError` for what is no regular one."""
+    try:
+        with file_errors():
+            status = os.stat(path)  # noqa: PTH116 - for each item of a library, and in half of the time of Path.stat
+    except ValueError as error:
+        raise DecodeError("its path holds a null character; correct the manifest") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise DecodeError("this is a folder, a pipe or a device, not a file")
+    return status
+
+
+def check_file(item: Item) -> tuple[Path, bytes]:
+    """Make sure that an item is a regular file with something in it; return its path and its first bytes."""
+    path = file_of(item)
+    stat_file(path)
+    with file_errors(), path.open("rb") as stream:
+        head = stream.read(HEAD)
     if not head:
         raise DecodeError("the file is empty; fetch it again")
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<"):
         raise DecodeError("the file is a web page or other markup, as a failed download leaves; fetch it again")
-    return item.path, head
+    return path, head
