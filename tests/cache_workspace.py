@@ -11,9 +11,9 @@ from commands import run as run
 
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
-from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import Library, labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
 

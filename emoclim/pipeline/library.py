@@ -15,7 +15,6 @@ import torch
 from emoclim.cache import (
     CacheManifest,
     SourceRef,
-    cache_manifest_path,
     key_of,
     manifest_digest,
     open_cache,
@@ -34,6 +33,7 @@ from emoclim.data import (
 )
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.find_caches import cache_manifests, names_of, newest_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -49,40 +49,11 @@ class Library:
     source: SourceRef
 
 
-def notes(workspace: Workspace, modality: Modality) -> list[CacheManifest]:
-    """Notes of all caches of a modality, the newest first."""
-    found = [path for suffix in (".h5", ".zarr") for path in workspace.caches.glob(f"{modality}-*{suffix}")]
-    noted = [path for path in found if cache_manifest_path(path).is_file()]
-    noted.sort(key=lambda path: cache_manifest_path(path).stat().st_mtime_ns, reverse=True)
-    return [read_cache_manifest(path) for path in noted]
-
-
-def find_note(workspace: Workspace, modality: Modality, name: str | None) -> CacheManifest:
-    """The newest cache of a modality, or the newest whose stem, encoder or manifest is called `name`."""
-    found = notes(workspace, modality)
-    for note in found:
-        names = {
-            note.path.stem,
-            note.path.name,
-            str(note.path),
-            note.spec.name,
-            *(source.name for source in note.sources),
-        }
-        if name is None or name in names:
-            return note
-    what = f"{modality} cache" if name is None else f"{modality} cache called {name!r}"
-    there = f" (there are: {', '.join(note.path.stem for note in found)})" if found else ""
-    raise CacheError(
-        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {MODALITIES[modality].folder}"
-    )
-
-
 def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
     """Open the newest labelled manifest of a cache, with its splits."""
-    note = find_note(workspace, modality, name)
-    names = {None, note.spec.name, note.path.stem, note.path.name, str(note.path)}
+    note = newest_cache(workspace, modality, name)
     for source in reversed(note.sources):
-        if not source.unlabelled and name in names | {source.name}:
+        if not source.unlabelled and name in (None, source.name, *names_of(note)):
             return open_library(note, source)
     which = "labelled library" if name is None else f"labelled library called {name!r}"
     raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
@@ -112,7 +83,7 @@ def choose_modalities(workspace: Workspace, named: Iterable[Modality]) -> tuple[
     labelled = [
         modality
         for modality in rest
-        if any(not source.unlabelled for note in notes(workspace, modality) for source in note.sources)
+        if any(not source.unlabelled for note in cache_manifests(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
     chosen |= set(list(dict.fromkeys([*labelled, *rest]))[: 2 - len(chosen)])

@@ -11,7 +11,7 @@ from emoclim.data import ContentKeys, Features, Item, Manifest
 from emoclim.errors import CacheError, ManifestError
 from emoclim.learning import Average
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.caches.find import encoder_of
+from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device

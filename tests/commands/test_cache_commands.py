@@ -18,8 +18,8 @@ from emoclim.cache import cache_manifest_path, open_cache
 from emoclim.data.features import Features
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
-from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.inventory import shown_size
+from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.workspace import Workspace
 
 OLD = time.time() - 3600

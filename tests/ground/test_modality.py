@@ -17,7 +17,7 @@ from emoclim.errors import CacheError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation_page import preview
 from emoclim.pipeline.extract import extract_features
-from emoclim.pipeline.library import find_note
+from emoclim.pipeline.find_caches import newest_cache
 from emoclim.pipeline.workspace import Workspace
 
 EVERY = pytest.mark.parametrize("modality", get_args(Modality))
@@ -56,7 +56,7 @@ def test_what_is_lacking_is_told_for_any_modality(modality: Modality, tmp_path: 
     with pytest.raises(ManifestError, match=f"{folder}.csv"):
         Workspace(tmp_path).manifest(modality)
     with pytest.raises(CacheError, match=f"emoclim extract {folder}"):
-        find_note(Workspace(tmp_path), modality, None)
+        newest_cache(Workspace(tmp_path), modality, None)
     if MODALITIES[modality].encoder is None:
         with pytest.raises(EncoderError, match=modality):
             extract_features(modality, workspace=Workspace(tmp_path))

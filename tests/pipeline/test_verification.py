@@ -17,9 +17,9 @@ from emoclim.cache import cache_manifest_path, item_table_path, open_cache, read
 from emoclim.cache.items import EncodedItem
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.pipeline.caches.find import find_cache
 from emoclim.pipeline.caches.verify import verify_cache
 from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.workspace import Workspace
 
 OLD = time.time() - 3600

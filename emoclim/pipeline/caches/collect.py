@@ -20,9 +20,9 @@ from emoclim.cache import SUFFIX as STORE
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
-from emoclim.pipeline.caches.find import cache_paths, note_of
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.caches.merge import lacking_shards, shards_in, whole_of
+from emoclim.pipeline.find_caches import cache_paths, note_of
 from emoclim.pipeline.workspace import Workspace
 
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")

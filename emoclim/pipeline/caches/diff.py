@@ -10,7 +10,7 @@ from pydantic_core import to_jsonable_python
 from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, in_blocks, open_cache, split_features
 from emoclim.data import Features
 from emoclim.errors import name_some
-from emoclim.pipeline.caches.find import find_cache
+from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 

@@ -33,7 +33,7 @@ from emoclim.cache import (
 from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.files import atomic
-from emoclim.pipeline.caches.find import find_cache
+from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

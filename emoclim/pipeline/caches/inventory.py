@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 from emoclim.cache import BACKENDS, SHARDS, SUFFIX, CacheManifest, StoreSize, item_table_path, read_item_table
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.pipeline.caches.find import cache_paths, changed_versions, find_cache, note_of, when_noted
+from emoclim.pipeline.find_caches import cache_paths, changed_versions, find_cache, note_of, when_noted
 from emoclim.pipeline.workspace import Workspace
 
 

@@ -35,7 +35,7 @@ from emoclim.cache import (
 )
 from emoclim.data import ContentKeys, Item
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.caches.find import note_of, one_called
+from emoclim.pipeline.find_caches import note_of, one_called
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent

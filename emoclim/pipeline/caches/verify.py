@@ -27,7 +27,7 @@ from emoclim.data import ContentKeys, Item, Manifest
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
-from emoclim.pipeline.caches.find import changed_versions, encoder_of, find_path, note_of
+from emoclim.pipeline.find_caches import changed_versions, encoder_of, find_path, note_of
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent

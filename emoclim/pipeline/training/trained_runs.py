@@ -19,7 +19,8 @@ from emoclim.errors import CacheError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.library import Library, notes, open_library, source_of
+from emoclim.pipeline.find_caches import cache_manifests
+from emoclim.pipeline.library import Library, open_library, source_of
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
@@ -75,7 +76,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:
     """The note of the cache with the features that a run's heads take."""
     spec = run.heads.specs[modality]
-    for note in notes(workspace, modality):
+    for note in cache_manifests(workspace, modality):
         if note.spec == spec:
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"

@@ -1,4 +1,7 @@
-"""Find caches by name, and what is noted beside them. Used by all commands on caches, and by search; loads no torch."""
+"""Find caches by name, and what is noted beside them. Used by training, evaluation, search and commands on caches.
+
+Loads no torch, so that commands that only look at caches start at once.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +14,7 @@ from emoclim.cache import (
     read_cache_manifest,
 )
 from emoclim.errors import CacheError
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.workspace import Workspace, provenance
 from emoclim.progress import Track, silent
 
@@ -18,10 +22,35 @@ if TYPE_CHECKING:
     from emoclim.encoders import Encoder
 
 
-def cache_paths(workspace: Workspace) -> list[Path]:
-    """List all caches, the newest first."""
-    found = [path for suffix in BACKENDS for path in workspace.caches.glob(f"*{suffix}")]
+def cache_paths(workspace: Workspace, modality: Modality | None = None) -> list[Path]:
+    """List all caches, or those of a modality, the newest first."""
+    begin = f"{modality}-" if modality else ""
+    found = [path for suffix in BACKENDS for path in workspace.caches.glob(f"{begin}*{suffix}")]
     return sorted((path for path in found if not path.name.startswith(".")), key=when_noted, reverse=True)
+
+
+def cache_manifests(workspace: Workspace, modality: Modality) -> list[CacheManifest]:
+    """Read the notes of all caches of a modality, the newest first; a cache without one is in the making."""
+    paths = cache_paths(workspace, modality)
+    return [read_cache_manifest(path) for path in paths if cache_manifest_path(path).is_file()]
+
+
+def newest_cache(workspace: Workspace, modality: Modality, name: str | None) -> CacheManifest:
+    """Return the newest cache of a modality, or the newest whose file, encoder or manifest is called `name`."""
+    found = cache_manifests(workspace, modality)
+    for note in found:
+        if name is None or name in [*names_of(note), *(source.name for source in note.sources)]:
+            return note
+    what = f"{modality} cache" if name is None else f"{modality} cache called {name!r}"
+    there = f" (there are: {', '.join(note.path.stem for note in found)})" if found else ""
+    raise CacheError(
+        f"there is no {what} in {workspace.caches}{there}; make one with: emoclim extract {MODALITIES[modality].folder}"
+    )
+
+
+def names_of(note: CacheManifest) -> tuple[str, ...]:
+    """List what a cache is called, whatever it was extracted from: by its file or its encoder."""
+    return note.path.stem, note.path.name, str(note.path), note.spec.name
 
 
 def find_cache(workspace: Workspace, name: str) -> CacheManifest:
