@@ -24,7 +24,8 @@ class Settings(BaseModel):
     """Frozen settings whose numbers are numbers: neither a string nor a bool, never NaN or infinite.
 
     A whole number may stand for a float. A field that holds a tuple or a path needs ``strict=False``, so that it takes
-    the list or string that a TOML or JSON file has in its place. The default of a field is added to its description.
+    the list or string that a TOML or JSON file has in its place. The default of a field, but a switch's, is added
+    to its description.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class Settings(BaseModel):
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         for field in cls.model_fields.values():
             lacks_default = field.description and "; default" not in field.description
-            if lacks_default and field.default not in (None, PydanticUndefined):
+            if lacks_default and field.default not in (None, PydanticUndefined) and not isinstance(field.default, bool):
                 ends = field.default if isinstance(field.default, tuple) else (field.default,)
                 field.description = f"{field.description}; default {','.join(str(end) for end in ends)}"
 
@@ -62,6 +63,64 @@ class Settings(BaseModel):
     def updated(self, /, **changes: Any) -> Self:
         """These settings with some others in place of their own; what cannot be raises :class:`ConfigError`."""
         return type(self)(**(dict(self) | changes))
+
+
+class ExtractConfig(Settings):
+    """How a manifest is encoded."""
+
+    encoder: str | None = Field(default=None, description="Encoder, by name; default the one of the modality")
+    checkpoint: Path | None = Field(
+        default=None, strict=False, description="File of the encoder's parameters; default the published one"
+    )
+    settings: Mapping[str, int | float | str] = {}  # of the encoder
+    unlabelled: bool = Field(default=False, description="Ignore labels: the items are only to be searched")
+    keep_segments: bool = Field(default=True, description="Keep the feature of each segment beside their mean")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="Segments per forward pass of the encoder; default 8, on a GPU 64"
+    )
+    workers: int | None = Field(
+        default=None, ge=0, description="Processes that decode files; default one per core, at most 8"
+    )
+    backend: Literal["h5", "zarr"] = Field(default="h5", description="File format of the cache")
+    compiled: bool = Field(
+        default=False, description="Compile the network first, for long runs; features move by millionths"
+    )
+    retry_failed: bool = Field(default=False, description="Try items again that failed")
+    rehash: bool = Field(default=False, description="Read files again that look unchanged")
+    seed: int = Field(default=42, ge=0, description="Seed of random crops, and of splits if the manifest has none")
+
+
+class EvaluateConfig(Settings):
+    """What is evaluated, and by which metrics."""
+
+    split: str = Field(default="test", description="Part of the manifests to rank: train, val or test")
+    head: int | None = Field(default=None, description="Number of the heads to evaluate; default the run's best")
+    ks: tuple[int, ...] = Field(default=(1, 5, 10), strict=False, description="Each k of P@k")
+    measures: tuple[Literal["MRR", "mAP", "R-precision"], ...] = Field(
+        default=("MRR", "mAP", "R-precision"),
+        strict=False,
+        description="Metrics beside P@k; without mAP and R-precision it is faster",
+    )
+    average: Literal["embeddings", "features"] = Field(
+        default="embeddings",
+        description="What is averaged over an item's segments: embeddings (after the heads) or features",
+    )
+    min_seconds: float = Field(default=0.0, ge=0, description="Shortest recording to rank, in seconds")
+
+    @property
+    def folder_name(self) -> str:
+        """The split, and whatever is not by default."""
+        parts = {
+            "head": f"head-{self.head}",
+            "average": self.average,
+            "min_seconds": f"{self.min_seconds:g}s",
+            "ks": f"k-{'-'.join(map(str, self.ks))}",
+            "measures": "-".join(self.measures),
+        }
+        default = EvaluateConfig()
+        return "-".join(
+            [self.split, *(part for name, part in parts.items() if getattr(self, name) != getattr(default, name))]
+        )
 
 
 class TrainConfig(Settings):

@@ -9,10 +9,11 @@ import soundfile
 from commands import answer as answer
 from commands import run as run
 
+from emoclim.config import ExtractConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import Library, labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace

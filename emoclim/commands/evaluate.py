@@ -1,35 +1,26 @@
 """`emoclim evaluate`: how well a run ranks one modality by another, or how well tags of music are found."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal
 
 import typer
 
-from emoclim.commands.options import Average, Device, Root, given_options, read_numbers, refuse_useless
+from emoclim.commands.options import Device, Root, SettingOptions, given_options, read_list, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.config import EvaluateConfig
 
 app = new_app()
+CONFIG = SettingOptions(EvaluateConfig, {"ks": "k"})
 OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "memory"})
 OF_TAGS = frozenset(
     {"tagging", "on", "aggregate", "tag_seeds", "train_fraction", "tag_groups", "drop_untagged", "shuffle_tags"}
 )
 
 
-@command(app, forms=("json", "latex", "markdown"))
+@command(app, forms=("json", "latex", "markdown"), first=CONFIG.options())
 def evaluate(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
-    split: Annotated[str, typer.Option(help="Part of the manifests to rank: train, val or test.")] = "test",
-    k: Annotated[str, typer.Option(help="Each k of P@k, with commas between them.")] = "1,5,10",
-    measures: Annotated[
-        str,
-        typer.Option(help="Metrics beside P@k, with commas between them; without mAP and R-precision it is faster."),
-    ] = "MRR,mAP,R-precision",
-    head: Annotated[
-        int | None, typer.Option(help="Number of the heads to evaluate; default those that the run chose.")
-    ] = None,
-    average: Average = "embeddings",
-    min_seconds: Annotated[float, typer.Option(min=0, help="Leave out recordings shorter than this.")] = 0.0,
     memory: Annotated[int, typer.Option(min=1, help="MB that ranking may take.")] = 1024,
     tagging: Annotated[
         Path | None,
@@ -59,14 +50,16 @@ def evaluate(
     plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",
     workspace: Root = Path(),
+    **given: Any,
 ) -> View:
     """Report how well emotions are found, or tags.
 
     Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
     tells how well tags of music are found by what the heads make of it.
     """
-    from emoclim.pipeline import EvaluateConfig, Workspace, evaluate_run, tag_run
+    from emoclim.pipeline import Workspace, evaluate_run, tag_run
 
+    asked = CONFIG.given(given)
     if given_options(context) & OF_TAGS:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
         tagged = tag_run(
@@ -74,28 +67,20 @@ def evaluate(
             tagging,
             on=on,
             aggregate=aggregate,
-            split=split,
+            split=asked.get("split", "test"),
             seeds=tag_seeds,
-            train_fractions=read_numbers(train_fraction, "--train-fraction", float),
+            train_fractions=read_list(train_fraction, "--train-fraction", float),
             shuffle=shuffle_tags,
             untagged=not drop_untagged,
             tag_groups=tag_groups,
-            head=head,
+            head=asked.get("head"),
             plots=plots,
             workspace=Workspace(workspace),
             device=device,
             track=track,
         )
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=[tagged.paper_table()])
-    config = EvaluateConfig(
-        split=split,
-        head=head,
-        ks=read_numbers(k, "--k", int),
-        measures=cast(Any, tuple(measures.split(","))),
-        average=average,
-        min_seconds=min_seconds,
-    )
-    place = Workspace(workspace)
+    config, place = EvaluateConfig(**asked), Workspace(workspace)
     result = evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 

@@ -16,7 +16,7 @@ from emoclim.modality import MODALITIES, Modality
 if TYPE_CHECKING:
     from emoclim.config import Settings
 
-N = TypeVar("N", int, float)
+T = TypeVar("T")
 
 Root = Annotated[Path, typer.Option("--workspace", help="Folder with data/, cache/ and runs/.")]
 Device = Annotated[str, typer.Option(help="Where to compute: auto, cpu, cuda or mps.")]
@@ -71,7 +71,7 @@ def named_libraries(given: Mapping[str, Any]) -> dict[Modality, str]:
 
 @dataclass(frozen=True, slots=True)
 class SettingOptions:
-    """Options made from the fields of settings, whose descriptions are their help."""
+    """Options made from the fields of settings that have a description, which is their help."""
 
     settings: type["Settings"]
     # by field, what its option is called where that is not the field's name
@@ -80,42 +80,47 @@ class SettingOptions:
     several: Collection[str] = ()  # fields whose options may be repeated, to try each value
 
     def options(self) -> list[Parameter]:
-        """Make the options; their default is None, which leaves the field as it is."""
+        """Make the options; where one is not given, its value is None, or that of a switch its default."""
         made = []
-        for name, facts in self._fields().items():
-            kind, text = _typed(facts.annotation), f"{facts.description}."
+        for name, (called, facts) in self._fields().items():
+            kind, text = _plain(facts.annotation), f"{facts.description}."
+            if kind is bool:
+                made.append(option(called, bool, text, facts.default))
+                continue
+            if get_origin(kind) is tuple:
+                kind, text = str, text.replace("; default", ", with commas between; default")
             if name in self.several:
                 kind, text = list[kind], f"{facts.description}; may be repeated."  # type: ignore[valid-type]
-            made.append(option(self.renamed.get(name, name), kind | None, text))
+            made.append(option(called, kind | None, text))
         return made
 
     def given(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """Return what was given, by field."""
         found = {}
-        for name, facts in self._fields().items():
-            value = options[called := self.renamed.get(name, name)]
-            if value is not None:
-                ranged = get_origin(_bare(facts.annotation)) is tuple
-                found[name] = read_numbers(value, f"--{called.replace('_', '-')}", float) if ranged else value
+        for name, (called, facts) in self._fields().items():
+            if (value := options[called]) is not None:
+                kind = _plain(facts.annotation)
+                if get_origin(kind) is tuple:
+                    part = _plain(get_args(kind)[0])
+                    value = read_list(value, f"--{called.replace('_', '-')}", part if part in (int, float) else str)
+                found[name] = value
         return found
 
-    def _fields(self) -> dict[str, Any]:
-        return {name: facts for name, facts in self.settings.model_fields.items() if name not in self.left_out}
+    def _fields(self) -> dict[str, tuple[str, Any]]:
+        """By field, what its option is called and what pydantic knows of it."""
+        fields = self.settings.model_fields.items()
+        return {
+            name: (self.renamed.get(name, name), facts)
+            for name, facts in fields
+            if facts.description and name not in self.left_out
+        }
 
 
-def _typed(annotation: Any) -> Any:
-    """The type of an option; ranges are typed as numbers with a comma between them."""
-    kind = _bare(annotation)
-    return str if get_origin(kind) is tuple else kind
-
-
-def _bare(annotation: Any) -> Any:
-    """A type without None and without what pydantic checks of it."""
+def _plain(annotation: Any) -> Any:
+    """Strip from a type None, and what pydantic checks of it."""
     kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
-    if get_origin(annotation) is Annotated:
-        return _bare(kinds[0])
-    if NoneType in get_args(annotation):
-        return _bare(kinds[0])
+    if get_origin(annotation) is Annotated or NoneType in get_args(annotation):
+        return _plain(kinds[0])
     return annotation
 
 
@@ -154,8 +159,8 @@ def read_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> 
     return {name: _number(text) for name, text in read_pairs(pairs, "--setting", example).items()}
 
 
-def read_numbers(text: str, option: str, kind: Callable[[str], N]) -> tuple[N, ...]:
-    """``"1,5"`` as numbers."""
+def read_list(text: str, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:
+    """``"1,5"`` as values of a kind."""
     try:
         return tuple(kind(part) for part in text.split(","))
     except ValueError as error:

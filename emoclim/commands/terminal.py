@@ -135,7 +135,8 @@ def command(
 
 def option(name: str, kind: Any, text: str, default: Any = None) -> Parameter:
     """Make an option that is no parameter of a function."""
-    annotation = Annotated[kind, typer.Option(f"--{name.replace('_', '-')}", help=text)]
+    dashed = name.replace("_", "-")
+    annotation = Annotated[kind, typer.Option(f"--{dashed}/--no-{dashed}" if default else f"--{dashed}", help=text)]
     return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 

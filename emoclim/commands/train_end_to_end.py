@@ -21,7 +21,7 @@ from emoclim.commands.options import (
     ValenceArousal,
     Workers,
     named_libraries,
-    read_numbers,
+    read_list,
     read_settings,
     refuse_useless,
 )
@@ -105,7 +105,7 @@ def train_end_to_end(
                 checkpoint=checkpoint,
                 encoder_settings=encoder_preset(preset, encoder) | read_settings(setting),
                 libraries=named_libraries(given),
-                weights=read_numbers(loss_weights, "--loss-weights", float),
+                weights=read_list(loss_weights, "--loss-weights", float),
                 base=settings.updated(**HEADS.given(given)),
                 tuning=tuning.updated(**ENCODER.given(given)),
                 augmentations=augmentations.updated(**CROPS.given(given)),

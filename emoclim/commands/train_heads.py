@@ -17,7 +17,7 @@ from emoclim.commands.options import (
     SettingOptions,
     ValenceArousal,
     named_libraries,
-    read_numbers,
+    read_list,
     refuse_useless,
 )
 from emoclim.commands.terminal import Table, View, command, live_table, new_app
@@ -104,7 +104,7 @@ def train_heads(
             temperatures = said.pop("temperature", ())
             space = what_to_try(
                 settings.updated(**said),
-                [read_numbers(text, "--loss-weights", float) for text in loss_weights or ()],
+                [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
                 sweep if optuna is None else None,
                 temperatures,
                 seeds,

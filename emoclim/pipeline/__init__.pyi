@@ -14,9 +14,7 @@ from .demo import run_demo as run_demo
 from .encoders import describe_encoder as describe_encoder
 from .encoders import describe_encoders as describe_encoders
 from .encoders import encoder_rows as encoder_rows
-from .evaluate import EvaluateConfig as EvaluateConfig
 from .evaluate import evaluate_run as evaluate_run
-from .extract import ExtractConfig as ExtractConfig
 from .extract import extract_features as extract_features
 from .paper_rows import Target as Target
 from .paper_rows import choose_encoders as choose_encoders

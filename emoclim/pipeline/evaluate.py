@@ -11,14 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from pydantic import Field
 
 from emoclim.cache import key_of, manifest_digest
-from emoclim.config import Settings
+from emoclim.config import EvaluateConfig
 from emoclim.data import ContentKeys, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
-from emoclim.metrics import Measure
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
@@ -33,32 +31,6 @@ from emoclim.stages import evaluate
 log = logging.getLogger(__name__)
 
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
-
-
-class EvaluateConfig(Settings):
-    """What is evaluated, and by which metrics."""
-
-    split: str = "test"
-    head: int | None = None  # number of a candidate; None: the one that did best on validation
-    ks: tuple[int, ...] = Field(default=(1, 5, 10), strict=False)  # of each precision at k
-    measures: tuple[Measure, ...] = Field(default=("MRR", "mAP", "R-precision"), strict=False)
-    average: Average = "embeddings"  # what stands for an item of several segments: the mean of which
-    min_seconds: float = 0.0  # leave out items that have a length and are shorter
-
-    @property
-    def folder_name(self) -> str:
-        """The split, and whatever is not by default."""
-        parts = {
-            "head": f"head-{self.head}",
-            "average": self.average,
-            "min_seconds": f"{self.min_seconds:g}s",
-            "ks": f"k-{'-'.join(map(str, self.ks))}",
-            "measures": "-".join(self.measures),
-        }
-        default = EvaluateConfig()
-        return "-".join(
-            [self.split, *(part for name, part in parts.items() if getattr(self, name) != getattr(default, name))]
-        )
 
 
 def evaluate_run(

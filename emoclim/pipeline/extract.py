@@ -1,13 +1,11 @@
 """Encode a manifest into a cache (`emoclim extract`), and keep its note, table of items and failures beside it."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from emoclim.cache import (
     CacheManifest,
@@ -21,8 +19,8 @@ from emoclim.cache import (
     write_failures,
     write_item_table,
 )
-from emoclim.config import Settings
-from emoclim.data import ContentKeys, Manifest, Setting, read_manifest
+from emoclim.config import ExtractConfig
+from emoclim.data import ContentKeys, Manifest, read_manifest
 from emoclim.encoders import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
@@ -43,23 +41,6 @@ ADVICE = {
     "compute": "a GPU would help, or on one a larger --batch-size, --precision bf16 or --compile",
     "write": "a faster disk would help, or --no-segments",
 }
-
-
-class ExtractConfig(Settings):
-    """How a manifest is encoded."""
-
-    encoder: str | None = None  # None: the default one of the modality
-    checkpoint: Path | None = Field(default=None, strict=False)  # file of its parameters; None: the published one
-    settings: Mapping[str, Setting] = {}  # of the encoder
-    unlabelled: bool = False  # leave labels out: the items are only to be searched
-    keep_segments: bool = True  # keep the feature of each segment beside their mean
-    batch_size: int | None = None  # segments per forward pass; None: 8, on a GPU 64
-    workers: int | None = None  # processes that decode; None: one per core, at most MAX_WORKERS
-    backend: Literal["h5", "zarr"] = "h5"
-    compiled: bool = False  # compile the network first
-    retry_failed: bool = False
-    rehash: bool = False  # read files again that look unchanged
-    seed: int = 42  # of the splits, if the manifest has none
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,14 @@ Every step leaves what its command leaves, and what is there already is not done
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emoclim.config import EvaluateConfig, ExtractConfig
 from emoclim.data import ContentKeys, Setting
 from emoclim.errors import RunError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
+from emoclim.pipeline.evaluate import evaluate_run
 from emoclim.pipeline.evaluation_result import Evaluation
-from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE
 from emoclim.pipeline.reproduction_data import SPLIT_SEED

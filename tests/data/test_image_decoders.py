@@ -327,7 +327,9 @@ def test_search_decodes_a_photo_as_the_library_was(
 
 def test_the_command_takes_decoders_of_pictures_only(workspace: Path, tmp_path: Path) -> None:
     write_recordings(tmp_path, 1.0)
-    told = run("extract", "audio", tmp_path, "--encoder", "timbre", "--decoder", "draft", "--unlabelled", code=2).output
+    words = ("extract", "audio", tmp_path, "--encoder", "timbre", "--unlabelled")
+    assert "--decoder" not in run("extract", "audio", "--help").output
+    told = run(*words, "--setting", "decoder=draft", code=2).output
     assert "timbre takes no decoder" in told
     told = run("extract", "images", "--encoder", "colour", "--decoder", "any", "--workspace", workspace, code=2).output
     assert told == "emoclim: colour takes a decoder of pillow, draft, torchvision, not any\n"

@@ -14,10 +14,11 @@ from PIL import Image
 
 import emoclim.encoders
 from emoclim.cache import open_cache
+from emoclim.config import ExtractConfig
 from emoclim.data.content import ContentKeys
 from emoclim.encoders.loading import encoder_names, find_encoder, load_encoder
 from emoclim.errors import EncoderError
-from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.workspace import Workspace
 
 

@@ -21,15 +21,15 @@ from hypothesis import strategies as st
 from soaking import examples, soak
 
 from emoclim.cache import item_table_path, open_cache, read_item_table, write_item_table
-from emoclim.config import preset
+from emoclim.config import EvaluateConfig, ExtractConfig, preset
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.evaluate import EvaluateConfig, evaluate_run
-from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads

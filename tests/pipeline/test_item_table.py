@@ -23,12 +23,13 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.cache.contract import FeatureCache
+from emoclim.config import ExtractConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder, ImageEncoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline import extract as features
-from emoclim.pipeline.extract import ExtractConfig, ExtractionResult, extract_features
+from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
 from emoclim.reports.extraction import Extraction, Timing

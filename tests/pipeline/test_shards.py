@@ -22,9 +22,10 @@ from emoclim.cache import (
 )
 from emoclim.cache.disk import DiskCache
 from emoclim.cache.items import EncodedItem
+from emoclim.config import ExtractConfig
 from emoclim.errors import CacheError, CacheMismatch
 from emoclim.pipeline.caches.merge import merge_shards
-from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.workspace import Shard, Workspace
 
 STEM = f"{SPEC.modality}-{SPEC.name}-{SPEC.digest()}"

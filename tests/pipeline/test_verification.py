@@ -15,10 +15,11 @@ from cache_workspace import root as root
 
 from emoclim.cache import cache_manifest_path, item_table_path, open_cache, read_item_table, write_item_table
 from emoclim.cache.items import EncodedItem
+from emoclim.config import ExtractConfig
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.verify import verify_cache
-from emoclim.pipeline.extract import ExtractConfig, extract_features
+from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.workspace import Workspace
 
