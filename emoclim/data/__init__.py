@@ -1,4 +1,4 @@
-"""What is known of items before they are encoded: manifests, labels, splits, content keys, media, data sets.
+"""Describe items before they are encoded: manifests, labels, splits, content keys, media, data sets.
 
 Used by every room above. Invariant: an item is never dropped silently; what cannot be used is told with its reason.
 """

@@ -31,7 +31,7 @@ MEMO = TypeAdapter(dict[str, Fingerprint])  # by the absolute path of a file
 
 
 def hash_bytes(path: Path) -> str:
-    """32 hex digits (BLAKE2b-128) of a file's bytes."""
+    """Return 32 hex digits (BLAKE2b-128) of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
@@ -52,13 +52,13 @@ def require_unchanged(item: Item, fingerprint: Fingerprint) -> None:
 
 
 def content_key(item: Item, fingerprint: Fingerprint) -> str:
-    """The key of an item whose file has that fingerprint."""
+    """Return the key of an item: its file's hash, and the part of the file that is meant."""
     whole = item.start is None and item.duration is None
     return fingerprint.digest + ("" if whole else f"@{float(item.start or 0)!r}+{item.duration!r}")
 
 
 def contents_of(items: Iterable[Item], keys: Callable[[Item], str]) -> dict[str, str]:
-    """What items contain, by id, as keys that are the same for equal content; what cannot be read is left out."""
+    """Compute the content key of each item, by id; leave out what cannot be read."""
     found = {}
     for item in items:
         with suppress(DecodeError):
@@ -84,19 +84,19 @@ class ContentKeys:
         self._changed = False
 
     def __call__(self, item: Item) -> str:
-        """The key of an item."""
+        """Return the key of an item."""
         known = self.known(item)
         return self.learn(item, read_fingerprint(item)) if known is None else known
 
     def known(self, item: Item) -> str | None:
-        """The key of an item, if that can be told without reading its file."""
+        """Return the key of an item, if that can be told without reading its file."""
         if item.path is None and item.text is not None:
             return hashlib.blake2b(item.text.encode(), digest_size=16).hexdigest()
         fingerprint = self.fingerprint(item)
         return None if fingerprint is None else content_key(item, fingerprint)
 
     def fingerprint(self, item: Item) -> Fingerprint | None:
-        """What the file of an item is, if it is as it was when it was read."""
+        """Return what the file of an item is, if it is as it was when it was read."""
         name = self._name(item)
         status, known = stat_file(name), self._known.get(name)
         return known if known and known[:2] == (status.st_size, status.st_mtime_ns) else None
@@ -124,7 +124,7 @@ class ContentKeys:
 
 
 def _read_memo(path: Path) -> dict[str, Fingerprint]:
-    """What a memo holds; nothing where it is spoilt, for it can always be made again."""
+    """Return what a memo holds; nothing where it is spoilt, for it can always be made again."""
     try:
         return MEMO.validate_json(path.read_bytes())
     except (OSError, ValueError):

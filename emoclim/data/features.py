@@ -62,7 +62,7 @@ class Features:
         return torch.where(kept.to(device)[:, None], drawn, values)
 
     def select(self, rows: Tensor) -> "Features":
-        """The features of some items, `rows` ``(n,)`` int64, in that order, with their segments."""
+        """Select the features of some rows ``(n,)`` int64, in that order, with their segments."""
         ids = tuple(self.ids[row] for row in rows.tolist())
         seconds = None if self.seconds is None else self.seconds[rows]
         values = self.values[rows]
@@ -75,7 +75,7 @@ class Features:
         return Features(self.spec, ids, values, self.segments[picked], offsets, self.starts[picked], seconds)
 
     def to(self, device: torch.device) -> "Features":
-        """The same features with values and segments on `device`; the small index tensors stay on the CPU."""
+        """Move values and segments to a device; the small index tensors stay on the CPU."""
         segments = None if self.segments is None else self.segments.to(device)
         return replace(self, values=self.values.to(device), segments=segments)
 
@@ -89,7 +89,7 @@ class Split:
     classes: tuple[str, ...]  # C names
 
     def lasting(self, seconds: float) -> "Split":
-        """The split without the items that are shorter than `seconds`, in the modalities whose items have a length."""
+        """Leave out items shorter than `seconds`, in the modalities whose items have a length."""
         features, labels = dict(self.features), dict(self.labels)
         for modality in [modality for modality in self.features if MODALITIES[modality].timed]:
             lengths = features[modality].seconds

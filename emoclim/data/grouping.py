@@ -1,4 +1,4 @@
-"""Who belongs together: items of one group or of equal content; and the tag by which an item is placed."""
+"""Group items that must share a split, by their group or by equal content; label items by their rarest tag."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from emoclim.data.manifest import Item
 
 
 def group_names(items: Iterable[Item]) -> dict[str, str]:
-    """By id of an item, its group; one without a group has a name of its own, its id if possible."""
+    """Name the group of each item, by id; one without a group has a name of its own, its id if possible."""
     items = tuple(items)
     names = {item.id: item.group or item.id for item in items}
     groups = {item.group for item in items if item.group}

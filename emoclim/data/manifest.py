@@ -117,7 +117,7 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
 
 
 def _item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
-    """One item; whatever is wrong with the row goes to `problems`."""
+    """Make an item of a row; add whatever is wrong with it to `problems`."""
     path = row.get("path", "")  # as written: a file name may begin or end with a space
     text = None if path else _cell(row, "text")
     id_ = _cell(row, "id") or path
@@ -189,7 +189,7 @@ def _hidden(path: Path) -> bool:
 
 
 def _checked(manifest: Manifest, need_files: bool) -> Manifest:
-    """The manifest with its missing files noted, once its ids and groups hold what they promise."""
+    """Check ids and groups, and note missing files."""
     items, source = manifest.items, manifest.source
     if not items:
         raise ManifestError(f"{source} lists no {manifest.modality}; add some, or name another manifest")

@@ -1,4 +1,4 @@
-"""Manifests as files: the inverse of `read_manifest`.
+"""Write manifests: the inverse of `read_manifest`.
 
 Conventions: rows are sorted by id; a path is relative to the manifest, with ``/`` between its parts on every system; a
 column that no item fills is left out. The same items in the same places have the same bytes.
@@ -19,7 +19,7 @@ SUFFIXES = frozenset({".csv", *PARQUET})
 
 
 def check_target(target: Path) -> Path:
-    """A place for a manifest, if it is one."""
+    """Check that a manifest can be written to a path."""
     if target.suffix.lower() not in SUFFIXES:
         raise ManifestError(f"{target} is no name for a manifest; it ends in {', '.join(sorted(SUFFIXES))}")
     if target.is_dir():
@@ -28,7 +28,7 @@ def check_target(target: Path) -> Path:
 
 
 def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Mapping[str, str]]) -> bytes:
-    """A manifest as the bytes of its file."""
+    """Make the bytes of a manifest's file."""
     if clashing := [name for name in columns if name.lower() in COLUMNS]:
         raise ManifestError(f"column {clashing[0]!r} of {target} is one that a manifest has anyway; call it otherwise")
     home, real = os.path.realpath(target.parent), lru_cache(maxsize=None)(os.path.realpath)
@@ -45,7 +45,7 @@ def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Ma
 
 
 def is_writable(name: str) -> bool:
-    """Whether an id or a path can stand in a manifest: it is UTF-8, and nothing of it would be lost in reading."""
+    """Return whether an id or a path can stand in a manifest: it is UTF-8 and comes back unchanged."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -54,7 +54,7 @@ def is_writable(name: str) -> bool:
 
 
 def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
-    """One row, by column."""
+    """Make the row of an item, by column."""
     if not is_writable(item.id):
         raise ManifestError(f"the id {item.id!r} cannot stand in {target}; give another")
     if any(SEPARATOR in tag for tag in item.tags):
@@ -75,7 +75,7 @@ def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
 
 
 def _relative(path: Path, home: str, real: Callable[[str], str]) -> str:
-    """A path as it is found from a folder; folders that are links are followed, lest ``..`` lead elsewhere."""
+    """Make a path relative to a folder; resolve links to folders, so that ``..`` leads where it should."""
     parent = real(str(path.parent))
     with suppress(ValueError):  # another drive
         parent = os.path.relpath(parent, home)

@@ -1,4 +1,4 @@
-"""Which part of a split each item of a data set belongs to, and which items share a group.
+"""Place the items of a data set into the parts of a split, and equal items into one group.
 
 Conventions: items of equal content are one group. Where a split is made, a group is placed whole; a published split
 stays as it was published, and what is not clean about it is told.
@@ -31,7 +31,7 @@ class Placement:
 
 
 def choose_split(wanted: str | None, prepared: Prepared, description: Description) -> str:
-    """The name of the split that is meant."""
+    """Choose a split by its name, or the default one."""
     named = [*description.splits, *(name for name in prepared.splits if name not in description.splits)]
     name = wanted or (GIVEN if GIVEN in prepared.splits else description.default_split)
     if name == OFFICIAL and named:
@@ -71,7 +71,7 @@ def place_items(
 def _as_published(
     items: Sequence[Item], name: str, published: Mapping[str, str], contents: Mapping[str, str]
 ) -> Placement:
-    """The items of a split that is not ours to change."""
+    """Place items as a published split says, which is not ours to change."""
     kept = [replace(item, split=published[item.id]) for item in items if item.id in published]
     notes = []
     reason = f"in no part of the split {name!r}"
@@ -94,7 +94,7 @@ def _as_published(
 
 
 def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
-    """The items with those of equal content in one group; who is alone and had no group has none."""
+    """Put items of equal content into one group; leave an item without group alone if nothing equals it."""
     joined = join_groups(items, contents)
     sizes: dict[str | None, int] = defaultdict(int)
     for item in joined:
@@ -104,7 +104,7 @@ def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[It
 
 
 def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[str]:
-    """What there is to tell of items that hold the same."""
+    """Tell which items hold the same content."""
     holders: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if content := contents.get(item.id):

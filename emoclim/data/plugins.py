@@ -40,7 +40,7 @@ class Plugins:
         return f"emoclim.{self.package.rpartition('.')[2]}"
 
     def names(self) -> list[str]:
-        """All names, sorted."""
+        """List all names, sorted."""
         return sorted(self._found())
 
     def load(self, name: str) -> Any:

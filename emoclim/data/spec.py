@@ -44,21 +44,21 @@ class FeatureSpec:
         return self.settings.get("keys") == "ids"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, settings sorted by name."""
+        """Return plain values, settings sorted by name."""
         return asdict(self) | {"settings": dict(sorted(self.settings.items()))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "FeatureSpec":
-        """Inverse of :meth:`to_dict`."""
+        """Make a spec of what :meth:`to_dict` returned."""
         return cls(**{field.name: data[field.name] for field in fields(cls)})
 
     def digest(self) -> str:
-        """First 12 hex digits of the sha256 of the canonical JSON; part of a cache's file name."""
+        """Return the first 12 hex digits of the sha256 of the canonical JSON; part of a cache's file name."""
         canonical = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     def differences(self, other: "FeatureSpec") -> list[str]:
-        """One line per entry in which `other` differs: ``"overlap: 0.75 here, 0.5 there"``."""
+        """Return one line per entry in which `other` differs: ``"overlap: 0.75 here, 0.5 there"``."""
         mine, theirs = _flat(self), _flat(other)
         return [
             f"{name}: {mine.get(name, 'absent')} here, {theirs.get(name, 'absent')} there"

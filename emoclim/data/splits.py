@@ -30,7 +30,7 @@ SPLIT_NAMES = {
 
 
 def split_called(name: str) -> str | None:
-    """The split that is meant by a name in common use, whatever its capitals; None if it is none."""
+    """Return the split of a name in common use (train, valid, dev, ...); None if it is none."""
     return next((split for split, names in SPLIT_NAMES.items() if name.strip().lower() in names), None)
 
 
@@ -40,7 +40,7 @@ def with_splits(
     keys: Callable[[Item], str] | None = None,
     track: Track = silent,
 ) -> Manifest:
-    """The manifest with a split for each labelled item, from its own column or from the file kept beside it.
+    """Give each labelled item a split, from the manifest's own column or from the file kept beside it.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def with_splits(
 
 
 def splits_path(manifest: Manifest) -> Path:
-    """Where the splits of a manifest without any are kept."""
+    """Return the file that keeps the splits of a manifest without any."""
     return manifest.source.parent / f"{manifest.name}.splits.csv"
 
 
@@ -138,7 +138,7 @@ def assign_splits(
 def _neediest(
     label: str, total: int, waiting: int, placed: Mapping[str, Counter[str]], fractions: Mapping[str, float]
 ) -> str:
-    """The split that lacks most of a label; one without any comes first when the last groups are placed."""
+    """Choose the split that lacks most of a label; one without any comes first for the last groups."""
     usable = [split for split in SPLITS if fractions.get(split)]
     empty = [split for split in usable if not placed[split][label]]
     if empty and waiting <= len(empty):

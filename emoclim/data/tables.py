@@ -1,4 +1,4 @@
-"""Tables of text: CSV files (commas, semicolons or tabs) and Parquet.
+"""Read and write tables of text: CSV files (commas, semicolons or tabs) and Parquet.
 
 Conventions: every cell is text, and a cell that is not there is ``""``; a list in a Parquet cell becomes its parts with
 ``|`` between them. Rows count from 2, as a spreadsheet shows them below a header.
@@ -32,7 +32,7 @@ class Table:
         return lowered.index(wanted.lower()) if wanted.lower() in lowered else None
 
     def places(self, *wanted: str) -> dict[str, int]:
-        """Places of columns that must be there."""
+        """Return the places of columns that must be there."""
         found = {name: place for name in wanted if (place := self.where(name)) is not None}
         if lacking := [name for name in wanted if name not in found]:
             raise ManifestError(
@@ -41,7 +41,7 @@ class Table:
         return found
 
     def named(self) -> str:
-        """The names of the columns, or of the first few, in words."""
+        """Return the names of the columns, or of the first few, in words."""
         return name_some(self.columns, 12) or "none"
 
 
@@ -87,7 +87,7 @@ def _as_text(value: Any) -> str:
 
 
 def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]], suffix: str, text: Sequence[str] = ()) -> bytes:
-    """A table as the bytes of a CSV or Parquet file; the same table has the same bytes on every machine."""
+    """Make the bytes of a CSV or Parquet file; the same table has the same bytes on every machine."""
     if suffix.lower() in PARQUET:
         return _parquet_bytes(columns, list(rows), frozenset(text))
     stream = io.StringIO(newline="")
@@ -112,7 +112,7 @@ def _parquet_bytes(columns: Sequence[str], rows: Sequence[Sequence[str]], text: 
 
 
 def _kind(cells: Sequence[str]) -> type[int] | type[float] | type[str]:
-    """What cells hold: numbers if each would be written as it is."""
+    """Return the type of cells: numbers if each would be written as it is."""
     kinds: tuple[type[int], type[float]] = (int, float)
     for kind in kinds:
         try:

@@ -187,7 +187,7 @@ class AudioEncoder:
 
 
 def _normalise_pixels(normalise: Callable[[Tensor], Tensor], _: nn.Module, given: tuple[Tensor]) -> Tensor:
-    """What a module is given before it sees it: pixels normalised, anything else as it is."""
+    """Normalise a module's input if it is pixels; leave anything else as it is."""
     import torch
 
     return normalise(given[0]) if given[0].dtype == torch.uint8 else given[0]

@@ -90,7 +90,7 @@ VARIANTS = {
 
 
 def published(*, model: str = "630k") -> Published:
-    """File of one of the `VARIANTS`; ``"630k"`` is the one that was not trained on AudioSet as such."""
+    """Return the file of one of the `VARIANTS`; ``"630k"`` is the one not trained on AudioSet as such."""
     variant = _find(model)
     return Published(
         file=variant.file,
@@ -140,7 +140,7 @@ def repeat_then_zeros(waveform: Tensor, length: int) -> Tensor:
 
 
 def build_tower(model: str, checkpoint: Path) -> ClapAudio:
-    """Audio tower with the parameters of a published file, whose text tower is left aside."""
+    """Build the audio tower with the parameters of a published file; leave its text tower aside."""
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 
     tower = untrained(model=model)
@@ -151,7 +151,7 @@ def build_tower(model: str, checkpoint: Path) -> ClapAudio:
 
 
 def untrained(*, model: str = "630k") -> ClapAudio:
-    """Audio tower of one of the `VARIANTS`, before its parameters are read."""
+    """Make the audio tower of one of the `VARIANTS`, before its parameters are read."""
     from emoclim.encoders.nets.clap import HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 
     size = _find(model).size

@@ -50,7 +50,7 @@ class Preprocessing(NamedTuple):
     resize_mode: str
 
     def settings(self) -> dict[str, Setting]:
-        """The entries that tell it from others in a spec."""
+        """Return the entries that tell it from others in a spec."""
         return {
             "image_size": f"{self.size[0]}x{self.size[1]}",
             "resize": f"Pillow {self.interpolation}, {self.resize_mode}",
@@ -60,13 +60,13 @@ class Preprocessing(NamedTuple):
         }
 
     def least_side(self) -> int:
-        """Pixels that a side needs for no view to be scaled up: where pictures are squeezed, views are 7/8 of them."""
+        """Return the pixels that a side needs for no view to be scaled up: squeezed views are 7/8 of it."""
         side = max(self.size)
         return side if self.resize_mode == "shortest" else -(-8 * side // 7)
 
 
 def published(*, model: str = MODEL, pretrained: str = "openai") -> Published:
-    """File of one of open_clip's published trainings."""
+    """Return the file of one of open_clip's published trainings."""
     training = _find_training(model, pretrained)
     if not training:
         raise EncoderError("clip with pretrained='none' has no published file; name a checkpoint")
@@ -101,7 +101,7 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
-    """Vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``."""
+    """Build the vision tower with the parameters of a file: ``(B, 3, H, W) -> (B, D)``."""
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 
     quick = bool(_find_config(model).get("quick_gelu", False))
@@ -116,7 +116,7 @@ def build_tower(model: str, checkpoint: Path) -> nn.Module:
 
 
 def untrained(*, model: str = MODEL) -> nn.Module:
-    """Vision tower of one of open_clip's models, before its parameters are read."""
+    """Make the vision tower of one of open_clip's models, before its parameters are read."""
     import open_clip
 
     config = _find_config(model)
@@ -129,7 +129,7 @@ def untrained(*, model: str = MODEL) -> nn.Module:
 
 @lru_cache
 def _part(name: str) -> ModuleType:
-    """One source file of open_clip, run under a private name without the package's own start."""
+    """Run one source file of open_clip under a private name, without the package's own start."""
     if PRIVATE not in sys.modules:
         package = ModuleType(PRIVATE)
         package.__path__ = [str(_folder())]
@@ -151,7 +151,7 @@ def _folder() -> Path:
 
 
 def _find_config(model: str) -> dict[str, Any]:
-    """The configuration of a model, among them those that a program has added to open_clip itself."""
+    """Find the configuration of a model, among them those that a program has added to open_clip itself."""
     loaded = sys.modules.get("open_clip")
     files = {path.stem: path for path in (_folder() / "model_configs").glob("*.json")}
     names = sorted(files.keys() | set(loaded.list_models() if loaded else ()))
@@ -164,7 +164,7 @@ def _find_config(model: str) -> dict[str, Any]:
 
 
 def _find_training(model: str, pretrained: str) -> Mapping[str, Any]:
-    """What open_clip notes of a published training; empty for ``"none"``."""
+    """Find what open_clip notes of a published training; empty for ``"none"``."""
     config, table = _find_config(model), _part("pretrained")
     if pretrained == UNPUBLISHED:
         return {}
@@ -192,7 +192,7 @@ def _preprocessing(size: tuple[int, int], training: Mapping[str, Any]) -> Prepro
 
 @lru_cache
 def _steps(how: Preprocessing) -> Sequence[Any]:
-    """Those steps of open_clip's evaluation transform that make a picture of a picture."""
+    """Make those steps of open_clip's evaluation transform that turn a picture into a picture."""
     from torchvision.transforms import Normalize, ToTensor
 
     transform = _part("transform").image_transform(
@@ -207,7 +207,7 @@ def _steps(how: Preprocessing) -> Sequence[Any]:
 
 
 def _hugging_face_url(place: str) -> str:
-    """Address of open_clip's ``<owner>/<repository>/<file>``, whose file may be left open."""
+    """Make the address of open_clip's ``<owner>/<repository>/<file>``, whose file may be left open."""
     repository, _, file = place.rpartition("/")
     return f"https://huggingface.co/{repository}/resolve/main/{file or 'open_clip_model.safetensors'}"
 
@@ -217,13 +217,13 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """The rest of the preprocessing, as torchvision does it: uint8 ``(..., 3, H, W)`` to float32."""
+    """Scale and normalise pixels as torchvision does: uint8 ``(..., 3, H, W)`` to float32."""
     return (pixels.float() / 255 - _by_channel(mean, pixels.device)) / _by_channel(std, pixels.device)
 
 
 @lru_cache
 def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Constants ``(3, 1, 1)`` on a device; sent there once, for each sending waits for all that runs there."""
+    """Send constants ``(3, 1, 1)`` to a device, once: each sending waits for all that runs there."""
     import torch
 
     with torch.inference_mode(False):  # they may be needed outside it

@@ -34,7 +34,7 @@ MAX_SEED = 2**32 - 1
 
 
 def encoder_names() -> list[str]:
-    """Names of all encoders, sorted; imports none of them."""
+    """List the names of all encoders, sorted; import none of them."""
     return ENCODERS.names()
 
 
@@ -44,25 +44,25 @@ def find_encoder(name: str) -> Any:
 
 
 def own_settings(name: str) -> dict[str, Setting]:
-    """What the encoder's ``load`` takes beside a checkpoint: name and default."""
+    """Return the settings of an encoder's ``load``: name and default."""
     parameters = inspect.signature(find_encoder(name).load).parameters
     return {key: parameter.default for key, parameter in parameters.items() if key != "checkpoint"}
 
 
 def has_parameters(name: str) -> bool:
-    """Whether an encoder takes a checkpoint."""
+    """Return whether an encoder takes a checkpoint."""
     return "checkpoint" in inspect.signature(find_encoder(name).load).parameters
 
 
 def published_file(name: str, settings: Mapping[str, Setting]) -> Published:
-    """The file that an encoder with parameters uses where none is named."""
+    """Return the file that an encoder with parameters uses where none is named."""
     published: Callable[..., Published] = find_encoder(name).published
     relevant = inspect.signature(published).parameters.keys() & settings.keys()
     return published(**{key: settings[key] for key in relevant})
 
 
 def published_files(name: str) -> dict[str, Published]:
-    """The published files of an encoder, by value of its setting ``model``; by ``""`` where it has no `VARIANTS`."""
+    """Return an encoder's published files by its setting ``model``; by ``""`` where it has no `VARIANTS`."""
     if not has_parameters(name):
         return {}
     found = find_encoder(name)
@@ -109,7 +109,7 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
 
 
 def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setting]) -> dict[str, Setting]:
-    """Settings in the types that the encoder states; a whole number may stand for a float."""
+    """Check the types of settings; a whole number may stand for a float."""
     kinds = get_type_hints(load) | {key: type(default) for key, default in SHARED.items()}
     allowed = [*own_settings(name), *SHARED]
     if unknown := sorted(settings.keys() - set(allowed)):
@@ -126,7 +126,7 @@ def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setti
 
 
 def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
-    """An encoder with other than the usual precision, views and decoder; with the usual ones, its spec stays as is."""
+    """Note precision, views and decoder in an encoder's spec; the usual ones leave it as it is."""
     settings = dict(encoder.spec.settings)
     precision, views, seed, decoder = ({**SHARED, **shared}[key] for key in (PRECISION, VIEWS, VIEW_SEED, DECODER))
     if problem := _problem(encoder, precision, int(views), int(seed), str(decoder)):
@@ -143,7 +143,7 @@ def _with_shared(encoder: Encoder, shared: Mapping[str, Setting]) -> Encoder:
 
 
 def _problem(encoder: Encoder, precision: Setting, views: int, seed: int, decoder: str) -> str | None:
-    """What is wrong with shared settings for an encoder, in words that follow its name."""
+    """Tell what is wrong with shared settings for an encoder, in words that follow its name."""
     wrong = {
         f"takes a precision of {', '.join(PRECISIONS)}, not {precision}": precision not in PRECISIONS,
         f"has no network to be run at {precision}; leave out the precision": (

@@ -1,4 +1,4 @@
-"""Alm's tales: sentences of fairy tales on whose emotion all labels agree.
+"""Read Alm's tales: sentences of fairy tales on whose emotion all labels agree.
 
 Conventions: a sentence is known as ``<author>/<tale>/<number>``, as the corpus counts; the sentences of one tale are a
 group. Anger and disgust are one label there, which is called ``anger``, as in the label maps of Won et al.
@@ -62,7 +62,7 @@ def prepare(folder: Path) -> Prepared:
 
 
 def _author_of(path: str) -> str | None:
-    """Whose tale a file holds; None if it is no file of sentences that are agreed on."""
+    """Return the author of a file's tale; None if it is no file of sentences that are agreed on."""
     *_, author, inside, name = ("", "", *PurePosixPath(path).parts)
     called: Mapping[str, str] = {author.lower(): author for author in AUTHORS}
     return called.get(author.lower()) if inside.lower() == INSIDE and name.lower().endswith(SUFFIX) else None

@@ -1,4 +1,4 @@
-"""AudioSet's music by mood: 10 s clips of YouTube videos with one of seven moods.
+"""Read AudioSet's music by mood: 10 s clips of YouTube videos with one of seven moods.
 
 Conventions: a clip is known as ``<video>_<start>``, in seconds; a list of segments has lines such as
 ``--aE2O5G5WE, 0.000, 10.000, "/m/03fwl,/m/04rlf"`` below three that begin with ``#``.
@@ -105,7 +105,7 @@ def prepare(folder: Path) -> Prepared:
 
 
 def _segments(path: Path) -> list[Segment]:
-    """The lines of a list that have a mood; a list has millions, so that only these are looked into."""
+    """Read the lines of a list that have a mood; a list has millions, so that only these are parsed."""
     found, n_lines = [], 0
     try:
         with path.open(encoding="utf-8") as file:
@@ -132,7 +132,7 @@ def _segments(path: Path) -> list[Segment]:
 
 
 def _clips(folder: Path, paths: Iterable[str], segments: Sequence[Segment]) -> tuple[dict[str, str], list[str]]:
-    """The file of each segment that has one, by the segment's name; and what else there is, in words."""
+    """Find the file of each segment, by the segment's name; also return notes on the other files."""
     by_video = {one.video: one for one in segments}
     clips: dict[str, list[str]] = {}
     others, shifted = 0, []

@@ -1,4 +1,4 @@
-"""Con Espressione: performances of nine piano pieces, and how listeners described their character.
+"""Read Con Espressione: performances of nine piano pieces, and how listeners described their character.
 
 Conventions: a performance is known by its ``performance_name``; the performances of one piece are a group. Recordings
 and descriptions have the same ids, so that they can be paired. Terms of several words stand without ``_``.
@@ -102,7 +102,7 @@ def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
 
 
 def _read_answers(table: Table) -> list[Answer]:
-    """The rows of the table of answers; an answer's own number stands behind the performance's name."""
+    """Read the table of answers; an answer's id is the performance's name and its own number."""
     places = table.places(*COLUMNS)
     answers = []
     for number, row in table.rows:

@@ -1,4 +1,4 @@
-"""Your own files, listed in a table.
+"""Read your own files, listed in a table.
 
 A CSV (commas, semicolons or tabs) or Parquet file whose columns are called as you like. Columns that are not named are
 looked for under the names that a manifest has; all further ones are kept.
@@ -81,7 +81,7 @@ def prepare(
 
 
 def _columns(table: Table, named: Mapping[str, str | None]) -> dict[str, str]:
-    """The name of the column of each role that there is."""
+    """Find the name of the column of each role."""
     if len(set(table.columns)) < len(table.columns):
         raise ManifestError(f"{table.source} has two columns of one name (it has: {table.named()}); rename one")
     found = {}
@@ -106,7 +106,7 @@ def _cells(table: Table, number: int, row: Sequence[str]) -> dict[str, str]:
 
 
 def _item(own: Mapping[str, str], base: Path, separator: str, where: str) -> Item:
-    """One item; `own` are the cells by role, of those that there are."""
+    """Make an item of its row's cells, by role."""
     seconds = {}
     for role in ("start", "duration"):
         text = own.get(role)

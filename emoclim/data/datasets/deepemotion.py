@@ -1,4 +1,4 @@
-"""FI, or DeepEmotion: photos of Flickr and Instagram with one of eight emotions.
+"""Read FI, or DeepEmotion: photos of Flickr and Instagram with one of eight emotions.
 
 Conventions: a photo is known by its path inside the folder. Photos that their owners took back are often there as a
 picture that says so; it is left out.
@@ -115,12 +115,12 @@ def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
 
 
 def _emotion_of(path: str) -> str | None:
-    """The emotion whose folder a file is in."""
+    """Return the emotion whose folder a file is in."""
     return next((part.lower() for part in PurePosixPath(path).parts[:-1] if part.lower() in IMAGE_EMOTIONS), None)
 
 
 def _listed(table: Table) -> list[Listed]:
-    """The rows of a list; none if it is no list of addresses. A list may have no header."""
+    """Read the rows of a list, which may have no header; none if it is no list of addresses."""
     bare = any(_is_address(cell) for cell in table.columns)
     names = () if bare else tuple(name.lower() for name in table.columns)
     rows = [*([table.columns] if bare else []), *(row for _, row in table.rows)]
@@ -143,7 +143,7 @@ def _listed(table: Table) -> list[Listed]:
 
 
 def _emotions(table: Table, rows: Sequence[Sequence[str]]) -> list[str]:
-    """The emotion of each row: that of a column, or that in the name of the list."""
+    """Find the emotion of each row: in a column, or in the name of the list."""
     for column in zip(*rows, strict=True):
         emotions = [cell.strip().lower() for cell in column]
         if set(emotions) <= set(IMAGE_EMOTIONS):
@@ -162,7 +162,7 @@ def _is_address(cell: str) -> bool:
 
 
 def _votes(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[int | None, int | None]:
-    """Where the numbers of those who agree and disagree stand; without names, most people agree."""
+    """Find the columns that count who agrees and disagrees; without names, most people agree."""
     counts = [place for place in range(len(rows[0])) if all(re.fullmatch(r"\s*[0-5]\s*", row[place]) for row in rows)]
     if names:
         against = next((place for place in counts if "disagree" in names[place]), None)
@@ -176,7 +176,7 @@ def _votes(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[int | N
 def _match(
     folder: Path, rows: Iterable[Listed], pictures: Iterable[str], min_agree: int
 ) -> tuple[dict[str, Listed], list[LeftOut]]:
-    """The row of each picture that is listed, and what is not there, not listed or not agreed on."""
+    """Match pictures to rows; also return what is not there, not listed or not agreed on."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in pictures:
         by_name[PurePosixPath(path).stem.lower()].append(path)
@@ -204,7 +204,7 @@ def _match(
 
 
 def _placeholders(folder: Path, paths: Iterable[str]) -> set[str]:
-    """Those that say that a photo is gone.
+    """Find the pictures that only say that a photo is gone.
 
     These are Flickr's picture, by its bytes; and any bytes that more files share than there are emotions: a photo was
     found at most once for each, so that whatever is there more often was put in the place of photos.

@@ -16,7 +16,7 @@ SHOWN = 6
 
 
 def list_files(folder: Path) -> list[str]:
-    """All files below a folder, sorted; folders that are links are followed, once each."""
+    """List all files below a folder, sorted; follow folders that are links, once each."""
     if not folder.is_dir():
         raise ManifestError(f"{folder} is no folder; name the folder that holds the files")
     seen: set[tuple[int, int]] = set()
@@ -42,12 +42,12 @@ def _is_hidden(name: str) -> bool:
 
 
 def of_modality(paths: Iterable[str], modality: Modality) -> list[str]:
-    """Those of some paths that are of a modality, by their suffix."""
+    """Select the paths of a modality, by their suffix."""
     return [path for path in paths if PurePosixPath(path).suffix.lower() in MODALITIES[modality].suffixes]
 
 
 def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Modality:
-    """What files are: as `wanted` says, or else as their suffixes do."""
+    """Return the modality of files: the one wanted, or else what their suffixes say."""
     if wanted is not None:
         if named := [modality for modality in MODALITIES if modality == wanted]:
             return named[0]
@@ -63,7 +63,7 @@ def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Mod
 
 
 def in_words(paths: Iterable[str]) -> str:
-    """What is at the top of a folder whose files these are: ``anger/ (1,266 files), awe/ (3 files), readme.txt``."""
+    """Summarise the top of a folder for a message: ``anger/ (1,266 files), awe/ (3 files), readme.txt``."""
     tops: dict[str, int] = {}
     for path in paths:
         top, slash, _ = path.partition("/")
@@ -75,7 +75,7 @@ def in_words(paths: Iterable[str]) -> str:
 
 
 def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:
-    """A table that the data set calls `name`, wherever in the folder it lies; None if it is not there."""
+    """Find a table by its name, wherever in the folder it lies; None if it is not there."""
     found = [path for path in paths if PurePosixPath(path).name.lower() == name.lower()]
     if len(found) > 1:
         raise ManifestError(f"{folder} holds {name} {len(found)} times ({', '.join(found[:3])}); keep one of them")
@@ -83,7 +83,7 @@ def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:
 
 
 def require_table(folder: Path, paths: Sequence[str], name: str) -> Table:
-    """Read the table that the data set calls `name`, wherever in the folder it lies."""
+    """Read a table by its name, wherever in the folder it lies."""
     source = find_table(folder, paths, name)
     if source is None:
         raise ManifestError(f"{folder} has no {name}; found {in_words(paths)}")
@@ -93,7 +93,7 @@ def require_table(folder: Path, paths: Sequence[str], name: str) -> Table:
 def one_of_each(
     folder: Path, paths: Iterable[str], key: Callable[[PurePosixPath], tuple[str, str]], noun: str
 ) -> dict[str, str]:
-    """Files by their key, where `key` gives a file's key and format; of several formats, a whole mp3 comes first."""
+    """Choose one file of each key; `key` gives a file's key and format, and mp3 is the first choice."""
     found: dict[str, str] = {}
     for path in sorted(paths, key=lambda path: (not path.lower().endswith(".mp3"), path.endswith(".low.mp3"), path)):
         name, kind = key(PurePosixPath(path))

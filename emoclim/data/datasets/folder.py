@@ -1,4 +1,4 @@
-"""Your own files, in one folder per label.
+"""Read your own files, in one folder per label.
 
 A tree as torchvision's ``ImageFolder`` reads it: ``<label>/**/<file>``, or ``<split>/<label>/**/<file>`` where it is
 split already.
@@ -58,7 +58,7 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
 
 
 def _is_split(folder: Path, paths: Sequence[str]) -> bool:
-    """Whether the top folders are parts of a split; a lone one, if it has folders in it."""
+    """Return whether the top folders are parts of a split; a lone one counts if it has folders in it."""
     tops = {PurePosixPath(path).parts[0] for path in paths if "/" in path}
     deep = {PurePosixPath(path).parts[0] for path in paths if path.count("/") > 1}
     parts, others = {top for top in tops if split_called(top)}, sorted(top for top in tops if not split_called(top))

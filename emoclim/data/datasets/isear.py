@@ -1,4 +1,4 @@
-"""ISEAR: situations in which people felt one of seven emotions, in their own words.
+"""Read ISEAR: situations in which people felt one of seven emotions, in their own words.
 
 Conventions: a report is known by its ``MYKEY``, which tells the person and the emotion, without the zeros before it, as
 some exports lose them; the reports of one person are a group. A lone ``á``, which stands in the texts where a line once
@@ -112,7 +112,7 @@ def _find_export(folder: Path, paths: Iterable[str]) -> Export:
 
 
 def _reports(export: Export) -> Iterator[tuple[int, list[str]]]:
-    """Number of each row, and what stands in :data:`COLUMNS`."""
+    """Yield the number of each row and its cells in :data:`COLUMNS`."""
     places = [export.columns.index(name) for name in COLUMNS]
     plain = export.delimiter == "|"  # such tables quote nothing: a quotation mark is part of a text
     for number, row in enumerate(_rows(export, quoted=not plain), start=2):
@@ -129,7 +129,7 @@ def _reports(export: Export) -> Iterator[tuple[int, list[str]]]:
 
 
 def _rows(export: Export, *, quoted: bool) -> list[list[str]]:
-    """All below the header."""
+    """Read all rows below the header."""
     text = io.StringIO(read_text(export.path), newline="")
     try:
         if quoted:
@@ -140,7 +140,7 @@ def _rows(export: Export, *, quoted: bool) -> list[list[str]]:
 
 
 def _cells(row: Sequence[str], count: int, text: int | None) -> list[str]:
-    """A row without the empty cell that a delimiter at its end makes, and with a text that holds some in one piece."""
+    """Drop the empty cell that a delimiter at the end makes, and join a text that holds delimiters."""
     cells = list(row[:-1]) if len(row) > count and not row[-1] else list(row)
     extra = len(cells) - count
     if text is not None and extra > 0:
@@ -149,7 +149,7 @@ def _cells(row: Sequence[str], count: int, text: int | None) -> list[str]:
 
 
 def _emotion(cell: str, where: str) -> str:
-    """An emotion by its number or by its name."""
+    """Read an emotion by its number or by its name."""
     if cell.lower() in EMOTIONS:
         return cell.lower()
     if cell in {str(number) for number in range(1, len(EMOTIONS) + 1)}:

@@ -24,7 +24,7 @@ DATASETS = Plugins("emoclim.data.datasets", "data set", ConfigError, beside=froz
 
 
 def dataset_names() -> list[str]:
-    """Names of all data sets, sorted; imports none of them."""
+    """List the names of all data sets, sorted; import none of them."""
     return DATASETS.names()
 
 
@@ -34,7 +34,7 @@ def find_dataset(name: str) -> Any:
 
 
 def own_options(name: str) -> dict[str, Option]:
-    """What the data set's ``prepare`` takes beside the folder: name and default."""
+    """Return the options of a data set's ``prepare``: name and default."""
     parameters = inspect.signature(find_dataset(name).prepare).parameters
     return {key: parameter.default for key, parameter in list(parameters.items())[1:]}
 
@@ -49,7 +49,7 @@ def read_dataset(name: str, folder: Path, options: Mapping[str, Option] | None =
 
 
 def _typed(name: str, prepare: Callable[..., Prepared], options: Mapping[str, Option]) -> dict[str, Option]:
-    """Options in the types that the data set states, read from text where need be."""
+    """Convert options to the types that the data set states."""
     hints, allowed = get_type_hints(prepare), list(own_options(name))
     if unknown := sorted(options.keys() - set(allowed)):
         takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
@@ -58,7 +58,7 @@ def _typed(name: str, prepare: Callable[..., Prepared], options: Mapping[str, Op
 
 
 def _as_kind(name: str, key: str, value: Option, kinds: tuple[type, ...]) -> Option:
-    """An option as one of the types it may have; text is read as the first of them that it can be."""
+    """Convert an option to the first of its types that it can be."""
     if isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds and not isinstance(value, str)):
         return value
     for kind in kinds:

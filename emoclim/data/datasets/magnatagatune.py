@@ -1,4 +1,4 @@
-"""MagnaTagATune: 29 s clips of music with tags from a game, of which the 50 most frequent are kept.
+"""Read MagnaTagATune: 29 s clips of music with tags from a game, the 50 most frequent of them.
 
 Conventions: a clip is known by its ``clip_id``; synonyms (``vocal``, ``vocals``) are kept as published; excerpts of one
 track are a group.
@@ -97,7 +97,7 @@ def prepare(folder: Path) -> Prepared:
 
 
 def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int]) -> tuple[str, str, str, str]:
-    """Id, track and part of the split of a clip, and its file as folder and name."""
+    """Read the id, track and part of the split of a clip, and the folder and name of its file."""
     path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
     if not (match := PATH.fullmatch(path)):
         raise ManifestError(
@@ -108,5 +108,5 @@ def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int
 
 
 def _named(path: PurePosixPath) -> tuple[str, str]:
-    """The folder and name of a clip, and its format."""
+    """Return the folder and name of a clip, and its format."""
     return "/".join(path.with_suffix("").parts[-2:]), path.suffix.lower()

@@ -1,4 +1,4 @@
-"""MTG-Jamendo, moods and themes: whole tracks of Jamendo with the tags that their uploaders gave.
+"""Read the moods and themes of MTG-Jamendo: whole tracks with the tags that their uploaders gave.
 
 Conventions: a track is known by its ``TRACK_ID``; tags stand without ``mood/theme---``; the tracks of one artist are a
 group, as no artist is in two parts of a published split.
@@ -99,7 +99,7 @@ def _check_row(table: Table, number: int, row: Sequence[str]) -> None:
 
 
 def _tags(cells: Iterable[str], where: str) -> tuple[str, ...]:
-    """The tags that are in the splits, in the order of all."""
+    """Return the tags that are in the splits, in the order of all."""
     tags = {cell.removeprefix(PREFIX) for cell in cells if cell.startswith(PREFIX)}
     strange = [cell for cell in cells if cell and cell.removeprefix(PREFIX) not in KNOWN]
     if strange or not tags:
@@ -111,7 +111,7 @@ def _tags(cells: Iterable[str], where: str) -> tuple[str, ...]:
 
 
 def _split(folder: Path, paths: Sequence[str], name: str) -> dict[str, str]:
-    """A published split: part by track."""
+    """Read a published split: part by track."""
     placed: dict[str, str] = {}
     for part, meant in PARTS.items():
         wanted = f"{name}/autotagging_moodtheme-{part}.tsv"
@@ -126,7 +126,7 @@ def _split(folder: Path, paths: Sequence[str], name: str) -> dict[str, str]:
 
 
 def _named(path: PurePosixPath) -> tuple[str, str]:
-    """The folder and name of a track, and its format: ``mp3`` or ``low.mp3``, for example."""
+    """Return the folder and name of a track, and its format: ``mp3`` or ``low.mp3``, for example."""
     name, _, kind = path.name.partition(".")
     return f"{path.parent.name}/{name}", kind.lower()
 

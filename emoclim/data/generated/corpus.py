@@ -1,4 +1,4 @@
-"""A generated corpus: pictures and music that were computed, not collected, each with the emotion it was made for.
+"""Generate a corpus: computed pictures and music, each with the emotion it was made for.
 
 Convention: the labels are those of the two published taxonomies. A few pictures of awe and disgust and a few tender
 pieces are among them, which have no partner in the other modality. Emotions share cues, so that none is told without

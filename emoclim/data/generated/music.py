@@ -1,4 +1,4 @@
-"""Generated music whose tempo, mode, register, timbre, articulation and dynamics carry an emotion.
+"""Compose music whose tempo, mode, register, timbre, articulation and dynamics carry an emotion.
 
 Convention: a work is a set of cues, a key and a chord progression; its excerpts have melodies of their own. What an
 emotion sounds like stands in :data:`STYLES`; each work departs from it by chance, and borrows some cues of other

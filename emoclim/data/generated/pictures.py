@@ -1,4 +1,4 @@
-"""Generated pictures whose palette, brightness, shapes and composition carry an emotion.
+"""Paint pictures whose palette, brightness, shapes and composition carry an emotion.
 
 Convention: a picture is a landscape of a sky, a light, ridges and loose shapes. What an emotion looks like stands in
 :data:`LOOKS`, in cues from 0 to 1; each picture departs from it by chance, and borrows some cues of other emotions.

@@ -20,12 +20,12 @@ Tables = dict[Modality, dict[str, str | list[str]]]
 
 
 def label_map_names() -> list[str]:
-    """Names of the published maps, sorted: who published it, for which labels, by which rule."""
+    """List the names of the published maps, sorted: who published it, for which labels, by which rule."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
 
 
 def find_label_map(given: Path) -> Path:
-    """The file of a label map: the one given, or the published one of that name."""
+    """Find the file of a label map: the one given, or the published one of that name."""
     if given.exists():
         return given
     if str(given) in label_map_names():

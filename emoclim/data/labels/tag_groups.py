@@ -31,7 +31,7 @@ MTAT_UNGROUPED = frozenset(("woman", "male vocal", "no voice"))  # in none of th
 
 
 def groups_of(tags: Sequence[str], source: Path | None = None) -> dict[str, tuple[str, ...]]:
-    """The groups that have any of some tags, each with those that it has."""
+    """Group tags: by name of each group, those of the tags that are in it."""
     if source is None:
         known = MTAT_UNGROUPED.union(*MTAT_GROUPS.values())
         return _present(MTAT_GROUPS, tags) if known.issuperset(tags) else {}

@@ -44,12 +44,12 @@ class LabelMap:
     maps: Mapping[Modality, Mapping[str, str | None]]  # label to class; to None for one that is knowingly left out
 
     def class_of(self, modality: Modality, label: str | None) -> int | None:
-        """Index of the class of a label; None for an item that takes no part."""
+        """Return the index of the class of a label; None for an item that takes no part."""
         name = None if label is None else self.maps[modality].get(label)
         return None if name is None else self.classes.index(name)
 
     def names(self) -> dict[Modality, dict[str, str]]:
-        """By modality, what its labels call each class; several are joined by slashes."""
+        """Return what the labels of each modality call each class; several are joined by slashes."""
         return {
             modality: {
                 name: "/".join(sorted(label for label, mapped in labels.items() if mapped == name)) or name
@@ -59,7 +59,7 @@ class LabelMap:
         }
 
     def left_out(self, modality: Modality, labels: Iterable[str | None]) -> dict[str, int]:
-        """How many items of each label take no part."""
+        """Count the items of each label that take no part."""
         counts = Counter(label for label in labels if label is not None and self.class_of(modality, label) is None)
         return dict(sorted(counts.items()))
 
@@ -105,7 +105,7 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
 
 
 def _class_name(label: str, found: Iterable[set[str]]) -> str:
-    """The label itself where all modalities spell it alike, else its published partner, else itself."""
+    """Return a label's published partner, unless all modalities spell it alike or it has none: then itself."""
     return label if all(label in names for names in found) else EMO_CLIM_MAP.get(label, label)
 
 

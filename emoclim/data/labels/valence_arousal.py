@@ -48,7 +48,7 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
 
 
 def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
-    """Number, word, valence and arousal of each row that is not blank."""
+    """Read the number, word, valence and arousal of each row that is not blank."""
     table = read_table(path, plain_tabs=True)
     word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
     first, second, third = table.places(word, "valence", "arousal").values()
@@ -67,7 +67,7 @@ def _value(text: str, what: str, where: str) -> float:
 
 
 def class_similarity(classes: Sequence[str], places: ValenceArousal, width: float) -> Tensor:
-    """How similar classes are by their distance in the plane of valence and arousal."""
+    """Compute the similarity of classes ``(C, C)`` by their distance in the plane of valence and arousal."""
     if not (math.isfinite(width) and width > 0):
         raise ConfigError(f"a width of {width!r} is not possible; it must be a number above 0")
     if unknown := [name for name in classes if name.lower() not in places]:

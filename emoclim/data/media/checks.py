@@ -17,7 +17,7 @@ HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 
 def file_of(item: Item) -> Path:
-    """The file that an item names."""
+    """Return the file that an item names."""
     if item.path is None:
         raise DecodeError("the item names no file; give it a path in the manifest")
     return item.path
@@ -35,7 +35,7 @@ def file_errors() -> Iterator[None]:
 
 
 def stat_file(path: Path | str) -> os.stat_result:
-    """Size and times of a file; raise :class:`DecodeError` for what is no regular one."""
+    """Return the status of a file; raise :class:`DecodeError` for what is no regular one."""
     try:
         with file_errors():
             status = os.stat(path)  # noqa: PTH116 - for each item of a library, and in half of the time of Path.stat

@@ -79,7 +79,7 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
 
 
 def _formats(head: bytes) -> list[str]:
-    """Names of Pillow's readers to try on a file that begins with `head`."""
+    """Choose Pillow's readers for a file that begins with `head`."""
     avif = b"avif" in head[8:] or b"avis" in head[8:]
     if head[4:8] == b"ftyp" and head[8:12] in HEIC_BRANDS and not avif:
         try:
@@ -107,7 +107,7 @@ def _open(stream: BinaryIO, formats: list[str]) -> Image:
 
 
 def _orientation(picture: Image) -> object:
-    """What EXIF says, whatever that may be."""
+    """Read the orientation in EXIF, whatever that may be."""
     try:
         return picture.getexif().get(Base.Orientation)
     except SyntaxError:  # no EXIF, whatever the file says

@@ -1,4 +1,4 @@
-"""Ways to get the pixels of a picture whose header Pillow has read and whose size was found fit.
+"""Decode the pixels of a picture whose header Pillow has read and whose size was found fit.
 
 Convention: whatever way is asked for, what it does not decode is decoded by Pillow, whose verdict on a file counts. So
 the same files are refused, in the same words, by all of them; only the pixels of lossy formats may differ.
@@ -20,13 +20,13 @@ PLAIN = frozenset({"RGB", "L"})  # no CMYK, whose way to RGB is Pillow's own, an
 
 
 def by_pillow(picture: PIL.Image.Image, _: BinaryIO, __: int | None = None) -> PIL.Image.Image:
-    """All pixels, by Pillow."""
+    """Decode all pixels by Pillow."""
     picture.load()
     return picture
 
 
 def by_draft(picture: PIL.Image.Image, stream: BinaryIO, least_side: int | None) -> PIL.Image.Image:
-    """A JPEG scaled down by 2, 4 or 8 as it is decoded, as long as both its sides keep `least_side` pixels.
+    """Decode a JPEG at 1/2, 1/4 or 1/8 of its size, as long as both its sides keep `least_side` pixels.
 
     Notes
     -----
@@ -38,7 +38,7 @@ def by_draft(picture: PIL.Image.Image, stream: BinaryIO, least_side: int | None)
 
 
 def by_torchvision(picture: PIL.Image.Image, stream: BinaryIO, _: int | None) -> PIL.Image.Image:
-    """All pixels, by torchvision where it is a lossy format in plain colours; a PNG has the same either way."""
+    """Decode lossy formats in plain colours by torchvision, others by Pillow; a PNG is the same either way."""
     if picture.format not in LOSSY or picture.mode not in PLAIN:
         return by_pillow(picture, stream)
     import torch

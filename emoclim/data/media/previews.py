@@ -1,4 +1,4 @@
-"""Small copies of items to look at and listen to, as bytes that a browser takes."""
+"""Make small copies of items to look at and listen to, as bytes that a browser takes."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -16,7 +16,7 @@ PEAK = 0.98  # of full scale: what an MP3 adds to a wave must not clip
 
 
 def thumbnail(item: Item, pixels: int) -> bytes:
-    """A JPEG of an item's picture, its longer side at most so many pixels."""
+    """Make a JPEG of an item's picture, its longer side at most so many pixels."""
     picture = read_image(item)
     picture.thumbnail((pixels, pixels), Resampling.LANCZOS)
     written = BytesIO()
@@ -25,7 +25,7 @@ def thumbnail(item: Item, pixels: int) -> bytes:
 
 
 def excerpt(item: Item, start: float, seconds: float) -> bytes:
-    """An MP3 of a part of an item's sound, mono."""
+    """Make an MP3 of a part of an item's sound, mono."""
     length = seconds if item.duration is None else min(seconds, item.duration - start)
     part = replace(item, start=(item.start or 0.0) + start, duration=length)
     waveform = np.concatenate([block.numpy() for block in read_blocks(part, EXCERPT_RATE)])

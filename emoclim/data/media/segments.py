@@ -18,7 +18,7 @@ SEGMENT_BYTES = 2**20  # of the segments that are yielded together
 
 
 def segment_step(length: int, overlap: float) -> int:
-    """Samples between the starts of successive segments; halves are rounded to even, as the published code does."""
+    """Return the samples from one segment's start to the next; halves go to even, as in the published code."""
     if length < 1:
         raise ConfigError(f"a segment of {length} samples is too short; it needs at least 1")
     if not 0 <= overlap < 1:
@@ -30,7 +30,7 @@ def segment_step(length: int, overlap: float) -> int:
 
 
 def segment_starts(n_samples: int, length: int, overlap: float) -> list[int]:
-    """Samples at which the segments of a waveform begin.
+    """Return the samples at which the segments of a waveform begin.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ SLACK = 0.25  # seconds: durations in these files are rounded, and count the enc
 
 
 def find_demuxer(head: bytes) -> str | None:
-    """Name of FFmpeg's reader for a file that begins with `head`; None leaves the file to libsndfile.
+    """Choose FFmpeg's reader for a file that begins with `head`; None leaves the file to libsndfile.
 
     Naming it keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist.
     """
@@ -67,7 +67,7 @@ class _Media:
 
 
 def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None:
-    """Length that the file promises; that of the whole file only counts where it holds nothing but the sound."""
+    """Return the promised length; that of the whole file counts only where it holds nothing but the sound."""
     if stream.duration is not None and stream.time_base is not None:
         return float(stream.duration * stream.time_base)
     if container.duration is not None and len(container.streams) == 1:

@@ -136,7 +136,7 @@ def _require_last_ogg_page(stream: BinaryIO) -> None:
 
 
 def _states_length(stream: BinaryIO) -> bool:
-    """Whether the first packet of an MP3 holds the number of packets; without it, the length is a guess."""
+    """Return whether an MP3's first packet states the number of packets; if not, its length is a guess."""
     position = stream.tell()
     stream.seek(0)
     tag = stream.read(10)

@@ -1,4 +1,4 @@
-"""Files of plain text, such as sentences, whatever they were written with."""
+"""Read files of plain text, such as sentences, whatever they were written with."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from emoclim.errors import ManifestError, reason_of
 
 
 def read_text(path: Path) -> str:
-    """All of a file in UTF-8, or else in Latin-1: corpora that are older than UTF-8 do not say which it is."""
+    """Read a file in UTF-8, or else in Latin-1: corpora that are older than UTF-8 do not say which it is."""
     try:
         content = path.read_bytes()
     except OSError as error:

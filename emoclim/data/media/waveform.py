@@ -27,11 +27,11 @@ class Waveform(Protocol):
     """A decoded waveform ``(n,)``: a tensor, or what gets its parts from somewhere when they are asked for."""
 
     def __len__(self) -> int:
-        """Samples, n."""
+        """Return the number of samples, n."""
         ...
 
     def __getitem__(self, part: slice, /) -> Tensor:
-        """Samples of a part ``(m,)`` float32."""
+        """Return the samples of a part, ``(m,)`` float32."""
         ...
 
 
@@ -88,7 +88,7 @@ def cut_crop(
 
 
 def _draw(generator: torch.Generator) -> float:
-    """Where a random segment is, from 0 for the first possible one to 1."""
+    """Draw the place of a segment, from 0 for the first possible one to 1."""
     return float(torch.rand((), generator=generator, dtype=torch.float64))
 
 
@@ -104,7 +104,7 @@ def _cut(waveform: Waveform, length: int, position: float, pad: Callable[[Tensor
 
 
 def _part(item: Item, sound: Sound) -> tuple[int, int]:
-    """First frame of an item's part of the file, and the one after its last."""
+    """Return the first frame of an item's part of the file, and the one after its last."""
     start, duration = item.start or 0.0, math.inf if item.duration is None else item.duration
     if not (0 <= start < math.inf and duration > 0):
         raise DecodeError(f"the part from {start} s, {duration} s long, is none; correct start and duration")
@@ -140,13 +140,13 @@ def _regroup(pieces: Iterable[Samples], size: int) -> Iterator[Tensor]:
 
 
 def _rates(sound: Sound, source_rate: int | None, sample_rate: int) -> tuple[int, ...]:
-    """Hz of the file, those in between if any, and those of the result."""
+    """Return the sample rates, in Hz, of the file, in between if any, and of the result."""
     between = () if source_rate is None else (source_rate,)
     return (sound.sample_rate, *between, sample_rate)
 
 
 def _excerpt(sound: Sound, part: tuple[int, int], rates: Sequence[int], start: int, length: int) -> Tensor:
-    """Samples from `start` of a resampled part of a sound, ``(length,)``, decoding little more than them."""
+    """Read samples ``(length,)`` from `start` of a resampled part, decoding little more than them."""
     waveform = _stretch(sound, part, rates, start, start + length)
     if len(waveform) < length:
         raise DecodeError("the file is cut short: it ends before the length that its header promises; fetch it again")
@@ -154,7 +154,7 @@ def _excerpt(sound: Sound, part: tuple[int, int], rates: Sequence[int], start: i
 
 
 def _stretch(sound: Sound, part: tuple[int, int], rates: Sequence[int], first: int, last: int) -> Samples:
-    """Samples from `first` up to `last` at the last of the `rates`, or to the end of the part if that comes first."""
+    """Read samples from `first` up to `last`, or the part's end, at the last of the `rates`."""
     if len(rates) == 1:
         return np.concatenate(list(read_mono(sound, part[0] + first, min(part[0] + last, part[1]))))
     source, target = rates[-2:]

@@ -1,1 +1,1 @@
-"""Files of parameters: where they are published, how they come here, and how they are read without running them."""
+"""Files of parameters: find, download, verify and read them without running anything in them."""

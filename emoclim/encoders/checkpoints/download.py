@@ -1,4 +1,4 @@
-"""Bring a file of the web to a path, going on where an earlier attempt broke off, and tell whether it is the right one.
+"""Download a file, resuming an earlier attempt, and verify its hash.
 
 A hash is ``"sha256:<hex>"``, ``"md5:<hex>"`` or the like, or ``"git-blob:<hex>"``; it may be its first digits only.
 """
@@ -58,13 +58,13 @@ def _save(response: http.client.HTTPResponse, part: Path, track: Track) -> None:
 
 
 def has_hash(path: Path, expected: str) -> bool:
-    """Whether a file has the hash that is expected of it."""
+    """Return whether a file has the hash that is expected of it."""
     kind, _, digits = expected.partition(":")
     return file_hash(path, kind).startswith(digits)
 
 
 def file_hash(path: Path, kind: str = "sha256") -> str:
-    """Hex digits of a file's hash, of which ``git-blob`` is git's own; a file is read once while it does not change."""
+    """Hash a file (``git-blob`` is git's own kind); read it once as long as it does not change."""
     stat = path.stat()
     return _hash_version(path.absolute(), kind, stat.st_size, stat.st_mtime_ns)
 

@@ -25,14 +25,14 @@ class Published:
 
 
 def location(published: Published) -> Path:
-    """Where a published file lies on this machine, or would lie."""
+    """Return where a published file lies on this machine, or would lie."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("EMOCLIM_HOME") or cache / "emoclim")
     return home / "checkpoints" / published.file
 
 
 def obtain(published: Published, *, track: Track) -> Path:
-    """Path of a published file on this machine, downloaded and verified if need be.
+    """Find a published file on this machine; download and verify it if need be.
 
     A download that broke off goes on where it stopped. Where nobody states a hash, the first download's sha256 is
     written to ``<file>.sha256``, and this file and later downloads are held to it.
@@ -72,7 +72,7 @@ def _described(published: Published, expected: str, record: Path) -> str:
 
 
 def identity(path: Path) -> str:
-    """``"<file name>@<first 12 hex of its sha256>"``."""
+    """Return ``"<file name>@<first 12 hex of its sha256>"``."""
     require_file(path)
     return f"{path.name}@{file_hash(path)[:12]}"
 

@@ -16,7 +16,7 @@ from emoclim.errors import CheckpointError, name_some
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Parameters by name, on the CPU; a wrapping ``state_dict`` and a common prefix ``module.`` are taken off.
+    """Read parameters by name, to the CPU; take off a wrapping ``state_dict`` and a common prefix ``module.``.
 
     Notes
     -----

@@ -23,13 +23,13 @@ STORAGES = {
 
 
 def is_script(path: Path) -> bool:
-    """Whether a zip archive holds a TorchScript module."""
+    """Return whether a zip archive holds a TorchScript module."""
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
 
 def read_archive(path: Path) -> object:
-    """What an archive of ``torch.save`` or TorchScript holds; nothing of it is run."""
+    """Read what an archive of ``torch.save`` or TorchScript holds; run nothing of it."""
     with zipfile.ZipFile(path) as archive:
         content = _InertUnpickler(archive).load()
     return dict(_named_tensors(content)) if isinstance(content, _Inert) else content

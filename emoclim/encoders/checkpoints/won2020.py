@@ -36,7 +36,7 @@ class Tagger:
     untrained: Callable[[], nn.Module]  # makes the network, before its parameters are read
 
     def published(self) -> Published:
-        """The training on the Million Song Dataset."""
+        """Return the file that was trained on the Million Song Dataset."""
         return Published(
             file=f"{self.name}_msd.pth",
             url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{self.folder}/best_model.pth",
@@ -65,7 +65,7 @@ class Tagger:
 
 
 def _build(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
-    """Network with the parameters of a published file."""
+    """Build the network with the parameters of a published file."""
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 
     net = untrained()
