@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.encoders import (
     PRECISION,
@@ -81,10 +83,8 @@ class EncoderDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return asdict(self) | {
-            "settings": dict(self.settings),
-            "models": [model.to_dict() for model in self.models],
-        }
+        models = [model.to_dict() for model in self.models]
+        return dict(to_jsonable_python(self, exclude={"models"}), models=models)
 
     def summary(self) -> list[str]:
         """Return a few lines for a reader."""

@@ -3,9 +3,11 @@
 import logging
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     CacheManifest,
@@ -56,18 +58,14 @@ class ExtractionResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        counts = asdict(replace(self.extraction, keys={}))  # one for each item; they stand in the table of items
-        del counts["keys"]
-        failures = [failure | {"path": str(failure["path"])} for failure in counts.pop("failures")]
         return {
             "manifest": str(self.manifest.source),
             "items": self.n_items,
             "notes": list(self.manifest.notes),
             "warnings": list(self.warnings),
             "cache": str(self.cache),
-            **counts,
+            **to_jsonable_python(self.extraction, exclude={"keys"}),  # these stand in the table of items
             "bottleneck": self.extraction.timing.bottleneck,
-            "failures": failures,
         }
 
     def summary(self) -> list[str]:

@@ -1,10 +1,11 @@
 """Rank a cached library by its likeness to one file (`emoclim search`)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 
 from emoclim.cache import CacheManifest, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest
@@ -16,16 +17,19 @@ from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace, choose_device
 from emoclim.progress import Track, silent
-from emoclim.stages import Hit, extract, search
+from emoclim.stages import extract, search
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A hit, with what its manifest says of it."""
 
+    rank: int  # from 1
+    id: str
     path: Path | None
     label: str | None
-    hit: Hit
+    score: float  # cosine of the two embeddings
+    start: float | None  # seconds at which its best passage begins; None for what has no segments
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +39,19 @@ class SearchResult:
     query: Path
     run: str
     library: str
-    n_candidates: int
+    candidates: int  # how many items were ranked
     found: tuple[Found, ...]  # the nearest first
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        found = [
-            {"rank": rank, "path": str(one.path), "label": one.label, **asdict(one.hit)}
-            for rank, one in enumerate(self.found, start=1)
-        ]
-        return {
-            "query": str(self.query),
-            "run": self.run,
-            "library": self.library,
-            "candidates": self.n_candidates,
-            "found": found,
-        }
+        return dict(to_jsonable_python(self))
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per hit."""
         rows: list[tuple[str, ...]] = [("", "path", "label", "score", "passage from")]
-        for rank, one in enumerate(self.found, start=1):
-            start = "" if one.hit.start is None else f"{one.hit.start:.1f} s"
-            rows.append((str(rank), _shown(one.path), one.label or "", f"{one.hit.score:.3f}", start))
+        for one in self.found:
+            start = "" if one.start is None else f"{one.start:.1f} s"
+            rows.append((str(one.rank), _shown(one.path), one.label or "", f"{one.score:.3f}", start))
         return rows
 
 
@@ -90,7 +84,10 @@ def search_file(
     keys.save()
     items = {item.id: item for item in searched.manifest.items}
     hits = search(asked, candidates, opened.head(), top=top, average=average)
-    found = tuple(Found(items[hit.id].path, items[hit.id].label, hit) for hit in hits)
+    found = tuple(
+        Found(rank, hit.id, items[hit.id].path, items[hit.id].label, hit.score, hit.start)
+        for rank, hit in enumerate(hits, start=1)
+    )
     return SearchResult(query, opened.folder.name, searched.manifest.name, len(candidates), found)
 
 

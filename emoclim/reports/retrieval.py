@@ -5,10 +5,11 @@ modalities present come first, then each modality with itself. Values are shares
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from emoclim.metrics import Mean
@@ -17,6 +18,7 @@ from emoclim.reports.queries import Intervals, QueryScores
 from emoclim.reports.tables import Row, percent
 
 Direction = tuple[Modality, Modality]
+BY_QUERY = {"per_query", "query_ids", "query_classes", "query_relevant", "query_candidates"}
 
 
 def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
@@ -35,10 +37,6 @@ class ClassReport:
     n_relevant: float  # candidates relevant to one of them, on average; an item is no candidate of its own
     metrics: Mapping[str, float]  # mean over these queries; empty without a query
     random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +78,8 @@ class DirectionReport:
         return QueryScores(self.query_ids, names, self.query_relevant, self.query_candidates, self.per_query)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "query": self.query,
-            "candidate": self.candidate,
-            "n_queries": self.n_queries,
-            "n_candidates": self.n_candidates,
-            "n_without_relevant": self.n_without_relevant,
-            "metrics": dict(self.metrics),
-            "random": dict(self.random),
-            "micro": dict(self.micro),
-            "random_micro": dict(self.random_micro),
-            "per_class": {name: report.to_dict() for name, report in self.per_class.items()},
-            "confusion": {name: dict(shares) for name, shares in self.confusion.items()},
-        }
+        """Return plain values, without those by query."""
+        return dict(to_jsonable_python(self, exclude=BY_QUERY))
 
 
 @dataclass(frozen=True, slots=True)
