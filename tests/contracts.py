@@ -125,7 +125,7 @@ class CacheContract(ABC):
         assert "d" in cache
         assert "f" not in cache
         assert torch.equal(cache["d"], encoded("d").value)
-        with pytest.raises(CacheError, match=r"does not hold 1 of the 1 keys asked for \(f\)"):
+        with pytest.raises(CacheError, match=r"1 of the 1 keys .*\(f\)"):
             cache["f"]
         for key in cache:  # what is appended meanwhile comes later
             cache.append([encoded(f"{key}{key}")])
@@ -147,7 +147,7 @@ class CacheContract(ABC):
 
     def test_counts_and_names_unknown_items(self, cache: FeatureCache) -> None:
         cache.append([encoded("a")])
-        with pytest.raises(CacheError, match=r"does not hold 7 of the 8 items asked for \(t, u, v, w, x and 2 more\)"):
+        with pytest.raises(CacheError, match=r"7 of the 8 items .*\(t, u, v, w, x and 2 more\)"):
             cache.features("atuvwxyz")
 
     def test_has_no_segments_where_no_asked_item_has(self, cache: FeatureCache) -> None:
@@ -170,7 +170,7 @@ class CacheContract(ABC):
     @pytest.mark.parametrize("keys", [["b", "b"], ["b", "a"]])
     def test_refuses_a_key_twice(self, cache: FeatureCache, keys: list[str]) -> None:
         cache.append([encoded("a")])
-        with pytest.raises(CacheError, match=f"holds '{keys[1]}' already, or was given it twice"):
+        with pytest.raises(CacheError, match=f"'{keys[1]}' already"):
             cache.append([encoded(key, seed=1) for key in keys])
         assert cache.keys() == {"a"}
         assert torch.equal(cache.read(["a"]).values[0], encoded("a").value)
@@ -200,14 +200,14 @@ class CacheContract(ABC):
 
     def test_what_is_committed_cannot_have_failed(self, cache: FeatureCache) -> None:
         cache.append([encoded("a")])
-        with pytest.raises(CacheError, match="holds 'a', so it cannot have failed"):
+        with pytest.raises(CacheError, match="holds 'a'"):
             cache.record_failure("a", "too short")
         assert cache.failures() == {}
 
     def test_counts_and_names_unknown_keys(self, cache: FeatureCache) -> None:
         cache.append([encoded("a")])
         cache.record_failure("f", "too short")
-        with pytest.raises(CacheError, match=r"does not hold 7 of the 9 keys asked for \(f, u, v, w, x and 2 more\)"):
+        with pytest.raises(CacheError, match=r"7 of the 9 keys .*\(f, u, v, w, x and 2 more\)"):
             cache.read(["a", *"fuvwxyz", "a"])
 
     def test_raises_once_closed(self, cache: FeatureCache) -> None:

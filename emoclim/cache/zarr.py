@@ -65,7 +65,7 @@ class ZarrStore(Store):
 
     @staticmethod
     def create(path: Path, spec: FeatureSpec) -> None:
-        group = zarr.open_group(LocalStore(path), mode="a", zarr_format=3)
+        group = zarr.open_group(LocalStore(path), mode="w", zarr_format=3)
         for table in get_args(Table):
             group.create_array(
                 table,
@@ -101,10 +101,9 @@ class ZarrStore(Store):
             try:
                 self._arrays[table][first:last] = part
             except ValueError as error:  # rows are added to a chunk that was read for it
-                what = f"the chunk of its {table} that these rows would join does not match its checksum"
-                raise CacheError(
-                    f"cache {self.path} is damaged: {what}; repair it with `cache verify --repair`"
-                ) from error
+                what = f"the chunk of its {table} that new rows would join does not match its checksum"
+                advice = f"repair it with: emoclim cache verify {self.path} --repair, or delete it and extract anew"
+                raise CacheError(f"cache {self.path} is damaged: {what}; {advice}") from error
 
     def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:
         array = self._arrays[table]

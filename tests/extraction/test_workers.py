@@ -73,7 +73,7 @@ def test_messages_are_small(preparer: Any, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_process_that_was_killed_is_told_whatever_this_one_was_doing() -> None:
     """torch raises that in the midst of whatever runs when the signal comes."""
     with (
-        pytest.raises(EmoclimError, match="a decoding process was killed, .* memory; all is well"),
+        pytest.raises(EmoclimError, match="killed.*all is well"),
         explain_worker_death("all is well"),
     ):
         raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")

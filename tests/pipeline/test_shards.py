@@ -234,7 +234,7 @@ def test_a_shard_of_other_features_is_refused(tmp_path: Path) -> None:
     other = type(SPEC)(SPEC.name, SPEC.modality, SPEC.dim, "other.pt@0123456789ab", SPEC.settings)
     with open_cache(path, other) as cache:
         cache.append([encoded("b")])
-    with pytest.raises(CacheMismatch, match=r"checkpoint: letters.pt@0123456789ab here, other.pt@0123456789ab there"):
+    with pytest.raises(CacheMismatch, match="letters.pt@.* other.pt@"):
         merge_shards(STEM, workspace=Workspace(tmp_path))
 
 

@@ -96,7 +96,7 @@ def test_failed_append_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatc
     with open_cache(path, SPEC) as cache:
         with monkeypatch.context() as patch:
             patch.setattr(STORES[path.suffix], where, die)
-            with pytest.raises(CacheError, match=r"keeps none of these 2 items \(No space left on device\)"):
+            with pytest.raises(CacheError, match=r"none of these 2 items \(No space left"):
                 cache.append([encoded("x", 9), encoded("y")])
         assert cache.keys() == frozenset("abcd")
         cache.append([encoded("x", 1), encoded("y", 2)])
@@ -145,7 +145,7 @@ def test_unsound_line_before_the_last(path: Path, line: int, edit: Callable[[byt
         return b"".join(lines)
 
     edit_ledger(path, spoil)
-    with pytest.raises(CacheError, match="is damaged: line [1234] of its ledger cannot be used"):
+    with pytest.raises(CacheError, match="line [1234] of its ledger"):
         open_cache(path)
 
 
@@ -166,7 +166,7 @@ def test_several_unsound_lines_at_the_end_are_damage(path: Path, spec: FeatureSp
     fill(path)
     spoil_last_lines(path, count)
     before = files(path)
-    with pytest.raises(CacheError, match=f"is damaged: line {4 - count} of its ledger cannot be used"):
+    with pytest.raises(CacheError, match=f"line {4 - count} of its ledger"):
         open_cache(path, spec)
     assert files(path) == before
 
@@ -179,12 +179,12 @@ def test_a_spoilt_last_line_is_told_and_a_writer_warns(path: Path, caplog: pytes
     assert_holds(path, ITEMS[:2])
     with open_cache(path) as cache:
         (told,) = cache.problems()
-        assert "cannot be read: its items may be missing; extract again" in told
+        assert "extract again" in told
     assert caplog.record_tuples == []
     with open_cache(path, SPEC) as cache:
         ((_, level, told),) = caplog.record_tuples
         assert level == logging.WARNING
-        assert f"the last commit of cache {path} cannot be read and is given up" in told
+        assert f"last commit of cache {path}" in told
         cache.append(ITEMS[2:])
     assert_holds(path, ITEMS)
     with open_cache(path) as cache:
@@ -206,14 +206,14 @@ def test_ledger_that_counts_more_than_there_is(path: Path, small_chunks: None) -
     fill(path)
     items = [encoded(f"k{n}") for n in range(5)]
     edit_ledger(path, lambda _: Ledger().items_line([*"vwxyz"], np.zeros(5, np.int64), [0.0] * 5, to_rows(items)))
-    with pytest.raises(CacheError, match="its ledger counts more values than there are"):
+    with pytest.raises(CacheError, match="more values"):
         open_cache(path)
 
 
 def test_failed_creation_leaves_nothing(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, open_cache(path, SPEC) as cache:
         patch.setattr(hdf5 if path.suffix == ".h5" else zarr_store, "header", die)
-        with pytest.raises(CacheError, match=r"keeps none of these 4 items \(No space left on device\)"):
+        with pytest.raises(CacheError, match=r"none of these 4 items \(No space left"):
             cache.append(ITEMS)
         assert not path.exists()
         patch.undo()
@@ -255,7 +255,7 @@ def test_damage_is_found_and_named(path: Path, table: str, row: int, key: str) -
         truth.append(others)
         keys = [item.key for item in others]
         assert_same(cache.read(keys), truth.read(keys))
-        with pytest.raises(CacheError, match=rf"features of 1 items are not what was written \({key}\)"):
+        with pytest.raises(CacheError, match=rf"1 items .*\({key}\)"):
             cache.read(list("dcba"))
         assert cache.read(list("dcba"), verify=False).ids == tuple("dcba")
 
@@ -323,7 +323,7 @@ def test_zarr_adds_nothing_to_a_damaged_chunk(tmp_path: Path) -> None:
     fill(path)
     flip(path, "values", 2)
     with open_cache(path, SPEC) as cache:
-        with pytest.raises(CacheError, match="the chunk of its values that these rows would join does not match"):
+        with pytest.raises(CacheError, match="chunk of its values"):
             cache.append([encoded("e")])
         assert cache.keys() == frozenset("abcd")
 

@@ -3,6 +3,9 @@
 import ast
 import json
 import os
+import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from cache_files import ITEMS, assert_holds, files, fill
+from cache_files import ITEMS, assert_holds, assert_same, files, fill
 from contracts import DIM, SPEC, encoded, tensor
 
 from emoclim.cache import EncodedItem, open_cache, store
@@ -40,6 +43,14 @@ def test_goes_on_where_it_was_left(path: Path) -> None:
         cache.append([encoded("e", 4)])
         assert torch.equal(cache.read(["e"]).values[0], encoded("e", 4).value)
     assert_holds(path, [*ITEMS, encoded("e", 4)])
+
+
+def test_pickles_as_its_path(path: Path) -> None:
+    fill(path)
+    with open_cache(path) as cache, pickle.loads(pickle.dumps(cache)) as other:
+        assert_same(other.features(), cache.features())
+        with pytest.raises(CacheError, match="reading only"):
+            other.append([encoded("e")])
 
 
 def test_folder_is_made(tmp_path: Path, path: Path) -> None:
@@ -125,9 +136,9 @@ def test_reading_does_not_write(path: Path) -> None:
     fill(path)
     before = files(path)
     with open_cache(path) as cache:
-        with pytest.raises(CacheError, match="opened for reading only"):
+        with pytest.raises(CacheError, match="reading only"):
             cache.append([encoded("x")])
-        with pytest.raises(CacheError, match="opened for reading only"):
+        with pytest.raises(CacheError, match="reading only"):
             cache.record_failure("x", "too short")
         cache.read(["a", "c"])
     assert files(path) == before
@@ -159,7 +170,7 @@ def test_what_is_no_cache_is_left_alone(path: Path, spec: FeatureSpec | None, ki
     else:
         zarr.open_group(path, mode="w").attrs["mine"] = 1
     before = files(path)
-    with pytest.raises(CacheError, match="no feature cache|cannot be opened") as raised:
+    with pytest.raises(CacheError, match=str(path)) as raised:
         open_cache(path, spec)
     assert str(path) in str(raised.value)
     assert files(path) == before
@@ -172,7 +183,7 @@ def test_another_version_is_refused(path: Path) -> None:
             file.attrs["version"] = 2
     else:
         zarr.open_group(path, mode="r+").attrs["version"] = 2
-    with pytest.raises(CacheError, match="is of version 2 of the format, and only 1 can be read"):
+    with pytest.raises(CacheError, match="version 2"):
         open_cache(path)
 
 
@@ -184,19 +195,19 @@ def test_spec_that_was_tampered_with(path: Path) -> None:
             file.attrs["spec"] = np.bytes_(other)
     else:
         zarr.open_group(path, mode="r+").attrs["spec"] = other
-    with pytest.raises(CacheError, match="its spec does not match its digest"):
+    with pytest.raises(CacheError, match="digest"):
         open_cache(path)
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path, path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match=r"cannot be opened for writing \((Not a directory|File exists)\)"):
+    with pytest.raises(CacheError, match="Not a directory|File exists"):
         open_cache(tmp_path / "file" / path.name, SPEC)
     if os.geteuid() == 0:
         pytest.skip("nothing is read-only to the superuser")
     tmp_path.chmod(0o555)
     try:
-        with pytest.raises(CacheError, match=r"cannot be opened for writing \(Permission denied\)"):
+        with pytest.raises(CacheError, match="Permission denied"):
             open_cache(path, SPEC)
     finally:
         tmp_path.chmod(0o755)
@@ -210,3 +221,10 @@ def test_libraries_are_loaded_on_first_use_only() -> None:
         names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes}
         backends = {"h5py", "zarr", "emoclim.cache.hdf5", "emoclim.cache.zarr"} & names
         assert not backends or source.stem in ("hdf5", "zarr")
+
+
+def test_no_torch_is_loaded_before_features_are_read(path: Path) -> None:
+    fill(path)
+    look = f"print(len(open_cache({str(path)!r})), 'torch' in sys.modules)"
+    code = f"import sys; from emoclim.cache import open_cache; {look}"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4 False\n"

@@ -76,7 +76,7 @@ def test_second_writer_is_told_who_is_the_first(path: Path) -> None:
 def test_second_writer_is_refused_before_and_after_growth(path: Path, small_chunks: None, n: int) -> None:
     with open_cache(path, SPEC) as cache:
         cache.append([encoded(f"k{i}", 2) for i in range(n)])
-        with pytest.raises(CacheError, match=f"is being written by process {os.getpid()} on host"):
+        with pytest.raises(CacheError, match=f"process {os.getpid()}"):
             open_cache(path, SPEC)
         cache.append(ITEMS)
     with open_cache(path, SPEC) as cache:
@@ -136,7 +136,7 @@ def test_hdf5_file_may_be_read_but_not_written_by_other_programs(tmp_path: Path)
 def test_hdf5_file_held_by_another_program_that_writes(tmp_path: Path) -> None:
     path = tmp_path / "cache.h5"
     fill(path)
-    with h5py.File(path, "r+"), pytest.raises(CacheError, match="is being written by another program; close it there"):
+    with h5py.File(path, "r+"), pytest.raises(CacheError, match="another program"):
         open_cache(path, SPEC)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -187,14 +187,14 @@ def test_forked_process_neither_writes_nor_unlocks(path: Path) -> None:
 
         def misuse() -> None:
             assert list(cache) == ["a", "b"]
-            with pytest.raises(CacheError, match="by the process that this one is a fork of"):
+            with pytest.raises(CacheError, match="fork"):
                 cache.append(ITEMS[2:])
-            with pytest.raises(CacheError, match="by the process that this one is a fork of"):
+            with pytest.raises(CacheError, match="fork"):
                 cache.record_failure("f", "too short")
             cache.close()
 
         kill(forked(misuse))
-        with pytest.raises(CacheError, match=f"is being written by process {os.getpid()}"):
+        with pytest.raises(CacheError, match=f"process {os.getpid()}"):
             open_cache(path, SPEC)
         cache.append(ITEMS[2:])
     assert_holds(path, ITEMS)
@@ -268,7 +268,7 @@ def test_without_locks_a_number_that_was_given_anew_is_recognised(path: Path, tm
 def test_without_locks_what_cannot_be_known_is_left_to_the_user(path: Path, text: str) -> None:
     fill(path, ITEMS)
     lock_file(path, ".softlock").write_text(text)
-    with pytest.raises(CacheError, match=r"being written by another process.*delete .*\.softlock$"):
+    with pytest.raises(CacheError, match=r"\.softlock$"):
         open_cache(path, SPEC)
     lock_file(path, ".softlock").unlink()
     open_cache(path, SPEC).close()
@@ -285,7 +285,7 @@ def append_until_full(path: Path, reason: str, make_room: Callable[[], object]) 
             cache.append(MANY[first : first + 10])
 
     with open_cache(path, SPEC) as cache:
-        with pytest.raises(CacheError, match=rf"keeps none of these 10 items \({reason}\); see that its disk has room"):
+        with pytest.raises(CacheError, match=rf"none of these 10 items \({reason}\)"):
             append_rest(cache)
         kept = len(cache)
         assert 0 < kept < len(MANY)
@@ -334,7 +334,7 @@ def test_disk_that_is_full_from_the_beginning(small_disk: Path, path: Path) -> N
     path = small_disk / path.name
     with pytest.raises(OSError, match="No space left"):
         (small_disk / "ballast").write_bytes(bytes(2**23))
-    with pytest.raises(CacheError, match=r"(opened for writing|none of these 2 items) \(No space left on device\)"):
+    with pytest.raises(CacheError, match="No space left on device"):
         fill(path)
     assert [found.name for found in small_disk.iterdir()] == ["ballast"]
 
@@ -345,7 +345,7 @@ def test_disk_that_is_read_only(small_disk: Path, path: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     before = files(path)
     assert_holds(path, ITEMS)
-    with pytest.raises(CacheError, match=r"opened for writing \(Read-only file system\); check its permissions"):
+    with pytest.raises(CacheError, match="Read-only file system"):
         open_cache(path, SPEC)
     assert files(path) == before
 

@@ -45,7 +45,7 @@ def test_an_id_of_two_contents_is_refused(path: Path) -> None:
     write_table(path, "old", "1.jpg,committed,a,", "2.jpg,committed,b,")
     write_table(path, "new", "1.jpg,committed,c,", "2.jpg,failed,d,gone")
     with open_cache(path) as cache:
-        match = r"'1.jpg' stands for different contents in cache.new.items.csv and cache.old.items.csv"
+        match = r"'1.jpg' .* cache.new.items.csv and cache.old.items.csv"
         with pytest.raises(CacheError, match=match):
             cache.features(["2.jpg", "1.jpg"])
         assert torch.equal(cache.features(["2.jpg"]).values[0], encoded("b").value)
@@ -55,9 +55,7 @@ def test_an_id_of_an_import_and_of_a_manifest_is_refused(path: Path) -> None:
     with open_cache(path, SPEC) as cache:
         cache.append([encoded("id:1"), encoded("a")])
         write_table(path, "m", "1,committed,a,")
-        with pytest.raises(
-            CacheError, match="'1' stands for different contents in what was imported and cache.m.items"
-        ):
+        with pytest.raises(CacheError, match="'1' .* imported and cache.m.items"):
             cache.features(["1"])
         write_table(path, "m", "1,committed,id:1,")
         assert torch.equal(cache.features(["1"]).values[0], encoded("id:1").value)
@@ -67,7 +65,7 @@ def test_tables_of_other_caches_are_not_looked_at(path: Path) -> None:
     fill(path)
     write_table(path.with_stem("cache2"), "m", "1,committed,a,")
     path.with_name("cache.m.failures.csv").write_text("id,path,reason\n")
-    with open_cache(path) as cache, pytest.raises(CacheError, match="does not hold 1 of the 1 items"):
+    with open_cache(path) as cache, pytest.raises(CacheError, match="1 of the 1 items"):
         cache.features(["1"])
 
 
@@ -79,6 +77,6 @@ def test_what_is_no_table_is_told(path: Path, content: bytes) -> None:
     table = write_table(path, "m")
     table.write_bytes(content)
     with open_cache(path) as cache:
-        with pytest.raises(CacheError, match=r"cache.m.items.csv (is no|cannot be read as a) table"):
+        with pytest.raises(CacheError, match=r"cache.m.items.csv"):
             cache.features(["1"])
         assert cache.features(["a"]).ids == ("a",)  # a key needs no table
