@@ -17,9 +17,9 @@ from emoclim.data.datasets.base import Description, Option, Prepared
 from emoclim.data.datasets.loading import find_dataset, own_options, read_dataset
 from emoclim.data.manifest import SPLITS, Item, Manifest, read_manifest
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.pipeline.datasets import explain_dataset
-from emoclim.pipeline.prepare import prepare_dataset
-from emoclim.pipeline.prepare_result import PreparedManifest, account_path
+from emoclim.pipeline.preparation.datasets import explain_dataset
+from emoclim.pipeline.preparation.prepare import prepare_dataset
+from emoclim.pipeline.preparation.result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace
 
 Files = Mapping[str, bytes]  # by path inside the folder

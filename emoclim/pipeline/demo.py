@@ -9,8 +9,8 @@ from emoclim.config import ExtractConfig, TrainConfig
 from emoclim.data import generate, read_manifest
 from emoclim.errors import RunError
 from emoclim.modality import Modality
-from emoclim.pipeline.evaluate import evaluate_run
-from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import SearchResult, search_file

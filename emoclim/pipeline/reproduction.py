@@ -11,7 +11,7 @@ from types import MappingProxyType
 from emoclim.data import Manifest, match_labels
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.departures import emotions, mark_of
-from emoclim.pipeline.evaluation_files import REPORT_FILE
+from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.paper_rows import PaperRow, Target
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, Request, RowPlan
 from emoclim.pipeline.reproduction_planning import plan_reproduction

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from emoclim.pipeline.evaluation_files import REPORT_SCHEMA, write_report
+from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
 from emoclim.pipeline.paper_rows import PaperRow
 from emoclim.pipeline.reproduction_plan import ReproductionPlan
 from emoclim.reports import (

@@ -11,8 +11,8 @@ from emoclim.data import ContentKeys, Setting
 from emoclim.errors import RunError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.evaluate import evaluate_run
-from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.paper_rows import IMAGE_ROLE

@@ -26,7 +26,7 @@ from emoclim.data import (
 )
 from emoclim.errors import ManifestError
 from emoclim.learning import TagSplit
-from emoclim.pipeline.evaluation_files import text_of
+from emoclim.pipeline.evaluation.files import text_of
 from emoclim.pipeline.library import Library, read_features
 
 log = logging.getLogger(__name__)

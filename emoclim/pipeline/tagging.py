@@ -15,7 +15,7 @@ from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import CacheError, ConfigError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
 from emoclim.pipeline.encoders import contamination
-from emoclim.pipeline.evaluation_files import text_of
+from emoclim.pipeline.evaluation.files import text_of
 from emoclim.pipeline.tag_manifests import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging_result import On, TaggingResult, left_out
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
-from emoclim.pipeline.evaluation_files import REPORT_SCHEMA, text_of, write_report
+from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, text_of, write_report
 from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_table
 

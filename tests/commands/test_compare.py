@@ -13,8 +13,8 @@ from pyarrow import parquet
 from emoclim.errors import ConfigError, RunError
 from emoclim.files import write_json
 from emoclim.metrics.retrieval import macro_mean
-from emoclim.pipeline.compare import compare_runs
-from emoclim.pipeline.evaluation_files import QueryTable, read_queries, write_queries
+from emoclim.pipeline.evaluation.compare import compare_runs
+from emoclim.pipeline.evaluation.files import QueryTable, read_queries, write_queries
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports.comparison import System, compare
 from emoclim.reports.queries import QueryScores, intervals

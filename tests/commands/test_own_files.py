@@ -8,7 +8,7 @@ from dataset_contract import write_tree
 
 from emoclim.data.manifest import read_manifest
 from emoclim.errors import ManifestError
-from emoclim.pipeline.prepare import prepare_dataset
+from emoclim.pipeline.preparation.prepare import prepare_dataset
 from emoclim.pipeline.workspace import Workspace
 
 PHOTOS = {f"{label}/{n}.jpg": f"{label} {n}".encode() for label in ("awe", "fear") for n in range(10)}

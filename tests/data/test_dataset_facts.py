@@ -16,7 +16,7 @@ from emoclim.data.datasets import audioset_mood, deepemotion, magnatagatune
 from emoclim.data.datasets.loading import read_dataset
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.errors import ManifestError
-from emoclim.pipeline.prepare import prepare_dataset
+from emoclim.pipeline.preparation.prepare import prepare_dataset
 from emoclim.pipeline.workspace import Workspace
 
 

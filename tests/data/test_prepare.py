@@ -13,9 +13,9 @@ from dataset_contract import write_tree
 from emoclim.data.manifest import COLUMNS, Item, read_manifest
 from emoclim.data.manifest_files import manifest_bytes
 from emoclim.errors import ManifestError
-from emoclim.pipeline.datasets import explain_dataset
-from emoclim.pipeline.prepare import prepare_dataset
-from emoclim.pipeline.prepare_result import account_path
+from emoclim.pipeline.preparation.datasets import explain_dataset
+from emoclim.pipeline.preparation.prepare import prepare_dataset
+from emoclim.pipeline.preparation.result import account_path
 from emoclim.pipeline.workspace import Workspace
 
 PHOTOS = {f"{label}/{n}.jpg": f"{label} {n}".encode() for label in ("awe", "fear") for n in range(10)}

@@ -14,7 +14,7 @@ from emoclim.data.datasets.con_espressione import PIECES
 from emoclim.data.datasets.loading import find_dataset, read_dataset
 from emoclim.data.datasets.mtg_jamendo import KNOWN, TRACKS
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.pipeline.prepare import prepare_dataset
+from emoclim.pipeline.preparation.prepare import prepare_dataset
 from emoclim.pipeline.workspace import Workspace
 
 

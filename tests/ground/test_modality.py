@@ -15,7 +15,7 @@ from emoclim.data.manifest import Item, read_manifest
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CacheError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.evaluation_page import preview
+from emoclim.pipeline.evaluation.page import preview
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import newest_cache
 from emoclim.pipeline.workspace import Workspace

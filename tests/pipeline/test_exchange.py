@@ -28,7 +28,7 @@ from emoclim.errors import CacheError, ConfigError
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
-from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file

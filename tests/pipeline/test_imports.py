@@ -20,7 +20,7 @@ from emoclim.cache.disk import DiskCache
 from emoclim.config import preset
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
-from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads

@@ -14,7 +14,7 @@ from commands import finished as finished
 from pyarrow import parquet
 
 from emoclim.learning.tag_heads import TagConfig
-from emoclim.pipeline.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.tagging import tag_run
 from emoclim.pipeline.workspace import Workspace
 

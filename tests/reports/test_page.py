@@ -18,7 +18,7 @@ from PIL import Image
 from emoclim.data.manifest import Item
 from emoclim.data.media.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
-from emoclim.pipeline.evaluation_page import preview
+from emoclim.pipeline.evaluation.page import preview
 from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page, save_page
 
 LOADING = {"src", "href", "srcset", "poster", "data", "action"}

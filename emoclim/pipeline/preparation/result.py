@@ -10,7 +10,7 @@ from typing import Any
 from emoclim import __version__
 from emoclim.data import SPLITS, Description, Item, LeftOut, Option
 from emoclim.modality import Modality
-from emoclim.pipeline.evaluation_files import text_of
+from emoclim.pipeline.evaluation.files import text_of
 
 SCHEMA = 1  # of the account
 SHOWN = 8  # reasons

@@ -13,7 +13,7 @@ from emoclim.errors import DecodeError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library
 from emoclim.reports import DirectionReport, Example, Media, Page, Picture, Table, save_page
 from emoclim.stages import Hit, search_each

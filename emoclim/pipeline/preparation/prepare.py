@@ -28,7 +28,7 @@ from emoclim.data import (
 from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
 from emoclim.files import atomic, write_json
 from emoclim.modality import MODALITIES
-from emoclim.pipeline.prepare_result import PreparedManifest, account_path
+from emoclim.pipeline.preparation.result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 

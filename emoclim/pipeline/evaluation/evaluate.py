@@ -19,9 +19,9 @@ from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
-from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, write_queries, write_report
-from emoclim.pipeline.evaluation_page import Examples, write_page
-from emoclim.pipeline.evaluation_result import Evaluation
+from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
+from emoclim.pipeline.evaluation.page import Examples, write_page
+from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note, read_splits
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads

@@ -9,7 +9,7 @@ from typing import Any
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.metrics import N_RESAMPLES, Mean
-from emoclim.pipeline.evaluation_files import QUERIES_FILE, QueryTable, read_queries
+from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
 
