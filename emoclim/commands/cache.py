@@ -83,7 +83,8 @@ def import_(
     ] = None,
     values: Annotated[str, typer.Option(help="Array or column that holds the values.")] = "values",
     setting: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE that tells these features from others; may be repeated.")
+        list[str] | None,
+        typer.Option(help="NAME=VALUE to tell these features from others; repeatable; default none."),
     ] = None,
     allow_extra: Annotated[
         bool, typer.Option("--allow-extra", help="Leave out items that the manifest does not list.")

@@ -40,7 +40,9 @@ def evaluate(
     train_fraction: Annotated[
         str, typer.Option(help="Tagging: shares of the training items to learn from, e.g. .1,1.")
     ] = "1",
-    tag_groups: Annotated[Path | None, typer.Option(help="Tagging: TOML file of lines GROUP = [TAGS].")] = None,
+    tag_groups: Annotated[
+        Path | None, typer.Option(help="Tagging: TOML file of lines GROUP = [TAGS]; default none.")
+    ] = None,
     drop_untagged: Annotated[
         bool, typer.Option("--drop-untagged", help="Tagging: leave out music without any tag.")
     ] = False,

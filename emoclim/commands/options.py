@@ -35,7 +35,7 @@ Average = Annotated[
 Preset = Annotated[str, typer.Option(help="Settings to start from: default, paper or paper-code.")]
 JointConfig = Annotated[
     Path | None,
-    typer.Option(help="TOML file with settings, which win over the preset; also tables [encoder], [augmentations]."),
+    typer.Option(help="TOML file with settings above the preset, also [encoder] and [augmentations]; default none."),
 ]
 ValenceArousal = Annotated[
     Path | None, typer.Option(help="Table word,valence,arousal: emotions that are near attract a little; default none.")
@@ -50,10 +50,13 @@ Store = Annotated[
     bool, typer.Option("--store", help="Decode all music once and keep it, so that crops of it are read faster.")
 ]
 RunName = Annotated[str | None, typer.Option(help="Name of the run; default the next number and the encoders.")]
-Resume = Annotated[str | None, typer.Option(help="Run to go on with, by name, after it was stopped or killed.")]
+Resume = Annotated[
+    str | None, typer.Option(help="Run to go on with after it was stopped or killed; default a new run.")
+]
 RESUMED = "--resume goes on with what the run was begun with"
 EncoderSettings = Annotated[
-    list[str] | None, typer.Option("--setting", help="NAME=VALUE of the encoder, e.g. overlap=0.5; may be repeated.")
+    list[str] | None,
+    typer.Option("--setting", help="NAME=VALUE of the encoder, as overlap=0.5; repeatable; default its own."),
 ]
 
 
@@ -90,7 +93,8 @@ class SettingOptions:
             if get_origin(kind) is tuple:
                 kind, text = str, text.replace("; default", ", with commas between; default")
             if name in self.several:
-                kind, text = list[kind], f"{facts.description}; may be repeated."  # type: ignore[valid-type]
+                kind = list[kind if kind in (int, float) else str]  # type: ignore[misc]
+                text = f"{facts.description}; may be repeated."
             made.append(option(called, kind | None, text))
         return made
 

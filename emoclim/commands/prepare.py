@@ -14,9 +14,9 @@ app = new_app()
 
 @command(app, computing=False)
 def prepare(
-    dataset: Annotated[str | None, typer.Argument(help="Name of a data set; see --list.")] = None,
+    dataset: Annotated[str | None, typer.Argument(help="Data set, by name; see --list.")] = None,
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of what was downloaded; for the data set csv, your table.")
+        Path | None, typer.Argument(help="Folder that was downloaded; of the data set csv, your table.")
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Show the data sets.")] = False,
     explain: Annotated[
@@ -27,7 +27,7 @@ def prepare(
     ] = None,
     split: Annotated[
         str | None,
-        typer.Option(help="Shares (80-10-10), the name of a published split, official, given or none; see --explain."),
+        typer.Option(help="Shares as 80-10-10, a published split, official, given or none; default: see --explain."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of a split that is made; default 42.")] = None,
     path_column: Annotated[str | None, typer.Option(help="Column of your table with the paths; default path.")] = None,
@@ -48,7 +48,8 @@ def prepare(
         str | None, typer.Option(help="Of your own files: image, audio, text, video or speech; default by suffix.")
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="NAME=VALUE of the data set, see --explain; may be repeated.")
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of the data set, see --explain; repeatable; default its own."),
     ] = None,
     max_missing: Annotated[
         float | None,

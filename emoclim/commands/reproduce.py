@@ -30,20 +30,21 @@ def reproduce(
         Path | None, typer.Option(help="For table4: manifest of MagnaTagATune; default data/tagging.csv.")
     ] = None,
     rows: Annotated[
-        str | None, typer.Option(help="Rows to make, as --explain names them or by encoder: clap,harmonic_cnn.")
+        str | None, typer.Option(help="Rows to make, as --explain names them or by encoder, as clap,clip; default all.")
     ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Show what would be done and what is missing; do nothing.")
     ] = False,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help=f"PAPER'S=NAME of an encoder that stands in for one of the paper's: {ROLES}."),
+        typer.Option(help=f"PAPER'S=NAME of an encoder that stands in, the paper's being {ROLES}; default these."),
     ] = None,
     checkpoint: Annotated[
-        list[str] | None, typer.Option(help="PAPER'S=FILE of an encoder's parameters, e.g. clap=FILE.")
+        list[str] | None,
+        typer.Option(help="PAPER'S=FILE of an encoder's parameters, as clap=FILE; default the published."),
     ] = None,
     setting: Annotated[
-        list[str] | None, typer.Option(help="PAPER'S.NAME=VALUE of an encoder's settings, e.g. clip.views=8.")
+        list[str] | None, typer.Option(help="PAPER'S.NAME=VALUE of an encoder, as clip.views=8; default the preset's.")
     ] = None,
     download: Annotated[
         bool, typer.Option("--download", help="Download checkpoints that are not on this machine.")

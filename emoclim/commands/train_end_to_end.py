@@ -48,7 +48,8 @@ CROPS = SettingOptions(Augmentations)
 def train_end_to_end(
     context: typer.Context,
     encoder: Annotated[
-        str | None, typer.Option(help="Encoder to train, by name; its modality's option names a manifest, not a cache.")
+        str | None,
+        typer.Option(help="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default."),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="File of the encoder's parameters to start from; default the published one.")

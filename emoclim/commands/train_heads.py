@@ -43,14 +43,15 @@ def train_heads(
         ),
     ] = None,
     sweep: Annotated[
-        int | None, typer.Option(min=1, help="Number of loss weights to try, evenly spread; with --optuna, in a round.")
+        int | None,
+        typer.Option(min=1, help="Loss weights to try, evenly spread, or trials in a round of --optuna; default none."),
     ] = None,
     sweep_file: Annotated[
-        Path | None, typer.Option(help="TOML file of what to try: settings, each with a list of values.")
+        Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")] = 1,
     optuna: Annotated[
-        str | None, typer.Option(help="URL or file of a study of Optuna, which chooses what to try.")
+        str | None, typer.Option(help="URL or file of a study of Optuna that chooses what to try; default none.")
     ] = None,
     study: Annotated[str | None, typer.Option(help="Name of the study; default one made from the data.")] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Number of times the study is asked what to try.")] = 4,
@@ -64,7 +65,7 @@ def train_heads(
         float, typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much.")
     ] = 0.05,
     preset: Preset = "default",
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings, which win over the preset.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
     *,
     label_map: LabelMap = None,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, too.")] = False,
