@@ -27,7 +27,7 @@ from emoclim.config import ExtractConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder, ImageEncoder
-from emoclim.errors import CacheError, ConfigError, EmoclimError
+from emoclim.errors import CacheError, ConfigError, EmoclimError, EncoderError
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.workspace import Shard, Workspace
@@ -54,7 +54,7 @@ def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path)
 
 
-def extract(workspace: Workspace, shard: str | None = None, **options: bool) -> ExtractionResult:
+def extract(workspace: Workspace, shard: str | None = None, **options: object) -> ExtractionResult:
     part, config = Shard.parse(shard) if shard else None, COLOUR.model_copy(update=options)
     return extract_features("image", config=config, workspace=workspace, shard=part)
 
@@ -131,6 +131,15 @@ def test_a_run_that_keeps_nothing_leaves_nothing(workspace: Workspace, monkeypat
     with pytest.raises(CacheError, match="no"):
         extract(workspace)
     assert [path.name for path in workspace.caches.iterdir()] == []
+
+
+def test_an_encoder_that_cannot_be_loaded_leaves_nothing(workspace: Workspace) -> None:
+    data = workspace.root / "data"
+    (data / "images.csv").write_text("path,label\n0.png,awe\n1.png,fear\n")  # splits would be made for it
+    before = set(workspace.root.rglob("*"))
+    with pytest.raises(EncoderError, match="no parameters"):
+        extract(workspace, checkpoint=data / "any.pt")
+    assert set(workspace.root.rglob("*")) == before
 
 
 def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) -> None:
