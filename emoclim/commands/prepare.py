@@ -1,18 +1,33 @@
 """`emoclim prepare`: make a manifest of an official download, or of one's own files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from emoclim.commands.options import Root, read_pairs
-from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.commands.terminal import Table, View, command, new_app, option, track
 from emoclim.errors import ConfigError
+from emoclim.modality import MODALITIES
 
 app = new_app()
+COLUMNS = {
+    "path": "the paths",
+    "label": "one emotion",
+    "tags": "several tags, | between them",
+    "split": "train, val or test",
+    "group": "the track or author, never in two parts",
+}
+OWN_FILES = [
+    *(
+        option(f"{name}_column", str | None, f"Column of your table with {what}; default {name}.")
+        for name, what in COLUMNS.items()
+    ),
+    option("modality", str | None, f"Of your own files: {', '.join(MODALITIES)}; default by suffix."),
+]
 
 
-@command(app, computing=False)
+@command(app, computing=False, then=OWN_FILES)
 def prepare(
     dataset: Annotated[str | None, typer.Argument(help="Data set, by name; see --list.")] = None,
     folder: Annotated[
@@ -30,26 +45,10 @@ def prepare(
         typer.Option(help="Shares as 80-10-10, a published split, official, given or none; default: see --explain."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of a split that is made; default 42.")] = None,
-    path_column: Annotated[str | None, typer.Option(help="Column of your table with the paths; default path.")] = None,
-    label_column: Annotated[
-        str | None, typer.Option(help="Column of your table with one emotion; default label.")
-    ] = None,
-    tags_column: Annotated[
-        str | None, typer.Option(help="Column of your table with several tags, | between them; default tags.")
-    ] = None,
-    split_column: Annotated[
-        str | None, typer.Option(help="Column of your table with train, val or test; default split.")
-    ] = None,
-    group_column: Annotated[
-        str | None,
-        typer.Option(help="Column of your table with the track or author, never in two parts; default group."),
-    ] = None,
-    modality: Annotated[
-        str | None, typer.Option(help="Of your own files: image, audio, text, video or speech; default by suffix.")
-    ] = None,
-    option: Annotated[
+    *,
+    pairs: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VALUE of the data set, see --explain; repeatable; default its own."),
+        typer.Option("--option", help="NAME=VALUE of the data set, see --explain; repeatable; default its own."),
     ] = None,
     max_missing: Annotated[
         float | None,
@@ -60,6 +59,7 @@ def prepare(
     ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that holds something else.")] = False,
     workspace: Root = Path(),
+    **given: Any,
 ) -> View:
     """Make a manifest of a data set.
 
@@ -74,19 +74,11 @@ def prepare(
         return _explain(dataset)
     from emoclim.pipeline import Workspace, prepare_dataset
 
-    named = {
-        "path_column": path_column,
-        "label_column": label_column,
-        "tags_column": tags_column,
-        "split_column": split_column,
-        "group_column": group_column,
-        "modality": modality,
-    }
-    pairs = [*(f"{name}={value}" for name, value in named.items() if value is not None), *(option or ())]
+    named = [f"{one.name}={given[one.name]}" for one in OWN_FILES if given[one.name] is not None]
     result = prepare_dataset(
         dataset,
         folder,
-        options=read_pairs(pairs, "--option", "min_agree=4"),
+        options=read_pairs([*named, *(pairs or ())], "--option", "min_agree=4"),
         output=output,
         split=split,
         seed=seed,
