@@ -115,7 +115,7 @@ def extract_features(
     path = shard.path(whole) if shard else whole
     part = replace(manifest, items=tuple(shard.select(manifest.items))) if shard else manifest
     elsewhere = _committed(whole) if shard else frozenset()
-    with open_cache(path, encoder.spec) as cache, _noted(cache, path, manifest, config) as note:
+    with open_cache(path, encoder.spec) as cache, _keep_note(cache, path, manifest, config) as note:
         name = note.sources[-1].name
         try:
             extraction = extract(
@@ -145,7 +145,7 @@ def extract_features(
 
 
 @contextmanager
-def _noted(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheManifest]:
+def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheManifest]:
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
     there, before = cache_manifest_path(path).exists(), len(cache)
     checkpoint = portable_path(config.checkpoint, path) if config.checkpoint else None

@@ -13,9 +13,9 @@ from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_que
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
 
-FEWEST_RESAMPLES = 100
+MIN_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head
-FOUND = ("schema", "left_out", "study", "select", "keep", "heads", "kept", "chosen", "interrupted")
+NOT_ASKED_FOR = ("schema", "left_out", "study", "select", "keep", "heads", "kept", "chosen", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Evaluated:
     name: str
     file: Path
     table: QueryTable
-    recipe: str  # all that the scores depend on but for the seed, as text; empty if that is not known
+    setup: str  # all that the scores depend on but for the seed, as text; empty if that is not known
     seed: int | None
 
 
@@ -63,21 +63,21 @@ def compare_runs(
     """Compare the evaluations of runs with that of the first; `over_seeds` takes those that are alike as one."""
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists already; give another name")
-    if n_resamples < FEWEST_RESAMPLES:
-        raise ConfigError(f"{n_resamples} resamples are too few for an interval; give at least {FEWEST_RESAMPLES}")
+    if n_resamples < MIN_RESAMPLES:
+        raise ConfigError(f"{n_resamples} resamples are too few for an interval; give at least {MIN_RESAMPLES}")
     found = [_evaluated(workspace, name, split) for name in runs]
     if len({one.file.resolve() for one in found}) < len(found):
         raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
     names = _metrics(found, metrics)
     found = [_aligned(found[0], one) for one in found]
-    alike = _alike(found)
+    alike = _group_by_setup(found)
     fact = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
     notes = tuple(
         f"{', '.join(one.name for one in group)} {fact}"
         for group in alike
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
-    systems = [_over_seeds(group) for group in alike] if over_seeds else [_system(one.name, [one]) for one in found]
+    systems = [_merge_seeds(group) for group in alike] if over_seeds else [_system(one.name, [one]) for one in found]
     with few_threads(1):
         report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
     comparison = Comparison(found[0].table.split, report, notes)
@@ -94,24 +94,24 @@ def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:
     if not file.is_file():
         raise RunError(f"run {name} has no {file}; make it with: emoclim evaluate {name} --split {split}")
     table = read_queries(file)
-    return Evaluated(name, file, table, *_recipe(file, table.settings))
+    return Evaluated(name, file, table, *_setup_and_seed(file, table.settings))
 
 
-def _recipe(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Return recipe and seed of an evaluation, by the settings of the run that it lies in, if they tell."""
+def _setup_and_seed(file: Path, evaluation: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Return setup and seed of an evaluation, by the settings of the run that it lies in, if they tell."""
     folder = next((folder for folder in file.resolve().parents if (folder / "settings.json").is_file()), None)
     if folder is None or "head" not in evaluation:
         return "", None
     settings: dict[str, Any] = read_json(folder / "settings.json", RunError, "train again")
     try:
         head = next(head for head in settings["heads"] if head["candidate"] == evaluation["head"])
-        recipe = {name: value for name, value in settings.items() if name not in FOUND} | {
+        setup = {name: value for name, value in settings.items() if name not in NOT_ASKED_FOR} | {
             "libraries": {modality: library["digest"] for modality, library in settings["libraries"].items()},
             "loss_weights": head["loss_weights"],
             "config": {name: value for name, value in head["config"].items() if name != "seed"},
             "evaluation": {name: value for name, value in evaluation.items() if name != "head"},
         }
-        return json.dumps(recipe, sort_keys=True), head["config"]["seed"]
+        return json.dumps(setup, sort_keys=True), head["config"]["seed"]
     except (AttributeError, KeyError, StopIteration, TypeError):  # trained in another way
         return "", None
 
@@ -171,18 +171,18 @@ def _differences(mine: QueryScores, theirs: QueryScores) -> Iterator[str]:
             yield (f"the {name} of {len(differing)} queries is not the same ({id_}: {' and '.join(map(str, values))})")
 
 
-def _alike(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
-    """Group the evaluations by their recipe, in the order of the first of each."""
+def _group_by_setup(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
+    """Group the evaluations by their setup, in the order of the first of each."""
     groups: dict[str, list[Evaluated]] = {}
     for one in found:
-        groups.setdefault(one.recipe or one.name, []).append(one)
+        groups.setdefault(one.setup or one.name, []).append(one)
     return list(groups.values())
 
 
-def _over_seeds(group: Sequence[Evaluated]) -> System:
-    """Take runs of one recipe as one system."""
+def _merge_seeds(group: Sequence[Evaluated]) -> System:
+    """Take runs of one setup as one system."""
     names = ", ".join(one.name for one in group)
-    if not group[0].recipe:
+    if not group[0].setup:
         raise RunError(f"{names} is in no run whose settings tell its seed; leave out --over-seeds")
     if len({one.seed for one in group}) < len(group):
         raise ConfigError(f"{names} have the same settings and not all another seed; name one of each seed")

@@ -53,7 +53,7 @@ def evaluate_run(
         raise ConfigError(
             f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
         )
-    warnings = _changes(opened, libraries) + _gaps(whole, config.split, opened, libraries)
+    warnings = _leakage_warnings(opened, libraries) + _missing_warnings(whole, config.split, opened, libraries)
     for warning in warnings:
         log.warning(warning)
     heads = opened.head(config.head)
@@ -115,7 +115,7 @@ def _groups(
     return numbers if grouped else None
 
 
-def _changes(run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
+def _leakage_warnings(run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
     """Say which items the heads or the encoders may know already."""
     warnings = []
     for modality, library in libraries.items():
@@ -129,7 +129,7 @@ def _changes(run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
     return warnings
 
 
-def _gaps(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
+def _missing_warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
     """Say which items and classes of a split are not there to be ranked."""
     warnings = []
     for modality, library in libraries.items():

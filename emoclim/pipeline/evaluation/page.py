@@ -18,7 +18,7 @@ from emoclim.pipeline.library import Library
 from emoclim.reports import DirectionReport, Example, Media, Page, Picture, Table, save_page
 from emoclim.stages import Hit, search_each
 
-SHOWN = 3  # queries at either end of a direction, and items found for each
+N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS = 320, 8.0  # of a preview
 PICTURES = {
     "per_class.png": ("By emotion", "precision of each emotion and direction, beside a random order"),
@@ -48,11 +48,11 @@ class Examples:
         }
         self._preview = cache(preview)
 
-    def of(self, direction: DirectionReport) -> list[tuple[str, list[Example]]]:
+    def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[Example]]]:
         """Return the best and the worst queries by mAP, or by the last metric, each under a heading."""
         metric = "mAP" if "mAP" in direction.per_query else list(direction.per_query)[-1]
         order = direction.per_query[metric].argsort(descending=True, stable=True)
-        ends = {"best": order[:SHOWN], "worst": order[max(SHOWN, len(order) - SHOWN) :].flip(0)}
+        ends = {"best": order[:N_EXAMPLES], "worst": order[max(N_EXAMPLES, len(order) - N_EXAMPLES) :].flip(0)}
         return [
             (f"{direction.title}: the queries that went {name}", self._examples(direction, rows))
             for name, rows in ends.items()
@@ -62,7 +62,7 @@ class Examples:
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[Example]:
         queries = self._split.features[direction.query].select(rows)
         candidates = self._split.features[direction.candidate]
-        hits = search_each(queries, candidates, self._heads, top=SHOWN, average=self._average)
+        hits = search_each(queries, candidates, self._heads, top=N_EXAMPLES, average=self._average)
         return [
             Example(self._media(direction.query, name), [self._hit(direction, name, hit) for hit in found])
             for name, found in zip(queries.ids, hits, strict=True)
@@ -104,7 +104,7 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         warnings=evaluation.warnings,
         tables=_tables(evaluation),
         pictures=[Picture(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
-        examples=[found for direction in across for found in examples.of(direction)],
+        examples=[found for direction in across for found in examples.best_and_worst(direction)],
         provenance=json.dumps(_provenance(evaluation, run), indent=2, ensure_ascii=False),
     )
     save_page(page, folder / "report.html")
