@@ -39,7 +39,7 @@ def verify(
     tolerance: Annotated[
         float, typer.Option(min=0, help="Largest difference allowed, as a share of an item's largest number.")
     ] = 1e-4,
-    seed: Annotated[int, typer.Option(min=0, help="Of the choice of items to encode again.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the choice of items to encode again.")] = 0,
     repair: Annotated[
         bool, typer.Option("--repair", help="Leave damaged items out, so that the next extraction encodes them again.")
     ] = False,
@@ -66,7 +66,7 @@ def verify(
 def diff(
     one: Name, other: Annotated[str, typer.Argument(help="Another cache, named alike.")], workspace: Root = Path()
 ) -> View:
-    """Show in what two caches differ."""
+    """Show where two caches differ: in settings, in items and in numbers."""
     from emoclim.pipeline import Workspace, diff_caches
 
     result = diff_caches(one, other, workspace=Workspace(workspace), track=track)
@@ -79,7 +79,7 @@ def import_(
     name: Annotated[str, typer.Option(help="What to call these features.")],
     modality: Annotated[Modality, typer.Option(help="What they are features of.")],
     manifest: Annotated[
-        Path | None, typer.Option(help="Table or folder that lists the items; default the file itself.")
+        Path | None, typer.Option(help="Table or folder that lists the items; default that of the modality in data/.")
     ] = None,
     values: Annotated[str, typer.Option(help="Array or column that holds the values.")] = "values",
     setting: Annotated[
@@ -93,10 +93,10 @@ def import_(
         bool, typer.Option("--unlabelled", help="Ignore labels: the items are only to be searched.")
     ] = False,
     backend: Backend = "h5",
-    seed: Annotated[int, typer.Option(min=0, help="Of the splits, if the manifest has none.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the splits, if the manifest has none.")] = 42,
     workspace: Root = Path(),
 ) -> View:
-    """Bring your own features."""
+    """Put features that you made yourself into a cache."""
     from emoclim.pipeline import Workspace, import_features
 
     result = import_features(
@@ -150,7 +150,10 @@ def gc(
     yes: Annotated[bool, typer.Option("--yes", help="Delete what is found; otherwise it is only shown.")] = False,
     workspace: Root = Path(),
 ) -> View:
-    """Find what is left over beside the caches; caches themselves are never deleted."""
+    """Find what is left over beside the caches.
+
+    Caches themselves are never deleted.
+    """
     from emoclim.pipeline import Workspace, collect_leftovers
 
     result = collect_leftovers(delete=yes, workspace=Workspace(workspace))

@@ -27,7 +27,7 @@ def compare(
     resamples: Annotated[
         int, typer.Option(help="Number of bootstrap resamples, and of random flips in the test.")
     ] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Of resamples and flips.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of resamples and flips.")] = 42,
     output: Annotated[Path | None, typer.Option(help="JSON file to write the result to, too; default none.")] = None,
     workspace: Root = Path(),
 ) -> View:

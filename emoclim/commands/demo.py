@@ -17,7 +17,7 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to put everything in.")] = Path("demo"),
     pictures: Annotated[int, typer.Option(min=1, help="Generated pictures per emotion.")] = 40,
     pieces: Annotated[int, typer.Option(min=1, help="Generated pieces of music per emotion.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Of the generated corpus and of the training.")] = 42,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated corpus and of the training.")] = 42,
     workers: Workers = None,
 ) -> View:
     """Run everything on a generated corpus."""

@@ -23,7 +23,7 @@ OWN_FILES = [
         option(f"{name}_column", str | None, f"Column of your table with {what}; default {name}.")
         for name, what in COLUMNS.items()
     ),
-    option("modality", str | None, f"Of your own files: {', '.join(MODALITIES)}; default by suffix."),
+    option("modality", str | None, f"Modality of your own files: {', '.join(MODALITIES)}; default by suffix."),
 ]
 
 
@@ -44,7 +44,7 @@ def prepare(
         str | None,
         typer.Option(help="Shares as 80-10-10, a published split, official, given or none; default: see --explain."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of a split that is made; default 42.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of a split that is made; default 42.")] = None,
     *,
     pairs: Annotated[
         list[str] | None,

@@ -53,8 +53,8 @@ def reproduce(
         Literal["paper", "paper-code"], typer.Option(help="Settings: what the paper says, or what its code does.")
     ] = "paper",
     config: JointConfig = None,
-    epochs: Annotated[int | None, typer.Option(help="Of each training; default as in --preset.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the trainings; default 42.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of each training; default as in --preset.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the trainings; default 42.")] = None,
     store: Store = False,
     batch_size: BatchSize = None,
     workers: Workers = None,

@@ -13,7 +13,7 @@ app = new_app()
 
 @command(app)
 def search(
-    query: Annotated[Path, typer.Argument(help="A photo or a recording.")],
+    query: Annotated[Path, typer.Argument(help="A photo, a recording, or another file of what the run joins.")],
     top: Annotated[int, typer.Option(min=1, help="Number of hits to show.")] = 5,
     library: Annotated[
         str | None, typer.Option("--in", help="Extracted manifest to search, by name; default the run's own.")

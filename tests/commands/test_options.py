@@ -42,6 +42,7 @@ def test_the_help_of_every_option_can_be_read_alone(name: str, leaf: Any) -> Non
         assert one.help, place
         assert one.help[0].isupper() or one.help[0].isdigit(), place
         assert one.help.endswith("."), place
+        assert not one.help.startswith("Of "), place
         assert one.required or one.default is not None or "default" in one.help.lower(), place
 
 
