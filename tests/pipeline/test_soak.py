@@ -1,25 +1,25 @@
 """Trainings that are killed at any moment, and many users of one workspace; `make soak` does ten times as much."""
 
-import multiprocessing
 import os
 import random
 import shutil
 import signal
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import end_to_end_workspace
-import torch
+import processes
 from commands import answer, brief
 from commands import finished as finished
 from commands import workspace as workspace
 from end_to_end_workspace import begin, files
+from example_encoders import ROOT
 from soaking import rounds, soak
 from typer.testing import CliRunner
 
+import emoclim.encoders
 from emoclim.cli import app
 
 Words = tuple[object, ...]
@@ -28,23 +28,14 @@ joint = end_to_end_workspace.finished
 
 
 def give(words: Words, told: Path) -> None:
-    """Give a command in a forked process, and keep what it says."""
-    os.setsid()
-    torch.set_num_threads(1)  # the threads of the process that this one is a fork of are not there
+    """Give a command in another process, and keep what it says."""
+    emoclim.encoders.__path__.append(str(ROOT / "examples"))
     result = CliRunner().invoke(app, [str(word) for word in words])
     told.write_text(f"emoclim {words}: {result.output}{result.exception!r}")
-    sys.exit(result.exit_code)
+    os._exit(result.exit_code)
 
 
-def forked(words: Words, told: Path) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=give, args=(words, told))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of these tests holds a lock
-        process.start()
-    return process
-
-
-def killed(process: multiprocessing.Process, seconds: float) -> bool:
+def killed(process: BaseProcess, seconds: float) -> bool:
     """Wait for so long, and kill what is not done by then."""
     process.join(seconds)
     if process.exitcode is None:
@@ -56,7 +47,7 @@ def killed(process: multiprocessing.Process, seconds: float) -> bool:
 def check_kills(begun: Callable[[str], Words], resumed: Callable[[str], Words], runs: Path, told: Path) -> None:
     """Make a run, and others that are killed and resumed until they are done: they hold the same bytes."""
     start, draw = time.perf_counter(), random.Random(0)
-    whole = forked(begun("whole"), told)
+    whole = processes.start(give, begun("whole"), told)
     whole.join(120)
     assert whole.exitcode == 0, told.read_text()
     seconds = time.perf_counter() - start
@@ -66,7 +57,7 @@ def check_kills(begun: Callable[[str], Words], resumed: Callable[[str], Words], 
             planned = (runs / name / "unfinished" / "plan.json").exists()
             if not planned:
                 shutil.rmtree(runs / name, ignore_errors=True)  # as users are told of a run that never began
-            process = forked(resumed(name) if planned else begun(name), told)
+            process = processes.start(give, resumed(name) if planned else begun(name), told)
             if not killed(process, draw.uniform(0, seconds) if kills < KILLS else 120):
                 break
             kills += 1
@@ -118,24 +109,18 @@ def commands_of(user: int, workspace: Path) -> Iterator[Words]:
 
 def use(user: int, workspace: Path, told: Path) -> None:
     """Do all that a user does; what cannot be done just now is told in one line, and never with a traceback."""
-    torch.set_num_threads(1)
     for words in commands_of(user, workspace):
         result = CliRunner().invoke(app, [str(word) for word in words])
         busy = result.exit_code == 2 and "is being written by process" in result.output
         if result.exit_code and not busy:
             told.write_text(f"emoclim {words}: {result.output}{result.exception!r}")
-            sys.exit(1)
+            os._exit(1)
 
 
 @soak
 def test_many_users_share_a_workspace(workspace: Path, tmp_path: Path) -> None:
     before = answer("evaluate", "001-colour-timbre", "--no-plots", "--workspace", workspace)
-    context = multiprocessing.get_context("fork")
-    users = [context.Process(target=use, args=(user, workspace, tmp_path / f"{user}")) for user in range(4)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for process in users:
-            process.start()
+    users = [processes.start(use, user, workspace, tmp_path / f"{user}") for user in range(4)]
     for user, process in enumerate(users):
         process.join(rounds(120))
         assert process.exitcode == 0, (tmp_path / f"{user}").read_text()
