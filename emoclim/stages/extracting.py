@@ -83,6 +83,21 @@ def extract(
     ------
     CacheMismatch
         The cache is of another spec.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> from emoclim import load_encoder, open_cache, read_manifest
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> (folder / "calm").mkdir()
+    >>> Image.new("RGB", (8, 8), "blue").save(folder / "calm" / "sea.png")
+    >>> encoder = load_encoder("colour")
+    >>> with open_cache(folder / "colour.h5", encoder.spec) as cache:
+    ...     result = extract(read_manifest(folder, "image"), encoder, cache)
+    ...     result.encoded, len(cache)
+    (1, 1)
     """
     cache.spec.require(encoder.spec, "the cache")
     watch = Stopwatch()

@@ -7,7 +7,6 @@ end before anything is written, and a new cache is made aside: whatever is refus
 import hashlib
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -29,7 +28,7 @@ from emoclim.cache import (
 )
 from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
-from emoclim.files import atomic, partial_beside
+from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
 from emoclim.pipeline.library import split_manifest
@@ -144,14 +143,13 @@ def _keep(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
     """Put items into a cache that it does not hold yet; a new cache is made aside and then appears whole."""
     if path.exists():
         return _append(path, spec, items)
-    with atomic(path) as partial:
-        room = partial_beside(path)  # since a cache is opened by its suffix
-        try:
-            imported = _append(room / path.name, spec, items)
-            (room / path.name).rename(partial)
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-    return imported
+    room = partial_beside(path)  # a folder, since a cache is opened by its suffix
+    try:
+        imported = _append(room / path.name, spec, items)
+        with atomic(path, room / path.name):
+            return imported
+    finally:
+        remove(room)
 
 
 def _append(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
