@@ -35,12 +35,7 @@ NAMES = ("{video}_30.wav", "audio/{video}_30.000_40.000.flac", "Y{video}.mp3", "
 CLIPS = {
     NAMES[place % len(NAMES)].format(video=video): f"sound of {video}".encode() for place, video in enumerate(VIDEOS)
 }
-ONTOLOGY = {
-    "ontology.json": b"["
-    + b",".join(f'{{"id": "{label}", "name": "{mood.title()} music"}}'.encode() for label, mood in MOODS.items())
-    + b"]"
-}
-FILES = LISTS | CLIPS | ONTOLOGY
+FILES = LISTS | CLIPS
 
 MINIATURE = Miniature(
     files=FILES | {"no_mood_123_0.wav": b"speech", "notes/song.wav": b"a song"},

@@ -4,8 +4,6 @@ Conventions: a clip is known as ``<video>_<start>``, in seconds; a list of segme
 ``--aE2O5G5WE, 0.000, 10.000, "/m/03fwl,/m/04rlf"`` below three that begin with ``#``.
 """
 
-import csv
-import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
@@ -17,16 +15,8 @@ from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.data.manifest import Item
 from emoclim.errors import ManifestError
 
-MOODS = {
-    "/t/dd00031": "happy",
-    "/t/dd00032": "funny",
-    "/t/dd00033": "sad",
-    "/t/dd00034": "tender",
-    "/t/dd00035": "exciting",
-    "/t/dd00036": "angry",
-    "/t/dd00037": "scary",
-}
 LIKE_MOODS = "/t/dd0003"
+MOODS = {f"{LIKE_MOODS}{number}": mood for number, mood in enumerate(MUSIC_EMOTIONS, start=1)}
 SUBSETS = {"unbalanced_train": "train", "balanced_train": "val", "eval": "test"}
 LISTED = re.compile(r'([\w-]{11}), *(\d+(?:\.\d+)?), *\d+(?:\.\d+)?, *"([^"]+)"')
 PARTS = re.compile(r"(?:_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?)?")  # start and end
@@ -46,20 +36,9 @@ DESCRIPTION = Description(
     layouts=(
         "unbalanced_train_segments.csv, balanced_train_segments.csv, eval_segments.csv: those that there are, anywhere",
         "<video>_<start>.<wav, flac, mp3 ...>, anywhere; or <video>_<start>_<end>, or <video>; perhaps with a Y before",
-        "ontology.json or class_labels_indices.csv, if you like: to compare with the labels that are looked for",
     ),
     labels=MUSIC_EMOTIONS,
-    published={
-        "Emo-CLIM": {
-            "happy": 1152,
-            "funny": 895,
-            "sad": 1385,
-            "tender": 3358,
-            "exciting": 4576,
-            "angry": 946,
-            "scary": 1401,
-        }
-    },
+    published={"Emo-CLIM": dict(zip(MUSIC_EMOTIONS, (1152, 895, 1385, 3358, 4576, 946, 1401), strict=True))},
     splits={"audioset": "AudioSet's own subsets, unbalanced_train to learn, balanced_train to choose, eval to test"},
     split_sizes={"audioset": {"val": 401, "test": 403}},  # as listed in 2017
     max_missing=0.5,
@@ -84,7 +63,6 @@ def prepare(folder: Path) -> Prepared:
             f"{folder} has none of AudioSet's lists ({', '.join(f'{subset}_segments.csv' for subset in SUBSETS)}); "
             f"found {in_words(paths)}"
         )
-    _check_names(folder, paths)
     segments = {subset: _segments(path) for subset, path in lists.items() if path}
     clips, notes = _clips(folder, of_modality(paths, "audio"), [one for listed in segments.values() for one in listed])
     notes += [f"no clip of {subset}: there is no {subset}_segments.csv" for subset in SUBSETS if not lists[subset]]
@@ -154,28 +132,3 @@ def _clips(folder: Path, paths: Iterable[str], segments: Sequence[Segment]) -> t
     if shifted:
         notes.append(f"left out {len(shifted)} clips that start elsewhere than AudioSet's ({shifted[0]}, for one)")
     return {id_: found[0] for id_, found in clips.items()}, notes
-
-
-def _check_names(folder: Path, paths: Sequence[str]) -> None:
-    """Make sure that the labels are still called as they were, where the folder says so."""
-    for name, read in (("class_labels_indices.csv", _label_names), ("ontology.json", _ontology)):
-        path = find_table(folder, paths, name)
-        names = read(path) if path else {}
-        for label, mood in MOODS.items():
-            if names.get(label, f"{mood.capitalize()} music") != f"{mood.capitalize()} music":
-                raise ManifestError(
-                    f"{path} says that {label} is {names[label]!r}, where AudioSet has '{mood.capitalize()} music'; "
-                    "fetch its lists and names of 2017"
-                )
-
-
-def _label_names(path: Path) -> dict[str, str]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return {row.get("mid") or "": row.get("display_name") or "" for row in csv.DictReader(file)}
-
-
-def _ontology(path: Path) -> dict[str, str]:
-    try:
-        return {str(entry["id"]): str(entry["name"]) for entry in json.loads(path.read_text(encoding="utf-8"))}
-    except (ValueError, TypeError, KeyError) as error:
-        raise ManifestError(f"{path} is not AudioSet's ontology ({error}); fetch it again") from error

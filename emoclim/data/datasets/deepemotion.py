@@ -48,26 +48,8 @@ DESCRIPTION = Description(
     },
     labels=IMAGE_EMOTIONS,
     published={
-        "You et al.": {
-            "amusement": 4942,
-            "awe": 3151,
-            "contentment": 5374,
-            "excitement": 2963,
-            "anger": 1266,
-            "disgust": 1658,
-            "fear": 1032,
-            "sadness": 2922,
-        },
-        "Emo-CLIM": {
-            "amusement": 4724,
-            "awe": 2881,
-            "contentment": 5130,
-            "excitement": 2725,
-            "anger": 1176,
-            "disgust": 1591,
-            "fear": 969,
-            "sadness": 2633,
-        },
+        "You et al.": dict(zip(IMAGE_EMOTIONS, (4942, 3151, 5374, 2963, 1266, 1658, 1032, 2922), strict=True)),
+        "Emo-CLIM": dict(zip(IMAGE_EMOTIONS, (4724, 2881, 5130, 2725, 1176, 1591, 969, 2633), strict=True)),
     },
     max_missing=0.5,
 )

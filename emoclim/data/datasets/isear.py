@@ -45,17 +45,7 @@ DESCRIPTION = Description(
     ),
     options={"keep_silent": "keep the reports that there was no response, as those who published results did"},
     labels=EMOTIONS,
-    published={
-        "ISEAR": {
-            "joy": 1094,
-            "fear": 1095,
-            "anger": 1096,
-            "sadness": 1096,
-            "disgust": 1096,
-            "shame": 1096,
-            "guilt": 1093,
-        }
-    },
+    published={"ISEAR": dict(zip(EMOTIONS, (1094, 1095, 1096, 1096, 1096, 1096, 1093), strict=True))},
     default_split="70-15-15",  # of Won et al.
 )
 

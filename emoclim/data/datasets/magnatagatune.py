@@ -17,20 +17,8 @@ from emoclim.errors import ManifestError
 TAGS = (  # the 50 most frequent of 188, the most frequent first
     *("guitar", "classical", "slow", "techno", "strings", "drums", "electronic", "rock", "fast", "piano", "ambient"),
     *("beat", "violin", "vocal", "synth", "female", "indian", "opera", "male", "singing", "vocals", "no vocals"),
-    *(
-        "harpsichord",
-        "loud",
-        "quiet",
-        "flute",
-        "woman",
-        "male vocal",
-        "no vocal",
-        "pop",
-        "soft",
-        "sitar",
-        "solo",
-        "man",
-    ),
+    *("harpsichord", "loud", "quiet", "flute", "woman", "male vocal", "no vocal", "pop", "soft", "sitar", "solo"),
+    "man",
     *("classic", "choir", "voice", "new age", "dance", "male voice", "female vocal", "beats", "harp", "cello"),
     *("no voice", "weird", "country", "metal", "female voice", "choral"),
 )
