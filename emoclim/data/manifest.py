@@ -107,7 +107,7 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     ]
     folder = str(source.parent)
     items = [
-        _item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
+        item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
         for number, row in table.rows
     ]
     _tell(source, problems)
@@ -116,7 +116,7 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     return Manifest(source.stem, modality, source, tuple(items), tuple(notes))
 
 
-def _item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
+def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
     """Make an item of a row; add whatever is wrong with it to `problems`."""
     path = row.get("path", "")  # as written: a file name may begin or end with a space
     text = None if path else _cell(row, "text")

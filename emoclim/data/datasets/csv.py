@@ -5,14 +5,15 @@ looked for under the names that a manifest has; all further ones are kept.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, list_files, modality_of
-from emoclim.data.manifest import COLUMNS, SPLITS, Item
+from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row
 from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, name_some
 
 ROLES = ("path", "label", "tags", "split", "group", "id", "start", "duration")
 
@@ -69,14 +70,21 @@ def prepare(
     clashing = [name for name in further if name.lower() in COLUMNS]
     notes = (f"left out column {', '.join(clashing)}, which a manifest uses for something else",) if clashing else ()
     items, splits = [], {}
+    problems: list[str] = []
     extra: dict[str, dict[str, str]] = {name: {} for name in further if name not in clashing}
     for number, row in rows:
         own = {role: row[name] if role == "path" else row[name].strip() for role, name in columns.items()}
-        items.append(item := _item(own, base, tags_separator, f"row {number} of {folder}"))
-        if own.get("split"):
-            splits[item.id] = _split(own["split"], f"row {number} of {folder}")
+        part = f"@{own['start']}" if own.get("start") else ""
+        split, tags = own.pop("split", ""), own.pop("tags", "").split(tags_separator)
+        own["id"] = own.get("id") or own["path"].strip() + part
+        item = item_of_row(str(base), number, own, False, problems)
+        items.append(replace(item, tags=tuple(tag.strip() for tag in tags if tag.strip())))
+        if split:
+            splits[item.id] = _split(split, f"row {number} of {folder}")
         for name, cells in extra.items():
             cells[item.id] = row[name].strip()
+    if problems:
+        raise ManifestError(f"{folder} cannot be used: {name_some(problems, 8, '; ')}; correct it")
     return Prepared(kind, tuple(items), pathless, {GIVEN: splits} if splits else {}, extra, notes)
 
 
@@ -103,27 +111,6 @@ def _cells(table: Table, number: int, row: Sequence[str]) -> dict[str, str]:
             "quote a cell that holds a comma"
         )
     return dict(zip(table.columns, [*row, *[""] * (len(table.columns) - len(row))], strict=True))
-
-
-def _item(own: Mapping[str, str], base: Path, separator: str, where: str) -> Item:
-    """Make an item of its row's cells, by role."""
-    seconds = {}
-    for role in ("start", "duration"):
-        text = own.get(role)
-        try:
-            seconds[role] = float(text) if text else None
-        except ValueError as error:
-            raise ManifestError(f"{where} has {role} {text!r}; give a number of seconds") from error
-    part = f"@{own['start']}" if own.get("start") else ""
-    return Item(
-        id=own.get("id") or own["path"].strip() + part,
-        path=base / own["path"],
-        start=seconds["start"],
-        duration=seconds["duration"],
-        label=own.get("label") or None,
-        tags=tuple(tag.strip() for tag in own.get("tags", "").split(separator) if tag.strip()),
-        group=own.get("group") or None,
-    )
 
 
 def _split(text: str, where: str) -> str:
