@@ -13,7 +13,7 @@ import typer
 from emoclim import __version__, commands
 from emoclim.commands import Group
 
-# a command's module is called like it; this is what the help of `emoclim` says of it, without importing it
+# What the help of `emoclim` says of each command without importing it
 COMMANDS: Mapping[str, str] = {
     "extract": "Encode items once, into a cache of features.",
     "train-heads": "Train heads on cached features.",
@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "Make a table of the paper anew.",
     "demo": "Run everything on a generated corpus.",
 }
+MODULES = {"compare": "evaluate"}  # of commands that are not called like their module
 
 
 class Commands(Group):
@@ -40,7 +41,9 @@ class Commands(Group):
         """Import one command."""
         if name not in COMMANDS:
             return None
-        command = typer.main.get_command(getattr(commands, name.replace("-", "_")).app)
+        module = getattr(commands, MODULES.get(name, name.replace("-", "_")))
+        command = typer.main.get_command(module.app)
+        command = getattr(command, "commands", {}).get(name, command)  # a module may hold several
         command.name = name
         return command
 

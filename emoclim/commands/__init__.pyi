@@ -1,5 +1,4 @@
 from . import cache as cache
-from . import compare as compare
 from . import demo as demo
 from . import encoders as encoders
 from . import evaluate as evaluate
