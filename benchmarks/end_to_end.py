@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -30,13 +30,13 @@ from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
 from emoclim.extraction.glibc_malloc import keep_freed_memory
+from emoclim.learning.banks import Banks, HeadBank
 from emoclim.learning.crops import CropLoader, CropSource
-from emoclim.learning.encoder_config import EncoderTuning
 from emoclim.learning.encoder_trainer import JointLearner
-from emoclim.learning.heads import HeadBank
 from emoclim.learning.learner import Learner
-from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
+from emoclim.learning.settings import EncoderTuning
 from emoclim.pipeline.training.waveforms import stored_crops
 from emoclim.pipeline.workspace import Workspace
 from emoclim.seeding import generator_for
@@ -156,7 +156,8 @@ def make_learner(encoder: AudioEncoder, device: torch.device, precision: str) ->
     banks = {
         name: HeadBank(1, dim, 256, 128, dropout=0.5, generator=generator).to(device) for name, dim in dims.items()
     }
-    heads = Learner(cast(Any, banks), EMO_CLIM, torch.full((1, 4), 0.25, device=device), TrainConfig())
+    objective = make_objective("emo_clim", ("image", "audio"), [{}])
+    heads = Learner(Banks(banks), objective, torch.full((1, 4), 0.25, device=device), TrainConfig())
     return JointLearner(encoder, heads, EncoderTuning(precision=precision), device)
 
 

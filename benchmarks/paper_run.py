@@ -30,7 +30,7 @@ from emoclim.data import segment_step
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.encoders import clap, clip, frozen, short_chunk_cnn
 from emoclim.encoders.nets.won2020 import SAMPLE_RATE as TAGGERS_RATE
-from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
 from emoclim.pipeline.training.sweep import HEADS_PER_THREAD
@@ -148,11 +148,12 @@ def generated(share: float) -> dict[str, Split]:
 
 def timed_training(splits: Mapping[str, Split], heads: int, config: TrainConfig) -> dict[str, Any]:
     """Train so many pairs of heads, on as many threads as the command would; and whether the first of them learnt."""
-    weights = simplex_points(heads, len(EMO_CLIM), config.seed)
+    objective = make_objective("emo_clim", ("image", "audio"), [{}] * heads)
+    weights = simplex_points(heads, len(objective.terms), config.seed)
     with few_threads(max(1, heads // HEADS_PER_THREAD)):
         threads = torch.get_num_threads()
         begun = time.perf_counter()
-        training = train_heads(splits["train"], splits["val"], EMO_CLIM, weights, config, device=CPU)
+        training = train_heads(splits["train"], splits["val"], objective, weights, config, device=CPU)
         seconds = time.perf_counter() - begun
     report = evaluate(splits["test"], training.heads.select(0), ks=(5,), pairs=[("image", "audio")], device=CPU)
     (direction,) = report.directions.values()

@@ -24,15 +24,18 @@ from torch.func import functional_call, grad_and_value, replace_all_batch_norm_m
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.learning.heads import HeadBank
-from emoclim.learning.learner import Learner
-from emoclim.learning.losses import EMO_CLIM, objective
+from emoclim.data.features import Split
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.learner import Learner, weighted_sum
+from emoclim.learning.objectives.base import Objective
+from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 from emoclim.seeding import generator_for
 
 DIMS: dict[Modality, int] = {"image": 512, "audio": 768}
 CONFIG = TrainConfig()
+ONE = make_objective("emo_clim", ("image", "audio"), [{}])
 BATCH, HIDDEN, EMBEDDING = CONFIG.batch_size, CONFIG.hidden_dim, CONFIG.embedding_dim
 ADAMW_BYTES = 28  # per parameter: parameter, gradient and two moments read, all but the gradient written
 BLOCK_SECONDS = 0.1  # steps shorter than that are repeated
@@ -130,14 +133,21 @@ def step(heads: int, device: torch.device) -> Callable[[], object]:
         modality: HeadBank(heads, dim, HIDDEN, EMBEDDING, dropout=CONFIG.dropout, generator=generator).to(device)
         for modality, dim in DIMS.items()
     }
-    learner = Learner(banks, EMO_CLIM, even(heads, device), CONFIG)
+    learner = Learner(Banks(banks), objective(heads, device), even(heads, device), CONFIG)
     seen, dropout = batch(device), torch.Generator()
     return lambda: learner.step(seen, dropout)
 
 
+def objective(heads: int, device: torch.device) -> Objective:
+    """Emo-CLIM's objective of so many heads."""
+    made = ONE.of([*ONE.settings] * heads)
+    made.prepare(Split({}, {}, ()), device)
+    return made
+
+
 def even(heads: int, device: torch.device) -> Tensor:
     """The same weight for each loss of each head: ``(K, 4)``."""
-    return torch.full((heads, len(EMO_CLIM)), 1 / len(EMO_CLIM), device=device)
+    return torch.full((heads, len(ONE.terms)), 1 / len(ONE.terms), device=device)
 
 
 def place(pairs: Sequence[Pair]) -> torch.device:
@@ -153,7 +163,7 @@ def plain_steps(pairs: Sequence[Pair], weights: Tensor | None = None) -> Callabl
 
     def run() -> None:
         for pair, optimiser, row in zip(pairs, optimisers, table, strict=True):
-            loss = objective(pair(seen.rows), seen.labels, EMO_CLIM, row[None], CONFIG.temperature).sum()
+            loss = weighted_sum(ONE.losses(pair(seen.rows), seen, None), row[None]).sum()
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -171,7 +181,7 @@ def vmapped_step(pairs: Sequence[Pair], weights: Tensor | None = None) -> Callab
 
     def loss(parameters: dict[str, Tensor], row: Tensor) -> Tensor:
         embedded = functional_call(one, parameters, (seen.rows,))
-        return objective(embedded, seen.labels, EMO_CLIM, row[None], CONFIG.temperature).sum()
+        return weighted_sum(ONE.losses(embedded, seen, None), row[None]).sum()
 
     each = vmap(grad_and_value(loss), randomness="same")
 
@@ -189,7 +199,7 @@ def compare_gradients(device: torch.device) -> dict[str, float]:
     """Largest difference between each peer's gradients and ours, by the largest entry; raises if that is too large."""
     torch.manual_seed(0)
     pairs = [Pair(dropout=0.0).to(device) for _ in range(COMPARED)]
-    weights = torch.rand(COMPARED, len(EMO_CLIM)).to(device)
+    weights = torch.rand(COMPARED, len(ONE.terms)).to(device)
     ours, banks = {}, {}
     for modality, dim in DIMS.items():
         bank = HeadBank(COMPARED, dim, HIDDEN, EMBEDDING, dropout=0.0, generator=torch.Generator()).to(device)
@@ -199,7 +209,7 @@ def compare_gradients(device: torch.device) -> dict[str, float]:
             plain = [pair.get_parameter(f"nets.{modality}.{LAYERS[layer]}.{kind}") for pair in pairs]
             parameter.data.copy_(torch.stack(plain))
         banks[modality] = bank
-    Learner(banks, EMO_CLIM, weights, CONFIG).step(batch(device), torch.Generator())
+    Learner(Banks(banks), objective(COMPARED, device), weights, CONFIG).step(batch(device), torch.Generator())
     theirs = {"vmap": vmapped_step(pairs, weights)()}
     plain_steps(pairs, weights)()
     theirs["loop"] = {name: torch.stack([pair.get_parameter(name).grad for pair in pairs]) for name in ours}
@@ -228,8 +238,8 @@ def floor(heads: int, device: torch.device) -> Callable[[], object]:
         activations += [hidden, out]
     embedded = torch.randn(heads, BATCH, EMBEDDING, device=device)
     scores = torch.randn(heads, BATCH, BATCH, device=device)
-    products += [(embedded, embedded.mT)] * len(EMO_CLIM) + [(scores, embedded)] * (2 * len(EMO_CLIM))
-    activations += [scores] * len(EMO_CLIM)
+    products += [(embedded, embedded.mT)] * len(ONE.terms) + [(scores, embedded)] * (2 * len(ONE.terms))
+    activations += [scores] * len(ONE.terms)
     source = torch.empty(parameters * ADAMW_BYTES // 8, device=device)  # a copy reads and writes 4 bytes per number
     target = torch.empty_like(source)
     results = [torch.empty_like(activation) for activation in activations]

@@ -28,9 +28,9 @@ from emoclim.data.labels.taxonomy import LabelMap, match_labels
 from emoclim.data.manifest import Item, Manifest, read_manifest
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import load_encoder
-from emoclim.learning.encoder_config import EncoderTuning
 from emoclim.learning.heads import Heads
-from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.objectives.loading import make_objective
+from emoclim.learning.settings import EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.library import labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
@@ -41,6 +41,7 @@ from emoclim.stages.evaluating import evaluate
 from emoclim.stages.extracting import extract
 from emoclim.stages.head_training import train_heads
 
+OBJECTIVE = make_objective("emo_clim", ("image", "audio"), [{}])
 EVEN = (0.25,) * 4
 METRICS = ("P@5", "MRR")
 PAIRS: tuple[tuple[Modality, Modality], ...] = (("image", "audio"), ("audio", "image"))
@@ -188,7 +189,7 @@ class Study:
     def _frozen(self, fold: Fold, seed: int, cached: Features, arm: str, times: int) -> dict[str, QueryScores]:
         splits = {name: self._split(rows, cached.select(torch.tensor(rows["audio"]))) for name, rows in fold.items()}
         begun = time.perf_counter()
-        training = train_heads(splits["train"], splits["val"], EMO_CLIM, [EVEN], self._config(seed, times), device=CPU)
+        training = train_heads(splits["train"], splits["val"], OBJECTIVE, [EVEN], self._config(seed, times), device=CPU)
         self.seconds[arm]["train"] += time.perf_counter() - begun
         return scores(splits["test"], training.heads)
 
@@ -204,7 +205,7 @@ class Study:
             splits["val"],
             recordings,
             self._encoder,
-            EMO_CLIM,
+            OBJECTIVE,
             EVEN,
             self._config(seed, 1),
             EncoderTuning(learning_rate=self._options.encoder_learning_rate),

@@ -16,13 +16,15 @@ from .data import with_splits as with_splits
 from .encoders import Encoder as Encoder
 from .encoders import load_encoder as load_encoder
 from .errors import EmoclimError as EmoclimError
-from .learning import EMO_CLIM as EMO_CLIM
 from .learning import Augmentations as Augmentations
 from .learning import Augmenter as Augmenter
 from .learning import EncoderTuning as EncoderTuning
 from .learning import HeadBank as HeadBank
 from .learning import Heads as Heads
-from .learning import objective as objective
+from .learning import Objective as Objective
+from .learning import load_objective as load_objective
+from .learning import make_objective as make_objective
+from .learning import objective_names as objective_names
 from .learning import supcon as supcon
 from .metrics import average_precision as average_precision
 from .metrics import bootstrap_means as bootstrap_means

@@ -60,6 +60,11 @@ class Settings(BaseModel):
             allowed = found[0]["msg"].removeprefix("Value error, ").replace("Input ", "it ", 1)
             raise ConfigError(f"{name} = {found[0]['input']!r} is not possible; {allowed}") from error
 
+    @classmethod
+    def floats(cls) -> frozenset[str]:
+        """Names of the fields that hold one float."""
+        return frozenset(name for name, field in cls.model_fields.items() if field.annotation is float)
+
     def updated(self, /, **changes: Any) -> Self:
         """These settings with some others in place of their own; what cannot be raises :class:`ConfigError`."""
         return type(self)(**(dict(self) | changes))
@@ -124,17 +129,15 @@ class EvaluateConfig(Settings):
 
 
 class TrainConfig(Settings):
-    """Settings of head training; the defaults are those of the papers.
+    """Settings of head training, whatever its objective; the defaults are those of the papers.
 
     Notes
     -----
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, section 4.2:
-    temperature, batch size, optimiser and its rate, epochs, embedding width; the extended version, section 4.4, adds
-    the dropout. Hidden width, batches per epoch and weight decay stand in neither: they are the published
-    implementation's.
+    batch size, optimiser and its rate, epochs, embedding width; the extended version, section 4.4, adds the dropout.
+    Hidden width, batches per epoch and weight decay stand in neither: they are the published implementation's.
     """
 
-    temperature: float = Field(default=0.07, gt=0, description="Divides every cosine similarity in the loss")
     batch_size: int = Field(default=64, ge=2, le=8192, description="Items per modality and batch, 2 to 8192")
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
@@ -150,9 +153,6 @@ class TrainConfig(Settings):
         description="Epochs without a better one after which a head's later ones do not count; default all",
     )
     seed: int = Field(default=42, ge=0, description="Seed of everything random")
-    no_positive: Literal["count", "skip"] = Field(
-        default="count", description="Whether an anchor without positives counts in the mean, as 0"
-    )
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="Precision of the matrix products of a training step"
     )

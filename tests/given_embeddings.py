@@ -16,9 +16,9 @@ class Identity:
     def select(self, *numbers: int) -> "Identity":
         return self
 
-    def embed(self, features: Features, *, average: str) -> Tensor:
+    def vectors(self, features: Features, *, average: str) -> tuple[Tensor, str]:
         values = {"embeddings": features.values, "features": features.values.abs()}[average]
-        return values[None]
+        return values[None], "ip"
 
 
 def table(modality: str, values: Tensor) -> Features:

@@ -5,7 +5,7 @@ from math import exp, log
 
 from torch import Tensor
 
-from emoclim.learning.losses import NoPositive, Terms
+from emoclim.learning.contrastive import NoPositive
 from emoclim.modality import Modality
 
 
@@ -65,7 +65,7 @@ def similarity_supcon(
 def objective(
     embeddings: Mapping[Modality, Tensor],
     labels: Mapping[Modality, Tensor],
-    terms: Terms,
+    terms: Sequence[tuple[str, str]],
     weights: Sequence[float],
     temperature: float,
     *,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from objective_cases import emo_clim
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
-from emoclim.learning.encoder_config import EncoderTuning
-from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.settings import EncoderTuning
 from emoclim.stages.encoder_training import JointTraining, Recordings, train_end_to_end
 
 CPU = torch.device("cpu")
@@ -98,7 +98,7 @@ def train(material: Material, config: TrainConfig = QUICK, tuning: Any = None, *
     settings = (
         tuning if isinstance(tuning, EncoderTuning) else EncoderTuning(learning_rate=1e-2).updated(**(tuning or {}))
     )
-    given: dict[str, Any] = {"encoder": make_encoder(), "terms": EMO_CLIM, "weights": EVEN, **changes}
+    given: dict[str, Any] = {"encoder": make_encoder(), "objective": emo_clim(), "weights": EVEN, **changes}
     return train_end_to_end(
         material.train, material.val, material.recordings, config=config, tuning=settings, device=CPU, **given
     )

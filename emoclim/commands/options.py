@@ -40,6 +40,14 @@ JointConfig = Annotated[
 ValenceArousal = Annotated[
     Path | None, typer.Option(help="Table word,valence,arousal: emotions that are near attract a little; default none.")
 ]
+Objective = Annotated[
+    str | None,
+    typer.Option(help="What heads are trained for, by name; default emo_clim, or class_similarity with --vad."),
+]
+OwnSettings = Annotated[
+    list[str] | None,
+    typer.Option("--setting", help="NAME=VALUE of the objective, e.g. temperature=0.1; may be repeated."),
+]
 LabelMap = Annotated[
     Path | None,
     typer.Option(

@@ -70,14 +70,16 @@ def reproduce(
     done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
+    from emoclim.config import Settings
     from emoclim.config import preset as find_preset
     from emoclim.learning import Augmentations, EncoderTuning, load_joint_config
     from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction
     from emoclim.pipeline import reproduce as make
 
     base = find_preset(preset)
-    told = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
-    settings, tuning, augmentations = told
+    settings, tuning, augmentations = base, EncoderTuning(), Augmentations()
+    if config:
+        settings, _, tuning, augmentations = load_joint_config(config, base, Settings)
     given = {"epochs": epochs, "seed": seed}
     files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
     names = read_pairs(encoder, "--encoder", "clap=timbre")

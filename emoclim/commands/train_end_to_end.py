@@ -12,6 +12,7 @@ from emoclim.commands.options import (
     EncoderSettings,
     JointConfig,
     LabelMap,
+    Objective,
     Preset,
     Resume,
     Root,
@@ -29,7 +30,7 @@ from emoclim.commands.terminal import Table, View, command, live_table, new_app
 from emoclim.config import TrainConfig, encoder_preset
 from emoclim.config import preset as find_preset
 from emoclim.errors import ConfigError
-from emoclim.learning import Augmentations, EncoderTuning, load_joint_config
+from emoclim.learning import Augmentations, EncoderTuning, SupConSettings, load_joint_config
 
 if TYPE_CHECKING:
     from emoclim.learning import Epoch
@@ -41,10 +42,11 @@ HEADS = SettingOptions(TrainConfig, left_out={"precision"})  # the encoder's is 
 ENCODER = SettingOptions(
     EncoderTuning, {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"}
 )
+LOSS = SettingOptions(SupConSettings)
 CROPS = SettingOptions(Augmentations)
 
 
-@command(app, first=LIBRARIES, then=[*ENCODER.options(), *HEADS.options(), *CROPS.options()])
+@command(app, first=LIBRARIES, then=[*ENCODER.options(), *HEADS.options(), *LOSS.options(), *CROPS.options()])
 def train_end_to_end(
     context: typer.Context,
     encoder: Annotated[
@@ -58,6 +60,7 @@ def train_end_to_end(
     loss_weights: Annotated[
         str, typer.Option(help="Weights of the terms image>audio, audio>image, image>image, audio>audio.")
     ] = "0.25,0.25,0.25,0.25",
+    objective: Objective = None,
     vad: ValenceArousal = None,
     preset: Preset = "default",
     config: JointConfig = None,
@@ -79,7 +82,7 @@ def train_end_to_end(
     keeps what is done for --resume only.
     """
     from emoclim.learning import launched
-    from emoclim.pipeline import EndToEndConfig, Means, TrainEndToEnd, Workspace, start
+    from emoclim.pipeline import EndToEndConfig, LabelledConfig, Means, TrainEndToEnd, Workspace, start
     from emoclim.pipeline import resume as go_on
 
     if resume is not None:
@@ -99,8 +102,10 @@ def train_end_to_end(
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
             base = find_preset(preset)
-            told = load_joint_config(config, base) if config else (base, EncoderTuning(), Augmentations())
-            settings, tuning, augmentations = told
+            kind = LabelledConfig(objective=objective, vad=vad).make_objective().Settings
+            settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
+            if config:
+                settings, own, tuning, augmentations = load_joint_config(config, base, kind)
             asked = EndToEndConfig(
                 encoder=encoder,
                 checkpoint=checkpoint,
@@ -110,6 +115,8 @@ def train_end_to_end(
                 base=settings.updated(**HEADS.given(given)),
                 tuning=tuning.updated(**ENCODER.given(given)),
                 augmentations=augmentations.updated(**CROPS.given(given)),
+                objective=objective,
+                own=own | LOSS.given(given),
                 vad=vad,
                 label_map=label_map,
                 store=store,

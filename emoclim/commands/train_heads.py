@@ -10,6 +10,8 @@ from emoclim.commands.options import (
     RESUMED,
     Device,
     LabelMap,
+    Objective,
+    OwnSettings,
     Preset,
     Resume,
     Root,
@@ -20,19 +22,22 @@ from emoclim.commands.options import (
     read_list,
     refuse_useless,
 )
+from emoclim.commands.options import read_settings as read_named
 from emoclim.commands.terminal import Table, View, command, live_table, new_app
-from emoclim.config import TrainConfig, read_settings
+from emoclim.config import TrainConfig, read_settings, split_settings
 from emoclim.config import preset as find_preset
+from emoclim.learning import SupConSettings
 
 if TYPE_CHECKING:
     from emoclim.learning import Leaders
 
 app = new_app()
 SHOWN_LEADERS = 8
-TRAINING = SettingOptions(TrainConfig, several={"temperature"})
+TRAINING = SettingOptions(TrainConfig)
+LOSS = SettingOptions(SupConSettings, several={"temperature"})
 
 
-@command(app, first=LIBRARIES, then=TRAINING.options())
+@command(app, first=LIBRARIES, then=[*TRAINING.options(), *LOSS.options()])
 def train_heads(
     context: typer.Context,
     loss_weights: Annotated[
@@ -60,10 +65,13 @@ def train_heads(
         typer.Option(help="What heads are chosen by on validation; mean is that of P@5 and MRR."),
     ] = "mean",
     keep: Annotated[int | None, typer.Option(min=1, help="Number of the best heads to keep; default all.")] = None,
+    objective: Objective = None,
+    own: OwnSettings = None,
     vad: ValenceArousal = None,
     vad_width: Annotated[
-        float, typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much.")
-    ] = 0.05,
+        float | None,
+        typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much; default 0.05."),
+    ] = None,
     preset: Preset = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
     *,
@@ -80,7 +88,16 @@ def train_heads(
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
     best on validation is chosen. Ctrl-C ends with what is done so far.
     """
-    from emoclim.pipeline import HeadsConfig, Means, StudyConfig, TrainHeads, Workspace, start, what_to_try
+    from emoclim.pipeline import (
+        HeadsConfig,
+        LabelledConfig,
+        Means,
+        StudyConfig,
+        TrainHeads,
+        Workspace,
+        start,
+        what_to_try,
+    )
     from emoclim.pipeline import resume as go_on
 
     if resume is not None:
@@ -98,13 +115,19 @@ def train_heads(
         if resume is not None:
             result = go_on(TrainHeads(), resume, means)
         else:
-            settings = find_preset(preset)
+            labelled = LabelledConfig(objective=objective, vad=vad)
+            kind = labelled.make_objective()
+            settings, told = find_preset(preset), dict[str, Any]()
             if config is not None:
-                settings = read_settings(config, lambda told: find_preset(preset).updated(**told))
-            said = TRAINING.given(given)
+                of_training, told = read_settings(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
+                settings = settings.updated(**of_training)
+            said = LOSS.given(given)
             temperatures = said.pop("temperature", ())
+            told |= said | read_named(own, "temperature=0.1") | ({} if vad_width is None else {"width": vad_width})
+            kind = kind.of([kind.Settings(**told)])
             space = what_to_try(
-                settings.updated(**said),
+                settings.updated(**TRAINING.given(given)),
+                kind,
                 [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
                 sweep if optuna is None else None,
                 temperatures,
@@ -121,8 +144,9 @@ def train_heads(
                 study=proposed,
                 select=select,
                 keep=keep,
+                objective=objective,
+                own=told,
                 vad=vad,
-                vad_width=vad_width,
                 label_map=label_map,
                 tensorboard=tensorboard,
             )

@@ -28,7 +28,7 @@ from .labels.taxonomy import IMAGE_EMOTIONS as IMAGE_EMOTIONS
 from .labels.taxonomy import LabelMap as LabelMap
 from .labels.taxonomy import match_labels as match_labels
 from .labels.taxonomy import read_label_map as read_label_map
-from .labels.valence_arousal import class_similarity as class_similarity
+from .labels.valence_arousal import class_vectors as class_vectors
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
 from .manifest import SPLITS as SPLITS
 from .manifest import Item as Item

@@ -87,10 +87,13 @@ class Split:
     features: Mapping[Modality, Features]
     labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`, after the label map
     classes: tuple[str, ...]  # C names
+    label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
+    numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named
+    pairs: Mapping[Modality, Tensor] | None = None  # (N,) int64: items of equal number belong together
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""
-        features, labels = dict(self.features), dict(self.labels)
+        features, tables = dict(self.features), [dict(table or {}) for table in (self.labels, self.numbers, self.pairs)]
         for modality in [modality for modality in self.features if MODALITIES[modality].timed]:
             lengths = features[modality].seconds
             if lengths is None or not (lengths > 0).all():
@@ -99,5 +102,9 @@ class Split:
                     "--min-seconds"
                 )
             kept = (lengths >= seconds).nonzero()[:, 0]
-            features[modality], labels[modality] = features[modality].select(kept), labels[modality][kept]
-        return Split(features, labels, self.classes)
+            features[modality] = features[modality].select(kept)
+            for table in tables:
+                if modality in table:
+                    table[modality] = table[modality][kept]
+        labels, numbers, pairs = tables
+        return replace(self, features=features, labels=labels, numbers=numbers or None, pairs=pairs or None)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from emoclim.data import Samples
 from emoclim.errors import ConfigError, DecodeError
-from emoclim.learning.encoder_config import Augmentations
+from emoclim.learning.settings import Augmentations
 
 UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for FFmpeg
 

@@ -137,19 +137,17 @@ class CropLoader:
             if (id_ := self._items[number].id) not in self.failures:
                 log.warning("%s cannot be used and is left out: %s", id_, reason)
                 self.failures[id_] = reason
-        labels = batch.labels[self._modality]
-        labels = labels[self._replicas.part(len(labels))]
         if read.crops is None or len(read.places) < FEWEST:
             first = self._items[next(iter(read.reasons))] if read.reasons else None
             told = f" ({first.id}: {next(iter(read.reasons.values()))})" if first else ""
             raise ManifestError(f"fewer than {FEWEST} files of a batch can be used{told}; mend or remove such files")
-        if read.reasons:
-            labels = labels[list(read.places)]
-        crops = read.crops.to(self._device, non_blocking=True)
-        return Batch(
-            {**batch.rows, self._modality: crops},
-            {**batch.labels, self._modality: labels.to(self._device, non_blocking=True)},
-        )
+        places = list(read.places)
+
+        def read_part(table: Tensor) -> Tensor:
+            part = table[self._replicas.part(len(table))]
+            return part[places].to(self._device, non_blocking=True)
+
+        return batch.with_rows(self._modality, read.crops.to(self._device, non_blocking=True), read_part)
 
 
 def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:

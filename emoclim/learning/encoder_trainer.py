@@ -15,9 +15,9 @@ from emoclim.encoders import Encoder, autocast, frozen
 from emoclim.errors import ConfigError
 from emoclim.learning.crops import FEWEST
 from emoclim.learning.distributed import ALONE, Replicas
-from emoclim.learning.encoder_config import EncoderTuning
-from emoclim.learning.learner import Best, Learner
+from emoclim.learning.learner import BestHeads, Learner, load_named, named_state
 from emoclim.learning.sampling import Batch
+from emoclim.learning.settings import EncoderTuning
 from emoclim.learning.trainable import chosen, decayed, set_mode, statistics, trainable
 
 LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
@@ -85,7 +85,8 @@ class JointLearner:
     def evaluate(self, batches: Iterable[Batch]) -> tuple[Tensor, ...]:
         """Mean loss ``(1,)`` of each term over some batches, on features as extraction would make them."""
         self.module.eval()
-        sums = [torch.zeros_like(self._heads.weights[:, 0]) for _ in self._heads.terms]
+        weights = self._heads.weights
+        sums = [weights.new_zeros(len(weights)) for _ in self._heads.objective.terms]
         count = 0
         for batch in self._each(batches):
             with frozen(self._spec, self._device):
@@ -99,12 +100,12 @@ class JointLearner:
         """See :class:`emoclim.learning.epochs.Part`."""
         numbers = {"steps": float(self._steps)} | self._scaler.state_dict()
         scaler = {f"{SCALER}.{name}": torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
-        return self._heads.state() | _named(self.module, LEARNING) | scaler
+        return self._heads.state() | named_state(self.module, LEARNING) | scaler
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """See :class:`emoclim.learning.epochs.Part`."""
         self._heads.restore(state)
-        _load(self.module, state, LEARNING)
+        load_named(self.module, state, LEARNING)
         self._steps = int(state[f"{SCALER}.steps"])
         self._scaler.load_state_dict(
             {name: type(value)(state[f"{SCALER}.{name}"].item()) for name, value in self._scaler.state_dict().items()}
@@ -128,8 +129,8 @@ class JointLearner:
 
     def _whole(self, batch: Batch, feature: Tensor) -> Batch:
         """The batch with the features of all processes in place of the segments of this one, and their labels."""
-        gathered, labels = (self._replicas.gather(rows) for rows in (feature, batch.labels[self._modality]))
-        return Batch({**batch.rows, self._modality: gathered}, {**batch.labels, self._modality: labels})
+        gather = self._replicas.gather
+        return batch.with_rows(self._modality, gather(feature), gather)
 
     def _update(self) -> None:
         optimiser, warmup = self._heads.optimiser, self._tuning.warmup_steps
@@ -149,7 +150,7 @@ class JointLearner:
 class JointBest:
     """The state of an encoder and its heads after their best epoch so far."""
 
-    def __init__(self, module: nn.Module, heads: Best) -> None:
+    def __init__(self, module: nn.Module, heads: BestHeads) -> None:
         self._module, self.heads = module, heads
         self.kept = {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
@@ -176,11 +177,3 @@ class JointBest:
         self.heads.restore(state)
         for name, tensor in self.kept.items():
             tensor.copy_(state[f"{BEST}.{name}"])
-
-
-def _named(module: nn.Module, owner: str) -> dict[str, Tensor]:
-    return {f"{owner}.{name}": tensor for name, tensor in module.state_dict().items()}
-
-
-def _load(module: nn.Module, state: Mapping[str, Tensor], owner: str) -> None:
-    module.load_state_dict({name: state[f"{owner}.{name}"] for name in module.state_dict()})

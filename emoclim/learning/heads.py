@@ -1,155 +1,39 @@
-"""Projection heads: K of them as one module, bound to the features they were trained on, and the file they are kept in.
+"""Heads as they were trained: banks bound to the features and the objective they were trained for, and their file.
 
-Conventions: every parameter and statistic leads with K; embeddings have unit rows. A bank works on columns, ``(K, H,
-N)``, so that batch normalisation sees K * H channels of N values and no axis is moved. On the CPU head k of a bank is
-computed bit for bit as if it were alone if each head's part of every matrix begins on a cache line: hidden and
-embedding width multiples of 16, batch size of 4. Otherwise matrix products may differ in their last bits, which
-training amplifies.
+Used by everything that compares items. Invariant: an item's vectors do not depend on the items beside it.
 """
 
 import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor, nn
-from torch.nn.functional import batch_norm, normalize, pad
+from torch import Tensor
+from torch.nn.functional import pad
 
 from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError
+from emoclim.files import atomic
+from emoclim.learning.banks import KINDS, LABELS, Banks, Branch, stack_banks
+from emoclim.learning.objectives.base import Metric, Objective
+from emoclim.learning.objectives.loading import make_objective
 from emoclim.modality import Modality
 
 Average = Literal["embeddings", "features"]
 
-FORMAT = 1  # of the file of heads
+FORMAT = 2  # of the file of heads
 ROWS_PER_BLOCK = 256  # embedded at once
-
-
-class HeadBank(nn.Module):
-    """K projection heads: Linear, BatchNorm, ReLU, Dropout, Linear, L2, each on the L2-normalised feature.
-
-    All heads begin with the same values and drop the same hidden units.
-
-    Parameters
-    ----------
-    n_heads, dim, hidden_dim, embedding_dim
-        K, D, H and E.
-    dropout
-        Probability of dropping a hidden unit while training.
-    generator
-        Draws the initial values, uniform within ``1 / sqrt(fan in)`` as PyTorch's own linear layer.
-
-    Notes
-    -----
-    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, section 3.2.
-    """
-
-    running_mean: Tensor  # (K, H)
-    running_var: Tensor  # (K, H), unbiased
-
-    def __init__(
-        self, n_heads: int, dim: int, hidden_dim: int, embedding_dim: int, *, dropout: float, generator: torch.Generator
-    ) -> None:
-        super().__init__()
-        self.n_heads, self.dim, self.hidden_dim, self.embedding_dim = n_heads, dim, hidden_dim, embedding_dim
-        self.dropout = dropout
-        self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator)
-        self.hidden_bias = _initial((n_heads, hidden_dim), dim, generator)
-        self.norm_weight = nn.Parameter(torch.ones(n_heads, hidden_dim))
-        self.norm_bias = nn.Parameter(torch.zeros(n_heads, hidden_dim))
-        self.out_weight = _initial((n_heads, embedding_dim, hidden_dim), hidden_dim, generator)
-        self.out_bias = _initial((n_heads, embedding_dim), hidden_dim, generator)
-        self.register_buffer("running_mean", torch.zeros(n_heads, hidden_dim))
-        self.register_buffer("running_var", torch.ones(n_heads, hidden_dim))
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], dropout: float) -> "HeadBank":
-        """Build a bank round the tensors of a state dict, which it takes over; a wrong one raises ``RuntimeError``."""
-        n_heads, hidden_dim, dim = state["hidden_weight"].shape
-        sizes = n_heads, dim, hidden_dim, state["out_bias"].shape[1]
-        bank = cls(*sizes, dropout=dropout, generator=torch.Generator())
-        bank.load_state_dict(state, assign=True)
-        return bank
-
-    def forward(
-        self, features: Tensor, generator: torch.Generator | None = None, *, products: torch.dtype | None = None
-    ) -> Tensor:
-        """Embed N rows with each head.
-
-        Parameters
-        ----------
-        features
-            ``(N, D)``, the same for all heads, or ``(K, N, D)``; at least two rows while training.
-        generator
-            Draws the dropout mask ``(N, H)`` while training.
-        products
-            ``torch.bfloat16`` computes the matrix products so, forwards and backwards; None in full. All else, the
-            parameters and what they gather, stays as it is.
-
-        Returns
-        -------
-        Tensor
-            ``(K, N, E)``, unit rows.
-
-        Raises
-        ------
-        ValueError
-            The bank is training with dropout and there is no generator, or with a single row.
-        """
-        n_rows = features.shape[-2]
-        columns = normalize(features, dim=-1).mT.expand(self.n_heads, self.dim, n_rows)
-        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)  # (K, H, N)
-        hidden = self._batch_norm(hidden).relu()
-        if self.training and self.dropout > 0:
-            if generator is None:
-                raise ValueError("a bank of heads that trains with dropout needs a generator to draw its mask from")
-            drawn = torch.rand(n_rows, self.hidden_dim, generator=generator, device=generator.device)
-            kept = (drawn >= self.dropout).to(hidden) / (1 - self.dropout)
-            hidden = hidden * kept.mT
-        embedded = _affine(self.out_weight, self.out_bias, hidden, products)  # (K, E, N)
-        return normalize(embedded.mT, dim=-1)
-
-    def _batch_norm(self, hidden: Tensor) -> Tensor:
-        """Normalise each of the K * H channels by itself, ``(K, H, N)`` to ``(K, H, N)``."""
-        return batch_norm(
-            hidden.reshape(1, -1, hidden.shape[-1]),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.norm_weight.view(-1),
-            self.norm_bias.view(-1),
-            training=self.training,
-        ).view_as(hidden)
-
-
-def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype | None) -> Tensor:
-    """`weight` ``(K, O, I)`` times `columns` ``(K, I, N)`` plus `bias` ``(K, O)``: ``(K, O, N)`` of the bias's type."""
-    if products is None:
-        return torch.baddbmm(bias[:, :, None], weight, columns)
-    return torch.bmm(weight.to(products), columns.to(products)).to(bias) + bias[:, :, None]
-
-
-def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator) -> nn.Parameter:
-    """Uniform within ``1 / sqrt(fan_in)``, drawn once and repeated along axis 0."""
-    one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-    return nn.Parameter(one.expand(shape).clone())
 
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Trained heads: one bank per modality, each bound to the features it was trained on.
-
-    Attributes
-    ----------
-    banks
-        Banks of K heads by modality; head k of one belongs to head k of the other.
-    specs
-        What each bank takes.
+    """Trained heads: a bank for each branch of an objective, bound to the features they were trained on.
 
     Raises
     ------
@@ -157,23 +41,26 @@ class Heads:
         Banks and specs do not fit each other.
     """
 
-    banks: Mapping[Modality, HeadBank]
-    specs: Mapping[Modality, FeatureSpec]
+    banks: Banks  # of K heads; head k of one belongs to head k of the others
+    specs: Mapping[Modality, FeatureSpec]  # of what they take
+    objective: Objective = field(default_factory=Objective)  # what they were trained for
 
     def __post_init__(self) -> None:
-        if self.banks.keys() != self.specs.keys() or len({bank.n_heads for bank in self.banks.values()}) != 1:
+        inputs = {branch.input for branch in self.banks.branches.values()} - {LABELS}
+        if inputs != self.specs.keys() or len({self.banks.bank(name).n_heads for name in self.banks}) != 1:
             raise RunError("banks of heads need one spec each and the same number of heads")
-        for modality, bank in self.banks.items():
-            if bank.dim != self.specs[modality].dim:
-                raise RunError(f"the {modality} heads take {bank.dim} values, not {self.specs[modality].dim}")
+        for name, branch in self.banks.branches.items():
+            dim = self.banks.bank(name).dim
+            if branch.shares is None and branch.input != LABELS and dim != self.specs[_modality(branch.input)].dim:
+                raise RunError(f"the {name} heads take {dim} values, not {self.specs[_modality(branch.input)].dim}")
 
     @property
     def n_heads(self) -> int:
         """K."""
-        return next(iter(self.banks.values())).n_heads
+        return self.banks.n_heads
 
-    def embed(self, features: Features, *, average: Average = "embeddings") -> Tensor:
-        """Embed N items with each head, on the device where their features lie.
+    def vectors(self, features: Features, *, average: Average = "embeddings") -> tuple[Tensor, Metric]:
+        """What each head compares N items by, on the device where their features lie, and how.
 
         Parameters
         ----------
@@ -185,8 +72,9 @@ class Heads:
 
         Returns
         -------
-        Tensor
-            ``(K, N, E)``, without gradient; an item's row does not depend on the other items.
+        tuple of Tensor and str
+            ``(K, N, E)``, without gradient; an item's row does not depend on the other items. ``"ip"``: scores are
+            cosines; ``"l2"``: negative distances, see :func:`as_queries`.
 
         Raises
         ------
@@ -196,30 +84,28 @@ class Heads:
             No such average.
         """
         modality = features.spec.modality
-        if modality not in self.banks:
-            raise CacheMismatch(f"there are no heads for {modality} features; these take {' and '.join(self.banks)}")
+        if modality not in self.specs:
+            raise CacheMismatch(f"there are no heads for {modality} features; these take {' and '.join(self.specs)}")
         self.specs[modality].require(features.spec, f"the training set of the {modality} heads")
         if average not in get_args(Average):
             raise ConfigError(f"average = {average!r} is not possible; it must be {' or '.join(get_args(Average))}")
-        bank = copy.deepcopy(self.banks[modality]).to(features.values.device).eval()
+        banks = copy.deepcopy(self.banks).to(features.values.device).eval()
         with torch.no_grad():
             windows = None if average == "features" else features.windows
             if windows is None:
-                return _embed_rows(bank, features.values)
-            segments, offsets, _ = windows
-            return _embed_segments(bank, features.values, segments, offsets)
+                outputs = _embed_rows(banks, modality, features.values)
+            else:
+                segments, offsets, _ = windows
+                outputs = _embed_segments(banks, modality, features.values, segments, offsets)
+        return self.objective.vectors(modality, outputs)
 
     def select(self, *numbers: int) -> "Heads":
         """Some heads of each bank, in that order; a number that is none raises :class:`RunError`."""
         if wrong := [k for k in numbers if not 0 <= k < self.n_heads]:
             raise RunError(f"there is no head {wrong[0]}; these are numbered from 0 to {self.n_heads - 1}")
-        banks = {
-            modality: HeadBank.from_state(
-                {name: tensor[list(numbers)] for name, tensor in bank.state_dict().items()}, bank.dropout
-            )
-            for modality, bank in self.banks.items()
-        }
-        return Heads(banks, self.specs)
+        settings = self.objective.settings
+        objective = self.objective.of([settings[k] for k in numbers] if settings else ())
+        return Heads(self.banks.select(numbers), self.specs, objective)
 
 
 def stack_heads(parts: Sequence[Heads]) -> Heads:
@@ -237,71 +123,82 @@ def stack_heads(parts: Sequence[Heads]) -> Heads:
     for part in parts[1:]:
         for modality, spec in first.specs.items():
             spec.require(part.specs[modality], f"the training set of the {modality} heads")
-    banks = {modality: _stack_banks([part.banks[modality] for part in parts]) for modality in first.banks}
-    return Heads(banks, first.specs)
+    settings = [one for part in parts for one in part.objective.settings]
+    return Heads(stack_banks([part.banks for part in parts]), first.specs, first.objective.of(settings))
 
 
-def _stack_banks(banks: Sequence[HeadBank]) -> HeadBank:
-    hidden, embedding = max(bank.hidden_dim for bank in banks), max(bank.embedding_dim for bank in banks)
-    states = []
-    for bank in banks:
-        more = (0, hidden - bank.hidden_dim)
-        state = bank.state_dict()
-        filled = {name: pad(state[name], more) for name in ("hidden_bias", "norm_weight", "norm_bias", "running_mean")}
-        states.append(
-            filled
-            | {
-                "hidden_weight": pad(state["hidden_weight"], (0, 0, *more)),
-                "running_var": pad(state["running_var"], more, value=1.0),
-                "out_weight": pad(state["out_weight"], (*more, 0, embedding - bank.embedding_dim)),
-                "out_bias": pad(state["out_bias"], (0, embedding - bank.embedding_dim)),
-            }
-        )
-    together = {name: torch.cat([state[name] for state in states]) for name in states[0]}
-    return HeadBank.from_state(together, banks[0].dropout)
+def as_queries(vectors: Tensor, metric: Metric) -> Tensor:
+    """Vectors ``(N, E)`` whose cosines with those of :func:`as_candidates` rank as the metric does.
+
+    Notes
+    -----
+    The distance of q and c falls as ``q . c - |c|^2 / 2`` rises, which is an inner product of ``(q, 1)``; candidates
+    are brought to one length by an entry of their own, so that cosines rank as it does.
+    """
+    if metric == "ip":
+        return vectors
+    rows = vectors.double()
+    return torch.cat([rows, rows.new_ones(len(rows), 1), rows.new_zeros(len(rows), 1)], dim=1)
 
 
-def _embed_block(bank: HeadBank, rows: Tensor) -> Tensor:
+def as_candidates(vectors: Tensor, metric: Metric) -> Tensor:
+    """See :func:`as_queries`."""
+    if metric == "ip":
+        return vectors
+    rows = vectors.double()
+    rows = torch.cat([rows, rows.square().sum(dim=1, keepdim=True) / -2], dim=1)
+    squares = rows.square().sum(dim=1, keepdim=True)
+    return torch.cat([rows, (squares.max() - squares).clamp(min=0).sqrt() if len(rows) else squares], dim=1)
+
+
+def _embed_block(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
     """Embed at most one block of rows at full size: a row's bits must not depend on how many lie beside it."""
-    return cast(Tensor, bank(pad(rows, (0, 0, 0, ROWS_PER_BLOCK - len(rows)))))[:, : len(rows)]
+    full = pad(rows, (0, 0, 0, ROWS_PER_BLOCK - len(rows)))
+    return {branch: output[:, : len(rows)] for branch, output in banks({name: full}).items()}
 
 
-def _embed_rows(bank: HeadBank, rows: Tensor) -> Tensor:
-    """``(N, D)`` to ``(K, N, E)``."""
-    return torch.cat([_embed_block(bank, block) for block in torch.split(rows, ROWS_PER_BLOCK)], dim=1)
+def _embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
+    """``(N, D)`` to ``(K, N, E)`` by branch."""
+    blocks = [_embed_block(banks, name, block) for block in torch.split(rows, ROWS_PER_BLOCK)]
+    return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
 
 
-def _embed_segments(bank: HeadBank, values: Tensor, segments: Tensor, offsets: Tensor) -> Tensor:
-    """Mean embedding of each item's segments, or the embedding of its value where it has none: ``(K, N, E)``."""
+def _embed_segments(banks: Banks, name: str, values: Tensor, segments: Tensor, offsets: Tensor) -> dict[str, Tensor]:
+    """Mean output of each item's segments, or the output of its value where it has none: ``(K, N, E)`` by branch."""
     counts = offsets.diff()  # (N,)
     owner = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
-    total = segments.new_zeros(bank.n_heads, len(counts), bank.embedding_dim)
-    for rows, items in zip(*(torch.split(table, ROWS_PER_BLOCK) for table in (segments, owner)), strict=True):
-        total.index_add_(1, items, _embed_block(bank, rows))
-    mean = total / counts.clamp(min=1).to(total)[:, None]
     bare = (counts == 0).nonzero()[:, 0].to(values.device)
-    mean[:, bare] = _embed_rows(bank, values[bare])
-    return mean
+    found = _embed_rows(banks, name, values[bare])
+    means = {branch: output.new_zeros(len(output), len(counts), output.shape[2]) for branch, output in found.items()}
+    for rows, items in zip(*(torch.split(table, ROWS_PER_BLOCK) for table in (segments, owner)), strict=True):
+        for branch, output in _embed_block(banks, name, rows).items():
+            means[branch].index_add_(1, items, output)
+    for branch, total in means.items():
+        total /= counts.clamp(min=1).to(total)[:, None]
+        total[:, bare] = found[branch]
+    return means
 
 
 def save_heads(heads: Heads, path: Path) -> None:
     """Write heads to one safetensors file; the same heads give the same bytes.
 
-    Tensors are called ``<modality>.<parameter>``; specs and dropout stand as JSON in the file's metadata.
+    Tensors are called ``<branch>.<parameter>``; all else stands as JSON in the file's metadata.
     """
-    tensors = {
-        f"{modality}.{name}": tensor.cpu().contiguous()
-        for modality, bank in heads.banks.items()
-        for name, tensor in bank.state_dict().items()
-    }
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in heads.banks.state_dict().items()}
     banks = {
-        modality: {"spec": heads.specs[modality].to_dict(), "dropout": bank.dropout}
-        for modality, bank in heads.banks.items()
+        name: {"kind": type(heads.banks.bank(name)).__name__, "about": heads.banks.bank(name).about()}
+        | {"branch": asdict(branch)}
+        for name, branch in heads.banks.branches.items()
     }
-    about = json.dumps({"format": FORMAT, "banks": banks})
-    aside = path.with_name(f"{path.name}.partial")
-    aside.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": about}))
-    aside.replace(path)
+    objective = {
+        "name": heads.objective.name,
+        "modalities": list(heads.objective.modalities),
+        "settings": [one.model_dump(mode="json") for one in heads.objective.settings],
+    }
+    about = {"format": FORMAT, "banks": banks, "objective": objective}
+    about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
+    with atomic(path) as partial:
+        partial.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": json.dumps(about)}))
 
 
 def load_heads(path: Path) -> Heads:
@@ -311,17 +208,25 @@ def load_heads(path: Path) -> Heads:
             about = json.loads(file.metadata()["emoclim"])
         if about["format"] != FORMAT:
             raise RunError(f"{path} is of format {about['format']}, not {FORMAT}; train again")
-        states: dict[Modality, dict[str, Tensor]] = {modality: {} for modality in about["banks"]}
         tensors = safetensors.torch.load_file(path)
         zero_denormals(tensors.values())
-        for name, tensor in tensors.items():
-            modality, _, parameter = name.partition(".")
-            states[cast(Modality, modality)][parameter] = tensor
         banks = {
-            modality: HeadBank.from_state(state, about["banks"][modality]["dropout"])
-            for modality, state in states.items()
+            name: KINDS[bank["kind"]].from_state(
+                {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")},
+                **bank["about"],
+            )
+            for name, bank in about["banks"].items()
         }
-        specs = {modality: FeatureSpec.from_dict(about["banks"][modality]["spec"]) for modality in states}
+        branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
+        specs = {_modality(name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
+        return Heads(Banks(banks, branches), specs, _objective(**about["objective"]))
     except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path} is no file of heads ({error}); name one that train-heads wrote") from error
-    return Heads(banks, specs)
+
+
+def _objective(name: str, modalities: Sequence[Modality], settings: Sequence[Mapping[str, Any]]) -> Objective:
+    return make_objective(name, modalities, settings) if name else Objective(modalities)
+
+
+def _modality(name: str) -> Modality:
+    return cast(Modality, name)

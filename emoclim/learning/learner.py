@@ -6,43 +6,31 @@ what goes on from it gives the bytes of what was never stopped.
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
-from emoclim.learning.heads import HeadBank
-from emoclim.learning.losses import PAPERS, Terms, Variant, objective, term_losses
+from emoclim.data import Split
+from emoclim.learning.banks import LABELS, Banks, new_banks
+from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
-from emoclim.modality import Modality
+from emoclim.seeding import generator_for
 
 
 class Learner:
-    """K pairs of heads, their optimiser and what they minimise."""
+    """Banks of K heads, their optimiser and what they minimise."""
 
-    def __init__(
-        self,
-        banks: Mapping[Modality, HeadBank],
-        terms: Terms,
-        weights: Tensor,
-        config: TrainConfig,
-        temperature: Tensor | None = None,
-        variant: Variant = PAPERS,
-    ) -> None:
-        self.banks, self.terms, self.weights = banks, terms, weights
-        self.temperature = torch.full_like(weights[:, 0], config.temperature) if temperature is None else temperature
+    def __init__(self, banks: Banks, objective: Objective, weights: Tensor, config: TrainConfig) -> None:
+        self.banks, self.objective, self.weights = banks, objective, weights
         self._products = torch.bfloat16 if config.precision == "bf16" else None
-        similarity = None if variant.similarity is None else variant.similarity.to(weights.device)
-        self.variant = replace(variant, similarity=similarity)
-        self._parameters = {
-            f"{modality}.{name}": parameter
-            for modality, bank in banks.items()
-            for name, parameter in bank.named_parameters()
-        }
+        self._parameters = dict(banks.named_parameters())
         # Element-wise, as everything here must be: whatever mixes heads, a global gradient norm say, couples them.
         self.optimiser = torch.optim.AdamW(
-            self._parameters.values(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+            [{"params": list(self._parameters.values())}],
+            lr=config.learning_rate,
+            weight_decay=config.weight_decay,
+            fused=True,
         )
 
     def add(self, parameters: Mapping[str, nn.Parameter], learning_rate: float, weight_decay: float) -> None:
@@ -52,34 +40,35 @@ class Learner:
             {"params": list(parameters.values()), "lr": learning_rate, "weight_decay": weight_decay}
         )
 
+    @property
+    def learns(self) -> bool:
+        """Whether anything is trained: not where the objective gives its banks in closed form."""
+        return bool(self._parameters)
+
     def parameters(self) -> Iterator[nn.Parameter]:
         """Those of the heads."""
-        for bank in self.banks.values():
-            yield from bank.parameters()
+        return self.banks.parameters()
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Tensor:
         """Losses ``(K,)`` of a training step, with their gradients to come."""
-        embeddings = {
-            modality: bank.train()(batch.rows[modality], generator, products=self._products)
-            for modality, bank in self.banks.items()
-        }
-        return objective(embeddings, batch.labels, self.terms, self.weights, self.temperature, self.variant)
+        outputs = self.banks.train()(batch.rows, generator, products=self._products)
+        return weighted_sum(self.objective.losses(outputs, batch, generator), self.weights)
 
     def step(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Update every head once; return the losses ``(K,)`` before the update."""
+        """Update every head once, if anything is trained; return the losses ``(K,)`` before the update."""
         losses = self.losses(batch, generator)
-        self.optimiser.zero_grad()
-        torch.autograd.backward(losses.sum())
-        self.optimiser.step()
+        if self.learns:
+            self.optimiser.zero_grad()
+            torch.autograd.backward(losses.sum())
+            self.optimiser.step()
         return losses.detach()
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[Batch]) -> tuple[Tensor, ...]:
         """Mean loss ``(K,)`` of each term over some batches, without dropout and on running statistics."""
-        means = [torch.zeros_like(self.weights[:, 0]) for _ in self.terms]
+        means = [self.weights.new_zeros(len(self.weights)) for _ in self.objective.terms]
         for batch in batches:
-            embeddings = {modality: bank.eval()(batch.rows[modality]) for modality, bank in self.banks.items()}
-            losses = term_losses(embeddings, batch.labels, self.terms, self.temperature, self.variant)
+            losses = self.objective.losses(self.banks.eval()(batch.rows), batch, None)
             means = [mean + loss / len(batches) for mean, loss in zip(means, losses, strict=True)]
         return tuple(means)
 
@@ -90,11 +79,11 @@ class Learner:
             for name, parameter in self._parameters.items()
             for kind, tensor in self.optimiser.state[parameter].items()
         }
-        return _bank_state(self.banks, "learning") | moments
+        return named_state(self.banks, "learning") | moments
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        _restore_banks(self.banks, state, "learning")
+        load_named(self.banks, state, "learning")
         for name, parameter in self._parameters.items():
             prefix = f"optimiser.{name}."
             kinds = {key.removeprefix(prefix): tensor for key, tensor in state.items() if key.startswith(prefix)}
@@ -104,15 +93,14 @@ class Learner:
             }
 
 
-class Best:
+class BestHeads:
     """The state of each of K heads after its best epoch so far."""
 
-    def __init__(self, banks: Mapping[Modality, HeadBank], patience: int | None) -> None:
+    def __init__(self, banks: Banks, patience: int | None, device: torch.device) -> None:
         self.learning, self.patience = banks, patience
-        self.kept = {modality: copy.deepcopy(bank).eval() for modality, bank in banks.items()}
-        one_per_head = next(iter(self.kept.values())).hidden_bias.detach()[:, 0]  # (K,)
-        self.loss = torch.full_like(one_per_head, torch.inf)
-        self.epoch = torch.zeros_like(one_per_head, dtype=torch.int64)
+        self.kept = copy.deepcopy(banks).eval()
+        self.loss = torch.full((banks.n_heads,), torch.inf, device=device)
+        self.epoch = torch.zeros(banks.n_heads, dtype=torch.int64, device=device)
 
     @torch.no_grad()
     def update(self, epoch: int, loss: Tensor) -> bool:
@@ -125,11 +113,10 @@ class Best:
             better &= epoch - self.epoch <= self.patience
         self.loss = torch.where(better, loss, self.loss)
         self.epoch = torch.where(better, epoch, self.epoch)
-        for modality, bank in self.kept.items():
-            present = self.learning[modality].state_dict()
-            for name, kept in bank.state_dict().items():
-                mask = better.view(-1, *(1,) * (kept.dim() - 1))
-                kept.copy_(torch.where(mask, present[name], kept))
+        present = self.learning.state_dict()
+        for name, kept in self.kept.state_dict().items():
+            mask = better.view(-1, *(1,) * (kept.dim() - 1))
+            kept.copy_(torch.where(mask, present[name], kept))
         return self.may_improve(epoch)
 
     def may_improve(self, epoch: int) -> bool:
@@ -138,25 +125,44 @@ class Best:
 
     def state(self) -> dict[str, Tensor]:
         """Everything kept, by name; not copied."""
-        return _bank_state(self.kept, "best") | {"best.loss": self.loss, "best.epoch": self.epoch}
+        return named_state(self.kept, "best") | {"best.loss": self.loss, "best.epoch": self.epoch}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a state."""
-        _restore_banks(self.kept, state, "best")
+        load_named(self.kept, state, "best")
         self.loss, self.epoch = state["best.loss"].to(self.loss), state["best.epoch"].to(self.epoch)
 
 
-def _bank_state(banks: Mapping[Modality, HeadBank], owner: str) -> dict[str, Tensor]:
-    return {
-        f"{owner}.{modality}.{name}": tensor
-        for modality, bank in banks.items()
-        for name, tensor in bank.state_dict().items()
-    }
+def new_learner(
+    objective: Objective, split: Split, weights: Tensor, config: TrainConfig, device: torch.device
+) -> Learner:
+    """Make the banks that an objective asks for, on `device`, and what trains them on a split that lies there."""
+    objective.prepare(split, device)
+    branches = objective.branches(split)
+    dims: dict[str, int] = {modality: features.spec.dim for modality, features in split.features.items()}
+    if split.label_vectors is not None:
+        dims[LABELS] = split.label_vectors.shape[1]
+    fitted = objective.fit(split)
+    if fitted is None:
+        banks = new_banks(branches, dims, len(weights), config, generator_for("init", config.seed))
+    else:
+        banks = Banks(fitted, branches)
+    return Learner(banks.to(device), objective, weights.to(device), config)
 
 
-def _restore_banks(banks: Mapping[Modality, HeadBank], state: Mapping[str, Tensor], owner: str) -> None:
-    for modality, bank in banks.items():
-        prefix = f"{owner}.{modality}."
-        bank.load_state_dict(
-            {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
-        )
+def weighted_sum(losses: tuple[Tensor, ...], weights: Tensor) -> Tensor:
+    """Sum of T losses ``(K,)`` with `weights` ``(K, T)``: ``(K,)``, added in order."""
+    total = weights.new_zeros(len(weights))
+    for loss, weight in zip(losses, weights.unbind(dim=1), strict=True):
+        total = total + weight * loss
+    return total
+
+
+def named_state(module: nn.Module, owner: str) -> dict[str, Tensor]:
+    """Tensors of a module by name, each with the name of its owner before it; not copied."""
+    return {f"{owner}.{name}": tensor for name, tensor in module.state_dict().items()}
+
+
+def load_named(module: nn.Module, state: Mapping[str, Tensor], owner: str) -> None:
+    """Inverse of :func:`named_state`; the state may hold more."""
+    module.load_state_dict({name: state[f"{owner}.{name}"] for name in module.state_dict()})

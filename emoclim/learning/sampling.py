@@ -1,23 +1,36 @@
-"""Draw class-balanced batches, and check that a split can be drawn from. Generators live on the CPU."""
+"""Draw batches of labelled, numbered or paired items, and check that a split can be drawn from.
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+Used by objectives and stages. Generators live on the CPU.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from emoclim.data import Features, Split
 from emoclim.errors import CacheError, ManifestError
+from emoclim.learning.banks import LABELS
 from emoclim.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a training step sees."""
+    """What a training step sees, by input: a modality, or LABELS, whose rows are the vectors of all classes."""
 
-    rows: Mapping[Modality, Tensor]  # `(B, D)` features by modality
-    # `(B,)` int64 classes by modality; rows of different modalities do not belong together
-    labels: Mapping[Modality, Tensor]
+    rows: Mapping[str, Tensor]  # `(B, D)` features; rows of different modalities belong together by their pair only
+    labels: Mapping[str, Tensor]  # `(B,)` int64 classes
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)  # `(B, n)` float32
+    pairs: Mapping[str, Tensor] = field(default_factory=dict)  # `(B,)` int64: rows of equal number belong together
+
+    def with_rows(self, of: Modality, rows: Tensor, move: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with other rows of one modality, whose labels, numbers and pairs have gone through `move`."""
+        moved = [
+            {name: move(tensor) if name == of else tensor for name, tensor in table.items()}
+            for table in (self.labels, self.numbers, self.pairs)
+        ]
+        return Batch({**self.rows, of: rows}, *moved)
 
 
 def class_balanced(
@@ -34,40 +47,92 @@ def class_balanced(
         raise ManifestError(
             f"the {what} lack class {', '.join(map(repr, empty))}; add items of it, or leave it out of the label map"
         )
-    by_class = labels.argsort(stable=True)
+    return _one_of_each(labels, counts, torch.randint(len(classes), shape, generator=generator), generator)
+
+
+def _one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw a row for each of the drawn numbers, among the rows of that number."""
+    by_number = numbers.argsort(stable=True)
     first = counts.cumsum(0) - counts
-    drawn = torch.randint(len(classes), shape, generator=generator)
-    position = torch.rand(shape, generator=generator, dtype=torch.float64)  # float32 would miss rows of large classes
-    return by_class[first[drawn] + (position * counts[drawn]).long()]
+    # float32 would miss rows of large classes
+    position = torch.rand(drawn.shape, generator=generator, dtype=torch.float64)
+    return by_number[first[drawn] + (position * counts[drawn]).long()]
+
+
+def draw_rows(
+    split: Split, shape: tuple[int, int], generator: torch.Generator, needs: Collection[str], *, name: str
+) -> dict[Modality, Tensor]:
+    """Row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform."""
+    if "pairs" in needs and split.pairs is not None:
+        n_pairs = 1 + max(int(pairs.max()) for pairs in split.pairs.values())
+        counts = {modality: pairs.bincount(minlength=n_pairs) for modality, pairs in split.pairs.items()}
+        whole = torch.stack(list(counts.values())).all(dim=0).nonzero()[:, 0]
+        if not len(whole):
+            raise ManifestError(f"no items of the {name} split belong together; give both of a pair the same number")
+        drawn = whole[torch.randint(len(whole), shape, generator=generator)]
+        return {
+            modality: _one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
+        }
+    if "labels" in needs:
+        return {
+            modality: class_balanced(
+                labels, split.classes, shape, generator, what=f"{modality} items of the {name} split"
+            )
+            for modality, labels in split.labels.items()
+        }
+    return {
+        modality: torch.randint(len(features), shape, generator=generator)
+        for modality, features in split.features.items()
+    }
 
 
 def batches(
-    split: Split, shape: tuple[int, int], items: torch.Generator, segments: torch.Generator, *, name: str
+    split: Split,
+    shape: tuple[int, int],
+    items: torch.Generator,
+    segments: torch.Generator,
+    *,
+    name: str,
+    needs: Collection[str] = ("labels",),
 ) -> Iterator[Batch]:
-    """Yield class-balanced batches, each modality drawn for itself."""
-    drawn = {
-        modality: class_balanced(labels, split.classes, shape, items, what=f"{modality} items of the {name} split")
-        for modality, labels in split.labels.items()
-    }
+    """Yield batches, each modality drawn for itself unless pairs are needed; `needs` are those of an objective."""
+    drawn = draw_rows(split, shape, items, needs, name=name)
+    vectors = split.label_vectors if "label_vectors" in needs else None
     for number in range(shape[0]):
         chosen = {modality: rows[number] for modality, rows in drawn.items()}
-        rows = {modality: split.features[modality].draw(picked, segments) for modality, picked in chosen.items()}
-        labels = {modality: split.labels[modality][picked] for modality, picked in chosen.items()}
-        yield Batch(rows, {modality: labels[modality].to(rows[modality].device) for modality in rows})
+        rows: dict[str, Tensor] = {
+            modality: split.features[modality].draw(picked, segments) for modality, picked in chosen.items()
+        }
+        given = (split.labels, split.numbers or {}, split.pairs or {})
+        picked_of: list[dict[str, Tensor]] = [
+            {name: table[name][picked].to(rows[name].device) for name, picked in chosen.items()} if table else {}
+            for table in given
+        ]
+        if vectors is not None:
+            device = next(iter(rows.values())).device
+            rows[LABELS] = vectors.float().to(device)
+            picked_of[0] |= {LABELS: torch.arange(len(vectors), device=device)}
+        yield Batch(rows, *picked_of)
 
 
-def check_pair(train: Split, val: Split, modalities: Sequence[Modality]) -> None:
-    """Make sure that both splits can be drawn from and belong together."""
+def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: Collection[str] = ("labels",)) -> None:
+    """Make sure that both splits can be drawn from, hold what an objective needs and belong together."""
     if train.classes != val.classes:
         raise ManifestError(
             f"the classes of the train split ({', '.join(train.classes)}) are not those of the val split "
             f"({', '.join(val.classes)}); map both in the same way"
         )
     for name, split in (("train", train), ("val", val)):
+        if "label_vectors" in needs and (split.label_vectors is None or len(split.label_vectors) != len(split.classes)):
+            raise ManifestError(f"the classes of the {name} split need one vector each; give a table of them")
         for modality in modalities:
             if modality not in split.features:
-                raise ManifestError(f"the {name} split has no {modality} items; add some or drop their loss terms")
-            _check_labels(split, modality, name)
+                raise ManifestError(f"the {name} split has no {modality} items; add some")
+            if "labels" in needs:
+                _check_labels(split, modality, name)
+            for table, what in ((split.numbers, "numbers"), (split.pairs, "pairs")):
+                if what in needs and (table is None or len(table.get(modality, ())) != len(split.features[modality])):
+                    raise ManifestError(f"the {modality} items of the {name} split need {what}; give each its own")
             _check_finite(split.features[modality], f"{modality} features of the {name} split")
     for modality in modalities:
         spec = train.features[modality].spec

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
-from emoclim.learning.losses import Terms
 from emoclim.learning.sweep import Candidate
 from emoclim.reports import Row, candidate_table
 
 PRECISION_AT = 5
-SETTINGS = tuple(TrainConfig.model_fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +23,7 @@ class TrainedCandidate:
     """One trained candidate."""
 
     number: int
-    loss_weights: tuple[float, ...]
-    config: TrainConfig
+    candidate: Candidate
     best_epoch: int  # the one that was kept, from 0
     epochs: int  # how many were run
     val_loss: float  # its own objective on validation after the best epoch; infinite if it never was a number
@@ -37,7 +33,7 @@ class TrainedCandidate:
     @property
     def recipe(self) -> tuple[tuple[float, ...], str]:
         """All that it is, but for its seed."""
-        return self.loss_weights, str(self.config.model_dump() | {"seed": 0})
+        return self.candidate.loss_weights, str(self.candidate.all_settings | {"seed": 0})
 
     def mean(self, metric: str) -> float:
         """Mean of a metric over its directions."""
@@ -65,7 +61,7 @@ class SweepReport:
     """All trained candidates and which of them is chosen."""
 
     lines: tuple[TrainedCandidate, ...]  # by number
-    terms: Terms  # of the objective, in the order of the weights
+    terms: tuple[str, ...]  # of the objective, in the order of the weights
     rule: str  # one of RULES: higher is better
     scores: tuple[float, ...]  # by that rule, averaged over the seeds of a recipe; minus infinity for a lost head
     chosen: int  # place of the first seed of the recipe that scores best; the earlier one where two are equal
@@ -78,13 +74,13 @@ class SweepReport:
         """All that is known, by column."""
         table: dict[str, list[Any]] = defaultdict(list)
         for place, (line, score) in enumerate(zip(self.lines, self.scores, strict=True)):
-            config = line.config.model_dump()
+            names = [term.replace(">", "_") for term in self.terms]
             row = (
                 {"candidate": line.number, "chosen": place == self.chosen, "score": score}
-                | {f"weight_{a}_{b}": weight for (a, b), weight in zip(self.terms, line.loss_weights, strict=True)}
-                | {name: config[name] for name in SETTINGS}
+                | {f"weight_{name}": weight for name, weight in zip(names, line.candidate.loss_weights, strict=True)}
+                | line.candidate.all_settings
                 | {"best_epoch": line.best_epoch, "epochs_run": line.epochs, "val_loss": line.val_loss}
-                | {f"val_loss_{a}_{b}": loss for (a, b), loss in zip(self.terms, line.val_terms, strict=True)}
+                | {f"val_loss_{name}": loss for name, loss in zip(names, line.val_terms, strict=True)}
                 | dict(line.metrics)
             )
             for name, value in row.items():
@@ -95,14 +91,14 @@ class SweepReport:
         """Column names, then a row for each of the best candidates, best first; settings that vary only."""
         ranked = self._ranked()[:max_heads]
         shown = [self.lines[place] for place in ranked]
-        varying = varying_settings([line.config for line in self.lines])
+        varying = varying_settings([line.candidate for line in self.lines])
         results = {"best epoch": [f"{line.best_epoch + 1} of {line.epochs}" for line in shown]} | {
             name: [f"{line.metrics[name]:.2%}" for line in shown] for name in self.lines[0].metrics
         }
         return candidate_table(
             "",
-            _by_term(self.terms, [line.loss_weights for line in shown]),
-            {name: [getattr(line.config, name) for line in shown] for name in varying},
+            _by_term(self.terms, [line.candidate.loss_weights for line in shown]),
+            {name: [line.candidate.all_settings[name] for line in shown] for name in varying},
             results,
             ["chosen" if place == self.chosen else "" for place in ranked],
         )
@@ -111,19 +107,19 @@ class SweepReport:
         return sorted(range(len(self.lines)), key=lambda place: (place != self.chosen, -self.scores[place]))
 
 
-def varying_settings(configs: Sequence[TrainConfig]) -> list[str]:
+def varying_settings(candidates: Sequence[Candidate]) -> list[str]:
     """Names of the settings that are not the same everywhere."""
-    return [name for name in SETTINGS if len({getattr(config, name) for config in configs}) > 1]
+    each = [candidate.all_settings for candidate in candidates]
+    return [name for name in each[0] if len({settings[name] for settings in each}) > 1]
 
 
-def checked_rule(rule: str, configs: Iterable[TrainConfig]) -> str:
+def checked_rule(rule: str, candidates: Iterable[Candidate]) -> str:
     """Return the rule, or raise a ConfigError if there is none of that name or it cannot compare these candidates."""
     if rule not in RULES:
         raise ConfigError(f"there is no rule {rule!r} to select by; there are {', '.join(RULES)}")
-    if rule == "loss" and len({(one.temperature, one.batch_size, one.no_positive) for one in configs}) > 1:
+    if rule == "loss" and len({(one.config.batch_size, one.settings) for one in candidates}) > 1:
         raise ConfigError(
-            "losses of different temperatures, batch sizes or conventions for anchors without positives cannot be "
-            "compared; select by mean, p5 or mrr"
+            "losses of different batch sizes or settings of the objective cannot be compared; select by mean, p5 or mrr"
         )
     return rule
 
@@ -133,15 +129,15 @@ def own_score(line: TrainedCandidate, rule: str) -> float:
     return RULES[rule](line) if math.isfinite(line.val_loss) else -math.inf
 
 
-def choose(lines: Sequence[TrainedCandidate], terms: Terms, rule: str) -> SweepReport:
+def choose(lines: Sequence[TrainedCandidate], terms: Sequence[str], rule: str) -> SweepReport:
     """Score all candidates on validation and choose one; a rule that cannot compare them is a ConfigError."""
-    checked_rule(rule, (line.config for line in lines))
+    checked_rule(rule, (line.candidate for line in lines))
     by_recipe: dict[Any, list[float]] = defaultdict(list)
     for line in lines:
         by_recipe[line.recipe].append(own_score(line, rule))
     scores = tuple(fmean(by_recipe[line.recipe]) for line in lines)
     chosen = max(range(len(lines)), key=lambda place: (scores[place], -place))
-    return SweepReport(tuple(lines), terms, rule, scores, chosen)
+    return SweepReport(tuple(lines), tuple(terms), rule, scores, chosen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +165,7 @@ class Leaders:
     best so far; between different temperatures or batch sizes that says little.
     """
 
-    def __init__(self, terms: Terms) -> None:
+    def __init__(self, terms: Sequence[str]) -> None:
         self.terms = terms
         self._standings: dict[int, Standing] = {}
 
@@ -192,7 +188,7 @@ class Leaders:
 
     def table_rows(self, max_heads: int) -> list[Row]:
         """Column names, then a row for each of the leading candidates; settings that vary only."""
-        varying = varying_settings([one.candidate.config for one in self._standings.values()])
+        varying = varying_settings([one.candidate for one in self._standings.values()])
         shown = self.best(max_heads)
         results = {
             "epoch": [str(one.epoch + 1) for one in shown],
@@ -202,11 +198,11 @@ class Leaders:
         return candidate_table(
             "head",
             _by_term(self.terms, [one.candidate.loss_weights for one in shown]),
-            {name: [getattr(one.candidate.config, name) for one in shown] for name in varying},
+            {name: [one.candidate.all_settings[name] for one in shown] for name in varying},
             results,
             [str(one.number) for one in shown],
         )
 
 
-def _by_term(terms: Terms, weights: Sequence[Sequence[float]]) -> dict[str, list[float]]:
-    return {" > ".join(term): [row[place] for row in weights] for place, term in enumerate(terms)}
+def _by_term(terms: Sequence[str], weights: Sequence[Sequence[float]]) -> dict[str, list[float]]:
+    return {term.replace(">", " > "): [row[place] for row in weights] for place, term in enumerate(terms)}

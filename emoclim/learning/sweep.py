@@ -1,10 +1,10 @@
 """What a sweep tries: points on the simplex of the loss weights, crossed with other settings, in groups of equal shape.
 
-Convention: a candidate is one pair of heads to train, its loss weights and all other settings. Candidates that differ
-in loss weights and temperature only are trained as one bank. The order of the candidates follows from the options.
+Convention: a candidate is one set of heads to train, its loss weights and all other settings. Candidates that differ in
+loss weights and in floats of the objective's settings only are trained as one bank. The order of the candidates follows
+from the options.
 """
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
-from emoclim.config import TrainConfig, loss_weights
-from emoclim.errors import ConfigError, reason_of
+from emoclim.config import Settings, TrainConfig, loss_weights, read_settings, split_settings
+from emoclim.errors import ConfigError
+from emoclim.learning.objectives.base import Objective
 
 WEIGHTS, POINTS, SEEDS = "loss_weights", "points", "seeds"  # of a sweep file, beside the settings of training
 MOST_POINTS = 100_000
@@ -23,15 +24,21 @@ MOST_POINTS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One pair of heads to train."""
+    """One set of heads to train."""
 
     loss_weights: tuple[float, ...]
     config: TrainConfig
+    settings: Settings  # of the objective
 
     @property
-    def bank(self) -> TrainConfig:
+    def bank(self) -> tuple[TrainConfig, Settings]:
         """What it shares with the candidates that are trained beside it."""
-        return self.config.updated(temperature=1.0)
+        return self.config, self.settings.model_copy(update=dict.fromkeys(self.settings.floats()))
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        """Of training and of the objective, as plain values by name."""
+        return self.config.model_dump(mode="json") | self.settings.model_dump(mode="json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +48,28 @@ class Space:
     weights: Sequence[Sequence[float]]
     settings: Mapping[str, Sequence[Any]]
     base: TrainConfig
+    objective: Objective  # with one settings, which are the base of its own
 
     def candidates(self) -> list[Candidate]:
         """Every row of loss weights with every choice of the settings; the weights change first."""
         choices = product(*self.settings.values())
-        configs = [self.base.updated(**dict(zip(self.settings, values, strict=True))) for values in choices]
-        rows = [loss_weights(row) for row in self.weights]
-        candidates = [Candidate(row, config) for config in configs for row in rows]
+        rows = [loss_weights(row, len(self.objective.terms)) for row in self.weights]
+        candidates = [
+            Candidate(row, *self.chosen(dict(zip(self.settings, values, strict=True))))
+            for values in choices
+            for row in rows
+        ]
         if not candidates:
             raise ConfigError("a sweep needs at least one candidate; give it some loss weights, or no empty list")
         if len(set(candidates)) < len(candidates):
             raise ConfigError("the sweep would try the same candidate twice; give each value once")
         return candidates
+
+    def chosen(self, values: Mapping[str, Any]) -> tuple[TrainConfig, Settings]:
+        """Settings of training and of the objective, with some values in place of their own."""
+        own = self.objective.settings[0]
+        of_training, of_objective = split_settings(values, TrainConfig, type(own))
+        return self.base.updated(**of_training), own.updated(**of_objective)
 
 
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
@@ -76,37 +93,35 @@ def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ..
     return faces[:number] + [tuple(row) for row in edges.diff(dim=1).tolist()]
 
 
-def read_space(path: Path, base: TrainConfig, n_terms: int = 4) -> Space:
+def read_space(path: Path, base: TrainConfig, objective: Objective) -> Space:
     """Read what to try from a TOML file.
 
     Each line is a setting of training with a value, or a list of values to try; besides, ``loss_weights`` (a list of
     lists), ``points`` (how many on the simplex) and ``seeds`` (how many from ``seed`` on).
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        points, number = content.pop(POINTS, None), content.pop(SEEDS, 1)
-        rows = content.pop(WEIGHTS, None)
-        if not _is_count(number) or not (points is None or _is_count(points)):
-            raise ConfigError(f"{POINTS} and {SEEDS} are whole numbers of at least 1")
-        if number > 1 and isinstance(content.get("seed"), list):
-            raise ConfigError(f"{SEEDS} counts on from one seed, but seed is a list; leave out one of them")
-        if rows == []:
-            raise ConfigError(f"{WEIGHTS} is empty; leave it out, or give it some")
-        if not isinstance(content.get("seed"), list):
-            base = base.updated(**{name: content.pop(name) for name in ("seed",) if name in content})
-        if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
-            raise ConfigError(f"{WEIGHTS} is a list of lists: [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]")
-        settings = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
-        if number > 1:
-            settings |= {"seed": seeds(base.seed, number)}
-        rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
-        space = Space(rows or [(1 / n_terms,) * n_terms], settings, base)
-        space.candidates()  # what cannot be tried is told with the name of the file
-        return space
-    except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
+    return read_settings(path, lambda content: _space(content, base, objective))
+
+
+def _space(content: dict[str, Any], base: TrainConfig, objective: Objective) -> Space:
+    points, number, rows = content.pop(POINTS, None), content.pop(SEEDS, 1), content.pop(WEIGHTS, None)
+    if not _is_count(number) or not (points is None or _is_count(points)):
+        raise ConfigError(f"{POINTS} and {SEEDS} are whole numbers of at least 1")
+    if number > 1 and isinstance(content.get("seed"), list):
+        raise ConfigError(f"{SEEDS} counts on from one seed, but seed is a list; leave out one of them")
+    if rows == []:
+        raise ConfigError(f"{WEIGHTS} is empty; leave it out, or give it some")
+    if rows is not None and not (isinstance(rows, list) and all(isinstance(row, list) for row in rows)):
+        raise ConfigError(f"{WEIGHTS} is a list of lists: [[1, 0, 0, 0], [0.25, 0.25, 0.25, 0.25]]")
+    if not isinstance(content.get("seed"), list):
+        base = base.updated(**{name: content.pop(name) for name in ("seed",) if name in content})
+    settings = {name: value if isinstance(value, list) else [value] for name, value in content.items()}
+    if number > 1:
+        settings |= {"seed": seeds(base.seed, number)}
+    n_terms = len(objective.terms)
+    rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
+    space = Space(rows or [(1 / n_terms,) * n_terms], settings, base, objective)
+    space.candidates()  # what cannot be tried is told with the name of the file
+    return space
 
 
 def seeds(first: int, number: int) -> list[int]:
@@ -114,12 +129,16 @@ def seeds(first: int, number: int) -> list[int]:
     return list(range(first, first + number))
 
 
-def groups(candidates: Sequence[Candidate], most: int) -> list[list[int]]:
-    """Which candidates are trained together, by number: those of one bank, at most `most` at a time."""
-    by_bank: dict[TrainConfig, list[int]] = {}
+def groups(candidates: Sequence[Candidate], max_heads: int) -> list[list[int]]:
+    """Which candidates are trained together, by number: those of one bank, at most `max_heads` at a time."""
+    by_bank: dict[Any, list[int]] = {}
     for number, candidate in enumerate(candidates):
         by_bank.setdefault(candidate.bank, []).append(number)
-    return [numbers[first : first + most] for numbers in by_bank.values() for first in range(0, len(numbers), most)]
+    return [
+        numbers[first : first + max_heads]
+        for numbers in by_bank.values()
+        for first in range(0, len(numbers), max_heads)
+    ]
 
 
 def _is_count(value: object) -> bool:

@@ -33,7 +33,7 @@ def trainable(module: nn.Module, input_shape: Sequence[int]) -> Parameters:
 
 
 def chosen(module: nn.Module, parameters: Parameters, unfreeze: str) -> Parameters:
-    """Those of the parameters that `unfreeze` names: see :class:`emoclim.learning.encoder_config.EncoderTuning`."""
+    """Those of the parameters that `unfreeze` names: see :class:`emoclim.learning.settings.EncoderTuning`."""
     if not parameters:
         raise ConfigError("the encoder has no parameters to train; extract its features, and train heads on them")
     if unfreeze == "none":

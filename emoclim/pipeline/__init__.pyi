@@ -30,9 +30,9 @@ from .run import plan_digest as plan_digest
 from .run import resume as resume
 from .run import start as start
 from .search import search_file as search_file
-from .tagging.tag import Tag as Tag
-from .tagging.tag import TaggingConfig as TaggingConfig
+from .tagging import tag_run as tag_run
 from .training.encoder_inputs import EndToEndConfig as EndToEndConfig
+from .training.inputs import LabelledConfig as LabelledConfig
 from .training.studies import StudyConfig as StudyConfig
 from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd
 from .training.train_heads import HeadsConfig as HeadsConfig

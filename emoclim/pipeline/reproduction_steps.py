@@ -20,8 +20,8 @@ from emoclim.pipeline.reproduction_data import SPLIT_SEED
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, RowPlan
 from emoclim.pipeline.reproduction_planning import state_of
 from emoclim.pipeline.run import Means, resume, start
-from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
-from emoclim.pipeline.tagging.tagging_result import TaggingResult
+from emoclim.pipeline.tagging import tag_run
+from emoclim.pipeline.tagging_result import TaggingResult
 from emoclim.pipeline.training.encoder_inputs import EndToEndConfig
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
@@ -120,8 +120,15 @@ class Steps:
     def tag(self, row: RowPlan) -> TaggingResult:
         """Find the tags of music that is not what the heads were trained on."""
         self._encode_tagged(row)
-        asked = TaggingConfig(run=row.run, manifest=self.plan.manifests["tagging"].source, on=row.row.on, plots=False)
-        found = start(Tag(), asked, Means(self.workspace, self.device, track=self.track))
+        found = tag_run(
+            row.run,
+            self.plan.manifests["tagging"].source,
+            on=row.row.on,
+            plots=False,
+            workspace=self.workspace,
+            device=self.device,
+            track=self.track,
+        )
         self.warnings += found.warnings
         return found
 
@@ -140,7 +147,7 @@ class Steps:
         keys.save()
         if row.min_seconds:
             split = split.lasting(row.min_seconds)
-        embeddings = {modality: run.head().embed(features)[0] for modality, features in split.features.items()}
+        embeddings = {modality: run.head().vectors(features)[0][0] for modality, features in split.features.items()}
         note = f"{len(split.labels['image']):,} images, {len(split.labels['audio']):,} music clips; {row.mark}"
         return JointSpace(row.title, embeddings, split.labels, split.classes, note)
 

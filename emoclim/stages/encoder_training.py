@@ -8,12 +8,12 @@ these are for the same seed; in place of drawn segments stand random crops, each
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from emoclim.config import TrainConfig, loss_weights
+from emoclim.config import TrainConfig
 from emoclim.data import FeatureSpec, Item, Split
 from emoclim.encoders import Encoder
 from emoclim.errors import ConfigError
@@ -21,33 +21,32 @@ from emoclim.extraction import explain_worker_death, keep_freed_memory, trim_per
 from emoclim.learning import (
     ALONE,
     Augment,
-    Best,
+    Banks,
+    BestHeads,
     CropLoader,
     CropSource,
     EncoderTuning,
     Epoch,
     Epochs,
-    HeadBank,
     Heads,
     History,
     JointBest,
     JointLearner,
-    Learner,
     Losses,
+    Objective,
     Replicas,
     Snapshot,
-    Terms,
-    Variant,
-    batches,
     check_pair,
     check_trainable,
     mean_loss,
+    new_learner,
     numbered,
     weighted_sum,
 )
 from emoclim.modality import Modality
 from emoclim.progress import Stopwatch, Track, silent
 from emoclim.seeding import generator_for
+from emoclim.stages.head_training import weight_table
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +99,8 @@ class JointTraining:
         By item, why its crops could not be had here.
     """
 
-    banks: Mapping[Modality, HeadBank]
+    banks: Banks
+    objective: Objective
     encoder: Mapping[str, Tensor]
     specs: Mapping[Modality, FeatureSpec]
     trained: Sequence[str]
@@ -114,7 +114,7 @@ class JointTraining:
 
     def heads(self, spec: FeatureSpec) -> Heads:
         """The heads, bound to the features that the trained encoder makes: those of `spec`."""
-        return Heads(self.banks, {**self.specs, spec.modality: spec})
+        return Heads(self.banks, {**self.specs, spec.modality: spec}, self.objective)
 
 
 def train_end_to_end(
@@ -122,7 +122,7 @@ def train_end_to_end(
     val: Split,
     recordings: Mapping[str, Recordings],
     encoder: Encoder,
-    terms: Terms,
+    objective: Objective,
     weights: Sequence[float],
     config: TrainConfig,
     tuning: EncoderTuning = EncoderTuning(),  # noqa: B008 - immutable
@@ -131,7 +131,6 @@ def train_end_to_end(
     replicas: Replicas = ALONE,
     source: CropSource | None = None,
     augment: Augment | None = None,
-    similarity: Tensor | None = None,
     device: torch.device,
     track: Track = silent,
     resume: Snapshot | None = None,
@@ -148,10 +147,10 @@ def train_end_to_end(
         By ``train`` and ``val``, the files of the encoder's modality.
     encoder
         Where to start from; it is not changed.
-    terms
-        (anchor, contrast) pairs of the objective.
+    objective
+        What is minimised, with one settings.
     weights
-        One for each term.
+        One for each of its terms.
     config
         Of the heads, and of the batches.
     tuning
@@ -164,7 +163,7 @@ def train_end_to_end(
         What makes the crops; None takes them from the files.
     augment
         What is done to crops of training, never of validation, after they are drawn.
-    similarity, device, track, watch
+    device, track, watch
         As for :func:`emoclim.stages.head_training.train_heads`.
     resume, keep
         As for the same; on the CPU the bytes of the result are those of a training that was never stopped.
@@ -177,7 +176,7 @@ def train_end_to_end(
     Raises
     ------
     ConfigError
-        Terms, weights or settings cannot be used with this encoder or device.
+        Weights or settings cannot be used with this encoder or device.
     ManifestError
         The splits lack a class or a modality, or too many files cannot be decoded.
     CacheError
@@ -189,16 +188,15 @@ def train_end_to_end(
     of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
     """
     check_trainable(encoder, tuning, config, replicas.count, device)
-    modalities = tuple(dict.fromkeys(modality for term in terms for modality in term))
-    if not terms or encoder.spec.modality not in modalities:
+    modalities = objective.modalities
+    if encoder.spec.modality not in modalities:
         raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
-    table = torch.tensor([loss_weights(weights, len(terms))])
+    table = weight_table([weights], objective)
     train, val, items = _joined(train, val, recordings, modalities, encoder, device)
-    check_pair(train, val, modalities)
-    variant = Variant(config.no_positive, similarity)
-    heads = Learner(_new_banks(train, config, device), terms, table.to(device), config, variant=variant)
+    check_pair(train, val, modalities, objective.needs)
+    heads = new_learner(objective, train, table, config, device)
     learner = JointLearner(encoder, heads, tuning, device, replicas)
-    best = JointBest(learner.module, Best(heads.banks, config.patience))
+    best = JointBest(learner.module, BestHeads(heads.banks, config.patience, device))
     crops = CropLoader(
         encoder,
         items,
@@ -214,12 +212,12 @@ def train_end_to_end(
 
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
-        drawn = batches(train, shape, draws["items"], draws["segments"], name="train")
+        drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train")
         filled = trim_periodically(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
         steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
         held = generator_for("validation", config.seed)
-        asked = batches(val, (config.val_batches, config.batch_size), held, held, name="val")
+        asked = objective.draw(val, (config.val_batches, config.batch_size), held, held, name="val")
         filled = trim_periodically(timing.each(crops.fill(asked, "validation crop"), WAITING))
         by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
         return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
@@ -232,7 +230,8 @@ def train_end_to_end(
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")
     return JointTraining(
-        {modality: bank.cpu() for modality, bank in best.heads.kept.items()},
+        best.heads.kept.cpu(),
+        objective,
         {name: tensor.cpu() for name, tensor in best.kept.items()},
         {modality: train.features[modality].spec for modality in modalities if modality != encoder.spec.modality},
         tuple(learner.trained),
@@ -264,17 +263,7 @@ def _joined(
         labels = {**split.labels, own: part.labels}
         present = [modality for modality in modalities if modality in features]
         tables = {modality: features[modality] for modality in present}
-        joined.append(Split(tables, {modality: labels[modality].cpu() for modality in present}, split.classes))
+        labels = {modality: labels[modality].cpu() for modality in present}
+        joined.append(replace(split, features=tables, labels=labels))
         items += part.items
     return joined[0], joined[1], items
-
-
-def _new_banks(split: Split, config: TrainConfig, device: torch.device) -> dict[Modality, HeadBank]:
-    """One head for each modality."""
-    generator = generator_for("init", config.seed)
-    return {
-        modality: HeadBank(
-            1, features.spec.dim, config.hidden_dim, config.embedding_dim, dropout=config.dropout, generator=generator
-        ).to(device)
-        for modality, features in split.features.items()
-    }

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emoclim.data import Split
 from emoclim.errors import ConfigError, ManifestError, RunError
-from emoclim.learning import Average, Heads
+from emoclim.learning import Average, Heads, Metric, as_candidates, as_queries
 from emoclim.metrics import Answer, Measure, Question, class_means, macro_mean, measure_vectors, on_grid
 from emoclim.modality import Modality
 from emoclim.reports import ClassReport, Direction, DirectionReport, RetrievalReport, directions
@@ -134,19 +134,24 @@ def evaluate_each(
         part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
         embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}
         for k in range(part.n_heads):
-            directed = {modality: on_grid(vectors[k]) for modality, vectors in embedded.items()}
+            asking, asked_for = (
+                {modality: on_grid(of(vectors[k], metric)) for modality, (vectors, metric) in embedded.items()}
+                for of in (as_queries, as_candidates)
+            )
             reports = []
             for query, candidate in pairs or directions(test.features):
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
-                answer = _answer(directed[query], directed[candidate], asked, among, own, memory)
+                answer = _answer(asking[query], asked_for[candidate], asked, among, own, memory)
                 reports.append(_report(test, query, candidate, asked, answer))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
 
 
-def _embed(test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device) -> Tensor:
-    """Embeddings ``(K, N, E)`` of one modality, on a device that has float64."""
+def _embed(
+    test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device
+) -> tuple[Tensor, Metric]:
+    """What items of one modality are compared by, ``(K, N, E)``, on a device that has float64, and how."""
     features, labels = test.features[modality], test.labels[modality]
     if not len(features):
         raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
@@ -155,10 +160,10 @@ def _embed(test: Split, heads: Heads, modality: Modality, average: Average, devi
             f"the {modality} labels of the split do not fit; give each of the {len(features)} items a number "
             f"from 0 to {len(test.classes) - 1}"
         )
-    embeddings = heads.embed(features.to(device), average=average)
+    embeddings, metric = heads.vectors(features.to(device), average=average)
     if not embeddings.isfinite().all():
         raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
-    return embeddings.cpu() if device.type == "mps" else embeddings
+    return embeddings.cpu() if device.type == "mps" else embeddings, metric
 
 
 def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) -> Tensor:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import normalize
 
 from emoclim.data import Features
-from emoclim.learning import Average, Heads
+from emoclim.learning import Average, Heads, as_candidates, as_queries
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +63,9 @@ def search_each(
     CacheMismatch
         The features are of other specs than the heads.
     """
-    wanted = torch.nn.functional.normalize(heads.embed(queries, average=average)[0], dim=-1)  # (Q, E)
-    embedded = torch.nn.functional.normalize(heads.embed(candidates, average=average)[0], dim=-1)  # (N, E)
+    asked, metric = heads.vectors(queries, average=average)
+    wanted = normalize(as_queries(asked[0], metric), dim=-1)  # (Q, E)
+    embedded = normalize(as_candidates(heads.vectors(candidates, average=average)[0][0], metric), dim=-1)  # (N, E)
     return [_hits(candidates, heads, embedded, one, top) for one in wanted]
 
 
@@ -83,7 +85,8 @@ def _best_starts(candidates: Features, heads: Heads, wanted: torch.Tensor) -> li
         return [None] * len(candidates)
     segments, offsets, begins = candidates.windows
     each = Features(candidates.spec, tuple(str(row) for row in range(len(segments))), segments)
-    likeness = heads.embed(each, average="features")[0] @ wanted  # (R,)
+    found, metric = heads.vectors(each, average="features")
+    likeness = as_candidates(found[0], metric) @ wanted  # (R,)
     starts: list[float | None] = []
     for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
         starts.append(float(begins[first + int(likeness[first:last].argmax())]) if last > first else None)

@@ -8,7 +8,7 @@ Randomness: one generator per purpose, made from the seed by :func:`emoclim.seed
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import get_args
 
@@ -38,8 +38,6 @@ def tag(
     config: TagConfig = TagConfig(),  # noqa: B008 - immutable
     device: torch.device,
     track: Track = silent,
-    resume: Callable[[float, int], Trained | None] | None = None,
-    keep: Callable[[Trained], None] | None = None,
 ) -> TaggingReport:
     """Train a tagging head for each seed and share of the training items, and evaluate them.
 
@@ -68,10 +66,6 @@ def tag(
         Where to train.
     track
         Shows progress by head.
-    resume
-        Returns what `keep` was given of that share and seed, if it was.
-    keep
-        Is given each trained head with its probabilities.
 
     Raises
     ------
@@ -98,11 +92,7 @@ def tag(
     trained = []
     for fraction, seed in track(plan, description="Training tagging heads", total=len(plan)):
         shown, held = (_shuffled(parts[0], parts[1], seed) if shuffle else parts)[:2]
-        if (one := resume(fraction, seed) if resume else None) is None:
-            one = _trained(shown, held, parts[2], fraction, seed, aggregate, config)
-            if keep:
-                keep(one)
-        trained.append(one)
+        trained.append(_trained(shown, held, parts[2], fraction, seed, aggregate, config))
     provenance = {
         "input": train.inputs.spec.to_dict(),
         "aggregate": aggregate,
@@ -140,12 +130,12 @@ def embedded(features: Features, heads: Heads) -> Features:
     """
     if heads.n_heads != 1:
         raise ConfigError(f"tagging takes one head, but there are {heads.n_heads}; select one of them first")
-    values = heads.embed(features)[0]
+    values = heads.vectors(features)[0][0]
     spec = replace(features.spec, name=f"{features.spec.name} embeddings", dim=values.shape[1])
     if features.windows is None:
         return replace(features, spec=spec, values=values, segments=None, offsets=None, starts=None)
     rows = replace(features, values=features.windows[0], segments=None, offsets=None, starts=None)
-    return replace(features, spec=spec, values=values, segments=heads.embed(rows, average="features")[0])
+    return replace(features, spec=spec, values=values, segments=heads.vectors(rows, average="features")[0][0])
 
 
 def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:

@@ -15,8 +15,8 @@ from end_to_end_workspace import workspace as workspace
 from emoclim.config import preset
 from emoclim.encoders.colour import load as load_colour
 from emoclim.errors import ConfigError
-from emoclim.learning.encoder_config import Augmentations, load_joint_config
 from emoclim.learning.epochs import Snapshot
+from emoclim.learning.settings import Augmentations, load_joint_config
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training.augmentations import make_augmenter
 from emoclim.pipeline.workspace import Workspace

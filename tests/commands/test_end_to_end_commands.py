@@ -22,8 +22,8 @@ from example_encoders import ROOT
 from emoclim.config import preset
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import ConfigError
-from emoclim.learning.encoder_config import EncoderTuning, load_joint_config
 from emoclim.learning.epochs import Snapshot
+from emoclim.learning.settings import EncoderTuning, load_joint_config
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training import train_end_to_end, waveforms
 from emoclim.stages.encoder_training import JointTraining

@@ -276,7 +276,7 @@ def test_heads_that_do_not_fit_train_in_parts_and_that_is_told(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     together = answer(*quick(workspace, points="5"), "--name", "together")
-    config = TrainConfig.model_validate(together["heads"][0]["config"])
+    config = TrainConfig(batch_size=together["heads"][0]["config"]["batch_size"])
     note = {"image": 99, "audio": 151}
     each = sum(32 * (dim + 16 + 6) + 16 for dim in note.values())
     rows = 2 * config.batch_size * (6 * 32 + 4 * 16 + 12 * config.batch_size)
@@ -294,9 +294,10 @@ def test_emotions_may_attract_each_other_by_valence_and_arousal(workspace: Path)
     assert "sad" in run(*words, code=2).stderr
     (workspace / "vad.csv").write_text("\n".join(["word,valence,arousal", *rows, "sad,0.1,0.3"]) + "\n")
     result = answer(*words, "--vad-width", 0.2)
-    assert result["similarity"]["width"] == 0.2
-    assert result["similarity"]["table"][0][0] == 1.0
+    assert result["objective"] == "class_similarity"
+    assert result["heads"][0]["config"]["width"] == 0.2
+    assert len(result["label_vectors"]["table"]) == 6
     plain = answer(*brief(workspace))
-    assert plain["similarity"] is None
+    assert plain["label_vectors"] is None
     assert plain["heads"] != result["heads"]
     assert answer(*brief(workspace), "--no-positive", "skip")["heads"]

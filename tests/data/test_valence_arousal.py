@@ -2,17 +2,14 @@
 
 import csv
 import logging
-from math import exp
 from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS, MUSIC_EMOTIONS
-from emoclim.data.labels.valence_arousal import class_similarity, read_valence_arousal
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.data.labels.valence_arousal import class_vectors, read_valence_arousal
+from emoclim.errors import ManifestError
 
 PLACES = {"happy": (1.0, 0.75), "sad": (0.25, 0.25), "angry": (0.125, 0.875)}
 
@@ -84,38 +81,15 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
         read_valence_arousal(tmp_path / "latin.csv")
 
 
-def test_similarity_by_hand() -> None:
-    found = class_similarity(("Happy", "sad"), PLACES, 0.5)
-    expected = exp(-(0.75**2 + 0.5**2) / (2 * 0.5**2))
-    torch.testing.assert_close(found, torch.tensor([[1, expected], [expected, 1]]))
-
-
-places = st.tuples(st.floats(0, 1), st.floats(0, 1))
-
-
-@given(st.lists(places, min_size=1, max_size=8), st.floats(1e-300, 1e300))
-def test_similarity_is_symmetric_and_one_on_the_diagonal(where: list[tuple[float, float]], width: float) -> None:
-    names = [f"word {number}" for number in range(len(where))]
-    found = class_similarity(names, dict(zip(names, where, strict=True)), width)
-    assert found.dtype == torch.float32
-    assert torch.equal(found, found.T)
-    assert (found.diagonal() == 1).all()
-    assert ((found >= 0) & (found <= 1)).all()
-
-
-def test_the_smallest_width_leaves_classes_unrelated() -> None:
-    assert torch.equal(class_similarity(tuple(PLACES), PLACES, 1e-300), torch.eye(3))
+def test_vectors_are_valence_and_arousal_in_the_order_of_the_classes() -> None:
+    found = class_vectors(("Happy", "sad"), PLACES)
+    assert found.dtype == torch.float64
+    assert found.tolist() == [list(PLACES["happy"]), list(PLACES["sad"])]
 
 
 def test_a_class_without_a_word_is_named() -> None:
     with pytest.raises(ManifestError, match="class 'tender', 'awe' has no valence"):
-        class_similarity(("happy", "tender", "awe"), PLACES, 0.2)
-
-
-@pytest.mark.parametrize("width", [0, -0.1, float("nan"), float("inf")])
-def test_a_width_must_be_above_zero(width: float) -> None:
-    with pytest.raises(ConfigError, match="width of"):
-        class_similarity(("happy",), PLACES, width)
+        class_vectors(("happy", "tender", "awe"), PLACES)
 
 
 def test_the_words_of_the_taxonomies(shared: Path) -> None:
@@ -124,9 +98,10 @@ def test_the_words_of_the_taxonomies(shared: Path) -> None:
     with path.open(encoding="utf-8") as file:
         plane = {row["word"]: complex(float(row["valence"]), float(row["arousal"])) for row in csv.DictReader(file)}
     words = (*IMAGE_EMOTIONS, *MUSIC_EMOTIONS)
-    similarity = class_similarity(words, read_valence_arousal(path), 0.2)
-    for row, word in zip(similarity, IMAGE_EMOTIONS, strict=False):
+    vectors = class_vectors(words, read_valence_arousal(path))
+    distance = torch.cdist(vectors, vectors)
+    for row, word in zip(distance, IMAGE_EMOTIONS, strict=False):
         nearest = min(MUSIC_EMOTIONS, key=lambda other: abs(plane[other] - plane[word]))
-        assert MUSIC_EMOTIONS[int(row[len(IMAGE_EMOTIONS) :].argmax())] == nearest
+        assert MUSIC_EMOTIONS[int(row[len(IMAGE_EMOTIONS) :].argmin())] == nearest
     happy, exciting = words.index("happy"), words.index("exciting")
-    assert similarity[happy, exciting] == pytest.approx(exp(-(abs(plane["happy"] - plane["exciting"]) ** 2) / 0.08))
+    assert float(distance[happy, exciting]) == pytest.approx(abs(plane["happy"] - plane["exciting"]))

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from emoclim.data.features import FeatureSpec
 from emoclim.encoders import fit, musicnn, read_tensors
 from emoclim.encoders.arithmetic import zero_denormals
-from emoclim.learning.heads import HeadBank, Heads, load_heads, save_heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads, load_heads, save_heads
 
 PROBE = """
 import sys, torch
@@ -157,7 +158,9 @@ def test_heads_as_loaded_hold_none(tmp_path: Path) -> None:
     bank = HeadBank(1, 4, 16, 16, dropout=0.0, generator=torch.Generator())
     with torch.no_grad():
         bank.hidden_weight[0, 0] = torch.tensor([1e-40, -1e-45, 1e-30, 2.0])
-    save_heads(Heads({"image": bank}, {"image": FeatureSpec("clip", "image", 4, "none", {})}), tmp_path / "heads")
+    save_heads(
+        Heads(Banks({"image": bank}), {"image": FeatureSpec("clip", "image", 4, "none", {})}), tmp_path / "heads"
+    )
     state = load_heads(tmp_path / "heads").banks["image"].state_dict()
     assert denormals(state) == 0
     assert state["hidden_weight"][0, 0].tolist() == pytest.approx([0.0, 0.0, 1e-30, 2.0])

@@ -14,7 +14,8 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.loading import load_encoder
-from emoclim.learning.heads import HeadBank, Heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads
 from emoclim.stages.extracting import extract
 from emoclim.stages.searching import search
 
@@ -70,9 +71,9 @@ def test_views_follow_from_the_pixels_and_the_seed_alone(tmp_path: Path) -> None
 def test_heads_and_search_take_the_picture_itself(tmp_path: Path) -> None:
     viewed = encode(pictures(tmp_path), tmp_path / "viewed.h5", views=VIEWS)
     bank = HeadBank(1, viewed.spec.dim, 8, 4, dropout=0.0, generator=torch.Generator().manual_seed(0))
-    heads = Heads({"image": bank}, {"image": viewed.spec})
+    heads = Heads(Banks({"image": bank}), {"image": viewed.spec})
     assert viewed.windows is None
-    assert torch.equal(heads.embed(viewed), heads.embed(viewed, average="features"))
+    assert torch.equal(heads.vectors(viewed)[0], heads.vectors(viewed, average="features")[0])
     hits = search(viewed.select(torch.tensor([0])), viewed, heads, top=3)
     assert hits[0].id == viewed.ids[0]
     assert [hit.start for hit in hits] == [None] * 3

@@ -22,10 +22,10 @@ from emoclim.errors import ConfigError, DecodeError
 from emoclim.learning.augment import Augmenter
 from emoclim.learning.backgrounds import Backgrounds, read_backgrounds
 from emoclim.learning.crops import CropLoader
-from emoclim.learning.encoder_config import Augmentations
 from emoclim.learning.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.sampling import Batch
+from emoclim.learning.settings import Augmentations
 from emoclim.progress import silent
 from emoclim.seeding import generator_for
 

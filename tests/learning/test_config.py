@@ -33,7 +33,7 @@ def write(folder: Path, text: str) -> Path:
 
 def test_the_paper_preset_is_that_of_the_papers() -> None:
     paper = preset("paper")
-    assert (paper.temperature, paper.batch_size, paper.learning_rate, paper.epochs) == (0.07, 64, 1e-4, 15)
+    assert (paper.batch_size, paper.learning_rate, paper.epochs) == (64, 1e-4, 15)
     assert (paper.hidden_dim, paper.embedding_dim, paper.dropout, paper.patience) == (256, 128, 0.5, None)
 
 
@@ -60,11 +60,11 @@ def test_presets_are_listed_and_an_unknown_one_is_told() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "allowed"),
     [
-        ("temperature", 0, "greater than 0"),
-        ("temperature", float("nan"), "a finite number"),
-        ("temperature", float("inf"), "a finite number"),
-        ("temperature", "0.07", "a valid number"),
-        ("temperature", True, "a valid number"),
+        ("learning_rate", 0, "greater than 0"),
+        ("learning_rate", float("nan"), "a finite number"),
+        ("learning_rate", float("inf"), "a finite number"),
+        ("learning_rate", "0.07", "a valid number"),
+        ("learning_rate", True, "a valid number"),
         ("batch_size", 1, "greater than or equal to 2"),
         ("batch_size", 10_000, "less than or equal to 8192"),
         ("batch_size", 64.0, "a valid integer"),
@@ -128,7 +128,7 @@ def test_the_edges_are_allowed() -> None:
 
 
 def test_dict_round_trip() -> None:
-    config = TrainConfig(temperature=0.2, patience=3, seed=7)
+    config = TrainConfig(dropout=0.2, patience=3, seed=7)
     assert TrainConfig.model_validate(config.model_dump()) == config
     assert TrainConfig.model_validate({}) == TrainConfig()
 
@@ -155,7 +155,7 @@ def test_an_unknown_name_near_none_is_told() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ('temperature = "warm"', "train.toml: temperature = 'warm' is not possible"),
+        ('learning_rate = "warm"', "train.toml: learning_rate = 'warm' is not possible"),
         ("epochs = 1.5", "train.toml: epochs = 1.5 is not possible"),
         ("epochs = ", "train.toml: "),
         ("[training]\nepochs = 3", "train.toml: no setting is called 'training'"),

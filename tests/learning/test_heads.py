@@ -13,7 +13,8 @@ from torch.nn.functional import dropout, normalize
 
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.heads import HeadBank, Heads, load_heads, save_heads, stack_heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads, load_heads, save_heads, stack_heads
 
 D, H, E = 12, 16, 8
 IMAGE = FeatureSpec("clip", "image", D, "vit.pt@0123456789ab", {"pixels": "centre crop"})
@@ -38,13 +39,14 @@ def bank(n_heads: int = 3, *, dim: int = D, p: float = 0.0) -> HeadBank:
 
 
 def heads(n_heads: int = 3) -> Heads:
-    return Heads({"image": bank(n_heads), "audio": bank(n_heads, dim=10)}, {"image": IMAGE, "audio": AUDIO})
+    return Heads(Banks({"image": bank(n_heads), "audio": bank(n_heads, dim=10)}), {"image": IMAGE, "audio": AUDIO})
 
 
 def plain(source: HeadBank, k: int, p: float = 0.0) -> nn.Sequential:
     """Head k as PyTorch layers; the L2 norms are left to the caller."""
     layers = nn.Sequential(nn.Linear(D, H), nn.BatchNorm1d(H), nn.ReLU(), nn.Dropout(p), nn.Linear(H, E))
     state = {name: tensor[k] for name, tensor in source.state_dict().items()}
+    state |= {name: state[name][:E] for name in ("out_weight", "out_bias")}  # the rest fills a cache line
     names = ("hidden_weight", "hidden_bias", "norm_weight", "norm_bias", "running_mean", "running_var")
     targets = ("0.weight", "0.bias", "1.weight", "1.bias", "1.running_mean", "1.running_var")
     renamed = {target: state[name] for name, target in zip(names, targets, strict=True)}
@@ -69,8 +71,8 @@ def test_initial_values_are_those_of_pytorch_and_the_same_for_every_head() -> No
     for k in range(3):
         torch.testing.assert_close(made.hidden_weight[k], first.weight)
         torch.testing.assert_close(made.hidden_bias[k], first.bias)
-        torch.testing.assert_close(made.out_weight[k], last.weight)
-        torch.testing.assert_close(made.out_bias[k], last.bias)
+        torch.testing.assert_close(made.out_weight[k, :E], last.weight)
+        torch.testing.assert_close(made.out_bias[k, :E], last.bias)
 
 
 def test_every_parameter_and_statistic_leads_with_k() -> None:
@@ -159,7 +161,7 @@ def test_embedding_averages_over_segments() -> None:
     features, trained = library(), heads()
     assert features.segments is not None
     assert features.offsets is not None
-    found = trained.embed(features)
+    found = trained.vectors(features)[0]
     assert found.shape == (3, 7, E)
     layers = trained.banks["audio"].eval()
     for item, (first, last) in enumerate(
@@ -172,24 +174,24 @@ def test_embedding_averages_over_segments() -> None:
 
 def test_embedding_of_the_averaged_features() -> None:
     features, trained = library(), heads()
-    found = trained.embed(features, average="features")
+    found = trained.vectors(features, average="features")[0]
     torch.testing.assert_close(found, trained.banks["audio"].eval()(features.values))
     bare = replace(features, segments=None, offsets=None, starts=None)
-    assert torch.equal(trained.embed(bare), found)
+    assert torch.equal(trained.vectors(bare)[0], found)
 
 
 def test_an_embedding_does_not_depend_on_its_neighbours() -> None:
     trained, features = heads(), library(600)
-    together = trained.embed(features)
+    together = trained.vectors(features)[0]
     for row in (0, 1, 2, 255, 256, 599):
-        assert torch.equal(trained.embed(features.select(torch.tensor([row])))[:, 0], together[:, row])
+        assert torch.equal(trained.vectors(features.select(torch.tensor([row])))[0][:, 0], together[:, row])
 
 
 def test_embedding_leaves_the_banks_as_they_are() -> None:
     trained = heads()
     trained.banks["audio"].train()
     before = trained.banks["audio"].running_mean.clone()
-    embedded = trained.embed(library())
+    embedded = trained.vectors(library())[0]
     assert trained.banks["audio"].training
     assert torch.equal(trained.banks["audio"].running_mean, before)
     layer = nn.Linear(E, 1)
@@ -198,21 +200,21 @@ def test_embedding_leaves_the_banks_as_they_are() -> None:
 
 
 def test_no_items_give_no_embeddings() -> None:
-    assert heads().embed(library().select(torch.tensor([], dtype=torch.int64))).shape == (3, 0, E)
+    assert heads().vectors(library().select(torch.tensor([], dtype=torch.int64)))[0].shape == (3, 0, E)
 
 
 def test_other_features_are_refused() -> None:
     features = replace(library(), spec=replace(AUDIO, settings={"overlap": 0.5}))
     with pytest.raises(CacheMismatch, match=r"the audio heads .*overlap: 0.75 here, 0.5 there"):
-        heads().embed(features)
+        heads().vectors(features)[0]
     with pytest.raises(CacheMismatch, match="no heads for text features; these take image and audio"):
-        heads().embed(replace(library(), spec=replace(AUDIO, modality="text")))
+        heads().vectors(replace(library(), spec=replace(AUDIO, modality="text")))[0]
 
 
 def test_an_unknown_average_is_refused() -> None:
     unknown: Any = "segments"
     with pytest.raises(ConfigError, match="average = 'segments' is not possible; it must be embeddings or features"):
-        heads().embed(library(), average=unknown)
+        heads().vectors(library(), average=unknown)[0]
 
 
 def test_select_takes_one_head_of_each_modality() -> None:
@@ -220,7 +222,7 @@ def test_select_takes_one_head_of_each_modality() -> None:
     for k in range(3):
         one = trained.select(k)
         assert one.n_heads == 1
-        torch.testing.assert_close(one.embed(features)[0], trained.embed(features)[k])
+        torch.testing.assert_close(one.vectors(features)[0][0], trained.vectors(features)[0][k])
         assert torch.equal(one.banks["image"].out_bias[0], trained.banks["image"].out_bias[k])
 
 
@@ -232,11 +234,11 @@ def test_select_outside_is_refused(k: int) -> None:
 
 def test_banks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(RunError, match="the same number of heads"):
-        Heads({"image": bank(2), "audio": bank(3, dim=10)}, {"image": IMAGE, "audio": AUDIO})
+        Heads(Banks({"image": bank(2), "audio": bank(3, dim=10)}), {"image": IMAGE, "audio": AUDIO})
     with pytest.raises(RunError, match="one spec each"):
-        Heads({"image": bank()}, {"image": IMAGE, "audio": AUDIO})
+        Heads(Banks({"image": bank()}), {"image": IMAGE, "audio": AUDIO})
     with pytest.raises(RunError, match="the image heads take 10 values, not 12"):
-        Heads({"image": bank(dim=10)}, {"image": IMAGE})
+        Heads(Banks({"image": bank(dim=10)}), {"image": IMAGE})
 
 
 def test_a_file_gives_back_the_same_heads(tmp_path: Path) -> None:
@@ -247,9 +249,10 @@ def test_a_file_gives_back_the_same_heads(tmp_path: Path) -> None:
     assert list(found.banks) == ["image", "audio"]
     for modality, original in trained.banks.items():
         assert found.banks[modality].dropout == original.dropout
+        assert found.banks[modality].embedding_dim == original.embedding_dim
         for name, tensor in original.state_dict().items():
             assert torch.equal(found.banks[modality].state_dict()[name], tensor)
-    assert torch.equal(found.embed(library()), trained.embed(library()))
+    assert torch.equal(found.vectors(library())[0], trained.vectors(library())[0])
     assert [each.name for each in tmp_path.iterdir()] == ["heads.safetensors"]
 
 
@@ -268,8 +271,11 @@ def test_tensors_are_named_by_modality_and_parameter(tmp_path: Path) -> None:
 
 def about(**changes: Any) -> dict[str, str]:
     """Metadata as of one image bank, changed."""
-    banks = {"image": {"spec": IMAGE.to_dict(), "dropout": 0.5}}
-    return {"emoclim": json.dumps({"format": 1, "banks": banks, **changes})}
+    about = {"dropout": 0.5, "embedding_dim": 3}
+    banks = {"image": {"kind": "HeadBank", "about": about, "branch": {"input": "image"}}}
+    objective = {"name": "", "modalities": [], "settings": []}
+    plain = {"format": 2, "banks": banks, "specs": {"image": IMAGE.to_dict()}, "objective": objective}
+    return {"emoclim": json.dumps({**plain, **changes})}
 
 
 @pytest.mark.parametrize(
@@ -279,9 +285,9 @@ def about(**changes: Any) -> dict[str, str]:
         ({"image.out_bias": noise(2, 3)}, {"other": "thing"}, "is no file of heads"),
         ({"image.out_bias": noise(2, 3)}, {"emoclim": "not json"}, "is no file of heads"),
         ({"image.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
-        ({"audio.out_bias": noise(2, 3)}, about(), "is no file of heads .*audio"),
+        ({"audio.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
         ({"image.hidden_weight": noise(2, 3, 4), "image.out_bias": noise(2, 3)}, about(), "is no file of heads"),
-        ({"image.out_bias": noise(2, 3)}, about(format=2), "is of format 2, not 1"),
+        ({"image.out_bias": noise(2, 3)}, about(format=1), "is of format 1, not 2; train again"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, tensors: dict[str, Tensor], metadata: Any, told: str) -> None:
@@ -311,20 +317,22 @@ def test_stacked_heads_embed_as_they_did_alone() -> None:
     for seed, (hidden, embedding) in enumerate([(8, 4), (16, 12), (8, 12)]):
         bank = HeadBank(2, 6, hidden, embedding, dropout=0.1 * seed, generator=torch.Generator().manual_seed(seed))
         bank.train()(torch.randn(20, 6, generator=torch.Generator().manual_seed(9)), torch.Generator().manual_seed(0))
-        parts.append(Heads({"image": bank}, {"image": spec}))
+        parts.append(Heads(Banks({"image": bank}), {"image": spec}))
     together = stack_heads(parts)
     assert together.n_heads == 6
     values = torch.randn(5, 6, generator=torch.Generator().manual_seed(1))
     features = Features(spec, tuple("abcde"), values)
-    embedded = together.embed(features)
+    embedded = together.vectors(features)[0]
     for number, part in enumerate(parts):
-        alone = part.embed(features)
+        alone = part.vectors(features)[0]
         width = alone.shape[2]
         torch.testing.assert_close(embedded[2 * number : 2 * number + 2, :, :width], alone)
         assert not embedded[2 * number : 2 * number + 2, :, width:].any()
     some = together.select(4, 0)
-    torch.testing.assert_close(some.embed(features), embedded[[4, 0]])
+    torch.testing.assert_close(some.vectors(features)[0], embedded[[4, 0]])
     with pytest.raises(RunError, match="there is no head 6; these are numbered from 0 to 5"):
         together.select(0, 6)
     with pytest.raises(CacheMismatch, match="training set of the image heads"):
-        stack_heads([parts[0], Heads({"image": parts[1].banks["image"]}, {"image": replace(spec, name="other")})])
+        stack_heads(
+            [parts[0], Heads(Banks({"image": parts[1].banks["image"]}), {"image": replace(spec, name="other")})]
+        )

@@ -9,25 +9,19 @@ import reference
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from objective_cases import by_similarity, emo_clim, losses_of, prepared, total_of
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.learning.heads import HeadBank
-from emoclim.learning.learner import Learner
-from emoclim.learning.losses import (
-    EMO_CLIM,
-    NoPositive,
-    Variant,
-    objective,
-    similarity_supcon,
-    supcon,
-    term_losses,
-    weighted_sum,
-)
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.contrastive import NoPositive, similarity_supcon, supcon
+from emoclim.learning.learner import Learner, weighted_sum
+from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 
+TERMS = (("image", "audio"), ("audio", "image"), ("image", "image"), ("audio", "audio"))
 CONVENTIONS: tuple[NoPositive, ...] = get_args(NoPositive)
 LOSSES = (supcon, similarity_supcon)
 Loss = Callable[..., Tensor]
@@ -263,8 +257,17 @@ def test_the_order_of_a_batch_does_not_matter() -> None:
     orders: dict[Modality, Tensor] = {"image": torch.randperm(10), "audio": torch.randperm(7)}
     shuffled = {modality: rows[:, orders[modality]] for modality, rows in embeddings.items()}
     relabelled = {modality: labels[modality][orders[modality]] for modality in labels}
-    first = objective(embeddings, labels, EMO_CLIM, weights, 0.07)
-    torch.testing.assert_close(objective(shuffled, relabelled, EMO_CLIM, weights, 0.07), first)
+    objective = prepared(emo_clim([0.07] * 2), torch.float64)
+    first = total_of(objective, embeddings, labels, weights)
+    torch.testing.assert_close(total_of(objective, shuffled, relabelled, weights), first)
+
+
+def made(n_heads: int, no_positive: NoPositive, similarity: Tensor | None) -> Objective:
+    if similarity is not None:
+        objective = by_similarity(similarity, n_heads, no_positive=no_positive)
+        objective._dtype = torch.float64
+        return objective
+    return prepared(emo_clim([0.07] * n_heads, no_positive=no_positive), torch.float64)
 
 
 @pytest.mark.parametrize("similarity", [None, degrees(4, 4)])
@@ -273,24 +276,28 @@ def test_objective_equals_the_plain_loops(no_positive: NoPositive, similarity: T
     embeddings: dict[Modality, Tensor] = {"image": units(3, 9, 8), "audio": units(3, 12, 8, seed=2)}
     labels: dict[Modality, Tensor] = {"image": classes(9), "audio": classes(12, seed=3)}
     weights = torch.rand(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    found = objective(embeddings, labels, EMO_CLIM, weights, 0.07, Variant(no_positive, similarity))
+    objective = made(3, no_positive, similarity)
+    found = total_of(objective, embeddings, labels, weights)
     options = {"no_positive": no_positive, "similarity": similarity}
     for k in range(3):
         of_head = {modality: rows[k] for modality, rows in embeddings.items()}
-        expected = reference.objective(of_head, labels, EMO_CLIM, weights[k].tolist(), 0.07, **options)
+        expected = reference.objective(of_head, labels, TERMS, weights[k].tolist(), 0.07, **options)
         assert found[k].item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_the_similarity_of_a_class_to_itself_alone_is_supcon() -> None:
     embeddings: dict[Modality, Tensor] = {"image": units(3, 9, 8), "audio": units(3, 12, 8, seed=2)}
     labels: dict[Modality, Tensor] = {"image": classes(9), "audio": classes(12, seed=3)}
-    plain = term_losses(embeddings, labels, EMO_CLIM, 0.07)
-    found = term_losses(embeddings, labels, EMO_CLIM, 0.07, Variant(similarity=torch.eye(4)))
+    plain = losses_of(made(3, "count", None), embeddings, labels)
+    found = losses_of(made(3, "count", torch.eye(4)), embeddings, labels)
     assert all(torch.equal(one, other) for one, other in zip(found, plain, strict=True))
 
 
-@pytest.mark.parametrize("variant", [Variant(), Variant("skip"), Variant(similarity=degrees(4, 4))])
-def test_a_learner_minimises_its_variant(variant: Variant) -> None:
+@pytest.mark.parametrize(
+    "objective",
+    [emo_clim([0.07] * 2), emo_clim([0.07] * 2, no_positive="skip"), by_similarity(degrees(4, 4).float(), 2)],
+)
+def test_a_learner_minimises_its_objective(objective: Objective) -> None:
     modalities: tuple[Modality, ...] = ("image", "audio")
     generator = torch.Generator().manual_seed(0)
     banks = {name: HeadBank(2, 5, 7, 3, dropout=0.0, generator=generator) for name in modalities}
@@ -299,24 +306,15 @@ def test_a_learner_minimises_its_variant(variant: Variant) -> None:
         {"image": classes(9), "audio": classes(9, seed=3)},
     )
     weights = torch.tensor([[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.5, 0.0]])
-    learner = Learner(banks, EMO_CLIM, weights, TrainConfig(), variant=variant)
+    learner = Learner(Banks(banks), objective, weights, TrainConfig())
     with torch.no_grad():
         found = {name: bank.eval()(batch.rows[name]) for name, bank in banks.items()}
-        expected = term_losses(found, batch.labels, EMO_CLIM, 0.07, variant)
+        expected = losses_of(objective, found, batch.labels)
     torch.testing.assert_close(torch.stack(learner.evaluate([batch])), torch.stack(expected))
     before = learner.step(batch, generator)
     for _ in range(30):
         after = learner.step(batch, generator)
     assert (after < before).all()
-
-
-@pytest.mark.parametrize(
-    "similarity",
-    [torch.ones(3), torch.ones(3, 2), torch.full((2, 2), 1.5), -torch.eye(2), torch.full((2, 2), torch.nan)],
-)
-def test_a_similarity_of_classes_is_checked(similarity: Tensor) -> None:
-    with pytest.raises(ValueError, match="from 0 to 1"):
-        Variant(similarity=similarity)
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -327,7 +325,7 @@ def test_an_unknown_convention_is_refused(loss: Loss) -> None:
 
 
 def test_terms_stand_in_the_order_of_the_paper() -> None:
-    assert EMO_CLIM == (("image", "audio"), ("audio", "image"), ("image", "image"), ("audio", "audio"))
+    assert emo_clim().terms == ("image>audio", "audio>image", "image>image", "audio>audio")
 
 
 def test_each_weight_belongs_to_its_term() -> None:
@@ -336,8 +334,9 @@ def test_each_weight_belongs_to_its_term() -> None:
         "audio": units(4, 9, 8, seed=2)[:1].expand(4, 9, 8),
     }
     labels: dict[Modality, Tensor] = {"image": classes(9), "audio": classes(9, seed=3)}
-    by_term = term_losses(embeddings, labels, EMO_CLIM, 0.07)
-    found = objective(embeddings, labels, EMO_CLIM, torch.eye(4, dtype=torch.float64), 0.07)
+    objective = made(4, "count", None)
+    by_term = losses_of(objective, embeddings, labels)
+    found = total_of(objective, embeddings, labels, torch.eye(4, dtype=torch.float64))
     torch.testing.assert_close(found, torch.stack([loss[k] for k, loss in enumerate(by_term)]))
     assert len({round(value, 6) for value in found.tolist()}) == 4
 

@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from objective_cases import TERMS, emo_clim
 
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
-from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.selection import RULES, Leaders, TrainedCandidate, choose
 from emoclim.learning.sweep import Candidate, Space, groups, read_space, simplex_points
 
 EVEN = (0.25, 0.25, 0.25, 0.25)
 BASE = TrainConfig()
+OBJECTIVE = emo_clim()
+(OWN,) = OBJECTIVE.settings
 
 
 @pytest.mark.parametrize("number", [1, 4, 15, 16, 64, 500])
@@ -64,8 +66,8 @@ def test_too_many_or_no_points_are_refused(number: int) -> None:
 
 
 def test_settings_are_crossed_and_the_weights_change_first() -> None:
-    found = Space([EVEN, (1, 0, 0, 0)], {"seed": [1, 2], "temperature": [0.07, 0.1]}, BASE).candidates()
-    assert [(one.config.seed, one.config.temperature, one.loss_weights[0]) for one in found] == [
+    found = Space([EVEN, (1, 0, 0, 0)], {"seed": [1, 2], "temperature": [0.07, 0.1]}, BASE, OBJECTIVE).candidates()
+    assert [(one.config.seed, one.all_settings["temperature"], one.loss_weights[0]) for one in found] == [
         (seed, temperature, weight) for seed in (1, 2) for temperature in (0.07, 0.1) for weight in (0.25, 1.0)
     ]
 
@@ -84,14 +86,14 @@ def test_settings_are_crossed_and_the_weights_change_first() -> None:
 )
 def test_what_cannot_be_tried(weights: Sequence[Sequence[float]], settings: Mapping[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        Space(weights, settings, BASE).candidates()
+        Space(weights, settings, BASE, OBJECTIVE).candidates()
 
 
 def test_what_shares_all_but_weights_and_temperature_is_one_bank() -> None:
-    space = Space([EVEN, (1, 0, 0, 0)], {"learning_rate": [1e-4, 1e-3], "temperature": [0.05, 0.07]}, BASE)
+    space = Space([EVEN, (1, 0, 0, 0)], {"learning_rate": [1e-4, 1e-3], "temperature": [0.05, 0.07]}, BASE, OBJECTIVE)
     found = space.candidates()
-    assert groups(found, most=100) == [[0, 1, 2, 3], [4, 5, 6, 7]]
-    assert groups(found, most=3) == [[0, 1, 2], [3], [4, 5, 6], [7]]
+    assert groups(found, max_heads=100) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert groups(found, max_heads=3) == [[0, 1, 2], [3], [4, 5, 6], [7]]
 
 
 def test_a_sweep_is_read_from_a_file(tmp_path: Path) -> None:
@@ -99,14 +101,14 @@ def test_a_sweep_is_read_from_a_file(tmp_path: Path) -> None:
     path.write_text(
         "points = 3\nseeds = 2\nseed = 7\nepochs = 4\ndropout = [0.2, 0.5]\nloss_weights = [[0, 0, 0, 1]]\n"
     )
-    found = read_space(path, BASE).candidates()
+    found = read_space(path, BASE, OBJECTIVE).candidates()
     assert len(found) == 2 * 2 * 4
     assert {one.config.seed for one in found} == {7, 8}
     assert {one.config.dropout for one in found} == {0.2, 0.5}
     assert {one.config.epochs for one in found} == {4}
     assert [one.loss_weights for one in found[:2]] == [(0, 0, 0, 1), EVEN]
     path.write_text("temperature = 0.1\n")
-    assert read_space(path, BASE).candidates() == [Candidate(EVEN, BASE.updated(temperature=0.1))]
+    assert read_space(path, BASE, OBJECTIVE).candidates() == [Candidate(EVEN, BASE, OWN.updated(temperature=0.1))]
 
 
 @pytest.mark.parametrize(
@@ -126,9 +128,9 @@ def test_a_sweep_file_that_cannot_be_used(tmp_path: Path, text: str, told: str) 
     path = tmp_path / "sweep.toml"
     path.write_text(text)
     with pytest.raises(ConfigError, match=told):
-        read_space(path, BASE)
+        read_space(path, BASE, OBJECTIVE)
     with pytest.raises(ConfigError, match=r"none.toml cannot be read"):
-        read_space(tmp_path / "none.toml", BASE)
+        read_space(tmp_path / "none.toml", BASE, OBJECTIVE)
 
 
 # What is chosen
@@ -139,37 +141,38 @@ def line(
 ) -> TrainedCandidate:
     weights = weights or (1.0, float(number), 0.0, 0.0)
     metrics = {"P@5 image_audio": p5, "P@5 audio_image": p5, "MRR image_audio": mrr + 0.1, "MRR audio_image": mrr - 0.1}
-    return TrainedCandidate(number, weights, BASE.updated(seed=seed), 2, 15, loss, (loss,) * 4, metrics)
+    candidate = Candidate(weights, BASE.updated(seed=seed), OWN)
+    return TrainedCandidate(number, candidate, 2, 15, loss, (loss,) * 4, metrics)
 
 
 @pytest.mark.parametrize(("rule", "chosen"), [("p5", 0), ("mrr", 1), ("mean", 2), ("loss", 3)])
 def test_the_rule_says_which_is_chosen(rule: str, chosen: int) -> None:
     lines = [line(0, 0.6, 0.1), line(1, 0.1, 0.6), line(2, 0.5, 0.5), line(3, 0.2, 0.2, loss=1.0)]
-    assert choose(lines, EMO_CLIM, rule).chosen == chosen
+    assert choose(lines, TERMS, rule).chosen == chosen
     assert set(RULES) == {"p5", "mrr", "mean", "loss"}
 
 
 def test_the_first_of_equals_is_chosen() -> None:
-    assert choose([line(0, 0.4, 0.4), line(1, 0.4, 0.4)], EMO_CLIM, "mean").chosen == 0
+    assert choose([line(0, 0.4, 0.4), line(1, 0.4, 0.4)], TERMS, "mean").chosen == 0
 
 
 def test_seeds_of_one_recipe_are_judged_together() -> None:
     lucky = [line(0, 0.9, 0.9, seed=1, weights=EVEN), line(1, 0.5, 0.5, seed=1)]
-    unlucky = [line(2, 0.1, 0.1, seed=2, weights=EVEN), replace(line(3, 0.6, 0.6, seed=2), loss_weights=(1, 1, 0, 0))]
-    report = choose([*lucky, *unlucky], EMO_CLIM, "mean")
+    unlucky = [line(2, 0.1, 0.1, seed=2, weights=EVEN), line(3, 0.6, 0.6, seed=2, weights=(1, 1, 0, 0))]
+    report = choose([*lucky, *unlucky], TERMS, "mean")
     assert report.chosen == 1
     assert report.scores == pytest.approx((0.5, 0.55, 0.5, 0.55))
 
 
 def test_a_lost_head_is_never_chosen_while_there_are_others() -> None:
     lost = replace(line(0, 0.9, 0.9), val_loss=math.inf)
-    report = choose([lost, line(1, 0.1, 0.1)], EMO_CLIM, "mean")
+    report = choose([lost, line(1, 0.1, 0.1)], TERMS, "mean")
     assert report.chosen == 1
     assert report.scores[0] == -math.inf
 
 
 def test_the_best_keep_the_chosen_one_and_their_order() -> None:
-    report = choose([line(n, p, p) for n, p in enumerate((0.1, 0.5, 0.3, 0.4))], EMO_CLIM, "p5")
+    report = choose([line(n, p, p) for n, p in enumerate((0.1, 0.5, 0.3, 0.4))], TERMS, "p5")
     assert report.best(2) == [1, 3]
     assert report.best(99) == [0, 1, 2, 3]
     rows = report.table_rows(2)
@@ -180,7 +183,7 @@ def test_the_best_keep_the_chosen_one_and_their_order() -> None:
 
 
 def test_the_table_has_a_column_for_all_that_is_known() -> None:
-    columns = choose([line(0, 0.1, 0.1), line(1, 0.2, 0.2)], EMO_CLIM, "mean").columns()
+    columns = choose([line(0, 0.1, 0.1), line(1, 0.2, 0.2)], TERMS, "mean").columns()
     assert columns["chosen"] == [False, True]
     assert columns["weight_audio_image"] == [0.0, 1.0]
     assert columns["val_loss_audio_audio"] == [3.0, 3.0]
@@ -190,15 +193,18 @@ def test_the_table_has_a_column_for_all_that_is_known() -> None:
 
 def test_losses_that_cannot_be_compared_choose_nothing() -> None:
     lines = [line(0, 0.1, 0.1), line(1, 0.2, 0.2)]
-    lines[0] = replace(lines[0], config=BASE.updated(temperature=0.5))
-    with pytest.raises(ConfigError, match="losses of different temperatures.* cannot be compared; select by mean"):
-        choose(lines, EMO_CLIM, "loss")
-    assert choose(lines, EMO_CLIM, "mrr").chosen == 1
+    other = replace(lines[0].candidate, settings=OWN.updated(temperature=0.5))
+    lines[0] = replace(lines[0], candidate=other)
+    with pytest.raises(
+        ConfigError, match="losses of different batch sizes or settings.* cannot be compared; select by mean"
+    ):
+        choose(lines, TERMS, "loss")
+    assert choose(lines, TERMS, "mrr").chosen == 1
 
 
 def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
-    leaders = Leaders(EMO_CLIM)
-    candidates = [Candidate(EVEN, BASE), Candidate((1, 0, 0, 0), BASE.updated(no_positive="skip"))]
+    leaders = Leaders(TERMS)
+    candidates = [Candidate(EVEN, BASE, OWN), Candidate((1, 0, 0, 0), BASE, OWN.updated(no_positive="skip"))]
     leaders.update([4, 5], candidates, 0, [2.0, 9.0], [[1.0, 1.0, 3.0, 3.0], [4.0] * 4])
     leaders.update([4, 5], candidates, 1, [3.0, 1.0], [[0.5] * 4, [1.5] * 4])
     leaders.update([6], candidates[:1], 0, [math.nan], [[math.nan] * 4])
@@ -212,4 +218,4 @@ def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
 
 def test_an_unknown_rule_is_told() -> None:
     with pytest.raises(ConfigError, match="no rule 'best' to select by; there are loss, p5, mrr, mean"):
-        choose([line(0, 0.1, 0.1)], EMO_CLIM, "best")
+        choose([line(0, 0.1, 0.1)], TERMS, "best")

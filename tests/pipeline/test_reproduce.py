@@ -22,8 +22,8 @@ from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CheckpointError
-from emoclim.learning.encoder_config import Augmentations, EncoderTuning
 from emoclim.learning.epochs import Snapshot
+from emoclim.learning.settings import Augmentations, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline import departures
 from emoclim.pipeline import run as run_machine

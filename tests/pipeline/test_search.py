@@ -5,7 +5,8 @@ import torch
 
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheMismatch
-from emoclim.learning.heads import HeadBank, Heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads
 from emoclim.stages.searching import search
 
 SPECS = {name: FeatureSpec("any", name, 6, "none", {}) for name in ("image", "audio")}
@@ -14,7 +15,7 @@ SPECS = {name: FeatureSpec("any", name, 6, "none", {}) for name in ("image", "au
 def heads() -> Heads:
     generator = torch.Generator().manual_seed(3)
     banks = {name: HeadBank(1, 6, 16, 8, dropout=0.5, generator=generator).eval() for name in SPECS}
-    return Heads(banks, SPECS)
+    return Heads(Banks(banks), SPECS)
 
 
 def library(n_items: int, n_segments: int) -> Features:

@@ -10,11 +10,11 @@ import pytest
 from commands import answer, brief, run
 from commands import finished as finished
 from commands import workspace as workspace
+from objective_cases import TERMS, emo_clim
 
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
 from emoclim.learning.learner import Learner
-from emoclim.learning.losses import EMO_CLIM
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
@@ -26,6 +26,7 @@ SPACE = Space(
     [EVEN, (1.0, 1.0, 0.0, 0.0)],
     {"temperature": [0.05, 0.2], "hidden_dim": [64, 128], "dropout": [0.1], "seed": [7, 8]},
     TrainConfig(epochs=3, seed=7),
+    emo_clim(),
 )
 
 
@@ -40,7 +41,7 @@ def make_study(
 ) -> Study:
     place = str(folder / storage)
     config = StudyConfig(storage=place, name="one")
-    return Study(config, space, run=run, experiment=experiment, terms=EMO_CLIM, there=there)
+    return Study(config, space, run=run, experiment=experiment, terms=TERMS, there=there)
 
 
 def stored(folder: Path) -> optuna.Study:
@@ -76,11 +77,11 @@ def test_a_round_begins_with_the_given_weights_and_has_all_seeds(tmp_path: Path)
     assert found[2].loss_weights == (0.5, 0.5, 0, 0)
     for one in found:
         assert sum(one.loss_weights) == pytest.approx(1)
-        assert 0.05 <= one.config.temperature <= 0.2
+        assert 0.05 <= one.all_settings["temperature"] <= 0.2
         assert one.config.hidden_dim in (64, 128)
         assert (one.config.dropout, one.config.epochs) == (0.1, 3)
-    assert len({one.config.temperature for one in found}) == 4
-    assert found[0].config.temperature == found[1].config.temperature
+    assert len({one.all_settings["temperature"] for one in found}) == 4
+    assert found[0].settings == found[1].settings
 
 
 def test_what_was_asked_before_a_kill_comes_again(tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_the_seed_decides_what_is_asked(tmp_path: Path) -> None:
     found = []
     for name, seed in (("a", 7), ("b", 7), ("c", 11)):
         (tmp_path / name).mkdir()
-        space = Space(SPACE.weights, SPACE.settings | {"seed": [seed]}, SPACE.base.updated(seed=seed))
+        space = Space(SPACE.weights, SPACE.settings | {"seed": [seed]}, SPACE.base.updated(seed=seed), SPACE.objective)
         found.append([one.loss_weights for one in make_study(tmp_path / name, space=space).ask(6, 0)])
     assert found[0] == found[1]
     assert found[0] != found[2]
@@ -187,7 +188,7 @@ def test_a_study_that_another_program_made_is_left_alone(tmp_path: Path) -> None
 
 def test_other_choices_are_told(tmp_path: Path) -> None:
     make_study(tmp_path).ask(1, 0)
-    more = Space(SPACE.weights, SPACE.settings | {"hidden_dim": [64, 128, 256]}, SPACE.base)
+    more = Space(SPACE.weights, SPACE.settings | {"hidden_dim": [64, 128, 256]}, SPACE.base, SPACE.objective)
     with pytest.raises(ConfigError, match="cannot be used .*give a URL or a file that can, or --study another name"):
         make_study(tmp_path, space=more).ask(4, 2)
 

@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from emoclim.data.features import Split
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
-from emoclim.learning.heads import HeadBank, Heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
 from emoclim.stages.evaluating import evaluate
 
@@ -321,13 +322,15 @@ def trained(test: Split, n_heads: int) -> Heads:
         modality: HeadBank(n_heads, spec.dim, 32, 16, dropout=0.5, generator=generator)
         for modality, spec in specs.items()
     }
-    return Heads(banks, specs)
+    return Heads(Banks(banks), specs)
 
 
 def test_embeds_by_the_heads():
     test = random_split()
     heads = trained(test, n_heads=1)
-    embedded = {modality: (heads.embed(part)[0], test.labels[modality]) for modality, part in test.features.items()}
+    embedded = {
+        modality: (heads.vectors(part)[0][0], test.labels[modality]) for modality, part in test.features.items()
+    }
     by_hand = evaluate(make_split(test.classes, **embedded), Identity(), device=CPU)
     assert evaluate(test, heads, device=CPU).directions == by_hand.directions
 

@@ -9,18 +9,18 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from objective_cases import TERMS, emo_clim, losses_of, prepared, total_of
 from torch import Tensor
 
 from emoclim.config import preset
-from emoclim.learning.heads import HeadBank
+from emoclim.learning.banks import Banks, HeadBank
 from emoclim.learning.learner import Learner
-from emoclim.learning.losses import EMO_CLIM, objective, term_losses
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 MODALITIES: tuple[Modality, Modality] = ("image", "audio")
-TERM_NAMES = [f"{anchor}2{contrast}" for anchor, contrast in EMO_CLIM]
+TERM_NAMES = [term.replace(">", "2") for term in TERMS]
 EVEN = dict.fromkeys(TERM_NAMES, 0.25)
 UNEVEN = {"image2image": 0.1, "audio2audio": 0.4, "image2audio": 0.3, "audio2image": 0.2}
 CASES = ("n8_t07", "n8_t20", "n8_oneclass_t07", "n64_empty_t07")
@@ -72,7 +72,7 @@ def case_of(losses: Arrays, case: str) -> tuple[dict[Modality, Tensor], dict[Mod
 @pytest.mark.parametrize("case", CASES)
 def test_each_term(losses: Arrays, case: str) -> None:
     embeddings, labels, temperature = case_of(losses, case)
-    found = dict(zip(TERM_NAMES, term_losses(embeddings, labels, EMO_CLIM, temperature), strict=True))
+    found = dict(zip(TERM_NAMES, losses_of(emo_clim([temperature]), embeddings, labels), strict=True))
     for name, expected in zip(losses["loss_order"], losses[f"{case}/losses"], strict=True):
         close(found[str(name)], [expected], 2e-6)
 
@@ -82,7 +82,7 @@ def test_each_term(losses: Arrays, case: str) -> None:
 def test_totals_and_gradients(losses: Arrays, case: str, kind: str, weights: dict[str, float]) -> None:
     embeddings, labels, temperature = case_of(losses, case)
     table = torch.tensor([[weights[name] for name in TERM_NAMES]])
-    total = objective(embeddings, labels, EMO_CLIM, table, temperature)
+    total = total_of(emo_clim([temperature]), embeddings, labels, table)
     close(total, [losses[f"{case}/total_{kind}"]], 2e-6)
     torch.autograd.backward(total.sum())
     for modality, rows in embeddings.items():
@@ -141,7 +141,8 @@ def run(golden: Arrays, weights: Tensor, dtype: torch.dtype) -> Trajectory:
     labels = {m: torch.from_numpy(golden[f"{m}_label"]) for m in MODALITIES}
     picks = {m: torch.from_numpy(golden[f"batch_{m}"]).long() for m in MODALITIES}
     banks = {m: golden_bank(m, rows[m].shape[1], len(weights), dtype) for m in MODALITIES}
-    learner = Learner(banks, EMO_CLIM, weights.to(dtype), preset("paper"))
+    objective = prepared(emo_clim([0.07] * len(weights)), dtype)
+    learner = Learner(Banks(banks), objective, weights.to(dtype), preset("paper"))
     shown = torch.from_numpy(golden["shown_items"])
     marks = set(golden["marks"].tolist())
     generator = torch.Generator()
@@ -166,7 +167,9 @@ def terms_of(banks: dict[Modality, HeadBank], batch: Batch) -> Tensor:
     """The terms ``(K, 4)`` of a batch that is yet to be learnt from."""
     with torch.no_grad():
         embeddings = {m: copy.deepcopy(bank).train()(batch.rows[m]) for m, bank in banks.items()}
-        return torch.stack(term_losses(embeddings, batch.labels, EMO_CLIM, 0.07), dim=1)
+        first = next(iter(embeddings.values()))
+        objective = prepared(emo_clim([0.07] * len(first)), first.dtype)
+        return torch.stack(losses_of(objective, embeddings, batch.labels), dim=1)
 
 
 @pytest.fixture(scope="module")

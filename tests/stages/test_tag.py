@@ -9,7 +9,8 @@ from torch import Tensor
 
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
-from emoclim.learning.heads import HeadBank, Heads
+from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.heads import Heads
 from emoclim.learning.tag_heads import TagConfig, TagHead, tag_probabilities, train_tag_head
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
@@ -24,7 +25,7 @@ def run(**options: object) -> TaggingReport:
 
 def trained(n_heads: int, seed: int = 5) -> Heads:
     bank = HeadBank(n_heads, DIM, 16, 16, dropout=0.5, generator=torch.Generator().manual_seed(seed))
-    return Heads({"audio": bank}, {"audio": SPEC})
+    return Heads(Banks({"audio": bank}), {"audio": SPEC})
 
 
 def test_the_head_is_that_of_the_paper():
@@ -130,10 +131,10 @@ def test_embeds_each_segment_and_averages_them():
     assert found.spec == replace(SPEC, name="given embeddings", dim=16)
     torch.testing.assert_close(found.segments.norm(dim=1), torch.ones(len(found.segments)))
     torch.testing.assert_close(found.values[0], found.segments[:SEGMENTS].mean(0))
-    assert torch.equal(found.values, heads.embed(TEST.inputs)[0])
+    assert torch.equal(found.values, heads.vectors(TEST.inputs)[0][0])
     bare = embedded(replace(TEST.inputs, segments=None, offsets=None, starts=None), heads)
     assert bare.segments is None
-    assert torch.equal(bare.values, heads.embed(TEST.inputs, average="features")[0])
+    assert torch.equal(bare.values, heads.vectors(TEST.inputs, average="features")[0][0])
 
 
 def test_tags_embeddings_of_a_head():

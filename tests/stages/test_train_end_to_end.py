@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from objective_cases import emo_clim
 from small_encoder import (
     CPU,
     DIM,
@@ -33,15 +34,15 @@ from emoclim.data.features import Split
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import ConfigError, ManifestError
+from emoclim.learning.banks import Banks, HeadBank
 from emoclim.learning.crops import CropLoader, numbered
 from emoclim.learning.distributed import Replicas
-from emoclim.learning.encoder_config import EncoderTuning
 from emoclim.learning.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
-from emoclim.learning.heads import HeadBank
 from emoclim.learning.learner import Learner
-from emoclim.learning.losses import EMO_CLIM
+from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
+from emoclim.learning.settings import EncoderTuning
 from emoclim.learning.trainable import trainable
 from emoclim.stages.extracting import extract
 from emoclim.stages.head_training import train_heads
@@ -85,7 +86,7 @@ def test_a_frozen_encoder_gives_the_curve_of_cached_features(tmp_path: Path, dro
     joint = train(whole, config, FROZEN)
     splits = cached(whole, make_encoder())
     assert splits["train"].features["audio"].segments is not None
-    apart = train_heads(splits["train"], splits["val"], EMO_CLIM, [EVEN], config, device=CPU)
+    apart = train_heads(splits["train"], splits["val"], emo_clim(), [EVEN], config, device=CPU)
     # The encoder sees batches of another size: features may differ by rounding. A bias before a normalisation has no
     # gradient but that, of which Adam makes whole steps; the running mean lags behind it, and validation with that:
     # features that are 1e-7 apart moved losses by 1e-6 in training, by .02 in validation.
@@ -250,7 +251,7 @@ def make_learner(material: Material, **tuning: Any) -> tuple[JointLearner, list[
         modality: HeadBank(1, dim, 16, 16, dropout=0.0, generator=generator)
         for modality, dim in (("image", 12), ("audio", DIM))
     }
-    heads = Learner(banks, EMO_CLIM, torch.tensor([EVEN]), QUICK)
+    heads = Learner(Banks(banks), emo_clim(), torch.tensor([EVEN]), QUICK)
     learner = JointLearner(make_encoder(), heads, EncoderTuning(batchnorm="frozen", **tuning), CPU)
     encoder, part = make_encoder(), material.recordings["train"]
     crops = torch.stack([encoder.crop(item, generator) for item in part.items])
@@ -348,7 +349,7 @@ def test_what_cannot_be_trained_is_refused(material: Material) -> None:
     with pytest.raises(ConfigError, match="precision fp16 trains on a GPU only, not on cpu"):
         train(material, tuning={"precision": "fp16"})
     with pytest.raises(ConfigError, match="no term of the objective has audio"):
-        train(material, terms=(("image", "image"),), weights=(1.0,))
+        train(material, objective=make_objective("emo_clim", ("image", "text"), [{}]))
     with pytest.raises(ConfigError, match="unfreeze = 'last:0' is not possible; it must be all, none, batchnorm or"):
         EncoderTuning(unfreeze="last:0")
     bare = AudioEncoder(make_encoder().spec, RATE, LENGTH, 0.0, torch.nn.Identity)

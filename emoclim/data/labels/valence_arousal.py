@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoclim.data.tables import read_table
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ManifestError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,16 +66,12 @@ def _value(text: str, what: str, where: str) -> float:
     return value
 
 
-def class_similarity(classes: Sequence[str], places: ValenceArousal, width: float) -> Tensor:
-    """Compute the similarity of classes ``(C, C)`` by their distance in the plane of valence and arousal."""
-    if not (math.isfinite(width) and width > 0):
-        raise ConfigError(f"a width of {width!r} is not possible; it must be a number above 0")
+def class_vectors(classes: Sequence[str], places: ValenceArousal) -> Tensor:
+    """List valence and arousal of classes, ``(C, 2)`` float64."""
     if unknown := [name for name in classes if name.lower() not in places]:
         raise ManifestError(
             f"class {', '.join(map(repr, unknown))} has no valence and arousal in the file given; add a row for it"
         )
     import torch
 
-    plane = torch.tensor([places[name.lower()] for name in classes], dtype=torch.float64)  # (C, 2)
-    steps = (plane[:, None] - plane) / width  # before squaring, lest a small width vanish
-    return steps.square().sum(dim=2).div(-2).exp().float()
+    return torch.tensor([places[name.lower()] for name in classes], dtype=torch.float64)

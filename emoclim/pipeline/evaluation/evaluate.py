@@ -156,6 +156,6 @@ def _plot_joint_space(split: Split, heads: Heads, average: Average, path: Path, 
     embeddings, labels = {}, {}
     for modality, features in split.features.items():
         rows = torch.randperm(len(features), generator=generator)[:MAP_ITEMS].sort().values
-        embeddings[modality] = heads.embed(features.select(rows), average=average)[0]
+        embeddings[modality] = heads.vectors(features.select(rows), average=average)[0][0]
         labels[modality] = split.labels[modality][rows]
     plot_joint_space(embeddings, labels, split.classes, path, seed=seed)

@@ -17,7 +17,7 @@ from emoclim.cache import MemoryCache
 from emoclim.data import Manifest, Split
 from emoclim.encoders import Encoder
 from emoclim.files import atomic
-from emoclim.learning import Heads, SweepReport, TrainedCandidate
+from emoclim.learning import Candidate, Heads, SweepReport, TrainedCandidate
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.training.augmentations import describe, without_place
@@ -114,7 +114,7 @@ class EncoderResult:
         if self.inputs.processes > 1:
             part = "; batch normalisations saw their part of it" if tuning.batchnorm == "train" else ""
             lines.append(f"{self.inputs.processes} processes shared each batch{part}")
-        if self.inputs.similarity:
+        if self.inputs.vectors:
             lines.append("similar emotions attracted each other a little")
         if self.inputs.augmentations:
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
@@ -144,11 +144,14 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
     about = {
         "format": FORMAT,
         "start": specs.pop(config.live),
-        "config": config.base.model_dump() | {"encoder": config.tuning.model_dump()},
+        "config": config.base.model_dump()
+        | inputs.objective.settings[0].model_dump(mode="json")
+        | {"encoder": config.tuning.model_dump()},
         "loss_weights": list(config.weights),
         "classes": list(inputs.label_map.classes),
         "label_map": inputs.label_map.maps,
-        "similarity": inputs.similarity,
+        "objective": inputs.objective.name,
+        "label_vectors": inputs.vectors,
         "cached": specs,
         "manifests": {modality: library_note(one)["digest"] for modality, one in inputs.libraries.items()},
         "contents": inputs.contents,
@@ -189,8 +192,7 @@ def measured(
     (metrics,) = validate(split, heads, device)
     line = TrainedCandidate(
         number=0,
-        loss_weights=config.weights,
-        config=config.base,
+        candidate=Candidate(config.weights, config.base, training.objective.settings[0]),
         best_epoch=best,
         epochs=len(history.val_loss),
         val_loss=training.best_loss,

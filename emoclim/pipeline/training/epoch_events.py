@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.errors import ConfigError
-from emoclim.learning import Candidate, Epoch, Leaders, Terms
+from emoclim.learning import Candidate, Epoch, Leaders
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,10 @@ class BankEpoch:
 class EpochEvents(ExitStack):
     """Take in epochs; a context manager, which closes the event files."""
 
-    def __init__(self, terms: Terms, show: Callable[[Leaders], None] | None, events: Path | None) -> None:
+    def __init__(self, terms: Sequence[str], show: Callable[[Leaders], None] | None, events: Path | None) -> None:
         super().__init__()
-        self._terms, self._leaders, self._show, self._events = terms, Leaders(terms), show, events
+        self._terms = [term.replace(">", "_") for term in terms]
+        self._leaders, self._show, self._events = Leaders(terms), show, events
         self._open = summary_writer() if events else None
         self._writers: dict[str, Any] = {}
 
@@ -56,7 +57,7 @@ class EpochEvents(ExitStack):
         losses = epoch.losses
         for k, number in enumerate(epoch.numbers):
             scalars = {"train_loss": losses.train_loss[k], "val_loss": losses.val_loss[k]}
-            scalars |= {f"val_loss_{a}_{b}": losses.val_terms[k, term] for term, (a, b) in enumerate(self._terms)}
+            scalars |= {f"val_loss_{term}": losses.val_terms[k, place] for place, term in enumerate(self._terms)}
             for name, loss in scalars.items():
                 writer.add_scalar(f"{name}/head_{number}", float(loss), losses.number)
         writer.flush()

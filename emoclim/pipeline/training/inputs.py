@@ -1,31 +1,32 @@
 """Load what every training is made from: labelled libraries and the classes of their labels. Used by the steps here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from emoclim.data import (
     ContentKeys,
     LabelMap,
     Split,
-    class_similarity,
+    class_vectors,
     match_labels,
     read_label_map,
     read_valence_arousal,
 )
 from emoclim.encoders import file_hash
-from emoclim.learning import Terms
-from emoclim.modality import Modality
+from emoclim.learning import Objective, load_objective
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note, read_splits
 from emoclim.pipeline.run import RunConfig
 from emoclim.pipeline.workspace import Workspace
 
-LABEL_MAP, SIMILARITY = "the label map", "the similarity of classes"
+LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"
+BY_DEFAULT = {False: "emo_clim", True: "class_similarity"}  # by whether a table of valence and arousal is given
+ANY = tuple(MODALITIES)[:2]  # any two tell which settings and weights are possible
 EVEN = (0.25, 0.25, 0.25, 0.25)
 
 File = Annotated[Path, Field(strict=False)]
@@ -35,14 +36,20 @@ Weights = Annotated[tuple[float, ...], Field(strict=False)]
 class LabelledConfig(RunConfig):
     """What every training asks for."""
 
-    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "vad_width", "label_map"})
+    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "label_map"})
 
     libraries: dict[Modality, str] = Field(
         default={}, description="By modality, the name of a cache: an encoder's or a manifest's"
     )
     vad: File | None = Field(default=None, description="Table word,valence,arousal: similar emotions attract a little")
-    vad_width: float = Field(default=0.05, gt=0, description="Distance at which that has fallen to 0.6")
+    objective: str | None = Field(default=None, description="Objective to train for, by name")
+    own: dict[str, Any] = Field(default={}, description="Settings of the objective, by name")
     label_map: File | None = Field(default=None, description="TOML file or published map: classes of the labels")
+
+    def make_objective(self, modalities: Sequence[Modality] = ANY) -> Objective:
+        """Make the objective, with one settings; by default it follows from whether similar emotions attract."""
+        kind = load_objective(self.objective or BY_DEFAULT[self.vad is not None])
+        return kind(modalities, [kind.Settings(**self.own)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +58,26 @@ class Labelled:
 
     libraries: Mapping[Modality, Library]
     label_map: LabelMap
-    # of the classes, with the file and the width that it comes from; None for the papers' loss
-    similarity: Mapping[str, Any] | None
+    objective: Objective  # with one settings
+    vectors: Mapping[str, Any] | None  # of the classes, with the file that they come from
 
     @classmethod
     def of(cls, config: LabelledConfig, libraries: Mapping[Modality, Library], known: Mapping[str, Any]) -> Self:
-        """Read classes and similarities from their files, or from what a run noted when it began."""
+        """Read classes and their vectors from their files, or from what a run noted when it began."""
+        objective = config.make_objective(tuple(libraries))
         if known:
             noted = known[LABEL_MAP]
-            return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), known[SIMILARITY])
+            return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), objective, known[VECTORS])
         labels = labels_of(libraries)
         label_map = read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)
-        similarity = None if config.vad is None else _similarity(config.vad, config.vad_width, label_map)
-        return cls(libraries, label_map, similarity)
+        vectors = None if config.vad is None else _vectors(config.vad, label_map)
+        return cls(libraries, label_map, objective, vectors)
 
     @property
     def noted(self) -> dict[str, Any]:
         """What a plan notes."""
         libraries = {called(modality): library_note(library) for modality, library in self.libraries.items()}
-        return {**libraries, LABEL_MAP: self._label_map(), SIMILARITY: self.similarity}
-
-    @property
-    def terms(self) -> Terms:
-        """(anchor, contrast) of each term of the loss."""
-        one, other = self.libraries
-        return (one, other), (other, one), (one, one), (other, other)
-
-    def table(self) -> Tensor | None:
-        """Similarity of the classes, ``(C, C)``."""
-        return torch.tensor(self.similarity["table"]) if self.similarity else None
+        return {**libraries, LABEL_MAP: self._label_map(), VECTORS: self.vectors, OBJECTIVE: self.objective.name}
 
     def splits(self, workspace: Workspace, cached: Sequence[Modality]) -> dict[str, Split]:
         """Read the labelled features of training and validation."""
@@ -87,7 +85,10 @@ class Labelled:
         libraries = {modality: self.libraries[modality] for modality in cached}
         splits = read_splits(libraries, self.label_map, ("train", "val"), keys)
         keys.save()
-        return splits
+        if self.vectors is None:
+            return splits
+        table = torch.tensor(self.vectors["table"], dtype=torch.float64)
+        return {name: replace(split, label_vectors=table) for name, split in splits.items()}
 
     def settings(self) -> dict[str, Any]:
         """What settings.json tells of them."""
@@ -96,8 +97,9 @@ class Labelled:
             "label_map": self._label_map(),
             "features": {modality: library.note.spec.to_dict() for modality, library in self.libraries.items()},
             "left_out": self.left_out(),
-            "terms": [list(term) for term in self.terms],
-            "similarity": self.similarity,
+            "objective": self.objective.name,
+            "terms": list(self.objective.terms),
+            "label_vectors": self.vectors,
         }
 
     def left_out(self) -> dict[Modality, dict[str, int]]:
@@ -111,6 +113,6 @@ class Labelled:
         return {"classes": self.label_map.classes, "maps": self.label_map.maps}
 
 
-def _similarity(file: Path, width: float, label_map: LabelMap) -> dict[str, Any]:
-    table = class_similarity(label_map.classes, read_valence_arousal(file), width)
-    return {"file": file.name, "sha256": file_hash(file), "width": width, "table": table.tolist()}
+def _vectors(file: Path, label_map: LabelMap) -> dict[str, Any]:
+    table = class_vectors(label_map.classes, read_valence_arousal(file))
+    return {"file": file.name, "sha256": file_hash(file), "table": table.tolist()}

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from emoclim.files import atomic, write_json
-from emoclim.learning import SCORE_NAMES, Heads, History, SweepReport, Terms, own_score, save_heads, varying_settings
+from emoclim.learning import SCORE_NAMES, Heads, History, SweepReport, own_score, save_heads, varying_settings
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.sweep import Sweep
@@ -49,8 +49,8 @@ def candidate_entries(report: SweepReport, **config: Any) -> list[dict[str, Any]
     return [
         {
             "candidate": line.number,
-            "loss_weights": list(line.loss_weights),
-            "config": line.config.model_dump() | config,
+            "loss_weights": list(line.candidate.loss_weights),
+            "config": line.candidate.all_settings | config,
             "best_epoch": line.best_epoch,
             "validation": dict(line.metrics),
             "score": _finite([score])[0],
@@ -61,14 +61,14 @@ def candidate_entries(report: SweepReport, **config: Any) -> list[dict[str, Any]
 
 def _plot(report: SweepReport, path: Path) -> None:
     """Draw the scores over the loss weights and every numeric setting that varies."""
-    lines, configs = report.lines, [line.config for line in report.lines]
-    weights = torch.tensor([line.loss_weights for line in lines])
+    lines, candidates = report.lines, [line.candidate for line in report.lines]
+    weights = torch.tensor([line.candidate.loss_weights for line in lines])
     recipes = {recipe: number for number, recipe in enumerate(dict.fromkeys(line.recipe for line in lines))}
-    columns = {name: [getattr(config, name) for config in configs] for name in varying_settings(configs)}
+    columns = {name: [one.all_settings[name] for one in candidates] for name in varying_settings(candidates)}
     numeric = {name: values for name, values in columns.items() if all(type(one) in (int, float) for one in values)}
     figure = sweep_figure(
         weights / weights.sum(dim=1, keepdim=True),
-        [f"{MODALITIES[a].name} → {MODALITIES[b].name}" for a, b in report.terms],
+        [_readable(term) for term in report.terms],
         torch.tensor([own_score(line, report.rule) for line in lines]),
         SCORE_NAMES[report.rule],
         [recipes[line.recipe] for line in lines],
@@ -78,10 +78,15 @@ def _plot(report: SweepReport, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _history_dict(sweep: Sweep, terms: Terms) -> dict[str, Any]:
+def _readable(term: str) -> str:
+    names: dict[str, str] = {modality: facts.name for modality, facts in MODALITIES.items()}
+    return " → ".join(names.get(side, side) for side in term.split(">"))
+
+
+def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
     """Losses of each candidate by epoch, for JSON."""
     return {
-        "terms": [f"{anchor}_{contrast}" for anchor, contrast in terms],
+        "terms": [term.replace(">", "_") for term in terms],
         "heads": [
             _history_entry(line.number, history) for line, history in zip(sweep.lines, sweep.histories, strict=True)
         ],
@@ -114,9 +119,9 @@ def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
     write_parquet(_history_columns(sweep, report.terms), folder / "history.parquet")
 
 
-def _history_columns(sweep: Sweep, terms: Terms) -> dict[str, list[Any]]:
+def _history_columns(sweep: Sweep, terms: Sequence[str]) -> dict[str, list[Any]]:
     """One row for each candidate and epoch."""
-    names = ("candidate", "epoch", "train_loss", "val_loss", *(f"val_loss_{a}_{b}" for a, b in terms))
+    names = ("candidate", "epoch", "train_loss", "val_loss", *("val_loss_" + term.replace(">", "_") for term in terms))
     rows = [
         (line.number, epoch, float(train), float(val), *by_term.tolist())
         for line, history in zip(sweep.lines, sweep.histories, strict=True)

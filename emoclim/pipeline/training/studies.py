@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field
 
-from emoclim.config import Settings, TrainConfig
+from emoclim.config import Settings
 from emoclim.errors import ConfigError
-from emoclim.learning import Candidate, Space, Terms
+from emoclim.learning import Candidate, Space
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +53,7 @@ class Study:
     """A study in a storage."""
 
     def __init__(
-        self, config: StudyConfig, space: Space, *, run: str, experiment: str, terms: Terms, there: bool
+        self, config: StudyConfig, space: Space, *, run: str, experiment: str, terms: Sequence[str], there: bool
     ) -> None:
         try:
             import optuna
@@ -62,7 +62,7 @@ class Study:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.config, self.space, self.run = config, space, run
         self.name = name = config.name or f"emoclim-{experiment}"
-        self._weights = [f"weight_{anchor}_{contrast}" for anchor, contrast in terms]
+        self._weights = ["weight_" + term.replace(">", "_") for term in terms]
         self._seeds = list(space.settings.get("seed", [space.base.seed]))
         self._choices = dict.fromkeys(self._weights, optuna.distributions.FloatDistribution(0, 1)) | {
             setting: _distribution(values)
@@ -96,11 +96,7 @@ class Study:
                 begin = first + place * len(self._seeds)
                 numbers = tuple(range(begin, begin + len(self._seeds)))
                 found.append(asked.get(numbers) or self._ask_one(numbers))
-        return [
-            Candidate(self._loss_weights(params), self._config(params).updated(seed=seed))
-            for params in found
-            for seed in self._seeds
-        ]
+        return [self._candidate(params, seed) for params in found for seed in self._seeds]
 
     def tell(self, scores: Mapping[int, float]) -> None:
         """What candidates came to, by number, higher is better; trials told already stay as they are."""
@@ -148,7 +144,7 @@ class Study:
         begun = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
         self._study.sampler = TPESampler(seed=self.space.base.seed + begun, constant_liar=True)
         trial = self._study.ask(self._choices)
-        about = {"run": self.run, "candidates": list(numbers), "settings": self._config(trial.params).model_dump()}
+        about = {"run": self.run, "candidates": list(numbers), "settings": self._settings(trial.params)}
         trial.set_user_attr(ASKED, about)
         return trial.params
 
@@ -181,9 +177,12 @@ class Study:
         total = sum(row)
         return tuple(weight / total if total else 1 / len(row) for weight in row)
 
-    def _config(self, params: Mapping[str, Any]) -> TrainConfig:
+    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        return self._candidate(params, self.space.base.seed).all_settings
+
+    def _candidate(self, params: Mapping[str, Any], seed: int) -> Candidate:
         chosen = {setting: value for setting, value in params.items() if setting not in self._weights}
-        return self.space.base.updated(**(self._fixed | chosen))
+        return Candidate(self._loss_weights(params), *self.space.chosen(self._fixed | chosen | {"seed": seed}))
 
 
 def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistribution":

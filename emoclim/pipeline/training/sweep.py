@@ -8,10 +8,9 @@ a bank needs to go on after its last epoch.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter
-from torch import Tensor
 
 from emoclim.data import Split
 from emoclim.errors import RunError
@@ -22,7 +21,8 @@ from emoclim.learning import (
     Epoch,
     Heads,
     History,
-    Terms,
+    Objective,
+    Space,
     TrainedCandidate,
     groups,
     own_score,
@@ -52,13 +52,20 @@ class Rounds:
 
     def save(self, folder: Path) -> None:
         """Write the file."""
-        write_json(folder / CANDIDATES, TypeAdapter(Rounds).dump_python(self, mode="json"))
+        rounds = [[{"loss_weights": one.loss_weights, **one.all_settings} for one in each] for each in self.rounds]
+        write_json(folder / CANDIDATES, {"rounds": rounds, "max_heads": self.max_heads, "token": self.token})
 
 
-def read_rounds(folder: Path) -> Rounds | None:
+def read_rounds(folder: Path, space: Space) -> Rounds | None:
     """Read what was to be trained in a run that was begun already."""
     path = folder / CANDIDATES
-    return read_json(path, RunError, "delete the run and train again", Rounds) if path.exists() else None
+    if not path.exists():
+        return None
+    found: dict[str, Any] = read_json(path, RunError, "delete the run and train again")
+    rounds = tuple(
+        tuple(Candidate(tuple(one.pop("loss_weights")), *space.chosen(one)) for one in each) for each in found["rounds"]
+    )
+    return Rounds(rounds, found["max_heads"], found["token"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +83,7 @@ class Trainer:
     """Trains banks of heads on the splits of a run."""
 
     splits: Mapping[str, Split]
-    terms: Terms
-    similarity: Tensor | None
+    objective: Objective
     device: torch.device
     work: Work
     watch: Callable[[BankEpoch], None] | None
@@ -147,11 +153,9 @@ class Trainer:
             return train_heads(
                 self.splits["train"],
                 self.splits["val"],
-                self.terms,
+                self.objective.of([candidate.settings for candidate in part]),
                 [candidate.loss_weights for candidate in part],
                 part[0].config,
-                temperature=[candidate.config.temperature for candidate in part],
-                similarity=self.similarity,
                 device=self.device,
                 track=self.work.means.track,
                 resume=self.work.read(name),
@@ -190,8 +194,7 @@ def _line(
     epoch = int(training.best_epoch[k])
     return TrainedCandidate(
         number=number,
-        loss_weights=candidate.loss_weights,
-        config=candidate.config,
+        candidate=candidate,
         best_epoch=epoch,
         epochs=len(training.history.val_loss),
         val_loss=float(training.best_loss[k]),

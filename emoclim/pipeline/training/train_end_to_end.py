@@ -54,9 +54,8 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         libraries = {modality: libraries[modality] for modality in MODALITIES if modality in libraries}
         note, augment = make_augmenter(config.augmentations, encoder, workspace, track, known.get(SOUNDS))
         contents = contents_digest(track(manifest.items, f"read {manifest.name}", len(manifest.items)), keys)
-        keys.save()
         labelled = Labelled.of(config, libraries, known)
-        classes = labelled.label_map, labelled.similarity
+        classes = labelled.label_map, labelled.objective, labelled.vectors
         return EndToEndInputs(libraries, *classes, encoder, contents, note, augment, count)
 
     def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:
@@ -80,13 +79,12 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             splits["val"],
             recordings,
             inputs.encoder,
-            inputs.terms,
+            inputs.objective,
             config.weights,
             config.base,
             config.tuning,
             workers=workers,
             replicas=replicas,
-            similarity=inputs.table(),
             source=stored,
             augment=inputs.augment,
             device=device,
@@ -118,7 +116,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
                 {**inputs.libraries, config.live: library},
                 training,
                 sweep,
-                choose(sweep.lines, inputs.terms, RULE),
+                choose(sweep.lines, inputs.objective.terms, RULE),
                 stored,
                 {**failures, **training.failures},
                 means.workspace,

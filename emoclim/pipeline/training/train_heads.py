@@ -1,5 +1,7 @@
 """`emoclim train-heads`: caches and candidates -> a run."""
 
+import hashlib
+import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,6 +17,7 @@ from emoclim.data import Split
 from emoclim.errors import ConfigError
 from emoclim.learning import (
     Heads,
+    Objective,
     Space,
     SweepReport,
     checked_rule,
@@ -25,7 +28,7 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
-from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
+from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
 from emoclim.pipeline.training.epoch_events import EpochEvents
 from emoclim.pipeline.training.inputs import EVEN, Labelled, LabelledConfig, Weights
 from emoclim.pipeline.training.memory import max_heads
@@ -56,10 +59,9 @@ class HeadsConfig(LabelledConfig):
     keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
     tensorboard: bool = Field(default=False, description="Whether to write event files too")
 
-    @property
-    def space(self) -> Space:
-        """What may be tried."""
-        return Space(self.weights, self.settings, self.base)
+    def space(self, objective: Objective) -> Space:
+        """Return what may be tried."""
+        return Space(self.weights, self.settings, self.base, objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,7 @@ class TrainingResult:
         }
 
     def _space(self) -> dict[str, Any]:
-        return self.config.model_dump(mode="json", include={"weights", "settings", "base"})
+        return self.config.model_dump(mode="json", include={"weights", "settings", "base", "own"})
 
     def summary(self) -> list[str]:
         """A few sentences for a reader."""
@@ -143,7 +145,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
 
     def inputs(self, config: HeadsConfig, means: Means, known: Mapping[str, Any]) -> Labelled:
         """Open the libraries."""
-        checked_rule(config.select, [one.config for one in config.space.candidates()])
+        checked_rule(config.select, config.space(config.make_objective()).candidates())
         return Labelled.of(config, choose_libraries(means.workspace, config.libraries, known), known)
 
     def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002 - of the contract
@@ -154,12 +156,13 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
         """Train what is left of the candidates."""
         device = choose_device(work.means.device)
         splits = inputs.splits(work.means.workspace, list(inputs.libraries))
-        rounds = read_rounds(work.folder) or _first_rounds(config, splits["train"], device)
+        rounds = read_rounds(work.folder, config.space(inputs.objective))
+        rounds = rounds or _first_rounds(config, inputs, splits["train"], device)
         study = _open_study(config, inputs, rounds)
         events = work.run / "tensorboard" if config.tensorboard else None
         try:
-            with EpochEvents(inputs.terms, work.means.watch, events) as watch:
-                trainer = Trainer(splits, inputs.terms, inputs.table(), device, work, watch)
+            with EpochEvents(inputs.objective.terms, work.means.watch, events) as watch:
+                trainer = Trainer(splits, inputs.objective, device, work, watch)
                 sweep = trainer.train(rounds, study, config.select)
         except BaseException:
             if study and not work.has_snapshots():
@@ -169,7 +172,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
             raise NothingToKeep(
                 "no validation loss was ever finite, so there is nothing to keep; lower the learning rate"
             )
-        report = choose(sweep.lines, inputs.terms, config.select)
+        report = choose(sweep.lines, inputs.objective.terms, config.select)
         return TrainingResult(work.run, config, inputs, work.plan.digest, sweep, report, study.name if study else None)
 
     def write(self, result: TrainingResult, folder: Path) -> None:
@@ -177,8 +180,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
         write_run(folder, result.settings(), result.report, result.sweep, result.heads)
 
 
-def _first_rounds(config: HeadsConfig, train: Split, device: torch.device) -> Rounds:
-    candidates, study = config.space.candidates(), config.study
+def _first_rounds(config: HeadsConfig, inputs: Labelled, train: Split, device: torch.device) -> Rounds:
+    candidates, study = config.space(inputs.objective).candidates(), config.study
     largest = study.trials if study else max(map(len, groups(candidates, len(candidates))))
     configs = [one.config for one in candidates]
     most = max_heads(train, configs, largest, device)
@@ -190,10 +193,10 @@ def _open_study(config: HeadsConfig, inputs: Labelled, rounds: Rounds) -> Study 
         return None
     return Study(
         config.study,
-        config.space,
+        config.space(inputs.objective),
         run=rounds.token,
         experiment=_experiment(config, inputs),
-        terms=inputs.terms,
+        terms=inputs.objective.terms,
         there=bool(rounds.rounds),
     )
 
@@ -202,13 +205,14 @@ def _experiment(config: HeadsConfig, inputs: Labelled) -> str:
     """Digest of what scores of two runs must share to be comparable: 12 hex."""
     compared: dict[str, Any] = {"inputs": inputs.noted, "select": config.select}
     if config.select == "loss":
-        base = config.space.candidates()[0].config
-        compared["loss"] = base.temperature, base.batch_size, base.no_positive
-    return digest_of(compared)
+        first = config.space(inputs.objective).candidates()[0]
+        compared["loss"] = first.config.batch_size, first.settings.model_dump(mode="json")
+    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def what_to_try(
     config: TrainConfig,
+    objective: Objective,
     weights: Sequence[Sequence[float]] = (),
     sweep: int | None = None,
     temperatures: Sequence[float] = (),
@@ -221,11 +225,10 @@ def what_to_try(
             raise ConfigError(
                 f"{file} says what to try; leave out the other options of the sweep, or write them into it"
             )
-        space = read_space(file, config)
+        space = read_space(file, config, objective)
         return {"weights": space.weights, "settings": space.settings, "base": space.base}
-    rows = [*weights, *(simplex_points(sweep, len(EVEN), config.seed) if sweep else [])] or [EVEN]
-    settings: dict[str, Sequence[Any]] = {
-        "seed": seeds(config.seed, n_seeds),
-        "temperature": temperatures or [config.temperature],
-    }
+    rows = [*weights, *(simplex_points(sweep, len(objective.terms), config.seed) if sweep else [])] or [EVEN]
+    settings: dict[str, Sequence[Any]] = {"seed": seeds(config.seed, n_seeds)}
+    if temperatures:
+        settings["temperature"] = temperatures
     return {"weights": tuple(dict.fromkeys(map(tuple, rows))), "settings": settings, "base": config}

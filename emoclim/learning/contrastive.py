@@ -1,56 +1,27 @@
-"""The supervised contrastive loss within and across modalities, and the training objective as a weighted sum of it.
+"""The supervised contrastive loss, for K heads at once: what several objectives share.
 
 Conventions: K heads at once, axis 0; embeddings have unit rows; the order in ``(anchor, contrast)`` is the direction.
 Every operation treats each head by itself and in the same way whatever K is, and adds terms one after another, so that
 head k of many is computed exactly as it would be alone.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Sequence
+from typing import get_args
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
+from emoclim.learning.settings import NoPositive
 from emoclim.modality import Modality
 
-Terms = tuple[tuple[Modality, Modality], ...]  # (anchor, contrast) pairs
-NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it
-
-# lambda_1 .. lambda_4 of the total loss of Stewart et al. (extended version, Eq. 6), in this order
-EMO_CLIM: Terms = (("image", "audio"), ("audio", "image"), ("image", "image"), ("audio", "audio"))
+CACHE_LINE = 16  # float32 values
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Variant:
-    """Which supervised contrastive loss all terms of an objective are.
-
-    Attributes
-    ----------
-    no_positive
-        ``count``: an anchor without positives adds 0 and stays in the divisor, as in the papers' published code;
-        ``skip``: it leaves the divisor.
-    similarity
-        ``(C, C)`` between classes, from 0 to 1: every term is a :func:`similarity_supcon`; None: a :func:`supcon`.
-
-    Raises
-    ------
-    ValueError
-        The similarity is not square or not from 0 to 1.
-    """
-
-    no_positive: NoPositive = "count"
-    similarity: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        table = self.similarity
-        if table is None:
-            return
-        if table.dim() != 2 or len(table) != table.shape[1] or not bool(((table >= 0) & (table <= 1)).all()):
-            raise ValueError(f"a similarity of classes is (C, C) from 0 to 1; this one, {tuple(table.shape)}, is not")
-
-
-PAPERS = Variant()
+def across_and_within(modalities: Sequence[Modality]) -> list[tuple[Modality, Modality]]:
+    """Anchor and contrast of four losses: across two modalities both ways, then within each."""
+    one, other = modalities
+    return [(one, other), (other, one), (one, one), (other, other)]
 
 
 def supcon(
@@ -76,7 +47,6 @@ def supcon(
         Divides every similarity; one for all, or ``(K,)``.
     skip_self
         Leave row i of `contrast` out of numerator and denominator of anchor i.
-
     no_positive
         ``count``: an anchor without positives adds 0 and stays in the divisor N; ``skip``: it leaves the divisor.
 
@@ -96,6 +66,13 @@ def supcon(
     across modalities, Eq. 4 and 5 (`skip_self`) within one; after P. Khosla et al., "Supervised Contrastive Learning",
     NeurIPS 2020, Eq. 2, without a base temperature. What becomes of an anchor without positives stands in neither:
     ``count`` is what the published code of the former does.
+
+    Examples
+    --------
+    >>> rows = torch.nn.functional.normalize(torch.eye(3), dim=-1)[None]  # (K, N, E)
+    >>> classes = torch.tensor([0, 0, 1])
+    >>> supcon(rows, rows, classes[:, None] == classes, 1.0, skip_self=True)
+    tensor([0.4621])
     """
     logits, positive = _compared(anchor, contrast, positive, temperature, skip_self)
     log_probability = logits.log_softmax(dim=2)
@@ -119,8 +96,8 @@ def similarity_supcon(
     anchor, contrast, temperature, skip_self
         As in :func:`supcon`.
     similarity
-        ``(N, M)``, from 0 (a negative) to 1 (a positive); the same for all K. Where it is 0 or 1 throughout, the loss
-        is :func:`supcon`.
+        ``(N, M)``, or ``(K, N, M)``, from 0 (a negative) to 1 (a positive). Where it is 0 or 1 throughout, the loss is
+        :func:`supcon`.
     no_positive
         ``count``: the divisor is N; ``skip``: an anchor whose similarities sum to less than 1 counts in the divisor by
         that sum.
@@ -158,109 +135,45 @@ def similarity_supcon(
     C. A. Barbano et al., "Contrastive Learning for Regression in Multi-Site Brain Age Prediction", ISBI 2023.
     """
     logits, similarity = _compared(anchor, contrast, similarity.to(anchor), temperature, skip_self)
-    log_weight = torch.log1p(similarity * (similarity - 1))  # (N, M), from log(3/4) to 0
+    log_weight = torch.log1p(similarity * (similarity - 1))  # (N, M) or (K, N, M), from log(3/4) to 0
     log_probability = (logits + log_weight).log_softmax(dim=2) - log_weight
     pulled = (torch.where(similarity > 0, log_probability, 0) * similarity).sum(dim=2)  # (K, N)
-    return _mean_over_anchors(-pulled, similarity.sum(dim=1), no_positive)
+    return _mean_over_anchors(-pulled, similarity.sum(dim=-1), no_positive)
 
 
 def _compared(
     anchor: Tensor, contrast: Tensor, pull: Tensor, temperature: float | Tensor, skip_self: bool
 ) -> tuple[Tensor, Tensor]:
-    """Logits ``(K, N, M)``, and what pulls each pair ``(N, M)``, with a row's own similarity taken out of both."""
+    """Logits ``(K, N, M)``, and what pulls each pair ``(.., N, M)``, with a row's own similarity taken out of both."""
     scale = temperature[:, None, None] if isinstance(temperature, Tensor) else temperature
-    logits = torch.bmm(anchor, contrast.mT) / scale
+    logits = inner_products(anchor, contrast) / scale
     if skip_self:
         # A self-similarity of 1 / temperature would push every other term out of float32 at small temperatures:
         # it goes before the softmax subtracts the maximum.
-        itself = torch.eye(len(pull), dtype=torch.bool, device=pull.device)
+        itself = torch.eye(pull.shape[-1], dtype=torch.bool, device=pull.device)
         logits, pull = logits.masked_fill(itself, float("-inf")), pull.masked_fill(itself, 0)
     return logits, pull
 
 
 def _mean_over_anchors(summed: Tensor, mass: Tensor, no_positive: NoPositive) -> Tensor:
-    """Mean ``(K,)`` over anchors, from the sum ``(K, N)`` over the positives of each and their number ``(N,)``."""
+    """Mean ``(K,)`` over anchors, from the sum ``(K, N)`` over the positives of each and their number ``(.., N)``."""
     by_anchor = summed / mass.clamp(min=1)
     if no_positive == "count":
         return by_anchor.mean(dim=1)
     if no_positive != "skip":
         raise ValueError(f"no_positive is {' or '.join(get_args(NoPositive))}, not {no_positive!r}")
-    divisor = mass.clamp(max=1).sum().to(summed.dtype)
+    divisor = mass.clamp(max=1).sum(dim=-1).to(summed.dtype)
     return by_anchor.sum(dim=1) / divisor.clamp(min=torch.finfo(summed.dtype).tiny)
 
 
-def term_losses(
-    embeddings: Mapping[Modality, Tensor],
-    labels: Mapping[Modality, Tensor],
-    terms: Terms,
-    temperature: float | Tensor,
-    variant: Variant = PAPERS,
-) -> tuple[Tensor, ...]:
-    """One loss per term; rows of equal class, or of similar classes, are positives, but a row never its own.
+def inner_products(anchor: Tensor, contrast: Tensor) -> Tensor:
+    """Inner products ``(K, N, M)`` of rows ``(K, N, E)`` and ``(K, M, E)``, each head's as if it were alone.
 
-    Parameters
-    ----------
-    embeddings
-        ``(K, N, E)`` by modality; N may differ between modalities.
-    labels
-        ``(N,)`` int64 classes by modality.
-    terms
-        (anchor, contrast) pairs; the same modality twice skips self.
-    temperature
-        One for all, or ``(K,)``.
-    variant
-        Which loss; its similarity, if any, on the device of the labels.
-
-    Returns
-    -------
-    tuple of Tensor
-        ``(K,)`` for each term.
+    Where the part of a head would not begin on a cache line, in these or in their gradients, rows and columns of zeros
+    fill it up.
     """
-    losses = []
-    for anchor, contrast in terms:
-        rows, classes = (embeddings[anchor], embeddings[contrast]), (labels[anchor][:, None], labels[contrast])
-        same, convention = anchor == contrast, variant.no_positive
-        if variant.similarity is None:
-            loss = supcon(*rows, classes[0] == classes[1], temperature, skip_self=same, no_positive=convention)
-        else:
-            similarity = variant.similarity[classes]  # (N, M)
-            loss = similarity_supcon(*rows, similarity, temperature, skip_self=same, no_positive=convention)
-        losses.append(loss)
-    return tuple(losses)
-
-
-def weighted_sum(losses: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """Sum of T losses ``(K,)`` with `weights` ``(K, T)``: ``(K,)``, added in order."""
-    total = torch.zeros_like(losses[0])
-    for loss, weight in zip(losses, weights.unbind(dim=1), strict=True):
-        total = total + weight * loss
-    return total
-
-
-def objective(
-    embeddings: Mapping[Modality, Tensor],
-    labels: Mapping[Modality, Tensor],
-    terms: Terms,
-    weights: Tensor,
-    temperature: float | Tensor,
-    variant: Variant = PAPERS,
-) -> Tensor:
-    """Training objective of each of K heads: the weighted sum of its terms.
-
-    Parameters
-    ----------
-    embeddings, labels, terms, temperature, variant
-        As in :func:`term_losses`.
-    weights
-        ``(K, len(terms))``; a term of weight 0 is computed all the same.
-
-    Returns
-    -------
-    Tensor
-        ``(K,)``.
-
-    Notes
-    -----
-    Stewart et al., extended version, Eq. 6, with :data:`EMO_CLIM` as its terms.
-    """
-    return weighted_sum(term_losses(embeddings, labels, terms, temperature, variant), weights)
+    (n, width), m = anchor.shape[1:], contrast.shape[1]
+    if not any(size % CACHE_LINE for size in (n * width, m * width, n * m)):
+        return torch.bmm(anchor, contrast.mT)
+    filled = [pad(rows, (0, -width % CACHE_LINE, 0, -rows.shape[1] % CACHE_LINE)) for rows in (anchor, contrast)]
+    return torch.bmm(filled[0], filled[1].mT)[:, :n, :m]

@@ -1,4 +1,4 @@
-"""Hold the settings of training an encoder along with its heads, and of what is added to its crops.
+"""Hold the settings of contrastive losses, of training an encoder, and of what is added to its crops.
 
 The conventions are those of :mod:`emoclim.config`. Invariant: this loads no torch, since the help of commands reads it.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from emoclim.config import Settings, TrainConfig, read_settings
+from emoclim.config import Settings, TrainConfig, read_settings, split_settings
 from emoclim.errors import ConfigError
 
 TUNING, AUGMENTATIONS = "encoder", "augmentations"  # tables of these settings in a TOML file
@@ -36,6 +36,7 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it
 _Decibels = Annotated[float, Field(ge=-100, le=100)]
 Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
 Folder = Annotated[Path, Field(strict=False)]
@@ -114,15 +115,31 @@ class Augmentations(Settings):
                 raise ConfigError(f"{name} would have no effect without {switch}; give that too, or leave both out")
 
 
-def load_joint_config(path: Path, base: TrainConfig) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
-    """Read a TOML file of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``."""
+class SupConSettings(Settings):
+    """Of the loss; the defaults are those of the papers."""
 
-    def use(data: dict[str, Any]) -> tuple[TrainConfig, EncoderTuning, Augmentations]:
+    temperature: float = Field(default=0.07, gt=0, description="Divides every cosine similarity in the loss")
+    no_positive: NoPositive = Field(
+        default="count", description="What an anchor without positives does: count in the mean, as 0, or skip"
+    )
+
+
+Joint = tuple[TrainConfig, dict[str, Any], EncoderTuning, Augmentations]
+
+
+def load_joint_config(path: Path, base: TrainConfig, objective: type[Settings]) -> Joint:
+    """Read a TOML file of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``.
+
+    What the settings of an objective have a field for comes back as it stands.
+    """
+
+    def use(data: dict[str, Any]) -> Joint:
         tuning, added = (_pop_table(data, name) for name in (TUNING, AUGMENTATIONS))
         augmentations = Augmentations(**added)
         if augmentations.background is not None:
             augmentations = augmentations.updated(background=path.parent / augmentations.background)
-        return base.updated(**data), EncoderTuning().updated(**tuning), augmentations
+        of_training, own = split_settings(data, TrainConfig, objective)
+        return base.updated(**of_training), own, EncoderTuning().updated(**tuning), augmentations
 
     return read_settings(path, use)
 

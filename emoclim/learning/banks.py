@@ -1,0 +1,355 @@
+"""Banks of K heads: what maps the rows of an input, for all heads at once, to what an objective compares.
+
+Conventions: every parameter and statistic leads with K. A bank works on columns, ``(K, H, N)``, so that batch
+normalisation sees K * H channels of N values and no axis is moved. Hidden and embedding widths are filled up to a
+multiple of 16 by units that are always 0: each head's part of every matrix then begins on a cache line, and on the CPU
+head k of a bank is computed bit for bit as if it were alone.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import batch_norm, normalize, pad
+
+from emoclim.config import TrainConfig
+from emoclim.errors import ConfigError
+
+LABELS = "labels"  # input of a branch that takes the table of label vectors
+CACHE_LINE = 16  # float32 values
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way from an input to an output that an objective compares."""
+
+    input: str  # a modality, or LABELS
+    width: int | None = None  # E; None takes that of the settings of training
+    shares: str | None = None  # name of the branch whose hidden layer, weights and statistics it uses
+    unit: bool = True  # whether outputs are brought to unit length
+
+
+class Bank(nn.Module):
+    """What maps rows of one input by each of K heads: to hidden columns ``(K, H, N)``, and those to ``(K, N, E)``."""
+
+    n_heads: int
+    dim: int  # D of the input; of a bank that shares a hidden layer, H
+    embedding_dim: int
+
+    def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
+        """Hidden columns ``(K, H, N)`` of rows ``(N, D)`` or ``(K, N, D)``; here the rows themselves."""
+        del generator, products
+        return rows.mT.expand(self.n_heads, self.dim, rows.shape[-2])
+
+    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
+        """Outputs ``(K, N, E)`` of hidden columns; here the columns themselves."""
+        del products
+        return hidden.mT
+
+    def about(self) -> dict[str, Any]:
+        """What :meth:`from_state` needs beside the tensors, as plain values."""
+        return {}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        """Build a bank round the tensors of a state dict, which it takes over; a wrong one raises ``RuntimeError``."""
+        raise NotImplementedError
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """Some of the heads, in that order."""
+        state = {name: tensor[list(numbers)] for name, tensor in self.state_dict().items()}
+        return type(self).from_state(state, **self.about())
+
+
+class OutputBank(Bank):
+    """The last, linear layer of K heads, on the hidden layer of another bank.
+
+    All heads begin with the same values, uniform within ``1 / sqrt(fan in)`` as PyTorch's own linear layer.
+    """
+
+    def __init__(self, n_heads: int, dim: int, embedding_dim: int, *, generator: torch.Generator) -> None:
+        super().__init__()
+        self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
+        self._add_output(dim, generator)
+
+    def _add_output(self, hidden_dim: int, generator: torch.Generator) -> None:
+        self.out_weight = _initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
+        self.out_bias = _initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
+
+    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
+        """See :meth:`Bank.project`."""
+        return _affine(self.out_weight, self.out_bias, hidden, products).mT[..., : self.embedding_dim]
+
+    def about(self) -> dict[str, Any]:
+        """See :meth:`Bank.about`."""
+        return {"embedding_dim": self.embedding_dim}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        """See :meth:`Bank.from_state`."""
+        n_heads, _, dim = state["out_weight"].shape
+        bank = cls(n_heads, dim, about["embedding_dim"], generator=torch.Generator())
+        bank.load_state_dict(state, assign=True)
+        return bank
+
+
+class HeadBank(OutputBank):
+    """K projection heads: Linear, BatchNorm, ReLU, Dropout, Linear, each on the L2-normalised feature.
+
+    All heads begin with the same values and drop the same hidden units.
+
+    Parameters
+    ----------
+    n_heads, dim, hidden_dim, embedding_dim
+        K, D, H and E.
+    dropout
+        Probability of dropping a hidden unit while training.
+    generator
+        Draws the initial values, uniform within ``1 / sqrt(fan in)`` as PyTorch's own linear layer.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, section 3.2.
+
+    Examples
+    --------
+    >>> bank = HeadBank(3, 24, 16, 8, dropout=0.5, generator=torch.Generator().manual_seed(0)).eval()
+    >>> bank(torch.ones(5, 24)).shape
+    torch.Size([3, 5, 8])
+    """
+
+    running_mean: Tensor  # (K, H)
+    running_var: Tensor  # (K, H), unbiased
+
+    def __init__(
+        self, n_heads: int, dim: int, hidden_dim: int, embedding_dim: int, *, dropout: float, generator: torch.Generator
+    ) -> None:
+        nn.Module.__init__(self)
+        self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
+        self.dropout = dropout
+        self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator, widths=1)
+        self.hidden_bias = _initial((n_heads, hidden_dim), dim, generator)
+        self.hidden_dim = self.hidden_bias.shape[1]
+        self.norm_weight = nn.Parameter(torch.ones(n_heads, self.hidden_dim))
+        self.norm_bias = nn.Parameter(torch.zeros(n_heads, self.hidden_dim))
+        self._add_output(hidden_dim, generator)
+        self.register_buffer("running_mean", torch.zeros(n_heads, self.hidden_dim))
+        self.register_buffer("running_var", torch.ones(n_heads, self.hidden_dim))
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        """See :meth:`Bank.from_state`."""
+        n_heads, hidden_dim, dim = state["hidden_weight"].shape
+        sizes = n_heads, dim, hidden_dim, about["embedding_dim"]
+        bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
+        bank.load_state_dict(state, assign=True)
+        return bank
+
+    def about(self) -> dict[str, Any]:
+        """See :meth:`Bank.about`."""
+        return {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
+
+    def forward(
+        self, features: Tensor, generator: torch.Generator | None = None, *, products: torch.dtype | None = None
+    ) -> Tensor:
+        """Embed rows ``(N, D)`` or ``(K, N, D)`` with each head: unit rows ``(K, N, E)``; see :meth:`Banks.forward`."""
+        return normalize(self.project(self.hide(features, generator, products), products), dim=-1)
+
+    def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
+        """See :meth:`Bank.hide`."""
+        columns = super().hide(normalize(rows, dim=-1), None, None)
+        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)
+        hidden = self._batch_norm(hidden).relu()
+        if not self.training or self.dropout == 0:
+            return hidden
+        if generator is None:
+            raise ValueError("a bank of heads that trains with dropout needs a generator to draw its mask from")
+        drawn = torch.rand(rows.shape[-2], self.hidden_dim, generator=generator, device=generator.device)
+        kept = (drawn >= self.dropout).to(hidden) / (1 - self.dropout)
+        return hidden * kept.mT
+
+    def _batch_norm(self, hidden: Tensor) -> Tensor:
+        """Normalise each of the K * H channels by itself, ``(K, H, N)`` to ``(K, H, N)``."""
+        return batch_norm(
+            hidden.reshape(1, -1, hidden.shape[-1]),
+            self.running_mean.view(-1),
+            self.running_var.view(-1),
+            self.norm_weight.view(-1),
+            self.norm_bias.view(-1),
+            training=self.training,
+        ).view_as(hidden)
+
+
+class LinearBank(Bank):
+    """K linear maps of features as they are, such as a closed form gives."""
+
+    weight: Tensor  # (K, E, D)
+    bias: Tensor  # (K, E)
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.n_heads, self.embedding_dim, self.dim = weight.shape
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        """See :meth:`Bank.from_state`."""
+        return cls(state["weight"], state["bias"], **about)
+
+    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
+        """See :meth:`Bank.project`."""
+        return _affine(self.weight, self.bias, hidden, products).mT
+
+
+class IdentityBank(Bank):
+    """K heads without parameters, whose outputs are the features themselves."""
+
+    def __init__(self, n_heads: int, dim: int) -> None:
+        super().__init__()
+        self.n_heads, self.dim, self.embedding_dim = n_heads, dim, dim
+
+    def about(self) -> dict[str, Any]:
+        """See :meth:`Bank.about`."""
+        return {"n_heads": self.n_heads, "dim": self.dim}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        """See :meth:`Bank.from_state`."""
+        del state
+        return cls(**about)
+
+    def select(self, numbers: Sequence[int]) -> Self:
+        """See :meth:`Bank.select`."""
+        return type(self)(len(numbers), self.dim)
+
+
+KINDS: Mapping[str, type[Bank]] = {kind.__name__: kind for kind in (HeadBank, OutputBank, LinearBank, IdentityBank)}
+
+
+class Banks(nn.ModuleDict):
+    """The banks of K heads by the name of their branch."""
+
+    def __init__(self, banks: Mapping[str, Bank], branches: Mapping[str, Branch] | None = None) -> None:
+        super().__init__(dict(banks))
+        self.branches = dict(branches or {name: Branch(name) for name in banks})
+
+    @property
+    def n_heads(self) -> int:
+        """K."""
+        return self.bank(next(iter(self))).n_heads
+
+    def bank(self, name: str) -> Bank:
+        """The bank of one branch."""
+        return cast(Bank, self[name])
+
+    def forward(
+        self,
+        rows: Mapping[str, Tensor],
+        generator: torch.Generator | None = None,
+        *,
+        products: torch.dtype | None = None,
+    ) -> dict[str, Tensor]:
+        """Map rows by each head.
+
+        Parameters
+        ----------
+        rows
+            ``(N, D)`` by input, the same for all heads, or ``(K, N, D)``; at least two rows while training. A branch
+            whose input is not there has no output.
+        generator
+            Draws the dropout mask ``(N, H)`` of each hidden layer while training.
+        products
+            ``torch.bfloat16`` computes the matrix products so, forwards and backwards; None in full. All else, the
+            parameters and what they gather, stays as it is.
+
+        Returns
+        -------
+        dict
+            ``(K, N, E)`` by branch.
+
+        Raises
+        ------
+        ValueError
+            The banks are training with dropout and there is no generator, or with a single row.
+        """
+        hidden: dict[tuple[str, str], Tensor] = {}
+        outputs = {}
+        for name, branch in self.branches.items():
+            if branch.input not in rows:
+                continue
+            owner = branch.shares or name, branch.input
+            if owner not in hidden:
+                hidden[owner] = self.bank(owner[0]).hide(rows[branch.input], generator, products)
+            output = self.bank(name).project(hidden[owner], products)
+            outputs[name] = normalize(output, dim=-1) if branch.unit else output
+        return outputs
+
+    def select(self, numbers: Sequence[int]) -> "Banks":
+        """Some heads of each bank, in that order."""
+        return Banks({name: self.bank(name).select(numbers) for name in self}, self.branches)
+
+
+def new_banks(
+    branches: Mapping[str, Branch], dims: Mapping[str, int], n_heads: int, config: TrainConfig, draw: torch.Generator
+) -> Banks:
+    """Make the banks of K heads that are to be trained; `dims` is D by input."""
+    banks: dict[str, Bank] = {}
+    for name, branch in branches.items():
+        width = branch.width or config.embedding_dim
+        if branch.shares is None:
+            sizes = n_heads, dims[branch.input], config.hidden_dim, width
+            banks[name] = HeadBank(*sizes, dropout=config.dropout, generator=draw)
+            continue
+        owner = banks.get(branch.shares)
+        if not isinstance(owner, HeadBank) or owner.dim != dims[branch.input]:
+            raise ConfigError(
+                f"branch {name} cannot share the hidden layer of {branch.shares}; name an earlier branch with an input "
+                f"of {dims[branch.input]} values"
+            )
+        banks[name] = OutputBank(n_heads, config.hidden_dim, width, generator=draw)
+    return Banks(banks, branches)
+
+
+def stack_banks(parts: Sequence[Banks]) -> Banks:
+    """All heads of several in one, in order, for embedding; narrower ones are filled up with units that are 0."""
+    first = parts[0]
+    return Banks({name: _stack([part.bank(name) for part in parts]) for name in first}, first.branches)
+
+
+def _stack(banks: Sequence[Bank]) -> Bank:
+    first = banks[0]
+    if isinstance(first, IdentityBank):
+        return IdentityBank(sum(bank.n_heads for bank in banks), first.dim)
+    states = [bank.state_dict() for bank in banks]
+    widest = {
+        name: [max(sizes) for sizes in zip(*(one[name].shape for one in states), strict=True)] for name in states[0]
+    }
+    together = {
+        name: torch.cat([_filled(state[name], (len(state[name]), *shape[1:])) for state in states])
+        for name, shape in widest.items()
+    }
+    about = first.about() | ({"embedding_dim": max(bank.embedding_dim for bank in banks)} if first.about() else {})
+    return type(first).from_state(together, **about)
+
+
+def _filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+    """The tensor with zeros up to a shape."""
+    missing = [new - size for size, new in zip(tensor.shape, shape, strict=True)]
+    return pad(tensor, [extent for more in reversed(missing) for extent in (0, more)])
+
+
+def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype | None) -> Tensor:
+    """`weight` ``(K, O, I)`` times `columns` ``(K, I, N)`` plus `bias` ``(K, O)``: ``(K, O, N)`` of the bias's type."""
+    if products is None:
+        return torch.baddbmm(bias[:, :, None], weight, columns)
+    return torch.bmm(weight.to(products), columns.to(products)).to(bias) + bias[:, :, None]
+
+
+def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *, widths: int = 2) -> nn.Parameter:
+    """Uniform within ``1 / sqrt(fan_in)``, drawn once and repeated along axis 0; so many axes are filled up."""
+    one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
+    full = [-(-size // CACHE_LINE) * CACHE_LINE if axis < widths else size for axis, size in enumerate(one.shape)]
+    return nn.Parameter(_filled(one, full).expand(shape[0], *full).clone())

@@ -1,0 +1,118 @@
+"""The contract of an objective: what heads are trained for, over K heads at once.
+
+An objective is one file with one subclass of :class:`Objective`. Invariant: heads never mix. Head k of what any method
+returns follows from head k of what it is given, exactly as if it were alone, and K never appears in an ``if``.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from emoclim import config
+from emoclim.data import Split
+from emoclim.errors import ConfigError
+from emoclim.learning.banks import Bank, Branch
+from emoclim.learning.sampling import Batch, batches
+from emoclim.modality import Modality
+
+Metric = Literal["ip", "l2"]  # scores are cosines, or negative distances
+
+
+class Objective:
+    """Base of all objectives, with what most of them share; by itself it trains nothing.
+
+    Parameters
+    ----------
+    modalities
+        What a run joins, in the order of its options.
+    settings
+        One of `Settings` per head.
+
+    Attributes
+    ----------
+    Settings
+        Class of its settings. Fields that are floats may differ between the heads of a bank, all else may not.
+    needs
+        What of a split it needs, beside features: labels, label_vectors, numbers, pairs.
+    preset
+        The paper's values of :class:`~emoclim.config.TrainConfig` where they are not its defaults.
+    """
+
+    name: ClassVar[str] = ""
+    Settings: ClassVar[type[config.Settings]] = config.Settings
+    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
+    preset: ClassVar[Mapping[str, Any]] = {}
+
+    def __init_subclass__(cls) -> None:
+        cls.name = vars(cls).get("name", cls.__module__.rpartition(".")[2])
+
+    def __init__(self, modalities: Sequence[Modality] = (), settings: Sequence[config.Settings] = ()) -> None:
+        self.modalities, self.settings = tuple(modalities), tuple(settings)
+        self._device, self._dtype, self._numbers = torch.device("cpu"), torch.float32, dict[str, Tensor]()
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of its losses, which the loss weights weigh."""
+        return ()
+
+    def number(self, name: str) -> Tensor:
+        """A setting that may differ between heads, ``(K,)``, on the device of the training."""
+        if name not in self._numbers:
+            values = [getattr(one, name) for one in self.settings]
+            self._numbers[name] = torch.tensor(values, dtype=self._dtype, device=self._device)
+        return self._numbers[name]
+
+    def choice(self, name: str) -> Any:
+        """A setting that all heads share."""
+        return getattr(self.settings[0], name)
+
+    def prepare(self, split: Split, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
+        """Make ready for losses on `device`, with what they need of the training split; called before training."""
+        floats = self.Settings.floats()
+        if len({one.model_copy(update=dict.fromkeys(floats)) for one in self.settings}) > 1:
+            alike = ", ".join(sorted(self.Settings.model_fields.keys() - floats))
+            raise ConfigError(f"heads that are trained at once have one value of each of: {alike}; train them apart")
+        del split
+        self._device, self._dtype, self._numbers = device, dtype, {}
+
+    def branches(self, split: Split) -> Mapping[str, Branch]:
+        """What is trained, by name; here a head for each modality."""
+        del split
+        return {modality: Branch(modality) for modality in self.modalities}
+
+    def draw(
+        self, split: Split, shape: tuple[int, int], items: torch.Generator, segments: torch.Generator, *, name: str
+    ) -> Iterator[Batch]:
+        """Yield `shape` = (batches, B) batches: of pairs if it needs them, or balanced by class, or uniform."""
+        return batches(split, shape, items, segments, name=name, needs=self.needs)
+
+    def losses(
+        self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
+    ) -> tuple[Tensor, ...]:
+        """One loss ``(K,)`` per term, from the outputs ``(K, N, E)`` of the branches.
+
+        Parameters
+        ----------
+        outputs
+            By branch.
+        batch
+            What went in, with labels, numbers and pairs.
+        generator
+            Of whatever the loss draws while training; None in validation.
+        """
+        raise NotImplementedError
+
+    def fit(self, split: Split) -> Mapping[str, Bank] | None:
+        """Banks in closed form, or without parameters, by branch; None where they are trained by losses."""
+        del split
+        return None
+
+    def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
+        """What items of a modality are compared by, from the outputs of the branches that take it, and how."""
+        return outputs[modality], "ip"
+
+    def of(self, settings: Sequence[config.Settings]) -> "Objective":
+        """The same objective of other heads, one for each of some settings."""
+        return type(self)(self.modalities, settings)

@@ -1,0 +1,55 @@
+"""Find an objective by its name.
+
+Every module beside this one is an objective, called like its file, and so is whatever another installed package names
+by an entry point of the group ``emoclim.objectives``: a module with one subclass of
+:class:`~emoclim.learning.objectives.base.Objective`, called like the entry point.
+"""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from emoclim.data import Plugins
+from emoclim.errors import ConfigError
+from emoclim.learning.objectives.base import Objective
+from emoclim.modality import Modality
+
+OBJECTIVES = Plugins("emoclim.learning.objectives", "objective", ConfigError, beside=frozenset({"base", "loading"}))
+
+
+def objective_names() -> list[str]:
+    """Names of all objectives, sorted; imports none of them."""
+    return OBJECTIVES.names()
+
+
+def load_objective(name: str) -> type[Objective]:
+    """Import one objective.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name, or its file does not hold one subclass of :class:`Objective` that is called so.
+
+    Examples
+    --------
+    >>> load_objective("emo_clim")(("image", "audio")).terms
+    ('image>audio', 'audio>image', 'image>image', 'audio>audio')
+    """
+    found = OBJECTIVES.load(name)
+    if isinstance(found, ModuleType):
+        own = [one for one in vars(found).values() if _is_objective(one) and one.__module__ == found.__name__]
+        found = own[0] if len(own) == 1 else None
+    if not _is_objective(found) or found.name != name:
+        raise ConfigError(f"objective {name!r} is no file with one subclass of Objective that is called so; mend it")
+    kind: type[Objective] = found
+    return kind
+
+
+def make_objective(name: str, modalities: Sequence[Modality], settings: Sequence[Mapping[str, Any]]) -> Objective:
+    """Make an objective from plain values, a mapping for each head; what cannot be raises :class:`ConfigError`."""
+    kind = load_objective(name)
+    return kind(modalities, [kind.Settings(**values) for values in settings])
+
+
+def _is_objective(found: Any) -> bool:
+    return isinstance(found, type) and issubclass(found, Objective)
