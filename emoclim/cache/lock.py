@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Self
-from weakref import WeakSet
 
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
@@ -31,14 +30,10 @@ NO_HANDLE = -1  # any use of it raises OSError
 
 
 class Handle:
-    """An open file of a writer.
-
-    A forked process loses it at once: it would share the lock on the file, and keep it when the writer is killed.
-    """
+    """An open file of a writer; a process that is forked from it may close it, and leaves it locked."""
 
     def __init__(self, number: int = NO_HANDLE) -> None:
-        self.number = number
-        _OPEN.add(self)
+        self.number, self._pid = number, os.getpid()
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -47,12 +42,8 @@ class Handle:
 
     def share_lock(self) -> bool:
         """Share a lock on the file with its readers, if it knows locks; return False if a writer has locked it."""
-        if sys.platform == "win32":
-            return True
-        import fcntl
-
         try:
-            fcntl.flock(self.number, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            _flock(self.number, shared=True)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -68,31 +59,22 @@ class Handle:
             rest = rest[os.write(self.number, rest) :]
 
     def close(self) -> None:
-        """Unlock, for a process that is just being forked still shares the lock, and close; idempotent."""
-        if sys.platform != "win32" and self.number != NO_HANDLE:
-            import fcntl
-
-            with suppress(OSError):
-                fcntl.flock(self.number, fcntl.LOCK_UN)
-        self.forget()
-
-    def forget(self) -> None:
-        """Close without unlocking."""
+        """Unlock, for processes that were forked still share the lock, and close; idempotent."""
         number, self.number = self.number, NO_HANDLE
-        if number != NO_HANDLE:
-            os.close(number)
+        if number == NO_HANDLE:
+            return
+        if self._pid == os.getpid():
+            with suppress(OSError):
+                _flock(number, shared=False)
+        os.close(number)
 
 
-_OPEN: WeakSet[Handle] = WeakSet()
+def _flock(number: int, *, shared: bool) -> None:
+    """Share a lock on an open file, or unlock it, where the operating system has such locks."""
+    if sys.platform != "win32":
+        import fcntl
 
-
-def _forget_all() -> None:
-    for handle in list(_OPEN):
-        handle.forget()
-
-
-if sys.platform != "win32":
-    os.register_at_fork(after_in_child=_forget_all)
+        fcntl.flock(number, fcntl.LOCK_SH | fcntl.LOCK_NB if shared else fcntl.LOCK_UN)
 
 
 @dataclass(frozen=True, slots=True)

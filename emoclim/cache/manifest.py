@@ -8,9 +8,11 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from pydantic_core import to_jsonable_python
 
 from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.errors import CacheError
@@ -62,14 +64,7 @@ class CacheManifest:
 
     def save(self) -> None:
         """Write the file; this makes its cache the newest."""
-        content = {
-            "spec": self.spec.to_dict(),
-            "checkpoint": self.checkpoint,
-            "settings": dict(self.settings),
-            "sources": [asdict(source) for source in self.sources],
-            "made": list(self.made),
-        }
-        write_json(cache_manifest_path(self.path), content)
+        write_json(cache_manifest_path(self.path), to_jsonable_python(self, exclude={"path"}))
 
     def with_run(self, provenance: Mapping[str, Any], encoded: int | None) -> "CacheManifest":
         """Add the newest run and the number of items that it encoded; None while it has not ended."""
