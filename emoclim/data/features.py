@@ -82,7 +82,15 @@ class Features:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """The labelled features of one part (train, val or test) of the data."""
+    """The labelled features of one part (train, val or test) of the data.
+
+    Examples
+    --------
+    >>> spec = FeatureSpec("any", "text", 2, "none", {})
+    >>> poems = Features(spec, ("a", "b"), torch.zeros(2, 2))
+    >>> Split({"text": poems}, {"text": torch.tensor([0, 1])}, ("joy", "fear")).classes
+    ('joy', 'fear')
+    """
 
     features: Mapping[Modality, Features]
     labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`, after the label map

@@ -39,7 +39,13 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The items of one library."""
+    """The items of one library.
+
+    Examples
+    --------
+    >>> Manifest("poems", "text", Path("poems.csv"), (Item("1", text="A sunny day"),)).items[0].text
+    'A sunny day'
+    """
 
     name: str  # stem of the table or name of the folder
     modality: Modality

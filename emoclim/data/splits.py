@@ -59,6 +59,14 @@ def with_splits(
     ManifestError
         Only some labelled items have a split of their own, the file cannot be read or written, or lacks an item that is
         not to be placed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> items = tuple(Item(str(n), text=f"Sentence {n}.", label="joy") for n in range(10))
+    >>> manifest = Manifest("poems", "text", Path(tempfile.mkdtemp()) / "poems.csv", items)
+    >>> sorted(item.split for item in with_splits(manifest).items)[:3]
+    ['test', 'train', 'train']
     """
     labelled = [item for item in manifest.items if item.label is not None]
     given = sum(item.split is not None for item in labelled)

@@ -68,7 +68,7 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
     """Make the map that labels call for by themselves.
 
     Labels spelt alike in every modality map to each other; image labels of You et al. map to the music labels of
-    AudioSet as in Emo-CLIM. See :class:`LabelMap` for an example.
+    AudioSet as in Emo-CLIM.
 
     Parameters
     ----------
@@ -79,6 +79,11 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
     ------
     ManifestError
         A label has no partner and is in no known taxonomy, or no two labels meet.
+
+    Examples
+    --------
+    >>> match_labels({"image": ["fear", "sadness"], "audio": ["scary", "sad"]}).maps["image"]
+    {'fear': 'scary', 'sadness': 'sad'}
     """
     found = {modality: set(names) for modality, names in labels.items()}
     named = {
