@@ -1,0 +1,72 @@
+"""A run joins any two modalities that have labelled caches: here generated features of texts and of recordings."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import answer, run
+
+LABELS = ("calm", "happy", "sad")
+SPLITS = ("train", "train", "val", "test")
+MODALITIES = {"text": "txt", "audio": "wav", "speech": "flac"}
+
+
+def bring(root: Path, modality: str, seed: int, dim: int) -> None:
+    """Import features that lie round a point for each label."""
+    ids = [f"{modality}/{number}.{MODALITIES[modality]}" for number in range(60)]
+    places = np.arange(60) % len(LABELS)
+    with (root / f"{modality}.csv").open("w", newline="") as file:
+        rows = [(id_, LABELS[n % 3], SPLITS[n // 3 % 4]) for n, id_ in enumerate(ids)]
+        csv.writer(file).writerows([("path", "label", "split"), *rows])
+    draw = np.random.default_rng(seed)
+    values = 4 * draw.standard_normal((len(LABELS), dim))[places] + draw.standard_normal((60, dim))
+    np.savez(root / f"{modality}.npz", ids=np.array(ids), values=values.astype(np.float32))
+    words = ("--name", f"made-{modality}", "--modality", modality, "--manifest", root / f"{modality}.csv")
+    run("cache", "import", root / f"{modality}.npz", *words, "--workspace", root)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("modalities")
+    for seed, modality in enumerate(MODALITIES):
+        bring(root, modality, seed, 16 + seed)
+    (root / "quick.toml").write_text("hidden_dim = 32\nembedding_dim = 16\nbatches_per_epoch = 30\nval_batches = 2\n")
+    return root
+
+
+def test_texts_are_trained_against_recordings_and_found_by_them(root: Path) -> None:
+    words = ("--config", root / "quick.toml", "--epochs", 4, "--learning-rate", 0.003, "--name", "named")
+    named = ("--text", "made-text", "--audio", "made-audio")
+    trained = answer("train-heads", *named, *words, "--workspace", root)
+    assert trained["terms"] == ["audio>text", "text>audio", "audio>audio", "text>text"]
+    assert trained["features"].keys() == {"audio", "text"}
+    found = answer("evaluate", "named", "--workspace", root, "--no-plots")["directions"]
+    assert found.keys() == {"audio_text", "text_audio", "audio_audio", "text_text"}
+    for name in ("audio_text", "text_audio"):
+        direction = found[name]
+        assert direction["metrics"]["P@1"] > 0.8 > 0.4 > direction["random"]["P@1"]
+    settings = json.loads((root / "runs" / "named" / "settings.json").read_text())
+    assert settings["left_out"] == {"audio": {}, "text": {}}
+
+
+def test_the_page_of_two_modalities_is_drawn(root: Path) -> None:
+    words = ("--text", "made-text", "--speech", "made-speech", "--config", root / "quick.toml", "--epochs", 1)
+    run("train-heads", *words, "--sweep", 6, "--name", "drawn", "--workspace", root)
+    run("evaluate", "drawn", "--workspace", root)
+    assert (root / "runs" / "drawn" / "evaluation" / "test" / "report.html").is_file()
+    assert (root / "runs" / "drawn" / "sweep.png").is_file()
+
+
+def test_what_is_not_named_is_filled_up_in_the_order_of_the_table(root: Path) -> None:
+    words = ("train-heads", "--config", root / "quick.toml", "--epochs", 1, "--workspace", root)
+    assert answer(*words, "--name", "first")["features"].keys() == {"audio", "text"}
+    assert answer(*words, "--speech", "made-speech", "--name", "second")["features"].keys() == {"audio", "speech"}
+
+
+def test_more_than_two_or_one_that_is_missing_are_told(root: Path) -> None:
+    three = ("--text", "made-text", "--audio", "made-audio", "--speech", "made-speech")
+    assert "joins two modalities" in run("train-heads", *three, "--workspace", root, code=2).stderr
+    told = run("train-heads", "--images", "clip", "--text", "made-text", "--workspace", root, code=2).stderr
+    assert "there is no image cache called 'clip'" in told
