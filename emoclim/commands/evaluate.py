@@ -59,28 +59,26 @@ def evaluate(
     Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
     tells how well tags of music are found by what the heads make of it.
     """
-    from emoclim.pipeline import Workspace, evaluate_run, tag_run
+    from emoclim.pipeline import Means, Tag, TaggingConfig, Workspace, evaluate_run, start
 
     asked = CONFIG.given(given)
     if given_options(context) & OF_TAGS:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
-        tagged = tag_run(
-            run,
-            tagging,
+        tags = TaggingConfig(
+            run=run,
+            manifest=tagging,
             on=on,
             aggregate=aggregate,
             split=asked.get("split", "test"),
             seeds=tag_seeds,
-            train_fractions=read_list(train_fraction, "--train-fraction", float),
+            fractions=read_list(train_fraction, "--train-fraction", float),
             shuffle=shuffle_tags,
             untagged=not drop_untagged,
             tag_groups=tag_groups,
             head=asked.get("head"),
             plots=plots,
-            workspace=Workspace(workspace),
-            device=device,
-            track=track,
         )
+        tagged = start(Tag(), tags, Means(Workspace(workspace), device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=[tagged.paper_table()])
     config, place = EvaluateConfig(**asked), Workspace(workspace)
     result = evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)

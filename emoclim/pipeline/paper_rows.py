@@ -15,8 +15,8 @@ from emoclim.encoders import find_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.tagging import SEEDS
-from emoclim.pipeline.tagging_result import On
+from emoclim.pipeline.tagging.tag import TaggingConfig
+from emoclim.pipeline.tagging.tagging_result import On
 
 Target = Literal["table1", "table2", "table3", "table4", "table5", "figure2"]
 
@@ -90,8 +90,8 @@ CHECKPOINT = (
     "--preset paper-code."
 )
 TAGGING = (
-    f"Own numbers are means over {SEEDS} tagging heads. The paper's two supervised rows are of the split without "
-    "untagged clips, the others of the one with them: their PR-AUC cannot be compared."
+    f"Own numbers are means over {TaggingConfig().seeds} tagging heads. The paper's two supervised rows are of the "
+    "split without untagged clips, the others of the one with them: their PR-AUC cannot be compared."
 )
 
 REMARKS: Mapping[Target, tuple[str, ...]] = MappingProxyType(

@@ -20,8 +20,8 @@ from emoclim.pipeline.reproduction_data import SPLIT_SEED
 from emoclim.pipeline.reproduction_plan import ReproductionPlan, RowPlan
 from emoclim.pipeline.reproduction_planning import state_of
 from emoclim.pipeline.run import Means, resume, start
-from emoclim.pipeline.tagging import tag_run
-from emoclim.pipeline.tagging_result import TaggingResult
+from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.tagging.tagging_result import TaggingResult
 from emoclim.pipeline.training.encoder_inputs import EndToEndConfig
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
@@ -120,15 +120,8 @@ class Steps:
     def tag(self, row: RowPlan) -> TaggingResult:
         """Find the tags of music that is not what the heads were trained on."""
         self._encode_tagged(row)
-        found = tag_run(
-            row.run,
-            self.plan.manifests["tagging"].source,
-            on=row.row.on,
-            plots=False,
-            workspace=self.workspace,
-            device=self.device,
-            track=self.track,
-        )
+        asked = TaggingConfig(run=row.run, manifest=self.plan.manifests["tagging"].source, on=row.row.on, plots=False)
+        found = start(Tag(), asked, Means(self.workspace, self.device, track=self.track))
         self.warnings += found.warnings
         return found
 

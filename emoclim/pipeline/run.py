@@ -134,6 +134,11 @@ class Step(ABC, Generic[C, I, R]):
         return folder / UNFINISHED
 
 
+def digest_of(value: Any) -> str:
+    """Return 12 hex digits of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def plan_digest(step: Step[C, I, R], config: C, inputs: I) -> str:
     """Return 12 hex digits of all that the bytes of a run depend on."""
     return _plan(step, config, inputs).digest
@@ -195,8 +200,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
     asked, noted = config.model_dump(mode="json"), _plain(inputs.noted)
     told = {name: value for name, value in asked.items() if name not in config.NOTED}
-    digest = hashlib.sha256(json.dumps([SCHEMA, step.name, told, noted], sort_keys=True).encode()).hexdigest()[:12]
-    return Plan(step.name, asked, noted, digest)
+    return Plan(step.name, asked, noted, digest_of([SCHEMA, step.name, told, noted]))
 
 
 def _plain(noted: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,7 +212,7 @@ def _plain(noted: Mapping[str, Any]) -> dict[str, Any]:
 def _begin(work: Work) -> None:
     """Write the plan, unless the same one was begun there."""
     path = work.folder / PLAN
-    if not path.exists() or read_json(path, RunError, f"delete {work.folder}") != _plain(asdict(work.plan)):
+    if not path.exists() or read_json(path, RunError, f"delete {work.folder}").get("digest") != work.plan.digest:
         shutil.rmtree(work.folder, ignore_errors=True)
         write_json(path, asdict(work.plan))
 

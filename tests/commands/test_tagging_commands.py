@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -13,10 +14,17 @@ from commands import workspace as workspace
 
 from emoclim.errors import ConfigError
 from emoclim.learning.tag_heads import TagConfig
-from emoclim.pipeline.tagging import tag_run
+from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.tagging.tagging_result import TaggingResult
 from emoclim.pipeline.workspace import Workspace
+from emoclim.stages import tagging as tagging_stage
 
 QUICK = TagConfig(epochs=3)
+
+
+def tag_run(workspace: Workspace, **asked: Any) -> TaggingResult:
+    return start(Tag(), TaggingConfig(**asked), Means(workspace))
 
 
 def write(root: Path, *, split: bool = True, tags: dict[str, list[str]] | None = None, rows: int | None = None) -> Path:
@@ -81,19 +89,19 @@ def test_writes_a_report_scores_and_pictures(workspace, capsys):
 def test_the_same_command_gives_the_same_bytes_and_others_are_told(workspace, caplog):
     write(workspace)
     place = Workspace(workspace)
-    first = tag_run(config=QUICK, seeds=1, plots=False, workspace=place)
+    first = tag_run(base=QUICK, seeds=1, plots=False, workspace=place)
     before = [(first.folder / name).read_bytes() for name in ("report.json", "scores.parquet")]
-    tag_run(config=QUICK, seeds=1, plots=False, workspace=place)
+    tag_run(base=QUICK, seeds=1, plots=False, workspace=place)
     assert [(first.folder / name).read_bytes() for name in ("report.json", "scores.parquet")] == before
     assert "other numbers" not in caplog.text
     write(workspace, tags={"train": ["new"]})
-    tag_run(config=QUICK, seeds=1, plots=False, workspace=place)
+    tag_run(base=QUICK, seeds=1, plots=False, workspace=place)
     assert "held other numbers, which are in" in caplog.text
 
 
 def test_the_numbers_do_not_tell_where_the_command_was_given(workspace, monkeypatch):
     manifest = write(workspace, tags={"test": ["rare"]})
-    options = {"config": QUICK, "seeds": 1, "plots": False}
+    options = {"base": QUICK, "seeds": 1, "plots": False}
     told = [tag_run(manifest=manifest, workspace=Workspace(workspace), **options)]
     for here, root in ((workspace, Path()), (workspace / "data", Path(".."))):
         monkeypatch.chdir(here)
@@ -106,7 +114,7 @@ def test_the_numbers_do_not_tell_where_the_command_was_given(workspace, monkeypa
 
 def test_scores_are_written_whole_or_not_at_all(workspace, monkeypatch):
     write(workspace)
-    result = tag_run(config=QUICK, plots=False, workspace=Workspace(workspace))
+    result = tag_run(base=QUICK, plots=False, workspace=Workspace(workspace))
     before = (result.folder / "scores.parquet").read_bytes()
 
     def broken(table: object, path: Path) -> None:
@@ -115,22 +123,22 @@ def test_scores_are_written_whole_or_not_at_all(workspace, monkeypatch):
 
     monkeypatch.setattr(pyarrow.parquet, "write_table", broken)
     with pytest.raises(OSError, match="no space"):
-        result.write(plots=False)
+        result.write()
     assert (result.folder / "scores.parquet").read_bytes() == before
 
 
 @pytest.mark.parametrize("plots", [True, False])
 def test_pictures_are_told_where_there_are_any(workspace, plots):
     write(workspace)
-    result = tag_run(config=QUICK, seeds=1, plots=plots, workspace=Workspace(workspace))
+    result = tag_run(base=QUICK, seeds=1, plots=plots, workspace=Workspace(workspace))
     assert (result.folder / "tags.png").is_file() == plots
     assert result.summary()[-1] == f"Numbers{' and pictures' if plots else ''} are in {result.folder}"
 
 
 def test_a_share_of_the_items_is_told_wherever_numbers_are(workspace):
     write(workspace)
-    options = {"config": QUICK, "seeds": 1, "plots": False, "workspace": Workspace(workspace)}
-    some, more, all_ = (tag_run(train_fractions=shares, **options) for shares in ((0.1,), (0.1, 0.5), (1.0,)))
+    options = {"base": QUICK, "seeds": 1, "plots": False, "workspace": Workspace(workspace)}
+    some, more, all_ = (tag_run(fractions=shares, **options) for shares in ((0.1,), (0.1, 0.5), (1.0,)))
     for result, share, name in ((some, "10 %", "share-0.1"), (more, "50 %", "share-0.1-0.5")):
         told = f"learnt from {share} of the training items ({result.report.curve[-1].n_train})"
         assert result.shows_curve
@@ -144,7 +152,7 @@ def test_a_share_of_the_items_is_told_wherever_numbers_are(workspace):
 
 def test_the_papers_table_tells_controls(workspace):
     write(workspace)
-    result = tag_run(config=QUICK, shuffle=True, split="val", plots=False, workspace=Workspace(workspace))
+    result = tag_run(base=QUICK, shuffle=True, split="val", plots=False, workspace=Workspace(workspace))
     assert result.paper_table().rows[-1][0] == "own: tagging.csv, embeddings, val items, shuffled tags"
 
 
@@ -157,9 +165,9 @@ def test_variants_lie_beside_each_other(workspace):
         "tagging-features-5-seeds": {"on": "features", "seeds": 5},
         "tagging-val-features-shuffled": {"on": "features", "shuffle": True, "split": "val"},
         "tagging-head-0-aggregate-embeddings": {"head": 0, "aggregate": "embeddings"},
-        "tagging-share-0.25-1-drop-untagged": {"train_fractions": (1.0, 0.25, 1.0), "untagged": False},
+        "tagging-share-0.25-1-drop-untagged": {"fractions": (1.0, 0.25, 1.0), "untagged": False},
         "tagging-groups-kinds": {"tag_groups": groups},
-        "tagging-20-resamples-seed-7-epochs-2": {"n_resamples": 20, "seed": 7, "config": TagConfig(epochs=2)},
+        "tagging-20-resamples-seed-7-epochs-2": {"resamples": 20, "seed": 7, "base": TagConfig(epochs=2)},
     }
     for name, options in variants.items():
         assert tag_run(plots=False, workspace=Workspace(workspace), **options).folder.name == name
@@ -291,7 +299,7 @@ def test_says_how_to_extract_what_is_missing(workspace):
     ("words", "told"),
     [
         (("--tag-seeds", 1), "there is no manifest at"),
-        (("--tagging", "data/audio.csv", "--split", "train"), "evaluate val or test"),
+        (("--tagging", "data/audio.csv", "--split", "train"), "should be 'val' or 'test'"),
         (("--tagging", "data/audio.csv", "--train-fraction", "0,1"), "give shares up to 1"),
         (("--tagging", "data/audio.csv", "--train-fraction", "some"), "not a list of numbers"),
         (("--tagging", "data/audio.csv", "--head", 9), "keeps no head 9"),
@@ -321,3 +329,37 @@ def test_refuses_training_items_without_tags(workspace):
 def test_refuses_no_seeds(finished):
     with pytest.raises(ConfigError, match="with one seed or more"):
         tag_run(seeds=0, workspace=Workspace(finished))
+
+
+def test_killed_between_heads_the_same_command_goes_on_and_gives_the_same_bytes(workspace, monkeypatch):
+    write(workspace)
+    asked = {"base": QUICK, "seeds": 3, "fractions": (0.5, 1.0), "plots": False}
+    whole = tag_run(Workspace(workspace), **asked)
+    names = ("report.json", "scores.parquet")
+    expected = {name: (whole.folder / name).read_bytes() for name in names}
+    shutil.rmtree(whole.folder)
+    train, trained = tagging_stage.train_tag_head, []
+
+    def counting(*given: Any, **named: Any) -> Any:
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(named["seed"])
+        return train(*given, **named)
+
+    def train_and_count(*given: Any, **named: Any) -> Any:
+        trained.append(named["seed"])
+        return train(*given, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tagging_stage, "train_tag_head", counting)
+        with pytest.raises(KeyboardInterrupt):
+            tag_run(Workspace(workspace), **asked)
+    unfinished = whole.folder.with_name(f"{whole.folder.name}.unfinished")
+    assert len(list(unfinished.glob("*.safetensors"))) == 2
+    monkeypatch.setattr(
+        tagging_stage, "train_tag_head", lambda *given, **named: trained.append(0) or train(*given, **named)
+    )
+    again = tag_run(Workspace(workspace), **asked)
+    assert {name: (again.folder / name).read_bytes() for name in names} == expected
+    assert len(trained) == 2 + 4
+    assert not unfinished.exists()

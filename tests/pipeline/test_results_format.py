@@ -15,7 +15,8 @@ from pyarrow import parquet
 
 from emoclim.learning.tag_heads import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
-from emoclim.pipeline.tagging import tag_run
+from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
 from emoclim.pipeline.workspace import Workspace
 
 PAGE = Path(__file__).parents[2] / "docs" / "results_format.md"
@@ -38,8 +39,8 @@ def tagged(finished: Path) -> Path:
     music, groups = finished / "data" / "audio.csv", finished / "moods.toml"
     groups.write_text('mood = ["happy", "sad"]\n', encoding="utf-8")
     place, quick = Workspace(finished), TagConfig(epochs=2)
-    found = tag_run(NAME, music, seeds=2, train_fractions=(0.5, 1.0), tag_groups=groups, config=quick, workspace=place)
-    return found.folder
+    asked = TaggingConfig(run=NAME, manifest=music, seeds=2, fractions=(0.5, 1.0), tag_groups=groups, base=quick)
+    return start(Tag(), asked, Means(place)).folder
 
 
 def documented(file: str) -> dict[Path_, bool]:

@@ -1,7 +1,5 @@
 """What `emoclim train-end-to-end` is asked for, and what it is made from."""
 
-import hashlib
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from emoclim.errors import DecodeError
 from emoclim.learning import Augmentations, Augmenter, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labelled_items, library_note
+from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.training.augmentations import Note
 from emoclim.pipeline.training.inputs import EVEN, File, Labelled, LabelledConfig, Weights
 from emoclim.pipeline.workspace import Workspace
@@ -102,5 +101,4 @@ def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
         if item.split in ("train", "val"):
             with suppress(DecodeError):
                 rows.append((item.id, keys(item)))
-    keys.save()
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+    return digest_of(rows)

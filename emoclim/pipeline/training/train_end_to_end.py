@@ -54,6 +54,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         libraries = {modality: libraries[modality] for modality in MODALITIES if modality in libraries}
         note, augment = make_augmenter(config.augmentations, encoder, workspace, track, known.get(SOUNDS))
         contents = contents_digest(track(manifest.items, f"read {manifest.name}", len(manifest.items)), keys)
+        keys.save()
         labelled = Labelled.of(config, libraries, known)
         classes = labelled.label_map, labelled.objective, labelled.vectors
         return EndToEndInputs(libraries, *classes, encoder, contents, note, augment, count)

@@ -1,7 +1,5 @@
 """`emoclim train-heads`: caches and candidates -> a run."""
 
-import hashlib
-import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
@@ -28,7 +26,7 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
-from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
+from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
 from emoclim.pipeline.training.epoch_events import EpochEvents
 from emoclim.pipeline.training.inputs import EVEN, Labelled, LabelledConfig, Weights
 from emoclim.pipeline.training.memory import max_heads
@@ -207,7 +205,7 @@ def _experiment(config: HeadsConfig, inputs: Labelled) -> str:
     if config.select == "loss":
         first = config.space(inputs.objective).candidates()[0]
         compared["loss"] = first.config.batch_size, first.settings.model_dump(mode="json")
-    return hashlib.sha256(json.dumps(compared, sort_keys=True).encode()).hexdigest()[:12]
+    return digest_of(compared)
 
 
 def what_to_try(

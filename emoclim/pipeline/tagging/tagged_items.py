@@ -1,6 +1,6 @@
-"""Manifests of tagged music, with the features of their items.
+"""Read manifests of tagged items, with the features of these.
 
-Conventions: a tag is learnt if a training item has it; a tag that only other items have is no column of any table.
+Convention: a tag is learnt if a training item has it; a tag that only other items have is no column of any table.
 """
 
 import logging
@@ -26,7 +26,6 @@ from emoclim.data import (
 )
 from emoclim.errors import ManifestError
 from emoclim.learning import TagSplit
-from emoclim.pipeline.evaluation.files import text_of
 from emoclim.pipeline.library import Library, read_features
 
 log = logging.getLogger(__name__)
@@ -56,9 +55,9 @@ class Tagged:
 
 def read_tagged(source: Path, note: CacheManifest, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
     """Read a manifest with tags, and the features of its items."""
-    manifest = read_manifest(source, "audio", need_files=not note.spec.keyed_by_id)
+    manifest = read_manifest(source, note.spec.modality, need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
-        log.warning("%s: %s", text_of(str(source)), text_of(told))
+        log.warning("%s: %s", source, told)
     manifest = _placed(_with_tags(manifest), keys, seed)
     library = Library(manifest, note, SourceRef(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
     features = read_features(library, manifest.items, keys)
@@ -85,8 +84,8 @@ def _with_tags(manifest: Manifest) -> Manifest:
         return manifest
     if not any(item.label for item in manifest.items):
         raise ManifestError(f"{manifest.source} has no tags; add a column 'tags', with | between the tags of an item")
-    log.warning("%s has no tags: its labels are taken as such", text_of(str(manifest.source)))
-    labelled = tuple(replace(item, tags=(text_of(item.label),)) if item.label else item for item in manifest.items)
+    log.warning("%s has no tags: its labels are taken as such", manifest.source)
+    labelled = tuple(replace(item, tags=(item.label,)) if item.label else item for item in manifest.items)
     return replace(manifest, items=labelled)
 
 

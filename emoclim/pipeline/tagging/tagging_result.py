@@ -30,12 +30,14 @@ class TaggingResult:
     split: str
     # path of the manifest, as a note beside the cache names it, and 12 hex digits of what it says
     manifest: Mapping[str, str]
-    items: Mapping[str, int]  # by split, how many items there are, and how many of them have no tag at all
-    untagged: Mapping[str, int]  # by split, how many items there are, and how many of them have no tag at all
+    items: Mapping[str, int]  # by split, how many items there are
+    untagged: Mapping[str, int]  # by split, how many of them have no tag at all
     untagged_kept: bool  # whether these count, as negatives of every tag
     report: TaggingReport
     folder: Path  # where they lie, with the pictures
     warnings: tuple[str, ...]  # why the numbers may mislead
+    plots: bool  # whether pictures are drawn
+    interrupted: bool = False
 
     @property
     def shows_curve(self) -> bool:
@@ -111,11 +113,11 @@ class TaggingResult:
     def _manifest_name(self) -> str:
         return self.manifest["path"].rpartition("/")[2]
 
-    def write(self, plots: bool) -> None:
+    def write(self) -> None:
         """Write ``report.json``, ``scores.parquet`` and the pictures."""
         write_report(self.folder, self.to_dict())
         write_parquet(_score_columns(self.report), self.folder / "scores.parquet")
-        if plots:
+        if self.plots:
             plot_tags(self.report, self.folder / TAGS_PICTURE)
             if len(self.report.curve) > 1:
                 plot_curve(self.report, self.folder / "curve.png")

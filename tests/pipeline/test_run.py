@@ -1,0 +1,212 @@
+"""The machine that makes every kind of run: killed anywhere and resumed, a run leaves the same bytes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from emoclim.errors import ConfigError, RunError
+from emoclim.files import write_json
+from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.run import (
+    SCHEMA,
+    Means,
+    NothingToKeep,
+    RunConfig,
+    Step,
+    Work,
+    find_run,
+    find_unfinished,
+    plan_digest,
+    resume,
+    start,
+)
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+
+
+class Killed(BaseException):
+    pass
+
+
+class SumConfig(RunConfig):
+    steps: int = 5
+    lost: bool = False
+
+
+@dataclass(frozen=True)
+class SumInputs:
+    number: int
+
+    @property
+    def noted(self) -> Mapping[str, Any]:
+        return {"the number": self.number}
+
+
+@dataclass(frozen=True)
+class Sum:
+    value: float
+    plan: str
+    interrupted: bool = False
+
+
+class SumStep(Step[SumConfig, SumInputs, Sum]):
+    """Adds a number from a file again and again, with a snapshot after each step."""
+
+    name, config = "sum", SumConfig
+
+    def inputs(self, config: SumConfig, means: Means, known: Mapping[str, Any]) -> SumInputs:
+        return SumInputs(int((means.workspace.root / "number.txt").read_text()))
+
+    def place(self, config: SumConfig, inputs: SumInputs, workspace: Workspace, name: str | None) -> Path:
+        return workspace.claim_run(name, "sum")
+
+    def run(self, config: SumConfig, inputs: SumInputs, work: Work) -> Sum:
+        snapshot = work.read("sum") or {"value": torch.tensor(0.0), "step": torch.tensor(0)}
+        value, done = snapshot["value"], int(snapshot["step"])
+        for step in range(done, config.steps):
+            value = value + inputs.number
+            work.keep("sum")({"value": value, "step": torch.tensor(step + 1)})
+        if config.lost:
+            raise NothingToKeep("nothing was ever finite")
+        return Sum(float(value), work.plan.digest)
+
+    def write(self, result: Sum, folder: Path) -> None:
+        (folder / HEADS_FILE).unlink(missing_ok=True)
+        write_json(folder / "settings.json", {"sum": result.value, "plan": result.plan})
+        (folder / HEADS_FILE).write_bytes(b"")
+
+
+class OtherStep(SumStep):
+    name = "other"
+
+
+@pytest.fixture
+def means(tmp_path: Path) -> Means:
+    (tmp_path / "number.txt").write_text("3")
+    return Means(Workspace(tmp_path), "cpu")
+
+
+def die_at(calls: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    """Raise as snapshot number `calls` is written, half of the time before and half of the time after it is."""
+    write, seen = run_machine.write_snapshot, []
+
+    def dying(snapshot: Any, path: Path) -> None:
+        seen.append(path)
+        if len(seen) == calls and calls % 2:
+            raise error
+        write(snapshot, path)
+        if len(seen) == calls:
+            raise error
+
+    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+
+
+def killed(means: Means, monkeypatch: pytest.MonkeyPatch, at: int = 2, **asked: Any) -> Path:
+    with monkeypatch.context() as patch:
+        die_at(at, patch, Killed())
+        with pytest.raises(Killed):
+            start(SumStep(), SumConfig(**asked), means, name="part")
+    return means.workspace.runs / "part"
+
+
+@pytest.mark.parametrize("at", range(2, 6))
+def test_killed_anywhere_and_resumed_it_leaves_the_same_bytes(
+    means: Means, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    whole = start(SumStep(), SumConfig(), means, name="whole")
+    folder = killed(means, monkeypatch, at)
+    assert [path.name for path in folder.iterdir()] == ["unfinished"]
+    assert resume(SumStep(), "part", means) == whole
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (means.workspace.runs / "whole").iterdir()}
+    with pytest.raises(RunError, match="is not unfinished"):
+        resume(SumStep(), "part", means)
+
+
+def test_killed_in_writing_it_is_no_run_until_it_was_resumed(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = write_json
+
+    def dying(path: Path, content: Any) -> None:
+        plain(path, content)
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{__name__}.write_json", dying)
+        with pytest.raises(Killed):
+            start(SumStep(), SumConfig(), means, name="part")
+    with pytest.raises(RunError, match="is no run"):
+        means.workspace.run("part")
+    resume(SumStep(), "part", means)
+    assert means.workspace.run("part").name == "part"
+
+
+def test_before_the_first_snapshot_nothing_is_left(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        die_at(1, patch, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt):
+            start(SumStep(), SumConfig(), means)
+    with pytest.raises(NothingToKeep):
+        start(SumStep(), SumConfig(lost=True), means)
+    assert list(means.workspace.runs.iterdir()) == []
+
+
+def test_what_changed_since_is_named(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(means, monkeypatch)
+    (means.workspace.root / "number.txt").write_text("4")
+    with pytest.raises(RunError, match="the number changed since"):
+        resume(SumStep(), "part", means)
+    (means.workspace.root / "number.txt").write_text("3")
+    assert resume(SumStep(), "part", means).value == 15
+
+
+def test_the_run_of_another_command_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(means, monkeypatch)
+    with pytest.raises(RunError, match="emoclim sum --resume part"):
+        resume(OtherStep(), "part", means)
+
+
+@pytest.mark.parametrize("change", [{"schema": SCHEMA - 1}, {"config": {"paces": 5}}, {"more": 1}])
+def test_a_plan_of_another_version_is_told(
+    means: Means, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    plan = killed(means, monkeypatch) / "unfinished" / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | change))
+    with pytest.raises(RunError, match="another version"):
+        resume(SumStep(), "part", means)
+
+
+def test_a_plan_that_is_damaged_or_missing_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = killed(means, monkeypatch) / "unfinished" / "plan.json"
+    plan.write_text("{")
+    with pytest.raises(RunError, match="is damaged"):
+        resume(SumStep(), "part", means)
+    plan.unlink()
+    with pytest.raises(RunError, match="it never began"):
+        resume(SumStep(), "part", means)
+
+
+def test_names_are_taken_once(means: Means) -> None:
+    start(SumStep(), SumConfig(), means, name="part")
+    for name, told in (("part", "exists already"), ("a/b", "no name for a run")):
+        with pytest.raises(RunError, match=told):
+            start(SumStep(), SumConfig(), means, name=name)
+    with pytest.raises(ConfigError, match="steps"):
+        SumConfig(steps="many")  # type: ignore[arg-type]
+
+
+def test_a_run_is_found_by_what_it_depends_on(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest = plan_digest(SumStep(), SumConfig(), SumInputs(3))
+    assert digest not in {
+        plan_digest(SumStep(), SumConfig(steps=4), SumInputs(3)),
+        plan_digest(SumStep(), SumConfig(), SumInputs(4)),
+        plan_digest(OtherStep(), SumConfig(), SumInputs(3)),
+    }
+    assert find_run(means.workspace, digest) is None
+    folder = killed(means, monkeypatch)
+    assert (find_run(means.workspace, digest), find_unfinished(means.workspace, digest)) == (None, folder)
+    resume(SumStep(), "part", means)
+    assert (find_run(means.workspace, digest), find_unfinished(means.workspace, digest)) == (folder, None)
