@@ -196,7 +196,7 @@ class DatasetContract:
             assert result.items
             assert {item.split for item in result.items} <= set(SPLITS)
             assert subject.manifest(result).items  # which refuses groups in two splits
-        with pytest.raises(ConfigError, match="there is no split 'nonsense' here; there are: "):
+        with pytest.raises(ConfigError, match="'nonsense' here; there are: "):
             subject.prepare(folder, tmp_path, split="nonsense")
 
     def test_an_empty_file_and_a_web_page_are_told(self, subject: Subject, tmp_path: Path) -> None:
@@ -230,6 +230,6 @@ class DatasetContract:
         assert not (root / "data").exists()
 
     def test_an_unknown_option_is_refused(self, subject: Subject, tmp_path: Path) -> None:
-        with pytest.raises(ConfigError, match=f"data set '{subject.name}' has no option flavour; it takes"):
+        with pytest.raises(ConfigError, match=f"'{subject.name}' has no option flavour"):
             read_dataset(subject.name, tmp_path, {"flavour": "sweet"})
         assert "flavour" not in own_options(subject.name)

@@ -97,7 +97,7 @@ def test_short_clips_and_silence_are_read(tmp_path: Path, samples: int) -> None:
 
 def test_what_resampling_leaves_nothing_of_is_refused(tmp_path: Path) -> None:
     item = write(tmp_path / "a.wav", NOISE[:2], 96_000)
-    with pytest.raises(DecodeError, match="too short: no sample of it is left at 8000 Hz"):
+    with pytest.raises(DecodeError, match="too short"):
         read_crop(item, 8_000, 10, draw(), repeat_pad)
 
 

@@ -22,7 +22,7 @@ class TestEveryDataset(DatasetContract):
 
 
 def test_a_name_that_is_no_data_set_is_told() -> None:
-    with pytest.raises(ConfigError, match="no data set is called 'base'; there are: .*folder"):
+    with pytest.raises(ConfigError, match="'base'; there are: .*folder"):
         find_dataset("base")
 
 

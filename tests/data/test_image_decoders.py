@@ -211,7 +211,7 @@ def test_wherever_a_jpeg_is_cut_or_spoilt_torchvision_agrees_with_pillow(
 
 def test_a_torchvision_without_decoders_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.ops, "image", object(), raising=False)
-    with pytest.raises(MissingLibrary, match="torchvision was built without decoders of pictures; install it from"):
+    with pytest.raises(MissingLibrary, match="without decoders of pictures"):
         read(tmp_path, encode(scene()), "torchvision")
 
 
@@ -228,7 +228,7 @@ def test_the_decoder_is_part_of_the_key_where_it_is_another_than_pillow() -> Non
 
 
 def test_decoders_out_of_place_are_refused() -> None:
-    with pytest.raises(EncoderError, match="colour takes a decoder of pillow, draft, torchvision, not nvjpeg"):
+    with pytest.raises(EncoderError, match="pillow, draft, torchvision, not nvjpeg"):
         load_encoder("colour", decoder="nvjpeg")
     with pytest.raises(EncoderError, match="timbre takes no decoder: they are of images"):
         load_encoder("timbre", decoder="draft")
@@ -239,7 +239,7 @@ def test_a_draft_needs_an_encoder_that_scales_pictures_down(monkeypatch: pytest.
     assert isinstance(colour, ImageEncoder)
     exact = ImageEncoder(colour.spec, colour.input_shape, colour.transform, colour.augment, colour.build)
     monkeypatch.setattr("emoclim.encoders.colour.load", lambda: exact)
-    with pytest.raises(EncoderError, match="colour names no size that pictures may be scaled down to"):
+    with pytest.raises(EncoderError, match="names no size"):
         load_encoder("colour", decoder="draft")
     assert load_encoder("colour", decoder="torchvision").spec.settings["decoder"] == "torchvision"
 

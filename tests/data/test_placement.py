@@ -46,7 +46,7 @@ def test_the_split_that_is_meant(
 
 @pytest.mark.parametrize("wanted", ["80-10-20", "official", "80/10/10", "two"])
 def test_a_split_that_is_none_is_told_with_those_there_are(wanted: str) -> None:
-    with pytest.raises(ConfigError, match=f"no split '{wanted}' here; there are: shares that add up to 100"):
+    with pytest.raises(ConfigError, match=f"'{wanted}'.* shares"):
         choose_split(wanted, prepared({}), described())
 
 

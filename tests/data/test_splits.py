@@ -179,7 +179,7 @@ def test_an_item_called_like_a_group_is_not_in_it() -> None:
 
 def test_readers_do_not_place_items(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, items_of({"awe": 5}))
-    with pytest.raises(ManifestError, match=r"5 items have no split in .*awe/0 first.*; extract them first"):
+    with pytest.raises(ManifestError, match=r"5 items have no split .*awe/0"):
         with_splits(manifest, seed=None)
     made = with_splits(manifest, seed=3)
     assert with_splits(manifest, seed=None).items == made.items
@@ -200,5 +200,5 @@ def test_a_spoilt_splits_file_is_refused(tmp_path: Path) -> None:
 def test_splits_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     manifest = manifest_of(tmp_path / "file", items_of({"awe": 5}))
-    with pytest.raises(ManifestError, match="splits cannot be kept in .* give the manifest a column 'split'"):
+    with pytest.raises(ManifestError, match="splits cannot be kept"):
         with_splits(manifest)

@@ -25,7 +25,7 @@ def test_labels_spelt_alike_map_to_each_other() -> None:
 
 
 def test_a_label_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ManifestError, match="image label 'hapy' has no partner in audio: happy, sad"):
+    with pytest.raises(ManifestError, match="'hapy' .* happy, sad"):
         match_labels({"image": ["hapy", "sadness"], "audio": ["happy", "sad"]})
 
 
@@ -66,7 +66,7 @@ def test_published_maps_are_found_by_name() -> None:
     found = read_label_map(Path("won2021-alm-w2v"), labels)
     assert found.classes == ("angry", "scary", "happy", "sad")
     assert found.class_of("text", "surprised") == found.class_of("audio", "happy")
-    with pytest.raises(ManifestError, match="there is no label map nowhere.toml: give a TOML file, or the name of"):
+    with pytest.raises(ManifestError, match="nowhere.toml"):
         read_label_map(Path("nowhere.toml"), labels)
 
 

@@ -143,14 +143,12 @@ def test_recordings_of_no_piece_are_counted(tmp_path: Path) -> None:
 
 def test_answers_without_recordings_are_told(tmp_path: Path) -> None:
     folder = write_tree(tmp_path / "game", performances.ANSWERS)
-    with pytest.raises(
-        ManifestError, match=r"none of the 18 recordings, such as 01_1_1_1_bach_.*\.wav or bach_Pianist1"
-    ):
+    with pytest.raises(ManifestError, match=r"none of the 18 recordings"):
         read_dataset("con_espressione", folder)
-    with pytest.raises(ConfigError, match="items are recordings, descriptions, answers, not 'songs'"):
+    with pytest.raises(ConfigError, match="recordings, descriptions, answers, not 'songs'"):
         read_dataset("con_espressione", folder, {"items": "songs"})
     changed = {path: table.replace(b"liszt", b"lizst") for path, table in performances.ANSWERS.items()}
-    with pytest.raises(ManifestError, match=r"has 11 cells and piece_name 'lizst', where .* 11 and one of bach, "):
+    with pytest.raises(ManifestError, match=r"'lizst', where .*bach"):
         read_dataset("con_espressione", write_tree(tmp_path / "other", changed), {"items": "answers"})
 
 

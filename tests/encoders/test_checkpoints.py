@@ -150,7 +150,7 @@ def test_a_checkpoint_without_named_tensors_is_told(content: object, tmp_path: P
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
     for read in (read_tensors, identity):
-        with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent\.pth; name a file that exists"):
+        with pytest.raises(CheckpointError, match=r"no checkpoint at .*absent\.pth"):
             read(tmp_path / "absent.pth")
 
 

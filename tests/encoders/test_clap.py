@@ -206,7 +206,7 @@ def test_every_model_is_published_with_hash_and_training_data() -> None:
 
 
 def test_unusable_settings_are_refused(checkpoint: Path) -> None:
-    with pytest.raises(EncoderError, match="no model 'fusion'; choose one of: 630k, 630k_audioset, music_speech"):
+    with pytest.raises(EncoderError, match="'fusion'.* 630k, 630k_audioset, music_speech"):
         clap.published(model="fusion")
     with pytest.raises(EncoderError, match="no model 'fusion'"):
         clap.load(checkpoint=checkpoint, model="fusion")
@@ -214,7 +214,7 @@ def test_unusable_settings_are_refused(checkpoint: Path) -> None:
         clap.untrained(model="fusion")
     with pytest.raises(EncoderError, match=r"overlap from 0 up to 0\.95, not 1\.0"):
         clap.load(checkpoint=checkpoint, overlap=1.0)
-    with pytest.raises(EncoderError, match="source rate from 4000 to 48000 Hz, or 0, not 16"):
+    with pytest.raises(EncoderError, match="from 4000 to 48000 Hz, .*not 16"):
         clap.load(checkpoint=checkpoint, source_rate=16)
 
 

@@ -124,12 +124,10 @@ def test_openai_parameters_need_quick_gelu(tensors: dict[str, Tensor], tmp_path:
     path = tmp_path / "renamed.pt"
     torch.jit.save(as_openai({"visual.proj": tensors["visual.proj"]}), path)
     encoder = clip.load(checkpoint=path, model="ViT-B-32", pretrained="none")
-    with pytest.raises(CheckpointError, match="needs QuickGELU, as all of OpenAI's do; take the model ViT-B-32-quick"):
+    with pytest.raises(CheckpointError, match="QuickGELU.* ViT-B-32-quick"):
         _ = encoder.module
     for name in (clip.published, lambda **named: clip.load(checkpoint=path, **named)):
-        with pytest.raises(
-            EncoderError, match="training 'openai' needs QuickGELU, which ViT-B-32 lacks; take ViT-B-32-quick"
-        ):
+        with pytest.raises(EncoderError, match="'openai' needs QuickGELU.* ViT-B-32-quick"):
             name(model="ViT-B-32", pretrained="openai")
 
 
@@ -234,7 +232,7 @@ def test_unknown_names_are_told(settings: dict[str, Any], message: str, checkpoi
 
 
 def test_an_unpublished_training_needs_a_checkpoint() -> None:
-    with pytest.raises(EncoderError, match="pretrained='none' has no published file; name a checkpoint"):
+    with pytest.raises(EncoderError, match="pretrained='none' has no published file"):
         clip.published(model=TINY_CLIP, pretrained="none")
 
 

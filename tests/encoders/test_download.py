@@ -117,7 +117,7 @@ def test_a_file_is_downloaded_once_with_progress(server: Server) -> None:
 @pytest.mark.parametrize("understands_ranges", [True, False])
 def test_a_broken_download_goes_on_where_it_stopped(server: Server, *, understands_ranges: bool) -> None:
     server.limit, server.understands_ranges = 1_500_000, understands_ranges
-    with pytest.raises(CheckpointError, match="broke off after 1500000 of 2560000 bytes; run again"):
+    with pytest.raises(CheckpointError, match="after 1500000 of 2560000 bytes"):
         obtain(server.published, track=silent)
     assert not location(server.published).exists()
     server.limit = 1 << 30
@@ -137,7 +137,7 @@ def test_a_file_that_was_exchanged_meanwhile_is_begun_anew(server: Server) -> No
 
 def test_a_web_page_is_no_checkpoint(server: Server) -> None:
     server.kind = "text/html; charset=utf-8"
-    with pytest.raises(CheckpointError, match="a web page came instead of the file; is there a login in between"):
+    with pytest.raises(CheckpointError, match="a web page came instead"):
         obtain(replace(server.published, hash=None), track=silent)
     assert list(location(server.published).parent.iterdir()) == []
 
@@ -153,7 +153,7 @@ def test_a_part_that_is_too_long_is_begun_anew(server: Server) -> None:
 
 def test_a_download_with_another_hash_is_deleted(server: Server) -> None:
     server.content = b"something else"
-    with pytest.raises(CheckpointError, match=r"is not the file of .* \(sha256:\w+\), and was deleted; run again"):
+    with pytest.raises(CheckpointError, match=r"is not the file of .* \(sha256:\w+\)"):
         obtain(server.published, track=silent)
     assert list(location(server.published).parent.iterdir()) == []
 
@@ -176,7 +176,7 @@ def test_where_no_hash_is_known_the_first_download_sets_it(server: Server) -> No
     assert path.with_name("net.pth.sha256").read_text() == f"{hashlib.sha256(CONTENT).hexdigest()}  net.pth\n"
     path.unlink()
     server.content = b"exchanged"
-    with pytest.raises(CheckpointError, match=r"as the first download was: delete .*net.pth.sha256 if .* was deleted"):
+    with pytest.raises(CheckpointError, match=r"delete .*net.pth.sha256"):
         obtain(published, track=silent)
     server.content = CONTENT
     assert obtain(published, track=silent) == path
@@ -215,7 +215,7 @@ def test_an_address_that_is_gone_is_told(server: Server) -> None:
 
 def test_an_answer_that_is_none_is_told(server: Server) -> None:
     server.garbled = True
-    with pytest.raises(CheckpointError, match=r"cannot download .*no proper answer: BadStatusLine\('nonsense"):
+    with pytest.raises(CheckpointError, match=r"BadStatusLine\('nonsense"):
         obtain(server.published, track=silent)
 
 

@@ -139,7 +139,7 @@ def test_shared_settings_out_of_place_are_refused(name: str, settings: dict[str,
 
 
 def test_an_unknown_precision_is_refused(checkpoints: dict[str, Path]) -> None:
-    with pytest.raises(EncoderError, match="musicnn takes a precision of fp32, bf16, fp16, not int8"):
+    with pytest.raises(EncoderError, match="fp32, bf16, fp16, not int8"):
         load(checkpoints, "musicnn", "int8")
 
 

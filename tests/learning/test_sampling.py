@@ -62,7 +62,7 @@ def test_the_same_generator_draws_the_same() -> None:
 
 
 def test_a_class_without_items_is_told() -> None:
-    with pytest.raises(ManifestError, match="audio items of the train split lack class 'funny', 'sad'"):
+    with pytest.raises(ManifestError, match="audio .*train .*'funny', 'sad'"):
         draw(torch.tensor([1, 1]), (4,))
 
 
@@ -103,7 +103,7 @@ def test_a_good_pair_passes() -> None:
 
 
 def test_other_classes_are_refused() -> None:
-    with pytest.raises(ManifestError, match=r"train split \(funny, happy, sad\) are not those of the val"):
+    with pytest.raises(ManifestError, match=r"train .*\(funny, happy, sad\).* val"):
         check_pair(split(), replace(split(), classes=("happy", "funny", "sad")), ("image",))
 
 
@@ -116,7 +116,7 @@ def test_a_missing_modality_is_told() -> None:
 def test_labels_that_do_not_fit_are_told(labels: Tensor) -> None:
     good = split()
     bad = replace(good, labels={"image": good.labels["image"], "audio": labels})
-    with pytest.raises(ManifestError, match="the audio labels of the val split do not fit; give each of the 12 items"):
+    with pytest.raises(ManifestError, match="audio labels of the val split .*12"):
         check_pair(good, bad, ("image", "audio"))
 
 
@@ -124,7 +124,7 @@ def test_features_that_are_not_finite_are_counted() -> None:
     bad = split()
     bad.features["image"].values[3, 0] = torch.nan
     bad.features["image"].values[5] = torch.inf
-    with pytest.raises(CacheError, match="2 of the 12 rows of image features of the train split hold NaN or infinity"):
+    with pytest.raises(CacheError, match="2 of the 12 rows of image .*train"):
         check_pair(bad, split(), ("image", "audio"))
 
 
@@ -133,7 +133,7 @@ def test_segments_are_looked_at_too() -> None:
     segments = bad.features["audio"].segments
     assert segments is not None
     segments[7, 1] = -torch.inf
-    with pytest.raises(CacheError, match="1 of the 36 rows of audio features of the val split"):
+    with pytest.raises(CacheError, match="1 of the 36 rows of audio .*val"):
         check_pair(split(), bad, ("image", "audio"))
 
 
