@@ -176,8 +176,7 @@ class Study:
 
     def _config(self, seed: int, times: int) -> TrainConfig:
         one = self._options
-        return replace(
-            TrainConfig(),
+        return TrainConfig(
             seed=seed,
             epochs=one.epochs * times,
             batches_per_epoch=one.steps,
