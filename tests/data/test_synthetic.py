@@ -15,7 +15,7 @@ from torch import Tensor
 from emoclim.data.generated import corpus as synthetic
 from emoclim.data.generated.music import PEAK, SAMPLE_RATE, STYLES, compose, vary
 from emoclim.data.generated.pictures import HEIGHT, LOOKS, WIDTH
-from emoclim.data.labels.taxonomy import EMO_CLIM_MAP, IMAGE_EMOTIONS, MUSIC_EMOTIONS
+from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS, MUSIC_EMOTIONS, PARTNERS
 from emoclim.data.manifest import Item, read_manifest
 from emoclim.encoders.loading import load_encoder
 from emoclim.encoders.nets import colour, timbre
@@ -50,7 +50,7 @@ def encode(corpus: Path, rows: Iterable[Row], name: str) -> Tensor:
 def test_labels_are_those_of_the_taxonomies() -> None:
     assert set(LOOKS) == set(IMAGE_EMOTIONS)
     assert set(STYLES) == set(MUSIC_EMOTIONS)
-    assert {*LOOKS, *STYLES} - {*EMO_CLIM_MAP.keys(), *EMO_CLIM_MAP.values()} == synthetic.WITHOUT_PARTNER
+    assert {*LOOKS, *STYLES} - {*PARTNERS.keys(), *PARTNERS.values()} == synthetic.WITHOUT_PARTNER
 
 
 def test_manifests_name_every_file_once(corpus: Path) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emoclim.data.labels.taxonomy import EMO_CLIM_MAP, IMAGE_EMOTIONS, MUSIC_EMOTIONS, match_labels, read_label_map
+from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS, MUSIC_EMOTIONS, PARTNERS, match_labels, read_label_map
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
@@ -14,7 +14,7 @@ def test_the_papers_map_has_six_classes_and_leaves_three_labels_out() -> None:
     assert found.classes == ("exciting", "happy", "funny", "angry", "scary", "sad")
     assert found.left_out("image", ["awe", "awe", "disgust", "fear", None]) == {"awe": 2, "disgust": 1}
     assert found.left_out("audio", ["tender", "sad"]) == {"tender": 1}
-    for label, partner in EMO_CLIM_MAP.items():
+    for label, partner in PARTNERS.items():
         assert found.class_of("image", label) == found.class_of("audio", partner)
 
 
@@ -72,4 +72,4 @@ def test_published_maps_are_found_by_name() -> None:
 
 def test_the_published_mapping_table_agrees(shared: Path) -> None:
     rows = [line.split(",") for line in (shared / "labels" / "emotion_mapping.csv").read_text().split()[1:]]
-    assert {image: music for image, music in rows if image and music} == EMO_CLIM_MAP
+    assert {image: music for image, music in rows if image and music} == PARTNERS

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor
 
-from emoclim.data.labels.taxonomy import EMO_CLIM_MAP
+from emoclim.data.labels.taxonomy import PARTNERS
 from emoclim.data.manifest import Item
 from emoclim.encoders import timbre as encoder
 from emoclim.encoders.nets import timbre
@@ -215,7 +215,7 @@ def test_short_segment_is_refused() -> None:
 
 def test_music_is_told_apart_above_chance_by_no_single_value(shared: Path) -> None:
     with (shared / "corpus" / "audio.csv").open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] in EMO_CLIM_MAP.values()]
+        rows = [row for row in csv.DictReader(file) if row["label"] in PARTNERS.values()]
     rows = [row for row in rows if row["split"] == "test"] + [row for row in rows if row["split"] == "train"][::2]
     made = encoder.load(overlap=0.0)
     with torch.inference_mode():

@@ -19,7 +19,7 @@ IMAGE_EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "dis
 MUSIC_EMOTIONS = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary")
 TAXONOMIES = (frozenset(IMAGE_EMOTIONS), frozenset(MUSIC_EMOTIONS))
 # Emo-CLIM, section 4.1: image label -> music label; awe, disgust and tender have no partner
-EMO_CLIM_MAP = {
+PARTNERS = {
     "excitement": "exciting",
     "contentment": "happy",
     "amusement": "funny",
@@ -100,7 +100,7 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
             )
     if not common:
         raise ManifestError("the labels of the modalities have no class in common; give a label map")
-    order = list(EMO_CLIM_MAP.values())
+    order = list(PARTNERS.values())
     classes = sorted(common, key=lambda name: (order.index(name) if name in order else len(order), name))
     maps = {
         modality: {label: name if name in common else None for label, name in names.items()}
@@ -111,7 +111,7 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
 
 def _class_name(label: str, found: Iterable[set[str]]) -> str:
     """Return a label's published partner, unless all modalities spell it alike or it has none: then itself."""
-    return label if all(label in names for names in found) else EMO_CLIM_MAP.get(label, label)
+    return label if all(label in names for names in found) else PARTNERS.get(label, label)
 
 
 def _is_known(label: str) -> bool:
