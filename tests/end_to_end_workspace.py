@@ -57,5 +57,5 @@ def begin(root: Path, *words: object) -> tuple[object, ...]:
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    """All that the same seed gives again."""
-    return {path.name: path.read_bytes() for path in folder.glob("*") if path.is_file() and path.name != "run.json"}
+    """All that the same seed gives again, without what a kill left of a file that was being written."""
+    return {path.name: path.read_bytes() for path in folder.glob("[!.]*") if path.is_file() and path.name != "run.json"}

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
-import open_clip
 import torch
 from torch import Tensor, nn
 
@@ -46,6 +45,8 @@ def _fill(name: str, tensor: Tensor) -> Tensor:
 
 def register_tiny_clip(folder: Path) -> str:
     """Make the tiny model known to open_clip, and return its name."""
+    import open_clip  # takes seconds, and most files of tests do without
+
     path = folder / f"{TINY_CLIP}.json"
     path.write_text(json.dumps({"embed_dim": 16, "quick_gelu": True, "vision_cfg": TINY_TOWER, "text_cfg": TINY_TEXT}))
     open_clip.add_model_config(path)

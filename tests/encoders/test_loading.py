@@ -1,11 +1,11 @@
 """Finding and loading encoders: the settings that all of them share, and which published file is which."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
+from precision_state import check_state
+from processes import exit_codes, start
 from pseudo_weights import pseudo_random
 from torch import nn
 
@@ -66,34 +66,6 @@ def test_spectrograms_are_always_computed_in_full(name: str) -> None:
         assert torch.equal(lowered, net.decibels(loud))
 
 
-STATE = """
-import torch
-from emoclim.encoders import frozen
-from emoclim.data.features import FeatureSpec
-
-SETTING
-
-def attempt(name):
-    try:
-        return eval(name)
-    except RuntimeError:
-        return "mixed"
-
-def state():
-    names = ("backends.cuda.matmul", "backends.cudnn.conv", "backends.cudnn.rnn", "backends.mkldnn.matmul")
-    old = ("get_float32_matmul_precision()", "backends.cuda.matmul.allow_tf32", "backends.cudnn.allow_tf32")
-    told = [attempt(f"torch.{name}") for name in old]
-    return told + [attempt(f"torch.{name}.fp32_precision") for name in names] + [torch.backends.cudnn.deterministic]
-
-before = state()
-with frozen(FeatureSpec("any", "audio", 1, "none", {}), torch.device("cpu")):
-    assert [value for value in state() if value in ("tf32", "bf16")] == [], state()
-    assert torch.is_inference_mode_enabled() and torch.backends.cudnn.deterministic
-    assert not torch.is_autocast_enabled("cpu")
-assert state() == before, (before, state())
-"""
-
-
 @pytest.mark.parametrize(
     "setting",
     [
@@ -103,14 +75,9 @@ assert state() == before, (before, state())
         "torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True",
     ],
 )
-def test_full_precision_is_without_tf32_and_leaves_all_settings_as_they_were(setting: str) -> None:
-    finished = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", STATE.replace("SETTING", setting)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
+def test_full_precision_is_without_tf32_and_leaves_all_settings_as_they_were(setting: str, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    assert exit_codes(start(check_state, setting, told=told)) == [0], told.read_text()
 
 
 def test_usual_values_of_shared_settings_change_no_key() -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from processes import exit_codes, start
 from replica_worker import run, trained
 from small_encoder import Material, make_material, make_net
-from torch import multiprocessing
 
 from emoclim.learning.distributed import Replicas
 
@@ -16,13 +16,8 @@ TOLERANCE = 1e-5
 
 def run_processes(count: int, folder: Path, material: Material, tuning: dict[str, Any]) -> list[dict[str, Any]]:
     """What each of some processes writes."""
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=run, args=(rank, count, folder, material, tuning)) for rank in range(count)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(60)
-        assert process.exitcode == 0
+    processes = [start(run, rank, count, folder, material, tuning, told=folder / "told") for rank in range(count)]
+    assert exit_codes(*processes) == [0] * count, (folder / "told").read_text()
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 

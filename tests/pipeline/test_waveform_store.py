@@ -1,14 +1,11 @@
 """Stores of decoded recordings: crops as from the files, shared by runs, and whole whatever dies meanwhile."""
 
-import multiprocessing
 import os
 import pickle
 import resource
 import shutil
 import signal
-import warnings
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +15,7 @@ import soundfile
 import torch
 from commands import answer, run
 from fakes import TextEncoder
+from processes import exit_codes, start
 from small_encoder import AUDIO, LENGTH, RATE, differences, make_encoder, make_material, make_net, train
 from torch import Tensor
 
@@ -181,26 +179,14 @@ def fill(items: list[Item], workspace: Workspace, dies_at: int) -> None:
     kept(items, workspace)
 
 
-def ends(*processes: multiprocessing.Process) -> list[int | None]:
-    """Exit codes of processes that run at once."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # no thread of these tests holds a lock
-        for process in processes:
-            process.start()
-    for process in processes:
-        process.join(60)
-    return [process.exitcode for process in processes]
-
-
 def test_killed_it_goes_on_and_several_may_fill_it_at_once(
     tmp_path: Path, workspace: Workspace, decoded: list[str]
 ) -> None:
     items = recordings(tmp_path, 4)
-    filling = partial(multiprocessing.get_context("fork").Process, target=fill)
-    assert ends(filling(args=(items, workspace, 2))) == [-9]
+    assert exit_codes(start(fill, items, workspace, 2)) == [-9]
     (store,) = workspace.caches.glob("*.waveforms")
     first = {path: path.stat().st_mtime_ns for path in store.glob("*.wav")}
-    assert ends(*(filling(args=(items, workspace, 9)) for _ in range(2))) == [0, 0]
+    assert exit_codes(*(start(fill, items, workspace, 9) for _ in range(2))) == [0, 0]
     check_whole(source := kept(items, workspace), items)
     assert (decoded, source.held.recordings, len(first)) == ([], 4, 2)
     assert first == {path: path.stat().st_mtime_ns for path in first}

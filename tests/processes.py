@@ -1,0 +1,35 @@
+"""Processes that begin clean and at once: forks of a server that has loaded the libraries and done nothing yet.
+
+A fork of the tests' own process would have none of its threads, nor its devices; a new interpreter takes seconds.
+"""
+
+import multiprocessing
+import sys
+from collections.abc import Callable
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
+    ["pytest", "hypothesis", "typer.testing", "pyarrow.parquet", "soundfile", "emoclim.stages.encoder_training"]
+)
+
+
+def start(work: Callable[..., object], *given: object, told: Path | None = None) -> BaseProcess:
+    """Do some work, a function of a module, in another process; its errors are written to `told`."""
+    process = CONTEXT.Process(target=_do, args=(work, given, told))
+    process.start()
+    return process
+
+
+def exit_codes(*processes: BaseProcess, seconds: float = 120) -> list[int | None]:
+    """Wait for each process; None of one that does not end."""
+    for process in processes:
+        process.join(seconds)
+    return [process.exitcode for process in processes]
+
+
+def _do(work: Callable[..., object], given: tuple[object, ...], told: Path | None) -> None:
+    if told is not None:
+        sys.stderr = told.open("a", buffering=1)
+    work(*given)
