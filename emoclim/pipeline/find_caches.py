@@ -1,18 +1,14 @@
-"""Find caches by name, and what is noted beside them. Used by training, evaluation, search and commands on caches.
+"""Find caches and shards by name, and what is noted beside them. Used by training, evaluation, search and `cache`.
 
 Loads no torch, so that commands that only look at caches start at once.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.cache import (
-    BACKENDS,
-    CacheManifest,
-    cache_manifest_path,
-    read_cache_manifest,
-)
+from emoclim.cache import BACKENDS, SHARDS, CacheManifest, cache_manifest_path, read_cache_manifest
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.workspace import Workspace, provenance
@@ -20,6 +16,8 @@ from emoclim.progress import Track, silent
 
 if TYPE_CHECKING:
     from emoclim.encoders import Encoder
+
+NUMBERED = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")  # name of a shard
 
 
 def cache_paths(workspace: Workspace, modality: Modality | None = None) -> list[Path]:
@@ -86,6 +84,42 @@ def note_of(cache: Path) -> CacheManifest:
 
     with open_cache(cache) as opened:
         return CacheManifest(cache, opened.spec, None, {})
+
+
+def find_shards(workspace: Workspace, name: str) -> list[Path]:
+    """Find the shards of the one cache that is called `name`, by their number."""
+    folders = {folder: shards for folder in workspace.caches.glob(f"*{SHARDS}") if (shards := shards_in(folder))}
+    names: dict[Path, list[str]] = {}
+    for folder, shards in folders.items():
+        note = note_of(shards[0])
+        own = [folder.stem, *(folder.stem + suffix for suffix in BACKENDS), note.spec.digest(), note.spec.name]
+        names[folder] = own + [source.name for source in note.sources]
+    return folders[one_called(name, names, f"cache with shards in {workspace.caches}")]
+
+
+def shards_in(folder: Path) -> list[Path]:
+    """List the shards in a folder, by their number."""
+    numbers = {
+        path: (int(found[2]), int(found[1]))
+        for path in folder.iterdir()
+        if path.suffix in BACKENDS and (found := NUMBERED.fullmatch(path.stem))
+    }
+    return sorted(numbers, key=lambda path: (numbers[path], path.suffix))
+
+
+def lacking_shards(shards: Sequence[Path]) -> tuple[str, ...]:
+    """Name the others that there must be: ``"2 of 4"``."""
+    there = {shard.stem for shard in shards}
+    counts = dict.fromkeys(int(stem.partition("-of-")[2]) for stem in there)
+    needed = [(index, count) for count in sorted(counts) for index in range(1, count + 1)]
+    return tuple(f"{index} of {count}" for index, count in needed if f"{index}-of-{count}" not in there)
+
+
+def whole_of(shards: Sequence[Path]) -> Path:
+    """Return the cache that some shards are parts of: one that is there, or else one of their own format."""
+    folder = shards[0].parent
+    there = [path for suffix in BACKENDS if (path := folder.with_suffix(suffix)).exists()]
+    return there[0] if there else folder.with_suffix(shards[0].suffix)
 
 
 def changed_versions(note: CacheManifest) -> list[str]:

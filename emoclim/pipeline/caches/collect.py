@@ -21,8 +21,7 @@ from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
-from emoclim.pipeline.caches.merge import lacking_shards, shards_in, whole_of
-from emoclim.pipeline.find_caches import cache_paths, note_of
+from emoclim.pipeline.find_caches import cache_paths, lacking_shards, note_of, shards_in, whole_of
 from emoclim.pipeline.workspace import Workspace
 
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")

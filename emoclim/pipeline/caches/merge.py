@@ -5,7 +5,6 @@ cache holds already is skipped. So a merge that was stopped, and is done again, 
 shards stay as they are; `emoclim cache gc` removes them when all are merged.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,9 +13,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
-    BACKENDS,
     BLOCK_ITEMS,
-    SHARDS,
     CacheManifest,
     FeatureCache,
     ItemStatus,
@@ -35,12 +32,10 @@ from emoclim.cache import (
 )
 from emoclim.data import ContentKeys, Item
 from emoclim.errors import CacheError, EmoclimError
-from emoclim.pipeline.find_caches import note_of, one_called
+from emoclim.pipeline.find_caches import find_shards, lacking_shards, note_of, whole_of
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-
-NUMBERED = re.compile(r"([1-9]\d*)-of-([1-9]\d*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,39 +157,3 @@ def _write_tables(
         write_item_table(note.path, source.name, statuses)
         write_failures(note.path, source.name, statuses, items)
     return listed, remarks
-
-
-def find_shards(workspace: Workspace, name: str) -> list[Path]:
-    """Find the shards of the one cache that is called `name`, by their number."""
-    folders = {folder: shards for folder in workspace.caches.glob(f"*{SHARDS}") if (shards := shards_in(folder))}
-    names: dict[Path, list[str]] = {}
-    for folder, shards in folders.items():
-        note = note_of(shards[0])
-        own = [folder.stem, *(folder.stem + suffix for suffix in BACKENDS), note.spec.digest(), note.spec.name]
-        names[folder] = own + [source.name for source in note.sources]
-    return folders[one_called(name, names, f"cache with shards in {workspace.caches}")]
-
-
-def shards_in(folder: Path) -> list[Path]:
-    """List the shards in a folder, by their number."""
-    numbers = {
-        path: (int(found[2]), int(found[1]))
-        for path in folder.iterdir()
-        if path.suffix in BACKENDS and (found := NUMBERED.fullmatch(path.stem))
-    }
-    return sorted(numbers, key=lambda path: (numbers[path], path.suffix))
-
-
-def lacking_shards(shards: Sequence[Path]) -> tuple[str, ...]:
-    """Name the others that there must be: ``"2 of 4"``."""
-    there = {shard.stem for shard in shards}
-    counts = dict.fromkeys(int(stem.partition("-of-")[2]) for stem in there)
-    needed = [(index, count) for count in sorted(counts) for index in range(1, count + 1)]
-    return tuple(f"{index} of {count}" for index, count in needed if f"{index}-of-{count}" not in there)
-
-
-def whole_of(shards: Sequence[Path]) -> Path:
-    """Return the cache that some shards are parts of: one that is there, or else one of their own format."""
-    folder = shards[0].parent
-    there = [path for suffix in BACKENDS if (path := folder.with_suffix(suffix)).exists()]
-    return there[0] if there else folder.with_suffix(shards[0].suffix)
