@@ -27,7 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "Make a table of the paper anew.",
     "demo": "Run everything on a generated corpus.",
 }
-MODULES = {"compare": "evaluate"}  # of commands that are not called like their module
+MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike
 
 
 class Commands(Group):
@@ -41,7 +41,7 @@ class Commands(Group):
         """Import one command."""
         if name not in COMMANDS:
             return None
-        module = getattr(commands, MODULES.get(name, name.replace("-", "_")))
+        module = getattr(commands, MODULES.get(name, name))
         command = typer.main.get_command(module.app)
         command = getattr(command, "commands", {}).get(name, command)  # a module may hold several
         command.name = name

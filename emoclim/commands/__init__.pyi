@@ -6,6 +6,5 @@ from . import extract as extract
 from . import prepare as prepare
 from . import reproduce as reproduce
 from . import search as search
-from . import train_end_to_end as train_end_to_end
-from . import train_heads as train_heads
+from . import train as train
 from .terminal import Group as Group

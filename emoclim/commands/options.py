@@ -46,7 +46,7 @@ Objective = Annotated[
 ]
 OwnSettings = Annotated[
     list[str] | None,
-    typer.Option("--setting", help="NAME=VALUE of the objective, e.g. temperature=0.1; may be repeated."),
+    typer.Option("--setting", help="NAME=VALUE of the objective, as temperature=0.1; repeatable; default its own."),
 ]
 LabelMap = Annotated[
     Path | None,

@@ -23,7 +23,7 @@ from emoclim.config import preset
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
-from emoclim.learning.settings import EncoderTuning, load_joint_config
+from emoclim.learning.settings import EncoderTuning, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training import train_end_to_end, waveforms
 from emoclim.stages.encoder_training import JointTraining
@@ -262,8 +262,9 @@ def test_mistakes_are_told_in_one_line(workspace: Path) -> None:
 def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "both.toml"
     path.write_text(QUICK)
-    config, tuning, augmentations = load_joint_config(path, preset("paper"))
+    config, own, tuning, augmentations = load_joint_config(path, preset("paper"), SupConSettings)
     assert not augmentations
+    assert own == {}
     assert (config.batch_size, config.learning_rate, tuning) == (8, 1e-4, EncoderTuning(learning_rate=1e-3))
     for text, told in (
         ("[encoder]\nunfreezes = 'all'", r"both.toml: no setting is called 'unfreezes' \(did you mean 'unfreeze'\?\)"),
@@ -272,4 +273,4 @@ def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):
-            load_joint_config(path, preset("default"))
+            load_joint_config(path, preset("default"), SupConSettings)

@@ -225,7 +225,9 @@ def what_to_try(
             )
         space = read_space(file, config, objective)
         return {"weights": space.weights, "settings": space.settings, "base": space.base}
-    rows = [*weights, *(simplex_points(sweep, len(objective.terms), config.seed) if sweep else [])] or [EVEN]
+    terms = objective.terms
+    rows = [*weights, *(simplex_points(sweep, len(terms), config.seed) if sweep else [])]
+    rows = rows or [tuple(1 / len(terms) for _ in terms)]
     settings: dict[str, Sequence[Any]] = {"seed": seeds(config.seed, n_seeds)}
     if temperatures:
         settings["temperature"] = temperatures

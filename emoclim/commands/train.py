@@ -1,0 +1,252 @@
+"""`emoclim train-heads` and `train-end-to-end`: train heads on cached features, or an encoder and heads together."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from emoclim.commands.options import (
+    LIBRARIES,
+    RESUMED,
+    Device,
+    EncoderSettings,
+    JointConfig,
+    LabelMap,
+    Objective,
+    OwnSettings,
+    Preset,
+    Resume,
+    Root,
+    RunName,
+    SettingOptions,
+    Store,
+    ValenceArousal,
+    Workers,
+    named_libraries,
+    read_list,
+    read_settings,
+    refuse_useless,
+)
+from emoclim.commands.terminal import Table, View, command, live_table, new_app
+from emoclim.config import TrainConfig, encoder_preset, split_settings
+from emoclim.config import preset as find_preset
+from emoclim.config import read_settings as read_file
+from emoclim.errors import ConfigError
+from emoclim.learning import Augmentations, EncoderTuning, SupConSettings, load_joint_config
+
+if TYPE_CHECKING:
+    from emoclim.learning import Epoch, Leaders
+
+app = new_app()
+SHOWN = 8  # rows of the table that is shown meanwhile
+HEADER = ("epoch", "training loss", "validation loss")
+HEADS, CONTRASTIVE = SettingOptions(TrainConfig), SettingOptions(SupConSettings, several={"temperature"})
+BESIDE = SettingOptions(TrainConfig, left_out={"precision"})  # the encoder's is what counts
+ENCODER = SettingOptions(
+    EncoderTuning, {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"}
+)
+LOSS = SettingOptions(SupConSettings)
+CROPS = SettingOptions(Augmentations)
+
+
+@command(app, "train-heads", first=LIBRARIES, then=[*HEADS.options(), *CONTRASTIVE.options()])
+def train_heads(
+    context: typer.Context,
+    loss_weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
+            "the options above; may be repeated; default equal."
+        ),
+    ] = None,
+    sweep: Annotated[
+        int | None,
+        typer.Option(min=1, help="Loss weights to try, evenly spread, or trials in a round of --optuna; default none."),
+    ] = None,
+    sweep_file: Annotated[
+        Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")] = 1,
+    optuna: Annotated[
+        str | None, typer.Option(help="URL or file of a study of Optuna that chooses what to try; default none.")
+    ] = None,
+    study: Annotated[str | None, typer.Option(help="Name of the study; default one made from the data.")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Number of times the study is asked what to try.")] = 4,
+    select: Annotated[
+        Literal["mean", "p5", "mrr", "loss"],
+        typer.Option(help="What heads are chosen by on validation; mean is that of P@5 and MRR."),
+    ] = "mean",
+    keep: Annotated[int | None, typer.Option(min=1, help="Number of the best heads to keep; default all.")] = None,
+    objective: Objective = None,
+    own: OwnSettings = None,
+    vad: ValenceArousal = None,
+    vad_width: Annotated[
+        float | None,
+        typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much; default 0.05."),
+    ] = None,
+    preset: Preset = "default",
+    config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
+    *,
+    label_map: LabelMap = None,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, too.")] = False,
+    name: RunName = None,
+    resume: Resume = None,
+    device: Device = "auto",
+    workspace: Root = Path(),
+    **given: Any,
+) -> View:
+    """Train heads on cached features.
+
+    Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
+    best on validation is chosen. Ctrl-C ends with what is done so far.
+    """
+    from emoclim.pipeline import (
+        HeadsConfig,
+        LabelledConfig,
+        Means,
+        StudyConfig,
+        TrainHeads,
+        Workspace,
+        start,
+        what_to_try,
+    )
+    from emoclim.pipeline import resume as go_on
+
+    if resume is not None:
+        refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
+    if optuna is None:
+        refuse_useless(context, {"study", "rounds"}, "they need --optuna")
+    if vad is None:
+        refuse_useless(context, {"vad_width"}, "it needs --vad")
+    with live_table() as (track, show_table):
+
+        def show_leaders(leaders: "Leaders") -> None:
+            show_table(leaders.table_rows(SHOWN))
+
+        means = Means(Workspace(workspace), device, track=track, watch=show_leaders)
+        if resume is not None:
+            result = go_on(TrainHeads(), resume, means)
+        else:
+            labelled = LabelledConfig(objective=objective, vad=vad)
+            kind = labelled.make_objective()
+            settings, told = find_preset(preset), dict[str, Any]()
+            if config is not None:
+                of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
+                settings = settings.updated(**of_training)
+            said = CONTRASTIVE.given(given)
+            temperatures = said.pop("temperature", ())
+            told |= said | read_settings(own, "temperature=0.1") | ({} if vad_width is None else {"width": vad_width})
+            kind = kind.of([kind.Settings(**told)])
+            space = what_to_try(
+                settings.updated(**HEADS.given(given)),
+                kind,
+                [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
+                sweep if optuna is None else None,
+                temperatures,
+                seeds,
+                sweep_file,
+            )
+            proposed = None
+            if optuna is not None:
+                trials = StudyConfig.model_fields["trials"].default if sweep is None else sweep
+                proposed = StudyConfig(storage=optuna, name=study, rounds=rounds, trials=trials)
+            asked = HeadsConfig(
+                libraries=named_libraries(given),
+                **space,
+                study=proposed,
+                select=select,
+                keep=keep,
+                objective=objective,
+                own=told,
+                vad=vad,
+                label_map=label_map,
+                tensorboard=tensorboard,
+            )
+            result = start(TrainHeads(), asked, means, name=name)
+    return View(result.to_dict(), [Table(result.table_rows())], result.summary())
+
+
+@command(
+    app,
+    "train-end-to-end",
+    first=LIBRARIES,
+    then=[*ENCODER.options(), *BESIDE.options(), *LOSS.options(), *CROPS.options()],
+)
+def train_end_to_end(
+    context: typer.Context,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="File of the encoder's parameters to start from; default the published one.")
+    ] = None,
+    setting: EncoderSettings = None,
+    loss_weights: Annotated[
+        str, typer.Option(help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B.")
+    ] = "0.25,0.25,0.25,0.25",
+    objective: Objective = None,
+    vad: ValenceArousal = None,
+    preset: Preset = "default",
+    config: JointConfig = None,
+    *,
+    label_map: LabelMap = None,
+    store: Store = False,
+    name: RunName = None,
+    resume: Resume = None,
+    workers: Workers = None,
+    device: Device = "auto",
+    workspace: Root = Path(),
+    **given: Any,
+) -> View | None:
+    """Train an encoder of music and heads together.
+
+    Random crops of the recordings go through the encoder itself; pictures come from their cache. The run keeps the
+    encoder of its best epoch as encoder.safetensors, for: extract audio --checkpoint. Ctrl-C ends with what is done.
+    Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...; with them, Ctrl-C
+    keeps what is done for --resume only.
+    """
+    from emoclim.learning import launched
+    from emoclim.pipeline import EndToEndConfig, LabelledConfig, Means, TrainEndToEnd, Workspace, start
+    from emoclim.pipeline import resume as go_on
+
+    if resume is not None:
+        refuse_useless(context, why=RESUMED, beside={"resume", "workers", "device", "workspace"})
+    with launched() as replicas, live_table(replicas.first) as (track, show_table):
+        rows: list[tuple[str, ...]] = []
+
+        def show_epoch(epoch: "Epoch") -> None:
+            losses = (float(epoch.train_loss[0]), float(epoch.val_loss[0]))
+            rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
+            show_table([HEADER, *rows[-SHOWN:]])
+
+        means = Means(Workspace(workspace), device, workers, track, show_epoch, replicas)
+        if resume is not None:
+            result = go_on(TrainEndToEnd(), resume, means)
+        else:
+            if encoder is None:
+                raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
+            base = find_preset(preset)
+            kind = LabelledConfig(objective=objective, vad=vad).make_objective().Settings
+            settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
+            if config:
+                settings, own, tuning, augmentations = load_joint_config(config, base, kind)
+            asked = EndToEndConfig(
+                encoder=encoder,
+                checkpoint=checkpoint,
+                encoder_settings=encoder_preset(preset, encoder) | read_settings(setting),
+                libraries=named_libraries(given),
+                weights=read_list(loss_weights, "--loss-weights", float),
+                base=settings.updated(**BESIDE.given(given)),
+                tuning=tuning.updated(**ENCODER.given(given)),
+                augmentations=augmentations.updated(**CROPS.given(given)),
+                objective=objective,
+                own=own | LOSS.given(given),
+                vad=vad,
+                label_map=label_map,
+                store=store,
+            )
+            result = start(TrainEndToEnd(), asked, means, name=name)
+    if not replicas.first:
+        return None
+    return View(result.to_dict(), [Table(result.table_rows())], result.summary())
