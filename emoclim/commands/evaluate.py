@@ -79,7 +79,7 @@ def evaluate(
             plots=plots,
         )
         tagged = start(Tag(), tags, Means(Workspace(workspace), device, track=track))
-        return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=[tagged.paper_table()])
+        return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
     config, place = EvaluateConfig(**asked), Workspace(workspace)
     result = evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())

@@ -1,9 +1,10 @@
-"""`emoclim reproduce`: the extended paper's tables and figure, beside its own numbers."""
+"""`emoclim reproduce`: the tables and figures of papers, own numbers beside the paper's."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,16 +14,20 @@ from emoclim.errors import ConfigError
 
 if TYPE_CHECKING:
     from emoclim.data import Setting
+    from emoclim.pipeline import Reproduction
 
-ROLES = "clip, short_chunk_cnn, harmonic_cnn, clap"
 app = new_app()
 
 
 @command(app, forms=("json", "latex", "markdown"))
 def reproduce(
-    target: Annotated[
-        Literal["table1", "table2", "table3", "table4", "table5", "figure2"],
-        typer.Argument(help="As the extended version of the paper numbers them."),
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[PAPER] [TABLE]",
+            help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
+            "figure2, as the extended version numbers them.",
+        ),
     ],
     images: Annotated[Path | None, typer.Option(help="Manifest of the pictures; default data/images.csv.")] = None,
     audio: Annotated[Path | None, typer.Option(help="Manifest of the music; default data/audio.csv.")] = None,
@@ -37,7 +42,9 @@ def reproduce(
     ] = False,
     encoder: Annotated[
         list[str] | None,
-        typer.Option(help=f"PAPER'S=NAME of an encoder that stands in, the paper's being {ROLES}; default these."),
+        typer.Option(
+            help="PAPER'S=NAME of an encoder that stands in for one of the paper's, as clap=timbre; default none."
+        ),
     ] = None,
     checkpoint: Annotated[
         list[str] | None,
@@ -50,7 +57,7 @@ def reproduce(
         bool, typer.Option("--download", help="Download checkpoints that are not on this machine.")
     ] = False,
     preset: Annotated[
-        Literal["paper", "paper-code"], typer.Option(help="Settings: what the paper says, or what its code does.")
+        str, typer.Option(help="Settings: of the text (paper), or of the published code (paper-code).")
     ] = "paper",
     config: JointConfig = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training; default as in --preset.")] = None,
@@ -64,59 +71,72 @@ def reproduce(
     device: Device = "auto",
     workspace: Root = Path(),
 ) -> View:
-    """Make a table of the paper anew.
+    """Make tables of a paper anew.
 
     Extracts, trains heads and encoders, evaluates, and shows the paper's numbers beside your own. What is done is not
     done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
-    from emoclim.config import Settings
-    from emoclim.config import preset as find_preset
-    from emoclim.learning import Augmentations, EncoderTuning, load_joint_config
-    from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction
-    from emoclim.pipeline import reproduce as make
+    from emoclim.config import TrainConfig
+    from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective
+    from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction, reproduce_table
+    from emoclim.recipes import choose_tables
 
-    base = find_preset(preset)
-    settings, tuning, augmentations = base, EncoderTuning(), Augmentations()
+    recipe, tables = choose_tables(words)
+    base = TrainConfig(**recipe.preset(preset).config)
+    objective = load_objective(recipe.objective).Settings
+    training, tuning, augmentations = base, EncoderTuning(), Augmentations()
+    own: dict[str, Any] = {}
     if config:
-        settings, _, tuning, augmentations = load_joint_config(config, base, Settings)
-    given = {"epochs": epochs, "seed": seed}
+        training, own, tuning, augmentations = load_joint_config(config, base, objective)
+    given = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
     names = read_pairs(encoder, "--encoder", "clap=timbre")
+    manifests = {"image": images, "audio": audio, "tagging": tagging}
     request = Request(
-        target,
-        images,
-        audio,
-        tagging,
+        recipe,
+        tables[0],
         tuple(rows.split(",")) if rows else (),
-        choose_encoders(preset, names, files, _by_role(setting)),
+        choose_encoders(recipe, preset, names, files, _by_role(setting)),
         preset,
-        settings.updated(**{name: value for name, value in given.items() if value is not None}),
+        training.updated(**given),
+        objective(**own),
+        {name: path for name, path in manifests.items() if path},
         tuning,
         augmentations,
         store,
     )
     place = Workspace(workspace)
     if explain:
-        plan = plan_reproduction(request, workspace=place)
-        return View(plan.to_dict(), [Table(plan.table_rows())], plan.summary())
-    result = make(
-        request,
-        download=download,
-        batch_size=batch_size,
-        workers=workers,
-        workspace=place,
-        device=device,
-        track=track,
-        tell=lambda line: print_lines([line], err=True),
-    )
+        plans = [plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
+        lines = [line for one in plans for line in one.plan_summary()]
+        return View(_data(plans), [Table(one.plan_rows(), one.title) for one in plans], lines)
+    results = [
+        reproduce_table(
+            replace(request, target=table),
+            download=download,
+            batch_size=batch_size,
+            workers=workers,
+            workspace=place,
+            device=device,
+            track=track,
+            tell=lambda line: print_lines([line], err=True),
+        )
+        for table in tables
+    ]
     return View(
-        result.to_dict(),
-        [Table(result.table_rows(), result.title)],
-        result.summary(),
-        paper=[result.paper_table()],
-        incomplete=not result.complete or result.lost > max_failures,
+        _data(results),
+        [Table(one.table_rows(), one.title) for one in results],
+        [line for one in results for line in one.summary()],
+        paper=[one.table for one in results],
+        incomplete=any(not one.complete or one.lost > max_failures for one in results),
     )
+
+
+def _data(results: Sequence["Reproduction"]) -> Mapping[str, Any]:
+    """One table as it is, several in a list."""
+    found = [one.to_dict() for one in results]
+    return found[0] if len(found) == 1 else {"tables": found}
 
 
 def _by_role(pairs: Sequence[str] | None) -> Mapping[str, Mapping[str, "Setting"]]:

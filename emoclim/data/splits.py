@@ -39,6 +39,8 @@ def with_splits(
     seed: int | None = 42,
     keys: Callable[[Item], str] | None = None,
     track: Track = silent,
+    *,
+    keep: bool = True,
 ) -> Manifest:
     """Give each labelled item a split, from the manifest's own column or from the file kept beside it.
 
@@ -53,6 +55,8 @@ def with_splits(
         those of equal content share a split. None reads their files.
     track
         Shows how far that is.
+    keep
+        Whether the places of new items are written beside the manifest.
 
     Raises
     ------
@@ -82,13 +86,13 @@ def with_splits(
     if seed is None and lacking:
         raise ManifestError(f"{len(lacking)} items have no split in {path} ({lacking[0]} first); extract them first")
     if seed is not None:
+        find = keys or ContentKeys()
         splits = (
-            _complete(path, labelled, seed, keys or ContentKeys(), track)
-            if lacking
-            else assign_splits(labelled, seed, splits)
+            _complete(path, labelled, seed, find, track, keep) if lacking else assign_splits(labelled, seed, splits)
         )
     items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
-    return replace(manifest, items=items, notes=(*manifest.notes, f"splits are those of {path}"))
+    told = f"splits are those of {path}" if keep or not lacking else "80/10/10 splits are yet to be made"
+    return replace(manifest, items=items, notes=(*manifest.notes, told))
 
 
 def splits_path(manifest: Manifest) -> Path:
@@ -155,23 +159,31 @@ def _neediest(
 
 
 def _complete(
-    path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track
+    path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track, keep: bool
 ) -> dict[str, str]:
     """Place the items that have no split in a file yet; of processes that do so at once, the first decides."""
+    if not keep:
+        return _placed(path, labelled, seed, keys, track)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock")):
-            kept = _read(path)
-            if all(item.id in kept for item in labelled):
-                return kept
-            contents = contents_of(track(labelled, description=f"read {path.name}", total=len(labelled)), keys)
-            splits = kept | assign_splits(_joined(labelled, contents, kept), seed, kept)
+            splits = _placed(path, labelled, seed, keys, track)
             _write(path, splits)
             return splits
     except OSError as error:
         raise ManifestError(
             f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
         ) from error
+
+
+def _placed(
+    path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track
+) -> dict[str, str]:
+    kept = _read(path)
+    if all(item.id in kept for item in labelled):
+        return kept
+    contents = contents_of(track(labelled, description=f"read {path.name}", total=len(labelled)), keys)
+    return kept | assign_splits(_joined(labelled, contents, kept), seed, kept)
 
 
 def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> tuple[Item, ...]:

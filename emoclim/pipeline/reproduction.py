@@ -1,159 +1,279 @@
-"""`emoclim reproduce`: manifests -> a table or the figure of the extended paper, beside the paper's own numbers."""
+"""What of a paper's table can be made anew, how far each row is, and in the end what was made.
 
-import logging
+Used by the runner in :mod:`emoclim.pipeline.reproduce` and by ``emoclim reproduce --explain``. Invariant: the run of a
+row is named after a digest of all that its heads depend on, so that one that is there need not be made again.
+"""
+
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
-from types import MappingProxyType
+from typing import Any, Literal
 
-from emoclim.data import Manifest, match_labels
-from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.departures import emotions, mark_of
-from emoclim.pipeline.evaluation.files import REPORT_FILE
-from emoclim.pipeline.paper_rows import PaperRow, Target
-from emoclim.pipeline.reproduction_plan import ReproductionPlan, Request, RowPlan
-from emoclim.pipeline.reproduction_planning import plan_reproduction
-from emoclim.pipeline.reproduction_result import Reproduction
-from emoclim.pipeline.reproduction_steps import Steps
-from emoclim.pipeline.workspace import Workspace
-from emoclim.progress import Track, silent
+from emoclim.config import Settings, TrainConfig
+from emoclim.data import Manifest, Setting, match_labels
+from emoclim.encoders import find_encoder
+from emoclim.errors import ConfigError, EncoderError
+from emoclim.files import atomic
+from emoclim.learning import Augmentations, EncoderTuning
+from emoclim.modality import Modality
+from emoclim.pipeline.encoder_choice import EncoderChoice
+from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
+from emoclim.pipeline.papers import KINDS, Departure, class_titles, mark_of
+from emoclim.pipeline.training.inputs import LabelledConfig
+from emoclim.recipes import Preset, Recipe, Row, Table
 from emoclim.reports import (
-    DIRECTIONS,
-    METRICS,
-    TABLE_5,
-    ComparedTable,
+    ALL,
+    Estimate,
     JointSpace,
-    Number,
-    Own,
-    class_numbers,
-    figure_2,
-    macro_numbers,
-    table_1,
-    table_2,
-    table_3,
-    table_4,
-    table_5,
-    tagging_numbers,
+    PaperLine,
+    PaperTable,
+    Reproduced,
+    Results,
+    TableFormat,
+    plot_joint_spaces,
+    typeset_table,
 )
+from emoclim.reports import Row as Cells
 
-log = logging.getLogger(__name__)
+State = Literal["to do", "unfinished", "done", "not possible"]
 
-Names = Sequence[str]
-
-
-@dataclass(slots=True)
-class Made:
-    """What was made of the rows so far: lines of the table by their title, panels, and where all numbers are."""
-
-    lines: dict[str, Own] = field(default_factory=dict)
-    spaces: list[JointSpace] = field(default_factory=list)
-    reports: dict[PaperRow, str] = field(default_factory=dict)
+FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
+FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
 
 
-def reproduce(
-    request: Request,
-    *,
-    download: bool = False,
-    batch_size: int | None = None,
-    workers: int | None = None,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
-    device: str = "auto",
-    track: Track = silent,
-    tell: Callable[[str], object] = log.info,
-) -> Reproduction:
-    """Extract, train and evaluate what a table or figure shows, as far as its encoders can be had."""
-    look = partial(plan_reproduction, request, place=True, download=download, workspace=workspace, track=track)
-    steps = Steps(look(), workspace, batch_size, workers, device, track)
-    if steps.extract():
-        steps.plan = look()
-    plan = steps.plan
-    made = Made()
-    possible = [row for row in plan.rows if not row.missing]
-    for number, row in enumerate(possible, start=1):
-        tell(f"{number} of {len(possible)}: {row.title}, run {row.run}")
-        steps.train(row)
-        MEASURES[request.target](steps, row, made)
-    rows = _with_missing(plan, made.lines)
-    table = _mapping(plan) if request.target == "table2" else TABLES[request.target](rows)
-    result = Reproduction(plan, table, made.spaces, made.reports, tuple(dict.fromkeys(steps.warnings)), steps.lost())
-    result.write()
-    return result
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be made anew, and with what."""
+
+    recipe: Recipe
+    target: str  # name of a table or figure
+    rows: tuple[str, ...]  # names of rows or of their encoders; none is all
+    encoders: Mapping[str, EncoderChoice]  # by the paper's encoder, see choose_encoders
+    preset: str
+    config: TrainConfig
+    own: Settings  # of the objective
+    manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
+    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
+    augmentations: Augmentations = Augmentations()  # noqa: RUF009
+    store: bool = False  # keep decoded recordings for the training of encoders
+
+    @property
+    def table(self) -> Table:
+        """What is made."""
+        return self.recipe.tables[self.target]
+
+    @property
+    def settings(self) -> Preset:
+        """What the numbers are held against."""
+        return self.recipe.preset(self.preset)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of results: the table, and whatever is not by default."""
+        other = [self.preset] if self.preset != next(iter(self.recipe.presets)) else []
+        return "-".join([self.target, *self.rows, *other])
+
+    def chosen_rows(self) -> dict[str, Row]:
+        """The rows that are called so, by their own name or by that of an encoder; all if none is."""
+        rows = self.table.rows
+        known = {name for row in rows.values() for name in (row.name, *row.encoders.values())}
+        if strange := sorted(set(self.rows) - known):
+            there = f"its rows are {', '.join(rows)}" if rows else "it has none of encoders"
+            raise ConfigError(f"{self.target} has no row called {', '.join(strange)}; {there}")
+        wanted = set(self.rows) or known
+        return {name: row for name, row in rows.items() if wanted & {name, *row.encoders.values()}}
 
 
-def _retrieval(
-    steps: Steps, row: RowPlan, made: Made, *, directions: Names = DIRECTIONS, metrics: Names = METRICS
-) -> None:
-    found = steps.evaluate(row)
-    steps.warnings += found.notes() if directions == DIRECTIONS else ()
-    made.lines[row.title] = Own(row.mark, macro_numbers(found.report, found.intervals, directions, metrics))
-    made.reports[row.row] = _place(found.folder, steps)
+def choose_encoders(
+    recipe: Recipe,
+    preset: str,
+    names: Mapping[str, str],
+    checkpoints: Mapping[str, Path],
+    settings: Mapping[str, Mapping[str, Setting]],
+) -> dict[str, EncoderChoice]:
+    """The encoder in the place of each of the paper's: its own, but for what is said otherwise."""
+    if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
+        raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
+    choices = {}
+    for paper, modality in recipe.encoders.items():
+        name, file = names.get(paper, paper), checkpoints.get(paper)
+        if (takes := find_encoder(name).MODALITY) != modality:
+            raise EncoderError(
+                f"{name!r} takes {takes}, and cannot stand in for {paper}; name an encoder of {modality}"
+            )
+        chosen = {**recipe.preset(preset).encoders.get(name, {}), **settings.get(paper, {})}
+        choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
+    return choices
 
 
-def _classes(steps: Steps, row: RowPlan, made: Made) -> None:
-    found = steps.evaluate(row)
-    steps.warnings += found.notes()
-    names = found.label_map.names()
-    for name in found.report.classes:
-        title = f"{names['image'][name]} ↔ {names['audio'][name]}"
-        made.lines[title] = Own(row.mark, class_numbers(found.report, found.intervals, name))
-    made.reports[row.row] = _place(found.folder, steps)
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """What is to be done for one row."""
+
+    row: Row
+    encoders: Mapping[Modality, EncoderChoice]
+    config: LabelledConfig | None  # of its training; None where that is not possible
+    run: str  # name of the training
+    state: State
+    missing: Mapping[str, str]  # what is not there, and how to get it; nothing if the row is possible
+    departures: Sequence[Departure]
+    min_seconds: float  # shorter recordings are not ranked
+
+    @property
+    def mark(self) -> str:
+        """A few words for a table."""
+        return f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that depend on data, encoders and settings alone."""
+        return {
+            "row": self.row.name,
+            "title": self.row.title,
+            "encoders": {modality: choice.name for modality, choice in self.encoders.items()},
+            "run": self.run or None,
+            "mark": self.mark,
+            "departures": [{"kind": one.kind, "told": one.told} for one in self.departures],
+            "missing": list(self.missing),
+        }
 
 
-def _tagging(steps: Steps, row: RowPlan, made: Made) -> None:
-    found = steps.tag(row)
-    made.lines[row.title] = Own(row.mark, tagging_numbers(found.report))
-    made.reports[row.row] = _place(found.folder, steps)
+@dataclass(frozen=True, slots=True)
+class Reproduction:
+    """A table or figure of a paper, made anew as far as that is possible, or yet to be made."""
 
+    request: Request
+    manifests: Mapping[str, Manifest]  # by name of the data
+    usable: Mapping[str, Manifest]  # the same without items whose file is missing, or that are known to fail
+    rows: Mapping[str, RowPlan]  # by name
+    caches: Mapping[str, int | None]  # by file name: the features it holds; None where it is yet to be made
+    data: Mapping[str, Sequence[Departure]]  # by name of the data
+    folder: Path
+    results: dict[str, Results] = field(default_factory=dict)  # by name of a row
+    reports: dict[str, str] = field(default_factory=dict)  # where all numbers are, relative to the workspace
+    spaces: list[JointSpace] = field(default_factory=list)  # panels of a figure
+    warnings: list[str] = field(default_factory=list)  # what else a reader of the numbers must know
 
-def _panel(steps: Steps, row: RowPlan, made: Made) -> None:
-    space = steps.embed(row)
-    sizes = (Number(len(space.labels[modality])) for modality in MODALITIES if modality in space.labels)
-    made.lines[row.title] = Own(row.mark, tuple(sizes))
-    made.spaces.append(space)
+    @property
+    def complete(self) -> bool:
+        """Whether every row can be made that was asked for."""
+        return not any(one.missing for one in self.rows.values())
 
+    @property
+    def lost(self) -> float:
+        """The share of items that cannot be used, of the manifest where it is largest."""
+        sizes = ((len(one.items), len(self.usable[name].items)) for name, one in self.manifests.items())
+        return max((n_items - n_usable) / max(n_items, 1) for n_items, n_usable in sizes)
 
-def _place(folder: Path, steps: Steps) -> str:
-    return (folder / REPORT_FILE).relative_to(steps.workspace.root).as_posix()
+    def notes(self) -> list[str]:
+        """What a reader of the numbers must know, in sentences: departures, what is missing, and the paper's own."""
+        every = [one for row in self.rows.values() for one in row.departures]
+        every = every or [one for of in self.data.values() for one in of]
+        lines = [f"Not as in the paper: {one.told}." for kind in KINDS for one in every if one.kind == kind]
+        lines += [f"Missing: {what}; {how}." for row in self.rows.values() for what, how in row.missing.items()]
+        return list(dict.fromkeys([*self.request.settings.remarks, *lines, *self.request.table.remarks]))
 
+    @property
+    def title(self) -> str:
+        """Of the table."""
+        return self.request.table.title
 
-MEASURES: Mapping[Target, Callable[[Steps, RowPlan, Made], None]] = MappingProxyType(
-    {
-        "table1": _retrieval,
-        "table3": partial(_retrieval, directions=("image_audio",), metrics=("P@5", "MRR")),
-        "table4": _tagging,
-        "table5": _classes,
-        "figure2": _panel,
-    }
-)
-TABLES: Mapping[Target, Callable[[Mapping[str, Own]], ComparedTable]] = MappingProxyType(
-    {
-        "table1": table_1,
-        "table3": table_3,
-        "table4": table_4,
-        "table5": table_5,
-        "figure2": figure_2,
-    }
-)
+    @property
+    def table(self) -> PaperTable:
+        """The paper's table with what was made below each line, and lines that it does not have last."""
+        table, own = self.request.table, self._own()
+        note = " ".join([*self.notes(), *(f"Note: {one}." for one in dict.fromkeys(self.warnings))])
+        lines = [PaperLine(line.title, line.cells, line.numbers, own.pop(line.title, None)) for line in table.lines]
+        lines += [PaperLine(title, own=one) for title, one in own.items()]
+        return PaperTable(table.title, table.columns, table.metrics, lines, note)
 
+    def _own(self) -> dict[str, Reproduced]:
+        """What was made, or why not, by title of a line."""
+        if self.request.table.measure == "labels":
+            mark = mark_of(one for of in self.data.values() for one in of)
+            return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
+        own: dict[str, Reproduced] = {}
+        for line in self.request.table.lines:
+            if line.row and (row := self.rows.get(line.row.name)):
+                found = self.results.get(line.row.name, {})
+                if row.missing or ALL in found or line.title in found:
+                    own[line.title] = Reproduced(row.mark, found.get(ALL, found.get(line.title, {})))
+        for name, found in self.results.items():
+            further = (title for title in found if title not in (ALL, *own))
+            own |= {title: Reproduced(self.rows[name].mark, found[title]) for title in further}
+        return own
 
-def _with_missing(plan: ReproductionPlan, lines: Mapping[str, Own]) -> dict[str, Own]:
-    """The lines in the order of the plan, with those that could not be made."""
-    missing = [row for row in plan.rows if row.missing]
-    if plan.request.target == "table5":
-        return {**lines, **{title: Own(row.mark) for row in missing for title, *_ in TABLE_5}}
-    return {row.title: Own(row.mark) if row.missing else lines[row.title] for row in plan.rows}
+    def _labels(self) -> Results:
+        """How many usable items each class has, and each label without a partner; this takes no encoder."""
+        items = {modality: self.usable[modality].items for modality in self.request.recipe.modalities}
+        label_map = match_labels(
+            {modality: {item.label for item in self.manifests[modality].items if item.label} for modality in items}
+        )
+        titles, found = class_titles(label_map), Counter[tuple[str, str]]()
+        for modality, labels in label_map.maps.items():
+            counts = Counter(item.label for item in items[modality])
+            for label, name in labels.items():
+                alone = " ↔ ".join(label if other == modality else "–" for other in items)
+                found[titles[name] if name else alone, f"{modality} items"] += counts[label]
+        return {
+            title: {key: Estimate(count) for (of, key), count in found.items() if of == title} for title, _ in found
+        }
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        rows = [row | {"state": self.rows[row["row"]].state} for row in self.content()["rows"]]
+        manifests = {name: str(manifest.source) for name, manifest in self.manifests.items()}
+        place = {"folder": str(self.folder), "manifests": manifests, "caches": dict(self.caches)}
+        return place | self.content() | {"rows": rows}
 
-def _mapping(plan: ReproductionPlan) -> ComparedTable:
-    """Table 2 needs no encoder: it is about labels."""
-    modalities: tuple[Modality, ...] = ("image", "audio")
-    named = {modality: _labels(plan.manifests[modality]) for modality in modalities}
-    counts = {modality: _labels(plan.usable[modality]) for modality in modalities}
-    marks = {modality: mark_of(plan.data[modality]) for modality in modalities}
-    return table_2(match_labels(named), counts, {modality: emotions(modality) for modality in modalities}, marks)
+    def content(self) -> dict[str, Any]:
+        """What depends on data, encoders and settings alone."""
+        return {
+            "schema": REPORT_SCHEMA,
+            "target": self.request.target,
+            "source": self.request.table.source,
+            "preset": self.request.preset,
+            "notes": self.notes(),
+            "rows": [one.to_dict() | {"report": self.reports.get(name)} for name, one in self.rows.items()],
+            "table": self.table.to_dict(),
+            "warnings": list(dict.fromkeys(self.warnings)),
+        }
 
+    def table_rows(self) -> list[Cells]:
+        """Rows for a terminal: what was made beside what the paper printed."""
+        table = self.table
+        return table.rows_by_group() if any(group for *_, group in table.metrics) else table.rows
 
-def _labels(manifest: Manifest) -> Counter[str]:
-    return Counter(item.label for item in manifest.items if item.label is not None)
+    def plan_rows(self) -> list[Cells]:
+        """Rows for a terminal: what is to be done, row by row."""
+        rows: list[Cells] = [("row", "the paper's", "encoders here", "training", "run", "own is")]
+        for one in self.rows.values():
+            encoders = ", ".join(choice.name for choice in one.encoders.values())
+            rows.append((one.row.name, one.row.title, encoders, f"{one.row.step}: {one.state}", one.run, one.mark))
+        return rows
+
+    def plan_summary(self) -> list[str]:
+        """A few sentences about what is there, and what is to be done."""
+        lines = []
+        for name, one in self.manifests.items():
+            lines.append("; ".join([f"{name}: {one.source}, {len(one.items):,} items", *one.notes]))
+        for cache, held in self.caches.items():
+            lines.append(f"{cache}: {'to be made' if held is None else f'holds {held:,} features; none is made again'}")
+        return [*lines, *self.notes(), f"results go to {self.folder}"]
+
+    def summary(self) -> list[str]:
+        """A few sentences for a reader, after the table."""
+        lines = [f"{one.row.title}: {one.mark}{one.run and f' (run {one.run})'}" for one in self.rows.values()]
+        lines += [*self.notes(), *(f"note: {one}" for one in dict.fromkeys(self.warnings))]
+        made = ", ".join(["report.json", *FORMS, *([FIGURE] if self.spaces else [])])
+        return [*lines, f"{made} are in {self.folder}"]
+
+    def write(self) -> None:
+        """Write ``report.json``, the table and the figure; a folder with other numbers is moved aside first."""
+        write_report(self.folder, self.content())
+        table = self.table
+        for name, form in FORMS.items():
+            with atomic(self.folder / name) as partial:
+                partial.write_text(typeset_table(table.rows, table.title, table.note, form), encoding="utf-8")
+        if self.spaces:
+            plot_joint_spaces(self.spaces, self.folder / FIGURE, seed=SEED, perplexity=PERPLEXITY)

@@ -1,142 +1,206 @@
-"""What `emoclim reproduce` is to do, what of it is done, and what is missing."""
+"""Look at data, encoders, caches and runs, to see what of a paper's table is there and what is missing.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+Used by the runner in :mod:`emoclim.pipeline.reproduce` and by ``--explain``. Invariant: the run of a row is named after
+a digest of all that its heads depend on, so that one that is there need not be made again.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any
 
-from emoclim.config import TrainConfig, preset
-from emoclim.data import Manifest
-from emoclim.learning import Augmentations, EncoderTuning
-from emoclim.pipeline.departures import Departure, Kind, mark_of
+from emoclim.cache import manifest_digest, open_cache, portable_path
+from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_manifest, with_splits
+from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
+from emoclim.errors import CheckpointError, DecodeError
+from emoclim.modality import Modality
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.paper_rows import REMARKS, PaperRow, Target, choose_encoders
+from emoclim.pipeline.papers import Departure, of_data, of_encoder, of_settings
+from emoclim.pipeline.reproduction import Reproduction, Request, RowPlan, State
+from emoclim.pipeline.run import PLAN, UNFINISHED
+from emoclim.pipeline.training.augmentations import make_augmenter, without_place
+from emoclim.pipeline.training.encoder_inputs import EndToEndConfig
+from emoclim.pipeline.training.inputs import LabelledConfig
+from emoclim.pipeline.training.train_heads import HeadsConfig
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.progress import Track, silent
+from emoclim.recipes import Row
 
-State = Literal["to do", "unfinished", "done", "not possible"]
-
-PAPER = "paper"  # name of the preset
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be reproduced, and with what."""
-
-    target: Target  # table or figure of the extended paper
-    images: Path | None = None  # manifests; None looks in the workspace's `data/`
-    audio: Path | None = None  # manifests; None looks in the workspace's `data/`
-    tagging: Path | None = None  # manifests; None looks in the workspace's `data/`
-    rows: tuple[str, ...] = ()  # names of rows or of their encoders; none is all
-    # by role, see choose_encoders
-    encoders: Mapping[str, EncoderChoice] = field(default_factory=lambda: choose_encoders(PAPER, {}, {}, {}))
-    preset: str = PAPER  # whose settings the numbers are to be of: `paper` or `paper-code`
-    config: TrainConfig = field(default_factory=lambda: preset(PAPER))
-    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
-    augmentations: Augmentations = Augmentations()  # noqa: RUF009
-    store: bool = False  # keep decoded music for the training of encoders
+SPLIT_SEED = 42  # of splits that a manifest lacks
+TAGGING = "tagging"  # name of the data that the measure of that name is of
 
 
-class Missing(NamedTuple):
-    """What is not there, and how to get it."""
-
-    what: str
-    advice: str
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """What is to be done for one row."""
-
-    row: PaperRow  # which it is, and how the paper calls it
-    title: str  # which it is, and how the paper calls it
-    audio: EncoderChoice
-    run: str  # name of its training, which tells all that the heads depend on; empty where it is not known
-    state: State
-    missing: tuple[Missing, ...]  # why it is not possible; nothing if it is
-    departures: tuple[Departure, ...]  # in which way it is not the paper's
-    min_seconds: float = 0.0  # shorter recordings are not ranked
-
-    @property
-    def mark(self) -> str:
-        """A few words for a table."""
-        lacking = " and ".join(one.what for one in self.missing)
-        return f"not made: lacks {lacking}" if lacking else mark_of(self.departures)
-
-    @property
-    def training(self) -> str:
-        """What is trained, and how far that is."""
-        return f"{'heads' if self.row.frozen else 'heads and encoder'}: {self.state}"
-
-
-@dataclass(frozen=True, slots=True)
-class ReproductionPlan:
-    """What is to be done for a target."""
-
-    request: Request
-    manifests: Mapping[str, Manifest]  # by name: `image`, `audio`, `tagging`
-    usable: Mapping[str, Manifest]  # the same without items whose file is missing, or that are known to fail
-    rows: tuple[RowPlan, ...]
-    # by file in the workspace's `cache/`, how many features it holds; None where it is yet to be made
-    caches: Mapping[str, int | None]
-    data: Mapping[str, tuple[Departure, ...]]  # by name of a manifest: in which way it is not the paper's
-    folder: Path
-
-    def lost(self) -> float:
-        """The share of items that cannot be used, of the manifest where it is largest."""
-        sizes = ((len(one.items), len(self.usable[name].items)) for name, one in self.manifests.items())
-        return max((n_items - n_usable) / n_items for n_items, n_usable in sizes)
-
-    def lines(self) -> list[str]:
-        """What a reader of the numbers must know, in sentences: departures, what is missing, and the paper's own."""
-        every = [one for row in self.rows for one in row.departures] or [one for of in self.data.values() for one in of]
-        every.sort(key=lambda one: get_args(Kind).index(one.kind))
-        lacking = [one for row in self.rows for one in row.missing]
-        code = "Settings and checkpoints are those of the published code, not of the paper."
-        return [
-            *([code] if self.request.preset != PAPER else []),
-            *_once(f"Not as in the paper: {one.told}." for one in every),
-            *_once(f"Missing: {one.what}; {one.advice}." for one in lacking),
-            *REMARKS[self.request.target],
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            "target": self.request.target,
-            "manifests": {name: str(manifest.source) for name, manifest in self.manifests.items()},
-            "caches": dict(self.caches),
-            "notes": self.lines(),
-            "rows": [
-                {
-                    "row": one.row.name,
-                    "title": one.title,
-                    "encoder": one.audio.name,
-                    "run": one.run,
-                    "state": one.state,
-                    "mark": one.mark,
-                    "missing": [missing._asdict() for missing in one.missing],
-                }
-                for one in self.rows
-            ],
-            "folder": str(self.folder),
-        }
-
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one per row of the target."""
-        header = ("row", "the paper's", "encoder here", "training", "run", "own is")
-        rows = [(one.row.name, one.title, one.audio.name, one.training, one.run, one.mark) for one in self.rows]
-        return [header, *rows]
-
-    def summary(self) -> list[str]:
-        """A few sentences for a reader."""
-        lines = []
-        for name, one in self.manifests.items():
-            unsplit = any(item.split is None and item.label is not None for item in one.items)
-            splits = ", 80/10/10 splits yet to be made" if unsplit else ""
-            lines.append(f"{name}: {one.source}, {len(one.items):,} items{splits}")
-        for cache, held in self.caches.items():
-            lines.append(f"{cache}: {'to be made' if held is None else f'holds {held:,} features; none is made again'}")
-        return [*lines, *self.lines(), f"results go to {self.folder}"]
+def plan_reproduction(
+    request: Request,
+    *,
+    keep: bool = False,
+    download: bool = False,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    track: Track = silent,
+) -> Reproduction:
+    """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""
+    recipe, rows = request.recipe, request.chosen_rows()
+    keys = ContentKeys(workspace.caches / "content.json")
+    manifests = {name: _read(name, request, keep, keys, workspace, track) for name in request.table.data}
+    needed = dict.fromkeys(encoder for row in rows.values() for encoder in row.encoders.values())
+    missing = {encoder: _missing_file(request.encoders[encoder], download, track) for encoder in needed}
+    loaded = {encoder: request.encoders[encoder].load(track) for encoder in needed if not missing[encoder]}
+    caches = {encoder: workspace.cache_path(one.spec, ".h5") for encoder, one in loaded.items()}
+    used, data, plans = {}, {}, {}
+    for name, manifest in manifests.items():
+        filled = [path for encoder, path in caches.items() if recipe.encoders[encoder] == manifest.modality]
+        used[name] = usable(manifest, filled, keys)
+        data[name] = of_data(manifest, used[name], recipe.data[name])
+    for name, row in rows.items():
+        choices = {modality: request.encoders[encoder] for modality, encoder in row.encoders.items()}
+        lacking = {what: how for encoder in row.encoders.values() for what, how in missing[encoder].items()}
+        lacking |= _untrainable(row, choices)
+        encoders = {modality: loaded[encoder] for modality, encoder in row.encoders.items() if encoder in loaded}
+        asked = None if lacking else _asked(row, request, manifests, encoders, workspace)
+        run = _run_name(row, asked, manifests, encoders, workspace, keys, track) if asked else ""
+        shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
+        plans[name] = RowPlan(
+            row,
+            choices,
+            asked,
+            run,
+            state_of(workspace, run) if run else "not possible",
+            lacking,
+            _departures(row, request, data),
+            shortest if request.settings.drop_short else 0.0,
+        )
+    if keep:
+        keys.save()
+    held = {path.name: _held(path) for path in caches.values()}
+    return Reproduction(request, manifests, used, plans, held, data, workspace.root / "reports" / request.folder)
 
 
-def _once(lines: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(lines))
+def state_of(workspace: Workspace, run: str) -> State:
+    """How far the training of a row is."""
+    folder = workspace.runs / run
+    if (folder / UNFINISHED / PLAN).is_file():
+        return "unfinished"
+    return "done" if (folder / HEADS_FILE).is_file() else "to do"
+
+
+def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
+    """The manifest without items whose file is missing, or that failed to encode into one of some caches."""
+    failed: set[str] = set()
+    for path in caches:
+        if path.exists():
+            with open_cache(path) as cache:
+                failed |= cache.failures().keys()
+
+    def fits(item: Item) -> bool:
+        try:
+            return (item.path is None or item.path.is_file()) and not (failed and keys(item) in failed)
+        except DecodeError:
+            return False
+
+    return replace(manifest, items=tuple(filter(fits, manifest.items)))
+
+
+def _read(name: str, request: Request, keep: bool, keys: ContentKeys, workspace: Workspace, track: Track) -> Manifest:
+    """A manifest with its splits; data that are not called like their modality have the paper's own."""
+    modality = request.recipe.data[name].modality
+    default = workspace.root / "data" / f"{name}.csv"
+    path = request.manifests.get(name) or (workspace.manifest(modality) if name == modality else default)
+    manifest = read_manifest(path, modality)
+    return with_splits(manifest, SPLIT_SEED, keys, track, keep=keep) if name == modality else manifest
+
+
+def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[str, str]:
+    """The file of an encoder that is not on this machine, and how to get it."""
+    if choice.checkpoint is not None or not has_parameters(choice.name):
+        return {}
+    published = published_file(choice.name, choice.settings)
+    path = location(published)
+    advice = f"get it from {published.url} and put it at {path}, or let --download do so"
+    if download and not path.is_file():
+        try:
+            obtain(published, track=track)
+        except CheckpointError as error:
+            advice = str(error)
+    return {} if path.is_file() else {f"{published.file} of {choice.name}": advice}
+
+
+def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[str, str]:
+    """The parameters of an encoder that is to be trained, and has none."""
+    if row.trained is None or has_parameters(name := choices[row.trained].name):
+        return {}
+    return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
+
+
+def _departures(row: Row, request: Request, data: Mapping[str, Sequence[Departure]]) -> list[Departure]:
+    """All departures of what the numbers of a row depend on: no heads, where these are of features."""
+    bare = row.options.get("on") == "features"
+    names = [TAGGING] if bare else list(data)
+    found = [
+        one
+        for modality, encoder in row.encoders.items()
+        if modality in {request.recipe.data[name].modality for name in names}
+        for one in of_encoder(encoder, request.encoders[encoder], request.settings)
+    ]
+    found += [one for name in names for one in data[name]]
+    joint = (request.tuning, request.augmentations) if row.trained else None
+    return found if bare else found + of_settings(request.config, request.own, joint, request.settings)
+
+
+def _asked(
+    row: Row,
+    request: Request,
+    manifests: Mapping[str, Manifest],
+    encoders: Mapping[Modality, Encoder],
+    workspace: Workspace,
+) -> LabelledConfig:
+    """The training of a row."""
+    caches = {modality: workspace.cache_path(encoder.spec, ".h5").stem for modality, encoder in encoders.items()}
+    loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
+    if row.trained is None:
+        return HeadsConfig(libraries=caches, base=request.config, **loss)
+    choice = request.encoders[row.encoders[row.trained]]
+    return EndToEndConfig(
+        encoder=choice.name,
+        checkpoint=choice.checkpoint,
+        encoder_settings=dict(choice.settings),
+        libraries=caches | {row.trained: str(manifests[row.trained].source)},
+        base=request.config,
+        **loss,
+        tuning=request.tuning,
+        augmentations=request.augmentations,
+        store=request.store,
+    )
+
+
+def _run_name(
+    row: Row,
+    asked: LabelledConfig,
+    manifests: Mapping[str, Manifest],
+    encoders: Mapping[Modality, Encoder],
+    workspace: Workspace,
+    keys: ContentKeys,
+    track: Track,
+) -> str:
+    """A name that only a training of the same settings on the same items, with the same content, has."""
+    what: list[Any] = [row.step, asked.model_dump(mode="json", exclude={"libraries", *asked.NOTED})]
+    for modality, encoder in encoders.items():
+        cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
+        kept = usable(manifest, [] if modality == row.trained else [cache], keys)  # an encoder is trained from files
+        contents = contents_of((item for item in kept.items if item.split in ("train", "val")), keys)
+        what.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest), contents))
+    if isinstance(asked, EndToEndConfig):
+        note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
+        what.append(without_place(note))
+    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
+    names = "-".join(encoder.spec.name for encoder in encoders.values())
+    return f"reproduce-{names}-{'unfrozen' if row.trained else 'frozen'}-{digest}"
+
+
+def _held(path: Path) -> int | None:
+    """How many features a cache holds; None if there is none."""
+    if not path.exists():
+        return None
+    with open_cache(path) as cache:
+        return len(cache)

@@ -1,125 +1,174 @@
-"""The papers' tables with a result of one's own below, in their layout.
+"""Tables of papers, with what was measured here below what the paper printed.
 
-Figures are those of S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended
-version, Tables 1, 3, 4 and 5, in percent. The manifests behind them were never published, so that no result of another
-manifest is comparable; every table says so.
+Used by evaluations and by the reproduction of papers. Invariant: what a paper printed is passed in and shown to the
+letter; own shares, from 0 to 1, are shown in percent, and counts as they are.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import repeat
+from typing import Any, Literal
 
 from emoclim.reports.queries import Intervals
-from emoclim.reports.retrieval import DirectionReport, RetrievalReport
+from emoclim.reports.retrieval import RetrievalReport
 from emoclim.reports.tables import Estimate, Row
+from emoclim.reports.tagging import TaggingReport
 
-OTHER_DATA = "All rows but those of one's own are the paper's: other data, not comparable."
-DIRECTIONS = ("image_audio", "audio_image", "image_image", "audio_audio")
-METRICS = ("P@1", "P@5", "MRR")
-TITLES = ("Image → Music", "Music → Image", "Image → Image", "Music → Music")
+TableFormat = Literal["latex", "markdown"]
 
-TABLE_1: Mapping[str, Sequence[float]] = {
-    "Short-Chunk CNN (frozen)": (61.32, 64.23, 71.88, 62.24, 61.43, 70.78, 73.23, 72.54, 81.07, 56.50, 55.34, 68.90),
-    "Short-Chunk CNN (unfrozen)": (65.96, 63.95, 75.50, 65.17, 63.46, 69.87, 69.31, 69.25, 78.72, 56.27, 55.15, 67.43),
-    "Harmonic CNN (frozen)": (70.14, 65.94, 78.59, 63.97, 64.34, 72.23, 70.54, 70.48, 79.54, 56.10, 55.16, 68.46),
-    "Harmonic CNN (unfrozen)": (63.28, 63.18, 74.08, 68.76, 67.58, 74.00, 69.24, 68.64, 78.20, 56.67, 57.83, 68.46),
-    "CLAP (frozen)": (68.75, 68.15, 76.65, 66.29, 67.32, 73.95, 69.61, 70.71, 79.27, 60.96, 60.80, 72.19),
-}
-TABLE_3: Sequence[Row] = (
-    ("Won et al., V-A regression", "Text → Music", "Alm's", "AudioSet", "61.00", "73.98"),
-    ("Won et al., V-A regression", "Text → Music", "ISEAR", "AudioSet", "62.18", "70.75"),
-    ("Won et al., metric learning (3 branches)", "Text → Music", "Alm's", "AudioSet", "51.56", "58.80"),
-    ("Won et al., metric learning (3 branches)", "Text → Music", "ISEAR", "AudioSet", "60.19", "66.75"),
-    ("Doh et al., triplet + EmoSim (audio)", "Speech → Music", "IEMOCAP", "AudioSet", "68 ± 3", "76 ± 3"),
-    ("Doh et al., triplet + EmoSim (audio)", "Speech → Music", "RAVDESS", "AudioSet", "67 ± 2", "75 ± 3"),
-    ("Emo-CLIM (frozen Harmonic CNN)", "Image → Music", "DeepEmotion", "AudioSet", "65.94", "78.59"),
-    ("Emo-CLIM (frozen CLAP)", "Image → Music", "DeepEmotion", "AudioSet", "68.15", "76.65"),
-)
-TABLE_4: Sequence[Row] = (
-    ("Short-Chunk CNN", "music tagging", "91.29", "46.14"),
-    ("Harmonic CNN", "music tagging", "91.27", "46.11"),
-    ("CLMR", "SSL", "89.3", "36.0"),
-    ("VCMR", "SSL", "89.08", "35.27"),
-    ("CLAP", "SSL", "91.04", "39.40"),
-    ("Emo-CLIM (frozen Harmonic CNN)", "music tagging → SupCon", "89.70", "36.00"),
-    ("Emo-CLIM (unfrozen Harmonic CNN)", "music tagging → SupCon", "88.55", "33.80"),
-    ("Emo-CLIM (CLAP)", "SSL → SupCon", "89.94", "37.12"),
-)
-TABLE_5: Sequence[Row] = (
-    ("excitement ↔ exciting", "71.87", "32.24", "60.73", "68.68", "273", "458"),
-    ("amusement ↔ funny", "48.52", "71.29", "78.69", "29.41", "472", "89"),
-    ("contentment ↔ happy", "71.42", "58.94", "83.74", "38.94", "513", "115"),
-    ("anger ↔ angry", "74.07", "81.68", "66.44", "69.89", "118", "95"),
-    ("sadness ↔ sad", "71.71", "75.51", "74.45", "72.90", "263", "138"),
-    ("fear ↔ scary", "71.34", "84.26", "60.21", "85.0", "97", "140"),
-)
+UNKNOWN = "–"
+BOTH = ("paper", "own")
+ALL = ""  # title of what is measured over all classes, or all tags
+
+Numbers = Mapping[str, Estimate]  # by key of a metric: "image_audio P@5", "audio items", "ROC-AUC"
+Results = Mapping[str, Numbers]  # by title of a line
+
+LATEX_SIGNS = {"→": r"$\rightarrow$", "↔": r"$\leftrightarrow$", "±": r"$\pm$", "–": "--"}
+SPECIAL = re.compile("[%_&#]")
+
+
+@dataclass(frozen=True, slots=True)
+class Reproduced:
+    """What was made anew for one line."""
+
+    mark: str = ""  # in which way it is, or is not, what the paper has; or why it was not made
+    numbers: Numbers = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperLine:
+    """One line of a table."""
+
+    title: str
+    cells: tuple[str, ...] = ()  # what stands before the numbers
+    printed: Sequence[str] = ()  # the paper's numbers, one for each metric; none in a line that it does not have
+    own: Reproduced | None = None  # None where nothing was to be made anew
 
 
 @dataclass(frozen=True, slots=True)
 class PaperTable:
-    """A table of the paper, with rows of one's own below."""
+    """A table of a paper with what was made anew."""
 
     title: str
-    note: str
-    rows: tuple[Row, ...]
+    columns: tuple[str, ...]  # names of the title and of the cells
+    metrics: Sequence[tuple[str, str, str]]  # name, key among the numbers, and the heading above several
+    lines: Sequence[PaperLine]
+    note: str = ""
+
+    @property
+    def headings(self) -> tuple[str, ...]:
+        """What stands above each number."""
+        return tuple(f"{group} {name}".strip() for name, _, group in self.metrics)
+
+    @property
+    def rows(self) -> list[Row]:
+        """Rows of text in the layout of the paper, names of the columns first."""
+        rows: list[Row] = [(*self.columns, *self.headings)]
+        for line in self.lines:
+            if line.printed:
+                rows.append((line.title, *line.cells, *line.printed))
+            if line.own:
+                rows += self._own_rows(line, line.own)
+        return rows
+
+    def _own_rows(self, line: PaperLine, own: Reproduced) -> list[Row]:
+        title = " ".join(filter(None, ["own" if line.printed else f"own: {line.title}", own.mark and f"({own.mark})"]))
+        blank = ("",) * (len(self.columns) - 1)
+        found = [own.numbers.get(key) for _, key, _ in self.metrics]
+        rows: list[Row] = [(title, *blank, *map(_shown, found))]
+        if any(one and one.ends for one in found):
+            rows.append(("95 % interval", *blank, *(one.ends if one else "" for one in found)))
+        return rows
+
+    def rows_by_group(self) -> list[Row]:
+        """Rows for a terminal: one for each heading above several numbers, own numbers beside the paper's.
+
+        Lines of which nothing was to be made are left out.
+        """
+        groups = list(dict.fromkeys(group for *_, group in self.metrics))
+        names = list(dict.fromkeys(name for name, *_ in self.metrics))
+        rows: list[Row] = [(self.columns[0], "own is", "", *(f"{name} {who}" for name in names for who in BOTH))]
+        for line in self.lines:
+            if line.own:
+                own, columns = line.own, zip(self.metrics, line.printed or repeat(UNKNOWN), strict=False)
+                shown = {(name, group): (text, _shown(own.numbers.get(key))) for (name, key, group), text in columns}
+                for group in groups:
+                    first = (line.title, own.mark.partition(":")[0]) if group == groups[0] else ("", "")
+                    pairs = (shown.get((name, group), (UNKNOWN, UNKNOWN)) for name in names)
+                    rows.append((*first, group, *(cell for pair in pairs for cell in pair)))
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        keys = [key for _, key, _ in self.metrics]
+        return {
+            "title": self.title,
+            "columns": list(self.columns),
+            "metrics": list(self.headings),
+            "lines": [
+                {
+                    "title": line.title,
+                    "cells": list(line.cells),
+                    "paper": dict(zip(self.headings, line.printed, strict=False)),
+                    "mark": line.own.mark if line.own else None,
+                    "own": {
+                        name: line.own.numbers[key].to_dict()
+                        for name, key in zip(self.headings, keys, strict=True)
+                        if line.own and key in line.own.numbers
+                    },
+                }
+                for line in self.lines
+            ],
+        }
 
 
-def retrieval_tables(
-    report: RetrievalReport, intervals: Mapping[str, Intervals], name: str, classes: Mapping[str, str]
-) -> tuple[PaperTable, ...]:
-    """Tables 1, 3 and 5, as far as the report has images and music."""
-    if any(name not in report.directions for name in DIRECTIONS):
-        return ()
-    found = [report.directions[direction] for direction in DIRECTIONS]
-    ends = [intervals[direction].macro for direction in DIRECTIONS]
-    first = ("audio encoder", *(f"{title} {metric}" for title in TITLES for metric in METRICS))
-    own = (name, *(_percent(one.metrics.get(metric)) for one in found for metric in METRICS))
-    sure = ("95 % interval", *(_ends(one.get(metric)) for one in ends for metric in METRICS))
-    published = tuple((row, *(f"{value:.2f}" for value in values)) for row, values in TABLE_1.items())
-    forward = found[0].metrics
-    third = (name, "Image → Music", "own", "own", _percent(forward.get("P@5")), _percent(forward.get("MRR")))
-    between = ("95 % interval", "", "", "", _ends(ends[0].get("P@5")), _ends(ends[0].get("MRR")))
-    return (
-        PaperTable("Table 1: retrieval (%)", OTHER_DATA, (first, *published, own, sure)),
-        PaperTable(
-            "Table 3: other emotion-supervised retrieval (%)",
-            OTHER_DATA,
-            (("method", "modalities", "non-music data", "music data", "P@5", "MRR"), *TABLE_3, third, between),
-        ),
-        _per_class(found, intervals, classes),
-    )
+def _shown(number: Estimate | None) -> str:
+    if number is None:
+        return UNKNOWN
+    return f"{number.value:,}" if isinstance(number.value, int) else f"{100 * number.value:.2f}"
 
 
-def tagging_table(roc_auc: float | None, average_precision: float | None, name: str) -> PaperTable:
-    """Table 4, with macro means of one's own, shares from 0 to 1, below."""
-    own = (name, "", _percent(roc_auc), _percent(average_precision))
-    header = ("method", "pre-training", "ROC-AUC", "PR-AUC")
-    return PaperTable("Table 4: music tagging, MagnaTagATune (%)", OTHER_DATA, (header, *TABLE_4, own))
+def retrieval_results(
+    report: RetrievalReport, intervals: Mapping[str, Intervals], titles: Mapping[str, str]
+) -> dict[str, dict[str, Estimate]]:
+    """Macro means as :data:`ALL`, and those of each class under its title, with how many items there are."""
+    found: dict[str, dict[str, Estimate]] = {title: {} for title in (ALL, *titles.values())}
+    for name, direction in report.directions.items():
+        ends = intervals[name]
+        parts = [(ALL, direction.metrics, ends.macro, direction.n_queries)]
+        parts += [
+            (titles[label], one.metrics, ends.classes.get(label, {}), one.n_queries)
+            for label, one in direction.per_class.items()
+        ]
+        for title, shares, sure, n_items in parts:
+            if direction.query == direction.candidate:
+                found[title][f"{direction.query} items"] = Estimate(n_items)
+            for metric, share in shares.items():
+                found[title][f"{name} {metric}"] = replace(sure.get(metric, Estimate(share)), value=share)
+    return found
 
 
-def _per_class(
-    found: Sequence[DirectionReport], intervals: Mapping[str, Intervals], classes: Mapping[str, str]
-) -> PaperTable:
-    note = "The first six rows are the paper's, with CLAP: other data, not comparable. Below, with 95 % intervals."
-    header = ("emotion", *TITLES, "images", "music clips")
-    own = tuple(
-        (
-            f"own: {shown}",
-            *(
-                f"{_percent(one.per_class[name].metrics.get('P@5'))} "
-                f"({_ends(intervals[one.name].classes.get(name, {}).get('P@5')) or '–'})"
-                for one in found
-            ),
-            str(found[2].per_class[name].n_queries),
-            str(found[3].per_class[name].n_queries),
-        )
-        for name, shown in classes.items()
-    )
-    return PaperTable("Table 5: P@5 by class (%)", note, (header, *TABLE_5, *own))
+def tagging_results(report: TaggingReport) -> Results:
+    """ROC-AUC and PR-AUC, macro means over tags."""
+    macro = report.macro
+    both = {"ROC-AUC": macro.roc_auc, "PR-AUC": macro.average_precision}
+    return {ALL: {name: estimate for name, estimate in both.items() if estimate}}
 
 
-def _ends(interval: Estimate | None) -> str:
-    return "" if interval is None else interval.ends
+def typeset_table(rows: Sequence[Sequence[str]], title: str, note: str, form: TableFormat) -> str:
+    """Format a header row and the rows below it, with a title and a note on how to read them."""
+    from tabulate import tabulate
 
-
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.2f}"
+    header, *body = rows
+    styles = {"latex": "latex_booktabs", "markdown": "github"}
+    align = ["left"] + ["right"] * (len(header) - 1)
+    body = [[" ".join(cell.split()) for cell in row] for row in body]
+    text = tabulate(body, header, tablefmt=styles[form], colalign=align, disable_numparse=True)
+    if form == "markdown":
+        return "\n".join([f"### {title}", "", note, "", text, ""])
+    caption = SPECIAL.sub(r"\\\g<0>", f"{title}. {note}")
+    text = "\n".join([r"\begin{table}", rf"\caption{{{caption}}}", text, r"\end{table}", ""])
+    for sign, command in LATEX_SIGNS.items():
+        text = text.replace(sign, command)
+    return text

@@ -9,7 +9,6 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +22,6 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.files import atomic
-from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
 from emoclim.reports.tables import Estimate
@@ -131,68 +129,6 @@ def plot_confusion(report: RetrievalReport, path: Path) -> None:
     save_figure(figure, path)
 
 
-def plot_joint_space(
-    embeddings: Mapping[Modality, Tensor],
-    labels: Mapping[Modality, Tensor],
-    classes: Sequence[str],
-    path: Path,
-    *,
-    seed: int,
-    perplexity: float = 30.0,
-) -> None:
-    """Draw embeddings ``(N, E)`` in the plane: a colour per emotion, a marker per modality.
-
-    L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances; `perplexity` is
-    lowered to a third of the items where there are few. Only neighbourhoods mean something in such a map; axes, sizes
-    of groups and distances between groups do not.
-    """
-    figure, axes = single_axes(8.0, 5.6)
-    draw_joint_space(axes, embeddings, labels, len(classes), seed=seed, perplexity=perplexity)
-    axes.set_title("Joint embedding space (t-SNE)", **TITLE)
-    kinds = {
-        modality: f"{MODALITIES[modality].name} ({len(embeddings[modality])})" for modality in _in_order(embeddings)
-    }
-    figure.legend(handles=joint_legend(kinds, classes), loc="outside right upper", frameon=False)
-    save_figure(figure, path)
-
-
-def draw_joint_space(
-    axes: Axes,
-    embeddings: Mapping[Modality, Tensor],
-    labels: Mapping[Modality, Tensor],
-    n_classes: int,
-    *,
-    seed: int,
-    perplexity: float,
-) -> None:
-    """Draw what :func:`plot_joint_space` does, without a title and a legend, into axes that are there."""
-    modalities = _in_order(embeddings)
-    points = torch.cat([embeddings[modality].detach().cpu().double() for modality in modalities])
-    places = _in_plane(points, seed, perplexity)
-    colours = distinct_colours(n_classes)
-    blocks = torch.split(places, [len(embeddings[modality]) for modality in modalities])
-    for modality, block in zip(modalities, blocks, strict=True):
-        colour = [colours[label] for label in labels[modality].tolist()]
-        marker = MODALITIES[modality].marker
-        edge = 0.0 if marker in Line2D.filled_markers else 1.0
-        axes.scatter(block[:, 0], block[:, 1], s=18, c=colour, marker=marker, linewidths=edge, alpha=0.75)
-    axes.set(xticks=[], yticks=[])
-    axes.spines[:].set(visible=True, color="0.8")
-
-
-def joint_legend(kinds: Mapping[Modality, str], classes: Sequence[str]) -> list[Line2D]:
-    """One entry per emotion, then one per modality with what it is called."""
-    emotions = [
-        Line2D([], [], color=colour, marker="s", linestyle="none", label=name)
-        for name, colour in zip(classes, distinct_colours(len(classes)), strict=True)
-    ]
-    items = [
-        Line2D([], [], color="0.35", marker=MODALITIES[modality].marker, linestyle="none", label=told)
-        for modality, told in kinds.items()
-    ]
-    return [*emotions, Line2D([], [], linestyle="none", label=" "), *items]
-
-
 def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     """Draw losses ``(T, K)`` by epoch and mark the epochs that were kept, ``(K,)`` int64 from 0."""
     n_epochs, n_heads = val.shape
@@ -216,10 +152,6 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     save_figure(figure, path)
 
 
-def _in_order(embeddings: Mapping[Modality, Tensor]) -> list[Modality]:
-    return [modality for modality in MODALITIES if modality in embeddings]
-
-
 def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Estimate]) -> None:
     """Thin grey lines from the lower to the upper end of each interval, where there is one."""
     known = [(x, one.low, one.high) for x, one in zip(centres, ends, strict=True) if one.low is not None]
@@ -232,16 +164,3 @@ def _mark(axes: Axes, centres: Sequence[float], heights: Sequence[float], width:
     left, right = ([centre + side * width / 2 for centre in centres] for side in (-1, 1))
     axes.hlines(heights, left, right, "white", linewidth=3.5)
     axes.hlines(heights, left, right, "black", linewidth=1.6)
-
-
-def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
-    """Places ``(N, 2)`` of points ``(N, E)`` float64."""
-    from sklearn.manifold import TSNE  # takes a second, which no other plot should wait for
-
-    if len(points) < 2:
-        return points.new_zeros(len(points), 2)
-    differing = int((points != points[0]).any(dim=0).sum())
-    start = "pca" if differing >= 2 else "random"  # equal embeddings, of a collapsed head, have no principal axes
-    neighbours = min(perplexity, (len(points) - 1) / 3)
-    mapping = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=seed)
-    return torch.from_numpy(mapping.fit_transform(points.numpy()))

@@ -4,7 +4,10 @@ import csv
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,227 +18,225 @@ from commands import answer, run
 from example_encoders import dropped_in
 from PIL import Image
 
+from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
-from emoclim.data.generated.corpus import generate
-from emoclim.data.labels.taxonomy import match_labels
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
-from emoclim.learning.settings import Augmentations, EncoderTuning
+from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings
+from emoclim.learning.tag_heads import TagConfig
 from emoclim.modality import Modality
-from emoclim.pipeline import departures
+from emoclim.pipeline import papers
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.paper_rows import TARGETS
-from emoclim.reports import compared, papers
-from emoclim.reports.compared import Number, Own
-from emoclim.reports.mapping_table import table_2
+from emoclim.pipeline.tagging.tag import TaggingConfig
+from emoclim.recipes import find_recipe
 
-QUICK = """
-batch_size = 8
-epochs = 2
-batches_per_epoch = 2
-val_batches = 1
-hidden_dim = 16
-embedding_dim = 16
-"""
-ROWS = [row.name for row in TARGETS["table1"]]
-OTHERS = "miniature: not the paper's encoder, data and settings"
-CNNS = ("short_chunk_cnn", "harmonic_cnn")
+RECIPE = find_recipe("emo_clim")
+ROWS = list(RECIPE.tables["table1"].rows)
+CLAP = ("--rows", "clap")
+MINIATURE = "miniature: not the paper's encoder, data and settings"
+QUICK = "batch_size = 8\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\nhidden_dim = 16\nembedding_dim = 16\n"
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace in which table 1 was made."""
-    root = tmp_path_factory.mktemp("workspace")
-    generate(root / "data", seed=1, pictures_per_label=5, pieces_per_label=8)
-    write_tags(root / "data")
+COUNTS: dict[Modality, dict[str, int]] = {
+    "image": {**dict.fromkeys(("excitement", "amusement", "contentment", "anger", "sadness", "fear"), 5), "awe": 1},
+    "audio": {**dict.fromkeys(("exciting", "funny", "happy", "angry", "sad", "scary"), 5), "tender": 1},
+}
+SPLITS = ("train", "train", "train", "val", "test")
+
+
+def write_corpus(data: Path) -> None:
+    """Two seconds of sound or a picture of few pixels for each item, five of each emotion that has a partner."""
+    generator = np.random.default_rng(1)
+    for modality, counts in COUNTS.items():
+        (data / modality).mkdir(parents=True)
+        rows = [(f"{modality}/{label}-{n}", label, SPLITS[n]) for label, count in counts.items() for n in range(count)]
+        for name, _, _ in rows:
+            if modality == "image":
+                Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8)).save(data / f"{name}.png")
+            else:
+                soundfile.write(data / f"{name}.wav", generator.normal(0, 0.1, 32_000), 16_000)
+        file, suffix = ("images.csv", ".png") if modality == "image" else ("audio.csv", ".wav")
+        rewrite(data / file, "path label split", ((f"{name}{suffix}", *rest) for name, *rest in rows))
+    tagged = [
+        (f"{name}.wav", f"{label}|{'even' if n % 2 else 'odd'}", ("train", "val", "test")[n % 3])
+        for n, (name, label, _) in enumerate(rows)
+    ]
+    rewrite(data / "tagging.csv", "path tags split", tagged)
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A workspace in which table 1 was made; its answer is in answer.json."""
+    root = tmp_path_factory.mktemp("reproduced")
+    write_corpus(root / "data")
     (root / "quick.toml").write_text(QUICK)
     with dropped_in(tmp_path_factory.mktemp("encoders")):
         with torch.random.fork_rng():
             torch.manual_seed(0)
-            net = find_encoder("small_cnn").untrained(width=8)
+            net = find_encoder("small_cnn").untrained(width=4)
         safetensors.torch.save_file(net.state_dict(), root / "small.safetensors")
-        (root / "answer.json").write_text(json.dumps(answer("reproduce", "table1", *small(root))))
+        (root / "answer.json").write_text(json.dumps(reproduce(root, "table1", cnns=True)))
         yield root
 
 
 @pytest.fixture
-def workspace(first: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(first, tmp_path / "copy"))
+def workspace(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
-def write_tags(data: Path) -> None:
-    with (data / "audio.csv").open(newline="") as file:
-        music = list(csv.DictReader(file))
-    with (data / "tagging.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "tags", "split"])
-        for number, row in enumerate(music):
-            tags = f"{row['label']}|{'even' if number % 2 else 'odd'}"
-            writer.writerow([row["path"], tags, ("train", "val", "test")[number % 3]])
-
-
-def stand_ins(root: Path, *, cnns: bool = True) -> list[object]:
-    """Options with which small encoders stand in."""
-    words: list[object] = ["--encoder", "clip=colour", "--encoder", "clap=timbre"]
-    for role in CNNS if cnns else ():
-        words += ["--encoder", f"{role}=small_cnn", "--setting", f"{role}.width=8"]
+def options(root: Path, cnns: bool = False) -> list[object]:
+    """Small encoders that stand in; for CNNs only where they are of use."""
+    words: list[object] = ["--encoder", "clip=colour"]
+    for role in ("short_chunk_cnn", "harmonic_cnn") if cnns else ():
+        words += ["--encoder", f"{role}=small_cnn", "--setting", f"{role}.width=4"]
         words += ["--checkpoint", f"{role}={root / 'small.safetensors'}"]
-    return [*words, "--config", root / "quick.toml", "--workspace", root]
+    return [*words, "--config", root / "quick.toml", "--workspace", root, "--workers", 0, "--device", "cpu"]
 
 
-def small(root: Path, *, cnns: bool = True) -> list[object]:
-    """The same, and how to compute."""
-    return [*stand_ins(root, cnns=cnns), "--workers", 0, "--device", "cpu"]
+def reproduce(root: Path, *words: object, cnns: bool = False, code: int = 0) -> Any:
+    clap = () if "clap=small_cnn" in words else ("--encoder", "clap=timbre")
+    return answer("reproduce", *words, *clap, *options(root, cnns), code=code)
 
 
-def times(root: Path) -> dict[str, int]:
-    """When each file of caches and trainings was written."""
-    paths = [*root.glob("runs/*/*"), *root.glob("cache/*.h5")]
-    return {str(path): path.stat().st_mtime_ns for path in paths if path.is_file()}
+def only_row(root: Path, *words: object, code: int = 0) -> Any:
+    """Table 3 with one frozen encoder; its row stands in the answer's place."""
+    found = reproduce(root, "table3", *CLAP, *words, code=code)
+    return found | found["rows"][0]
+
+
+def rewrite(path: Path, columns: str, rows: Any) -> None:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([columns.split(), *rows])
+
+
+def music(root: Path, split: str | None = None) -> list[Path]:
+    with (root / "data" / "audio.csv").open(newline="") as file:
+        return [root / "data" / row["path"] for row in csv.DictReader(file) if split in (None, row["split"])]
 
 
 def contents(root: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_every_row_of_table_1_is_made_and_told_as_a_miniature(first: Path) -> None:
-    made = json.loads((first / "answer.json").read_text())
-    assert [row["row"] for row in made["rows"]] == ROWS
-    assert {row["mark"] for row in made["rows"]} == {OTHERS}
-    assert "Not as in the paper: audio.csv has 50 labelled items, where the paper had 13,713." in made["notes"]
-    assert any("epochs=2 (15)" in note for note in made["notes"])
-    for row, line in zip(made["rows"], made["table"]["lines"], strict=True):
-        assert f"{row['encoder']} stands in for {row['row'].rpartition('-')[0]}" in str(row["departures"])
-        assert row["run"].endswith("unfrozen" if "unfrozen" in row["row"] else "frozen", 0, -9)
-        report = json.loads((first / row["report"]).read_text())
+def own(found: Any) -> dict[str, Any]:
+    """Lines that were made, by title."""
+    return {line["title"]: line for line in found["table"]["lines"] if line["own"]}
+
+
+def test_every_row_is_made_and_told_as_a_miniature(made: Path) -> None:
+    found = json.loads((made / "answer.json").read_text())
+    assert [row["row"] for row in found["rows"]] == ROWS
+    assert {row["mark"] for row in found["rows"]} == {MINIATURE}
+    assert "Not as in the paper: audio.csv has 31 items with a label, where the paper had 13,713." in found["notes"]
+    assert any("epochs=1 (15)" in note for note in found["notes"])
+    lines = own(found)
+    for row in found["rows"]:
+        report = json.loads((made / row["report"]).read_text())
         assert report["run"] == row["run"]
-        for direction, title in zip(papers.DIRECTIONS, papers.TITLES, strict=True):
-            for metric in papers.METRICS:
-                own = line["own"][f"{title} {metric}"]
-                assert own["value"] == report["directions"][direction]["metrics"][metric]
-        assert list(line["paper"].values()) == [f"{value:.2f}" for value in papers.TABLE_1[row["title"]]]
-    folder = first / "reports" / "table1"
+        assert (
+            lines[row["title"]]["own"]["Image → Music MRR"]["value"]
+            == report["directions"]["image_audio"]["metrics"]["MRR"]
+        )
+        assert "stands in for clip" in str(row["departures"])
+    folder = made / "reports" / "table1"
     assert {path.name for path in folder.iterdir()} == {"report.json", "table.md", "table.tex"}
-    assert (folder / "table.md").read_text().count(f"| own ({OTHERS})") == len(ROWS)
-    assert (folder / "table.tex").read_text().count(f"own ({OTHERS})") == len(ROWS)
-    assert json.loads((folder / "report.json").read_text()) == {k: v for k, v in made.items() if k != "folder"}
+    assert (folder / "table.md").read_text().count(f"| own ({MINIATURE})") == len(ROWS)
+    assert (folder / "table.tex").read_text().count(f"own ({MINIATURE})") == len(ROWS)
 
 
-def test_nothing_is_done_twice(workspace: Path, first: Path) -> None:
-    before = times(workspace)
-    made = json.loads((first / "answer.json").read_text())
-    shown = run("reproduce", "table1", *small(workspace))
-    again = json.loads((workspace / "reports" / "table1" / "report.json").read_text())
-    assert again == {name: value for name, value in made.items() if name != "folder"}
-    after = times(workspace)
-    assert {path: after[path] for path in after if "/runs/" in path} == {
-        path: before[path] for path in before if "/runs/" in path
-    }
-    assert after.keys() == before.keys()
+def test_nothing_is_done_twice(workspace: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workspace.glob("runs/*/*.*")}
+    shown = run("reproduce", "emo_clim", "table1", "--encoder", "clap=timbre", *options(workspace, cnns=True))
+    assert {path: path.stat().st_mtime_ns for path in workspace.glob("runs/*/*.*")} == before
+    assert [path.name for path in (workspace / "reports").iterdir()] == ["table1"]  # with the same numbers
     assert "5 of 5: CLAP (frozen), run reproduce-colour-timbre-frozen-" in shown.stderr
-    assert f"CLAP (frozen): {OTHERS}" in shown.stdout
-    ranked = answer("evaluate", made["rows"][1]["run"], "--workspace", workspace, "--no-plots")
-    assert (
-        ranked["directions"]["image_audio"]["metrics"]["MRR"]
-        == again["table"]["lines"][1]["own"]["Image → Music MRR"]["value"]
-    )
+    assert "CLAP (frozen)" in shown.stdout
 
 
 @pytest.mark.parametrize(
-    ("target", "own_lines"), [("table2", 9), ("table3", 2), ("table4", 4), ("table5", 6), ("figure2", 3)]
+    ("target", "own_lines"), [("table2", 8), ("table3", 2), ("table4", 4), ("table5", 6), ("figure2", 3)]
 )
-def test_the_other_targets_are_made_from_the_same_runs(first: Path, target: str, own_lines: int) -> None:
-    before = sorted((first / "runs").iterdir())
-    made = answer("reproduce", target, *(small(first) if target != "table2" else ("--workspace", first)))
-    assert sorted((first / "runs").iterdir()) == before
-    own = [line for line in made["table"]["lines"] if line["mark"]]
-    assert len(own) == own_lines
-    assert all(line["mark"].startswith("miniature: not the paper's ") and line["own"] for line in own)
-    folder = first / "reports" / target
-    assert (folder / "figure.png").is_file() == (target == "figure2")
+def test_other_targets_are_made_from_the_same_runs(
+    made: Path, target: str, own_lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(TaggingConfig, base=TagConfig(epochs=1), resamples=10)
+    monkeypatch.setattr("emoclim.pipeline.reproduce.TaggingConfig", quick)
+    before = sorted((made / "runs").iterdir())
+    found = reproduce(made, target, cnns=True)
+    lines = own(found)
+    assert sorted((made / "runs").iterdir()) == before
+    assert len(lines) == own_lines
+    assert all(line["mark"].startswith("miniature: not the paper's ") for line in lines.values())
+    figure = made / "reports" / target / "figure.png"
+    assert figure.is_file() == (target == "figure2")
     if target == "figure2":
-        with Image.open(folder / "figure.png") as picture:
+        with Image.open(figure) as picture:
             assert picture.width > 2 * picture.height
-        assert own[0]["own"]["images"]["value"] == 6
+        assert {line["own"]["images"]["value"] for line in lines.values()} == {6}
+    if target == "table2":
+        assert lines["fear ↔ scary"]["own"]["music clips"]["value"] == 5
+        assert lines["awe ↔ –"]["own"].keys() == {"images"}
     if target == "table4":
-        assert own[0]["title"] == "CLAP"
-        assert own[0]["mark"] == "miniature: not the paper's encoder and data"
-        report = json.loads((first / made["rows"][0]["report"]).read_text())
+        assert lines["CLAP"]["mark"] == "miniature: not the paper's encoder and data"  # no heads have a part in it
+        report = json.loads((made / found["rows"][0]["report"]).read_text())
         assert report["on"] == "features"
-        assert report["macro"]["roc_auc"]["mean"] == own[0]["own"]["ROC-AUC"]["value"]
-        assert any("tagging.csv has 17 train, 17 val, 16 test clips with 9 tags" in note for note in made["notes"])
+        assert report["macro"]["roc_auc"]["mean"] == lines["CLAP"]["own"]["ROC-AUC"]["value"]
+        assert any("tagging.csv has 31 items with a split, where the paper had" in note for note in found["notes"])
 
 
 def test_explain_tells_what_is_to_be_done_and_does_nothing(workspace: Path) -> None:
     shutil.rmtree(workspace / "runs" / json.loads((workspace / "answer.json").read_text())["rows"][0]["run"])
     before = contents(workspace)
-    plan = answer("reproduce", "table1", "--explain", *stand_ins(workspace))
+    plan = reproduce(workspace, "table1", "--explain", cnns=True)
     assert [row["state"] for row in plan["rows"]] == ["to do", "done", "to do", "done", "done"]
-    assert sorted(held for held in plan["caches"].values() if held) == [32, 50, 50]
-    longer = answer("reproduce", "table1", "--explain", "--epochs", 3, *stand_ins(workspace))
+    assert sorted(held for held in plan["caches"].values() if held) == [31, 31, 31]
+    longer = reproduce(workspace, "table1", "--explain", "--epochs", 3, cnns=True)
     assert {row["state"] for row in longer["rows"]} == {"to do"}
-    assert not {row["run"] for row in longer["rows"]} & {row["run"] for row in plan["rows"]}
-    shown = run("reproduce", "table1", "--explain", *stand_ins(workspace)).stdout
-    assert "heads and encoder: done" in shown
+    assert (
+        "train-end-to-end: done"
+        in run("reproduce", "table1", "--explain", "--encoder", "clap=timbre", *options(workspace, cnns=True)).stdout
+    )
     assert contents(workspace) == before
-    for name in ("images", "audio"):
-        with (workspace / "data" / f"{name}.csv").open(newline="") as file:
-            rows = [[row["path"], row["label"]] for row in csv.DictReader(file)]
-        with (workspace / "data" / f"{name}.csv").open("w", newline="") as file:
-            csv.writer(file).writerows([["path", "label"], *rows])
-    unsplit = run("reproduce", "table2", "--explain", "--workspace", workspace).stdout
-    assert "50 items, 80/10/10 splits yet to be made" in unsplit
-    assert not list((workspace / "data").glob("*.splits.csv"))
 
 
 def test_a_row_without_its_checkpoint_says_so(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
-    made = answer("reproduce", "table1", *small(workspace, cnns=False), code=3)
-    marks = {row["row"]: row["mark"] for row in made["rows"]}
+    found = reproduce(workspace, "table1", "--rows", "harmonic_cnn,clap", code=3)
+    marks = {row["row"]: row["mark"] for row in found["rows"]}
     assert marks["harmonic_cnn-frozen"] == "not made: lacks harmonic_cnn_msd.pth of harmonic_cnn"
-    assert marks["clap-frozen"] == OTHERS
-    lines = {line["title"]: line for line in made["table"]["lines"]}
-    assert lines["Harmonic CNN (unfrozen)"]["own"] == {}
-    assert lines["CLAP (frozen)"]["own"]
-    place = tmp_path / "home" / "checkpoints" / "harmonic_cnn_msd.pth"
-    told = [note for note in made["notes"] if note.startswith("Missing: harmonic_cnn_msd.pth")]
-    assert len(told) == 1
-    assert f"put it at {place}" in told[0]
-    assert "https://github.com/minzwon/sota-music-tagging-models" in told[0]
-    shown = run("reproduce", "table5", "--workspace", workspace, code=3).stdout
-    assert shown.count("own (not made: lacks clip_ViT-B-32-quickgelu_openai.pt of clip and 630k-best.pt of clap)") == 6
+    assert list(own(found)) == ["CLAP (frozen)"]
+    (told,) = (note for note in found["notes"] if note.startswith("Missing: harmonic_cnn_msd.pth"))
+    assert f"put it at {tmp_path / 'home' / 'checkpoints' / 'harmonic_cnn_msd.pth'}" in told
+    assert "https://github.com/minzwon/sota-music-tagging-models" in told
 
 
 def test_a_checkpoint_is_fetched_if_asked_for(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
 
     def offline(published: Published, *, track: object) -> Path:
-        if published.file.startswith("small_cnn"):
-            path = location(published)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return Path(shutil.copy(workspace / "small.safetensors", path))
-        raise CheckpointError(f"cannot download {published.url}")
+        if not published.file.startswith("small_cnn"):
+            raise CheckpointError(f"cannot download {published.url}")
+        path = location(published)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.copy(workspace / "small.safetensors", path))
 
-    monkeypatch.setattr("emoclim.pipeline.reproduction_planning.obtain", offline)
-    monkeypatch.setattr("emoclim.encoders.loading.obtain", offline)
-    words = [*small(workspace, cnns=False), "--encoder", "harmonic_cnn=small_cnn", "--setting", "harmonic_cnn.width=8"]
-    words += ["--rows", "harmonic_cnn-frozen,short_chunk_cnn-frozen"]
-    made = answer("reproduce", "table1", *words, "--download", code=3)
-    assert [row["mark"] for row in made["rows"]] == [
-        "not made: lacks short_chunk_cnn_msd.pth of short_chunk_cnn",
-        OTHERS,
-    ]
-    assert any("short_chunk_cnn; cannot download https://" in note for note in made["notes"])
-    assert Path(made["folder"]).name == "table1-harmonic_cnn-frozen-short_chunk_cnn-frozen"
+    for place in ("emoclim.pipeline.reproduction_plan.obtain", "emoclim.encoders.loading.obtain"):
+        monkeypatch.setattr(place, offline)
+    words = ("--encoder", "harmonic_cnn=small_cnn", "--setting", "harmonic_cnn.width=4", "--download")
+    found = reproduce(workspace, "table1", "--rows", "harmonic_cnn-frozen,short_chunk_cnn-frozen", *words, code=3)
+    lacking = "not made: lacks short_chunk_cnn_msd.pth of short_chunk_cnn"
+    assert [row["mark"] for row in found["rows"]] == [lacking, MINIATURE]
+    assert any("short_chunk_cnn; cannot download https://" in note for note in found["notes"])
+    assert Path(found["folder"]).name == "table1-harmonic_cnn-frozen-short_chunk_cnn-frozen"
 
 
-def test_what_was_stopped_goes_on(workspace: Path, first: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = json.loads((first / "answer.json").read_text())
-    name = made["rows"][1]["run"]
+def test_what_was_stopped_goes_on(workspace: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = json.loads((made / "answer.json").read_text())
+    name = before["rows"][1]["run"]
     shutil.rmtree(workspace / "runs" / name)
     write = run_machine.write_snapshot
 
@@ -244,166 +245,199 @@ def test_what_was_stopped_goes_on(workspace: Path, first: Path, monkeypatch: pyt
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
-    stopped = run("reproduce", "table1", *small(workspace), code=130)
+    stopped = run("reproduce", "table1", "--encoder", "clap=timbre", *options(workspace, cnns=True), code=130)
     assert "the same command goes on from it" in stopped.stderr
     assert "3 of 5" not in stopped.stderr
-    plan = answer("reproduce", "table1", "--explain", *stand_ins(workspace))
-    assert plan["rows"][1]["state"] == "unfinished"
+    assert reproduce(workspace, "table1", "--explain", cnns=True)["rows"][1]["state"] == "unfinished"
     monkeypatch.setattr(run_machine, "write_snapshot", write)
-    again = answer("reproduce", "table1", *small(workspace))
-    assert again["table"] == made["table"]
-    weights = ("heads.safetensors", "encoder.safetensors")
-    assert all(
-        (workspace / "runs" / name / file).read_bytes() == (first / "runs" / name / file).read_bytes()
-        for file in weights
-    )
+    assert reproduce(workspace, "table1", cnns=True)["table"] == before["table"]
+    for file in ("heads.safetensors", "encoder.safetensors"):
+        assert (workspace / "runs" / name / file).read_bytes() == (made / "runs" / name / file).read_bytes()
 
 
 def test_results_of_other_settings_are_kept_aside(workspace: Path) -> None:
-    words = ("reproduce", "table3", "--rows", "clap", *small(workspace))
-    before = answer(*words)
-    changed = answer(*words, "--seed", 7)
-    assert changed["rows"][0]["run"] != before["rows"][0]["run"]
+    before, changed = only_row(workspace), only_row(workspace, "--seed", 7)
+    assert changed["run"] != before["run"]
     assert any("seed=7 (42)" in note for note in changed["notes"])
     kept = workspace / "reports" / "table3-clap.1" / "report.json"
-    assert json.loads(kept.read_text())["rows"] == before["rows"]
+    assert json.loads(kept.read_text())["rows"][0]["run"] == before["run"]
 
 
 def test_encoders_are_trained_as_told(workspace: Path) -> None:
     (workspace / "quick.toml").write_text(f"{QUICK}[encoder]\nunfreeze = 'none'\n")
-    made = answer("reproduce", "table1", "--rows", "harmonic_cnn", *small(workspace), "--store")
-    settings = [json.loads((workspace / "runs" / row["run"] / "settings.json").read_text()) for row in made["rows"]]
-    assert settings[1]["store"]
-    assert settings[1]["trained"] == []
-    assert any(note.endswith("; encoder: unfreeze=none (all).") for note in made["notes"])
-    first = json.loads((workspace / "answer.json").read_text())
-    assert made["rows"][0]["run"] == first["rows"][2]["run"]  # heads do not depend on how an encoder is trained
-    assert made["rows"][1]["run"] != first["rows"][3]["run"]
+    first = {row["row"]: row["run"] for row in json.loads((workspace / "answer.json").read_text())["rows"]}
+    found = reproduce(workspace, "table1", "--rows", "harmonic_cnn", "--store", cnns=True)
+    runs = {row["row"]: row["run"] for row in found["rows"]}
+    settings = json.loads((workspace / "runs" / runs["harmonic_cnn-unfrozen"] / "settings.json").read_text())
+    assert (settings["store"], settings["trained"]) == (True, [])
+    assert any(note.endswith("; encoder: unfreeze=none (all).") for note in found["notes"])
+    assert runs["harmonic_cnn-frozen"] == first["harmonic_cnn-frozen"]  # which does not depend on any of it
+    assert runs["harmonic_cnn-unfrozen"] != first["harmonic_cnn-unfrozen"]
 
 
 def test_the_code_of_the_paper_ranks_no_short_clips(workspace: Path) -> None:
     with (workspace / "data" / "audio.csv").open("a") as file:
-        file.write("short.wav,happy,test,\n")
-    soundfile.write(workspace / "data" / "short.wav", np.random.default_rng(0).normal(0, 0.1, 30_000), 10_000)
-    left_out = "1 recordings shorter than 5 s are left out"
-    made = answer("reproduce", "table5", *small(workspace))
-    assert left_out not in made["warnings"]
-    music = [line["own"]["music clips"]["value"] for line in made["table"]["lines"]]
-    made = answer("reproduce", "table5", *small(workspace), "--preset", "paper-code")
-    assert left_out in made["warnings"]
-    assert sum(line["own"]["music clips"]["value"] for line in made["table"]["lines"]) == sum(music) - 1
-    assert "Settings and checkpoints are those of the published code, not of the paper." in made["notes"]
-    assert any("epochs=2 (30)" in note for note in made["notes"])
-    assert Path(made["folder"]).name == "table5-paper-code"
+        file.write("short.wav,happy,test\n")
+    soundfile.write(workspace / "data" / "short.wav", np.random.default_rng(0).normal(0, 0.1, 15_000), 10_000)
+    words = ("table5", "--encoder", "clap=small_cnn", "--setting", "clap.width=4")
+    words = (*words, "--checkpoint", f"clap={workspace / 'small.safetensors'}")
+    found, code = reproduce(workspace, *words), reproduce(workspace, *words, "--preset", "paper-code")
+    clips, fewer = (sum(line["own"]["music clips"]["value"] for line in own(one).values()) for one in (found, code))
+    assert fewer == clips - 1
+    assert any(one.startswith("1 recordings shorter than 2 s") for one in code["warnings"])
+    assert "Settings and checkpoints are those of the published code, not of the paper." in code["notes"]
+    assert any("epochs=1 (30)" in note for note in code["notes"])
+    assert Path(code["folder"]).name == "table5-paper-code"
 
 
-def test_mistakes_are_told_in_one_line(first: Path) -> None:
-    before = sorted((first / "runs").iterdir())
-    for words, told in (
-        (("table5", "--rows", "harmonic_cnn"), "table5 has no row called harmonic_cnn; its rows are clap-frozen"),
-        (("table2", "--rows", "clap"), "table2 has no row called clap; it has none of encoders"),
-        (("table1", "--encoder", "vgg=colour"), "the paper has no encoder vgg; it has clip, short_chunk_cnn"),
-        (("table1", "--encoder", "colour"), "--encoder 'colour' is not NAME=VALUE"),
-        (("table1", "--encoder", "clap=colour"), "encoder 'colour' takes image, and cannot stand in for clap"),
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("table9",), "table1, table2, table3"),
+        (("table1", "--rows", "vgg"), "table1 has no row called vgg"),
+        (("table1", "--encoder", "vgg=colour"), "has no encoder vgg; it has clip, short_chunk_cnn"),
+        (("table1", "--encoder", "harmonic_cnn=colour"), "'colour' takes image, and cannot stand in for harmonic_cnn"),
         (("table1", "--setting", "overlap=0"), "--setting overlap=0 does not say of which encoder"),
-        (("table1", "--json", "--latex"), "--json and --latex are forms of the same result"),
-        (("table4", "--tagging", "none.csv"), "there is no manifest at none.csv"),
-        (("table1", "--checkpoint", "clap=none.pt"), "no checkpoint at"),
-    ):
-        roles = () if "colour" in words[-1] or "none.pt" in words[-1] else ("--encoder", "clap=timbre")
-        result = run("reproduce", *words, "--encoder", "clip=colour", *roles, "--workspace", first, code=2)
-        assert told in result.output
-    assert sorted((first / "runs").iterdir()) == before
+        (("table1", "--preset", "code"), "no preset 'code'; it has paper, paper-code"),
+        (("table1", "--json", "--latex"), "give one of them"),
+        (("table4", "--tagging", "none.csv"), "none.csv"),
+        (("table1", "--checkpoint", "clip=none.pt"), "none.pt"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(made: Path, words: tuple[str, ...], told: str) -> None:
+    result = run("reproduce", *words, "--encoder", "clap=timbre", *options(made), code=2)
+    assert told in result.output
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_an_encoder_without_parameters_is_not_trained(first: Path) -> None:
-    words = ("table1", "--rows", "harmonic_cnn", "--encoder", "harmonic_cnn=timbre", "--encoder", "clip=colour")
-    plan = answer("reproduce", *words, "--explain", "--workspace", first)
-    assert [row["state"] for row in plan["rows"]] == ["to do", "not possible"]
+def test_an_encoder_without_parameters_is_not_trained(made: Path) -> None:
+    words = ("--rows", "harmonic_cnn", "--encoder", "harmonic_cnn=timbre")
+    plan = reproduce(made, "table1", *words, "--explain")
+    assert [row["state"] for row in plan["rows"]] == ["done", "not possible"]  # the run is that of timbre for CLAP
     assert plan["rows"][1]["mark"] == "not made: lacks parameters of timbre to train"
     assert any("let another stand in: --encoder harmonic_cnn=NAME" in note for note in plan["notes"])
 
 
-def labelled(modality: Modality, change: int = 0) -> Manifest:
+def test_half_a_download_is_told_and_trained_anew_when_it_is_whole(workspace: Path) -> None:
+    away = music(workspace, "train")[::6]
+    for path in away:
+        path.rename(path.with_suffix(".away"))
+    half = only_row(workspace, code=3)
+    lost = f"{len(away)} of 31 items of audio.csv cannot be used: missing, or failed to encode"
+    assert {"kind": "data", "told": lost} in half["departures"]
+    assert f"audio.csv has {31 - len(away)} items with a label, where the paper had 13,713" in str(half["notes"])
+    assert own(half)
+    assert only_row(workspace, "--max-failures", 0.9)["run"] == half["run"]
+    for path in away:
+        path.with_suffix(".away").rename(path)
+    whole = only_row(workspace)
+    assert whole["run"] != half["run"]
+    assert lost not in str(whole["departures"])
+
+
+def test_files_that_change_places_are_other_data(workspace: Path) -> None:
+    before = only_row(workspace, "--explain")
+    assert before["state"] == "done"
+    first, second = music(workspace, "train")[:2]
+    first.rename(workspace / "aside")
+    second.rename(first)
+    (workspace / "aside").rename(second)
+    after = only_row(workspace, "--explain")
+    assert (after["state"], after["run"] == before["run"]) == ("to do", False)
+    (workspace / "data" / "aside").write_bytes(b"")
+    unchanged = music(workspace, "test")[0]
+    unchanged.write_bytes(unchanged.read_bytes() + b"\0")
+    assert only_row(workspace, "--explain")["run"] == after["run"]  # no training sees it
+
+
+def test_what_fails_to_encode_is_no_data(workspace: Path) -> None:
+    music(workspace, "train")[0].write_bytes(b"no music")
+    expected, found = only_row(workspace, "--explain"), only_row(workspace, code=3)
+    assert "1 of 31 items of audio.csv cannot be used" in str(found["departures"])
+    again = only_row(workspace, "--explain")
+    assert (again["run"], again["state"]) == (found["run"], "done")
+    assert found["run"] != expected["run"]  # which had it that all could be encoded
+    assert only_row(workspace, "--max-failures", 0.05)["run"] == found["run"]
+
+
+def test_explain_refuses_the_splits_that_the_run_would_refuse(workspace: Path) -> None:
+    data, explain = workspace / "data", ("reproduce", "table2", "--explain", "--workspace", workspace)
+    paths = [str(path.relative_to(data)) for path in music(workspace)]
+    rewrite(data / "audio.csv", "path label", ((path, "joy" if False else "happy") for path in paths))
+    before = contents(workspace)
+    assert "31 items; 80/10/10 splits are yet to be made" in run(*explain).stdout
+    assert contents(workspace) == before
+    kept = data / "audio.splits.csv"
+    rewrite(kept, "id split", ((path, "somewhere") for path in paths))
+    assert "audio.splits.csv is not a table of id and split" in run(*explain, code=2).output
+    rewrite(data / "audio.csv", "path label group", ((path, "happy", "one") for path in paths))
+    rewrite(kept, "id split", ((path, ("train", "test")[n % 2]) for n, path in enumerate(paths[:9])))
+    assert "group 'one' joins items placed in test and train" in run(*explain, code=2).output
+
+
+def labelled(name: str, change: int = 0) -> Manifest:
     """As many items of each emotion as the paper had; `change` of them have the next one's."""
-    counts = departures.emotions(modality)
+    data = RECIPE.data[name]
+    counts = find_dataset(data.dataset).DESCRIPTION.published[data.counted_by]
     labels = [label for label, count in counts.items() for _ in range(count)]
     labels[:change] = [labels[-1]] * change
-    items = tuple(Item(str(number), label=label) for number, label in enumerate(labels))
-    return Manifest("data", modality, Path("data.csv"), items)
+    return manifest(data.modality, [Item(str(number), label=label) for number, label in enumerate(labels)])
+
+
+def manifest(modality: Modality, items: list[Item]) -> Manifest:
+    return Manifest("data", modality, Path("data.csv"), tuple(items))
 
 
 def test_the_papers_own_data_are_known_by_their_numbers() -> None:
-    assert departures.of_data(labelled("image")) == departures.of_data(labelled("audio")) == []
-    (other,) = departures.of_data(labelled("image", change=1))
-    assert (
-        other.told == "data.csv has 21,829 labelled items, where the paper had 21,829, but not as many of each emotion"
-    )
-    assert departures.mark_of([other]) == "not the paper's data"
-    description = find_dataset("magnatagatune").DESCRIPTION
-    sizes = description.split_sizes["pons2017"]
-    parts = [part for part, count in sizes.items() for _ in range(count)]
-    items = tuple(Item(str(n), tags=(description.labels[n % 50],), split=part) for n, part in enumerate(parts))
-    assert departures.of_tagging(Manifest("t", "audio", Path("t.csv"), items)) == []
-    (fewer,) = departures.of_tagging(Manifest("t", "audio", Path("t.csv"), items[1:]))
-    assert "18,705 train, 1,825 val, 5,329 test clips with 50 tags, where MagnaTagATune has 18,706 train" in fewer.told
-    assert not fewer.small
+    for name in ("image", "audio"):
+        assert papers.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
+    (other,) = papers.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
+    assert other.told == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
+    assert papers.mark_of([other]) == "not the paper's data"
+    most = labelled("image")
+    few = replace(most, items=most.items[:2])  # all others are names of files that are not there
+    lost, counted = papers.of_data(most, few, RECIPE.data["image"])
+    assert lost.told.startswith("21,827 of 21,829 items of data.csv cannot be used")
+    assert lost.small
+    assert counted.small
+
+
+def test_the_published_split_is_known_by_its_numbers() -> None:
+    data = RECIPE.data["tagging"]
+    description = find_dataset(data.dataset).DESCRIPTION
+    parts = [part for part, count in description.split_sizes[data.split].items() for _ in range(count)]
+    tags = description.labels
+    items = [Item(str(n), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
+    assert papers.of_data(manifest("audio", items), manifest("audio", items), data) == []
+    fewer = [replace(item, tags=tags[:1]) for item in items[1:]]
+    told = papers.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
+    assert [one.small for one in told] == [False, False]
+    assert told[1].told == "data.csv has 1 tags, and not the 50 that the paper had"
 
 
 def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    own = EncoderChoice("clap", None, {"source_rate": 16_000})
-    assert departures.of_encoder("clap", own, "paper") == []
-    (rate,) = departures.of_encoder("clap", EncoderChoice("clap", None, {"source_rate": 0, "overlap": 0.5}), "paper")
+    paper, code = (RECIPE.preset(name) for name in ("paper", "paper-code"))
+    assert papers.of_encoder("clap", EncoderChoice("clap", None, {"source_rate": 16_000}), paper) == []
+    other = EncoderChoice("clap", None, {"source_rate": 0, "overlap": 0.5})
+    (rate,) = papers.of_encoder("clap", other, paper)
     assert rate.told == "clap has source_rate=0 (16000), overlap=0.5 (0.0)"
-    assert departures.mark_of([rate]) == "not the paper's encoder"
-    assert departures.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), "paper") == []
+    assert papers.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
     file = tmp_path / "mine.pt"
     file.write_bytes(b"parameters")
     given = EncoderChoice("clap", file, {"source_rate": 16_000})
-    (unknown,) = departures.of_encoder("clap", given, "paper")
+    (unknown,) = papers.of_encoder("clap", given, paper)
     assert unknown.told == "clap has mine.pt, which is not known to be 630k-best.pt"
-    monkeypatch.setattr(
-        departures, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:e0")
-    )
-    assert departures.of_encoder("clap", given, "paper") == []
-    paper = departures.preset("paper")
-    assert departures.of_settings(paper, (EncoderTuning(), Augmentations()), "paper") == []
-    (tuned,) = departures.of_settings(
-        paper, (EncoderTuning(unfreeze="last:1"), Augmentations(gaussian_snr=(5, 40))), "paper"
-    )
+    monkeypatch.setattr(papers, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:e0"))
+    assert papers.of_encoder("clap", given, paper) == []
+    assert papers.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
+    assert papers.of_settings(TrainConfig(epochs=30, batch_size=128), SupConSettings(), None, code) == []
+    noise = Augmentations(gaussian_snr=(5, 40))
+    (tuned,) = papers.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
     assert tuned.told == (
         "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them)"
     )
     assert not tuned.small
-    assert departures.of_settings(departures.preset("paper-code"), None, "paper-code") == []
-    assert departures.mark_of([]) == "as in the paper, but for its splits"
-
-
-def test_tables_hold_the_papers_numbers_and_ones_own_below() -> None:
-    for table, printed in (
-        (compared.table_3({}), papers.TABLE_3),
-        (compared.table_4({}), papers.TABLE_4),
-        (compared.table_5({}), papers.TABLE_5),
-    ):
-        assert table.rows()[1:] == tuple(printed)
-        assert all(line["mark"] is None for line in table.to_dict()["lines"])
-    numbers = (Number(0.5, 0.4, 0.61), Number(None))
-    own = compared.table_4({"CLAP": Own("miniature", numbers)}).rows()
-    assert own[6:8] == (
-        ("own (miniature)", "", "50.00", "–"),
-        ("95 % interval", "", "40.0–61.0", ""),
-    )
-    further = compared.table_5({"joy ↔ joy": Own("other", (*(Number(0.25),) * 4, Number(1200), Number(3)))}).rows()
-    assert further[-1] == ("own: joy ↔ joy (other)", "25.00", "25.00", "25.00", "25.00", "1,200", "3")
-
-
-def test_table_2_shows_the_map_that_labels_call_for() -> None:
-    counts = {"image": {"excitement": 2, "joy": 3, "awe": 1}, "audio": {"exciting": 4, "joy": 5, "tender": 6}}
-    published = {modality: departures.emotions(modality) for modality in ("image", "audio")}
-    marks = {"image": "not the paper's data", "audio": "as it was"}
-    rows = table_2(match_labels(counts), counts, published, marks).rows()
-    mark = "images not the paper's data; music as it was"
-    assert rows[1:3] == (("excitement", "exciting", "2,725", "4,576"), (f"own ({mark})", "exciting", "2", "4"))
-    assert rows[3:5] == (("amusement", "funny", "4,724", "895"), (f"own ({mark})", "–", "0", "–"))
-    assert (f"own: joy ({mark})", "joy", "3", "5") in rows
-    assert rows[-2:] == (("–", "tender", "–", "3,358"), (f"own ({mark})", "tender", "–", "6"))
+    (shorter,) = papers.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
+    assert shorter.told == "training with epochs=14 (15), temperature=0.1 (0.07)"
+    assert shorter.small
+    assert papers.mark_of([]) == "as in the paper, but for its splits"

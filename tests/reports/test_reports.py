@@ -13,7 +13,8 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.reports import plots
-from emoclim.reports.plots import plot_confusion, plot_history, plot_joint_space, plot_per_class
+from emoclim.reports.joint_space import JointSpace, plot_joint_spaces
+from emoclim.reports.plots import plot_confusion, plot_history, plot_per_class
 from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import ClassReport, DirectionReport, RetrievalReport, directions
 from emoclim.reports.tables import Estimate
@@ -144,7 +145,7 @@ def draw_joint_space(path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     embeddings = {"audio": torch.randn(9, 8, generator=generator), "image": torch.randn(12, 8, generator=generator)}
     labels = {"audio": torch.arange(9) % 3, "image": torch.arange(12) % 3}
-    plot_joint_space(embeddings, labels, CLASSES, path, seed=1)
+    plot_joint_spaces([JointSpace(embeddings, labels, CLASSES)], path, seed=1)
 
 
 def draw_history(path: Path) -> None:
@@ -230,7 +231,8 @@ def test_per_class_picture_of_one_modality_and_many_classes(tmp_path: Path):
 def test_joint_space_of_more_classes_than_the_palette_has(tmp_path: Path):
     labels = torch.arange(11)
     path = tmp_path / "joint.png"
-    plot_joint_space({"audio": torch.eye(11)}, {"audio": labels}, [f"class {n}" for n in labels], path, seed=0)
+    space = JointSpace({"audio": torch.eye(11)}, {"audio": labels}, [f"class {n}" for n in labels])
+    plot_joint_spaces([space], path, seed=0)
     with Image.open(path) as picture:
         colours = picture.convert("RGB").getcolors(maxcolors=1 << 20)
     assert len(colours) > 11
@@ -246,10 +248,11 @@ def test_refuses_a_metric_that_was_not_computed(tmp_path: Path):
 def test_joint_space_of_few_or_equal_items(embeddings: Tensor, tmp_path: Path):
     path = tmp_path / "joint.png"
     labels = torch.arange(len(embeddings)) % 3
-    plot_joint_space({"image": embeddings}, {"image": labels}, CLASSES, path, seed=0)
+    plot_joint_spaces([JointSpace({"image": embeddings}, {"image": labels}, CLASSES)], path, seed=0)
     with Image.open(path) as picture:
         drawn = {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20)}
     legend_only = tmp_path / "legend.png"
-    plot_joint_space({"image": torch.zeros(0, 8)}, {"image": labels[:0]}, CLASSES, legend_only, seed=0)
+    nothing = JointSpace({"image": torch.zeros(0, 8)}, {"image": labels[:0]}, CLASSES)
+    plot_joint_spaces([nothing], legend_only, seed=0)
     with Image.open(legend_only) as picture:
         assert drawn - {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20)}

@@ -25,7 +25,7 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note, read_splits
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
-from emoclim.reports import intervals, plot_confusion, plot_joint_space, plot_per_class
+from emoclim.reports import JointSpace, intervals, plot_confusion, plot_joint_spaces, plot_per_class
 from emoclim.stages import evaluate
 
 log = logging.getLogger(__name__)
@@ -158,4 +158,4 @@ def _plot_joint_space(split: Split, heads: Heads, average: Average, path: Path, 
         rows = torch.randperm(len(features), generator=generator)[:MAP_ITEMS].sort().values
         embeddings[modality] = heads.vectors(features.select(rows), average=average)[0][0]
         labels[modality] = split.labels[modality][rows]
-    plot_joint_space(embeddings, labels, split.classes, path, seed=seed)
+    plot_joint_spaces([JointSpace(embeddings, labels, split.classes)], path, seed=seed)

@@ -8,7 +8,8 @@ from typing import Any
 from emoclim.data import LabelMap
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports import Intervals, PaperTable, RetrievalReport, Row, retrieval_tables
+from emoclim.pipeline.papers import class_titles, paper_tables
+from emoclim.reports import Intervals, PaperTable, Results, RetrievalReport, Row, retrieval_results
 
 SCHEMA = 2  # of report.json
 
@@ -94,10 +95,11 @@ class Evaluation:
         """Return the shown precision by emotion, under the names of each modality's taxonomy."""
         return self.report.per_class_rows(self.shown_metric, self.label_map.names())
 
+    def results(self) -> Results:
+        """Return the means over all classes, and those of each class under what each taxonomy calls it."""
+        return retrieval_results(self.report, self.intervals, class_titles(self.label_map))
+
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables with this result in them."""
-        names = self.label_map.names()
-        called = zip(*(names[modality].values() for modality in MODALITIES if modality in names), strict=True)
-        classes = {name: " ↔ ".join(each) for name, each in zip(self.report.classes, called, strict=True)}
         encoders = " + ".join(self.report.encoders.values()) or self.run
-        return retrieval_tables(self.report, self.intervals, f"own: {encoders}, {self.split}", classes)
+        return paper_tables(self.results(), f"{encoders}, {self.split}", ("retrieval", "classes"))

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, text_of, write_report
+from emoclim.pipeline.papers import paper_tables
 from emoclim.pipeline.training.run_files import write_parquet
-from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_table
+from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_results
 
 TAGS_PICTURE = "tags.png"
 
@@ -95,19 +96,15 @@ class TaggingResult:
         """Rows of the report's table."""
         return self.report.table_rows()
 
-    def paper_table(self) -> PaperTable:
-        """The papers' table of tagging with this result in it."""
-        macro = self.report.macro
+    def paper_tables(self) -> tuple[PaperTable, ...]:
+        """The papers' tables of tagging with this result in them."""
         differing = {
             f"{self.split} items": self.split != "test",
             "shuffled tags": self.report.provenance["shuffled_tags"],
             self.learnt_from: self.shows_curve,
         }
-        name = ", ".join([f"own: {self._manifest_name}", self.on, *(what for what, told in differing.items() if told)])
-        roc_auc, average_precision = (
-            None if estimate is None else estimate.value for estimate in (macro.roc_auc, macro.average_precision)
-        )
-        return tagging_table(roc_auc, average_precision, name)
+        name = ", ".join([self._manifest_name, self.on, *(what for what, told in differing.items() if told)])
+        return paper_tables(tagging_results(self.report), name, ("tagging",))
 
     @property
     def _manifest_name(self) -> str:

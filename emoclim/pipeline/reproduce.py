@@ -1,0 +1,179 @@
+"""Make a table or figure of a paper anew (`emoclim reproduce`): extract, train and measure what its rows take.
+
+Each step is that of another command and leaves what that leaves; what is there already is not done again. The files lie
+in ``reports/<table>``; with chosen rows or another preset, the name goes on with them. ``report.json``: all that was
+found; ``table.md`` and ``table.tex``: the paper's table with own lines in it; ``figure.png``.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from emoclim.config import EvaluateConfig, ExtractConfig
+from emoclim.data import ContentKeys, Manifest
+from emoclim.errors import RunError
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.encoder_choice import EncoderChoice
+from emoclim.pipeline.evaluation.evaluate import evaluate_run
+from emoclim.pipeline.evaluation.files import REPORT_FILE
+from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.library import read_splits
+from emoclim.pipeline.reproduction import Reproduction, Request, RowPlan
+from emoclim.pipeline.reproduction_plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
+from emoclim.pipeline.run import Means, Step, resume, start
+from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
+from emoclim.pipeline.training.train_heads import TrainHeads
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track, silent
+from emoclim.reports import ALL, Estimate, JointSpace, Results, tagging_results
+
+log = logging.getLogger(__name__)
+
+
+def reproduce_table(
+    request: Request,
+    *,
+    download: bool = False,
+    batch_size: int | None = None,
+    workers: int | None = None,
+    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    device: str = "auto",
+    track: Track = silent,
+    tell: Callable[[str], object] = log.info,
+) -> Reproduction:
+    """Extract, train and measure what a table shows, as far as its encoders can be had."""
+    look = partial(plan_reproduction, request, keep=True, download=download, workspace=workspace, track=track)
+    runner = Runner(look(), workspace, batch_size, workers, device, track)
+    if runner.extract():
+        runner.plan = look()  # what failed to encode is no data
+    plan = runner.plan
+    possible = [row for row in plan.rows.values() if not row.missing]
+    for number, row in enumerate(possible, start=1):
+        tell(f"{number} of {len(possible)}: {row.row.title}, run {row.run}")
+        runner.train(row)
+        plan.results[row.row.name] = MEASURES[request.table.measure](runner, row)
+    plan.warnings.extend(runner.warnings)
+    plan.write()
+    return plan
+
+
+@dataclass(slots=True)
+class Runner:
+    """What is done for the rows of a plan."""
+
+    plan: Reproduction
+    workspace: Workspace
+    batch_size: int | None
+    workers: int | None
+    device: str
+    track: Track
+    warnings: list[str] = field(default_factory=list)  # why numbers may mislead
+    encoded: dict[Any, ExtractionResult] = field(default_factory=dict)  # in this process
+
+    def extract(self) -> bool:
+        """Encode all that takes no training; whether any item failed, on which the plan depends."""
+        for row in self.plan.rows.values():
+            for modality in row.encoders if not row.missing else ():
+                if modality != row.row.trained:
+                    self.encode(row, modality)
+        return any(result.extraction.failures for result in self.encoded.values())
+
+    def train(self, row: RowPlan) -> None:
+        """Bring a row's training, and the features of all that it was trained on, to their end."""
+        step, state = STEPS[row.row.step], state_of(self.workspace, row.run)
+        means = Means(self.workspace, self.device, self.workers, self.track)
+        for modality in row.encoders:
+            if modality != row.row.trained:
+                self.encode(row, modality)
+        if state == "unfinished":
+            stopped = resume(step, row.run, means).interrupted
+        else:
+            stopped = state == "to do" and start(step, row.config, means, name=row.run).interrupted
+        if stopped:
+            raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
+        for modality in row.encoders:
+            self.encode(row, modality)
+
+    def encode(self, row: RowPlan, modality: Modality) -> ExtractionResult:
+        """Encode what is not cached yet of the data of a modality, and of those with tags, which train no heads."""
+        choice, manifests = row.encoders[modality], self.plan.manifests
+        if modality == row.row.trained:
+            choice = replace(choice, checkpoint=self._trained_file(row))
+        tagged = manifests.get(TAGGING)
+        if tagged and tagged.modality == modality and tagged.source.resolve() != manifests[modality].source.resolve():
+            self._encode(tagged, choice, unlabelled=True)
+        return self._encode(manifests[modality], choice)
+
+    def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> ExtractionResult:
+        key = manifest.source, choice.name, choice.checkpoint, tuple(sorted(choice.settings.items()))
+        if key not in self.encoded:
+            config = ExtractConfig(
+                encoder=choice.name,
+                checkpoint=choice.checkpoint,
+                settings=choice.settings,
+                unlabelled=unlabelled,
+                batch_size=self.batch_size,
+                workers=self.workers,
+                seed=SPLIT_SEED,
+            )
+            how: dict[str, Any] = {"workspace": self.workspace, "device": self.device, "track": self.track}
+            result = self.encoded[key] = extract_features(manifest.modality, manifest.source, config, **how)
+            self.warnings += result.warnings
+            if failed := len(result.extraction.failures):
+                told = f"{failed} of {result.n_items} items of {manifest.source.name} failed to encode"
+                self.warnings.append(f"{told} with {choice.name}")
+        return self.encoded[key]
+
+    def _trained_file(self, row: RowPlan) -> Path:
+        path = self.workspace.runs / row.run / ENCODER_FILE
+        if not path.is_file():
+            raise RunError(f"run {row.run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
+        return path
+
+    def evaluate(self, row: RowPlan) -> Results:
+        """Rank the test split: the means over all classes, or those of each."""
+        config = EvaluateConfig(min_seconds=row.min_seconds)
+        found = evaluate_run(row.run, config, plots=False, workspace=self.workspace, device=self.device)
+        self._note(row, found.folder, [*found.warnings, *found.notes()])
+        wanted = self.plan.request.table.measure == "classes"
+        return {title: numbers for title, numbers in found.results().items() if (title != ALL) == wanted}
+
+    def tag(self, row: RowPlan) -> Results:
+        """Find the tags of what the heads were not trained on."""
+        asked = TaggingConfig(run=row.run, manifest=self.plan.manifests[TAGGING].source, plots=False, **row.row.options)
+        found = start(Tag(), asked, Means(self.workspace, self.device, track=self.track))
+        self._note(row, found.folder, found.warnings)
+        return tagging_results(found.report)
+
+    def embed(self, row: RowPlan) -> Results:
+        """Embed the test split, for a panel of the figure; how many items it shows."""
+        run = open_run(self.workspace, row.run)
+        libraries = {modality: trained_library(self.workspace, run, modality) for modality in run.sources}
+        keys = ContentKeys(self.workspace.caches / "content.json")
+        split = read_splits(libraries, run.label_map, ("test",), keys, every_class=False)["test"]
+        keys.save()
+        if row.min_seconds:
+            split = split.lasting(row.min_seconds)
+        embeddings = {modality: run.head().vectors(features)[0][0] for modality, features in split.features.items()}
+        sizes = {modality: len(found) for modality, found in embeddings.items()}
+        note = ", ".join(f"{size:,} {MODALITIES[modality].name} items" for modality, size in sizes.items())
+        title = next(line.title for line in self.plan.request.table.lines if line.row is row.row)
+        space = JointSpace(embeddings, split.labels, split.classes, title, f"{note}; {row.mark}")
+        self.plan.spaces.append(space)
+        return {ALL: {f"{modality} items": Estimate(size) for modality, size in sizes.items()}}
+
+    def _note(self, row: RowPlan, folder: Path, warnings: Iterable[str]) -> None:
+        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.workspace.root).as_posix()
+        self.warnings += warnings
+
+
+STEPS: Mapping[str, Step[Any, Any, Any]] = MappingProxyType({one.name: one for one in (TrainHeads(), TrainEndToEnd())})
+MEASURES: Mapping[str, Callable[[Runner, RowPlan], Results]] = MappingProxyType(
+    {"retrieval": Runner.evaluate, "classes": Runner.evaluate, "tagging": Runner.tag, "joint_space": Runner.embed}
+)

@@ -1,0 +1,10 @@
+from .base import Data as Data
+from .base import Line as Line
+from .base import Metric as Metric
+from .base import Preset as Preset
+from .base import Recipe as Recipe
+from .base import Row as Row
+from .base import Table as Table
+from .base import choose_tables as choose_tables
+from .base import find_recipe as find_recipe
+from .base import recipe_names as recipe_names

@@ -1,0 +1,130 @@
+"""What a recipe is made of, and how one is found.
+
+Every other file of this folder is a paper, called like its file, and states it as ``RECIPE``; other installed packages
+offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by the pipeline.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from emoclim.data import Plugins
+from emoclim.errors import ConfigError
+from emoclim.modality import Modality
+
+DEFAULT = "emo_clim"  # the paper whose tables need no paper's name before theirs
+RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A manifest that rows are made of, and what the paper's own held."""
+
+    modality: Modality
+    dataset: str  # the data set that the paper used
+    counted_by: str = ""  # whose count of its labels is the paper's; empty where the split is compared
+    split: str = ""  # the published split that the paper used
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What is trained, and then measured, for a line of a table."""
+
+    name: str  # by which it is chosen: "clap-frozen"
+    title: str
+    step: str  # the command that trains it
+    encoders: Mapping[Modality, str]  # the paper's; another may stand in for each
+    trained: Modality | None = None  # whose encoder is trained with the heads
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the measure
+
+
+class Metric(NamedTuple):
+    """A column of numbers."""
+
+    name: str  # as the paper heads it
+    key: str  # of what is measured: "image_audio P@5", "audio items", "ROC-AUC"
+    group: str = ""  # the heading above it
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line that the paper printed."""
+
+    title: str
+    numbers: Sequence[str]  # one for each metric, to the letter
+    cells: tuple[str, ...] = ()  # what stands before them
+    row: Row | None = None  # how it is made here; None for what only others measured
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table, or a figure, of the paper."""
+
+    title: str
+    source: str  # where it is printed
+    measure: str  # what is done with the trained rows: "retrieval", "classes", "tagging", "joint_space" or "labels"
+    columns: tuple[str, ...]  # names of the title and of the cells
+    metrics: tuple[Metric, ...]
+    lines: tuple[Line, ...]
+    data: tuple[str, ...]  # names of the data it takes
+    remarks: tuple[str, ...] = ()  # what a reader must know who compares numbers with it
+
+    @property
+    def rows(self) -> dict[str, Row]:
+        """What is to be made, by name."""
+        return {line.row.name: line.row for line in self.lines if line.row}
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """Settings of a paper, where they are not the defaults."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)  # of a training
+    encoders: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)  # by encoder
+    drop_short: bool = False  # whether recordings shorter than the encoder's input are not ranked
+    remarks: tuple[str, ...] = ()  # what a reader must know of numbers with these settings
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """A paper."""
+
+    citation: str
+    modalities: tuple[Modality, ...]  # those that it joins, in the order of its tables
+    objective: str  # what its rows are trained for
+    data: Mapping[str, Data]
+    presets: Mapping[str, Preset]  # the first is what the paper says
+    tables: Mapping[str, Table]
+
+    def preset(self, name: str) -> Preset:
+        """Settings by name; an unknown one raises :class:`ConfigError`."""
+        if name not in self.presets:
+            raise ConfigError(f"the paper has no preset {name!r}; it has {', '.join(self.presets)}")
+        return self.presets[name]
+
+    @property
+    def encoders(self) -> dict[str, Modality]:
+        """The paper's encoders, with what they take."""
+        rows = (row for table in self.tables.values() for row in table.rows.values())
+        return {encoder: modality for row in rows for modality, encoder in row.encoders.items()}
+
+
+def recipe_names() -> list[str]:
+    """Names of all papers, sorted; imports none of them."""
+    return RECIPES.names()
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe of a paper; an unknown name raises :class:`ConfigError`."""
+    found: Recipe = RECIPES.load(name).RECIPE
+    return found
+
+
+def choose_tables(words: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:
+    """What is meant by ``PAPER TABLE``; a paper alone means all its tables, and a table alone the default paper's."""
+    paper, *tables = words if words and words[0] in recipe_names() else (DEFAULT, *words)
+    recipe = find_recipe(paper)
+    if len(tables) > 1 or any(table not in recipe.tables for table in tables):
+        papers, listed = ", ".join(recipe_names()), ", ".join(recipe.tables)
+        raise ConfigError(f"{' '.join(words)!r} names no table; the papers are {papers}, and {paper} has {listed}")
+    return recipe, tuple(tables or recipe.tables)

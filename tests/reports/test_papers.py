@@ -1,0 +1,48 @@
+"""Tables of papers with own lines in them."""
+
+from emoclim.reports.papers import PaperLine, PaperTable, Reproduced
+from emoclim.reports.tables import Estimate
+
+METRICS = [("P@1", "image_text P@1", "there"), ("MRR", "image_text MRR", "there"), ("P@1", "text_image P@1", "back")]
+LINES = [
+    PaperLine("theirs", ("big",), ("61.0", "68 ± 3", "50")),
+    PaperLine("remade", ("small",), ("1", "2", "3"), Reproduced("miniature: all", {"image_text P@1": Estimate(0.5)})),
+    PaperLine("further", ("",), (), Reproduced("", {"text_image P@1": Estimate(0.25, 0.2, 0.3)})),
+    PaperLine("lost", ("",), ("4", "5", "6"), Reproduced("not made")),
+]
+TABLE = PaperTable("Table", ("method", "size"), METRICS, LINES)
+
+
+def test_own_lines_stand_below_the_papers_to_the_letter() -> None:
+    assert TABLE.rows == [
+        ("method", "size", "there P@1", "there MRR", "back P@1"),
+        ("theirs", "big", "61.0", "68 ± 3", "50"),
+        ("remade", "small", "1", "2", "3"),
+        ("own (miniature: all)", "", "50.00", "–", "–"),
+        ("own: further", "", "–", "–", "25.00"),
+        ("95 % interval", "", "", "", "20.0–30.0"),
+        ("lost", "", "4", "5", "6"),
+        ("own (not made)", "", "–", "–", "–"),
+    ]
+
+
+def test_a_terminal_shows_a_row_for_each_heading() -> None:
+    rows = TABLE.rows_by_group()
+    assert rows[0] == ("method", "own is", "", "P@1 paper", "P@1 own", "MRR paper", "MRR own")
+    assert rows[1] == ("remade", "miniature", "there", "1", "50.00", "2", "–")
+    assert rows[2] == ("", "", "back", "3", "–", "–", "–")
+    assert len({len(row) for row in rows}) == 1
+    assert "theirs" not in {row[0] for row in rows}
+
+
+def test_plain_values_have_what_was_made_alone() -> None:
+    lines = {line["title"]: line for line in TABLE.to_dict()["lines"]}
+    assert lines["theirs"]["own"] == {}
+    assert lines["theirs"]["mark"] is None
+    assert lines["remade"]["own"] == {"there P@1": {"value": 0.5, "low": None, "high": None}}
+    assert lines["further"]["paper"] == {}
+
+
+def test_counts_are_shown_as_they_are() -> None:
+    line = PaperLine("panel", (), ("1,736",), Reproduced("mine", {"image items": Estimate(1200)}))
+    assert PaperTable("Figure", ("panel",), [("images", "image items", "")], [line]).rows[-1] == ("own (mine)", "1,200")
