@@ -10,6 +10,7 @@ Randomness: one generator per purpose, made from the seed by :func:`emoclim.seed
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import get_args
 
 import torch
@@ -38,8 +39,7 @@ def tag(
     config: TagConfig = TagConfig(),  # noqa: B008 - immutable
     device: torch.device,
     track: Track = silent,
-    resume: Callable[[float, int], Trained | None] | None = None,
-    keep: Callable[[Trained], None] | None = None,
+    keep: Callable[[float, int, Callable[[], Trained]], Trained] | None = None,
 ) -> TaggingReport:
     """Train a tagging head for each seed and share of the training items, and evaluate them.
 
@@ -68,10 +68,8 @@ def tag(
         Where to train.
     track
         Shows progress by head.
-    resume
-        Returns what `keep` was given of that share and seed, if it was.
     keep
-        Is given each trained head with its probabilities.
+        Is given each share and seed with what trains its head; returns what that gave, now or before a kill.
 
     Raises
     ------
@@ -98,11 +96,8 @@ def tag(
     trained = []
     for fraction, seed in track(plan, description="Training tagging heads", total=len(plan)):
         shown, held = (_shuffled(parts[0], parts[1], seed) if shuffle else parts)[:2]
-        if (one := resume(fraction, seed) if resume else None) is None:
-            one = _trained(shown, held, parts[2], fraction, seed, aggregate, config)
-            if keep:
-                keep(one)
-        trained.append(one)
+        make = partial(_trained, shown, held, parts[2], fraction, seed, aggregate, config)
+        trained.append(keep(fraction, seed, make) if keep else make())
     provenance = {
         "input": train.inputs.spec.to_dict(),
         "aggregate": aggregate,

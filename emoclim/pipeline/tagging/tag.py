@@ -5,7 +5,7 @@ The files lie in ``runs/<run>/tagging/<manifest>``; other than by default, the n
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
@@ -144,15 +144,15 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         features = read.features.to(device)
         parts = read.splits(features if config.on == "features" else embedded(features, inputs.run.head(config.head)))
 
-        def keep(one: Trained) -> None:
+        def keep(fraction: float, seed: int, make: Callable[[], Trained]) -> Trained:
+            name = f"{fraction!r}-{seed}"
+            if kept := work.read(name):
+                n_train, n_unseen, best_epoch = kept["numbers"].tolist()
+                return Trained(fraction, seed, n_train, n_unseen, best_epoch, kept["probabilities"])
+            one = make()
             numbers = torch.tensor([one.n_train, one.n_unseen, one.best_epoch])
-            work.keep(_snapshot(one.fraction, one.seed))({"probabilities": one.probabilities, "numbers": numbers})
-
-        def resume(fraction: float, seed: int) -> Trained | None:
-            if (kept := work.read(_snapshot(fraction, seed))) is None:
-                return None
-            n_train, n_unseen, best_epoch = kept["numbers"].tolist()
-            return Trained(fraction, seed, n_train, n_unseen, best_epoch, kept["probabilities"])
+            work.keep(name)({"probabilities": one.probabilities, "numbers": numbers})
+            return one
 
         with few_threads(THREADS):
             report = tag(
@@ -169,7 +169,6 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 config=config.base,
                 device=device,
                 track=work.means.track,
-                resume=resume,
                 keep=keep,
             )
         return TaggingResult(
@@ -193,10 +192,6 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
     def write(self, result: TaggingResult, folder: Path) -> None:  # noqa: ARG002
         """Write the report, the scores and the pictures."""
         result.write()
-
-
-def _snapshot(fraction: float, seed: int) -> str:
-    return f"{fraction!r}-{seed}"
 
 
 def _tagged_modality(run: Run) -> Modality:

@@ -26,7 +26,7 @@ class TaggingResult:
     """What one `emoclim evaluate --tagging` found."""
 
     run: str
-    head: int  # number of the candidate whose audio head embeds
+    head: int  # number of the candidate whose head embeds
     on: On  # what the tagging heads take: its `embeddings`, or the `features` it takes itself
     split: str
     # path of the manifest, as a note beside the cache names it, and 12 hex digits of what it says

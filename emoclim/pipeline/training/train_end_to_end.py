@@ -5,10 +5,13 @@ The live modality is that of the encoder; the other one stays cached. The run ha
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.data import ContentKeys, read_manifest, with_splits
+import torch
+
+from emoclim.data import ContentKeys, Split, read_manifest, with_splits
 from emoclim.errors import RunError
 from emoclim.learning import check_trainable, choose
 from emoclim.modality import MODALITIES
@@ -23,9 +26,20 @@ from emoclim.pipeline.training.run_files import write_run
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE
 from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, usable_cores
-from emoclim.stages import Recordings, train_end_to_end
+from emoclim.stages import JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training"
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What is trained on, and by what."""
+
+    splits: Mapping[str, Split]  # of the cached modality
+    recordings: Mapping[str, Recordings]  # by split, of the live one
+    stored: StoredCrops | None  # where crops come from; None for the files
+    device: torch.device
+    workers: int
 
 
 class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
@@ -66,64 +80,13 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
 
     def run(self, config: EndToEndConfig, inputs: EndToEndInputs, work: Work) -> EncoderResult:
         """Train what is left, and measure on validation."""
-        means, replicas = work.means, work.means.replicas
-        device = replicas.device(choose_device(means.device))
-        check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
-        workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
-        with replicas.first_before_others():
-            splits = inputs.splits(means.workspace, [one for one in inputs.libraries if one != config.live])
-        recordings = {name: inputs.recordings(name) for name in splits}
-        # The first process decodes for all: what cannot be is tried again by whoever asks.
-        stored = replicas.agree(lambda: _stored(recordings, inputs, means, workers)) if config.store else None
-        training = train_end_to_end(
-            splits["train"],
-            splits["val"],
-            recordings,
-            inputs.encoder,
-            inputs.objective,
-            config.weights,
-            config.base,
-            config.tuning,
-            workers=workers,
-            replicas=replicas,
-            source=stored,
-            augment=inputs.augment,
-            device=device,
-            track=means.track,
-            resume=work.read(SNAPSHOT),
-            keep=work.keep(SNAPSHOT) if replicas.first else None,
-            watch=means.watch,
-        )
+        material = _prepare(config, inputs, work.means)
+        training = _train(config, inputs, work, material)
         if not math.isfinite(training.best_loss):
             raise NothingToKeep(
                 "no validation loss was ever finite, so there is nothing to keep; lower the learning rates"
             )
-
-        def measure() -> EncoderResult:
-            trained = write_encoder(work.folder, config, inputs, training)
-            encoder = config.load(means.track, trained)
-            val, failures = encoded(
-                splits["val"], recordings["val"], encoder, workers=workers, device=device, track=means.track
-            )
-            heads = training.heads(encoder.spec)
-            sweep = measured(val, training, heads, config, device)
-            library = config.library(means.workspace, inputs.libraries[config.live].manifest, encoder.spec)
-            return EncoderResult(
-                work.run,
-                trained,
-                config,
-                inputs,
-                work.plan.digest,
-                {**inputs.libraries, config.live: library},
-                training,
-                sweep,
-                choose(sweep.lines, inputs.objective.terms, RULE),
-                stored,
-                {**failures, **training.failures},
-                means.workspace,
-            )
-
-        return replicas.agree(measure)
+        return work.means.replicas.agree(lambda: _measure(config, inputs, work, material, training))
 
     def write(self, result: EncoderResult, folder: Path) -> None:
         """Write all files of a run, and move the encoder into it."""
@@ -135,7 +98,75 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         write_run(folder, settings, result.report, sweep, sweep.heads, libraries=loaded, seconds=seconds)
 
 
-def _stored(recordings: Mapping[str, Recordings], inputs: EndToEndInputs, means: Means, workers: int) -> StoredCrops:
-    items = [item for part in recordings.values() for item in part.items]
-    keys = ContentKeys(means.workspace.caches / "content.json")
-    return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)
+def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Material:
+    """Read the cached features and, for a store, decode all files, once for all processes."""
+    replicas = means.replicas
+    device = replicas.device(choose_device(means.device))
+    check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
+    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
+    with replicas.first_before_others():
+        splits = inputs.splits(means.workspace, [one for one in inputs.libraries if one != config.live])
+    recordings = {name: inputs.recordings(name) for name in splits}
+
+    def decode() -> StoredCrops:
+        items = [item for part in recordings.values() for item in part.items]
+        keys = ContentKeys(means.workspace.caches / "content.json")
+        return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)
+
+    # The first process decodes for all: what cannot be is tried again by whoever asks.
+    return Material(splits, recordings, replicas.agree(decode) if config.store else None, device, workers)
+
+
+def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material) -> JointTraining:
+    means = work.means
+    return train_end_to_end(
+        material.splits["train"],
+        material.splits["val"],
+        material.recordings,
+        inputs.encoder,
+        inputs.objective,
+        config.weights,
+        config.base,
+        config.tuning,
+        workers=material.workers,
+        replicas=means.replicas,
+        source=material.stored,
+        augment=inputs.augment,
+        device=material.device,
+        track=means.track,
+        resume=work.read(SNAPSHOT),
+        keep=work.keep(SNAPSHOT) if means.replicas.first else None,
+        watch=means.watch,
+    )
+
+
+def _measure(
+    config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material, training: JointTraining
+) -> EncoderResult:
+    """Measure on validation, as extraction will make the features."""
+    file, means, device = write_encoder(work.folder, config, inputs, training), work.means, material.device
+    encoder = config.load(means.track, file)
+    val, failures = encoded(
+        material.splits["val"],
+        material.recordings["val"],
+        encoder,
+        workers=material.workers,
+        device=device,
+        track=means.track,
+    )
+    sweep = measured(val, training, training.heads(encoder.spec), config, device)
+    live = config.library(means.workspace, inputs.libraries[config.live].manifest, encoder.spec)
+    return EncoderResult(
+        folder=work.run,
+        trained=file,
+        config=config,
+        inputs=inputs,
+        plan=work.plan.digest,
+        libraries={**inputs.libraries, config.live: live},
+        training=training,
+        sweep=sweep,
+        report=choose(sweep.lines, inputs.objective.terms, RULE),
+        stored=material.stored,
+        failures={**failures, **training.failures},
+        workspace=means.workspace,
+    )
