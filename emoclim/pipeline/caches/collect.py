@@ -66,7 +66,7 @@ class Leftovers:
         return [*(lines or ["nothing is left over"]), *self.kept, *self.told]
 
 
-def collect_leftovers(*, delete: bool = False, workspace: Workspace = Workspace()) -> Leftovers:  # noqa: B008 - immutable
+def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftovers:
     """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []

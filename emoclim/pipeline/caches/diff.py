@@ -91,13 +91,7 @@ class CacheDifference:
         return [*lines, self.common.message() if self.common.items else "no item is in both"]
 
 
-def diff_caches(
-    one: str,
-    other: str,
-    *,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
-    track: Track = silent,
-) -> CacheDifference:
+def diff_caches(one: str, other: str, *, workspace: Workspace, track: Track = silent) -> CacheDifference:
     """Compare two caches, of which each may be called as :func:`find_cache` says."""
     here, there = find_cache(workspace, one), find_cache(workspace, other)
     by_id = here.spec.keyed_by_id != there.spec.keyed_by_id

@@ -79,7 +79,7 @@ def export_features(
     *,
     kind: Format | None = None,
     manifest: str | None = None,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace,
     track: Track = silent,
 ) -> ExportResult:
     """Write the features of a manifest's items, by default of the newest that was extracted into the cache."""

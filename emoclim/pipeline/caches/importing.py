@@ -80,7 +80,7 @@ def import_features(
     unlabelled: bool = False,
     backend: str = "h5",
     seed: int = 42,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace,
     track: Track = silent,
 ) -> ImportResult:
     """Put the features of a file into a cache called `name`, for the items of the manifest `source`."""

@@ -121,7 +121,7 @@ class CacheDetails:
         return [*lines, *self.warnings]
 
 
-def list_caches(workspace: Workspace = Workspace()) -> CacheList:  # noqa: B008 - immutable
+def list_caches(workspace: Workspace) -> CacheList:
     """Describe all caches of a workspace; one that cannot be read is told, and stops nothing."""
     folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
@@ -130,7 +130,7 @@ def list_caches(workspace: Workspace = Workspace()) -> CacheList:  # noqa: B008 
     return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, stores)
 
 
-def describe_cache(name: str, workspace: Workspace = Workspace()) -> CacheDetails:  # noqa: B008 - immutable
+def describe_cache(name: str, workspace: Workspace) -> CacheDetails:
     """Describe the one cache that is called so; one that cannot be read raises :class:`CacheError`."""
     note = find_cache(workspace, name)
     state = _state(note.path)

@@ -66,12 +66,7 @@ class MergeResult:
         return [*lines, *self.remarks]
 
 
-def merge_shards(
-    name: str,
-    *,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
-    track: Track = silent,
-) -> MergeResult:
+def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> MergeResult:
     """Put what the shards of a cache hold into it; one of another spec raises :class:`CacheMismatch`."""
     shards = find_shards(workspace, name)
     cache_path = whole_of(shards)

@@ -94,7 +94,7 @@ def verify_cache(
     tolerance: float = TOLERANCE,
     repair: bool = False,
     device: str = "auto",
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace,
     track: Track = silent,
 ) -> Verification:
     """Read all of a cache, encode `encode` of its items again, and with `repair` leave out those that are damaged."""
