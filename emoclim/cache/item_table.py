@@ -61,7 +61,7 @@ def write_failures(
 def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
     try:
-        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.reader(file))
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
@@ -142,5 +142,5 @@ def _tables(cache: Path) -> list[Path]:
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
     """Write a CSV file, whole or not at all; names that are no text keep their bytes."""
-    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows(rows)

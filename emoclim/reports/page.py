@@ -81,7 +81,7 @@ def data_url(kind: str, content: bytes) -> str:
 def save_page(page: Page, path: Path) -> None:
     """Write the page as HTML, whole or not at all."""
     with atomic(path) as partial:  # names of files may be any bytes
-        partial.write_text(render_page(page), encoding="utf-8", errors="backslashreplace")
+        partial.write_text(render_page(page), encoding="utf-8")
 
 
 def render_page(page: Page) -> str:

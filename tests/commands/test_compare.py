@@ -95,13 +95,6 @@ def test_any_program_reads_it_and_the_same_table_gives_the_same_bytes(tmp_path: 
     }  # fmt: skip
 
 
-def test_names_that_are_no_text_are_spelt_out(tmp_path: Path) -> None:
-    one = scores(3, "x", 1)
-    odd = replace(one, ids=("fine", "na\udcefve", "ü"))
-    write_queries(tmp_path / "queries.parquet", QueryTable("a", "test", {}, {"image_audio": odd}))
-    assert read_queries(tmp_path / "queries.parquet").directions["image_audio"].ids == ("fine", "na\\udcefve", "ü")
-
-
 def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "queries.parquet"
     path.write_bytes(b"nothing")

