@@ -9,6 +9,7 @@ from .banks import Branch as Branch
 from .banks import HeadBank as HeadBank
 from .banks import IdentityBank as IdentityBank
 from .banks import LinearBank as LinearBank
+from .contrastive import inner_products as inner_products
 from .contrastive import similarity_supcon as similarity_supcon
 from .contrastive import supcon as supcon
 from .crops import Augment as Augment

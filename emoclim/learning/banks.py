@@ -201,7 +201,10 @@ class LinearBank(Bank):
 
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
         """See :meth:`Bank.project`."""
-        return _affine(self.weight, self.bias, hidden, products).mT
+        full = -(-self.embedding_dim // CACHE_LINE) * CACHE_LINE
+        weight = _filled(self.weight, (self.n_heads, full, self.dim))
+        bias = _filled(self.bias, (self.n_heads, full))
+        return _affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
 
 
 class IdentityBank(Bank):

@@ -16,7 +16,7 @@ from emoclim.config import preset
 from emoclim.encoders.colour import load as load_colour
 from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
-from emoclim.learning.settings import Augmentations, load_joint_config
+from emoclim.learning.settings import Augmentations, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training.augmentations import make_augmenter
 from emoclim.pipeline.workspace import Workspace
@@ -122,7 +122,7 @@ def test_mistakes_are_told_before_anything_is_trained(workspace: Path, sounds: P
     ):
         quick.write_text(text)
         with pytest.raises(ConfigError, match=told):
-            load_joint_config(quick, preset("default"))
+            load_joint_config(quick, preset("default"), SupConSettings)
 
 
 def test_what_takes_no_waveforms_is_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Every module beside this one is an objective, called like its file, and so is whatever another installed package names
 by an entry point of the group ``emoclim.objectives``: a module with one subclass of
-:class:`~emoclim.learning.objectives.base.Objective`, called like the entry point.
+:class:`~emoclim.learning.objectives.base.Objective`. It is called like its file or its entry point.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,7 +28,7 @@ def load_objective(name: str) -> type[Objective]:
     Raises
     ------
     ConfigError
-        There is none of that name, or its file does not hold one subclass of :class:`Objective` that is called so.
+        There is none of that name, or its file does not hold one subclass of :class:`Objective`.
 
     Examples
     --------
@@ -39,9 +39,10 @@ def load_objective(name: str) -> type[Objective]:
     if isinstance(found, ModuleType):
         own = [one for one in vars(found).values() if _is_objective(one) and one.__module__ == found.__name__]
         found = own[0] if len(own) == 1 else None
-    if not _is_objective(found) or found.name != name:
-        raise ConfigError(f"objective {name!r} is no file with one subclass of Objective that is called so; mend it")
+    if not _is_objective(found):
+        raise ConfigError(f"objective {name!r} is no file with one subclass of Objective; mend or remove it")
     kind: type[Objective] = found
+    kind.name = name
     return kind
 
 
