@@ -23,9 +23,6 @@ from .reproduction import Request as Request
 from .reproduction import choose_encoders as choose_encoders
 from .reproduction_plan import plan_reproduction as plan_reproduction
 from .run import Means as Means
-from .run import find_run as find_run
-from .run import find_unfinished as find_unfinished
-from .run import plan_digest as plan_digest
 from .run import resume as resume
 from .run import start as start
 from .search import search_file as search_file

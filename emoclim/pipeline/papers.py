@@ -16,7 +16,7 @@ from emoclim.encoders import SHARED, VIEW_SEED, has_hash, own_settings, publishe
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.training.augmentations import describe
+from emoclim.pipeline.training.encoder_inputs import describe
 from emoclim.recipes import Data, Preset, find_recipe, recipe_names
 from emoclim.reports import ALL, PaperLine, PaperTable, Reproduced, Results
 

@@ -20,8 +20,7 @@ from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.papers import Departure, of_data, of_encoder, of_settings
 from emoclim.pipeline.reproduction import Reproduction, Request, RowPlan, State
 from emoclim.pipeline.run import PLAN, UNFINISHED
-from emoclim.pipeline.training.augmentations import make_augmenter, without_place
-from emoclim.pipeline.training.encoder_inputs import EndToEndConfig
+from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, make_augmenter, without_place
 from emoclim.pipeline.training.inputs import LabelledConfig
 from emoclim.pipeline.training.train_heads import HeadsConfig
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace

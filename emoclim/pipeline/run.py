@@ -18,7 +18,7 @@ import safetensors.torch
 
 from emoclim.config import Settings
 from emoclim.errors import ConfigError, RunError, name_some
-from emoclim.files import atomic, read_json, write_json
+from emoclim.files import atomic, partial_beside, read_json, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
@@ -139,29 +139,6 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def plan_digest(step: Step[C, I, R], config: C, inputs: I) -> str:
-    """Return 12 hex digits of all that the bytes of a run depend on."""
-    return _plan(step, config, inputs).digest
-
-
-def find_run(workspace: Workspace, digest: str) -> Path | None:
-    """Find the newest finished run of a plan."""
-    for file in sorted(workspace.runs.glob("*/settings.json"), reverse=True):
-        finished = (file.parent / HEADS_FILE).is_file() and not (file.parent / UNFINISHED).exists()
-        if finished and read_json(file, RunError, "train again").get("plan") == digest:
-            return file.parent
-    return None
-
-
-def find_unfinished(workspace: Workspace, digest: str) -> Path | None:
-    """Find a run of a plan that can be resumed."""
-    for file in sorted(workspace.runs.glob(f"*/{UNFINISHED}/{PLAN}"), reverse=True):
-        content: dict[str, Any] = read_json(file, RunError, "delete its run")
-        if content.get("schema") == SCHEMA and content.get("digest") == digest:
-            return file.parents[1]
-    return None
-
-
 def start(step: Step[C, I, R], config: C, means: Means = Means(), *, name: str | None = None) -> R:
     """Make a run; what is there already of the same plan in the same folder is not done again."""
     with means.replicas.first_before_others():
@@ -227,7 +204,8 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
             _discard(work)
         raise
     if first and not result.interrupted:
-        shutil.rmtree(work.folder)
+        done = work.folder.rename(partial_beside(work.folder))  # at once, for what is half deleted cannot be resumed
+        shutil.rmtree(done)
     return result
 
 

@@ -19,9 +19,6 @@ from emoclim.pipeline.run import (
     RunConfig,
     Step,
     Work,
-    find_run,
-    find_unfinished,
-    plan_digest,
     resume,
     start,
 )
@@ -198,15 +195,11 @@ def test_names_are_taken_once(means: Means) -> None:
         SumConfig(steps="many")  # type: ignore[arg-type]
 
 
-def test_a_run_is_found_by_what_it_depends_on(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
-    digest = plan_digest(SumStep(), SumConfig(), SumInputs(3))
-    assert digest not in {
-        plan_digest(SumStep(), SumConfig(steps=4), SumInputs(3)),
-        plan_digest(SumStep(), SumConfig(), SumInputs(4)),
-        plan_digest(OtherStep(), SumConfig(), SumInputs(3)),
-    }
-    assert find_run(means.workspace, digest) is None
-    folder = killed(means, monkeypatch)
-    assert (find_run(means.workspace, digest), find_unfinished(means.workspace, digest)) == (None, folder)
-    resume(SumStep(), "part", means)
-    assert (find_run(means.workspace, digest), find_unfinished(means.workspace, digest)) == (folder, None)
+def test_a_plan_has_the_digest_of_all_that_its_run_depends_on(means: Means) -> None:
+    plans = [start(step, SumConfig(**asked), means).plan for step, asked in (
+        (SumStep(), {}), (SumStep(), {}), (SumStep(), {"steps": 4}), (OtherStep(), {}),
+    )]  # fmt: skip
+    (means.workspace.root / "number.txt").write_text("4")
+    plans.append(start(SumStep(), SumConfig(), means).plan)
+    assert plans[0] == plans[1]
+    assert len(set(plans)) == 4

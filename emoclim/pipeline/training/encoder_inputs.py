@@ -1,6 +1,10 @@
-"""What `emoclim train-end-to-end` is asked for, and what it is made from."""
+"""What `emoclim train-end-to-end` is asked for, and what it is made from.
 
-from collections.abc import Iterable
+A note of augmentations is of plain values: the settings, with the place of the background sounds as in the notes of
+caches, and a digest of their contents.
+"""
+
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +13,24 @@ from typing import Annotated, Any, ClassVar
 import torch
 from pydantic import AfterValidator, Field
 
-from emoclim.cache import CacheManifest
+from emoclim.cache import CacheManifest, portable_path
 from emoclim.config import TrainConfig
 from emoclim.data import ContentKeys, FeatureSpec, Item, Manifest, Setting
-from emoclim.encoders import Encoder, find_encoder, load_encoder
-from emoclim.errors import DecodeError
-from emoclim.learning import Augmentations, Augmenter, EncoderTuning
+from emoclim.encoders import AudioEncoder, Encoder, find_encoder, load_encoder
+from emoclim.errors import ConfigError, DecodeError
+from emoclim.learning import Augmentations, Augmenter, Backgrounds, EncoderTuning, load_library, read_backgrounds
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labelled_items, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.training.augmentations import Note
 from emoclim.pipeline.training.inputs import EVEN, File, Labelled, LabelledConfig, Weights
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.stages import Recordings
 
+DIGEST = "background_digest"
+LIBRARIES = ("audiomentations", "librosa")  # that make numbers
+
+Note = Mapping[str, Any]
 ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the background sounds"
 
 
@@ -102,3 +109,40 @@ def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
             with suppress(DecodeError):
                 rows.append((item.id, keys(item)))
     return digest_of(rows)
+
+
+def make_augmenter(
+    settings: Augmentations, encoder: Encoder, workspace: Workspace, track: Track, known: Note | None = None
+) -> tuple[Note | None, Augmenter | None]:
+    """Return what a plan notes of augmentations, and what makes them; `known` says where they lie."""
+    settings.require_switches()
+    if not settings:
+        return None, None
+    if not isinstance(encoder, AudioEncoder):
+        raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
+    load_library()  # whoever lacks it is not to wait for the sounds first
+    folder = workspace.caches / known["background"] if known and known["background"] else settings.background
+    rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
+    if folder is not None:
+        keys = ContentKeys(workspace.caches / "content.json")
+        sounds = read_backgrounds(folder.resolve(), encoder.spec.modality, rate, encoder.segment_seconds, keys, track)
+        keys.save()
+        note |= {"background": portable_path(folder, workspace.caches / "any"), DIGEST: sounds.digest}
+    return note, Augmenter(settings, sounds.files, rate, encoder.length)
+
+
+def without_place(note: Note | None) -> Note | None:
+    """Return what of a note the bytes of a run depend on."""
+    return note and {name: value for name, value in note.items() if name != "background"}
+
+
+def describe(note: Note) -> str:
+    """Say what a note says, for a reader."""
+    added = {"background": f"sounds of {Path(note['background'] or '').name}", "gaussian_snr": "Gaussian noise"}
+    parts = []
+    for switch, what in added.items():
+        if note[switch] is not None:
+            name = switch.removesuffix("_snr")
+            (low, high), probability = note[f"{name}_snr"], note[f"{name}_probability"]
+            parts.append(f"{what} at {low:g} to {high:g} dB ({probability:.0%} of them)")
+    return ", ".join(parts)

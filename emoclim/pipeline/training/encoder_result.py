@@ -20,8 +20,7 @@ from emoclim.files import atomic
 from emoclim.learning import Candidate, Heads, SweepReport, TrainedCandidate
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, library_note
-from emoclim.pipeline.training.augmentations import describe, without_place
-from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, EndToEndInputs
+from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, EndToEndInputs, describe, without_place
 from emoclim.pipeline.training.run_files import candidate_entries
 from emoclim.pipeline.training.sweep import Sweep, validate
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command

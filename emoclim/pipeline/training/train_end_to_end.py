@@ -18,8 +18,14 @@ from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
-from emoclim.pipeline.training.augmentations import LIBRARIES, make_augmenter
-from emoclim.pipeline.training.encoder_inputs import SOUNDS, EndToEndConfig, EndToEndInputs, contents_digest
+from emoclim.pipeline.training.encoder_inputs import (
+    LIBRARIES,
+    SOUNDS,
+    EndToEndConfig,
+    EndToEndInputs,
+    contents_digest,
+    make_augmenter,
+)
 from emoclim.pipeline.training.encoder_result import RULE, EncoderResult, encoded, measured, write_encoder
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.run_files import write_run
