@@ -24,7 +24,7 @@ VERSION = 2
 FULL_SCALE = 32_768  # of 16 bits
 
 
-def store_name(sample_rate: int, source_rate: int | None) -> str:
+def store_name(modality: str, sample_rate: int, source_rate: int | None) -> str:
     """Name the store of recordings at a sample rate, with 12 hex digits of everything that changes a number.
 
     `source_rate` is what recordings are first brought to, in Hz; None for each file's own.
@@ -32,7 +32,7 @@ def store_name(sample_rate: int, source_rate: int | None) -> str:
     from emoclim.data import RESAMPLER
 
     digest = hashlib.sha256(f"{VERSION} {sample_rate} {source_rate} soxr {RESAMPLER}".encode()).hexdigest()
-    return f"audio-{sample_rate}hz-{digest[:12]}{SUFFIX}"
+    return f"{modality}-{sample_rate}hz-{digest[:12]}{SUFFIX}"
 
 
 class StoreSize(NamedTuple):

@@ -61,7 +61,7 @@ def stored_crops(
     """Decode what the store of a workspace does not hold yet of some items, and make it a source of their crops."""
     if not isinstance(encoder, AudioEncoder):
         raise EncoderError(f"encoder {encoder.spec.name!r} takes no segments of waveforms; train it without --store")
-    store = workspace.caches / store_name(encoder.sample_rate, encoder.source_rate)
+    store = workspace.caches / store_name(encoder.spec.modality, encoder.sample_rate, encoder.source_rate)
     files: dict[str, Path] = {}
     reasons: dict[str, str] = {}
     for item in track(items, description="read recordings", total=len(items)):
