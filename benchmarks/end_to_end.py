@@ -30,9 +30,10 @@ from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
 from emoclim.extraction.glibc_malloc import keep_freed_memory
-from emoclim.learning.banks import Banks, HeadBank
-from emoclim.learning.crops import CropLoader, CropSource
-from emoclim.learning.encoder_trainer import JointLearner
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
+from emoclim.learning.end_to_end.crops import CropLoader, CropSource
+from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 from emoclim.learning.learner import Learner
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch

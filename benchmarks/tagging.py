@@ -17,9 +17,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from emoclim.data.features import Features, FeatureSpec
-from emoclim.learning.tag_heads import TagSplit
 from emoclim.metrics.tagging import draw_counts, resampled_metrics, tag_metrics
 from emoclim.reports.tagging import Trained, make_report
+from emoclim.stages.tag_heads import TagSplit
 from emoclim.stages.tagging import tag
 
 TAGS, RATE = 50, 0.05

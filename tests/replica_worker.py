@@ -9,8 +9,8 @@ from small_encoder import QUICK, Material, train
 from torch import Tensor, distributed
 
 from emoclim.errors import EmoclimError
-from emoclim.learning.distributed import ALONE, Replicas
-from emoclim.learning.encoder_trainer import JointLearner
+from emoclim.learning.end_to_end.distributed import ALONE, Replicas
+from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 
 CONFIG = QUICK.updated(epochs=2, batches_per_epoch=2, dropout=0.5)
 

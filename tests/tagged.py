@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from emoclim.data.features import Features, FeatureSpec
-from emoclim.learning.tag_heads import TagConfig, TagSplit
+from emoclim.stages.tag_heads import TagConfig, TagSplit
 
 CPU = torch.device("cpu")
 DIM, TAGS, SEGMENTS = 12, ("loud", "soft", "piano"), 3

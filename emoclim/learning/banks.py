@@ -7,28 +7,13 @@ head k of a bank is computed bit for bit as if it were alone.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, normalize, pad
 
-from emoclim.config import TrainConfig
-from emoclim.errors import ConfigError
-
-LABELS = "labels"  # input of a branch that takes the table of label vectors
 CACHE_LINE = 16  # float32 values
-
-
-@dataclass(frozen=True, slots=True)
-class Branch:
-    """One way from an input to an output that an objective compares."""
-
-    input: str  # a modality, or LABELS
-    width: int | None = None  # E; None takes that of the settings of training
-    shares: str | None = None  # name of the branch whose hidden layer, weights and statistics it uses
-    unit: bool = True  # whether outputs are brought to unit length
 
 
 class Bank(nn.Module):
@@ -202,8 +187,8 @@ class LinearBank(Bank):
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
         """See :meth:`Bank.project`."""
         full = -(-self.embedding_dim // CACHE_LINE) * CACHE_LINE
-        weight = _filled(self.weight, (self.n_heads, full, self.dim))
-        bias = _filled(self.bias, (self.n_heads, full))
+        weight = filled(self.weight, (self.n_heads, full, self.dim))
+        bias = filled(self.bias, (self.n_heads, full))
         return _affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
 
 
@@ -229,116 +214,7 @@ class IdentityBank(Bank):
         return type(self)(len(numbers), self.dim)
 
 
-KINDS: Mapping[str, type[Bank]] = {kind.__name__: kind for kind in (HeadBank, OutputBank, LinearBank, IdentityBank)}
-
-
-class Banks(nn.ModuleDict):
-    """The banks of K heads by the name of their branch."""
-
-    def __init__(self, banks: Mapping[str, Bank], branches: Mapping[str, Branch] | None = None) -> None:
-        super().__init__(dict(banks))
-        self.branches = dict(branches or {name: Branch(name) for name in banks})
-
-    @property
-    def n_heads(self) -> int:
-        """K."""
-        return self.bank(next(iter(self))).n_heads
-
-    def bank(self, name: str) -> Bank:
-        """The bank of one branch."""
-        return cast(Bank, self[name])
-
-    def forward(
-        self,
-        rows: Mapping[str, Tensor],
-        generator: torch.Generator | None = None,
-        *,
-        products: torch.dtype | None = None,
-    ) -> dict[str, Tensor]:
-        """Map rows by each head.
-
-        Parameters
-        ----------
-        rows
-            ``(N, D)`` by input, the same for all heads, or ``(K, N, D)``; at least two rows while training. A branch
-            whose input is not there has no output.
-        generator
-            Draws the dropout mask ``(N, H)`` of each hidden layer while training.
-        products
-            ``torch.bfloat16`` computes the matrix products so, forwards and backwards; None in full. All else, the
-            parameters and what they gather, stays as it is.
-
-        Returns
-        -------
-        dict
-            ``(K, N, E)`` by branch.
-
-        Raises
-        ------
-        ValueError
-            The banks are training with dropout and there is no generator, or with a single row.
-        """
-        hidden: dict[tuple[str, str], Tensor] = {}
-        outputs = {}
-        for name, branch in self.branches.items():
-            if branch.input not in rows:
-                continue
-            owner = branch.shares or name, branch.input
-            if owner not in hidden:
-                hidden[owner] = self.bank(owner[0]).hide(rows[branch.input], generator, products)
-            output = self.bank(name).project(hidden[owner], products)
-            outputs[name] = normalize(output, dim=-1) if branch.unit else output
-        return outputs
-
-    def select(self, numbers: Sequence[int]) -> "Banks":
-        """Some heads of each bank, in that order."""
-        return Banks({name: self.bank(name).select(numbers) for name in self}, self.branches)
-
-
-def new_banks(
-    branches: Mapping[str, Branch], dims: Mapping[str, int], n_heads: int, config: TrainConfig, draw: torch.Generator
-) -> Banks:
-    """Make the banks of K heads that are to be trained; `dims` is D by input."""
-    banks: dict[str, Bank] = {}
-    for name, branch in branches.items():
-        width = branch.width or config.embedding_dim
-        if branch.shares is None:
-            sizes = n_heads, dims[branch.input], config.hidden_dim, width
-            banks[name] = HeadBank(*sizes, dropout=config.dropout, generator=draw)
-            continue
-        owner = banks.get(branch.shares)
-        if not isinstance(owner, HeadBank) or owner.dim != dims[branch.input]:
-            raise ConfigError(
-                f"branch {name} cannot share the hidden layer of {branch.shares}; name an earlier branch with an input "
-                f"of {dims[branch.input]} values"
-            )
-        banks[name] = OutputBank(n_heads, config.hidden_dim, width, generator=draw)
-    return Banks(banks, branches)
-
-
-def stack_banks(parts: Sequence[Banks]) -> Banks:
-    """All heads of several in one, in order, for embedding; narrower ones are filled up with units that are 0."""
-    first = parts[0]
-    return Banks({name: _stack([part.bank(name) for part in parts]) for name in first}, first.branches)
-
-
-def _stack(banks: Sequence[Bank]) -> Bank:
-    first = banks[0]
-    if isinstance(first, IdentityBank):
-        return IdentityBank(sum(bank.n_heads for bank in banks), first.dim)
-    states = [bank.state_dict() for bank in banks]
-    widest = {
-        name: [max(sizes) for sizes in zip(*(one[name].shape for one in states), strict=True)] for name in states[0]
-    }
-    together = {
-        name: torch.cat([_filled(state[name], (len(state[name]), *shape[1:])) for state in states])
-        for name, shape in widest.items()
-    }
-    about = first.about() | ({"embedding_dim": max(bank.embedding_dim for bank in banks)} if first.about() else {})
-    return type(first).from_state(together, **about)
-
-
-def _filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
+def filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     """The tensor with zeros up to a shape."""
     missing = [new - size for size, new in zip(tensor.shape, shape, strict=True)]
     return pad(tensor, [extent for more in reversed(missing) for extent in (0, more)])
@@ -355,4 +231,4 @@ def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *,
     """Uniform within ``1 / sqrt(fan_in)``, drawn once and repeated along axis 0; so many axes are filled up."""
     one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
     full = [-(-size // CACHE_LINE) * CACHE_LINE if axis < widths else size for axis, size in enumerate(one.shape)]
-    return nn.Parameter(_filled(one, full).expand(shape[0], *full).clone())
+    return nn.Parameter(filled(one, full).expand(shape[0], *full).clone())

@@ -36,7 +36,7 @@ class Epoch:
     val_terms: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
 
 
-class Part(Protocol):
+class Checkpointed(Protocol):
     """Something of a training that moves on from epoch to epoch."""
 
     def state(self) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ class Part(Protocol):
         ...
 
 
-class Keeper(Part, Protocol):
+class CheckpointedBest(Checkpointed, Protocol):
     """Keeps the best epoch."""
 
     def update(self, epoch: int, loss: Tensor) -> bool:
@@ -67,8 +67,8 @@ class Epochs:
         self,
         count: int,
         run_epoch: Callable[[int], Losses],
-        best: Keeper,
-        parts: Sequence[Part],
+        best: CheckpointedBest,
+        parts: Sequence[Checkpointed],
         draws: Mapping[str, torch.Generator],
         watch: Callable[[Epoch], None] | None,
     ) -> None:

@@ -20,7 +20,7 @@ from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.files import atomic
-from emoclim.learning.banks import KINDS, LABELS, Banks, Branch, stack_banks
+from emoclim.learning.branches import KINDS, LABELS, Banks, Branch, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.modality import Modality

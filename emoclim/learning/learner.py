@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
 from emoclim.data import Split
-from emoclim.learning.banks import LABELS, Banks, new_banks
+from emoclim.learning.branches import LABELS, Banks, new_banks
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
 from emoclim.seeding import generator_for

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from emoclim.data import Features, Split
 from emoclim.errors import CacheError, ManifestError
-from emoclim.learning.banks import LABELS
+from emoclim.learning.branches import LABELS
 from emoclim.modality import Modality
 
 

@@ -141,10 +141,10 @@ def digest_of(value: Any) -> str:
 
 def start(step: Step[C, I, R], config: C, means: Means = Means(), *, name: str | None = None) -> R:
     """Make a run; what is there already of the same plan in the same folder is not done again."""
-    with means.replicas.first_before_others():
+    with means.replicas.main_process_first():
         inputs = step.inputs(config, means, {})
     plan = _plan(step, config, inputs)
-    folder = means.replicas.agree(lambda: step.place(config, inputs, means.workspace, name))
+    folder = means.replicas.broadcast_result(lambda: step.place(config, inputs, means.workspace, name))
     work = Work(folder, step.work_folder(folder), plan, means)
     if means.replicas.first:
         _begin(work)
@@ -159,7 +159,7 @@ def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
         config = step.config.model_validate_json(json.dumps(plan.config))
     except ConfigError as error:
         raise _other_version(folder) from error
-    with means.replicas.first_before_others():
+    with means.replicas.main_process_first():
         inputs = step.inputs(config, means, plan.inputs)
     noted = _plain(inputs.noted)
     if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
@@ -198,7 +198,7 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     first = work.means.replicas.first
     try:
         result = step.run(config, inputs, work)
-        work.means.replicas.agree(lambda: step.write(result, work.run))
+        work.means.replicas.broadcast_result(lambda: step.write(result, work.run))
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)

@@ -2,7 +2,7 @@
 
 Conventions and randomness as in :mod:`.head_training`, whose batches, initial values, dropout and objective
 these are for the same seed; in place of drawn segments stand random crops, each with a generator of its own: see
-:mod:`emoclim.learning.crops`. Nothing here knows which encoder it is.
+:mod:`emoclim.learning.end_to_end.crops`. Nothing here knows which encoder it is.
 """
 
 import logging
@@ -57,60 +57,28 @@ KEPT = "the epochs that are done are kept: go on with --resume, with fewer --wor
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Labelled files of one split, to be encoded while training.
+    """Labelled files of one split, to be encoded while training."""
 
-    Attributes
-    ----------
-    items
-        N files.
-    labels
-        ``(N,)`` int64: index into the classes of the split.
-    """
-
-    items: Sequence[Item]
-    labels: Tensor
+    items: Sequence[Item]  # N files
+    labels: Tensor  # (N,) int64: index into the classes of the split
 
 
 @dataclass(frozen=True, slots=True)
 class JointTraining:
-    """What a training gave.
+    """What a training gave; all tensors are on the CPU."""
 
-    Attributes
-    ----------
-    banks
-        One pair of heads, as it was after its best epoch, on the CPU.
-    encoder
-        State of the network after the same epoch, by name, on the CPU.
-    specs
-        Of the features that stayed cached.
-    trained
-        Names of the encoder's parameters that were trained.
-    best_epoch
-        From 0.
-    best_loss
-        Its validation loss; infinite if it never was a number, and then everything is as it began.
-    history
-        Losses of every epoch that was run; K = 1.
-    interrupted
-        Whether it was stopped before its last epoch.
-    seconds, waiting
-        How long the epochs took that were run here, and how much of that was spent waiting for crops.
-    failures
-        By item, why its crops could not be had here.
-    """
-
-    banks: Banks
+    banks: Banks  # of one set of heads, as it was after its best epoch
     objective: Objective
-    encoder: Mapping[str, Tensor]
-    specs: Mapping[Modality, FeatureSpec]
-    trained: Sequence[str]
-    best_epoch: int
-    best_loss: float
-    history: History
-    interrupted: bool
-    seconds: float
-    waiting: float
-    failures: Mapping[str, str]
+    encoder: Mapping[str, Tensor]  # state of the network after the same epoch, by name
+    specs: Mapping[Modality, FeatureSpec]  # of the features that stayed cached
+    trained: Sequence[str]  # names of the encoder's parameters that were trained
+    best_epoch: int  # from 0
+    best_loss: float  # on validation; infinite if it never was a number, and then everything is as it began
+    history: History  # losses of every epoch that was run; K = 1
+    interrupted: bool  # whether it was stopped before its last epoch
+    seconds: float  # that the epochs took that were run here
+    waiting: float  # of these seconds, for crops
+    failures: Mapping[str, str]  # by item, why its crops could not be had here
 
     def heads(self, spec: FeatureSpec) -> Heads:
         """The heads, bound to the features that the trained encoder makes: those of `spec`."""

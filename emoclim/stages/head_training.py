@@ -118,13 +118,13 @@ def train_heads(
     --------
     >>> from emoclim.data import Features, FeatureSpec
     >>> from emoclim.learning import make_objective
-    >>> specs = {name: FeatureSpec("noise", name, 8, "none", {}) for name in ("image", "audio")}
+    >>> specs = {name: FeatureSpec("noise", name, 8, "none", {}) for name in ("text", "speech")}
     >>> rows = {name: Features(spec, tuple("abcd"), torch.eye(4, 8)) for name, spec in specs.items()}
     >>> split = Split(rows, {name: torch.tensor([0, 0, 1, 1]) for name in specs}, ("calm", "glad"))
     >>> objective = make_objective("emo_clim", tuple(specs), [{"temperature": 0.1}, {"temperature": 0.5}])
     >>> config = TrainConfig(epochs=1, batches_per_epoch=2, val_batches=1, batch_size=8)
     >>> training = train_heads(split, split, objective, [(1, 1, 0, 0)] * 2, config, device=torch.device("cpu"))
-    >>> training.heads.vectors(rows["image"])[0].shape
+    >>> training.heads.vectors(rows["text"])[0].shape
     torch.Size([2, 4, 128])
     """
     table = weight_table(weights, objective)

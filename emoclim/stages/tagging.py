@@ -4,7 +4,7 @@ Convention: one head for each seed and share of the training items, each trained
 
 Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging share``
 (which items a smaller training set keeps), ``tagging shuffle`` (the control), ``tagging bootstrap``, and those of
-:mod:`emoclim.learning.tag_heads`.
+:mod:`emoclim.stages.tag_heads`.
 """
 
 import math
@@ -17,11 +17,12 @@ import torch
 
 from emoclim.data import Features
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.learning import Aggregate, Heads, TagConfig, TagSplit, tag_probabilities, train_tag_head
+from emoclim.learning import Heads
 from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report
 from emoclim.seeding import generator_for
+from emoclim.stages.tag_heads import Aggregate, TagConfig, TagSplit, tag_probabilities, train_tag_head
 
 
 def tag(

@@ -13,12 +13,12 @@ from commands import finished as finished
 from commands import workspace as workspace
 
 from emoclim.errors import ConfigError
-from emoclim.learning.tag_heads import TagConfig
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
 from emoclim.pipeline.tagging.tagging_result import TaggingResult
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import tagging as tagging_stage
+from emoclim.stages.tag_heads import TagConfig
 
 QUICK = TagConfig(epochs=3)
 

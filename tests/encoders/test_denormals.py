@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from emoclim.data.features import FeatureSpec
 from emoclim.encoders import fit, musicnn, read_tensors
 from emoclim.encoders.arithmetic import zero_denormals
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads, load_heads, save_heads
 
 PROBE = """
@@ -47,7 +48,7 @@ for name, command in leaves(get_command(app)):
         print(name)
 """
 WORKERS = """
-from emoclim.learning.crops import CropLoader
+from emoclim.learning.end_to_end.crops import CropLoader
 from emoclim.data.manifest import Item
 from emoclim.extraction.workers import decode
 from emoclim.learning.sampling import Batch

@@ -19,10 +19,10 @@ from torch import Tensor
 
 from emoclim.data.content import ContentKeys
 from emoclim.errors import ConfigError, DecodeError
-from emoclim.learning.augment import Augmenter
-from emoclim.learning.backgrounds import Backgrounds, read_backgrounds
-from emoclim.learning.crops import CropLoader
-from emoclim.learning.encoder_trainer import JointLearner
+from emoclim.learning.end_to_end.augment import Augmenter
+from emoclim.learning.end_to_end.backgrounds import Backgrounds, read_backgrounds
+from emoclim.learning.end_to_end.crops import CropLoader
+from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import Augmentations

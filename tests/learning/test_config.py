@@ -18,7 +18,8 @@ from emoclim.config import (
     split_settings,
 )
 from emoclim.errors import ConfigError
-from emoclim.learning import Augmentations, EncoderTuning, TagConfig
+from emoclim.learning import Augmentations, EncoderTuning
+from emoclim.stages import TagConfig
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:

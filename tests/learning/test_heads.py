@@ -13,7 +13,8 @@ from torch.nn.functional import dropout, normalize
 
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads, load_heads, save_heads, stack_heads
 
 D, H, E = 12, 16, 8

@@ -9,7 +9,7 @@ from processes import exit_codes, start
 from replica_worker import run, trained
 from small_encoder import Material, make_material, make_net
 
-from emoclim.learning.distributed import Replicas
+from emoclim.learning.end_to_end.distributed import Replicas
 
 TOLERANCE = 1e-5
 

@@ -6,7 +6,7 @@ from torch import nn
 
 from emoclim.encoders import harmonic_cnn, musicnn, short_chunk_cnn
 from emoclim.errors import ConfigError
-from emoclim.learning.trainable import chosen, decayed, layers, set_mode, trainable
+from emoclim.learning.end_to_end.trainable import chosen, decayed, layers, set_mode, trainable
 
 AFTER_THE_FEATURE = {"dense1", "bn", "dense2"}
 

@@ -26,13 +26,13 @@ from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings
-from emoclim.learning.tag_heads import TagConfig
 from emoclim.modality import Modality
 from emoclim.pipeline import papers
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.tagging.tag import TaggingConfig
 from emoclim.recipes import find_recipe
+from emoclim.stages.tag_heads import TagConfig
 
 RECIPE = find_recipe("emo_clim")
 ROWS = list(RECIPE.tables["table1"].rows)

@@ -5,7 +5,8 @@ import torch
 
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheMismatch
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.stages.searching import search
 

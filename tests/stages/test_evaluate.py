@@ -12,7 +12,8 @@ from torch.nn.functional import normalize
 
 from emoclim.data.features import Split
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
 from emoclim.stages.evaluating import evaluate

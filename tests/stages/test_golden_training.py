@@ -13,7 +13,8 @@ from objective_cases import TERMS, emo_clim, losses_of, prepared, total_of
 from torch import Tensor
 
 from emoclim.config import preset
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.learner import Learner
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality

@@ -9,11 +9,12 @@ from torch import Tensor
 
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
-from emoclim.learning.tag_heads import TagConfig, TagHead, tag_probabilities, train_tag_head
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
+from emoclim.stages.tag_heads import TagConfig, TagHead, tag_probabilities, train_tag_head
 from emoclim.stages.tagging import embedded, tag
 
 TRAIN, VAL, TEST = split(80, 0), split(30, 1), split(60, 2)
@@ -107,7 +108,7 @@ def test_segments_are_averaged_after_the_head_or_before():
 def test_many_rows_are_tagged_in_blocks(monkeypatch):
     head = TagHead(DIM, DIM, 3, torch.Generator().manual_seed(0)).eval()
     whole = tag_probabilities(head, TEST.inputs, "probabilities")
-    monkeypatch.setattr("emoclim.learning.tag_heads.ROWS_PER_BLOCK", 7)
+    monkeypatch.setattr("emoclim.stages.tag_heads.ROWS_PER_BLOCK", 7)
     torch.testing.assert_close(tag_probabilities(head, TEST.inputs, "probabilities"), whole)
 
 

@@ -34,16 +34,17 @@ from emoclim.data.features import Split
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.learning.banks import Banks, HeadBank
-from emoclim.learning.crops import CropLoader, numbered
-from emoclim.learning.distributed import Replicas
-from emoclim.learning.encoder_trainer import JointLearner
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
+from emoclim.learning.end_to_end.crops import CropLoader, numbered
+from emoclim.learning.end_to_end.distributed import Replicas
+from emoclim.learning.end_to_end.encoder_trainer import JointLearner
+from emoclim.learning.end_to_end.trainable import trainable
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.learner import Learner
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
-from emoclim.learning.trainable import trainable
 from emoclim.stages.extracting import extract
 from emoclim.stages.head_training import train_heads
 

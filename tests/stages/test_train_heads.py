@@ -14,7 +14,8 @@ from torch import Tensor
 from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.learning.banks import Banks, HeadBank
+from emoclim.learning.banks import HeadBank
+from emoclim.learning.branches import Banks
 from emoclim.learning.epochs import Epoch
 from emoclim.learning.heads import save_heads
 from emoclim.learning.learner import BestHeads, Learner

@@ -13,7 +13,8 @@ from torch import Tensor
 from emoclim import config
 from emoclim.data import Split
 from emoclim.errors import ConfigError
-from emoclim.learning.banks import Bank, Branch
+from emoclim.learning.banks import Bank
+from emoclim.learning.branches import Branch
 from emoclim.learning.sampling import Batch, batches
 from emoclim.modality import Modality
 

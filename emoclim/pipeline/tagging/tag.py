@@ -18,7 +18,6 @@ from emoclim.cache import CacheManifest, manifest_digest, portable_path
 from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, ManifestError, RunError
-from emoclim.learning import Aggregate, TagConfig
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.run import UNFINISHED, Means, RunConfig, Step, Work, digest_of
@@ -27,7 +26,7 @@ from emoclim.pipeline.tagging.tagging_result import On, TaggingResult, left_out
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, few_threads
 from emoclim.reports import Trained
-from emoclim.stages import embedded, tag
+from emoclim.stages import Aggregate, TagConfig, embedded, tag
 
 log = logging.getLogger(__name__)
 

@@ -25,8 +25,8 @@ from emoclim.data import (
     with_splits,
 )
 from emoclim.errors import ManifestError
-from emoclim.learning import TagSplit
 from emoclim.pipeline.library import Library, read_features
+from emoclim.stages import TagSplit
 
 log = logging.getLogger(__name__)
 

@@ -92,7 +92,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             raise NothingToKeep(
                 "no validation loss was ever finite, so there is nothing to keep; lower the learning rates"
             )
-        return work.means.replicas.agree(lambda: _measure(config, inputs, work, material, training))
+        return work.means.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
 
     def write(self, result: EncoderResult, folder: Path) -> None:
         """Write all files of a run, and move the encoder into it."""
@@ -110,7 +110,7 @@ def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Ma
     device = replicas.device(choose_device(means.device))
     check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
     workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
-    with replicas.first_before_others():
+    with replicas.main_process_first():
         splits = inputs.splits(means.workspace, [one for one in inputs.libraries if one != config.live])
     recordings = {name: inputs.recordings(name) for name in splits}
 
@@ -120,7 +120,7 @@ def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Ma
         return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)
 
     # The first process decodes for all: what cannot be is tried again by whoever asks.
-    return Material(splits, recordings, replicas.agree(decode) if config.store else None, device, workers)
+    return Material(splits, recordings, replicas.broadcast_result(decode) if config.store else None, device, workers)
 
 
 def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material) -> JointTraining:

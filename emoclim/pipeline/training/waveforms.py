@@ -23,7 +23,7 @@ KEPT = "what was decoded is kept: run again, with fewer --workers"
 
 @dataclass(frozen=True, slots=True)
 class StoredCrops:
-    """A source of crops, see :data:`emoclim.learning.crops.CropSource`: the recordings of a store."""
+    """A source of crops, see :data:`emoclim.learning.end_to_end.crops.CropSource`: the recordings of a store."""
 
     cut: Callable[[Waveform, torch.Generator], Tensor]  # makes a crop of a waveform
     files: Mapping[str, Path]  # by item

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from emoclim.data import Features, Item
 from emoclim.encoders import Encoder, flush_denormals
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
-from emoclim.learning.distributed import ALONE, Replicas
+from emoclim.learning.end_to_end.distributed import ALONE, Replicas
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 from emoclim.seeding import generator_for

@@ -42,7 +42,7 @@ class Replicas:
             distributed.barrier()
 
     @contextmanager
-    def first_before_others(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Let the first process finish the block, whose files the others then find, before they begin it."""
         if not self.first:
             self.wait()
@@ -52,7 +52,7 @@ class Replicas:
             if self.first:
                 self.wait()
 
-    def agree(self, make: Callable[[], T]) -> T:
+    def broadcast_result(self, make: Callable[[], T]) -> T:
         """What `make` gives in the first process, or the :class:`EmoclimError` that it raises there, in all of them."""
         if self.count == 1:
             return make()
@@ -94,7 +94,7 @@ class Replicas:
         return gathered
 
     @contextmanager
-    def together(self, device: torch.device) -> Iterator[None]:
+    def propagate_errors(self, device: torch.device) -> Iterator[None]:
         """Let an :class:`EmoclimError` of this process, raised in the block, reach the others as they gather."""
         try:
             yield

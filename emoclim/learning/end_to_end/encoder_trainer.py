@@ -13,12 +13,12 @@ from torch.amp.grad_scaler import GradScaler
 from emoclim.config import TrainConfig
 from emoclim.encoders import Encoder, autocast, frozen
 from emoclim.errors import ConfigError
-from emoclim.learning.crops import FEWEST
-from emoclim.learning.distributed import ALONE, Replicas
+from emoclim.learning.end_to_end.crops import FEWEST
+from emoclim.learning.end_to_end.distributed import ALONE, Replicas
+from emoclim.learning.end_to_end.trainable import chosen, decayed, set_mode, statistics, trainable
 from emoclim.learning.learner import BestHeads, Learner, load_named, named_state
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
-from emoclim.learning.trainable import chosen, decayed, set_mode, statistics, trainable
 
 LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
 
@@ -97,13 +97,13 @@ class JointLearner:
         return tuple(total / count for total in sums)
 
     def state(self) -> dict[str, Tensor]:
-        """See :class:`emoclim.learning.epochs.Part`."""
+        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         numbers = {"steps": float(self._steps)} | self._scaler.state_dict()
         scaler = {f"{SCALER}.{name}": torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return self._heads.state() | named_state(self.module, LEARNING) | scaler
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """See :class:`emoclim.learning.epochs.Part`."""
+        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         self._heads.restore(state)
         load_named(self.module, state, LEARNING)
         self._steps = int(state[f"{SCALER}.steps"])
@@ -115,7 +115,7 @@ class JointLearner:
         """The batches; what keeps this process from having one ends the other processes too."""
         iterator = iter(batches)
         while True:
-            with self._replicas.together(self._device):
+            with self._replicas.propagate_errors(self._device):
                 batch = next(iterator, None)
             if batch is None:
                 return
@@ -156,7 +156,7 @@ class JointBest:
 
     @torch.no_grad()
     def update(self, epoch: int, loss: Tensor) -> bool:
-        """See :class:`emoclim.learning.epochs.Keeper`."""
+        """See :class:`emoclim.learning.epochs.CheckpointedBest`."""
         before = self.heads.loss
         goes_on = self.heads.update(epoch, loss)
         if bool((self.heads.loss < before).all()):
@@ -165,15 +165,15 @@ class JointBest:
         return goes_on
 
     def may_improve(self, epoch: int) -> bool:
-        """See :class:`emoclim.learning.epochs.Keeper`."""
+        """See :class:`emoclim.learning.epochs.CheckpointedBest`."""
         return self.heads.may_improve(epoch)
 
     def state(self) -> dict[str, Tensor]:
-        """See :class:`emoclim.learning.epochs.Part`."""
+        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         return self.heads.state() | {f"{BEST}.{name}": tensor for name, tensor in self.kept.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """See :class:`emoclim.learning.epochs.Part`."""
+        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         self.heads.restore(state)
         for name, tensor in self.kept.items():
             tensor.copy_(state[f"{BEST}.{name}"])
