@@ -18,7 +18,7 @@ from emoclim.cli import app
 from emoclim.config import TrainConfig
 from emoclim.learning.learner import Learner
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training import memory, run_files, sweep
+from emoclim.pipeline.training import run_files, sweep
 
 
 def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:
@@ -280,7 +280,7 @@ def test_heads_that_do_not_fit_train_in_parts_and_that_is_told(
     note = {"image": 99, "audio": 151}
     each = sum(32 * (dim + 16 + 6) + 16 for dim in note.values())
     rows = 2 * config.batch_size * (6 * 32 + 4 * 16 + 12 * config.batch_size)
-    monkeypatch.setattr(memory, "_free_memory", lambda device: int(2.5 * 2 * 4 * (7 * each + rows)))
+    monkeypatch.setattr(sweep, "_free_memory", lambda device: int(2.5 * 2 * 4 * (7 * each + rows)))
     parts = answer(*quick(workspace, points="5"), "--name", "parts")
     assert "5 pairs of heads do not fit into memory at once; they are trained 2 at a time" in caplog.text
     assert parts["heads"] == together["heads"]

@@ -5,13 +5,15 @@ run is unfinished, ``candidates.json`` beside its plan holds the rounds so far, 
 a bank needs to go on after its last epoch.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from emoclim.config import TrainConfig
 from emoclim.data import Split
 from emoclim.errors import RunError
 from emoclim.files import read_json, write_json
@@ -31,13 +33,17 @@ from emoclim.learning import (
 from emoclim.pipeline.run import Work
 from emoclim.pipeline.training.epoch_events import BankEpoch
 from emoclim.pipeline.training.studies import Study
-from emoclim.pipeline.workspace import few_threads
+from emoclim.pipeline.workspace import available_memory, few_threads
 from emoclim.progress import uninterrupted
 from emoclim.reports import directions
 from emoclim.stages import Training, evaluate_each, train_heads
 
+log = logging.getLogger(__name__)
+
 HEADS_PER_THREAD = 4  # fewer do not repay a thread of their own
 CANDIDATES = "candidates.json"
+COPIES = 7  # of a head's parameters: its own, gradients, two moments, the best, and two in the making of a snapshot
+MEMORY_SHARE = 0.5  # of what is free, for the heads
 
 Round = tuple[Candidate, ...]
 
@@ -207,3 +213,26 @@ def _history(training: Training, k: int) -> History:
     part = slice(k, k + 1)
     history = training.history
     return History(history.train_loss[:, part], history.val_loss[:, part], history.val_terms[:, part])
+
+
+def max_heads(train: Split, configs: Iterable[TrainConfig], largest: int, device: torch.device) -> int:
+    """Return how many pairs of heads, at least 1, fit into half of the memory that is free now."""
+    bytes_per_head = max(_bytes_per_head(train, config) for config in set(configs))
+    most = max(1, int(MEMORY_SHARE * _free_memory(device) / bytes_per_head))
+    if most < largest:
+        log.warning("%d pairs of heads do not fit into memory at once; they are trained %d at a time", largest, most)
+    return most
+
+
+def _bytes_per_head(train: Split, config: TrainConfig) -> int:
+    """Bytes that a pair of heads takes while it is trained: copies of its parameters, and the rows of a batch."""
+    parameters = rows = 0
+    for features in train.features.values():
+        parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
+        rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
+    return 4 * (COPIES * parameters + rows)
+
+
+def _free_memory(device: torch.device) -> int:
+    """Bytes."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()

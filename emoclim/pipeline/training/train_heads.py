@@ -29,10 +29,9 @@ from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
 from emoclim.pipeline.training.epoch_events import EpochEvents
 from emoclim.pipeline.training.inputs import EVEN, Labelled, LabelledConfig, Weights
-from emoclim.pipeline.training.memory import max_heads
 from emoclim.pipeline.training.run_files import candidate_entries, write_run
 from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
-from emoclim.pipeline.training.sweep import Rounds, Sweep, Trainer, read_rounds
+from emoclim.pipeline.training.sweep import Rounds, Sweep, Trainer, max_heads, read_rounds
 from emoclim.pipeline.workspace import Workspace, choose_device
 
 SHOWN_HEADS = 10
