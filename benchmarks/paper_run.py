@@ -25,7 +25,7 @@ import torch
 from record import Row, command_line, counted, publish
 from torch import Tensor, nn
 
-from emoclim.config import TrainConfig, preset
+from emoclim.config import TrainConfig
 from emoclim.data import segment_step
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.encoders import clap, clip, frozen, short_chunk_cnn
@@ -35,6 +35,7 @@ from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
 from emoclim.pipeline.training.sweep import HEADS_PER_THREAD
 from emoclim.pipeline.workspace import few_threads
+from emoclim.recipes import find_preset
 from emoclim.stages.evaluating import evaluate
 from emoclim.stages.head_training import train_heads
 
@@ -70,10 +71,10 @@ def main() -> None:
     asked = parser.parse_args()
     encoders = subjects(asked.at_once)
     costs = encoding_seconds(encoders, asked.batches)
-    splits, config = generated(asked.share), preset("paper")
+    splits, config = generated(asked.share), find_preset("paper").training
     config = config.updated(epochs=asked.epochs or config.epochs)
     trainings = {heads: timed_training(splits, heads, config) for heads in asked.heads}
-    counts = {name: encodings(preset(name), views) for name, views in VIEWS.items()}
+    counts = {name: encodings(find_preset(name).training, views) for name, views in VIEWS.items()}
     extrapolated = {
         f"clip and {music}": {
             "cache": cache_seconds(encoders, costs, music),

@@ -1,4 +1,4 @@
-"""Settings: classes of validated fields, read from TOML, with named presets. Every room's settings derive from here.
+"""Settings: classes of validated fields, read from TOML. Every room's settings derive from here.
 
 A value out of range, of the wrong type or under an unknown name raises :class:`ConfigError` in one sentence that says
 which setting, what it was given and what is allowed. The description of a field is the help of its option.
@@ -9,7 +9,6 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
@@ -156,38 +155,6 @@ class TrainConfig(Settings):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="Precision of the matrix products of a training step"
     )
-
-
-# `default` is what a command uses unless told otherwise; `paper-code` is what the papers' published code is set to:
-# twice the epochs, and two augmented views of each of 64 items in a batch.
-PRESETS: Mapping[str, TrainConfig] = MappingProxyType(
-    {"default": TrainConfig(), "paper": TrainConfig(), "paper-code": TrainConfig(epochs=30, batch_size=128)}
-)
-
-# The papers' files were stored at 16 kHz; their text describes another checkpoint of CLAP than their code loads.
-ENCODER_PRESETS: Mapping[str, Mapping[str, Mapping[str, int | float | str]]] = MappingProxyType(
-    {
-        "default": {},
-        "paper": {"clap": {"source_rate": 16_000}},
-        "paper-code": {"clap": {"model": "music_speech", "source_rate": 16_000}},
-    }
-)
-
-
-def preset(name: str) -> TrainConfig:
-    """Settings of training by preset name; an unknown name raises :class:`ConfigError`."""
-    return PRESETS[_known_preset(name)]
-
-
-def encoder_preset(name: str, encoder: str) -> dict[str, int | float | str]:
-    """Settings of an encoder by preset name, where they are not its own; an unknown one raises :class:`ConfigError`."""
-    return dict(ENCODER_PRESETS[_known_preset(name)].get(encoder, {}))
-
-
-def _known_preset(name: str) -> str:
-    if name not in PRESETS:
-        raise ConfigError(f"there is no preset '{name}'{closest(name, PRESETS)}; there are {', '.join(PRESETS)}")
-    return name
 
 
 def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dict[str, Any], ...]:

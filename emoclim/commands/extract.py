@@ -7,7 +7,7 @@ import typer
 
 from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, read_settings
 from emoclim.commands.terminal import View, command, new_app, option, track
-from emoclim.config import ExtractConfig, encoder_preset
+from emoclim.config import ExtractConfig
 from emoclim.modality import MODALITIES, Modality
 
 app = new_app("Encode items once, into a cache of features.")
@@ -50,9 +50,10 @@ def _add(modality: Modality) -> None:
         **given: Any,
     ) -> View:
         from emoclim.pipeline import Shard, Workspace, extract_features
+        from emoclim.recipes import find_preset
 
         asked = CONFIG.given(given)
-        settings = encoder_preset(preset, asked.get("encoder") or facts.encoder or "") | read_settings(setting)
+        settings = find_preset(preset).encoder(asked.get("encoder") or facts.encoder or "") | read_settings(setting)
         settings |= {one.name: value for one in own if (value := given[one.name]) is not None}
         config = ExtractConfig(**asked)
         if settings.get("views"):

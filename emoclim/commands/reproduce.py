@@ -77,13 +77,12 @@ def reproduce(
     done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
-    from emoclim.config import TrainConfig
     from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective
     from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction, reproduce_table
     from emoclim.recipes import choose_tables
 
     recipe, tables = choose_tables(words)
-    base = TrainConfig(**recipe.preset(preset).config)
+    base = recipe.preset(preset).training
     objective = load_objective(recipe.objective).Settings
     training, tuning, augmentations = base, EncoderTuning(), Augmentations()
     own: dict[str, Any] = {}

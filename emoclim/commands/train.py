@@ -28,8 +28,7 @@ from emoclim.commands.options import (
     refuse_useless,
 )
 from emoclim.commands.terminal import Table, View, command, live_table, new_app
-from emoclim.config import TrainConfig, encoder_preset, split_settings
-from emoclim.config import preset as find_preset
+from emoclim.config import TrainConfig, split_settings
 from emoclim.config import read_settings as read_file
 from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, EncoderTuning, SupConSettings, load_joint_config
@@ -111,6 +110,7 @@ def train_heads(
         what_to_try,
     )
     from emoclim.pipeline import resume as go_on
+    from emoclim.recipes import find_preset
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
@@ -129,7 +129,7 @@ def train_heads(
         else:
             labelled = LabelledConfig(objective=objective, vad=vad)
             kind = labelled.make_objective()
-            settings, told = find_preset(preset), dict[str, Any]()
+            settings, told = find_preset(preset).training, dict[str, Any]()
             if config is not None:
                 of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
                 settings = settings.updated(**of_training)
@@ -209,6 +209,7 @@ def train_end_to_end(
     from emoclim.learning import launched
     from emoclim.pipeline import EndToEndConfig, LabelledConfig, Means, TrainEndToEnd, Workspace, start
     from emoclim.pipeline import resume as go_on
+    from emoclim.recipes import find_preset
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "workers", "device", "workspace"})
@@ -226,7 +227,7 @@ def train_end_to_end(
         else:
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            base = find_preset(preset)
+            base = find_preset(preset).training
             kind = LabelledConfig(objective=objective, vad=vad).make_objective().Settings
             settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
             if config:
@@ -234,7 +235,7 @@ def train_end_to_end(
             asked = EndToEndConfig(
                 encoder=encoder,
                 checkpoint=checkpoint,
-                encoder_settings=encoder_preset(preset, encoder) | read_settings(setting),
+                encoder_settings=find_preset(preset).encoder(encoder) | read_settings(setting),
                 libraries=named_libraries(given),
                 weights=read_list(loss_weights, "--loss-weights", float),
                 base=settings.updated(**BESIDE.given(given)),

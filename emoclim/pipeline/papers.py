@@ -73,7 +73,7 @@ def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Depart
     """What an encoder has in the place of the paper's."""
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
-    expected = own_settings(paper) | dict(SHARED) | dict(preset.encoders.get(paper, {}))
+    expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
     given = {name: value for name, value in choice.settings.items() if name not in ALLOWED}
     found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
     if choice.checkpoint is not None:
@@ -109,7 +109,7 @@ def of_settings(
     config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
 ) -> list[Departure]:
     """Settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
-    paper = TrainConfig(**preset.config)
+    paper = preset.training
     found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | type(own)().model_dump())]
     if joint:
         tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())

@@ -57,6 +57,7 @@ def reproduce_table(
     for number, row in enumerate(possible, start=1):
         tell(f"{number} of {len(possible)}: {row.row.title}, run {row.run}")
         runner.train(row)
+        plan.rows[row.row.name] = replace(row, state="done")
         plan.results[row.row.name] = MEASURES[request.table.measure](runner, row)
     plan.warnings.extend(runner.warnings)
     plan.write()

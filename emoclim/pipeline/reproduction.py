@@ -102,7 +102,7 @@ def choose_encoders(
             raise EncoderError(
                 f"{name!r} takes {takes}, and cannot stand in for {paper}; name an encoder of {modality}"
             )
-        chosen = {**recipe.preset(preset).encoders.get(name, {}), **settings.get(paper, {})}
+        chosen = {**recipe.preset(preset).encoder(name), **settings.get(paper, {})}
         choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
     return choices
 
@@ -126,7 +126,7 @@ class RowPlan:
         return f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that depend on data, encoders and settings alone."""
+        """Plain values, for JSON."""
         return {
             "row": self.row.name,
             "title": self.row.title,
@@ -135,6 +135,7 @@ class RowPlan:
             "mark": self.mark,
             "departures": [{"kind": one.kind, "told": one.told} for one in self.departures],
             "missing": list(self.missing),
+            "state": self.state,
         }
 
 
@@ -145,7 +146,7 @@ class Reproduction:
     request: Request
     manifests: Mapping[str, Manifest]  # by name of the data
     usable: Mapping[str, Manifest]  # the same without items whose file is missing, or that are known to fail
-    rows: Mapping[str, RowPlan]  # by name
+    rows: dict[str, RowPlan]  # by name
     caches: Mapping[str, int | None]  # by file name: the features it holds; None where it is yet to be made
     data: Mapping[str, Sequence[Departure]]  # by name of the data
     folder: Path
@@ -221,10 +222,8 @@ class Reproduction:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        rows = [row | {"state": self.rows[row["row"]].state} for row in self.content()["rows"]]
         manifests = {name: str(manifest.source) for name, manifest in self.manifests.items()}
-        place = {"folder": str(self.folder), "manifests": manifests, "caches": dict(self.caches)}
-        return place | self.content() | {"rows": rows}
+        return {"folder": str(self.folder), "manifests": manifests, "caches": dict(self.caches)} | self.content()
 
     def content(self) -> dict[str, Any]:
         """What depends on data, encoders and settings alone."""

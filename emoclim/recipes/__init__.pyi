@@ -6,5 +6,6 @@ from .base import Recipe as Recipe
 from .base import Row as Row
 from .base import Table as Table
 from .base import choose_tables as choose_tables
+from .base import find_preset as find_preset
 from .base import find_recipe as find_recipe
 from .base import recipe_names as recipe_names

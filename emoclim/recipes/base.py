@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from emoclim.config import TrainConfig, closest
 from emoclim.data import Plugins
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
@@ -84,6 +85,15 @@ class Preset:
     drop_short: bool = False  # whether recordings shorter than the encoder's input are not ranked
     remarks: tuple[str, ...] = ()  # what a reader must know of numbers with these settings
 
+    @property
+    def training(self) -> TrainConfig:
+        """All settings of a training."""
+        return TrainConfig(**self.config)
+
+    def encoder(self, name: str) -> dict[str, int | float | str]:
+        """Settings of an encoder."""
+        return dict(self.encoders.get(name, {}))
+
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
@@ -98,9 +108,7 @@ class Recipe:
 
     def preset(self, name: str) -> Preset:
         """Settings by name; an unknown one raises :class:`ConfigError`."""
-        if name not in self.presets:
-            raise ConfigError(f"the paper has no preset {name!r}; it has {', '.join(self.presets)}")
-        return self.presets[name]
+        return _named(name, self.presets)
 
     @property
     def encoders(self) -> dict[str, Modality]:
@@ -118,6 +126,17 @@ def find_recipe(name: str) -> Recipe:
     """The recipe of a paper; an unknown name raises :class:`ConfigError`."""
     found: Recipe = RECIPES.load(name).RECIPE
     return found
+
+
+def find_preset(name: str) -> Preset:
+    """Settings by name, for commands that are about no paper: ``default``, or one of the default paper's."""
+    return _named(name, {"default": Preset(), **find_recipe(DEFAULT).presets})
+
+
+def _named(name: str, presets: Mapping[str, Preset]) -> Preset:
+    if name not in presets:
+        raise ConfigError(f"there is no preset {name!r}{closest(name, presets)}; there are {', '.join(presets)}")
+    return presets[name]
 
 
 def choose_tables(words: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:

@@ -12,7 +12,7 @@ from end_to_end_workspace import begin, files
 from end_to_end_workspace import finished as finished
 from end_to_end_workspace import workspace as workspace
 
-from emoclim.config import preset
+from emoclim.config import TrainConfig
 from emoclim.encoders.colour import load as load_colour
 from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
@@ -121,7 +121,7 @@ def test_mistakes_are_told_before_anything_is_trained(workspace: Path, sounds: P
     ):
         quick.write_text(text)
         with pytest.raises(ConfigError, match=told):
-            load_joint_config(quick, preset("default"), SupConSettings)
+            load_joint_config(quick, TrainConfig(), SupConSettings)
 
 
 def test_what_takes_no_waveforms_is_refused(tmp_path: Path) -> None:

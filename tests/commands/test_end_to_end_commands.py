@@ -19,7 +19,7 @@ from end_to_end_workspace import finished as finished
 from end_to_end_workspace import workspace as workspace
 from example_encoders import ROOT
 
-from emoclim.config import preset
+from emoclim.config import TrainConfig
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
@@ -262,7 +262,7 @@ def test_mistakes_are_told_in_one_line(workspace: Path) -> None:
 def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     path = tmp_path / "both.toml"
     path.write_text(QUICK)
-    config, own, tuning, augmentations = load_joint_config(path, preset("paper"), SupConSettings)
+    config, own, tuning, augmentations = load_joint_config(path, TrainConfig(), SupConSettings)
     assert not augmentations
     assert own == {}
     assert (config.batch_size, config.learning_rate, tuning) == (8, 1e-4, EncoderTuning(learning_rate=1e-3))
@@ -273,4 +273,4 @@ def test_settings_of_heads_and_encoder_share_a_file(tmp_path: Path) -> None:
     ):
         path.write_text(text)
         with pytest.raises(ConfigError, match=told):
-            load_joint_config(path, preset("default"), SupConSettings)
+            load_joint_config(path, TrainConfig(), SupConSettings)

@@ -7,13 +7,9 @@ import pytest
 from pydantic import Field
 
 from emoclim.config import (
-    ENCODER_PRESETS,
-    PRESETS,
     Settings,
     TrainConfig,
-    encoder_preset,
     loss_weights,
-    preset,
     read_settings,
     split_settings,
 )
@@ -32,30 +28,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_paper_preset_is_that_of_the_papers() -> None:
-    paper = preset("paper")
+def test_the_defaults_are_those_of_the_papers() -> None:
+    paper = TrainConfig()
     assert (paper.batch_size, paper.learning_rate, paper.epochs) == (64, 1e-4, 15)
     assert (paper.hidden_dim, paper.embedding_dim, paper.dropout, paper.patience) == (256, 128, 0.5, None)
-
-
-def test_the_published_code_is_set_otherwise_than_the_papers_say() -> None:
-    code = preset("paper-code")
-    assert (code.epochs, code.batch_size) == (30, 128)
-    assert code.updated(epochs=15, batch_size=64) == preset("paper")
-    assert encoder_preset("paper-code", "clap") == {"model": "music_speech", "source_rate": 16_000}
-    assert encoder_preset("paper", "clap") == {"source_rate": 16_000}
-    assert encoder_preset("paper-code", "musicnn") == encoder_preset("default", "clap") == {}
-    assert ENCODER_PRESETS.keys() == PRESETS.keys()
-    with pytest.raises(ConfigError, match="there is no preset 'papr'"):
-        encoder_preset("papr", "clap")
-
-
-def test_presets_are_listed_and_an_unknown_one_is_told() -> None:
-    assert set(PRESETS) == {"default", "paper", "paper-code"}
-    with pytest.raises(
-        ConfigError, match=r"no preset 'papr' \(did you mean 'paper'\?\); there are default, paper, paper-code"
-    ):
-        preset("papr")
 
 
 @pytest.mark.parametrize(

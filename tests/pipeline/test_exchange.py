@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from soaking import examples, soak
 
 from emoclim.cache import item_table_path, open_cache, read_item_table, write_item_table
-from emoclim.config import EvaluateConfig, ExtractConfig, preset
+from emoclim.config import EvaluateConfig, ExtractConfig, TrainConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
@@ -209,7 +209,7 @@ def test_real_features_are_imported_trained_on_and_searched(
         features = features_of(tmp_path, "yamnet")
         expected = arrays["values"][[at[id_] for id_ in features.ids]].astype(np.float32)
     assert np.array_equal(features.values.numpy(), expected)
-    config = preset("default").updated(epochs=2)
+    config = TrainConfig().updated(epochs=2)
     result = start(TrainHeads(), HeadsConfig(base=config), Means(space, "cpu"))
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(None, EvaluateConfig(split="train"), workspace=space, device="cpu", plots=False).report

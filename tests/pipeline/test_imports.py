@@ -17,7 +17,7 @@ from cache_workspace import root as root
 
 from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
-from emoclim.config import preset
+from emoclim.config import TrainConfig
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -345,7 +345,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         values = np.random.default_rng(3).standard_normal((12, DIM)) + 3.0 * (np.arange(12) % 2)[:, None]
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
-    config = preset("default").updated(epochs=1)
+    config = TrainConfig().updated(epochs=1)
     start(TrainHeads(), HeadsConfig(base=config), Means(Workspace(space), "cpu"))
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4

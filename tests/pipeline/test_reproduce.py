@@ -298,7 +298,7 @@ def test_the_code_of_the_paper_ranks_no_short_clips(workspace: Path) -> None:
         (("table1", "--encoder", "vgg=colour"), "has no encoder vgg; it has clip, short_chunk_cnn"),
         (("table1", "--encoder", "harmonic_cnn=colour"), "'colour' takes image, and cannot stand in for harmonic_cnn"),
         (("table1", "--setting", "overlap=0"), "--setting overlap=0 does not say of which encoder"),
-        (("table1", "--preset", "code"), "no preset 'code'; it has paper, paper-code"),
+        (("table1", "--preset", "code"), "no preset 'code'"),
         (("table1", "--json", "--latex"), "give one of them"),
         (("table4", "--tagging", "none.csv"), "none.csv"),
         (("table1", "--checkpoint", "clip=none.pt"), "none.pt"),

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.labels.taxonomy import match_labels
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import ConfigError
 from emoclim.pipeline.papers import class_titles
-from emoclim.recipes import Table, choose_tables, find_recipe, recipe_names
+from emoclim.recipes import Table, choose_tables, find_preset, find_recipe, recipe_names
 from emoclim.recipes.emo_clim import RECIPE, TABLE_1
 
 STEPS = {"train-heads", "train-end-to-end"}
@@ -38,7 +37,7 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
         assert description.modality == data.modality
         assert data.split in description.split_sizes or data.counted_by in description.published
     for preset in recipe.presets.values():
-        TrainConfig(**preset.config)
+        assert preset.training.epochs
         assert preset.encoders.keys() <= recipe.encoders.keys()
 
 
@@ -94,3 +93,19 @@ def test_a_table_is_that_of_the_default_paper_unless_one_is_named() -> None:
     for words in (["table6"], ["emo_clim", "table1", "table2"], ["nobody", "table1"]):
         with pytest.raises(ConfigError, match="table1, table2, table3, table4, table5, figure2"):
             choose_tables(words)
+
+
+def test_the_published_code_is_set_otherwise_than_the_papers_say() -> None:
+    default, paper, code = (find_preset(name) for name in ("default", "paper", "paper-code"))
+    assert default.training == paper.training == code.training.updated(epochs=15, batch_size=64)
+    assert (code.training.epochs, code.training.batch_size) == (30, 128)
+    assert code.encoder("clap") == {"model": "music_speech", "source_rate": 16_000}
+    assert paper.encoder("clap") == {"source_rate": 16_000}
+    assert code.encoder("musicnn") == default.encoder("clap") == {}
+
+
+def test_presets_are_listed_and_an_unknown_one_is_told() -> None:
+    with pytest.raises(
+        ConfigError, match=r"no preset 'papr' \(did you mean 'paper'\?\); there are default, paper, paper-code"
+    ):
+        find_preset("papr")

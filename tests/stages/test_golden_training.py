@@ -12,7 +12,7 @@ import torch
 from objective_cases import TERMS, emo_clim, losses_of, prepared, total_of
 from torch import Tensor
 
-from emoclim.config import preset
+from emoclim.config import TrainConfig
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.learner import Learner
@@ -143,7 +143,7 @@ def run(golden: Arrays, weights: Tensor, dtype: torch.dtype) -> Trajectory:
     picks = {m: torch.from_numpy(golden[f"batch_{m}"]).long() for m in MODALITIES}
     banks = {m: golden_bank(m, rows[m].shape[1], len(weights), dtype) for m in MODALITIES}
     objective = prepared(emo_clim([0.07] * len(weights)), dtype)
-    learner = Learner(Banks(banks), objective, weights.to(dtype), preset("paper"))
+    learner = Learner(Banks(banks), objective, weights.to(dtype), TrainConfig())
     shown = torch.from_numpy(golden["shown_items"])
     marks = set(golden["marks"].tolist())
     generator = torch.Generator()
