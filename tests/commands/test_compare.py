@@ -274,11 +274,24 @@ def test_seeds_of_one_recipe_are_taken_together(runs: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"augmentations": {"gain": 6.0}}, {"store": True}, {"processes": 2}, {"trained": ["last"]}, {"similarity": {}}],
+    [
+        {"augmentations": {"gain": 6.0}},
+        {"store": True},
+        {"processes": 2},
+        {"trained": ["last"]},
+        {"objective": "other"},
+    ],
 )
 def test_runs_that_differ_in_more_than_the_seed_are_no_seeds(runs: Path, settings: dict[str, object]) -> None:
-    usual = {"augmentations": None, "store": False, "processes": 1, "trained": ["first", "last"], "interrupted": False}
-    for name, own in {"a": {}, "b": settings, "c": {"interrupted": True, "chosen": 1}}.items():
+    usual = {
+        "plan": "0a",
+        "augmentations": None,
+        "store": False,
+        "processes": 1,
+        "trained": ["first", "last"],
+        "interrupted": False,
+    }
+    for name, own in {"a": {}, "b": settings, "c": {"interrupted": True, "chosen": 1, "plan": "0b"}}.items():
         file = runs / "runs" / name / "settings.json"
         write_json(file, json.loads(file.read_text()) | usual | own)
     found = compare_runs(["a", "b", "c"], over_seeds=True, n_resamples=100, workspace=Workspace(runs))

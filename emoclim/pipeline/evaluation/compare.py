@@ -15,7 +15,7 @@ from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
 
 MIN_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head
-NOT_ASKED_FOR = ("schema", "left_out", "study", "select", "keep", "heads", "kept", "chosen", "interrupted")
+NOT_ASKED_FOR = ("schema", "plan", "left_out", "study", "select", "keep", "heads", "kept", "chosen", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
