@@ -50,7 +50,7 @@ def runs(tmp_path: Path) -> Path:
         write_queries(folder / "evaluation" / "test" / "queries.parquet", table(name, seed, gain))
         (folder / "heads.safetensors").touch()
         head = {"candidate": 0, "loss_weights": [0.25] * 4, "config": {"temperature": 0.07, "seed": seed}}
-        same = {"features": {}, "label_map": {}, "terms": [], "similarity": None}
+        same = {"plan": f"{seed:012x}", "features": {}, "label_map": {}, "terms": [], "label_vectors": None}
         write_json(folder / "settings.json", same | {"libraries": {"image": {"digest": "0a"}}, "heads": [head]})
     return tmp_path
 
