@@ -79,7 +79,7 @@ def choose_modalities(workspace: Workspace, named: Iterable[Modality]) -> tuple[
     chosen = set(named)
     if len(chosen) > 2:
         raise ConfigError(f"a run joins two modalities, not {', '.join(sorted(chosen))}; name two of them")
-    rest = [modality for modality in MODALITIES if modality not in chosen]
+    rest = [modality for modality in MODALITIES if modality not in chosen and len(chosen) < 2]
     labelled = [
         modality
         for modality in rest
