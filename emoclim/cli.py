@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "cache": "Look after the caches of features.",
     "prepare": "Make a manifest of a data set.",
     "encoders": "Show the encoders: what each takes and gives, and which checkpoints are here.",
-    "reproduce": "Make a table of the paper anew.",
+    "reproduce": "Make tables of a paper anew.",
     "demo": "Run everything on a generated corpus.",
 }
 MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.options import Backend, Device, Root, read_settings
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.modality import Modality
@@ -17,18 +18,14 @@ Name = Annotated[str, typer.Argument(help="A cache: its file, or the name of its
 @command(app, "list", computing=False)
 def list_(workspace: Root = Path()) -> View:
     """Show all caches, the newest first."""
-    from emoclim.pipeline import Workspace, list_caches
-
-    result = list_caches(Workspace(workspace))
+    result = pipeline.list_caches(pipeline.Workspace(workspace))
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
 @command(app, computing=False)
 def info(name: Name, workspace: Root = Path()) -> View:
     """Show what a cache holds, what of, and how it was made."""
-    from emoclim.pipeline import Workspace, describe_cache
-
-    result = describe_cache(name, Workspace(workspace))
+    result = pipeline.describe_cache(name, pipeline.Workspace(workspace))
     return View(result.to_dict(), [Table(result.spec_rows())], head=result.summary())
 
 
@@ -47,16 +44,14 @@ def verify(
     workspace: Root = Path(),
 ) -> View:
     """Read all of a cache with its checksums, and name what is damaged."""
-    from emoclim.pipeline import Workspace, verify_cache
-
-    result = verify_cache(
+    result = pipeline.verify_cache(
         name,
         encode=re_encode,
         seed=seed,
         tolerance=tolerance,
         repair=repair,
         device=device,
-        workspace=Workspace(workspace),
+        workspace=pipeline.Workspace(workspace),
         track=track,
     )
     return View(result.to_dict(), lines=result.summary(), incomplete=not result.sound)
@@ -67,9 +62,7 @@ def diff(
     one: Name, other: Annotated[str, typer.Argument(help="Another cache, named alike.")], workspace: Root = Path()
 ) -> View:
     """Show where two caches differ: in settings, in items and in numbers."""
-    from emoclim.pipeline import Workspace, diff_caches
-
-    result = diff_caches(one, other, workspace=Workspace(workspace), track=track)
+    result = pipeline.diff_caches(one, other, workspace=pipeline.Workspace(workspace), track=track)
     return View(result.to_dict(), lines=result.summary())
 
 
@@ -97,9 +90,7 @@ def import_(
     workspace: Root = Path(),
 ) -> View:
     """Put features that you made yourself into a cache."""
-    from emoclim.pipeline import Workspace, import_features
-
-    result = import_features(
+    result = pipeline.import_features(
         file,
         modality,
         name,
@@ -110,7 +101,7 @@ def import_(
         unlabelled=unlabelled,
         backend=backend,
         seed=seed,
-        workspace=Workspace(workspace),
+        workspace=pipeline.Workspace(workspace),
         track=track,
     )
     return View(result.to_dict(), lines=result.summary())
@@ -130,18 +121,15 @@ def export(
     workspace: Root = Path(),
 ) -> View:
     """Write features for other programs."""
-    from emoclim.pipeline import Workspace, export_features
-
-    result = export_features(name, out, kind=kind, manifest=manifest, workspace=Workspace(workspace), track=track)
+    place = pipeline.Workspace(workspace)
+    result = pipeline.export_features(name, out, kind=kind, manifest=manifest, workspace=place, track=track)
     return View(result.to_dict(), lines=result.summary())
 
 
 @command(app)
 def merge(name: Name, workspace: Root = Path()) -> View:
     """Join the shards of a cache."""
-    from emoclim.pipeline import Workspace, merge_shards
-
-    result = merge_shards(name, workspace=Workspace(workspace), track=track)
+    result = pipeline.merge_shards(name, workspace=pipeline.Workspace(workspace), track=track)
     return View(result.to_dict(), lines=result.summary())
 
 
@@ -154,7 +142,5 @@ def gc(
 
     Caches themselves are never deleted.
     """
-    from emoclim.pipeline import Workspace, collect_leftovers
-
-    result = collect_leftovers(delete=yes, workspace=Workspace(workspace))
+    result = pipeline.collect_leftovers(delete=yes, workspace=pipeline.Workspace(workspace))
     return View(result.to_dict(), lines=result.summary())

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.evaluate import evaluation_tables
 from emoclim.commands.options import Workers
 from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
@@ -21,10 +22,8 @@ def demo(
     workers: Workers = None,
 ) -> View:
     """Run everything on a generated corpus."""
-    from emoclim.pipeline import run_demo
-
     print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."], err=True)
-    result = run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
+    result = pipeline.run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
     searches = [Table(one.table_rows(), str(one.query)) for one in result.searches]
     lines = [*result.evaluation.summary(), *result.notes()]
     return View(result.to_dict(), [*evaluation_tables(result.evaluation), *searches], lines)

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.terminal import Table, View, command, new_app
 
 app = new_app()
@@ -14,10 +15,8 @@ def encoders(
     name: Annotated[str | None, typer.Argument(help="Show all that is known of this encoder.")] = None,
 ) -> View:
     """Show the encoders: what each takes and gives, and which checkpoints are here."""
-    from emoclim.pipeline import describe_encoder, describe_encoders, encoder_rows
-
     if name is None:
-        found = describe_encoders()
-        return View({"encoders": [one.to_dict() for one in found]}, [Table(encoder_rows(found))])
-    one = describe_encoder(name)
+        found = pipeline.describe_encoders()
+        return View({"encoders": [one.to_dict() for one in found]}, [Table(pipeline.encoder_rows(found))])
+    one = pipeline.describe_encoder(name)
     return View(one.to_dict(), [Table(one.settings_rows())], head=one.summary())

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.options import Device, Root, SettingOptions, given_options, read_list, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.config import EvaluateConfig
@@ -59,12 +60,10 @@ def evaluate(
     Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
     tells how well tags of music are found by what the heads make of it.
     """
-    from emoclim.pipeline import Means, Tag, TaggingConfig, Workspace, evaluate_run, start
-
-    asked = CONFIG.given(given)
+    asked, place = CONFIG.given(given), pipeline.Workspace(workspace)
     if given_options(context) & OF_TAGS:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
-        tags = TaggingConfig(
+        tags = pipeline.TaggingConfig(
             run=run,
             manifest=tagging,
             on=on,
@@ -78,10 +77,10 @@ def evaluate(
             head=asked.get("head"),
             plots=plots,
         )
-        tagged = start(Tag(), tags, Means(Workspace(workspace), device, track=track))
+        tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Means(place, device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
-    config, place = EvaluateConfig(**asked), Workspace(workspace)
-    result = evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
+    config = EvaluateConfig(**asked)
+    result = pipeline.evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 
 
@@ -110,9 +109,7 @@ def compare(
     Compares what `evaluate` found for each run with the first one, query by query: intervals by the bootstrap, p-values
     by a paired randomisation test.
     """
-    from emoclim.pipeline import Workspace, compare_runs
-
-    result = compare_runs(
+    result = pipeline.compare_runs(
         runs,
         split=split,
         metrics=metric or (),
@@ -121,7 +118,7 @@ def compare(
         n_resamples=resamples,
         seed=seed,
         output=output,
-        workspace=Workspace(workspace),
+        workspace=pipeline.Workspace(workspace),
     )
     return View(result.to_dict(), [Table(result.report.table_rows(), result.title)], result.notes)
 

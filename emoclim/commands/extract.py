@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emoclim import pipeline, recipes
 from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, read_settings
 from emoclim.commands.terminal import View, command, new_app, option, track
 from emoclim.config import ExtractConfig
@@ -49,21 +50,21 @@ def _add(modality: Modality) -> None:
         workspace: Root = Path(),
         **given: Any,
     ) -> View:
-        from emoclim.pipeline import Shard, Workspace, extract_features
-        from emoclim.recipes import find_preset
 
         asked = CONFIG.given(given)
-        settings = find_preset(preset).encoder(asked.get("encoder") or facts.encoder or "") | read_settings(setting)
+        settings = recipes.find_preset(preset).encoder(asked.get("encoder") or facts.encoder or "") | read_settings(
+            setting
+        )
         settings |= {one.name: value for one in own if (value := given[one.name]) is not None}
         config = ExtractConfig(**asked)
         if settings.get("views"):
             settings.setdefault("view_seed", config.seed)
-        result = extract_features(
+        result = pipeline.extract_features(
             modality,
             manifest,
             config.updated(settings=settings),
-            workspace=Workspace(workspace),
-            shard=Shard.parse(shard) if shard else None,
+            workspace=pipeline.Workspace(workspace),
+            shard=pipeline.Shard.parse(shard) if shard else None,
             device=device,
             track=track,
         )

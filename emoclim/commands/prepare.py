@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.options import Root, read_pairs
 from emoclim.commands.terminal import Table, View, command, new_app, option, track
 from emoclim.errors import ConfigError
@@ -72,10 +73,9 @@ def prepare(
         return _list()
     if explain or folder is None:
         return _explain(dataset)
-    from emoclim.pipeline import Workspace, prepare_dataset
 
     named = [f"{one.name}={given[one.name]}" for one in OWN_FILES if given[one.name] is not None]
-    result = prepare_dataset(
+    result = pipeline.prepare_dataset(
         dataset,
         folder,
         options=read_pairs([*named, *(pairs or ())], "--option", "min_agree=4"),
@@ -85,21 +85,19 @@ def prepare(
         max_missing=max_missing,
         hash_files=hash_files,
         force=force,
-        workspace=Workspace(workspace),
+        workspace=pipeline.Workspace(workspace),
         track=track,
     )
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
 def _list() -> View:
-    from emoclim.pipeline import dataset_rows, explain_datasets
 
-    datasets = explain_datasets()
-    return View({"datasets": [one.to_dict() for one in datasets]}, [Table(dataset_rows(datasets))])
+    datasets = pipeline.explain_datasets()
+    return View({"datasets": [one.to_dict() for one in datasets]}, [Table(pipeline.dataset_rows(datasets))])
 
 
 def _explain(dataset: str) -> View:
-    from emoclim.pipeline import explain_dataset
 
-    explained = explain_dataset(dataset)
+    explained = pipeline.explain_dataset(dataset)
     return View(explained.to_dict(), [Table(explained.option_rows())], head=explained.summary())

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, read_pairs, read_settings
 from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
 from emoclim.errors import ConfigError
 
 if TYPE_CHECKING:
     from emoclim.data import Setting
-    from emoclim.pipeline import Reproduction
 
 app = new_app()
 
@@ -78,7 +78,6 @@ def reproduce(
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
     from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective
-    from emoclim.pipeline import Request, Workspace, choose_encoders, plan_reproduction, reproduce_table
     from emoclim.recipes import choose_tables
 
     recipe, tables = choose_tables(words)
@@ -92,11 +91,11 @@ def reproduce(
     files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
     names = read_pairs(encoder, "--encoder", "clap=timbre")
     manifests = {"image": images, "audio": audio, "tagging": tagging}
-    request = Request(
+    request = pipeline.Request(
         recipe,
         tables[0],
         tuple(rows.split(",")) if rows else (),
-        choose_encoders(recipe, preset, names, files, _by_role(setting)),
+        pipeline.choose_encoders(recipe, preset, names, files, _by_role(setting)),
         preset,
         training.updated(**given),
         objective(**own),
@@ -105,13 +104,13 @@ def reproduce(
         augmentations,
         store,
     )
-    place = Workspace(workspace)
+    place = pipeline.Workspace(workspace)
     if explain:
-        plans = [plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
+        plans = [pipeline.plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
         lines = [line for one in plans for line in one.plan_summary()]
         return View(_data(plans), [Table(one.plan_rows(), one.title) for one in plans], lines)
     results = [
-        reproduce_table(
+        pipeline.reproduce_table(
             replace(request, target=table),
             download=download,
             batch_size=batch_size,
@@ -132,7 +131,7 @@ def reproduce(
     )
 
 
-def _data(results: Sequence["Reproduction"]) -> Mapping[str, Any]:
+def _data(results: Sequence["pipeline.Reproduction"]) -> Mapping[str, Any]:
     """One table as it is, several in a list."""
     found = [one.to_dict() for one in results]
     return found[0] if len(found) == 1 else {"tables": found}

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from emoclim import pipeline
 from emoclim.commands.options import Average, Device, Root
 from emoclim.commands.terminal import Table, View, command, new_app, track
 
@@ -24,15 +25,13 @@ def search(
     workspace: Root = Path(),
 ) -> View:
     """Find music for a photo, or photos for music."""
-    from emoclim.pipeline import Workspace, search_file
-
-    result = search_file(
+    result = pipeline.search_file(
         query,
         top=top,
         library=library,
         run=run,
         average=average,
-        workspace=Workspace(workspace),
+        workspace=pipeline.Workspace(workspace),
         device=device,
         track=track,
     )

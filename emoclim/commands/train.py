@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from emoclim import pipeline, recipes
 from emoclim.commands.options import (
     LIBRARIES,
     RESUMED,
@@ -99,19 +100,6 @@ def train_heads(
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
     best on validation is chosen. Ctrl-C ends with what is done so far.
     """
-    from emoclim.pipeline import (
-        HeadsConfig,
-        LabelledConfig,
-        Means,
-        StudyConfig,
-        TrainHeads,
-        Workspace,
-        start,
-        what_to_try,
-    )
-    from emoclim.pipeline import resume as go_on
-    from emoclim.recipes import find_preset
-
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
     if optuna is None:
@@ -123,13 +111,13 @@ def train_heads(
         def show_leaders(leaders: "Leaders") -> None:
             show_table(leaders.table_rows(SHOWN))
 
-        means = Means(Workspace(workspace), device, track=track, watch=show_leaders)
+        means = pipeline.Means(pipeline.Workspace(workspace), device, track=track, watch=show_leaders)
         if resume is not None:
-            result = go_on(TrainHeads(), resume, means)
+            result = pipeline.resume(pipeline.TrainHeads(), resume, means)
         else:
-            labelled = LabelledConfig(objective=objective, vad=vad)
+            labelled = pipeline.LabelledConfig(objective=objective, vad=vad)
             kind = labelled.make_objective()
-            settings, told = find_preset(preset).training, dict[str, Any]()
+            settings, told = recipes.find_preset(preset).training, dict[str, Any]()
             if config is not None:
                 of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
                 settings = settings.updated(**of_training)
@@ -137,7 +125,7 @@ def train_heads(
             temperatures = said.pop("temperature", ())
             told |= said | read_settings(own, "temperature=0.1") | ({} if vad_width is None else {"width": vad_width})
             kind = kind.of([kind.Settings(**told)])
-            space = what_to_try(
+            space = pipeline.what_to_try(
                 settings.updated(**HEADS.given(given)),
                 kind,
                 [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
@@ -146,11 +134,11 @@ def train_heads(
                 seeds,
                 sweep_file,
             )
+            trials = {} if sweep is None else {"trials": sweep}
             proposed = None
             if optuna is not None:
-                trials = StudyConfig.model_fields["trials"].default if sweep is None else sweep
-                proposed = StudyConfig(storage=optuna, name=study, rounds=rounds, trials=trials)
-            asked = HeadsConfig(
+                proposed = pipeline.StudyConfig(storage=optuna, name=study, rounds=rounds, **trials)
+            asked = pipeline.HeadsConfig(
                 libraries=named_libraries(given),
                 **space,
                 study=proposed,
@@ -162,7 +150,7 @@ def train_heads(
                 label_map=label_map,
                 tensorboard=tensorboard,
             )
-            result = start(TrainHeads(), asked, means, name=name)
+            result = pipeline.start(pipeline.TrainHeads(), asked, means, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
@@ -207,9 +195,6 @@ def train_end_to_end(
     keeps what is done for --resume only.
     """
     from emoclim.learning import launched
-    from emoclim.pipeline import EndToEndConfig, LabelledConfig, Means, TrainEndToEnd, Workspace, start
-    from emoclim.pipeline import resume as go_on
-    from emoclim.recipes import find_preset
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "workers", "device", "workspace"})
@@ -221,21 +206,21 @@ def train_end_to_end(
             rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
             show_table([HEADER, *rows[-SHOWN:]])
 
-        means = Means(Workspace(workspace), device, workers, track, show_epoch, replicas)
+        means = pipeline.Means(pipeline.Workspace(workspace), device, workers, track, show_epoch, replicas)
         if resume is not None:
-            result = go_on(TrainEndToEnd(), resume, means)
+            result = pipeline.resume(pipeline.TrainEndToEnd(), resume, means)
         else:
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            base = find_preset(preset).training
-            kind = LabelledConfig(objective=objective, vad=vad).make_objective().Settings
+            base = recipes.find_preset(preset).training
+            kind = pipeline.LabelledConfig(objective=objective, vad=vad).make_objective().Settings
             settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
             if config:
                 settings, own, tuning, augmentations = load_joint_config(config, base, kind)
-            asked = EndToEndConfig(
+            asked = pipeline.EndToEndConfig(
                 encoder=encoder,
                 checkpoint=checkpoint,
-                encoder_settings=find_preset(preset).encoder(encoder) | read_settings(setting),
+                encoder_settings=recipes.find_preset(preset).encoder(encoder) | read_settings(setting),
                 libraries=named_libraries(given),
                 weights=read_list(loss_weights, "--loss-weights", float),
                 base=settings.updated(**BESIDE.given(given)),
@@ -247,7 +232,7 @@ def train_end_to_end(
                 label_map=label_map,
                 store=store,
             )
-            result = start(TrainEndToEnd(), asked, means, name=name)
+            result = pipeline.start(pipeline.TrainEndToEnd(), asked, means, name=name)
     if not replicas.first:
         return None
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())

@@ -19,8 +19,8 @@ from PIL import Image
 from emoclim.config import TrainConfig
 from emoclim.encoders.loading import encoder_names
 from emoclim.pipeline import demo
-from emoclim.pipeline import evaluate as evaluation
 from emoclim.pipeline import extract as features
+from emoclim.pipeline.evaluation import evaluate as evaluation
 from emoclim.pipeline.workspace import Workspace
 
 

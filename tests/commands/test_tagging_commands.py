@@ -333,7 +333,7 @@ def test_refuses_training_items_without_tags(workspace):
 
 
 def test_refuses_no_seeds(finished):
-    with pytest.raises(ConfigError, match="with one seed or more"):
+    with pytest.raises(ConfigError, match="seeds"):
         tag_run(seeds=0, workspace=Workspace(finished))
 
 
