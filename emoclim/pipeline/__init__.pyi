@@ -17,11 +17,11 @@ from .preparation.datasets import dataset_rows as dataset_rows
 from .preparation.datasets import explain_dataset as explain_dataset
 from .preparation.datasets import explain_datasets as explain_datasets
 from .preparation.prepare import prepare_dataset as prepare_dataset
-from .reproduce import reproduce_table as reproduce_table
-from .reproduction import Reproduction as Reproduction
-from .reproduction import Request as Request
-from .reproduction import choose_encoders as choose_encoders
-from .reproduction_plan import plan_reproduction as plan_reproduction
+from .reproduction.plan import plan_reproduction as plan_reproduction
+from .reproduction.reproduce import reproduce_table as reproduce_table
+from .reproduction.request import Request as Request
+from .reproduction.request import choose_encoders as choose_encoders
+from .reproduction.result import Reproduction as Reproduction
 from .run import Means as Means
 from .run import resume as resume
 from .run import start as start

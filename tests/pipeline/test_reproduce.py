@@ -27,9 +27,9 @@ from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings
 from emoclim.modality import Modality
-from emoclim.pipeline import papers
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.encoder_choice import EncoderChoice
+from emoclim.pipeline.reproduction import request
+from emoclim.pipeline.reproduction.request import EncoderChoice
 from emoclim.pipeline.tagging.tag import TaggingConfig
 from emoclim.recipes import find_recipe
 from emoclim.stages.tag_heads import TagConfig
@@ -164,7 +164,7 @@ def test_other_targets_are_made_from_the_same_runs(
     made: Path, target: str, own_lines: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = partial(TaggingConfig, base=TagConfig(epochs=1), resamples=10)
-    monkeypatch.setattr("emoclim.pipeline.reproduce.TaggingConfig", quick)
+    monkeypatch.setattr("emoclim.pipeline.reproduction.reproduce.TaggingConfig", quick)
     before = sorted((made / "runs").iterdir())
     found = reproduce(made, target, cnns=True)
     lines = own(found)
@@ -224,7 +224,7 @@ def test_a_checkpoint_is_fetched_if_asked_for(workspace: Path, tmp_path: Path, m
         path.parent.mkdir(parents=True, exist_ok=True)
         return Path(shutil.copy(workspace / "small.safetensors", path))
 
-    for place in ("emoclim.pipeline.reproduction_plan.obtain", "emoclim.encoders.loading.obtain"):
+    for place in ("emoclim.pipeline.reproduction.plan.obtain", "emoclim.encoders.loading.obtain"):
         monkeypatch.setattr(place, offline)
     words = ("--encoder", "harmonic_cnn=small_cnn", "--setting", "harmonic_cnn.width=4", "--download")
     found = reproduce(workspace, "table1", "--rows", "harmonic_cnn-frozen,short_chunk_cnn-frozen", *words, code=3)
@@ -390,13 +390,13 @@ def manifest(modality: Modality, items: list[Item]) -> Manifest:
 
 def test_the_papers_own_data_are_known_by_their_numbers() -> None:
     for name in ("image", "audio"):
-        assert papers.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
-    (other,) = papers.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
+        assert request.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
+    (other,) = request.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
     assert other.told == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
-    assert papers.mark_of([other]) == "not the paper's data"
+    assert request.mark_of([other]) == "not the paper's data"
     most = labelled("image")
     few = replace(most, items=most.items[:2])  # all others are names of files that are not there
-    lost, counted = papers.of_data(most, few, RECIPE.data["image"])
+    lost, counted = request.of_data(most, few, RECIPE.data["image"])
     assert lost.told.startswith("21,827 of 21,829 items of data.csv cannot be used")
     assert lost.small
     assert counted.small
@@ -408,36 +408,36 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
     parts = [part for part, count in description.split_sizes[data.split].items() for _ in range(count)]
     tags = description.labels
     items = [Item(str(n), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
-    assert papers.of_data(manifest("audio", items), manifest("audio", items), data) == []
+    assert request.of_data(manifest("audio", items), manifest("audio", items), data) == []
     fewer = [replace(item, tags=tags[:1]) for item in items[1:]]
-    told = papers.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
+    told = request.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
     assert [one.small for one in told] == [False, False]
     assert told[1].told == "data.csv has 1 tags, and not the 50 that the paper had"
 
 
 def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paper, code = (RECIPE.preset(name) for name in ("paper", "paper-code"))
-    assert papers.of_encoder("clap", EncoderChoice("clap", None, {"source_rate": 16_000}), paper) == []
+    assert request.of_encoder("clap", EncoderChoice("clap", None, {"source_rate": 16_000}), paper) == []
     other = EncoderChoice("clap", None, {"source_rate": 0, "overlap": 0.5})
-    (rate,) = papers.of_encoder("clap", other, paper)
+    (rate,) = request.of_encoder("clap", other, paper)
     assert rate.told == "clap has source_rate=0 (16000), overlap=0.5 (0.0)"
-    assert papers.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
+    assert request.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
     file = tmp_path / "mine.pt"
     file.write_bytes(b"parameters")
     given = EncoderChoice("clap", file, {"source_rate": 16_000})
-    (unknown,) = papers.of_encoder("clap", given, paper)
+    (unknown,) = request.of_encoder("clap", given, paper)
     assert unknown.told == "clap has mine.pt, which is not known to be 630k-best.pt"
-    monkeypatch.setattr(papers, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:e0"))
-    assert papers.of_encoder("clap", given, paper) == []
-    assert papers.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
-    assert papers.of_settings(TrainConfig(epochs=30, batch_size=128), SupConSettings(), None, code) == []
+    monkeypatch.setattr(request, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:e0"))
+    assert request.of_encoder("clap", given, paper) == []
+    assert request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
+    assert request.of_settings(TrainConfig(epochs=30, batch_size=128), SupConSettings(), None, code) == []
     noise = Augmentations(gaussian_snr=(5, 40))
-    (tuned,) = papers.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
+    (tuned,) = request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
     assert tuned.told == (
         "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them)"
     )
     assert not tuned.small
-    (shorter,) = papers.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
+    (shorter,) = request.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
     assert shorter.told == "training with epochs=14 (15), temperature=0.1 (0.07)"
     assert shorter.small
-    assert papers.mark_of([]) == "as in the paper, but for its splits"
+    assert request.mark_of([]) == "as in the paper, but for its splits"

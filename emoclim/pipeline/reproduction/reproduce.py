@@ -17,13 +17,13 @@ from emoclim.config import EvaluateConfig, ExtractConfig
 from emoclim.data import ContentKeys, Manifest
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.library import read_splits
-from emoclim.pipeline.reproduction import Reproduction, Request, RowPlan
-from emoclim.pipeline.reproduction_plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
+from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
+from emoclim.pipeline.reproduction.request import EncoderChoice, Request
+from emoclim.pipeline.reproduction.result import Reproduction, RowPlan
 from emoclim.pipeline.run import Means, Step, resume, start
 from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd

@@ -1,7 +1,7 @@
 """Look at data, encoders, caches and runs, to see what of a paper's table is there and what is missing.
 
-Used by the runner in :mod:`emoclim.pipeline.reproduce` and by ``--explain``. Invariant: the run of a row is named after
-a digest of all that its heads depend on, so that one that is there need not be made again.
+Used by the runner and by ``emoclim reproduce --explain``. Invariant: the run of a row is named after a digest of all
+that its heads depend on, so that one that is there need not be made again.
 """
 
 import hashlib
@@ -16,9 +16,8 @@ from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_manifest
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError, DecodeError
 from emoclim.modality import Modality
-from emoclim.pipeline.encoder_choice import EncoderChoice
-from emoclim.pipeline.papers import Departure, of_data, of_encoder, of_settings
-from emoclim.pipeline.reproduction import Reproduction, Request, RowPlan, State
+from emoclim.pipeline.reproduction.request import Departure, EncoderChoice, Request, of_data, of_encoder, of_settings
+from emoclim.pipeline.reproduction.result import Reproduction, RowPlan, State
 from emoclim.pipeline.run import PLAN, UNFINISHED
 from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, make_augmenter, without_place
 from emoclim.pipeline.training.inputs import LabelledConfig

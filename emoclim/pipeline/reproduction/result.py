@@ -1,7 +1,7 @@
-"""What of a paper's table can be made anew, how far each row is, and in the end what was made.
+"""Hold what of a paper's table can be made anew, how far each row is, and in the end what was made.
 
-Used by the runner in :mod:`emoclim.pipeline.reproduce` and by ``emoclim reproduce --explain``. Invariant: the run of a
-row is named after a digest of all that its heads depend on, so that one that is there need not be made again.
+Made by the plan, filled by the runner, shown by the command. Invariant: ``report.json`` holds nothing but what follows
+from data, encoders and settings, so that the same ones give the same bytes.
 """
 
 from collections import Counter
@@ -10,18 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from emoclim.config import Settings, TrainConfig
-from emoclim.data import Manifest, Setting, match_labels
-from emoclim.encoders import find_encoder
-from emoclim.errors import ConfigError, EncoderError
+from emoclim.data import Manifest, match_labels
 from emoclim.files import atomic
-from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
-from emoclim.pipeline.encoder_choice import EncoderChoice
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
-from emoclim.pipeline.papers import KINDS, Departure, class_titles, mark_of
+from emoclim.pipeline.papers import class_titles
+from emoclim.pipeline.reproduction.request import KINDS, Departure, EncoderChoice, Request, mark_of
 from emoclim.pipeline.training.inputs import LabelledConfig
-from emoclim.recipes import Preset, Recipe, Row, Table
+from emoclim.recipes import Row
 from emoclim.reports import (
     ALL,
     Estimate,
@@ -40,71 +36,6 @@ State = Literal["to do", "unfinished", "done", "not possible"]
 
 FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be made anew, and with what."""
-
-    recipe: Recipe
-    target: str  # name of a table or figure
-    rows: tuple[str, ...]  # names of rows or of their encoders; none is all
-    encoders: Mapping[str, EncoderChoice]  # by the paper's encoder, see choose_encoders
-    preset: str
-    config: TrainConfig
-    own: Settings  # of the objective
-    manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
-    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
-    augmentations: Augmentations = Augmentations()  # noqa: RUF009
-    store: bool = False  # keep decoded recordings for the training of encoders
-
-    @property
-    def table(self) -> Table:
-        """What is made."""
-        return self.recipe.tables[self.target]
-
-    @property
-    def settings(self) -> Preset:
-        """What the numbers are held against."""
-        return self.recipe.preset(self.preset)
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder of results: the table, and whatever is not by default."""
-        other = [self.preset] if self.preset != next(iter(self.recipe.presets)) else []
-        return "-".join([self.target, *self.rows, *other])
-
-    def chosen_rows(self) -> dict[str, Row]:
-        """The rows that are called so, by their own name or by that of an encoder; all if none is."""
-        rows = self.table.rows
-        known = {name for row in rows.values() for name in (row.name, *row.encoders.values())}
-        if strange := sorted(set(self.rows) - known):
-            there = f"its rows are {', '.join(rows)}" if rows else "it has none of encoders"
-            raise ConfigError(f"{self.target} has no row called {', '.join(strange)}; {there}")
-        wanted = set(self.rows) or known
-        return {name: row for name, row in rows.items() if wanted & {name, *row.encoders.values()}}
-
-
-def choose_encoders(
-    recipe: Recipe,
-    preset: str,
-    names: Mapping[str, str],
-    checkpoints: Mapping[str, Path],
-    settings: Mapping[str, Mapping[str, Setting]],
-) -> dict[str, EncoderChoice]:
-    """The encoder in the place of each of the paper's: its own, but for what is said otherwise."""
-    if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
-        raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
-    choices = {}
-    for paper, modality in recipe.encoders.items():
-        name, file = names.get(paper, paper), checkpoints.get(paper)
-        if (takes := find_encoder(name).MODALITY) != modality:
-            raise EncoderError(
-                f"{name!r} takes {takes}, and cannot stand in for {paper}; name an encoder of {modality}"
-            )
-        chosen = {**recipe.preset(preset).encoder(name), **settings.get(paper, {})}
-        choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
-    return choices
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,194 @@
+"""What is asked for to make a paper's table anew, and how it departs from what the paper had.
+
+Used by the plan and its result. Invariant: a number is called as in the paper only if nothing that it depends on is
+known to differ. A miniature differs so far that its numbers say only that everything runs: another encoder in the place
+of the paper's, a shorter training, or less than half of the data.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from emoclim.config import Settings, TrainConfig
+from emoclim.data import VIEWS, Description, Manifest, Setting, find_dataset
+from emoclim.encoders import (
+    SHARED,
+    VIEW_SEED,
+    Encoder,
+    find_encoder,
+    has_hash,
+    load_encoder,
+    own_settings,
+    published_file,
+)
+from emoclim.errors import ConfigError, EncoderError
+from emoclim.learning import Augmentations, EncoderTuning
+from emoclim.pipeline.training.encoder_inputs import describe
+from emoclim.progress import Track
+from emoclim.recipes import Data, Preset, Recipe, Row, Table
+
+AS_IN_PAPER = "as in the paper, but for its splits"
+ALLOWED = frozenset({VIEWS, VIEW_SEED})  # the paper draws random crops, of which a cache holds so many
+SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
+
+Kind = Literal["encoder", "data", "settings"]
+KINDS: tuple[Kind, ...] = ("encoder", "data", "settings")
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderChoice:
+    """The name of an encoder, with its file and settings."""
+
+    name: str
+    checkpoint: Path | None  # file of its parameters; None takes the published one
+    settings: Mapping[str, Setting]
+
+    def load(self, track: Track) -> Encoder:
+        """Load it."""
+        return load_encoder(self.name, checkpoint=self.checkpoint, track=track, **self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be made anew, and with what."""
+
+    recipe: Recipe
+    target: str  # name of a table or figure
+    rows: tuple[str, ...]  # names of rows or of their encoders; none is all
+    encoders: Mapping[str, EncoderChoice]  # by the paper's encoder, see choose_encoders
+    preset: str
+    config: TrainConfig
+    own: Settings  # of the objective
+    manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
+    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
+    augmentations: Augmentations = Augmentations()  # noqa: RUF009
+    store: bool = False  # keep decoded recordings for the training of encoders
+
+    @property
+    def table(self) -> Table:
+        """What is made."""
+        return self.recipe.tables[self.target]
+
+    @property
+    def settings(self) -> Preset:
+        """What the numbers are held against."""
+        return self.recipe.preset(self.preset)
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of results: the table, and whatever is not by default."""
+        other = [self.preset] if self.preset != next(iter(self.recipe.presets)) else []
+        return "-".join([self.target, *self.rows, *other])
+
+    def chosen_rows(self) -> dict[str, Row]:
+        """The rows that are called so, by their own name or by that of an encoder; all if none is."""
+        rows = self.table.rows
+        known = {name for row in rows.values() for name in (row.name, *row.encoders.values())}
+        if strange := sorted(set(self.rows) - known):
+            there = f"its rows are {', '.join(rows)}" if rows else "it has none of encoders"
+            raise ConfigError(f"{self.target} has no row called {', '.join(strange)}; {there}")
+        wanted = set(self.rows) or known
+        return {name: row for name, row in rows.items() if wanted & {name, *row.encoders.values()}}
+
+
+def choose_encoders(
+    recipe: Recipe,
+    preset: str,
+    names: Mapping[str, str],
+    checkpoints: Mapping[str, Path],
+    settings: Mapping[str, Mapping[str, Setting]],
+) -> dict[str, EncoderChoice]:
+    """The encoder in the place of each of the paper's: its own, but for what is said otherwise."""
+    if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
+        raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
+    choices = {}
+    for paper, modality in recipe.encoders.items():
+        name, file = names.get(paper, paper), checkpoints.get(paper)
+        if (takes := find_encoder(name).MODALITY) != modality:
+            raise EncoderError(
+                f"{name!r} takes {takes}, and cannot stand in for {paper}; name an encoder of {modality}"
+            )
+        chosen = {**recipe.preset(preset).encoder(name), **settings.get(paper, {})}
+        choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
+    return choices
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """One thing that is not as in the paper."""
+
+    kind: Kind
+    told: str
+    small: bool  # whether this alone makes a miniature
+
+
+def mark_of(departures: Iterable[Departure]) -> str:
+    """A few words for a table: ``"miniature: not the paper's encoder and settings"``."""
+    found = list(departures)
+    kinds = [kind for kind in KINDS if any(one.kind == kind for one in found)]
+    if not kinds:
+        return AS_IN_PAPER
+    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
+    return f"{'miniature: ' if any(one.small for one in found) else ''}not the paper's {listed}"
+
+
+def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
+    """What an encoder has in the place of the paper's."""
+    if choice.name != paper:
+        return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
+    expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
+    given = {name: value for name, value in choice.settings.items() if name not in ALLOWED}
+    found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
+    if choice.checkpoint is not None:
+        published = published_file(paper, choice.settings)
+        if published.hash is None or not has_hash(choice.checkpoint, published.hash):
+            found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {published.file}")
+    return [Departure("encoder", one, small=False) for one in found]
+
+
+def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
+    """How many items there are, with each label or in each part of the split, against the paper's, and what is lost."""
+    name, n_items, n_lost = manifest.source.name, len(manifest.items), len(manifest.items) - len(usable.items)
+    found = []
+    if n_lost:
+        lost = f"{n_lost:,} of {n_items:,} items of {name} cannot be used: missing, or failed to encode"
+        found.append(Departure("data", lost, small=2 * n_lost > n_items))
+    description: Description = find_dataset(data.dataset).DESCRIPTION
+    what = "split" if data.split else "label"
+    published = Counter(description.split_sizes[data.split] if data.split else description.published[data.counted_by])
+    own = Counter(value for item in usable.items if (value := item.split if data.split else item.label) is not None)
+    if own != published:
+        other = ", but not as many of each" if own.total() == published.total() else ""
+        counted = f"{name} has {own.total():,} items with a {what}, where the paper had {published.total():,}{other}"
+        found.append(Departure("data", counted, small=2 * own.total() < published.total()))
+    tags = {tag for item in usable.items for tag in item.tags}
+    if data.split and tags != set(description.labels):
+        tagged = f"{name} has {len(tags)} tags, and not the {len(description.labels)} that the paper had"
+        found.append(Departure("data", tagged, small=False))
+    return found
+
+
+def of_settings(
+    config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
+) -> list[Departure]:
+    """Settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
+    paper = preset.training
+    found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | type(own)().model_dump())]
+    if joint:
+        tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
+        found += [f"encoder: {tuned}"] if tuned else []
+        found += [f"augmentations: {describe(joint[1].model_dump(mode='json'))}"] if joint[1] else []
+    shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
+    listed = "; ".join(filter(None, found))
+    return [Departure("settings", f"training with {listed}", small=shorter)] if listed else []
+
+
+def _differing(own: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
+    """``"epochs=1 (15)"``: what differs, with what was expected in brackets."""
+    return ", ".join(
+        f"{name}={value} ({expected[name]})" if name in expected else f"{name}={value}"
+        for name, value in own.items()
+        if name not in expected or expected[name] != value
+    )
