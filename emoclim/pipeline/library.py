@@ -110,7 +110,7 @@ def open_library(note: CacheManifest, source: SourceRef, *, need_files: bool = T
 
 
 def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = 42) -> Manifest:
-    """The manifest with splits, made where there are none; keep what was learnt of the files meanwhile."""
+    """Split a manifest where it is not split yet, and keep what was learnt of its files meanwhile."""
     try:
         return with_splits(manifest, seed, keys, track)
     finally:
@@ -118,7 +118,7 @@ def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent,
 
 
 def library_note(library: Library) -> dict[str, Any]:
-    """What a run remembers of a library."""
+    """Return what a run notes of a library."""
     return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
 
 
@@ -129,7 +129,7 @@ def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library:
 
 
 def source_of(note: CacheManifest, path: str) -> SourceRef:
-    """Find the source of that path in a cache's note."""
+    """Find the manifest of that path among those that a cache was filled from."""
     for source in note.sources:
         if source.path == path:
             return source
@@ -137,7 +137,7 @@ def source_of(note: CacheManifest, path: str) -> SourceRef:
 
 
 def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
-    """Cached features of some items of a library; those that are missing or failed to encode are left out, and told."""
+    """Read cached features of some items of a library; warn of those that are missing or failed to encode."""
     ids: list[str] = []
     rows: list[str] = []
     lacking: list[str] = []
@@ -173,7 +173,7 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
 
 
 def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:
-    """The labels that occur, by modality."""
+    """Return the labels that occur, by modality."""
     return {
         modality: {item.label for item in library.manifest.items if item.label is not None}
         for modality, library in libraries.items()
@@ -188,7 +188,7 @@ def read_splits(
     *,
     every_class: bool = True,
 ) -> dict[str, Split]:
-    """Labelled features of some splits."""
+    """Read the labelled features of some splits."""
     splits = {}
     for name in names:
         if name not in SPLITS:
@@ -207,7 +207,7 @@ def read_splits(
 
 
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
-    """The items of a split whose labels have a class."""
+    """Return the items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)
     return [
         item

@@ -28,7 +28,7 @@ UNFINISHED, PLAN = "unfinished", "plan.json"
 
 
 class RunConfig(Settings):
-    """What a kind of run is asked for."""
+    """The settings of a kind of run: everything it is asked for."""
 
     NOTED: ClassVar[frozenset[str]] = frozenset()  # fields that leave no trace but in what the inputs note
 
@@ -38,11 +38,11 @@ class NothingToKeep(ConfigError):
 
 
 class Inputs(Protocol):
-    """What a run is made from, loaded."""
+    """What a run is made from, loaded: libraries, encoders, other runs."""
 
     @property
     def noted(self) -> Mapping[str, Any]:
-        """By what a user calls it, plain values that change if it does."""
+        """Plain values that change if an input does, by what a user calls it."""
 
 
 class Result(Protocol):
@@ -72,7 +72,7 @@ class Means:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that the bytes of a run depend on, as plain values, and 12 hex digits of that which tell it from others."""
+    """All that the bytes of a run depend on, as plain values, with a digest that tells it from others."""
 
     step: str
     config: Mapping[str, Any]
@@ -83,7 +83,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A run at work: its folder, the folder of what is there until it is finished, and its plan."""
+    """An unfinished run: its folder, that of its plan and snapshots, and the plan."""
 
     run: Path
     folder: Path
@@ -96,11 +96,11 @@ class Work:
         return safetensors.torch.load_file(path) if path.exists() else None
 
     def keep(self, name: str) -> Callable[[Snapshot], None]:
-        """Return what writes a snapshot of that name."""
+        """Return a function that writes snapshots of that name."""
         return lambda snapshot: write_snapshot(snapshot, self._path(name))
 
     def has_snapshots(self) -> bool:
-        """Whether there is anything to go on from."""
+        """Tell whether there is anything to resume from."""
         return any(self.folder.glob("*.safetensors"))
 
     def _path(self, name: str) -> Path:
@@ -130,7 +130,7 @@ class Step(ABC, Generic[C, I, R]):
         """Write all files; what makes a folder a result comes last."""
 
     def work_folder(self, folder: Path) -> Path:
-        """Where plan and snapshots of a run lie."""
+        """Return the folder of the plan and snapshots of a run."""
         return folder / UNFINISHED
 
 
@@ -140,7 +140,7 @@ def digest_of(value: Any) -> str:
 
 
 def start(step: Step[C, I, R], config: C, means: Means = Means(), *, name: str | None = None) -> R:
-    """Make a run; what is there already of the same plan in the same folder is not done again."""
+    """Begin a run and finish it; go on where the same plan was begun in the same folder."""
     with means.replicas.main_process_first():
         inputs = step.inputs(config, means, {})
     plan = _plan(step, config, inputs)
@@ -168,7 +168,7 @@ def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write all that a training needs to go on, whole or not at all."""
+    """Write the tensors that a training needs to resume, whole or not at all."""
     with atomic(path) as partial:
         tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}
         safetensors.torch.save_file(tensors, partial)
@@ -181,7 +181,7 @@ def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
 
 
 def _plain(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON gives back."""
+    """Bring values to the types that JSON gives back."""
     plain: dict[str, Any] = json.loads(json.dumps(noted))
     return plain
 
@@ -210,7 +210,7 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
 
 
 def _discard(work: Work) -> None:
-    """Delete what nobody can go on from, and its run unless that has results already."""
+    """Delete a plan without snapshots, and its run unless that has results already."""
     shutil.rmtree(work.folder, ignore_errors=True)
     if not any(work.run.glob("*.json")):
         shutil.rmtree(work.run, ignore_errors=True)

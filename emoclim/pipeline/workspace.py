@@ -57,7 +57,7 @@ class Workspace:
         return self.root / "runs"
 
     def manifest(self, modality: Modality) -> Path:
-        """The manifest of a modality that lies where it is looked for."""
+        """Find the manifest of a modality in ``data/``."""
         name = MODALITIES[modality].folder
         candidates = [self.root / "data" / f"{name}{suffix}" for suffix in (".csv", ".parquet", "")]
         for path in candidates:
@@ -69,7 +69,7 @@ class Workspace:
         )
 
     def cache_path(self, spec: FeatureSpec, suffix: str) -> Path:
-        """Where the features of a spec are cached: modality, encoder, and 12 hex of the whole spec."""
+        """Return where the features of a spec are cached: modality, encoder, and 12 hex of the whole spec."""
         return self.caches / f"{spec.modality}-{spec.name}-{spec.digest()}{suffix}"
 
     def claim_run(self, name: str | None, encoders: str) -> Path:
@@ -103,12 +103,12 @@ class Workspace:
                     reserved.rmdir()
 
     def _taken(self) -> set[int]:
-        """Numbers of all runs."""
+        """Return the numbers of all runs."""
         numbers = [path.name.partition("-")[0] for path in self.runs.glob("[0-9][0-9][0-9]*-*")]
         return {int(number) for number in numbers if number.isdecimal()}
 
     def run(self, name: str | None) -> Path:
-        """The folder of a run, by name or path; the newest one for None."""
+        """Find the folder of a run, by name or path; the newest one for None."""
         if name is None:
             finished = sorted((path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")), key=_trained_at)
             if not finished:
@@ -136,26 +136,26 @@ class Shard:
         return cls(*numbers)
 
     def path(self, cache: Path) -> Path:
-        """Where the shard of a cache lies until it is merged."""
+        """Return where the shard of a cache lies until it is merged."""
         return cache.with_suffix(".shards") / f"{self.index}-of-{self.count}{cache.suffix}"
 
     def select(self, items: Sequence[T]) -> Sequence[T]:
-        """The shard's part of some items."""
+        """Return the shard's part of some items."""
         return items[self.index - 1 :: self.count]
 
 
 def _trained_at(run: Path) -> tuple[str, str]:
-    """When a run was trained, by its own word."""
+    """Return when a run was trained, by its own word."""
     return str(read_json(run / "run.json", RunError, "delete the run, or train it again").get("time", "")), run.name
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, which in a container are often fewer than there are."""
+    """Count the cores that this process may use, which in a container are often fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(name: str) -> "torch.device":
-    """The device of that name; ``auto`` takes a GPU where there is one."""
+    """Return the device of that name; ``auto`` takes a GPU where there is one."""
     import torch
 
     if name == "auto":
@@ -186,7 +186,7 @@ def few_threads(most: int) -> Iterator[None]:
 
 
 def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
-    """Time, command line, versions, of optional libraries too, and platform: what may differ for the same result."""
+    """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in sys.argv],  # without passwords
@@ -197,13 +197,13 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Bytes that can be taken without swapping: what the system has available, within the limits of control groups."""
+    """Return the bytes that can be taken without swapping, within the limits of control groups."""
     in_system = _amount(root / "proc/meminfo", r"^MemAvailable:\s+(\d+) kB$")
     return min([UNKNOWN if in_system is None else in_system * 1024, *_left_in_groups(root)])
 
 
 def _left_in_groups(root: Path) -> Iterator[int]:
-    """Bytes up to each limit that holds for this process: of version 2 or 1, of its group or of one around it."""
+    """Yield the bytes up to each limit on this process, of its control group or of one around it, version 2 or 1."""
     try:
         groups = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -228,7 +228,7 @@ def _left(mount: Path, path: str, limit_name: str, usage_name: str, idle_name: s
 
 
 def _amount(path: Path, pattern: str) -> int | None:
-    """The number in a file of the kernel; None where it is not told, or is ``max``."""
+    """Read the number in a file of the kernel; None where it is not told, or is ``max``."""
     try:
         found = re.search(pattern, path.read_text(), re.MULTILINE)
     except OSError:

@@ -36,7 +36,7 @@ File = Annotated[Path, Field(strict=False)]
 
 
 class TaggingConfig(RunConfig):
-    """What `emoclim evaluate --tagging` is asked for."""
+    """The settings of `emoclim evaluate --tagging`."""
 
     NOTED: ClassVar[frozenset[str]] = frozenset({"run", "manifest", "tag_groups", "plots"})
 
@@ -129,15 +129,15 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         return TaggingInputs(run, note, read, groups_of(read.tags, config.tag_groups), contents, warnings)
 
     def place(self, config: TaggingConfig, inputs: TaggingInputs, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002
-        """Name a folder in that of the run."""
+        """Return the folder of the report, in that of the run."""
         return inputs.run.folder / "tagging" / config.variant(inputs.read.manifest.name)
 
     def work_folder(self, folder: Path) -> Path:
-        """Keep off the folder of a finished report."""
+        """Return a folder beside that of the report, which may hold an older one."""
         return folder.with_name(f"{folder.name}.{UNFINISHED}")
 
     def run(self, config: TaggingConfig, inputs: TaggingInputs, work: Work) -> TaggingResult:
-        """Train the heads that are left."""
+        """Train the tag heads that are not kept yet, and measure all."""
         device, read = choose_device(work.means.device), inputs.read
         features = read.features.to(device)
         parts = read.splits(features if config.on == "features" else embedded(features, inputs.run.head(config.head)))

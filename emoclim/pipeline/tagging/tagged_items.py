@@ -43,7 +43,7 @@ class Tagged:
     bare: Mapping[str, int]  # by split, how many items have features and no tag
 
     def splits(self, inputs: Features) -> dict[str, TagSplit]:
-        """Train, val and test parts, with `inputs` of the same items in place of their features."""
+        """Return train, val and test parts, with `inputs` of the same items in place of their features."""
         return {name: self._split(inputs, name) for name in SPLITS}
 
     def _split(self, inputs: Features, name: str) -> TagSplit:
@@ -75,7 +75,7 @@ def read_tagged(source: Path, note: CacheManifest, keys: ContentKeys, *, seed: i
 
 
 def keys_of(items: Iterable[Item], note: CacheManifest, keys: ContentKeys) -> dict[str, str]:
-    """Keys in a cache, by id, of those items whose files are still there."""
+    """Return the cache keys, by id, of those items whose files are still there."""
     return contents_of(items, lambda item: key_of(item, note.spec, keys))
 
 
@@ -90,14 +90,14 @@ def _with_tags(manifest: Manifest) -> Manifest:
 
 
 def _placed(manifest: Manifest, keys: ContentKeys, seed: int) -> Manifest:
-    """The manifest with a split for each item."""
+    """Give each item a split."""
     placed = with_splits(replace(manifest, items=labelled_by_rarest_tag(manifest.items)), seed, keys)
     both = zip(manifest.items, placed.items, strict=True)
     return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
 
 
 def _groups(items: list[Item]) -> Tensor | None:
-    """A number for each group, an item without one being its own; None if there is no group."""
+    """Number the groups, an item without one being its own; None if there is no group."""
     if not any(item.group for item in items):
         return None
     owners = [("group", item.group) if item.group else ("item", item.id) for item in items]

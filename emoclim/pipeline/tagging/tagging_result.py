@@ -60,7 +60,7 @@ class TaggingResult:
         return f"Run {self.run}, tags from {self.on}{control}, {self.report.n_test} {self.split} items, {seeds}{learnt}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "schema": REPORT_SCHEMA,
             "run": self.run,
@@ -75,7 +75,7 @@ class TaggingResult:
         }
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         sizes = ", ".join(f"{self.items[split]} {split}" for split in SPLITS)
         lines = [f"{self._manifest_name}: {sizes} items, {len(self.report.tags)} tags"]
         if self.shows_curve:
@@ -93,11 +93,11 @@ class TaggingResult:
         return [*lines, f"Numbers{pictures} are in {self.folder}"]
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """Rows of the report's table."""
+        """Return the rows of the report's table."""
         return self.report.table_rows()
 
     def paper_tables(self) -> tuple[PaperTable, ...]:
-        """The papers' tables of tagging with this result in them."""
+        """Return the papers' tables of tagging with this result in them."""
         differing = {
             f"{self.split} items": self.split != "test",
             "shuffled tags": self.report.provenance["shuffled_tags"],
@@ -121,12 +121,12 @@ class TaggingResult:
 
 
 def left_out(tags: Sequence[str], why: str) -> str:
-    """A sentence about tags that do not count."""
+    """Say which tags do not count, and why."""
     return f"{len(tags)} tag{'s' * (len(tags) > 1)} left out, having {why}: {name_some(tags)}"
 
 
 def _score_columns(report: TaggingReport) -> dict[str, Any]:
-    """One row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
+    """Make a row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
     columns: dict[str, Any] = {
         "id": [id_ for id_ in report.ids for _ in report.tags],
         "tag": list(report.tags) * len(report.ids),

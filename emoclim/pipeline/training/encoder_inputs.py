@@ -35,7 +35,7 @@ ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the bac
 
 
 class EndToEndConfig(LabelledConfig):
-    """What `emoclim train-end-to-end` is asked for; of the encoder's modality `libraries` names a manifest."""
+    """The settings of `emoclim train-end-to-end`; of the encoder's modality `libraries` names a manifest."""
 
     NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoint", "augmentations"}
 
@@ -102,7 +102,7 @@ class EndToEndInputs(Labelled):
 
 
 def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
-    """12 hex digits of what the files of training and validation are; those that cannot be read are left out."""
+    """Hash the files of training and validation to 12 hex digits; those that cannot be read are left out."""
     rows = []
     for item in items:
         if item.split in ("train", "val"):
@@ -114,7 +114,7 @@ def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
 def make_augmenter(
     settings: Augmentations, encoder: Encoder, workspace: Workspace, track: Track, known: Note | None = None
 ) -> tuple[Note | None, Augmenter | None]:
-    """Return what a plan notes of augmentations, and what makes them; `known` says where they lie."""
+    """Make augmentations and the note of them; `known` is the note of a resumed run, which says where sounds lie."""
     settings.require_switches()
     if not settings:
         return None, None
@@ -137,7 +137,7 @@ def without_place(note: Note | None) -> Note | None:
 
 
 def describe(note: Note) -> str:
-    """Say what a note says, for a reader."""
+    """Describe the augmentations of a note to a reader."""
     added = {"background": f"sounds of {Path(note['background'] or '').name}", "gaussian_snr": "Gaussian noise"}
     parts = []
     for switch, what in added.items():

@@ -63,7 +63,7 @@ class EncoderResult:
         return self.folder / ENCODER_FILE
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "run": str(self.folder),
             "encoder": str(self.encoder_file),
@@ -74,7 +74,7 @@ class EncoderResult:
         }
 
     def settings(self) -> dict[str, Any]:
-        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        """Return the content of settings.json: all that the run depends on, and what was found."""
         inputs, config = self.inputs, self.config
         return inputs.settings() | {
             "plan": self.plan,
@@ -93,7 +93,7 @@ class EncoderResult:
         }
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         training, tuning, nouns = self.training, self.config.tuning, MODALITIES[self.config.live].nouns
         norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
         waited = training.waiting / max(training.seconds, 1e-9)
@@ -127,13 +127,13 @@ class EncoderResult:
         ]
 
     def next_command(self) -> str:
-        """How to encode the live modality with the trained encoder."""
+        """Return what to type to encode the live modality with the trained encoder."""
         live, config = self.config.live, self.config
         source, settings = self.libraries[live].manifest.source, config.encoder_settings
         return encoding_command(self.workspace, live, source, config.encoder, self.encoder_file, settings)
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then the measures on validation, as those of `train-heads`."""
+        """Return a row of column names, then the measures on validation, as those of `train-heads`."""
         return self.report.table_rows(1)
 
 
@@ -169,7 +169,7 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
 def encoded(
     split: Split, recordings: Recordings, encoder: Encoder, *, workers: int, device: torch.device, track: Track
 ) -> tuple[Split, dict[str, str]]:
-    """Return a split with the features that extraction will make of its files, and by item why others have none."""
+    """Encode the files of a split as extraction will; return it with its features, and by item why others have none."""
     modality = encoder.spec.modality
     manifest = Manifest("validation", modality, Path(), tuple(recordings.items))
     with MemoryCache(encoder.spec) as cache:
@@ -186,7 +186,7 @@ def encoded(
 def measured(
     split: Split, training: JointTraining, heads: Heads, config: EndToEndConfig, device: torch.device
 ) -> Sweep:
-    """Return the training as a sweep of one candidate, measured on the validation split as `train-heads` does."""
+    """Measure a training on the validation split as `train-heads` does, as a sweep of one candidate."""
     history, best = training.history, training.best_epoch
     (metrics,) = validate(split, heads, device)
     line = TrainedCandidate(

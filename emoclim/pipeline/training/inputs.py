@@ -34,7 +34,7 @@ Weights = Annotated[tuple[float, ...], Field(strict=False)]
 
 
 class LabelledConfig(RunConfig):
-    """What every training asks for."""
+    """The settings that every training has."""
 
     NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "label_map"})
 
@@ -91,7 +91,7 @@ class Labelled:
         return {name: replace(split, label_vectors=table) for name, split in splits.items()}
 
     def settings(self) -> dict[str, Any]:
-        """What settings.json tells of them."""
+        """Return what settings.json tells of them."""
         return {
             "libraries": {modality: library_note(library) for modality, library in self.libraries.items()},
             "label_map": self._label_map(),
@@ -103,7 +103,7 @@ class Labelled:
         }
 
     def left_out(self) -> dict[Modality, dict[str, int]]:
-        """By modality, how many items of each label have no class."""
+        """Count the items of each label without a class, by modality."""
         return {
             modality: self.label_map.left_out(modality, (item.label for item in library.manifest.items))
             for modality, library in self.libraries.items()

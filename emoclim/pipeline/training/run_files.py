@@ -84,7 +84,7 @@ def _readable(term: str) -> str:
 
 
 def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
-    """Losses of each candidate by epoch, for JSON."""
+    """Return the losses of each candidate by epoch, for JSON."""
     return {
         "terms": [term.replace(">", "_") for term in terms],
         "heads": [
@@ -94,7 +94,7 @@ def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
 
 
 def _history_entry(number: int, history: History) -> dict[str, Any]:
-    """Losses of the candidate of that number by epoch, K = 1, for JSON."""
+    """Return the losses of one candidate by epoch, for JSON."""
     return {
         "candidate": number,
         "train_loss": _finite(history.train_loss[:, 0].tolist()),
@@ -104,12 +104,12 @@ def _history_entry(number: int, history: History) -> dict[str, Any]:
 
 
 def _finite(losses: Sequence[float]) -> list[float | None]:
-    """Losses as JSON can hold them."""
+    """Replace what is not finite by null, which JSON can hold."""
     return [loss if math.isfinite(loss) else None for loss in losses]
 
 
 def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
-    """``sweep.csv``, ``sweep.parquet`` and ``history.parquet``."""
+    """Write ``sweep.csv``, ``sweep.parquet`` and ``history.parquet``."""
     columns = report.columns()
     with atomic(folder / "sweep.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -120,7 +120,7 @@ def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
 
 
 def _history_columns(sweep: Sweep, terms: Sequence[str]) -> dict[str, list[Any]]:
-    """One row for each candidate and epoch."""
+    """Make a row for each candidate and epoch."""
     names = ("candidate", "epoch", "train_loss", "val_loss", *("val_loss_" + term.replace(">", "_") for term in terms))
     rows = [
         (line.number, epoch, float(train), float(val), *by_term.tolist())

@@ -29,7 +29,7 @@ SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
 def storage_place(storage: str) -> str:
-    """The URL of a database, or the whole path of a journal: what ``optuna-dashboard`` takes."""
+    """Return the URL of a database or the whole path of a journal, which ``optuna-dashboard`` takes."""
     if not storage:
         raise ValueError("it should be a URL or a file")
     if "://" in storage:
@@ -39,7 +39,7 @@ def storage_place(storage: str) -> str:
 
 
 class StudyConfig(Settings):
-    """A study that proposes what to train."""
+    """The settings of a study that proposes what to train."""
 
     storage: Annotated[str, AfterValidator(storage_place)] = Field(
         description="URL or file of a study of Optuna, which chooses what to try"
@@ -50,7 +50,7 @@ class StudyConfig(Settings):
 
 
 class Study:
-    """A study in a storage."""
+    """A study of Optuna, reached in its storage."""
 
     def __init__(
         self, config: StudyConfig, space: Space, *, run: str, experiment: str, terms: Sequence[str], there: bool
@@ -87,7 +87,7 @@ class Study:
             self._study.set_user_attr(EXPERIMENT, experiment)
 
     def ask(self, n_trials: int, first: int) -> list[Candidate]:
-        """So many trials more, as candidates numbered from `first` on; those asked for before a kill come again."""
+        """Ask for trials, as candidates numbered from `first` on; those asked for before a kill come again."""
         with self._reached():
             asked = {tuple(trial.user_attrs[ASKED]["candidates"]): trial.params for trial in self._open_trials()}
             self._put_given_weights_first()
@@ -99,7 +99,7 @@ class Study:
         return [self._candidate(params, seed) for params in found for seed in self._seeds]
 
     def tell(self, scores: Mapping[int, float]) -> None:
-        """What candidates came to, by number, higher is better; trials told already stay as they are."""
+        """Report scores by the numbers of candidates, higher is better; trials told already stay as they are."""
         from optuna.trial import TrialState
 
         with self._reached():
@@ -137,7 +137,7 @@ class Study:
                 self._study.enqueue_trial(wanted)
 
     def _ask_one(self, numbers: Sequence[int]) -> dict[str, Any]:
-        """Parameters of a new trial; they follow from the seed and from what the study holds."""
+        """Ask for a trial and return its parameters, which follow from the seed and from what the study holds."""
         from optuna.samplers import TPESampler
         from optuna.trial import TrialState
 
@@ -149,7 +149,7 @@ class Study:
         return trial.params
 
     def _open_trials(self) -> "Sequence[optuna.trial.FrozenTrial]":
-        """Trials of this run that were asked for and not told yet."""
+        """Return the trials of this run that were asked for and not told yet."""
         from optuna.trial import TrialState
 
         trials = self._study.get_trials(states=[TrialState.RUNNING])
@@ -194,12 +194,12 @@ def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistributi
 
 
 def shown_place(storage: str) -> str:
-    """The same without a password."""
+    """Hide the password of a storage."""
     return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)
 
 
 def _opened(storage: str) -> Any:
-    """What Optuna itself takes."""
+    """Return a storage as Optuna itself takes it."""
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 

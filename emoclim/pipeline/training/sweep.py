@@ -225,7 +225,7 @@ def max_heads(train: Split, configs: Iterable[TrainConfig], largest: int, device
 
 
 def _bytes_per_head(train: Split, config: TrainConfig) -> int:
-    """Bytes that a pair of heads takes while it is trained: copies of its parameters, and the rows of a batch."""
+    """Estimate what training a pair of heads takes: copies of its parameters, and the rows of a batch."""
     parameters = rows = 0
     for features in train.features.values():
         parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
@@ -234,5 +234,5 @@ def _bytes_per_head(train: Split, config: TrainConfig) -> int:
 
 
 def _free_memory(device: torch.device) -> int:
-    """Bytes."""
+    """Return the bytes that can still be taken on a device."""
     return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()

@@ -38,7 +38,7 @@ SHOWN_HEADS = 10
 
 
 class HeadsConfig(LabelledConfig):
-    """What `emoclim train-heads` is asked for: every row of weights with every choice of the settings."""
+    """The settings of `emoclim train-heads`, which tries every row of weights with every choice of the settings."""
 
     NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
 
@@ -90,11 +90,11 @@ class TrainingResult:
         return self.sweep.heads.select(*self.kept)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {"run": str(self.folder), **self.settings()}
 
     def settings(self) -> dict[str, Any]:
-        """All that the run depends on and what was found, without its place; the same seed gives the same."""
+        """Return the content of settings.json: all that the run depends on, and what was found."""
         lines = self.report.lines
         hidden = {"storage"}  # a place, and it may hold a password
         return self.inputs.settings() | {
@@ -112,7 +112,7 @@ class TrainingResult:
         return self.config.model_dump(mode="json", include={"weights", "settings", "base", "own"})
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader."""
+        """Return a few sentences for a reader."""
         lines = [
             f"{modality}: {library.manifest.source}, features of {library.note.path.stem}"
             for modality, library in self.inputs.libraries.items()
@@ -131,7 +131,7 @@ class TrainingResult:
         return [*lines, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
 
     def table_rows(self) -> list[tuple[str, ...]]:
-        """A row of column names, then one row per pair of heads, the best first."""
+        """Return a row of column names, then one row per pair of heads, the best first."""
         return self.report.table_rows(SHOWN_HEADS)
 
 
@@ -199,7 +199,7 @@ def _open_study(config: HeadsConfig, inputs: Labelled, rounds: Rounds) -> Study 
 
 
 def _experiment(config: HeadsConfig, inputs: Labelled) -> str:
-    """Digest of what scores of two runs must share to be comparable: 12 hex."""
+    """Hash what scores of two runs must share to be comparable to 12 hex digits."""
     compared: dict[str, Any] = {"inputs": inputs.noted, "select": config.select}
     if config.select == "loss":
         first = config.space(inputs.objective).candidates()[0]

@@ -40,7 +40,7 @@ class Run:
     encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
 
     def head(self, number: int | None = None) -> Heads:
-        """The pair of a candidate, as a bank of one; None takes the one that did best on validation."""
+        """Return the pair of a candidate, as a bank of one; None takes the one that did best on validation."""
         wanted = self.chosen if number is None else number
         if wanted not in self.kept:
             raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {_ranges(self.kept)}")
@@ -68,13 +68,13 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
 
 
 def _ranges(numbers: Sequence[int]) -> str:
-    """``"0-63"``, or the numbers one by one where some between them are missing."""
+    """Write ``"0-63"``, or the numbers one by one where some between them are missing."""
     first, last = min(numbers), max(numbers)
     return f"{first}-{last}" if len(numbers) == last - first + 1 else ", ".join(map(str, numbers))
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:
-    """The note of the cache with the features that a run's heads take."""
+    """Find the note of the cache with the features that a run's heads take."""
     spec = run.heads.specs[modality]
     for note in cache_manifests(workspace, modality):
         if note.spec == spec:
@@ -98,7 +98,7 @@ def encoding_command(
     checkpoint: Path,
     settings: Mapping[str, Setting],
 ) -> str:
-    """What to type to encode a manifest with a trained encoder."""
+    """Return what to type to encode a manifest with a trained encoder."""
     words = ["emoclim", "extract", MODALITIES[modality].folder, str(manifest), "--encoder", encoder]
     words += ["--checkpoint", str(checkpoint)]
     for name, value in settings.items():
@@ -109,6 +109,6 @@ def encoding_command(
 
 
 def trained_library(workspace: Workspace, run: Run, modality: Modality) -> Library:
-    """The library that a run was trained on."""
+    """Open the library that a run was trained on."""
     note = trained_note(workspace, run, modality)
     return open_library(note, source_of(note, run.sources[modality]))

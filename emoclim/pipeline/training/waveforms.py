@@ -39,11 +39,11 @@ class StoredCrops:
             return self.cut(waveform, generator)
 
     def to_dict(self) -> dict[str, str | int]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {"store": str(self.path), "recordings": self.held.recordings, "bytes": self.held.n_bytes}
 
     def told(self) -> str:
-        """One sentence on what there is."""
+        """Describe the store in one sentence."""
         failed = f"; {len(self.reasons)} of this run cannot be used" if self.reasons else ""
         recordings, size = self.held
         return f"decoded waveforms: {recordings} recordings, {shown_size(size)} in {self.path}{failed}"
