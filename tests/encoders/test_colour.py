@@ -14,7 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from torch import Tensor
 
 from emoclim.data.generated.pictures import LOOKS, paint
-from emoclim.data.labels.taxonomy import EMO_CLIM_MAP
+from emoclim.data.labels.taxonomy import PARTNERS
 from emoclim.data.manifest import Item
 from emoclim.encoders import colour as encoder
 from emoclim.encoders.nets import colour
@@ -253,7 +253,7 @@ def test_size_is_refused(size: int) -> None:
 
 def test_photographs_are_told_apart_above_chance_by_no_single_value(shared: Path) -> None:
     with (shared / "corpus" / "images.csv").open(encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if row["label"] in EMO_CLIM_MAP]
+        rows = [row for row in csv.DictReader(file) if row["label"] in PARTNERS]
     made = encoder.load(size=SIDE)
     with torch.inference_mode():
         items = (Item(row["path"], path=shared / "corpus" / row["path"]) for row in rows)
