@@ -18,7 +18,7 @@ ITEMS = [Item(f"{label}{n}", label=label, group=f"g{n // 2}" if n < 6 else None)
 
 
 def described(**changes: object) -> Description:
-    return Description("audio", "what", "licence", "citation", "source", ("layout",), **changes)
+    return Description("audio", "about", "what", "licence", "citation", "source", ("layout",), **changes)
 
 
 def prepared(splits: Mapping[str, Mapping[str, str]]) -> Prepared:

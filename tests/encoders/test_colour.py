@@ -46,7 +46,7 @@ def test_groups_are_the_columns_of_the_feature(pictures: Tensor) -> None:
     assert feature.shape == (2, encoder.load().spec.dim)
     assert feature.dtype == torch.float32
     columns = [column for group in bank.groups.values() for column in range(group.start, group.stop)]
-    assert columns == list(range(colour.DIM))
+    assert columns == list(range(feature.shape[1]))
     light = colour.light(colour.planes(pictures[:2]))
     expected = BOUND * torch.tanh((light - bank.centre[:3]) / bank.spread[:3] / BOUND) / math.sqrt(3)
     torch.testing.assert_close(feature[:, bank.groups["light"]], expected)
