@@ -1,7 +1,7 @@
 """Results as tables, pictures and one HTML page.
 
-Used by the stages and the pipeline. Invariant: a report holds numbers that were measured elsewhere; it computes no
-metric and trains nothing.
+Used by the stages and the pipeline. Invariant: a report sees scores and results alone, neither features nor heads,
+and trains nothing.
 """
 
 import lazy_loader
