@@ -50,11 +50,9 @@ def _add(modality: Modality) -> None:
         workspace: Root = Path(),
         **given: Any,
     ) -> View:
-
         asked = CONFIG.given(given)
-        settings = recipes.find_preset(preset).encoder(asked.get("encoder") or facts.encoder or "") | read_settings(
-            setting
-        )
+        name = asked.get("encoder") or facts.encoder or ""
+        settings = recipes.find_preset(preset).encoder(name) | read_settings(setting)
         settings |= {one.name: value for one in own if (value := given[one.name]) is not None}
         config = ExtractConfig(**asked)
         if settings.get("views"):

@@ -42,7 +42,7 @@ ValenceArousal = Annotated[
 ]
 Objective = Annotated[
     str | None,
-    typer.Option(help="What heads are trained for, by name; default emo_clim, or class_similarity with --vad."),
+    typer.Option(help="What to train for, see train-heads --list; default emo_clim, or class_similarity with --vad."),
 ]
 OwnSettings = Annotated[
     list[str] | None,

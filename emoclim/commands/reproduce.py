@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from emoclim import pipeline
+from emoclim import pipeline, recipes
 from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, read_pairs, read_settings
 from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
 from emoclim.errors import ConfigError
@@ -78,9 +78,8 @@ def reproduce(
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
     from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective
-    from emoclim.recipes import choose_tables
 
-    recipe, tables = choose_tables(words)
+    recipe, tables = recipes.choose_tables(words)
     base = recipe.preset(preset).training
     objective = load_objective(recipe.objective).Settings
     training, tuning, augmentations = base, EncoderTuning(), Augmentations()

@@ -77,6 +77,9 @@ def train_heads(
         typer.Option(help="What heads are chosen by on validation; mean is that of P@5 and MRR."),
     ] = "mean",
     keep: Annotated[int | None, typer.Option(min=1, help="Number of the best heads to keep; default all.")] = None,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Show the objectives and what they take; train nothing.")
+    ] = False,
     objective: Objective = None,
     own: OwnSettings = None,
     vad: ValenceArousal = None,
@@ -100,6 +103,8 @@ def train_heads(
     Any number of pairs of heads at once, for each of the --loss-weights, or for --sweep N of them; the pair that does
     best on validation is chosen. Ctrl-C ends with what is done so far.
     """
+    if list_:
+        return _objectives()
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
     if optuna is None:
@@ -152,6 +157,17 @@ def train_heads(
             )
             result = pipeline.start(pipeline.TrainHeads(), asked, means, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
+
+
+def _objectives() -> View:
+    from emoclim.learning import describe_objectives
+
+    found = describe_objectives()
+    rows = [("objective", "what heads are trained for", "terms", "needs", "settings")]
+    for one in found:
+        settings = [f"{name}={facts['default']}" for name, facts in one["settings"].items()]
+        rows.append((one["name"], one["about"], *(" ".join(part) for part in (one["terms"], one["needs"], settings))))
+    return View({"objectives": found}, [Table(rows)])
 
 
 @command(

@@ -41,6 +41,7 @@ from .learner import new_learner as new_learner
 from .learner import weighted_sum as weighted_sum
 from .objectives.base import Metric as Metric
 from .objectives.base import Objective as Objective
+from .objectives.loading import describe_objectives as describe_objectives
 from .objectives.loading import load_objective as load_objective
 from .objectives.loading import make_objective as make_objective
 from .objectives.loading import objective_names as objective_names

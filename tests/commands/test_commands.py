@@ -18,6 +18,7 @@ from PIL import Image
 
 from emoclim.config import TrainConfig
 from emoclim.encoders.loading import encoder_names
+from emoclim.learning import objective_names
 from emoclim.pipeline import demo
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.evaluation import evaluate as evaluation
@@ -150,6 +151,14 @@ def test_one_encoder_is_described_in_full(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(text in shown for text in expected)
     assert answer("encoders", "timbre")["settings"] == {"length": 80_000, "overlap": 0.5}
     assert "no encoder is called 'vgg'" in run("encoders", "vgg", code=2).stderr
+
+
+def test_objectives_are_listed_with_their_settings() -> None:
+    listed = {one["name"]: one for one in answer("train-heads", "--list")["objectives"]}
+    assert listed.keys() == set(objective_names())
+    assert listed["emo_clim"]["terms"] == ["image>audio", "audio>image", "image>image", "audio>audio"]
+    assert listed["emo_clim"]["settings"]["temperature"]["default"] == 0.07
+    assert "width=0.05" in run("train-heads", "--list").stdout
 
 
 def test_ctrl_c_is_answered_in_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

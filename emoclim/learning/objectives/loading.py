@@ -5,6 +5,7 @@ by an entry point of the group ``emoclim.objectives``: a module with one subclas
 :class:`~emoclim.learning.objectives.base.Objective`. It is called like its file or its entry point.
 """
 
+import inspect
 from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from emoclim.data import Plugins
 from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import Objective
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
 
 OBJECTIVES = Plugins("emoclim.learning.objectives", "objective", ConfigError, beside=frozenset({"base", "loading"}))
 
@@ -44,6 +45,26 @@ def load_objective(name: str) -> type[Objective]:
     kind: type[Objective] = found
     kind.name = name
     return kind
+
+
+def describe_objectives() -> list[dict[str, Any]]:
+    """Describe all objectives as plain values: what each is, its terms for two modalities, needs and settings."""
+    described = []
+    for kind in map(load_objective, objective_names()):
+        settings = {
+            name: {"default": None if field.is_required() else field.default, "means": field.description}
+            for name, field in kind.Settings.model_fields.items()
+        }
+        described.append(
+            {
+                "name": kind.name,
+                "about": " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split()),
+                "terms": list(kind(tuple(MODALITIES)[:2]).terms),
+                "needs": sorted(kind.needs),
+                "settings": settings,
+            }
+        )
+    return described
 
 
 def make_objective(name: str, modalities: Sequence[Modality], settings: Sequence[Mapping[str, Any]]) -> Objective:
