@@ -10,16 +10,21 @@ import typer
 
 from emoclim import pipeline, recipes
 from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, read_pairs, read_settings
-from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
+from emoclim.commands.terminal import Table, View, command, new_app, option, print_lines, track
 from emoclim.errors import ConfigError
+from emoclim.modality import MODALITIES
 
 if TYPE_CHECKING:
     from emoclim.data import Setting
 
 app = new_app()
+MANIFESTS = tuple(
+    option(facts.folder, Path | None, f"Manifest of {facts.nouns}; default data/{facts.folder}.csv.")
+    for facts in MODALITIES.values()
+)
 
 
-@command(app, forms=("json", "latex", "markdown"))
+@command(app, forms=("json", "latex", "markdown"), then=MANIFESTS)
 def reproduce(
     words: Annotated[
         list[str],
@@ -29,8 +34,6 @@ def reproduce(
             "figure2, as the extended version numbers them.",
         ),
     ],
-    images: Annotated[Path | None, typer.Option(help="Manifest of the pictures; default data/images.csv.")] = None,
-    audio: Annotated[Path | None, typer.Option(help="Manifest of the music; default data/audio.csv.")] = None,
     tagging: Annotated[
         Path | None, typer.Option(help="For table4: manifest of MagnaTagATune; default data/tagging.csv.")
     ] = None,
@@ -70,6 +73,7 @@ def reproduce(
     ] = 0.01,
     device: Device = "auto",
     workspace: Root = Path(),
+    **given: Any,
 ) -> View:
     """Make tables of a paper anew.
 
@@ -86,17 +90,17 @@ def reproduce(
     own: dict[str, Any] = {}
     if config:
         training, own, tuning, augmentations = load_joint_config(config, base, objective)
-    given = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
+    changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
     names = read_pairs(encoder, "--encoder", "clap=timbre")
-    manifests = {"image": images, "audio": audio, "tagging": tagging}
+    manifests = {name: given[facts.folder] for name, facts in MODALITIES.items()} | {"tagging": tagging}
     request = pipeline.Request(
         recipe,
         tables[0],
         tuple(rows.split(",")) if rows else (),
         pipeline.choose_encoders(recipe, preset, names, files, _by_role(setting)),
         preset,
-        training.updated(**given),
+        training.updated(**changes),
         objective(**own),
         {name: path for name, path in manifests.items() if path},
         tuning,

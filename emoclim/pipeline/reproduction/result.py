@@ -160,6 +160,7 @@ class Reproduction:
         """What depends on data, encoders and settings alone."""
         return {
             "schema": REPORT_SCHEMA,
+            "paper": self.request.recipe.citation,
             "target": self.request.target,
             "source": self.request.table.source,
             "preset": self.request.preset,
