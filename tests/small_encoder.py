@@ -15,8 +15,9 @@ from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
+from emoclim.learning.epochs import Callbacks
 from emoclim.learning.settings import EncoderTuning
-from emoclim.stages.encoder_training import JointTraining, Recordings, train_end_to_end
+from emoclim.stages.encoder_training import Crops, JointTraining, Recordings, train_end_to_end
 
 CPU = torch.device("cpu")
 RATE, LENGTH, DIM = 8_000, 1_000, 16
@@ -98,6 +99,9 @@ def train(material: Material, config: TrainConfig = QUICK, tuning: Any = None, *
     settings = (
         tuning if isinstance(tuning, EncoderTuning) else EncoderTuning(learning_rate=1e-2).updated(**(tuning or {}))
     )
+    crops = Crops(**{name: changes.pop(name) for name in ("workers", "source", "augment") if name in changes})
+    callbacks = Callbacks(**{name: changes.pop(name) for name in ("track", "keep", "watch") if name in changes})
+    changes |= {"crops": crops, "callbacks": callbacks}
     given: dict[str, Any] = {"encoder": make_encoder(), "objective": emo_clim(), "weights": EVEN, **changes}
     return train_end_to_end(
         material.train, material.val, material.recordings, config=config, tuning=settings, device=CPU, **given

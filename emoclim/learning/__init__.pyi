@@ -22,6 +22,7 @@ from .end_to_end.distributed import launched as launched
 from .end_to_end.encoder_trainer import JointBest as JointBest
 from .end_to_end.encoder_trainer import JointLearner as JointLearner
 from .end_to_end.encoder_trainer import check_trainable as check_trainable
+from .epochs import Callbacks as Callbacks
 from .epochs import Epoch as Epoch
 from .epochs import Epochs as Epochs
 from .epochs import History as History

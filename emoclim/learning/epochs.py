@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from emoclim.progress import Track, uninterrupted
+from emoclim.progress import Track, silent, uninterrupted
 
 Snapshot = Mapping[str, Tensor]  # all that a training needs to go on after an epoch
 Losses = tuple[Tensor, Tensor, Tensor]  # of one epoch: the columns of a History
@@ -34,6 +34,16 @@ class Epoch:
     train_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
     val_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
     val_terms: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """What is told of a training while it runs."""
+
+    track: Track = silent  # shows progress
+    # is given all that is needed to go on, after each epoch; on the CPU or not, and not to be held on to
+    keep: Callable[[Snapshot], None] | None = None
+    watch: Callable[[Epoch], None] | None = None  # is told of each epoch, also of those before a stop; on the CPU
 
 
 class Checkpointed(Protocol):
@@ -70,21 +80,21 @@ class Epochs:
         best: CheckpointedBest,
         parts: Sequence[Checkpointed],
         draws: Mapping[str, torch.Generator],
-        watch: Callable[[Epoch], None] | None,
+        callbacks: Callbacks,
     ) -> None:
-        self._count, self._run_epoch, self._best, self._watch = count, run_epoch, best, watch
+        self._count, self._run_epoch, self._best, self._callbacks = count, run_epoch, best, callbacks
         self._parts, self._draws = (*parts, best), draws
         self._done: list[Losses] = []
 
-    def run(self, track: Track, description: str, keep: Callable[[Snapshot], None] | None) -> bool:
+    def run(self, description: str) -> bool:
         """Run the epochs that are left; tell whether that was interrupted.
 
         A ``KeyboardInterrupt`` before the first epoch was done is raised.
         """
-        first, last = len(self._done), self._count
+        first, last, keep = len(self._done), self._count, self._callbacks.keep
         if first and not self._best.may_improve(first - 1):
             return False
-        for epoch in track(range(first, last), description=description, total=last - first):
+        for epoch in self._callbacks.track(range(first, last), description=description, total=last - first):
             try:
                 losses = self._run_epoch(epoch)
                 with uninterrupted():
@@ -117,8 +127,8 @@ class Epochs:
         return History(*(torch.stack(column).cpu() for column in zip(*self._done, strict=True)))
 
     def _tell(self, number: int) -> None:
-        if self._watch is not None:
-            self._watch(Epoch(number, *(column.cpu() for column in self._done[number])))
+        if self._callbacks.watch is not None:
+            self._callbacks.watch(Epoch(number, *(column.cpu() for column in self._done[number])))
 
     def _snapshot(self) -> Snapshot:
         snapshot = {

@@ -1,3 +1,4 @@
+from .encoder_training import Crops as Crops
 from .encoder_training import JointTraining as JointTraining
 from .encoder_training import Recordings as Recordings
 from .encoder_training import train_end_to_end as train_end_to_end

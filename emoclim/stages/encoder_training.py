@@ -7,7 +7,7 @@ these are for the same seed; in place of drawn segments stand random crops, each
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -23,10 +23,10 @@ from emoclim.learning import (
     Augment,
     Banks,
     BestHeads,
+    Callbacks,
     CropLoader,
     CropSource,
     EncoderTuning,
-    Epoch,
     Epochs,
     Heads,
     History,
@@ -44,7 +44,7 @@ from emoclim.learning import (
     weighted_sum,
 )
 from emoclim.modality import Modality
-from emoclim.progress import Stopwatch, Track, silent
+from emoclim.progress import Stopwatch
 from emoclim.seeding import generator_for
 from emoclim.stages.head_training import weight_table
 
@@ -61,6 +61,15 @@ class Recordings:
 
     items: Sequence[Item]  # N files
     labels: Tensor  # (N,) int64: index into the classes of the split
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """How crops of files are made."""
+
+    workers: int = 0  # processes that decode; 0 decodes in this one. No byte of the result depends on it
+    source: CropSource | None = None  # what makes the crops; None takes them from the files
+    augment: Augment | None = None  # what is done to crops of training, never of validation, after they are drawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +104,11 @@ def train_end_to_end(
     config: TrainConfig,
     tuning: EncoderTuning = EncoderTuning(),  # noqa: B008 - immutable
     *,
-    workers: int = 0,
+    crops: Crops = Crops(),
     replicas: Replicas = ALONE,
-    source: CropSource | None = None,
-    augment: Augment | None = None,
     device: torch.device,
-    track: Track = silent,
     resume: Snapshot | None = None,
-    keep: Callable[[Snapshot], None] | None = None,
-    watch: Callable[[Epoch], None] | None = None,
+    callbacks: Callbacks = Callbacks(),  # noqa: B008 - immutable
 ) -> JointTraining:
     """Train an encoder and a pair of heads, and keep both as they were after their best epoch.
 
@@ -123,17 +128,13 @@ def train_end_to_end(
         Of the heads, and of the batches.
     tuning
         Of the encoder.
-    workers
-        Processes that decode; 0 decodes in this one. No byte of the result depends on it.
+    crops
+        How crops of the files are made.
     replicas
         Processes that train together, each calling this with the same arguments.
-    source
-        What makes the crops; None takes them from the files.
-    augment
-        What is done to crops of training, never of validation, after they are drawn.
-    device, track, watch
+    device, callbacks
         As for :func:`emoclim.stages.head_training.train_heads`.
-    resume, keep
+    resume
         As for the same; on the CPU the bytes of the result are those of a training that was never stopped.
 
     Returns
@@ -165,15 +166,15 @@ def train_end_to_end(
     heads = new_learner(objective, train, table, config, device)
     learner = JointLearner(encoder, heads, tuning, device, replicas)
     best = JointBest(learner.module, BestHeads(heads.banks, config.patience, device))
-    crops = CropLoader(
+    loader = CropLoader(
         encoder,
         items,
         seed=config.seed,
-        workers=workers,
+        workers=crops.workers,
         device=device,
         replicas=replicas,
-        source=source,
-        augment=augment,
+        source=crops.source,
+        augment=crops.augment,
     )
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
     timing = Stopwatch()
@@ -181,20 +182,20 @@ def train_end_to_end(
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
         drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train")
-        filled = trim_periodically(timing.each(crops.fill(drawn, f"crop/{number}", augmented=True), WAITING))
-        steps = track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
+        filled = trim_periodically(timing.each(loader.fill(drawn, f"crop/{number}", augmented=True), WAITING))
+        steps = callbacks.track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])
         held = generator_for("validation", config.seed)
         asked = objective.draw(val, (config.val_batches, config.batch_size), held, held, name="val")
-        filled = trim_periodically(timing.each(crops.fill(asked, "validation crop"), WAITING))
-        by_term = learner.evaluate(track(filled, description="Validating", total=config.val_batches))
+        filled = trim_periodically(timing.each(loader.fill(asked, "validation crop"), WAITING))
+        by_term = learner.evaluate(callbacks.track(filled, description="Validating", total=config.val_batches))
         return mean_loss(losses), weighted_sum(by_term, heads.weights), torch.stack(by_term, dim=1)
 
-    epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, watch)
+    epochs = Epochs(config.epochs, run_epoch, best, [learner], draws, callbacks)
     if resume is not None:
         epochs.restore(resume, device)
     with timing.time(TOTAL), keep_freed_memory(device), explain_worker_death(KEPT):
-        interrupted = epochs.run(track, "Training end to end", keep)
+        interrupted = epochs.run("Training end to end")
     if not math.isfinite(float(best.heads.loss)):
         log.warning("the validation loss was never finite; lower the learning rates")
     return JointTraining(
@@ -209,7 +210,7 @@ def train_end_to_end(
         interrupted,
         timing.seconds[TOTAL],
         timing.seconds[WAITING],
-        crops.failures,
+        loader.failures,
     )
 
 

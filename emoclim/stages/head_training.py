@@ -10,7 +10,7 @@ what a loss draws), and ``validation`` (items and segments of the validation bat
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ from emoclim.data import Split
 from emoclim.errors import ConfigError
 from emoclim.learning import (
     BestHeads,
-    Epoch,
+    Callbacks,
     Epochs,
     Heads,
     History,
@@ -34,7 +34,6 @@ from emoclim.learning import (
     weighted_sum,
 )
 from emoclim.modality import Modality
-from emoclim.progress import Track, silent
 from emoclim.seeding import generator_for
 
 log = logging.getLogger(__name__)
@@ -63,10 +62,8 @@ def train_heads(
     config: TrainConfig,
     *,
     device: torch.device,
-    track: Track = silent,
     resume: Snapshot | None = None,
-    keep: Callable[[Snapshot], None] | None = None,
-    watch: Callable[[Epoch], None] | None = None,
+    callbacks: Callbacks = Callbacks(),  # noqa: B008 - immutable
 ) -> Training:
     """Train K sets of heads and keep each as it was after its best epoch.
 
@@ -83,15 +80,11 @@ def train_heads(
         Everything else.
     device
         Where to train; all features are put there once.
-    track
-        Shows progress by epoch.
     resume
-        What `keep` was given after an epoch of the same training, which goes on from there; the bytes of the result
-        are those of a training that was never stopped.
-    keep
-        Is given all that is needed to go on, after each epoch; on the CPU or not, and not to be held on to.
-    watch
-        Is told of each epoch, also of those that `resume` brings; on the CPU.
+        What `callbacks.keep` was given after an epoch of the same training, which goes on from there; the bytes of the
+        result are those of a training that was never stopped.
+    callbacks
+        What is told while it runs.
 
     Returns
     -------
@@ -144,10 +137,10 @@ def train_heads(
         stacked = torch.stack(by_term, dim=1) if by_term else learner.weights[:, :0]
         return mean_loss(losses), weighted_sum(by_term, learner.weights), stacked
 
-    epochs = Epochs(config.epochs if learner.learns else 1, run_epoch, best, [learner], draws, watch)
+    epochs = Epochs(config.epochs if learner.learns else 1, run_epoch, best, [learner], draws, callbacks)
     if resume is not None:
         epochs.restore(resume, device)
-    interrupted = epochs.run(track, "Training heads", keep)
+    interrupted = epochs.run("Training heads")
     if lost := int((~best.loss.isfinite()).sum()):
         log.warning("the validation loss of %d of %d heads was never finite; lower the learning rate", lost, len(table))
     specs = {modality: train.features[modality].spec for modality in objective.modalities}

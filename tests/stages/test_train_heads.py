@@ -16,7 +16,7 @@ from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.epochs import Epoch
+from emoclim.learning.epochs import Callbacks, Epoch
 from emoclim.learning.heads import save_heads
 from emoclim.learning.learner import BestHeads, Learner
 from emoclim.learning.sampling import Batch
@@ -52,6 +52,8 @@ def split(seed: int, n: int = 120) -> Split:
 
 def train(weights: Any = (EVEN,), config: TrainConfig = SHORT, **changes: Any) -> Training:
     objective = emo_clim(changes.pop("temperature", [0.07] * len(weights)))
+    called = {name: changes.pop(name) for name in ("track", "keep", "watch") if name in changes}
+    changes["callbacks"] = Callbacks(**called)
     given: dict[str, Any] = {"train": split(0), "val": split(1, 60), "objective": objective, **changes}
     return train_heads(weights=weights, config=config, device=CPU, **given)
 

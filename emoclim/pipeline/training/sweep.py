@@ -19,6 +19,7 @@ from emoclim.errors import RunError
 from emoclim.files import read_json, write_json
 from emoclim.learning import (
     PRECISION_AT,
+    Callbacks,
     Candidate,
     Epoch,
     Heads,
@@ -163,10 +164,8 @@ class Trainer:
                 [candidate.loss_weights for candidate in part],
                 part[0].config,
                 device=self.device,
-                track=self.work.means.track,
                 resume=self.work.read(name),
-                keep=self.work.keep(name),
-                watch=tell if watch else None,
+                callbacks=Callbacks(self.work.means.track, self.work.keep(name), tell if watch else None),
             )
 
     def _validate(self, heads: Heads) -> Iterator[dict[str, float]]:

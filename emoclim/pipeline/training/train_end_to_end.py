@@ -13,7 +13,7 @@ import torch
 
 from emoclim.data import ContentKeys, Split, read_manifest, with_splits
 from emoclim.errors import RunError
-from emoclim.learning import check_trainable, choose
+from emoclim.learning import Callbacks, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
@@ -32,7 +32,7 @@ from emoclim.pipeline.training.run_files import write_run
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE
 from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, usable_cores
-from emoclim.stages import JointTraining, Recordings, train_end_to_end
+from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training"
 
@@ -125,6 +125,7 @@ def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Ma
 
 def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material) -> JointTraining:
     means = work.means
+    keep = work.keep(SNAPSHOT) if means.replicas.first else None
     return train_end_to_end(
         material.splits["train"],
         material.splits["val"],
@@ -134,15 +135,11 @@ def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material:
         config.weights,
         config.base,
         config.tuning,
-        workers=material.workers,
+        crops=Crops(material.workers, material.stored, inputs.augment),
         replicas=means.replicas,
-        source=material.stored,
-        augment=inputs.augment,
         device=material.device,
-        track=means.track,
         resume=work.read(SNAPSHOT),
-        keep=work.keep(SNAPSHOT) if means.replicas.first else None,
-        watch=means.watch,
+        callbacks=Callbacks(means.track, keep, means.watch),
     )
 
 
