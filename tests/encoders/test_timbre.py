@@ -50,7 +50,7 @@ def test_groups_are_the_columns_of_the_feature() -> None:
     bank = timbre.timbre_statistics()
     assert bank(torch.stack([noise(), clicks(100)])).shape == (2, encoder.load().spec.dim)
     columns = [column for group in bank.groups.values() for column in range(group.start, group.stop)]
-    assert columns == list(range(timbre.DIM))
+    assert columns == list(range(encoder.DIM))
 
 
 def test_cepstrum_is_that_of_torchaudio(listen: timbre.Listen) -> None:
@@ -199,7 +199,7 @@ def test_spec_tells_settings_apart_and_holds_the_version() -> None:
 
 def test_encoder_can_be_sent_to_a_worker() -> None:
     sent = pickle.loads(pickle.dumps(encoder.load(length=32_000)))
-    assert sent.module(torch.zeros(1, 32_000)).shape == (1, timbre.DIM)
+    assert sent.module(torch.zeros(1, 32_000)).shape == (1, encoder.DIM)
 
 
 @pytest.mark.parametrize("overlap", [-0.1, 1.0, math.nan])
