@@ -203,6 +203,12 @@ def test_explain_tells_what_is_to_be_done_and_does_nothing(workspace: Path) -> N
     assert contents(workspace) == before
 
 
+def test_a_paper_alone_means_all_its_tables(made: Path) -> None:
+    plans = reproduce(made, "emo_clim", "--explain", cnns=True)["tables"]
+    assert [plan["target"] for plan in plans] == list(RECIPE.tables)
+    assert {row["state"] for plan in plans for row in plan["rows"]} == {"done"}
+
+
 def test_a_row_without_its_checkpoint_says_so(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
     found = reproduce(workspace, "table1", "--rows", "harmonic_cnn,clap", code=3)

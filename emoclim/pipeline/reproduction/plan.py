@@ -56,7 +56,9 @@ def plan_reproduction(
         lacking = {what: how for encoder in row.encoders.values() for what, how in missing[encoder].items()}
         lacking |= _untrainable(row, choices)
         encoders = {modality: loaded[encoder] for modality, encoder in row.encoders.items() if encoder in loaded}
-        asked = None if lacking else _asked(row, request, manifests, encoders, workspace)
+        stems = {modality: caches[encoder].stem for modality, encoder in row.encoders.items() if encoder in caches}
+        source = str(manifests[row.trained].source) if row.trained else ""
+        asked = None if lacking else _asked(row, request, source, stems)
         run = _run_name(row, asked, manifests, encoders, workspace, keys, track) if asked else ""
         shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
         plans[name] = RowPlan(
@@ -146,29 +148,22 @@ def _departures(row: Row, request: Request, data: Mapping[str, Sequence[Departur
     return found if bare else found + of_settings(request.config, request.own, joint, request.settings)
 
 
-def _asked(
-    row: Row,
-    request: Request,
-    manifests: Mapping[str, Manifest],
-    encoders: Mapping[Modality, Encoder],
-    workspace: Workspace,
-) -> LabelledConfig:
-    """The training of a row."""
-    caches = {modality: workspace.cache_path(encoder.spec, ".h5").stem for modality, encoder in encoders.items()}
+def _asked(row: Row, request: Request, source: str, caches: Mapping[Modality, str]) -> LabelledConfig:
+    """The training of a row; an encoder is trained on the manifest `source`."""
     loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
     if row.trained is None:
-        return HeadsConfig(libraries=caches, base=request.config, **loss)
+        return HeadsConfig(libraries=dict(caches), base=request.config, **loss)
     choice = request.encoders[row.encoders[row.trained]]
     return EndToEndConfig(
         encoder=choice.name,
         checkpoint=choice.checkpoint,
         encoder_settings=dict(choice.settings),
-        libraries=caches | {row.trained: str(manifests[row.trained].source)},
+        libraries={**caches, row.trained: source},
         base=request.config,
-        **loss,
         tuning=request.tuning,
         augmentations=request.augmentations,
         store=request.store,
+        **loss,
     )
 
 
