@@ -135,7 +135,7 @@ def reproduce(
 
 
 def _data(results: Sequence["pipeline.Reproduction"]) -> Mapping[str, Any]:
-    """One table as it is, several in a list."""
+    """Give one table as it is, several in a list."""
     found = [one.to_dict() for one in results]
     return found[0] if len(found) == 1 else {"tables": found}
 

@@ -18,7 +18,7 @@ def class_titles(label_map: LabelMap) -> dict[str, str]:
 
 
 def paper_tables(results: Results, name: str, measures: Iterable[str]) -> tuple[PaperTable, ...]:
-    """The tables of all papers that show one of `measures` of what was measured, with lines of one's own below."""
+    """Return the tables of all papers that show one of `measures` of what was measured, with own lines below."""
     tables = []
     for table in (table for paper in recipe_names() for table in find_recipe(paper).tables.values()):
         by_class = {title: numbers for title, numbers in results.items() if title != ALL}

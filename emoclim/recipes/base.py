@@ -1,4 +1,4 @@
-"""What a recipe is made of, and how one is found.
+"""Define what a recipe is made of, and find recipes by name.
 
 Every other file of this folder is a paper, called like its file, and states it as ``RECIPE``; other installed packages
 offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by the pipeline.
@@ -91,7 +91,7 @@ class Preset:
         return TrainConfig(**self.config)
 
     def encoder(self, name: str) -> dict[str, int | float | str]:
-        """Settings of an encoder."""
+        """Return the settings of an encoder."""
         return dict(self.encoders.get(name, {}))
 
 
@@ -107,7 +107,7 @@ class Recipe:
     tables: Mapping[str, Table]
 
     def preset(self, name: str) -> Preset:
-        """Settings by name; an unknown one raises :class:`ConfigError`."""
+        """Return settings by name; an unknown one raises :class:`ConfigError`."""
         return _named(name, self.presets)
 
     @property
@@ -118,18 +118,18 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """Names of all papers, sorted; imports none of them."""
+    """List the names of all papers; imports none of them."""
     return RECIPES.names()
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of a paper; an unknown name raises :class:`ConfigError`."""
+    """Load the recipe of a paper; an unknown name raises :class:`ConfigError`."""
     found: Recipe = RECIPES.load(name).RECIPE
     return found
 
 
 def find_preset(name: str) -> Preset:
-    """Settings by name, for commands that are about no paper: ``default``, or one of the default paper's."""
+    """Return settings by name, for commands about no paper: ``default``, or those of the default paper."""
     return _named(name, {"default": Preset(), **find_recipe(DEFAULT).presets})
 
 
@@ -140,7 +140,7 @@ def _named(name: str, presets: Mapping[str, Preset]) -> Preset:
 
 
 def choose_tables(words: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:
-    """What is meant by ``PAPER TABLE``; a paper alone means all its tables, and a table alone the default paper's."""
+    """Read ``PAPER TABLE``; a paper alone means all its tables, a table alone that of the default paper."""
     paper, *tables = words if words and words[0] in recipe_names() else (DEFAULT, *words)
     recipe = find_recipe(paper)
     if len(tables) > 1 or any(table not in recipe.tables for table in tables):

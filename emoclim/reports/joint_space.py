@@ -1,4 +1,4 @@
-"""Joint spaces as pictures: the embeddings of several modalities in one plane, one panel for each pair of heads.
+"""Draw joint spaces: the embeddings of several modalities in one plane, one panel for each pair of heads.
 
 Used by evaluations and by the reproduction of papers; conventions as in :mod:`emoclim.reports.plots`.
 """
@@ -65,7 +65,7 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
 
 
 def _legend(spaces: Sequence[JointSpace]) -> list[Line2D]:
-    """One entry per class, then one per modality, with how many items a single panel shows."""
+    """Make one entry per class, then one per modality, with how many items a single panel shows."""
     first = spaces[0]
     sizes = {
         modality: f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else "" for modality in _in_order(first)
@@ -86,7 +86,7 @@ def _in_order(space: JointSpace) -> list[Modality]:
 
 
 def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
-    """Places ``(N, 2)`` of points ``(N, E)`` float64."""
+    """Find places ``(N, 2)`` of points ``(N, E)`` float64."""
     from sklearn.manifold import TSNE  # takes a second, which no other plot should wait for
 
     if len(points) < 2:

@@ -1,4 +1,4 @@
-"""Tables of papers, with what was measured here below what the paper printed.
+"""Lay out tables of papers, with what was measured here below what the paper printed.
 
 Used by evaluations and by the reproduction of papers. Invariant: what a paper printed is passed in and shown to the
 letter; own shares, from 0 to 1, are shown in percent, and counts as they are.
@@ -82,7 +82,7 @@ class PaperTable:
         return rows
 
     def rows_by_group(self) -> list[Row]:
-        """Rows for a terminal: one for each heading above several numbers, own numbers beside the paper's.
+        """Make rows for a terminal: one for each heading above several numbers, own numbers beside the paper's.
 
         Lines of which nothing was to be made are left out.
         """
@@ -100,7 +100,7 @@ class PaperTable:
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         keys = [key for _, key, _ in self.metrics]
         return {
             "title": self.title,
@@ -132,7 +132,7 @@ def _shown(number: Estimate | None) -> str:
 def retrieval_results(
     report: RetrievalReport, intervals: Mapping[str, Intervals], titles: Mapping[str, str]
 ) -> dict[str, dict[str, Estimate]]:
-    """Macro means as :data:`ALL`, and those of each class under its title, with how many items there are."""
+    """Return macro means as :data:`ALL`, and those of each class under its title, with counts of items."""
     found: dict[str, dict[str, Estimate]] = {title: {} for title in (ALL, *titles.values())}
     for name, direction in report.directions.items():
         ends = intervals[name]
@@ -150,7 +150,7 @@ def retrieval_results(
 
 
 def tagging_results(report: TaggingReport) -> Results:
-    """ROC-AUC and PR-AUC, macro means over tags."""
+    """Return ROC-AUC and PR-AUC, macro means over tags."""
     macro = report.macro
     both = {"ROC-AUC": macro.roc_auc, "PR-AUC": macro.average_precision}
     return {ALL: {name: estimate for name, estimate in both.items() if estimate}}

@@ -78,7 +78,7 @@ def plan_reproduction(
 
 
 def state_of(workspace: Workspace, run: str) -> State:
-    """How far the training of a row is."""
+    """Tell how far the training of a row is."""
     folder = workspace.runs / run
     if (folder / UNFINISHED / PLAN).is_file():
         return "unfinished"
@@ -86,7 +86,7 @@ def state_of(workspace: Workspace, run: str) -> State:
 
 
 def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
-    """The manifest without items whose file is missing, or that failed to encode into one of some caches."""
+    """Leave out items whose file is missing, or that failed to encode into one of some caches."""
     failed: set[str] = set()
     for path in caches:
         if path.exists():
@@ -103,7 +103,7 @@ def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Man
 
 
 def _read(name: str, request: Request, keep: bool, keys: ContentKeys, workspace: Workspace, track: Track) -> Manifest:
-    """A manifest with its splits; data that are not called like their modality have the paper's own."""
+    """Read a manifest with its splits; data that are not called like their modality have the paper's own."""
     modality = request.recipe.data[name].modality
     default = workspace.root / "data" / f"{name}.csv"
     path = request.manifests.get(name) or (workspace.manifest(modality) if name == modality else default)
@@ -112,7 +112,7 @@ def _read(name: str, request: Request, keep: bool, keys: ContentKeys, workspace:
 
 
 def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[str, str]:
-    """The file of an encoder that is not on this machine, and how to get it."""
+    """Name the file of an encoder that is not on this machine, and how to get it."""
     if choice.checkpoint is not None or not has_parameters(choice.name):
         return {}
     published = published_file(choice.name, choice.settings)
@@ -127,14 +127,14 @@ def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[s
 
 
 def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[str, str]:
-    """The parameters of an encoder that is to be trained, and has none."""
+    """Name the encoder that is to be trained and has no parameters, and what to do about it."""
     if row.trained is None or has_parameters(name := choices[row.trained].name):
         return {}
     return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
 
 
 def _departures(row: Row, request: Request, data: Mapping[str, Sequence[Departure]]) -> list[Departure]:
-    """All departures of what the numbers of a row depend on: no heads, where these are of features."""
+    """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
     bare = row.options.get("on") == "features"
     names = [TAGGING] if bare else list(data)
     found = [
@@ -149,7 +149,7 @@ def _departures(row: Row, request: Request, data: Mapping[str, Sequence[Departur
 
 
 def _asked(row: Row, request: Request, source: str, caches: Mapping[Modality, str]) -> LabelledConfig:
-    """The training of a row; an encoder is trained on the manifest `source`."""
+    """Make the configuration of a row's training; an encoder is trained on the manifest `source`."""
     loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
     if row.trained is None:
         return HeadsConfig(libraries=dict(caches), base=request.config, **loss)
@@ -176,7 +176,7 @@ def _run_name(
     keys: ContentKeys,
     track: Track,
 ) -> str:
-    """A name that only a training of the same settings on the same items, with the same content, has."""
+    """Make a name that only a training of the same settings on the same items, with the same content, has."""
     what: list[Any] = [row.step, asked.model_dump(mode="json", exclude={"libraries", *asked.NOTED})]
     for modality, encoder in encoders.items():
         cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
@@ -192,7 +192,7 @@ def _run_name(
 
 
 def _held(path: Path) -> int | None:
-    """How many features a cache holds; None if there is none."""
+    """Count the features of a cache; None if there is none."""
     if not path.exists():
         return None
     with open_cache(path) as cache:

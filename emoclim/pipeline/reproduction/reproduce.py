@@ -66,7 +66,7 @@ def reproduce_table(
 
 @dataclass(slots=True)
 class Runner:
-    """What is done for the rows of a plan."""
+    """Extracts, trains and measures for the rows of a plan."""
 
     plan: Reproduction
     workspace: Workspace
@@ -78,7 +78,7 @@ class Runner:
     encoded: dict[Any, ExtractionResult] = field(default_factory=dict)  # in this process
 
     def extract(self) -> bool:
-        """Encode all that takes no training; whether any item failed, on which the plan depends."""
+        """Encode all that takes no training; return whether any item failed, on which the plan depends."""
         for row in self.plan.rows.values():
             for modality in row.encoders if not row.missing else ():
                 if modality != row.row.trained:
@@ -153,7 +153,7 @@ class Runner:
         return tagging_results(found.report)
 
     def embed(self, row: RowPlan) -> Results:
-        """Embed the test split, for a panel of the figure; how many items it shows."""
+        """Embed the test split for a panel of the figure, and count the items that it shows."""
         run = open_run(self.workspace, row.run)
         libraries = {modality: trained_library(self.workspace, run, modality) for modality in run.sources}
         keys = ContentKeys(self.workspace.caches / "content.json")

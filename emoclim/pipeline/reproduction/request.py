@@ -1,4 +1,4 @@
-"""What is asked for to make a paper's table anew, and how it departs from what the paper had.
+"""Ask for a paper's table to be made anew, and find how what is asked for departs from the paper.
 
 Used by the plan and its result. Invariant: a number is called as in the paper only if nothing that it depends on is
 known to differ. A miniature differs so far that its numbers say only that everything runs: another encoder in the place
@@ -83,7 +83,7 @@ class Request:
         return "-".join([self.target, *self.rows, *other])
 
     def chosen_rows(self) -> dict[str, Row]:
-        """The rows that are called so, by their own name or by that of an encoder; all if none is."""
+        """Return the rows that are called so, by their own name or by that of an encoder; all if none is."""
         rows = self.table.rows
         known = {name for row in rows.values() for name in (row.name, *row.encoders.values())}
         if strange := sorted(set(self.rows) - known):
@@ -100,7 +100,7 @@ def choose_encoders(
     checkpoints: Mapping[str, Path],
     settings: Mapping[str, Mapping[str, Setting]],
 ) -> dict[str, EncoderChoice]:
-    """The encoder in the place of each of the paper's: its own, but for what is said otherwise."""
+    """Choose the encoder in the place of each of the paper's: its own, but for what is said otherwise."""
     if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
         raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
     choices = {}
@@ -125,7 +125,7 @@ class Departure:
 
 
 def mark_of(departures: Iterable[Departure]) -> str:
-    """A few words for a table: ``"miniature: not the paper's encoder and settings"``."""
+    """Say in a few words for a table: ``"miniature: not the paper's encoder and settings"``."""
     found = list(departures)
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in found)]
     if not kinds:
@@ -135,7 +135,7 @@ def mark_of(departures: Iterable[Departure]) -> str:
 
 
 def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
-    """What an encoder has in the place of the paper's."""
+    """Find what an encoder has that the paper's has not."""
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
     expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
@@ -149,7 +149,7 @@ def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Depart
 
 
 def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
-    """How many items there are, with each label or in each part of the split, against the paper's, and what is lost."""
+    """Compare how many items each label, or each part of the split, has with the paper's, and count what is lost."""
     name, n_items, n_lost = manifest.source.name, len(manifest.items), len(manifest.items) - len(usable.items)
     found = []
     if n_lost:
@@ -173,7 +173,7 @@ def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]
 def of_settings(
     config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
 ) -> list[Departure]:
-    """Settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
+    """Find settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
     paper = preset.training
     found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | type(own)().model_dump())]
     if joint:

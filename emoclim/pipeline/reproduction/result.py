@@ -57,7 +57,7 @@ class RowPlan:
         return f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         return {
             "row": self.row.name,
             "title": self.row.title,
@@ -98,7 +98,7 @@ class Reproduction:
         return max((n_items - n_usable) / max(n_items, 1) for n_items, n_usable in sizes)
 
     def notes(self) -> list[str]:
-        """What a reader of the numbers must know, in sentences: departures, what is missing, and the paper's own."""
+        """Say what a reader of the numbers must know: departures, what is missing, and the paper's own remarks."""
         every = [one for row in self.rows.values() for one in row.departures]
         every = every or [one for of in self.data.values() for one in of]
         lines = [f"Not as in the paper: {one.told}." for kind in KINDS for one in every if one.kind == kind]
@@ -120,7 +120,7 @@ class Reproduction:
         return PaperTable(table.title, table.columns, table.metrics, lines, note)
 
     def _own(self) -> dict[str, Reproduced]:
-        """What was made, or why not, by title of a line."""
+        """Return what was made, or why not, by title of a line."""
         if self.request.table.measure == "labels":
             mark = mark_of(one for of in self.data.values() for one in of)
             return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
@@ -136,7 +136,7 @@ class Reproduction:
         return own
 
     def _labels(self) -> Results:
-        """How many usable items each class has, and each label without a partner; this takes no encoder."""
+        """Count the usable items of each class, and of each label without a partner; this takes no encoder."""
         items = {modality: self.usable[modality].items for modality in self.request.recipe.modalities}
         label_map = match_labels(
             {modality: {item.label for item in self.manifests[modality].items if item.label} for modality in items}
@@ -152,12 +152,12 @@ class Reproduction:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values, for JSON."""
         manifests = {name: str(manifest.source) for name, manifest in self.manifests.items()}
         return {"folder": str(self.folder), "manifests": manifests, "caches": dict(self.caches)} | self.content()
 
     def content(self) -> dict[str, Any]:
-        """What depends on data, encoders and settings alone."""
+        """Return what depends on data, encoders and settings alone."""
         return {
             "schema": REPORT_SCHEMA,
             "paper": self.request.recipe.citation,
@@ -171,12 +171,12 @@ class Reproduction:
         }
 
     def table_rows(self) -> list[Cells]:
-        """Rows for a terminal: what was made beside what the paper printed."""
+        """Make rows for a terminal: what was made beside what the paper printed."""
         table = self.table
         return table.rows_by_group() if any(group for *_, group in table.metrics) else table.rows
 
     def plan_rows(self) -> list[Cells]:
-        """Rows for a terminal: what is to be done, row by row."""
+        """Make rows for a terminal: what is to be done, row by row."""
         rows: list[Cells] = [("row", "the paper's", "encoders here", "training", "run", "own is")]
         for one in self.rows.values():
             encoders = ", ".join(choice.name for choice in one.encoders.values())
@@ -184,7 +184,7 @@ class Reproduction:
         return rows
 
     def plan_summary(self) -> list[str]:
-        """A few sentences about what is there, and what is to be done."""
+        """Say what is there, and what is to be done."""
         lines = []
         for name, one in self.manifests.items():
             lines.append("; ".join([f"{name}: {one.source}, {len(one.items):,} items", *one.notes]))
@@ -193,7 +193,7 @@ class Reproduction:
         return [*lines, *self.notes(), f"results go to {self.folder}"]
 
     def summary(self) -> list[str]:
-        """A few sentences for a reader, after the table."""
+        """Say what a reader must know, after the table."""
         lines = [f"{one.row.title}: {one.mark}{one.run and f' (run {one.run})'}" for one in self.rows.values()]
         lines += [*self.notes(), *(f"note: {one}" for one in dict.fromkeys(self.warnings))]
         made = ", ".join(["report.json", *FORMS, *([FIGURE] if self.spaces else [])])
