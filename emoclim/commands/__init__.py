@@ -1,7 +1,8 @@
-"""What people type: one file per command, which turns options into one call of the pipeline and a view of its result.
+"""Commands: each turns options into one call of the pipeline, and what that gives into a view.
 
-Used by ``cli.py`` alone. Invariant: a command imports the pipeline inside its function, so that help is instant, and
-results go to stdout, progress and warnings to stderr.
+Used by ``cli.py`` alone, which imports a command when it is typed. A command is a function that returns a `View`, added
+to the app of its file. Invariant: loading a command loads nothing that computes, so that its help is instant; results
+go to stdout, progress and warnings to stderr.
 """
 
 import lazy_loader

@@ -206,6 +206,8 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
         (("extract", "images", "--encoder", "colour"), "there is no manifest at .*images.csv, and no folder"),
         (("extract", "images", "--encoder", "cilp"), "no encoder is called 'cilp'; there are: .*clip"),
         (("extract", "images", "--encoder", "timbre"), "encoder 'timbre' takes audio, not image"),
+        (("extract", "text", "words.csv"), "no encoder takes text by default"),
+        (("extract", "speech", "--encoder", "timbre"), "encoder 'timbre' takes audio, not speech"),
         (("extract", "audio", "--encoder", "timbre", "--setting", "hop"), "is not NAME=VALUE"),
         (("train-heads",), "there is no image cache in .*; make one with: emoclim extract images"),
         (("train-heads", "--loss-weights", "1,one,1,1"), "is not a list of numbers"),
