@@ -181,6 +181,8 @@ def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]
     """Check the coefficients of the loss terms, one per term, and return them as a tuple."""
     numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
     usable = len(numbers) == len(values) == n_terms and all(math.isfinite(number) and number >= 0 for number in numbers)
+    if not n_terms and not values:
+        return ()
     if not usable or not any(numbers):
         listed = ", ".join(str(value) for value in values)
         raise ConfigError(f"loss weights ({listed}) must be {n_terms} finite numbers of at least 0, not all 0")

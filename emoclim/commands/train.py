@@ -187,8 +187,11 @@ def train_end_to_end(
     ] = None,
     setting: EncoderSettings = None,
     loss_weights: Annotated[
-        str, typer.Option(help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B.")
-    ] = "0.25,0.25,0.25,0.25",
+        str | None,
+        typer.Option(
+            help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B; default even."
+        ),
+    ] = None,
     objective: Objective = None,
     vad: ValenceArousal = None,
     preset: Preset = "default",
@@ -238,7 +241,7 @@ def train_end_to_end(
                 checkpoint=checkpoint,
                 encoder_settings=recipes.find_preset(preset).encoder(encoder) | read_settings(setting),
                 libraries=named_libraries(given),
-                weights=read_list(loss_weights, "--loss-weights", float),
+                weights=read_list(loss_weights, "--loss-weights", float) if loss_weights else (),
                 base=settings.updated(**BESIDE.given(given)),
                 tuning=tuning.updated(**ENCODER.given(given)),
                 augmentations=augmentations.updated(**CROPS.given(given)),

@@ -63,6 +63,7 @@ from .settings import SupConSettings as SupConSettings
 from .settings import load_joint_config as load_joint_config
 from .sweep import Candidate as Candidate
 from .sweep import Space as Space
+from .sweep import even_weights as even_weights
 from .sweep import groups as groups
 from .sweep import read_space as read_space
 from .sweep import seeds as seeds

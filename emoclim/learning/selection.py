@@ -117,6 +117,9 @@ def checked_rule(rule: str, candidates: Iterable[Candidate]) -> str:
     """Return the rule, or raise a ConfigError if there is none of that name or it cannot compare these candidates."""
     if rule not in RULES:
         raise ConfigError(f"there is no rule {rule!r} to select by; there are {', '.join(RULES)}")
+    candidates = list(candidates)
+    if rule == "loss" and not all(one.loss_weights for one in candidates):
+        raise ConfigError("the objective has no loss to select by; select by mean, p5 or mrr")
     if rule == "loss" and len({(one.config.batch_size, one.settings) for one in candidates}) > 1:
         raise ConfigError(
             "losses of different batch sizes or settings of the objective cannot be compared; select by mean, p5 or mrr"
@@ -154,7 +157,7 @@ class Standing:
     def after(self, epoch: int, val_loss: float, val_terms: Sequence[float]) -> "Standing":
         """How it stands after one more epoch."""
         if val_loss < self.val_loss:
-            return Standing(self.number, self.candidate, epoch, epoch, val_loss, fmean(val_terms))
+            return Standing(self.number, self.candidate, epoch, epoch, val_loss, fmean(val_terms or [val_loss]))
         return Standing(self.number, self.candidate, epoch, self.best_epoch, self.val_loss, self.even_loss)
 
 

@@ -72,6 +72,11 @@ class Space:
         return self.base.updated(**of_training), own.updated(**of_objective)
 
 
+def even_weights(n_terms: int) -> tuple[float, ...]:
+    """The same weight for each term."""
+    return (1 / n_terms,) * n_terms if n_terms else ()
+
+
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
     """Loss weights to try, each row summing to 1.
 
@@ -119,7 +124,7 @@ def _space(content: dict[str, Any], base: TrainConfig, objective: Objective) -> 
         settings |= {"seed": seeds(base.seed, number)}
     n_terms = len(objective.terms)
     rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
-    space = Space(rows or [(1 / n_terms,) * n_terms], settings, base, objective)
+    space = Space(rows or [even_weights(n_terms)], settings, base, objective)
     space.candidates()  # what cannot be tried is told with the name of the file
     return space
 

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import answer, run
+from toy_objectives import TOYS, install
 
 LABELS = ("calm", "happy", "sad")
 SPLITS = ("train", "train", "val", "test")
-MODALITIES = {"text": "txt", "audio": "wav", "speech": "flac"}
+SUFFIXES = {"text": "txt", "audio": "wav", "speech": "flac", "video": "mp4"}
+MODALITIES = ("text", "audio", "speech")
 
 
 def bring(root: Path, modality: str, seed: int, dim: int) -> None:
     """Import features that lie round a point for each label."""
-    ids = [f"{modality}/{number}.{MODALITIES[modality]}" for number in range(60)]
+    ids = [f"{modality}/{number}.{SUFFIXES[modality]}" for number in range(60)]
     places = np.arange(60) % len(LABELS)
     with (root / f"{modality}.csv").open("w", newline="") as file:
         rows = [(id_, LABELS[n % 3], SPLITS[n // 3 % 4]) for n, id_ in enumerate(ids)]
@@ -70,3 +72,24 @@ def test_more_than_two_or_one_that_is_missing_are_told(root: Path) -> None:
     assert "joins two modalities" in run("train-heads", *three, "--workspace", root, code=2).stderr
     told = run("train-heads", "--images", "clip", "--text", "made-text", "--workspace", root, code=2).stderr
     assert "there is no image cache called 'clip'" in told
+
+
+def test_objectives_of_another_package_are_trained_for(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A loss of two terms, and features of one width that are compared as they are."""
+    (tmp_path / "triplets.py").write_text((Path(__file__).parents[2] / "examples" / "triplet.py").read_text())
+    (tmp_path / "as_they_are.py").write_text((TOYS / "nothing_to_train.py").read_text())
+    install(tmp_path, "others", {"triplet": "triplets", "as_they_are": "as_they_are"})
+    monkeypatch.syspath_prepend(tmp_path)
+    bring(root, "video", 0, 16)
+    words = ("--text", "made-text", "--config", root / "quick.toml", "--epochs", 1, "--workspace", root)
+    wide = answer("train-heads", "--speech", "made-speech", *words, "--objective", "triplet", "--setting", "margin=0.4")
+    assert (wide["objective"], len(wide["terms"])) == ("triplet", 2)
+    assert wide["heads"][0]["config"]["margin"] == 0.4
+    bare = answer("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--name", "bare")
+    assert (bare["terms"], bare["heads"][0]["loss_weights"]) == ([], [])
+    told = run("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--select", "loss", code=2)
+    assert "has no loss to select by" in told.stderr
+    found = answer("evaluate", "bare", "--workspace", root, "--no-plots")["directions"]
+    assert {"text_video", "video_text"} <= found.keys()

@@ -18,11 +18,20 @@ from emoclim.config import TrainConfig
 from emoclim.data import ContentKeys, FeatureSpec, Item, Manifest, Setting
 from emoclim.encoders import AudioEncoder, Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, DecodeError
-from emoclim.learning import Augmentations, Augmenter, Backgrounds, EncoderTuning, load_library, read_backgrounds
+from emoclim.learning import (
+    Augmentations,
+    Augmenter,
+    Backgrounds,
+    EncoderTuning,
+    Objective,
+    even_weights,
+    load_library,
+    read_backgrounds,
+)
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labelled_items, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.training.inputs import EVEN, File, Labelled, LabelledConfig, Weights
+from emoclim.pipeline.training.inputs import File, Labelled, LabelledConfig, Weights
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.stages import Recordings
@@ -44,11 +53,15 @@ class EndToEndConfig(LabelledConfig):
         default=None, description="File of its parameters; default the published one"
     )
     encoder_settings: dict[str, Setting] = Field(default={}, description="Settings of the encoder by name")
-    weights: Weights = Field(default=EVEN, description="Weights of the terms of the loss")
+    weights: Weights = Field(default=(), description="Weights of the terms of the loss; default even")
     base: TrainConfig = Field(default=TrainConfig(), description="Settings of the heads and of the batches")
     tuning: EncoderTuning = Field(default=EncoderTuning(), description="Settings of the encoder's training")
     augmentations: Augmentations = Field(default=Augmentations(), description="What is added to crops of training")
     store: bool = Field(default=False, description="Whether to decode all files once, and keep that for quicker crops")
+
+    def weights_of(self, objective: Objective) -> tuple[float, ...]:
+        """Return the weights of an objective's terms."""
+        return self.weights or even_weights(len(objective.terms))
 
     @property
     def live(self) -> Modality:

@@ -146,7 +146,7 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
         "config": config.base.model_dump()
         | inputs.objective.settings[0].model_dump(mode="json")
         | {"encoder": config.tuning.model_dump()},
-        "loss_weights": list(config.weights),
+        "loss_weights": list(config.weights_of(inputs.objective)),
         "classes": list(inputs.label_map.classes),
         "label_map": inputs.label_map.maps,
         "objective": inputs.objective.name,
@@ -191,7 +191,7 @@ def measured(
     (metrics,) = validate(split, heads, device)
     line = TrainedCandidate(
         number=0,
-        candidate=Candidate(config.weights, config.base, training.objective.settings[0]),
+        candidate=Candidate(config.weights_of(training.objective), config.base, training.objective.settings[0]),
         best_epoch=best,
         epochs=len(history.val_loss),
         val_loss=training.best_loss,

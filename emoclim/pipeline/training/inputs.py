@@ -27,7 +27,6 @@ from emoclim.pipeline.workspace import Workspace
 LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"
 BY_DEFAULT = {False: "emo_clim", True: "class_similarity"}  # by whether a table of valence and arousal is given
 ANY = tuple(MODALITIES)[:2]  # any two tell which settings and weights are possible
-EVEN = (0.25, 0.25, 0.25, 0.25)
 
 File = Annotated[Path, Field(strict=False)]
 Weights = Annotated[tuple[float, ...], Field(strict=False)]

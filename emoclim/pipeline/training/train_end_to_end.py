@@ -132,7 +132,7 @@ def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material:
         material.recordings,
         inputs.encoder,
         inputs.objective,
-        config.weights,
+        config.weights_of(inputs.objective),
         config.base,
         config.tuning,
         crops=Crops(material.workers, material.stored, inputs.augment),

@@ -20,6 +20,7 @@ from emoclim.learning import (
     SweepReport,
     checked_rule,
     choose,
+    even_weights,
     groups,
     read_space,
     seeds,
@@ -28,7 +29,7 @@ from emoclim.learning import (
 from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
 from emoclim.pipeline.training.epoch_events import EpochEvents
-from emoclim.pipeline.training.inputs import EVEN, Labelled, LabelledConfig, Weights
+from emoclim.pipeline.training.inputs import Labelled, LabelledConfig, Weights
 from emoclim.pipeline.training.run_files import candidate_entries, write_run
 from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
 from emoclim.pipeline.training.sweep import Rounds, Sweep, Trainer, max_heads, read_rounds
@@ -43,7 +44,7 @@ class HeadsConfig(LabelledConfig):
     NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
 
     weights: Annotated[tuple[Weights, ...], Field(strict=False)] = Field(
-        default=(EVEN,), description="Weights of the terms of the loss; may be repeated"
+        default=(), description="Weights of the terms of the loss; may be repeated; default even"
     )
     settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
         default={}, description="By name of a setting, the values to try"
@@ -58,7 +59,7 @@ class HeadsConfig(LabelledConfig):
 
     def space(self, objective: Objective) -> Space:
         """Return what may be tried."""
-        return Space(self.weights, self.settings, self.base, objective)
+        return Space(self.weights or [even_weights(len(objective.terms))], self.settings, self.base, objective)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,9 +225,7 @@ def what_to_try(
             )
         space = read_space(file, config, objective)
         return {"weights": space.weights, "settings": space.settings, "base": space.base}
-    terms = objective.terms
-    rows = [*weights, *(simplex_points(sweep, len(terms), config.seed) if sweep else [])]
-    rows = rows or [tuple(1 / len(terms) for _ in terms)]
+    rows = [*weights, *(simplex_points(sweep, len(objective.terms), config.seed) if sweep else [])]
     settings: dict[str, Sequence[Any]] = {"seed": seeds(config.seed, n_seeds)}
     if temperatures:
         settings["temperature"] = temperatures
