@@ -1,4 +1,4 @@
-"""Banks of K heads: what maps the rows of an input, for all heads at once, to what an objective compares.
+"""Map rows of an input by K heads at once: banks of projection heads, linear maps and identities.
 
 Conventions: every parameter and statistic leads with K. A bank works on columns, ``(K, H, N)``, so that batch
 normalisation sees K * H channels of N values and no axis is moved. Hidden and embedding widths are filled up to a
@@ -17,24 +17,24 @@ CACHE_LINE = 16  # float32 values
 
 
 class Bank(nn.Module):
-    """What maps rows of one input by each of K heads: to hidden columns ``(K, H, N)``, and those to ``(K, N, E)``."""
+    """Map rows of one input by each of K heads: to hidden columns ``(K, H, N)``, and those to ``(K, N, E)``."""
 
     n_heads: int
     dim: int  # D of the input; of a bank that shares a hidden layer, H
     embedding_dim: int
 
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
-        """Hidden columns ``(K, H, N)`` of rows ``(N, D)`` or ``(K, N, D)``; here the rows themselves."""
+        """Compute hidden columns ``(K, H, N)`` of rows ``(N, D)`` or ``(K, N, D)``; here the rows themselves."""
         del generator, products
         return rows.mT.expand(self.n_heads, self.dim, rows.shape[-2])
 
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
-        """Outputs ``(K, N, E)`` of hidden columns; here the columns themselves."""
+        """Compute outputs ``(K, N, E)`` of hidden columns; here the columns themselves."""
         del products
         return hidden.mT
 
     def about(self) -> dict[str, Any]:
-        """What :meth:`from_state` needs beside the tensors, as plain values."""
+        """Return what :meth:`from_state` needs beside the tensors, as plain values."""
         return {}
 
     @classmethod
@@ -43,7 +43,7 @@ class Bank(nn.Module):
         raise NotImplementedError
 
     def select(self, numbers: Sequence[int]) -> Self:
-        """Some of the heads, in that order."""
+        """Select heads, in that order."""
         state = {name: tensor[list(numbers)] for name, tensor in self.state_dict().items()}
         return type(self).from_state(state, **self.about())
 
@@ -215,7 +215,7 @@ class IdentityBank(Bank):
 
 
 def filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
-    """The tensor with zeros up to a shape."""
+    """Pad a tensor with zeros up to a shape."""
     missing = [new - size for size, new in zip(tensor.shape, shape, strict=True)]
     return pad(tensor, [extent for more in reversed(missing) for extent in (0, more)])
 
@@ -228,7 +228,7 @@ def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype
 
 
 def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *, widths: int = 2) -> nn.Parameter:
-    """Uniform within ``1 / sqrt(fan_in)``, drawn once and repeated along axis 0; so many axes are filled up."""
+    """Draw values uniform within ``1 / sqrt(fan_in)``, repeated along axis 0; so many axes are padded."""
     one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
     full = [-(-size // CACHE_LINE) * CACHE_LINE if axis < widths else size for axis, size in enumerate(one.shape)]
     return nn.Parameter(filled(one, full).expand(shape[0], *full).clone())

@@ -1,4 +1,4 @@
-"""Branches from inputs to the outputs that an objective compares, and the banks of K heads that they are made of.
+"""Define branches, from inputs to the outputs that an objective compares, and build the banks of heads for them.
 
 Used by objectives, the learner and trained heads. Invariant: branches that share a hidden layer use its weights and
 statistics, and compute it once for each input.
@@ -45,7 +45,7 @@ class Banks(nn.ModuleDict):
         return self.bank(next(iter(self))).n_heads
 
     def bank(self, name: str) -> Bank:
-        """The bank of one branch."""
+        """Return the bank of one branch."""
         return cast(Bank, self[name])
 
     def forward(
@@ -91,7 +91,7 @@ class Banks(nn.ModuleDict):
         return outputs
 
     def select(self, numbers: Sequence[int]) -> "Banks":
-        """Some heads of each bank, in that order."""
+        """Select heads of each bank, in that order."""
         return Banks({name: self.bank(name).select(numbers) for name in self}, self.branches)
 
 
@@ -117,7 +117,7 @@ def new_banks(
 
 
 def stack_banks(parts: Sequence[Banks]) -> Banks:
-    """All heads of several in one, in order, for embedding; narrower ones are filled up with units that are 0."""
+    """Join banks of several trainings, in order, for embedding; narrower ones are padded with units that are 0."""
     first = parts[0]
     return Banks({name: _stack([part.bank(name) for part in parts]) for name in first}, first.branches)
 

@@ -1,4 +1,4 @@
-"""The supervised contrastive loss, for K heads at once: what several objectives share.
+"""Compute the supervised contrastive loss for K heads at once; several objectives share it.
 
 Conventions: K heads at once, axis 0; embeddings have unit rows; the order in ``(anchor, contrast)`` is the direction.
 Every operation treats each head by itself and in the same way whatever K is, and adds terms one after another, so that
@@ -19,7 +19,7 @@ CACHE_LINE = 16  # float32 values
 
 
 def across_and_within(modalities: Sequence[Modality]) -> list[tuple[Modality, Modality]]:
-    """Anchor and contrast of four losses: across two modalities both ways, then within each."""
+    """List anchor and contrast of four losses: across two modalities both ways, then within each."""
     one, other = modalities
     return [(one, other), (other, one), (one, one), (other, other)]
 
@@ -33,7 +33,7 @@ def supcon(
     skip_self: bool,
     no_positive: NoPositive = "count",
 ) -> Tensor:
-    """Supervised contrastive loss of K sets of embeddings.
+    """Compute the supervised contrastive loss of K sets of embeddings.
 
     Parameters
     ----------
@@ -144,7 +144,7 @@ def similarity_supcon(
 def _compared(
     anchor: Tensor, contrast: Tensor, pull: Tensor, temperature: float | Tensor, skip_self: bool
 ) -> tuple[Tensor, Tensor]:
-    """Logits ``(K, N, M)``, and what pulls each pair ``(.., N, M)``, with a row's own similarity taken out of both."""
+    """Compute logits ``(K, N, M)``; leave each row's own similarity out of them and of what pulls each pair."""
     scale = temperature[:, None, None] if isinstance(temperature, Tensor) else temperature
     logits = inner_products(anchor, contrast) / scale
     if skip_self:
@@ -156,7 +156,7 @@ def _compared(
 
 
 def _mean_over_anchors(summed: Tensor, mass: Tensor, no_positive: NoPositive) -> Tensor:
-    """Mean ``(K,)`` over anchors, from the sum ``(K, N)`` over the positives of each and their number ``(.., N)``."""
+    """Average over anchors, from the sum ``(K, N)`` over the positives of each and their number ``(.., N)``."""
     by_anchor = summed / mass.clamp(min=1)
     if no_positive == "count":
         return by_anchor.mean(dim=1)
@@ -167,7 +167,7 @@ def _mean_over_anchors(summed: Tensor, mass: Tensor, no_positive: NoPositive) ->
 
 
 def inner_products(anchor: Tensor, contrast: Tensor) -> Tensor:
-    """Inner products ``(K, N, M)`` of rows ``(K, N, E)`` and ``(K, M, E)``, each head's as if it were alone.
+    """Compute inner products ``(K, N, M)`` of rows ``(K, N, E)`` and ``(K, M, E)``, each head's as if it were alone.
 
     Where the part of a head would not begin on a cache line, in these or in their gradients, rows and columns of zeros
     fill it up.

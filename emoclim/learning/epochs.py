@@ -1,4 +1,4 @@
-"""The epochs of a training: losses by epoch, which one is kept, and how a training goes on after a stop.
+"""Run the epochs of a training: losses by epoch, snapshots, and resuming from one.
 
 Conventions: epochs count from 0; histories lead with the epoch, everything else with K, the number of heads. Whatever
 must survive a kill is a mapping of tensors by name.
@@ -47,31 +47,31 @@ class Callbacks:
 
 
 class Checkpointed(Protocol):
-    """Something of a training that moves on from epoch to epoch."""
+    """A part of a training whose state is saved in snapshots and restored from them."""
 
     def state(self) -> dict[str, Tensor]:
-        """All that it needs to go on, by name; not copied."""
+        """Return all that it needs to be resumed, by name; not copied."""
         ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state, which may hold more than its own."""
+        """Restore a state, which may hold more than its own."""
         ...
 
 
 class CheckpointedBest(Checkpointed, Protocol):
-    """Keeps the best epoch."""
+    """Keep the best epoch."""
 
     def update(self, epoch: int, loss: Tensor) -> bool:
         """Take in the validation losses ``(K,)`` of an epoch; tell whether a later one may still be better."""
         ...
 
     def may_improve(self, epoch: int) -> bool:
-        """Whether an epoch after this one may still be better."""
+        """Tell whether a later epoch may still be better."""
         ...
 
 
 class Epochs:
-    """The epochs of a training, as far as they have come."""
+    """Run the epochs of a training, save a snapshot after each, and resume from one."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ class Epochs:
         return False
 
     def restore(self, snapshot: Snapshot, device: torch.device) -> None:
-        """Go on from a snapshot, with losses on `device`."""
+        """Restore a snapshot, with losses on `device`."""
         for part in self._parts:
             part.restore(snapshot)
         for purpose, generator in self._draws.items():
@@ -123,7 +123,7 @@ class Epochs:
             self._tell(number)
 
     def history(self) -> History:
-        """Losses of the epochs that are done, at least one, on the CPU."""
+        """Return the losses of the epochs that are done, at least one, on the CPU."""
         return History(*(torch.stack(column).cpu() for column in zip(*self._done, strict=True)))
 
     def _tell(self, number: int) -> None:
@@ -141,5 +141,5 @@ class Epochs:
 
 
 def mean_loss(losses: Sequence[Tensor]) -> Tensor:
-    """Mean of losses ``(K,)``, added in order: a reduction may add in another order for another K."""
+    """Average losses ``(K,)``, added in order: a reduction may add in another order for another K."""
     return sum(losses[1:], losses[0]) / len(losses)

@@ -1,4 +1,4 @@
-"""Heads as they were trained: banks bound to the features and the objective they were trained for, and their file.
+"""Hold trained heads, bound to the features and the objective they were trained for, and read and write their file.
 
 Used by everything that compares items. Invariant: an item's vectors do not depend on the items beside it.
 """
@@ -60,7 +60,7 @@ class Heads:
         return self.banks.n_heads
 
     def vectors(self, features: Features, *, average: Average = "embeddings") -> tuple[Tensor, Metric]:
-        """What each head compares N items by, on the device where their features lie, and how.
+        """Return what each head compares N items by, on the device where their features lie, and how.
 
         Parameters
         ----------
@@ -100,7 +100,7 @@ class Heads:
         return self.objective.vectors(modality, outputs)
 
     def select(self, *numbers: int) -> "Heads":
-        """Some heads of each bank, in that order; a number that is none raises :class:`RunError`."""
+        """Select heads of each bank, in that order; a number that is none raises :class:`RunError`."""
         if wrong := [k for k in numbers if not 0 <= k < self.n_heads]:
             raise RunError(f"there is no head {wrong[0]}; these are numbered from 0 to {self.n_heads - 1}")
         settings = self.objective.settings
@@ -109,7 +109,7 @@ class Heads:
 
 
 def stack_heads(parts: Sequence[Heads]) -> Heads:
-    """All heads of several in one, in order; for embedding, no longer for training.
+    """Join several sets of heads into one, in order; for embedding, no longer for training.
 
     Narrower heads are filled up with hidden units and embedding entries that are always 0, which changes no product of
     embeddings.
@@ -128,7 +128,7 @@ def stack_heads(parts: Sequence[Heads]) -> Heads:
 
 
 def as_queries(vectors: Tensor, metric: Metric) -> Tensor:
-    """Vectors ``(N, E)`` whose cosines with those of :func:`as_candidates` rank as the metric does.
+    """Augment vectors ``(N, E)`` so that their cosines with :func:`as_candidates` rank as the metric does.
 
     Notes
     -----
@@ -158,13 +158,13 @@ def _embed_block(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
 
 
 def _embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
-    """``(N, D)`` to ``(K, N, E)`` by branch."""
+    """Embed rows ``(N, D)``: ``(K, N, E)`` by branch."""
     blocks = [_embed_block(banks, name, block) for block in torch.split(rows, ROWS_PER_BLOCK)]
     return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
 
 
 def _embed_segments(banks: Banks, name: str, values: Tensor, segments: Tensor, offsets: Tensor) -> dict[str, Tensor]:
-    """Mean output of each item's segments, or the output of its value where it has none: ``(K, N, E)`` by branch."""
+    """Average the outputs of each item's segments, or embed its value where it has none: ``(K, N, E)`` by branch."""
     counts = offsets.diff()  # (N,)
     owner = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
     bare = (counts == 0).nonzero()[:, 0].to(values.device)

@@ -1,4 +1,4 @@
-"""How banks of heads learn: one optimisation step, validation, and which epoch of each head is kept.
+"""Train banks of heads: one optimisation step, validation, and the best epoch of each head.
 
 Convention: whatever must survive a kill is a mapping of tensors by name, ``state()``, and comes back by ``restore``;
 what goes on from it gives the bytes of what was never stopped.
@@ -42,15 +42,15 @@ class Learner:
 
     @property
     def learns(self) -> bool:
-        """Whether anything is trained: not where the objective gives its banks in closed form."""
+        """Tell whether anything is trained: not where the objective gives its banks in closed form."""
         return bool(self._parameters)
 
     def parameters(self) -> Iterator[nn.Parameter]:
-        """Those of the heads."""
+        """Yield the parameters of the heads."""
         return self.banks.parameters()
 
     def losses(self, batch: Batch, generator: torch.Generator) -> Tensor:
-        """Losses ``(K,)`` of a training step, with their gradients to come."""
+        """Compute the losses ``(K,)`` of a training step, ready for backward."""
         outputs = self.banks.train()(batch.rows, generator, products=self._products)
         return weighted_sum(self.objective.losses(outputs, batch, generator), self.weights)
 
@@ -65,7 +65,7 @@ class Learner:
 
     @torch.no_grad()
     def evaluate(self, batches: Sequence[Batch]) -> tuple[Tensor, ...]:
-        """Mean loss ``(K,)`` of each term over some batches, without dropout and on running statistics."""
+        """Average the loss ``(K,)`` of each term over batches, without dropout and on running statistics."""
         means = [self.weights.new_zeros(len(self.weights)) for _ in self.objective.terms]
         for batch in batches:
             losses = self.objective.losses(self.banks.eval()(batch.rows), batch, None)
@@ -73,7 +73,7 @@ class Learner:
         return tuple(means)
 
     def state(self) -> dict[str, Tensor]:
-        """Heads and what the optimiser gathered, by name; not copied."""
+        """Return the state of heads and optimiser, by name; not copied."""
         moments = {
             f"optimiser.{name}.{kind}": tensor
             for name, parameter in self._parameters.items()
@@ -82,7 +82,7 @@ class Learner:
         return named_state(self.banks, "learning") | moments
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         load_named(self.banks, state, "learning")
         for name, parameter in self._parameters.items():
             prefix = f"optimiser.{name}."
@@ -120,15 +120,15 @@ class BestHeads:
         return self.may_improve(epoch)
 
     def may_improve(self, epoch: int) -> bool:
-        """Whether any head has patience left after an epoch."""
+        """Tell whether any head has patience left after an epoch."""
         return self.patience is None or bool((epoch - self.epoch < self.patience).any())
 
     def state(self) -> dict[str, Tensor]:
-        """Everything kept, by name; not copied."""
+        """Return everything kept, by name; not copied."""
         return named_state(self.kept, "best") | {"best.loss": self.loss, "best.epoch": self.epoch}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a state."""
+        """Restore a state."""
         load_named(self.kept, state, "best")
         self.loss, self.epoch = state["best.loss"].to(self.loss), state["best.epoch"].to(self.epoch)
 
@@ -151,7 +151,7 @@ def new_learner(
 
 
 def weighted_sum(losses: tuple[Tensor, ...], weights: Tensor) -> Tensor:
-    """Sum of T losses ``(K,)`` with `weights` ``(K, T)``: ``(K,)``, added in order."""
+    """Sum T losses ``(K,)`` with `weights` ``(K, T)``: ``(K,)``, added in order."""
     total = weights.new_zeros(len(weights))
     for loss, weight in zip(losses, weights.unbind(dim=1), strict=True):
         total = total + weight * loss
@@ -159,10 +159,10 @@ def weighted_sum(losses: tuple[Tensor, ...], weights: Tensor) -> Tensor:
 
 
 def named_state(module: nn.Module, owner: str) -> dict[str, Tensor]:
-    """Tensors of a module by name, each with the name of its owner before it; not copied."""
+    """Return the tensors of a module by name, prefixed with the name of its owner; not copied."""
     return {f"{owner}.{name}": tensor for name, tensor in module.state_dict().items()}
 
 
 def load_named(module: nn.Module, state: Mapping[str, Tensor], owner: str) -> None:
-    """Inverse of :func:`named_state`; the state may hold more."""
+    """Load what :func:`named_state` gave; the state may hold more."""
     module.load_state_dict({name: state[f"{owner}.{name}"] for name in module.state_dict()})

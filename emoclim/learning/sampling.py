@@ -25,7 +25,7 @@ class Batch:
     pairs: Mapping[str, Tensor] = field(default_factory=dict)  # `(B,)` int64: rows of equal number belong together
 
     def with_rows(self, of: Modality, rows: Tensor, move: Callable[[Tensor], Tensor]) -> "Batch":
-        """The batch with other rows of one modality, whose labels, numbers and pairs have gone through `move`."""
+        """Replace the rows of one modality, and pass its labels, numbers and pairs through `move`."""
         moved = [
             {name: move(tensor) if name == of else tensor for name, tensor in table.items()}
             for table in (self.labels, self.numbers, self.pairs)
@@ -62,7 +62,7 @@ def _one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torc
 def draw_rows(
     split: Split, shape: tuple[int, int], generator: torch.Generator, needs: Collection[str], *, name: str
 ) -> dict[Modality, Tensor]:
-    """Row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform."""
+    """Draw row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform."""
     if "pairs" in needs and split.pairs is not None:
         n_pairs = 1 + max(int(pairs.max()) for pairs in split.pairs.values())
         counts = {modality: pairs.bincount(minlength=n_pairs) for modality, pairs in split.pairs.items()}

@@ -32,11 +32,11 @@ class TrainedCandidate:
 
     @property
     def recipe(self) -> tuple[tuple[float, ...], str]:
-        """All that it is, but for its seed."""
+        """Everything that identifies it but its seed."""
         return self.candidate.loss_weights, str(self.candidate.all_settings | {"seed": 0})
 
     def mean(self, metric: str) -> float:
-        """Mean of a metric over its directions."""
+        """Average a metric over its directions."""
         return fmean(value for name, value in self.metrics.items() if name.startswith(metric))
 
 
@@ -67,11 +67,11 @@ class SweepReport:
     chosen: int  # place of the first seed of the recipe that scores best; the earlier one where two are equal
 
     def best(self, number: int) -> list[int]:
-        """Places in `lines` of so many best candidates, the chosen one among them, in the order of `lines`."""
+        """Return the places in `lines` of the best candidates, the chosen one among them, in the order of `lines`."""
         return sorted(self._ranked()[:number])
 
     def columns(self) -> dict[str, list[Any]]:
-        """All that is known, by column."""
+        """Return all that is known, by column."""
         table: dict[str, list[Any]] = defaultdict(list)
         for place, (line, score) in enumerate(zip(self.lines, self.scores, strict=True)):
             names = [term.replace(">", "_") for term in self.terms]
@@ -88,7 +88,7 @@ class SweepReport:
         return dict(table)
 
     def table_rows(self, max_heads: int) -> list[Row]:
-        """Column names, then a row for each of the best candidates, best first; settings that vary only."""
+        """Return column names, then a row for each of the best candidates, best first; settings that vary only."""
         ranked = self._ranked()[:max_heads]
         shown = [self.lines[place] for place in ranked]
         varying = varying_settings([line.candidate for line in self.lines])
@@ -108,7 +108,7 @@ class SweepReport:
 
 
 def varying_settings(candidates: Sequence[Candidate]) -> list[str]:
-    """Names of the settings that are not the same everywhere."""
+    """List the settings that are not the same everywhere."""
     each = [candidate.all_settings for candidate in candidates]
     return [name for name in each[0] if len({settings[name] for settings in each}) > 1]
 
@@ -155,14 +155,14 @@ class Standing:
     even_loss: float = math.inf  # of the same epoch, at even weights
 
     def after(self, epoch: int, val_loss: float, val_terms: Sequence[float]) -> "Standing":
-        """How it stands after one more epoch."""
+        """Return its standing after one more epoch."""
         if val_loss < self.val_loss:
             return Standing(self.number, self.candidate, epoch, epoch, val_loss, fmean(val_terms or [val_loss]))
         return Standing(self.number, self.candidate, epoch, self.best_epoch, self.val_loss, self.even_loss)
 
 
 class Leaders:
-    """The standings of all candidates that have begun.
+    """Rank the candidates that are being trained.
 
     Nothing is ranked yet, so they are compared by their validation loss at even weights, each at the epoch that is its
     best so far; between different temperatures or batch sizes that says little.
@@ -180,17 +180,17 @@ class Leaders:
         val_loss: Sequence[float],
         val_terms: Sequence[Sequence[float]],
     ) -> None:
-        """Take in an epoch of some candidates: their losses, and those by term."""
+        """Update some candidates by the losses of an epoch, and those by term."""
         for number, candidate, loss, by_term in zip(numbers, candidates, val_loss, val_terms, strict=True):
             standing = self._standings.get(number, Standing(number, candidate, epoch))
             self._standings[number] = standing.after(epoch, loss, by_term)
 
     def best(self, number: int) -> list[Standing]:
-        """So many leading ones, the first of them in front."""
+        """Return the leading candidates, best first."""
         return sorted(self._standings.values(), key=lambda one: (one.even_loss, one.number))[:number]
 
     def table_rows(self, max_heads: int) -> list[Row]:
-        """Column names, then a row for each of the leading candidates; settings that vary only."""
+        """Return column names, then a row for each of the leading candidates; settings that vary only."""
         varying = varying_settings([one.candidate for one in self._standings.values()])
         shown = self.best(max_heads)
         results = {

@@ -1,4 +1,4 @@
-"""What a sweep tries: points on the simplex of the loss weights, crossed with other settings, in groups of equal shape.
+"""List the candidates of a sweep: loss weights on the simplex, crossed with settings, in groups of equal shape.
 
 Convention: a candidate is one set of heads to train, its loss weights and all other settings. Candidates that differ in
 loss weights and in floats of the objective's settings only are trained as one bank. The order of the candidates follows
@@ -51,7 +51,7 @@ class Space:
     objective: Objective  # with one settings, which are the base of its own
 
     def candidates(self) -> list[Candidate]:
-        """Every row of loss weights with every choice of the settings; the weights change first."""
+        """Combine every row of loss weights with every choice of the settings; the weights change first."""
         choices = product(*self.settings.values())
         rows = [loss_weights(row, len(self.objective.terms)) for row in self.weights]
         candidates = [
@@ -66,19 +66,19 @@ class Space:
         return candidates
 
     def chosen(self, values: Mapping[str, Any]) -> tuple[TrainConfig, Settings]:
-        """Settings of training and of the objective, with some values in place of their own."""
+        """Return the settings of training and of the objective, with some values in place of their own."""
         own = self.objective.settings[0]
         of_training, of_objective = split_settings(values, TrainConfig, type(own))
         return self.base.updated(**of_training), own.updated(**of_objective)
 
 
 def even_weights(n_terms: int) -> tuple[float, ...]:
-    """The same weight for each term."""
+    """Return the same weight for each term."""
     return (1 / n_terms,) * n_terms if n_terms else ()
 
 
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
-    """Loss weights to try, each row summing to 1.
+    """Spread loss weights over the simplex, each row summing to 1.
 
     Notes
     -----
@@ -130,12 +130,12 @@ def _space(content: dict[str, Any], base: TrainConfig, objective: Objective) -> 
 
 
 def seeds(first: int, number: int) -> list[int]:
-    """So many seeds from one on."""
+    """Count seeds from the first on."""
     return list(range(first, first + number))
 
 
 def groups(candidates: Sequence[Candidate], max_heads: int) -> list[list[int]]:
-    """Which candidates are trained together, by number: those of one bank, at most `max_heads` at a time."""
+    """Group the candidates that are trained together, by number: those of one bank, at most `max_heads` at a time."""
     by_bank: dict[Any, list[int]] = {}
     for number, candidate in enumerate(candidates):
         by_bank.setdefault(candidate.bank, []).append(number)

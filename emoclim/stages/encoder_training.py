@@ -90,7 +90,7 @@ class JointTraining:
     failures: Mapping[str, str]  # by item, why its crops could not be had here
 
     def heads(self, spec: FeatureSpec) -> Heads:
-        """The heads, bound to the features that the trained encoder makes: those of `spec`."""
+        """Bind the heads to the features that the trained encoder makes: those of `spec`."""
         return Heads(self.banks, {**self.specs, spec.modality: spec}, self.objective)
 
 
@@ -222,7 +222,7 @@ def _joined(
     encoder: Encoder,
     device: torch.device,
 ) -> tuple[Split, Split, list[Item]]:
-    """Both splits with row numbers as the features of their recordings, and the items that the numbers are of."""
+    """Put row numbers in place of the features of the recordings, and list the items that they number."""
     items: list[Item] = []
     joined = []
     own = encoder.spec.modality

@@ -151,7 +151,7 @@ def evaluate_each(
 def _embed(
     test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device
 ) -> tuple[Tensor, Metric]:
-    """What items of one modality are compared by, ``(K, N, E)``, on a device that has float64, and how."""
+    """Return what items of one modality are compared by, ``(K, N, E)``, on a device that has float64, and how."""
     features, labels = test.features[modality], test.labels[modality]
     if not len(features):
         raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
@@ -189,7 +189,7 @@ def _answer(
     exclude_groups: Tensor | None,
     memory: int,
 ) -> Answer:
-    """On the device of the embeddings, then on the CPU."""
+    """Measure on the device of the embeddings, and bring the answer to the CPU."""
     device = queries.device
     moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
     own = None if exclude_groups is None else exclude_groups.to(device)
@@ -239,7 +239,7 @@ def _per_class(
 
 
 def _confusion(classes: Sequence[str], first: Tensor) -> dict[str, dict[str, float]]:
-    """Shares of the classes of the first candidate, by class of the query, where a query has a candidate."""
+    """Compute the shares of the classes of the first candidate, by class of the query that has a candidate."""
     shares = first / first.sum(dim=1, keepdim=True)
     return {
         name: dict(zip(classes, row, strict=True))

@@ -149,7 +149,7 @@ def train_heads(
 
 
 def weight_table(weights: Tensor | Sequence[Sequence[float]], objective: Objective) -> Tensor:
-    """Loss weights as ``(K, number of terms)`` float32, each row checked."""
+    """Check loss weights and return them as ``(K, number of terms)`` float32."""
     rows = weights.tolist() if isinstance(weights, Tensor) else list(weights)
     n_terms, n_heads = len(objective.terms), len(objective.settings)
     if not rows or len(rows) != n_heads or not all(isinstance(row, Sequence) for row in rows):
@@ -162,7 +162,7 @@ def weight_table(weights: Tensor | Sequence[Sequence[float]], objective: Objecti
 
 
 def _placed(split: Split, modalities: Sequence[Modality], device: torch.device) -> Split:
-    """The modalities asked for, with their features on the device and all else on the CPU."""
+    """Select the modalities asked for, with their features on the device and all else on the CPU."""
     labels = {modality: split.labels[modality].cpu() for modality in modalities if modality in split.labels}
     features = {modality: split.features[modality].to(device) for modality in modalities}
     numbers, pairs = (

@@ -1,4 +1,4 @@
-"""Photos (or clips) -> the nearest items of a library."""
+"""Search a library for the items nearest to a query."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from emoclim.learning import Average, Heads, as_candidates, as_queries
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A candidate, as near as it came.
+    """One search result.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ def search_each(
 
 
 def _hits(candidates: Features, heads: Heads, embedded: torch.Tensor, wanted: torch.Tensor, top: int) -> list[Hit]:
-    """The best hits of one query's embedding ``(E,)``."""
+    """Return the best hits of one query's vector ``(E,)``."""
     scores = (embedded.double() @ wanted.double()).float()  # (N,), rounded so that equal items score alike
     best = torch.argsort(scores, descending=True, stable=True)[:top]
     starts = _best_starts(candidates.select(best), heads, wanted)
@@ -80,7 +80,7 @@ def _hits(candidates: Features, heads: Heads, embedded: torch.Tensor, wanted: to
 
 
 def _best_starts(candidates: Features, heads: Heads, wanted: torch.Tensor) -> list[float | None]:
-    """Where the segment nearest to the query begins, for each candidate."""
+    """Find where the segment nearest to the query begins, for each candidate."""
     if candidates.windows is None:
         return [None] * len(candidates)
     segments, offsets, begins = candidates.windows

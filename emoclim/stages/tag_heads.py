@@ -1,4 +1,4 @@
-"""Tagging heads: features or embeddings to the probabilities of tags, and how one is trained.
+"""Train tagging heads, which map features or embeddings to the probabilities of tags.
 
 Conventions: an item's row of tags is ``(T,)`` bool. An item is tagged by all its segments: by the mean of their
 probabilities, or by the probabilities of their mean.
@@ -106,7 +106,7 @@ def train_tag_head(
 
 @torch.no_grad()
 def tag_probabilities(head: TagHead, inputs: Features, aggregate: Aggregate) -> Tensor:
-    """Probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
+    """Compute the probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
     head.eval()
     values = torch.cat([head(rows).sigmoid() for rows in torch.split(inputs.values, ROWS_PER_BLOCK)])
     if aggregate == "embeddings" or inputs.windows is None:

@@ -113,7 +113,7 @@ def tag(
 
 
 def embedded(features: Features, heads: Heads) -> Features:
-    """Embeddings of features: of each segment, and their mean for each item; what a tagging head takes.
+    """Embed features for a tagging head: each segment, and their mean for each item.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
 
 
 def _shuffled(train: TagSplit, val: TagSplit, seed: int) -> tuple[TagSplit, TagSplit]:
-    """The same items, with the tags of others."""
+    """Deal the tags out anew among the items."""
     dealer = generator_for("tagging shuffle", seed)
     dealt = [split.relevant[torch.randperm(len(split.relevant), generator=dealer)] for split in (train, val)]
     return replace(train, relevant=dealt[0]), replace(val, relevant=dealt[1])
@@ -167,7 +167,7 @@ def _shuffled(train: TagSplit, val: TagSplit, seed: int) -> tuple[TagSplit, TagS
 def _trained(
     train: TagSplit, val: TagSplit, test: TagSplit, fraction: float, seed: int, aggregate: Aggregate, config: TagConfig
 ) -> Trained:
-    """One head: trained on a share of the items, and asked about the test items."""
+    """Train one head on a share of the items, and apply it to the test items."""
     n_items = len(train.relevant)
     kept = max(2, math.ceil(fraction * n_items - 1e-9))  # two for batch normalisation; .07 of 100 is 7, not 8
     rows = torch.randperm(n_items, generator=generator_for("tagging share", seed))[:kept]

@@ -1,4 +1,4 @@
-"""Noise and background sounds in training crops of recordings, by the library audiomentations.
+"""Add noise and background sounds to training crops of recordings, by the library audiomentations.
 
 Convention: what is added to a crop follows from the crop's own generator alone. The library draws from `random` and
 `numpy.random`, which are given a seed from that generator while it works, and their own states back afterwards. Each
@@ -26,7 +26,7 @@ UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for 
 
 
 class Augmenter:
-    """Adds to crops what settings say: ``(crop (n,), generator) -> (n,)``, float32.
+    """Augment crops as settings say: ``(crop (n,), generator) -> (n,)``, float32.
 
     A crop of digital silence stays as it is, and an excerpt of digital silence adds nothing. A sound shorter than the
     crop is repeated.
@@ -77,7 +77,7 @@ class Augmenter:
 
 
 def load_library() -> Any:
-    """The library audiomentations; if it is not installed, that raises :class:`ConfigError`."""
+    """Import the library audiomentations; if it is not installed, that raises :class:`ConfigError`."""
     with warnings.catch_warnings(action="ignore"):
         try:
             import audiomentations
@@ -99,7 +99,7 @@ def _added(step: Any, samples: Samples, rate: int) -> Samples:
 
 
 def _filled(length: int, sound: Samples, _: int) -> NDArray[np.float32]:
-    """An excerpt of a sound ``(n,)``, repeated or cut to ``(length,)``: before its power is measured, not after."""
+    """Repeat or cut an excerpt ``(n,)`` to ``(length,)``, before its power is measured."""
     if not (len(sound) and np.isfinite(sound).all()):
         raise DecodeError("it ends before its header says, or holds samples that are not finite")
     return np.resize(sound, length)
@@ -120,7 +120,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Let no warning of the library through: what there is to tell was told when the sounds were checked."""
+    """Suppress the warnings of the library: sounds were checked before."""
     with warnings.catch_warnings(action="ignore"):
         warnings.filterwarnings("error", UNDECODABLE)
         yield

@@ -1,4 +1,4 @@
-"""Random crops of files at the speed of training: decoded in worker processes, ahead of their use.
+"""Load random crops of files for training, decoded in worker processes ahead of their use.
 
 Convention: the crop at one place of one batch has a generator of its own, made from seed, purpose, batch and place, so
 that it is the same whoever decodes it and whatever came before.
@@ -45,7 +45,7 @@ class _Read(NamedTuple):
 
 
 class _Crops(Dataset[_Read]):
-    """What is asked for is a whole batch of places."""
+    """Data set whose index is a whole batch of places."""
 
     def __init__(self, source: CropSource, items: Sequence[Item], seed: int, augment: Augment | None) -> None:
         self._source, self._items, self._seed, self._augment = source, items, seed, augment
@@ -68,7 +68,7 @@ class _Crops(Dataset[_Read]):
 
 
 class _Asked:
-    """The batches of the loader's next pass, which are kept until their crops are there."""
+    """Sample the places of each batch, and keep the batches until their crops are loaded."""
 
     def __init__(self, modality: Modality, replicas: Replicas) -> None:
         self._modality, self._replicas = modality, replicas
@@ -86,7 +86,7 @@ class _Asked:
 
 
 class CropLoader:
-    """Puts random crops of files into batches."""
+    """Fill batches with random crops of files."""
 
     def __init__(
         self,
@@ -151,7 +151,7 @@ class CropLoader:
 
 
 def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:
-    """Stand-ins for features that are yet to be made: the value of item n is its row number ``first + n``, int64."""
+    """Make placeholder features: the value of item n is its row number ``first + n``, int64."""
     values = torch.arange(first, first + len(items))[:, None]
     return Features(encoder.spec, tuple(item.id for item in items), values)
 

@@ -1,4 +1,4 @@
-"""Several processes that train one encoder: each encodes its part of every batch, and all compare the whole of it.
+"""Train one encoder in several processes: each encodes its part of every batch, and all compare the whole batch.
 
 Every process draws the same batches and holds the same parameters. The features of all parts are gathered, and each
 process computes heads and loss from the whole batch, so that negatives reach across processes and the loss is that of
@@ -26,24 +26,24 @@ PATIENCE = timedelta(days=7)  # of a process whose others prepare; whoever start
 
 
 class Replicas:
-    """What one of the processes has to know."""
+    """Rank and number of the processes that train together, and what they exchange."""
 
     def __init__(self, rank: int = 0, count: int = 1) -> None:
         self.rank, self.count = rank, count
 
     @property
     def first(self) -> bool:
-        """Whether this is the one that writes."""
+        """Tell whether this is the main process, which writes files."""
         return self.rank == 0
 
     def wait(self) -> None:
-        """Go on when all have come here."""
+        """Wait until all processes have come here."""
         if self.count > 1:
             distributed.barrier()
 
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Let the first process finish the block, whose files the others then find, before they begin it."""
+        """Run the block in the main process first, so that the others find its files."""
         if not self.first:
             self.wait()
         try:
@@ -53,7 +53,7 @@ class Replicas:
                 self.wait()
 
     def broadcast_result(self, make: Callable[[], T]) -> T:
-        """What `make` gives in the first process, or the :class:`EmoclimError` that it raises there, in all of them."""
+        """Return in all processes what `make` gives in the main one, or raise the :class:`EmoclimError` of it."""
         if self.count == 1:
             return make()
         said: list[Any] = [None, None]
@@ -69,7 +69,7 @@ class Replicas:
         return made
 
     def device(self, chosen: torch.device) -> torch.device:
-        """The chosen device, or of several GPUs the one for this process."""
+        """Return the chosen device, or of several GPUs the one for this process."""
         if self.count == 1 or chosen.type != "cuda" or chosen.index is not None:
             return chosen
         own = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
@@ -77,11 +77,11 @@ class Replicas:
         return own
 
     def part(self, n_rows: int) -> slice:
-        """The rows of a batch that this process encodes; parts follow each other by rank."""
+        """Return which rows of a batch this process encodes; parts follow each other by rank."""
         return slice(self.rank * n_rows // self.count, (self.rank + 1) * n_rows // self.count)
 
     def gather(self, rows: Tensor) -> Tensor:
-        """Rows ``(n, ...)`` of all processes one after the other; n may differ between them.
+        """Gather the rows ``(n, ...)`` of all processes, one after the other; n may differ between them.
 
         Its gradient is that of the own rows: everyone has the whole gradient already, so nothing is to be added.
         """
@@ -95,7 +95,7 @@ class Replicas:
 
     @contextmanager
     def propagate_errors(self, device: torch.device) -> Iterator[None]:
-        """Let an :class:`EmoclimError` of this process, raised in the block, reach the others as they gather."""
+        """Make the other processes fail as they gather if this one raises an :class:`EmoclimError` in the block."""
         try:
             yield
         except EmoclimError:
@@ -109,11 +109,11 @@ class Replicas:
         return [int(size) for size in sizes]
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Put the sum over all processes in place of each gradient."""
+        """Sum gradients over all processes, in place."""
         self._combine([one.grad for one in parameters if one.grad is not None], 1.0)
 
     def average(self, tensors: Iterable[Tensor]) -> None:
-        """Put the mean over all processes in place of each tensor of floating-point numbers."""
+        """Average floating-point tensors over all processes, in place."""
         self._combine([tensor for tensor in tensors if tensor.is_floating_point()], 1.0 / self.count)
 
     @torch.no_grad()
@@ -148,7 +148,7 @@ ALONE = Replicas()
 
 @contextmanager
 def launched() -> Iterator[Replicas]:
-    """What this process has to know if torchrun started it, and as long; otherwise that it is alone.
+    """Join the process group if torchrun started this process; otherwise it is alone.
 
     Several processes end on Ctrl-C at once, wherever they are: none could wait for another that does so later.
     """

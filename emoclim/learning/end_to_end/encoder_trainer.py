@@ -1,4 +1,4 @@
-"""How an encoder learns along with its heads: one optimisation step, validation, and the best epoch of both.
+"""Train an encoder along with its heads: one optimisation step, validation, and the best epoch of both.
 
 Conventions as in :mod:`emoclim.learning.learner`; the rows of the encoder's modality are segments, not features.
 """
@@ -26,7 +26,7 @@ LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
 def check_trainable(
     encoder: Encoder, tuning: EncoderTuning, config: TrainConfig, processes: int, device: torch.device
 ) -> None:
-    """Refuse what would be found out only when everything else is prepared."""
+    """Raise :class:`ConfigError` early if an encoder cannot be trained with these settings on this device."""
     if tuning.precision == "fp16" and device.type != "cuda":
         raise ConfigError(f"precision fp16 trains on a GPU only, not on {device.type}; take bf16 or fp32")
     if config.batch_size < FEWEST * processes:
@@ -83,7 +83,7 @@ class JointLearner:
         return losses
 
     def evaluate(self, batches: Iterable[Batch]) -> tuple[Tensor, ...]:
-        """Mean loss ``(1,)`` of each term over some batches, on features as extraction would make them."""
+        """Average the loss ``(1,)`` of each term over batches, on features as extraction would make them."""
         self.module.eval()
         weights = self._heads.weights
         sums = [weights.new_zeros(len(weights)) for _ in self._heads.objective.terms]
@@ -112,7 +112,7 @@ class JointLearner:
         )
 
     def _each(self, batches: Iterable[Batch]) -> Iterator[Batch]:
-        """The batches; what keeps this process from having one ends the other processes too."""
+        """Yield the batches; an error in this process ends the others too."""
         iterator = iter(batches)
         while True:
             with self._replicas.propagate_errors(self._device):
@@ -122,13 +122,13 @@ class JointLearner:
             yield batch
 
     def _encoded(self, batch: Batch) -> Batch:
-        """The whole batch with features ``(B, D)`` in place of segments."""
+        """Encode the segments of a batch and gather the whole batch, with features ``(B, D)``."""
         with autocast(self._device, self._tuning.precision):
             feature = self.module(batch.rows[self._modality]).float()
         return self._whole(batch, feature)
 
     def _whole(self, batch: Batch, feature: Tensor) -> Batch:
-        """The batch with the features of all processes in place of the segments of this one, and their labels."""
+        """Replace the segments of this process by the features of all processes, with their labels."""
         gather = self._replicas.gather
         return batch.with_rows(self._modality, gather(feature), gather)
 

@@ -1,4 +1,4 @@
-"""Which parameters of an encoder are trained, found without knowing the encoder.
+"""Find the parameters of an encoder that are trained, without knowing the encoder.
 
 Conventions: a parameter can be trained if the network does not hold it fixed itself (as CLAP holds its spectrogram) and
 its feature depends on it (a tagger's last layer comes after the feature). A layer is a direct part of the network that
@@ -19,7 +19,7 @@ NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceN
 
 
 def trainable(module: nn.Module, input_shape: Sequence[int]) -> Parameters:
-    """Parameters that can be trained, by name."""
+    """Find the parameters that can be trained, by name."""
     free = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     if not free:
         return {}
@@ -33,7 +33,7 @@ def trainable(module: nn.Module, input_shape: Sequence[int]) -> Parameters:
 
 
 def chosen(module: nn.Module, parameters: Parameters, unfreeze: str) -> Parameters:
-    """Those of the parameters that `unfreeze` names: see :class:`emoclim.learning.settings.EncoderTuning`."""
+    """Select the parameters that `unfreeze` names: see :class:`emoclim.learning.settings.EncoderTuning`."""
     if not parameters:
         raise ConfigError("the encoder has no parameters to train; extract its features, and train heads on them")
     if unfreeze == "none":
@@ -55,7 +55,7 @@ def chosen(module: nn.Module, parameters: Parameters, unfreeze: str) -> Paramete
 
 
 def layers(module: nn.Module, parameters: Parameters) -> list[list[str]]:
-    """Names of the parameters of each layer, first to last; see the top of this file."""
+    """List the names of the parameters of each layer, first to last; see the top of this file."""
     path = ""
     while True:
         parts: dict[str, list[str]] = {}
@@ -75,7 +75,7 @@ def layers(module: nn.Module, parameters: Parameters) -> list[list[str]]:
 
 
 def decayed(module: nn.Module, parameters: Parameters) -> tuple[Parameters, Parameters]:
-    """The parameters that weight decay applies to, and the others: normalisations, and biases or what is like one."""
+    """Separate the parameters that weight decay applies to from norms, biases and what is like one."""
     spared = {name for name, one in parameters.items() if one.ndim < 2 or _is_of_norm(module, name)}
     return (
         {name: one for name, one in parameters.items() if name not in spared},
@@ -95,7 +95,7 @@ def set_mode(module: nn.Module, batchnorm: str) -> None:
 
 
 def statistics(module: nn.Module) -> Iterator[torch.Tensor]:
-    """What batch normalisations gather: running means and variances."""
+    """Yield the running means and variances of batch normalisations."""
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             yield from (one for one in (part.running_mean, part.running_var) if one is not None)
