@@ -1,6 +1,7 @@
 """Triplet loss: an item is to lie nearer to all of its class than to any of another, by a margin."""
 
 from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from pydantic import Field
@@ -22,6 +23,8 @@ class Triplet(Objective):
         """Of the loss; the margin may differ between the heads of a bank."""
 
         margin: float = Field(default=0.2, ge=0, description="Least difference of the two cosines")
+
+    preset: ClassVar[Mapping[str, Any]] = {"dropout": 0.1}
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -122,7 +122,7 @@ def train_heads(
         else:
             labelled = pipeline.LabelledConfig(objective=objective, vad=vad)
             kind = labelled.make_objective()
-            settings, told = recipes.find_preset(preset).training, dict[str, Any]()
+            settings, told = recipes.find_preset(preset).training.updated(**kind.preset), dict[str, Any]()
             if config is not None:
                 of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
                 settings = settings.updated(**of_training)
@@ -231,11 +231,11 @@ def train_end_to_end(
         else:
             if encoder is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            base = recipes.find_preset(preset).training
-            kind = pipeline.LabelledConfig(objective=objective, vad=vad).make_objective().Settings
+            kind = pipeline.LabelledConfig(objective=objective, vad=vad).make_objective()
+            base = recipes.find_preset(preset).training.updated(**kind.preset)
             settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
             if config:
-                settings, own, tuning, augmentations = load_joint_config(config, base, kind)
+                settings, own, tuning, augmentations = load_joint_config(config, base, kind.Settings)
             asked = pipeline.EndToEndConfig(
                 encoder=encoder,
                 checkpoint=checkpoint,

@@ -87,6 +87,7 @@ def test_objectives_of_another_package_are_trained_for(
     wide = answer("train-heads", "--speech", "made-speech", *words, "--objective", "triplet", "--setting", "margin=0.4")
     assert (wide["objective"], len(wide["terms"])) == ("triplet", 2)
     assert wide["heads"][0]["config"]["margin"] == 0.4
+    assert wide["heads"][0]["config"]["dropout"] == 0.1  # of its preset
     bare = answer("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--name", "bare")
     assert (bare["terms"], bare["heads"][0]["loss_weights"]) == ([], [])
     told = run("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--select", "loss", code=2)

@@ -38,7 +38,7 @@ class Objective:
     needs
         What of a split it needs, beside features: labels, label_vectors, numbers, pairs.
     preset
-        The paper's values of :class:`~emoclim.config.TrainConfig` where they are not its defaults.
+        Values of :class:`~emoclim.config.TrainConfig` that commands begin with, where the paper has its own.
     """
 
     name: ClassVar[str] = ""
