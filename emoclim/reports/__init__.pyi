@@ -6,11 +6,8 @@ from .extraction import Failure as Failure
 from .extraction import Timing as Timing
 from .joint_space import JointSpace as JointSpace
 from .joint_space import plot_joint_spaces as plot_joint_spaces
-from .page import Example as Example
 from .page import Media as Media
 from .page import Page as Page
-from .page import Picture as Picture
-from .page import Table as Table
 from .page import save_page as save_page
 from .papers import ALL as ALL
 from .papers import Numbers as Numbers

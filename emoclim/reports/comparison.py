@@ -10,6 +10,7 @@ from statistics import stdev
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from emoclim.metrics import LEVEL, N_RESAMPLES, Mean, bootstrap_means, holm, mean_weights, sign_flip_test
@@ -43,29 +44,10 @@ class ComparisonLine:
     n_queries: int
     mean: Estimate  # of all its runs
     by_run: tuple[float, ...]  # mean of each
+    deviation: float | None  # standard deviation over its runs; None for a single one
     difference: Estimate | None = None  # to the first system, paired by query; None for the first system itself
     p: float | None = None  # of the paired randomisation test of that difference
     p_holm: float | None = None  # corrected for all tests of the report
-
-    @property
-    def deviation(self) -> float | None:
-        """Standard deviation over its runs; None for a single one."""
-        return stdev(self.by_run) if len(self.by_run) > 1 else None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "direction": self.direction,
-            "metric": self.metric,
-            "system": self.system,
-            "n_queries": self.n_queries,
-            "mean": self.mean.to_dict(),
-            "by_run": list(self.by_run),
-            "difference": self.difference.to_dict() if self.difference else None,
-            "p": self.p,
-            "p_holm": self.p_holm,
-            "deviation": self.deviation,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,16 +67,7 @@ class ComparisonReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {
-            "schema": SCHEMA,
-            "systems": {name: list(runs) for name, runs in self.systems.items()},
-            "mean": self.mean,
-            "level": LEVEL,
-            "n_resamples": self.n_resamples,
-            "seed": self.seed,
-            "n_tests": self.n_tests,
-            "lines": [line.to_dict() for line in self.lines],
-        }
+        return {"schema": SCHEMA, "level": LEVEL, "n_tests": self.n_tests, **to_jsonable_python(self)}
 
     def table_rows(self) -> list[Row]:
         """Return column names, then a row per line; a column for the seeds where there are several."""
@@ -149,7 +122,8 @@ def _direction(
         for place, (system, table) in enumerate(zip(systems, tables, strict=True)):
             found = Estimate.of(estimate, place * len(metrics) + column)
             by_run = tuple((table[:, :, column] @ weights).tolist())
-            line = ComparisonLine(direction, metric, system.name, len(classes), found, by_run)
+            deviation = stdev(by_run) if len(by_run) > 1 else None
+            line = ComparisonLine(direction, metric, system.name, len(classes), found, by_run, deviation)
             if place:
                 gap = Estimate.of(estimate, (len(systems) + place - 1) * len(metrics) + column)
                 line = replace(line, difference=gap, p=p_values[(place - 1) * len(metrics) + column])

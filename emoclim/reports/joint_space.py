@@ -10,13 +10,11 @@ from textwrap import fill
 
 import torch
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from torch import Tensor
 
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.plots import DPI, TITLE, distinct_colours, save_figure
+from emoclim.reports.plots import TITLE, distinct_colours, new_figure, save_figure
 
 NOTE_WIDTH = 45  # letters
 
@@ -40,7 +38,7 @@ def plot_joint_spaces(spaces: Sequence[JointSpace], path: Path, *, seed: int, pe
     of groups and distances between groups do not.
     """
     width, height = (8.0, 5.6) if len(spaces) == 1 else (4.2 * len(spaces) + 1.8, 4.6)
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    figure = new_figure(width, height)
     for axes, space in zip(figure.subplots(1, len(spaces), squeeze=False)[0], spaces, strict=True):
         _draw(axes, space, seed, perplexity)
         axes.set_title(space.title, **TITLE)
@@ -53,7 +51,7 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
     modalities = _in_order(space)
     points = torch.cat([space.embeddings[modality].detach().cpu().double() for modality in modalities])
     places = _in_plane(points, seed, perplexity)
-    colours = distinct_colours(len(space.classes))
+    colours = _colours(space)
     blocks = torch.split(places, [len(space.embeddings[modality]) for modality in modalities])
     for modality, block in zip(modalities, blocks, strict=True):
         colour = [colours[label] for label in space.labels[modality].tolist()]
@@ -67,18 +65,16 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
 def _legend(spaces: Sequence[JointSpace]) -> list[Line2D]:
     """Make one entry per class, then one per modality, with how many items a single panel shows."""
     first = spaces[0]
-    sizes = {
-        modality: f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else "" for modality in _in_order(first)
-    }
-    classes = [
-        Line2D([], [], color=colour, marker="s", linestyle="none", label=name)
-        for name, colour in zip(first.classes, distinct_colours(len(first.classes)), strict=True)
-    ]
-    items = [
-        Line2D([], [], color="0.35", marker=kind.marker, linestyle="none", label=f"{kind.name}{size}")
-        for kind, size in ((MODALITIES[modality], size) for modality, size in sizes.items())
-    ]
-    return [*classes, Line2D([], [], linestyle="none", label=" "), *items]
+    entries = [(name, colour, "s") for name, colour in zip(first.classes, _colours(first), strict=True)]
+    entries.append((" ", "none", "none"))
+    for modality in _in_order(first):
+        size = f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else ""
+        entries.append((f"{MODALITIES[modality].name}{size}", "0.35", MODALITIES[modality].marker))
+    return [Line2D([], [], color=colour, marker=mark, linestyle="none", label=name) for name, colour, mark in entries]
+
+
+def _colours(space: JointSpace) -> list[str]:
+    return distinct_colours(len(space.classes))
 
 
 def _in_order(space: JointSpace) -> list[Modality]:

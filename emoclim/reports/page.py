@@ -23,42 +23,6 @@ class Media:
     content: bytes | None  # None where there is no file to show, for a reason that the caption says
     relevant: bool | None = None  # whether it is what the query asked for; None for the query itself
 
-    @property
-    def url(self) -> str | None:
-        """The content as a ``data:`` URL."""
-        return None if self.content is None else data_url(self.kind, self.content)
-
-
-@dataclass(frozen=True, slots=True)
-class Example:
-    """A query and what was found for it, the nearest first."""
-
-    query: Media
-    found: Sequence[Media]
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Rows of text under a title, the names of the columns first."""
-
-    title: str
-    rows: Sequence[Row]
-    note: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A PNG under a title; `text` says what it shows to those who cannot see it."""
-
-    title: str
-    png: bytes
-    text: str
-
-    @property
-    def url(self) -> str:
-        """The PNG as a ``data:`` URL."""
-        return data_url("image/png", self.png)
-
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -67,15 +31,11 @@ class Page:
     title: str
     lines: Sequence[str]  # what was evaluated, on what
     warnings: Sequence[str]  # why the numbers may mislead
-    tables: Sequence[Table]
-    pictures: Sequence[Picture]
-    examples: Sequence[tuple[str, Sequence[Example]]]  # under a heading each
+    tables: Sequence[tuple[str, Sequence[Row], str]]  # title, rows of text with the names of the columns first, note
+    pictures: Sequence[tuple[str, bytes, str]]  # title, PNG, what it shows for those who cannot see it
+    # Under a heading each: queries, each before what was found for it, the nearest first.
+    examples: Sequence[tuple[str, Sequence[Sequence[Media]]]]
     provenance: str  # plain text: what the numbers depend on
-
-
-def data_url(kind: str, content: bytes) -> str:
-    """Return bytes of a MIME type as a ``data:`` URL."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def save_page(page: Page, path: Path) -> None:
@@ -92,4 +52,5 @@ def render_page(page: Page) -> str:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    environment.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
     return environment.from_string(template).render(page=page)

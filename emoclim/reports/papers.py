@@ -10,10 +10,12 @@ from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, Literal
 
+from pydantic_core import to_jsonable_python
+
 from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
 from emoclim.reports.tables import Estimate, Row
-from emoclim.reports.tagging import TaggingReport
+from emoclim.reports.tagging import METRICS, TaggingReport
 
 TableFormat = Literal["latex", "markdown"]
 
@@ -101,26 +103,21 @@ class PaperTable:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        keys = [key for _, key, _ in self.metrics]
-        return {
-            "title": self.title,
-            "columns": list(self.columns),
-            "metrics": list(self.headings),
-            "lines": [
+        lines = []
+        for line in self.lines:
+            own = line.own.numbers if line.own else {}
+            found = {name: own.get(key) for name, (_, key, _) in zip(self.headings, self.metrics, strict=True)}
+            lines.append(
                 {
                     "title": line.title,
-                    "cells": list(line.cells),
+                    "cells": line.cells,
                     "paper": dict(zip(self.headings, line.printed, strict=False)),
                     "mark": line.own.mark if line.own else None,
-                    "own": {
-                        name: line.own.numbers[key].to_dict()
-                        for name, key in zip(self.headings, keys, strict=True)
-                        if line.own and key in line.own.numbers
-                    },
+                    "own": {name: number for name, number in found.items() if number},
                 }
-                for line in self.lines
-            ],
-        }
+            )
+        plain = {"title": self.title, "columns": self.columns, "metrics": self.headings, "lines": lines}
+        return dict(to_jsonable_python(plain))
 
 
 def _shown(number: Estimate | None) -> str:
@@ -151,9 +148,8 @@ def retrieval_results(
 
 def tagging_results(report: TaggingReport) -> Results:
     """Return ROC-AUC and PR-AUC, macro means over tags."""
-    macro = report.macro
-    both = {"ROC-AUC": macro.roc_auc, "PR-AUC": macro.average_precision}
-    return {ALL: {name: estimate for name, estimate in both.items() if estimate}}
+    found = {name: getattr(report.macro, key) for name, key in METRICS.items()}
+    return {ALL: {name: score.estimate for name, score in found.items() if score}}
 
 
 def typeset_table(rows: Sequence[Sequence[str]], title: str, note: str, form: TableFormat) -> str:

@@ -24,7 +24,6 @@ from emoclim.errors import ConfigError
 from emoclim.files import atomic
 from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
-from emoclim.reports.tables import Estimate
 
 DPI = 150
 TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
@@ -40,19 +39,19 @@ def distinct_colours(number: int) -> list[str]:
     return [to_hex(colormaps["turbo"](index / (number - 1))) for index in range(number)]
 
 
-def single_axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """A figure of so many inches with one pair of plain axes."""
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
-    axes = figure.add_subplot()
-    make_plain(axes)
-    return figure, axes
+def new_figure(width: float, height: float) -> Figure:
+    """Make an empty figure of so many inches."""
+    return Figure(figsize=(width, height), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
 
 
-def make_plain(axes: Axes) -> None:
-    """Leave two of the four lines around, and draw pale horizontal ones behind."""
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(axis="y", color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
+def plain_axes(figure: Figure, rows: int = 1, columns: int = 1, *, sharey: bool = False) -> list[Axes]:
+    """Add panels with two of the four lines around each, and pale horizontal ones behind."""
+    panels = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
+    for axes in panels:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(axis="y", color="0.9", linewidth=0.8)
+        axes.set_axisbelow(True)
+    return panels
 
 
 def save_figure(figure: Figure, path: Path) -> None:
@@ -75,23 +74,22 @@ def plot_per_class(
     n_directions = len(report.directions)
     width = 0.8 / n_directions
     bars, entries = n_directions * len(report.classes), n_directions + 1 + bool(intervals)
-    figure, axes = single_axes(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
-    for index, (direction, colour) in enumerate(
-        zip(report.directions.values(), distinct_colours(n_directions), strict=True)
-    ):
-        asked = [(place, direction.per_class[name]) for place, name in enumerate(report.classes)]
-        shown = [(place, found) for place, found in asked if found.n_queries]
-        centres = [place + (index - (n_directions - 1) / 2) * width for place, _ in shown]
-        heights = [100 * found.metrics[metric] for _, found in shown]
-        axes.bar(centres, heights, 0.9 * width, color=colour, label=direction.title)
+    figure = new_figure(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
+    (axes,) = plain_axes(figure)
+    colours = distinct_colours(n_directions)
+    for index, direction in enumerate(report.directions.values()):
+        places = {name: place + (index - (n_directions - 1) / 2) * width for place, name in enumerate(report.classes)}
+        shown = {places[name]: found for name, found in direction.per_class.items() if found.n_queries}
+        heights = [100 * found.metrics[metric] for found in shown.values()]
+        axes.bar(list(shown), heights, 0.9 * width, color=colours[index], label=direction.title)
         if intervals:
-            ends = [intervals[direction.name].classes[report.classes[place]][metric] for place, _ in shown]
-            _whiskers(axes, centres, ends)
-        _mark(axes, centres, [100 * found.random[metric] for _, found in shown], 0.9 * width)
+            ends = [(places[name], one[metric]) for name, one in intervals[direction.name].classes.items()]
+            for place, one in ends:
+                if place in shown and one.low is not None and one.high is not None:
+                    axes.vlines(place, 100 * one.low, 100 * one.high, "0.35", linewidth=1.2)
+        _mark(axes, list(shown), [100 * found.random[metric] for found in shown.values()], 0.9 * width)
     axes.set_xticks(range(len(report.classes)), report.classes)
-    axes.set_xlim(-0.6, len(report.classes) - 0.4)
-    axes.set_ylim(0, 100)
-    axes.set_ylabel(f"{metric} (%)")
+    axes.set(xlim=(-0.6, len(report.classes) - 0.4), ylim=(0, 100), ylabel=f"{metric} (%)")
     axes.set_title(f"Retrieval by emotion: {metric}", **TITLE)
     handles, _ = axes.get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
@@ -109,9 +107,7 @@ def plot_confusion(report: RetrievalReport, path: Path) -> None:
     n_columns = min(2, len(shown))
     n_rows = -(-len(shown) // n_columns)
     size = 1.6 + 0.5 * len(report.classes)
-    figure = Figure(
-        figsize=(n_columns * (size + 0.6), n_rows * size), dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1)
-    )
+    figure = new_figure(n_columns * (size + 0.6), n_rows * size)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
     for axes, direction in zip(panels, shown, strict=False):
         table = [[shares.get(name, 0.0) for name in report.classes] for shares in direction.confusion.values()]
@@ -133,30 +129,20 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     """Draw losses ``(T, K)`` by epoch and mark the epochs that were kept, ``(K,)`` int64 from 0."""
     n_epochs, n_heads = val.shape
     epochs = range(1, n_epochs + 1)
-    figure, axes = single_axes(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
+    (axes,) = plain_axes(figure)
     opacity = max(0.25, n_heads**-0.5)
-    for values, colour in ((train, OKABE_ITO[0]), (val, OKABE_ITO[1])):
-        axes.plot(epochs, values.cpu().numpy(), color=colour, alpha=opacity, linewidth=1.8)
+    for values, colour, name in ((train, OKABE_ITO[0], "train"), (val, OKABE_ITO[1], "validation")):
+        names = [name, *["_"] * (n_heads - 1)]  # a name that begins with _ is not in the legend
+        axes.plot(epochs, values.cpu().numpy(), color=colour, alpha=opacity, linewidth=1.8, label=names)
     kept = val.cpu().gather(0, best.cpu()[None])[0]
-    axes.plot(best.cpu() + 1, kept, "o", color="black", markersize=6, zorder=3)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("loss")
+    axes.plot(best.cpu() + 1, kept, "o", color="black", markersize=6, zorder=3, label="kept epoch")
+    axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_title("Training of the heads", **TITLE)
-    handles = [
-        Line2D([], [], color=OKABE_ITO[0], linewidth=1.8, label="train"),
-        Line2D([], [], color=OKABE_ITO[1], linewidth=1.8, label="validation"),
-        Line2D([], [], color="black", marker="o", linestyle="none", label="kept epoch"),
-    ]
-    axes.legend(handles=handles, frameon=False)
+    for line in axes.legend(frameon=False).get_lines():
+        line.set_alpha(1)
     save_figure(figure, path)
-
-
-def _whiskers(axes: Axes, centres: Sequence[float], ends: Sequence[Estimate]) -> None:
-    """Thin grey lines from the lower to the upper end of each interval, where there is one."""
-    known = [(x, one.low, one.high) for x, one in zip(centres, ends, strict=True) if one.low is not None]
-    for x, low, high in known:
-        axes.vlines(x, 100 * low, 100 * (high or 0.0), "0.35", linewidth=1.2)
 
 
 def _mark(axes: Axes, centres: Sequence[float], heights: Sequence[float], width: float) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -61,14 +60,6 @@ class Intervals:
     micro: Mapping[str, Estimate]
     classes: Mapping[str, Mapping[str, Estimate]]  # by class that has a query
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "macro": _plain(self.macro),
-            "micro": _plain(self.micro),
-            "classes": {name: _plain(found) for name, found in self.classes.items()},
-        }
-
 
 def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Intervals:
     """Average one direction with 95 % intervals; a seed gives those that a comparison of runs gives."""
@@ -83,7 +74,3 @@ def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAM
     names = sorted(set(scores.classes))
     classes = {name: by_metric(BootstrapMeans(*row)) for name, row in zip(names, rows, strict=True)}
     return Intervals(by_metric(found.macro), by_metric(found.micro), classes)
-
-
-def _plain(found: Mapping[str, Estimate]) -> dict[str, dict[str, float | None]]:
-    return {metric: one.to_dict() for metric, one in found.items()}

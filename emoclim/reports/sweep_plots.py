@@ -13,11 +13,10 @@ from statistics import NormalDist
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from torch import Tensor
 
-from emoclim.reports.plots import DPI, OKABE_ITO, make_plain
+from emoclim.reports.plots import OKABE_ITO, new_figure, plain_axes
 
 MAX_COLUMNS = 4
 PANEL = (3.0, 2.9)  # inches
@@ -117,18 +116,17 @@ def sweep_figure(
     rows = -(-len(points.columns) // MAX_COLUMNS)
     across = -(-len(points.columns) // rows)
     size = max(2 * PANEL[0], across * PANEL[0]), rows * PANEL[1] + 1.6
-    figure = Figure(size, dpi=DPI, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.1))
+    figure = new_figure(*size)
     counts = f"{_count(len(score), 'head')}, {_count(len(set(choice)), 'choice')}"
     lost = int((~score.isfinite()).sum())
     title = f"What the loss weights do: {counts}" + (f" ({lost} left out, without a finite score)" if lost else "")
     sentences = [title, *findings(points, score_name)]
     wrapped = [textwrap.fill(sentence, int(size[0] / LETTER)) for sentence in sentences]
     figure.suptitle("\n".join(wrapped).replace("-", "−"), x=0.12 / size[0], ha="left", size=11)
-    panels = list(figure.subplots(rows, across, sharey=True, squeeze=False).flat)
+    panels = plain_axes(figure, rows, across, sharey=True)
     for axes in panels[len(points.columns) :]:
         axes.set_visible(False)
     for number, (axes, (name, x)) in enumerate(zip(panels, points.columns.items(), strict=False)):
-        make_plain(axes)
         axes.set(xlabel=name, ylabel="" if number % across else score_name)
         if len(points.mean):
             _draw_panel(axes, x, points)

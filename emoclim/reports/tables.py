@@ -20,7 +20,6 @@ class Estimate:
     value: float
     low: float | None = None  # ends of the 95 % interval; None where no spread was seen
     high: float | None = None
-    deviation: float | None = None  # standard deviation over seeds; None for a single one
 
     @classmethod
     def of(cls, found: BootstrapMeans, column: int) -> "Estimate":
@@ -32,10 +31,6 @@ class Estimate:
     def ends(self) -> str:
         """``"31.2–35.8"``, in percent; nothing where there is no interval."""
         return "" if self.low is None or self.high is None else f"{self.low * 100:.1f}–{self.high * 100:.1f}"
-
-    def to_dict(self) -> dict[str, float | None]:
-        """Return plain values of the mean and its interval."""
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def percent(share: float | None) -> str:

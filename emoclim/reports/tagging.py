@@ -11,15 +11,18 @@ interval: that all positive items of a few came first is no proof that others wo
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from emoclim.metrics import LEVEL, random_average_precision, resampled_metrics, tag_metrics
 from emoclim.reports.tables import Estimate, Row, percent
 
 ROUNDING = 1e-12  # ends of an interval so close are one number
+METRICS = {"ROC-AUC": "roc_auc", "PR-AUC": "average_precision"}
 COLUMNS = ("ROC-AUC", "95 % interval", "over seeds", "PR-AUC", "95 % interval", "over seeds")
 
 
@@ -36,31 +39,37 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
+class SeedMean:
+    """A mean over tags and seeds."""
+
+    mean: float
+    deviation: float | None = None  # standard deviation over seeds; None for a single one
+    low: float | None = None  # ends of the 95 % interval over test items; None where no spread was seen
+    high: float | None = None
+
+    @property
+    def estimate(self) -> Estimate:
+        """The mean and its interval."""
+        return Estimate(self.mean, self.low, self.high)
+
+
+@dataclass(frozen=True, slots=True)
 class TagScore:
     """One tag, or the mean over several."""
 
     name: str  # of the tag, or of the group
     tags: tuple[str, ...]
     n_positive: int  # positive test items, added up over the tags
+    roc_auc: SeedMean | None  # None where no tag defines it
+    average_precision: SeedMean | None
     base_rate: float  # share of positive items; mean over the tags that have any
-    random: float | None  # average precision expected of random scores; mean over the same tags
-    roc_auc: Estimate | None  # None where no tag defines it
-    average_precision: Estimate | None
+    random: Mapping[str, float | None]  # of each metric, expected of random scores; mean over the same tags
     without_roc_auc: tuple[str, ...]  # left out of the mean: tags without a positive, or a negative, test item
     without_average_precision: tuple[str, ...]  # left out of the mean: tags without a positive test item
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
-        return {
-            "tags": list(self.tags),
-            "n_positive": self.n_positive,
-            "roc_auc": _plain(self.roc_auc),
-            "average_precision": _plain(self.average_precision),
-            "base_rate": self.base_rate,
-            "random": {"roc_auc": 0.5, "average_precision": self.random},
-            "without_roc_auc": list(self.without_roc_auc),
-            "without_average_precision": list(self.without_average_precision),
-        }
+        return dict(to_jsonable_python(self, exclude={"name"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +78,9 @@ class FractionReport:
 
     fraction: float
     n_train: int
-    n_unseen: tuple[int, ...]  # tags without a positive item among these, by seed
+    n_unseen_tags: tuple[int, ...]  # without a positive item among these, by seed
     best_epochs: tuple[int, ...]  # by seed, from 0
     macro: TagScore  # mean over all tags
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {
-            "fraction": self.fraction,
-            "n_train": self.n_train,
-            "n_unseen_tags": list(self.n_unseen),
-            "best_epochs": list(self.best_epochs),
-            **self.macro.to_dict(),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +119,7 @@ class TaggingReport:
                 score.name: {"n_train_positive": n_train, **score.to_dict()}
                 for score, n_train in zip(self.per_tag, self.n_train_positive, strict=True)
             },
-            "curve": [report.to_dict() for report in self.curve],
+            "curve": [to_jsonable_python(one, exclude={"macro"}) | one.macro.to_dict() for one in self.curve],
             "provenance": dict(self.provenance),
         }
 
@@ -128,15 +127,16 @@ class TaggingReport:
         """Return column names, then the mean over all tags, each group, and random scores."""
         rows: list[Row] = [("tags", *COLUMNS, "of tags")]
         rows += [(score.name, *_cells(score), str(len(score.tags))) for score in (self.macro, *self.per_group)]
-        return [*rows, ("random scores", percent(0.5), "", "", percent(self.macro.random), "", "", "")]
+        by_chance = [percent(self.macro.random[key]) for key in METRICS.values()]
+        return [*rows, ("random scores", by_chance[0], "", "", by_chance[1], "", "", "")]
 
     def per_tag_rows(self) -> list[Row]:
         """Return column names, then each tag."""
         rows: list[Row] = [("tag", *COLUMNS, "random PR-AUC", "test items", "training items")]
-        return rows + [
-            (score.name, *_cells(score), percent(score.random), str(score.n_positive), str(n_train))
-            for score, n_train in zip(self.per_tag, self.n_train_positive, strict=True)
-        ]
+        for score, n_train in zip(self.per_tag, self.n_train_positive, strict=True):
+            by_chance = percent(score.random["average_precision"])
+            rows.append((score.name, *_cells(score), by_chance, str(score.n_positive), str(n_train)))
+        return rows
 
     def curve_rows(self) -> list[Row]:
         """Return column names, then each share of the training items."""
@@ -155,12 +155,10 @@ def make_report(
     provenance: Mapping[str, Any],
 ) -> TaggingReport:
     """Compute all numbers of a report."""
-    by_fraction: dict[float, list[Trained]] = {}
-    for one in trained:
-        by_fraction.setdefault(one.fraction, []).append(one)
     curve = []
-    for fraction, heads in by_fraction.items():
-        samples = _samples(heads, relevant, counts)
+    for fraction, alike in groupby(trained, key=lambda one: one.fraction):
+        heads = list(alike)
+        samples = _Samples(heads, relevant, counts)
         epochs, unseen = tuple(one.best_epoch for one in heads), tuple(one.n_unseen for one in heads)
         macro = samples.score("all tags", tags, tags)
         curve.append(FractionReport(fraction, heads[0].n_train, unseen, epochs, macro))
@@ -178,67 +176,50 @@ def make_report(
     )
 
 
-@dataclass(frozen=True, slots=True)
 class _Samples:
     """Both metrics by tag: of each seed ``(S, T)``, and of each resample as mean over seeds ``(T, B)``."""
 
-    by_seed: tuple[Tensor, Tensor]
-    resampled: tuple[Tensor, Tensor]
-    n_positive: Tensor  # (T,)
-    n_items: int
+    def __init__(self, heads: Sequence[Trained], relevant: Tensor, counts: Tensor) -> None:
+        metrics = [tag_metrics(one.probabilities, relevant) for one in heads]
+        resampled = zip(*(resampled_metrics(one.probabilities, relevant, counts) for one in heads), strict=True)
+        self._by_seed = [torch.stack([getattr(one, key) for one in metrics]) for key in METRICS.values()]
+        self._resampled = [torch.stack(one).mean(dim=0) for one in resampled]
+        self._n_positive = metrics[0].n_positive
+        self._n_items = len(relevant)
 
     def score(self, name: str, members: Sequence[str], tags: Sequence[str]) -> TagScore:
         """Score one tag, or the mean of several."""
         columns = torch.tensor([tags.index(tag) for tag in members])
-        roc_auc, average_precision = (
-            _estimate(by_seed[:, columns], resampled[columns])
-            for by_seed, resampled in zip(self.by_seed, self.resampled, strict=True)
-        )
-        without = [tuple(tags[n] for n in columns[one[0, columns].isnan()].tolist()) for one in self.by_seed]
-        positive = self.n_positive[columns]
+        positive = self._n_positive[columns]
         positive = positive[positive > 0]  # of the others, no precision is defined
-        base_rate = positive.double() / self.n_items
-        random = random_average_precision(positive, torch.full_like(positive, self.n_items))
+        roc_auc, precision = (_mean(*both, columns) for both in zip(self._by_seed, self._resampled, strict=True))
+        without = [tuple(tags[n] for n in columns[one[0, columns].isnan()].tolist()) for one in self._by_seed]
+        random = random_average_precision(positive, torch.full_like(positive, self._n_items))
         return TagScore(
             name,
             tuple(members),
             int(positive.sum()),
-            float(base_rate.mean()) if len(positive) else 0.0,
-            float(random.mean()) if len(positive) else None,
             roc_auc,
-            average_precision,
+            precision,
+            float((positive.double() / self._n_items).mean()) if len(positive) else 0.0,
+            {"roc_auc": 0.5, "average_precision": float(random.mean()) if len(positive) else None},
             *without,
         )
 
 
-def _samples(heads: Sequence[Trained], relevant: Tensor, counts: Tensor) -> _Samples:
-    metrics = [tag_metrics(one.probabilities, relevant) for one in heads]
-    resampled = [resampled_metrics(one.probabilities, relevant, counts) for one in heads]
-    by_seed = torch.stack([one.roc_auc for one in metrics]), torch.stack([one.average_precision for one in metrics])
-    means = torch.stack([one[0] for one in resampled]).mean(0), torch.stack([one[1] for one in resampled]).mean(0)
-    return _Samples(by_seed, means, metrics[0].n_positive, len(relevant))
-
-
-def _estimate(by_seed: Tensor, resampled: Tensor) -> Estimate | None:
-    """Average values ``(S, T)`` and ``(T, B)`` over the tags that define them, with an interval."""
-    means = by_seed.nanmean(dim=1)  # (S,)
+def _mean(by_seed: Tensor, resampled: Tensor, columns: Tensor) -> SeedMean | None:
+    """Average values ``(S, T)`` and ``(T, B)`` over those of some tags that define them, with an interval."""
+    means = by_seed[:, columns].nanmean(dim=1)  # (S,)
     if means.isnan().any():
         return None
     mean, deviation = float(means.mean()), float(means.std()) if len(means) > 1 else None
-    drawn = resampled.nanmean(dim=0)  # (B,); a resample may lack what all items have
+    drawn = resampled[columns].nanmean(dim=0)  # (B,); a resample may lack what all items have
     drawn = drawn[~drawn.isnan()]
     if len(drawn):
         ends = drawn.quantile(drawn.new_tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2])) - drawn.mean() + mean
         if ends[1] - ends[0] > ROUNDING:
-            low, high = ends.clamp(0, 1).tolist()
-            return Estimate(mean, low, high, deviation)
-    return Estimate(mean, deviation=deviation)
-
-
-def _plain(found: Estimate | None) -> dict[str, float | None] | None:
-    if found is None:
-        return None
-    return {"mean": found.value, "deviation": found.deviation, "low": found.low, "high": found.high}
+            return SeedMean(mean, deviation, *ends.clamp(0, 1).tolist())
+    return SeedMean(mean, deviation)
 
 
 def _cells(score: TagScore) -> Row:
@@ -248,5 +229,5 @@ def _cells(score: TagScore) -> Row:
             cells += ["–", "", ""]
         else:
             deviation = "" if found.deviation is None else f"± {100 * found.deviation:.2f}"
-            cells += [percent(found.value), found.ends, deviation]
+            cells += [percent(found.mean), found.estimate.ends, deviation]
     return tuple(cells)

@@ -18,7 +18,7 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
 from emoclim.pipeline.evaluation.page import preview
-from emoclim.reports.page import Example, Media, Page, Picture, Table, render_page
+from emoclim.reports.page import Media, Page, render_page
 
 LOADING = {"src", "href", "srcset", "poster", "data", "action"}
 
@@ -49,20 +49,18 @@ def make_page(**changes: object) -> Page:
         "lines": ["one line"],
         "warnings": ["beware of <script>alert(1)</script>"],
         "tables": [
-            Table("Scores", [("direction", "P@1"), ("image → music", "50.0"), ("random order", "16.7")], "a note")
+            ("Scores", [("direction", "P@1"), ("image → music", "50.0"), ("random order", "16.7")], "a note"),
         ],
-        "pictures": [Picture("A picture", b"\x89PNG", "what it shows")],
+        "pictures": [("A picture", b"\x89PNG", "what it shows")],
         "examples": [
             (
                 "The best",
                 [
-                    Example(
+                    [
                         Media("a & b.jpg", "image: sad", "image/jpeg", b"jpeg"),
-                        [
-                            Media("x.flac", "music: sad", "audio/mpeg", b"mp3", relevant=True),
-                            Media("y.flac", "music: happy; cannot be shown", "audio/mpeg", None, relevant=False),
-                        ],
-                    )
+                        Media("x.flac", "music: sad", "audio/mpeg", b"mp3", relevant=True),
+                        Media("y.flac", "music: happy; cannot be shown", "audio/mpeg", None, relevant=False),
+                    ]
                 ],
             )
         ],

@@ -10,8 +10,7 @@ from emoclim.data.labels.tag_groups import MTAT_GROUPS, MTAT_UNGROUPED, groups_o
 from emoclim.errors import ConfigError
 from emoclim.metrics.tagging import draw_counts, resampled_metrics, tag_metrics
 from emoclim.metrics.ties import random_average_precision
-from emoclim.reports.tables import Estimate
-from emoclim.reports.tagging import TaggingReport, Trained, make_report
+from emoclim.reports.tagging import SeedMean, TaggingReport, Trained, make_report
 from emoclim.reports.tagging_plots import plot_curve, plot_tags
 
 N_ITEMS, TAGS = 40, ("loud", "soft", "none", "all")
@@ -41,10 +40,10 @@ def test_means_are_over_seeds_and_over_the_tags_that_are_defined():
     heads = [head(1.0, seed) for seed in (1, 2, 3)]
     found = report(heads)
     by_seed = torch.stack([tag_metrics(one.probabilities, table()).roc_auc[:2].mean() for one in heads])
-    assert found.macro.roc_auc.value == pytest.approx(float(by_seed.mean()), abs=1e-14)
+    assert found.macro.roc_auc.mean == pytest.approx(float(by_seed.mean()), abs=1e-14)
     assert found.macro.roc_auc.deviation == pytest.approx(float(by_seed.std()), abs=1e-14)
     precision = torch.stack([tag_metrics(one.probabilities, table()).average_precision for one in heads])
-    assert found.macro.average_precision.value == pytest.approx(float(precision[:, [0, 1, 3]].mean()), abs=1e-14)
+    assert found.macro.average_precision.mean == pytest.approx(float(precision[:, [0, 1, 3]].mean()), abs=1e-14)
 
 
 def test_tags_that_are_not_defined_are_named():
@@ -54,10 +53,10 @@ def test_tags_that_are_not_defined_are_named():
     per_tag = {score.name: score for score in found.per_tag}
     assert (per_tag["none"].roc_auc, per_tag["none"].average_precision) == (None, None)
     assert per_tag["all"].roc_auc is None
-    assert per_tag["all"].average_precision.value == 1
-    assert per_tag["all"].average_precision.ends == ""
+    assert per_tag["all"].average_precision.mean == 1
+    assert per_tag["all"].average_precision.estimate.ends == ""
     per_group = {score.name: score for score in found.per_group}
-    assert (per_group["empty"].roc_auc, per_group["empty"].random) == (None, None)
+    assert (per_group["empty"].roc_auc, per_group["empty"].random["average_precision"]) == (None, None)
     assert per_group["odd"].roc_auc == per_tag["loud"].roc_auc
     assert per_group["odd"].without_roc_auc == ("none",)
 
@@ -67,7 +66,7 @@ def test_random_scores_are_expected_over_tags_that_are_defined():
     n_positive = table().sum(0)[[0, 1, 3]]
     assert found.macro.base_rate == pytest.approx(float(n_positive.double().mean()) / N_ITEMS)
     expected = random_average_precision(n_positive, torch.full((3,), N_ITEMS)).mean()
-    assert found.macro.random == pytest.approx(float(expected))
+    assert found.macro.random["average_precision"] == pytest.approx(float(expected))
     assert found.macro.n_positive == int(table().sum())
 
 
@@ -76,11 +75,11 @@ def test_intervals_are_those_of_the_resamples_round_the_estimate():
     counts = draw_counts(N_ITEMS, 200, torch.Generator().manual_seed(1))
     found = report(heads, counts).per_tag[0].average_precision
     drawn = torch.stack([resampled_metrics(one.probabilities, table(), counts)[1][0] for one in heads]).mean(0)
-    assert drawn.mean() > found.value  # which is why they are moved
-    moved = drawn - drawn.mean() + found.value
+    assert drawn.mean() > found.mean  # which is why they are moved
+    moved = drawn - drawn.mean() + found.mean
     low, high = moved.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     assert (found.low, found.high) == pytest.approx((low, min(high, 1.0)), abs=1e-12)
-    assert found.low < found.value < found.high
+    assert found.low < found.mean < found.high
 
 
 def test_intervals_hold_the_expected_value_about_as_often_as_they_say():
@@ -111,13 +110,13 @@ def test_there_is_no_interval_where_no_spread_was_seen(tmp_path):
     certain = [Trained(share, 1, int(100 * share), 0, 0, table().float()) for share in (0.5, 1.0)]
     found = report(certain)
     for score in (found.macro, found.per_tag[0]):
-        assert score.roc_auc == score.average_precision == Estimate(1.0)
+        assert score.roc_auc == score.average_precision == SeedMean(1.0)
         assert score.to_dict()["roc_auc"] == {"mean": 1.0, "deviation": None, "low": None, "high": None}
     assert found.table_rows()[1][1:6] == ("100.00%", "", "", "100.00%", "")
     plot_tags(found, tmp_path / "tags.png")
     plot_curve(found, tmp_path / "curve.png")
     assert (tmp_path / "tags.png").is_file()
-    assert report(certain, torch.zeros(N_ITEMS, 4)).macro.roc_auc.ends == ""
+    assert report(certain, torch.zeros(N_ITEMS, 4)).macro.roc_auc.estimate.ends == ""
 
 
 def test_numbers_are_those_of_the_heads_that_saw_most():
@@ -125,7 +124,7 @@ def test_numbers_are_those_of_the_heads_that_saw_most():
     assert [one.n_train for one in found.curve] == [10, 100]
     assert found.macro is found.curve[-1].macro
     assert found.probabilities.shape == (2, N_ITEMS, len(TAGS))
-    assert found.curve[0].macro.roc_auc.value < found.macro.roc_auc.value
+    assert found.curve[0].macro.roc_auc.mean < found.macro.roc_auc.mean
     assert found.seeds == (1, 2)
 
 
@@ -142,7 +141,7 @@ def test_tables_show_every_line():
     found = report([head(0.1, 1), head(0.1, 2), head(1.0, 1), head(1.0, 2)])
     rows = found.table_rows()
     assert [row[0] for row in rows] == ["tags", "all tags", "mood", "empty", "odd", "random scores"]
-    assert rows[1][1] == f"{found.macro.roc_auc.value:.2%}"
+    assert rows[1][1] == f"{found.macro.roc_auc.mean:.2%}"
     assert rows[3][1] == "–"
     for rows in (found.table_rows(), found.per_tag_rows(), found.curve_rows()):
         assert len({len(row) for row in rows}) == 1

@@ -45,10 +45,10 @@ def test_a_head_is_made_without_the_global_generator():
 
 def test_finds_tags_that_can_be_found_and_its_control_does_not():
     found, control = run(), run(shuffle=True, seeds=range(8), config=QUICK.updated(epochs=2))
-    assert found.macro.roc_auc.value > 0.85
+    assert found.macro.roc_auc.mean > 0.85
     assert found.macro.roc_auc.low > 0.8
-    assert found.macro.average_precision.value > 0.75
-    assert control.macro.roc_auc.value == pytest.approx(0.5, abs=0.12)
+    assert found.macro.average_precision.mean > 0.75
+    assert control.macro.roc_auc.mean == pytest.approx(0.5, abs=0.12)
     assert control.provenance["shuffled_tags"]
     assert not found.provenance["shuffled_tags"]
 
@@ -70,12 +70,12 @@ def test_a_seed_is_the_same_alone_and_among_others():
 def test_smaller_training_sets_are_nested_and_count_their_tags():
     report = run(fractions=(1.0, 0.1, 0.025), seeds=(1, 2))
     assert [(one.fraction, one.n_train) for one in report.curve] == [(0.025, 2), (0.1, 8), (1.0, 80)]
-    assert report.curve[-1].n_unseen == (0, 0)
-    assert max(report.curve[0].n_unseen) > 0
+    assert report.curve[-1].n_unseen_tags == (0, 0)
+    assert max(report.curve[0].n_unseen_tags) > 0
     orders = [torch.randperm(80, generator=generator_for("tagging share", seed)) for seed in (1, 2)]
     unseen = [int((~TRAIN.relevant[order[:2]].any(0)).sum()) for order in orders]
-    assert list(report.curve[0].n_unseen) == unseen
-    assert report.curve[0].macro.roc_auc.value < report.macro.roc_auc.value
+    assert list(report.curve[0].n_unseen_tags) == unseen
+    assert report.curve[0].macro.roc_auc.mean < report.macro.roc_auc.mean
 
 
 def test_the_best_epoch_is_kept_and_patience_ends_the_training():
@@ -142,7 +142,7 @@ def test_tags_embeddings_of_a_head():
     parts = [replace(part, inputs=embedded(part.inputs, trained(1))) for part in (TRAIN, VAL, TEST)]
     report = tag(*parts, TAGS, config=QUICK, n_resamples=10, device=CPU)
     assert report.provenance["input"]["dim"] == 16
-    assert report.macro.roc_auc.value > 0.7
+    assert report.macro.roc_auc.mean > 0.7
 
 
 def test_one_head_embeds():
@@ -158,7 +158,7 @@ def test_groups_of_items_widen_the_interval():
     alone, tied = (tag(TRAIN, VAL, test, TAGS, config=QUICK, n_resamples=300, device=CPU) for test in tests)
     assert (alone.provenance["resampled"], tied.provenance["resampled"]) == ("items", "groups")
     for one, other in ((alone.macro.roc_auc, tied.macro.roc_auc), (alone.per_tag[0].roc_auc, tied.per_tag[0].roc_auc)):
-        assert one.value == other.value
+        assert one.mean == other.mean
         assert other.high - other.low > 1.4 * (one.high - one.low)
 
 

@@ -1,7 +1,7 @@
 """Write `report.html`, the page of an evaluation: tables, pictures, and the best and worst queries with their hits."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library
-from emoclim.reports import DirectionReport, Example, Media, Page, Picture, Table, save_page
+from emoclim.reports import DirectionReport, Media, Page, save_page
 from emoclim.stages import Hit, search_each
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
@@ -48,7 +48,7 @@ class Examples:
         }
         self._preview = cache(preview)
 
-    def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[Example]]]:
+    def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[list[Media]]]]:
         """Return the best and the worst queries by mAP, or by the last metric, each under a heading."""
         metric = "mAP" if "mAP" in direction.per_query else list(direction.per_query)[-1]
         order = direction.per_query[metric].argsort(descending=True, stable=True)
@@ -59,12 +59,12 @@ class Examples:
             if len(rows)
         ]
 
-    def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[Example]:
+    def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
         queries = self._split.features[direction.query].select(rows)
         candidates = self._split.features[direction.candidate]
         hits = search_each(queries, candidates, self._heads, top=N_EXAMPLES, average=self._average)
         return [
-            Example(self._media(direction.query, name), [self._hit(direction, name, hit) for hit in found])
+            [self._media(direction.query, name), *(self._hit(direction, name, hit) for hit in found)]
             for name, found in zip(queries.ids, hits, strict=True)
         ]
 
@@ -102,21 +102,17 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         title=f"emoclim: run {evaluation.run}, split {evaluation.split}",
         lines=evaluation.description(),
         warnings=evaluation.warnings,
-        tables=_tables(evaluation),
-        pictures=[Picture(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
+        tables=[
+            ("Retrieval", evaluation.table_rows(), NOTE),
+            ("The same over queries", evaluation.table_rows("micro"), "Means over all queries (micro) in percent."),
+            (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
+            *((f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()),
+        ],
+        pictures=[(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
         examples=[found for direction in across for found in examples.best_and_worst(direction)],
         provenance=json.dumps(_provenance(evaluation, run), indent=2, ensure_ascii=False),
     )
     save_page(page, folder / "report.html")
-
-
-def _tables(evaluation: Evaluation) -> Sequence[Table]:
-    return [
-        Table("Retrieval", evaluation.table_rows(), NOTE),
-        Table("The same over queries", evaluation.table_rows("micro"), "Means over all queries (micro) in percent."),
-        Table(f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows()),
-        *(Table(f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()),
-    ]
 
 
 def _provenance(evaluation: Evaluation, run: Path) -> dict[str, Any]:

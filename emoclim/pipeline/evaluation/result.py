@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from emoclim.data import LabelMap
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
@@ -45,7 +47,7 @@ class Evaluation:
         """Return plain values, for JSON."""
         content = self.report.to_dict()
         for name, direction in content["directions"].items():
-            direction["intervals"] = self.intervals[name].to_dict()
+            direction["intervals"] = to_jsonable_python(self.intervals[name])
         return {
             "schema": SCHEMA,
             "run": self.run,
