@@ -128,7 +128,12 @@ def train_heads(
                 settings = settings.updated(**of_training)
             said = CONTRASTIVE.given(given)
             temperatures = said.pop("temperature", ())
-            told |= said | read_settings(own, "temperature=0.1") | ({} if vad_width is None else {"width": vad_width})
+            if vad_width is not None:
+                said["width"] = vad_width
+            own_settings = read_settings(own, "temperature=0.1")
+            if twice := sorted(own_settings.keys() & (said.keys() | ({"temperature"} if temperatures else set()))):
+                raise ConfigError(f"{', '.join(twice)} is given twice, by --setting too; leave one out")
+            told |= said | own_settings
             kind = kind.of([kind.Settings(**told)])
             space = pipeline.what_to_try(
                 settings.updated(**HEADS.given(given)),

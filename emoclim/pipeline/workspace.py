@@ -76,8 +76,8 @@ class Workspace:
         """Make the folder of a new run, of that name or ``<number>-<encoders>``, which nobody else is given."""
         if name is None:
             return self._claim_number(encoders)
-        if Path(name).name != name:
-            raise RunError(f"{name!r} is no name for a run; give one without slashes")
+        if name in ("", "..") or Path(name).name != name:
+            raise RunError(f"{name!r} is no name for a run; give one of letters and digits, without slashes")
         try:
             (self.runs / name).mkdir(parents=True)
         except FileExistsError as error:

@@ -18,6 +18,7 @@ from emoclim.data import (
     read_valence_arousal,
 )
 from emoclim.encoders import file_hash
+from emoclim.errors import ConfigError
 from emoclim.learning import Objective, load_objective
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note, read_splits
@@ -64,6 +65,7 @@ class Labelled:
     def of(cls, config: LabelledConfig, libraries: Mapping[Modality, Library], known: Mapping[str, Any]) -> Self:
         """Read classes and their vectors from their files, or from what a run noted when it began."""
         objective = config.make_objective(tuple(libraries))
+        _check_vectors(objective, config.vad is not None)
         if known:
             noted = known[LABEL_MAP]
             return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), objective, known[VECTORS])
@@ -110,6 +112,14 @@ class Labelled:
 
     def _label_map(self) -> dict[str, Any]:
         return {"classes": self.label_map.classes, "maps": self.label_map.maps}
+
+
+def _check_vectors(objective: Objective, given: bool) -> None:
+    needed = "label_vectors" in objective.needs
+    if needed and not given:
+        raise ConfigError(f"objective {objective.name} needs valence and arousal of each class; give --vad a table")
+    if given and not needed:
+        raise ConfigError(f"--vad would have no effect on objective {objective.name}; leave one of the two out")
 
 
 def _vectors(file: Path, label_map: LabelMap) -> dict[str, Any]:

@@ -128,7 +128,8 @@ class TrainingResult:
             place = shown_place(self.config.study.storage)
             lines.append(f"study {self.study_name}; look at it with: optuna-dashboard {place}")
         if len(self.report.lines) > SHOWN_HEADS:
-            lines.append(f"{len(self.report.lines)} heads; the best {SHOWN_HEADS} by {self.report.rule}:")
+            n_heads, rule = len(self.report.lines), self.report.rule
+            lines.append(f"shown are the best {SHOWN_HEADS} of {n_heads} heads by {rule}; sweep.csv has all")
         return [*lines, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
 
     def table_rows(self) -> list[tuple[str, ...]]:
