@@ -9,7 +9,7 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
@@ -17,6 +17,7 @@ from pydantic_core import PydanticUndefined
 from emoclim.errors import ConfigError, reason_of
 
 T = TypeVar("T")
+Aggregate = Literal["probabilities", "embeddings"]
 
 
 class Settings(BaseModel):
@@ -67,6 +68,12 @@ class Settings(BaseModel):
     def updated(self, /, **changes: Any) -> Self:
         """These settings with some others in place of their own; what cannot be raises :class:`ConfigError`."""
         return type(self)(**(dict(self) | changes))
+
+
+class RunConfig(Settings):
+    """The settings of a kind of run: everything it is asked for."""
+
+    NOTED: ClassVar[frozenset[str]] = frozenset()  # fields that leave no trace but in what the inputs note
 
 
 class ExtractConfig(Settings):
@@ -155,6 +162,26 @@ class TrainConfig(Settings):
     precision: Literal["fp32", "bf16"] = Field(
         default="fp32", description="Precision of the matrix products of a training step"
     )
+
+
+class TagConfig(Settings):
+    """Settings of the training of a tagging head.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
+    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
+    implementation's.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW")
+    batch_size: int = Field(default=128, ge=2, description="Items of a batch")
+    epochs: int = Field(default=100, ge=1, description="Epochs at most, each of which shows every item once")
+    patience: int = Field(
+        default=10, ge=1, description="Epochs without a lower validation loss after which training ends"
+    )
+    hidden_dim: int | None = Field(default=None, ge=1, description="Hidden units; default the width of the input")
 
 
 def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dict[str, Any], ...]:

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from emoclim.config import TagConfig
 from emoclim.data.features import Features, FeatureSpec
-from emoclim.stages.tag_heads import TagConfig, TagSplit
+from emoclim.stages.tag_heads import TagSplit
 
 CPU = torch.device("cpu")
 DIM, TAGS, SEGMENTS = 12, ("loud", "soft", "piano"), 3

@@ -6,50 +6,24 @@ from typing import Annotated, Any, Literal
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Device, Root, SettingOptions, given_options, read_list, refuse_useless
+from emoclim.commands.options import Device, Root, SettingOptions, given_options, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.config import EvaluateConfig
 
 app = new_app()
 CONFIG = SettingOptions(EvaluateConfig, {"ks": "k"})
-OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "memory"})
-OF_TAGS = frozenset(
-    {"tagging", "on", "aggregate", "tag_seeds", "train_fraction", "tag_groups", "drop_untagged", "shuffle_tags"}
+TAGGING = SettingOptions(
+    pipeline.TaggingConfig,
+    {"manifest": "tagging", "seeds": "tag_seeds", "fractions": "train_fraction", "shuffle": "shuffle_tags"},
 )
+OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "memory"})
 
 
-@command(app, "evaluate", forms=("json", "latex", "markdown"), first=CONFIG.options())
+@command(app, "evaluate", forms=("json", "latex", "markdown"), first=CONFIG.options(), then=TAGGING.options())
 def evaluate(
     context: typer.Context,
     run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
     memory: Annotated[int, typer.Option(min=1, help="MB that ranking may take.")] = 1024,
-    tagging: Annotated[
-        Path | None,
-        typer.Option(
-            help="Evaluate tagging instead, with this manifest of music with tags; default, with any of the options of "
-            "tagging below, data/tagging.csv."
-        ),
-    ] = None,
-    on: Annotated[
-        Literal["embeddings", "features"], typer.Option(help="Tagging: what tags are found by.")
-    ] = "embeddings",
-    aggregate: Annotated[
-        Literal["probabilities", "embeddings"],
-        typer.Option(help="Tagging: what is averaged over a recording's segments."),
-    ] = "probabilities",
-    tag_seeds: Annotated[int, typer.Option(min=1, help="Tagging: number of tag heads to train, each by a seed.")] = 3,
-    train_fraction: Annotated[
-        str, typer.Option(help="Tagging: shares of the training items to learn from, e.g. .1,1.")
-    ] = "1",
-    tag_groups: Annotated[
-        Path | None, typer.Option(help="Tagging: TOML file of lines GROUP = [TAGS]; default none.")
-    ] = None,
-    drop_untagged: Annotated[
-        bool, typer.Option("--drop-untagged", help="Tagging: leave out music without any tag.")
-    ] = False,
-    shuffle_tags: Annotated[
-        bool, typer.Option("--shuffle-tags", help="Tagging: shuffle the tags first, as a control that learns nothing.")
-    ] = False,
     plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",
     workspace: Root = Path(),
@@ -61,22 +35,9 @@ def evaluate(
     tells how well tags of music are found by what the heads make of it.
     """
     asked, place = CONFIG.given(given), pipeline.Workspace(workspace)
-    if given_options(context) & OF_TAGS:
+    if given_options(context) & {one.name for one in TAGGING.options()}:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
-        tags = pipeline.TaggingConfig(
-            run=run,
-            manifest=tagging,
-            on=on,
-            aggregate=aggregate,
-            split=asked.get("split", "test"),
-            seeds=tag_seeds,
-            fractions=read_list(train_fraction, "--train-fraction", float),
-            shuffle=shuffle_tags,
-            untagged=not drop_untagged,
-            tag_groups=tag_groups,
-            head=asked.get("head"),
-            plots=plots,
-        )
+        tags = pipeline.TaggingConfig(run=run, plots=plots, **asked, **TAGGING.given(given))
         tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Means(place, device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
     config = EvaluateConfig(**asked)

@@ -26,8 +26,8 @@ from .run import Means as Means
 from .run import resume as resume
 from .run import start as start
 from .search import search_file as search_file
+from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
-from .tagging.tag import TaggingConfig as TaggingConfig
 from .training.encoder_inputs import EndToEndConfig as EndToEndConfig
 from .training.inputs import LabelledConfig as LabelledConfig
 from .training.studies import StudyConfig as StudyConfig

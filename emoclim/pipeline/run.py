@@ -12,11 +12,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import safetensors.torch
 
-from emoclim.config import Settings
+from emoclim.config import RunConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import atomic, partial_beside, read_json, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
@@ -25,12 +25,6 @@ from emoclim.progress import Track, silent
 
 SCHEMA = 2  # of plans, and of the files of a run
 UNFINISHED, PLAN = "unfinished", "plan.json"
-
-
-class RunConfig(Settings):
-    """The settings of a kind of run: everything it is asked for."""
-
-    NOTED: ClassVar[frozenset[str]] = frozenset()  # fields that leave no trace but in what the inputs note
 
 
 class NothingToKeep(ConfigError):

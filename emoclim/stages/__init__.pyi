@@ -10,8 +10,6 @@ from .head_training import train_heads as train_heads
 from .searching import Hit as Hit
 from .searching import search as search
 from .searching import search_each as search_each
-from .tag_heads import Aggregate as Aggregate
-from .tag_heads import TagConfig as TagConfig
 from .tag_heads import TagSplit as TagSplit
 from .tagging import embedded as embedded
 from .tagging import tag as tag

@@ -10,40 +10,16 @@ Randomness: one generator per purpose, made from the seed by :func:`emoclim.seed
 import copy
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
-from emoclim.config import Settings
+from emoclim.config import Aggregate, TagConfig
 from emoclim.data import Features
 from emoclim.seeding import generator_for
 
-Aggregate = Literal["probabilities", "embeddings"]
-
 ROWS_PER_BLOCK = 8192  # tagged at once
-
-
-class TagConfig(Settings):
-    """Settings of the training of a tagging head.
-
-    Notes
-    -----
-    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
-    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
-    implementation's.
-    """
-
-    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")
-    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW")
-    batch_size: int = Field(default=128, ge=2, description="Items of a batch")
-    epochs: int = Field(default=100, ge=1, description="Epochs at most, each of which shows every item once")
-    patience: int = Field(
-        default=10, ge=1, description="Epochs without a lower validation loss after which training ends"
-    )
-    hidden_dim: int | None = Field(default=None, ge=1, description="Hidden units; default the width of the input")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import get_args
 
 import torch
 
+from emoclim.config import Aggregate, TagConfig
 from emoclim.data import Features
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.learning import Heads
@@ -22,7 +23,7 @@ from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report
 from emoclim.seeding import generator_for
-from emoclim.stages.tag_heads import Aggregate, TagConfig, TagSplit, tag_probabilities, train_tag_head
+from emoclim.stages.tag_heads import TagSplit, tag_probabilities, train_tag_head
 
 
 def tag(

@@ -12,13 +12,14 @@ from commands import answer, run
 from commands import finished as finished
 from commands import workspace as workspace
 
+from emoclim.config import TagConfig
 from emoclim.errors import ConfigError
 from emoclim.pipeline.run import Means, start
-from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.tagging.tagging_result import TaggingResult
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import tagging as tagging_stage
-from emoclim.stages.tag_heads import TagConfig
 
 QUICK = TagConfig(epochs=3)
 
@@ -171,7 +172,7 @@ def test_variants_lie_beside_each_other(workspace):
         "tagging-features-5-seeds": {"on": "features", "seeds": 5},
         "tagging-val-features-shuffled": {"on": "features", "shuffle": True, "split": "val"},
         "tagging-head-0-aggregate-embeddings": {"head": 0, "aggregate": "embeddings"},
-        "tagging-share-0.25-1-drop-untagged": {"fractions": (1.0, 0.25, 1.0), "untagged": False},
+        "tagging-share-0.25-1-drop-untagged": {"fractions": (1.0, 0.25, 1.0), "drop_untagged": True},
         "tagging-groups-kinds": {"tag_groups": groups},
         "tagging-20-resamples-seed-7-epochs-2": {"resamples": 20, "seed": 7, "base": TagConfig(epochs=2)},
     }

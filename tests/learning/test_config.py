@@ -8,6 +8,7 @@ from pydantic import Field
 
 from emoclim.config import (
     Settings,
+    TagConfig,
     TrainConfig,
     loss_weights,
     read_settings,
@@ -15,7 +16,6 @@ from emoclim.config import (
 )
 from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, EncoderTuning
-from emoclim.stages import TagConfig
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:

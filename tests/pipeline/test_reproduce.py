@@ -18,7 +18,7 @@ from commands import answer, run
 from example_encoders import dropped_in
 from PIL import Image
 
-from emoclim.config import TrainConfig
+from emoclim.config import TagConfig, TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
@@ -30,9 +30,8 @@ from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import request
 from emoclim.pipeline.reproduction.request import EncoderChoice
-from emoclim.pipeline.tagging.tag import TaggingConfig
+from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.recipes import find_recipe
-from emoclim.stages.tag_heads import TagConfig
 
 RECIPE = find_recipe("emo_clim")
 ROWS = list(RECIPE.tables["table1"].rows)

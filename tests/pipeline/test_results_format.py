@@ -13,11 +13,12 @@ from commands import answer, run
 from commands import finished as finished
 from pyarrow import parquet
 
+from emoclim.config import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Means, start
-from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.workspace import Workspace
-from emoclim.stages.tag_heads import TagConfig
 
 PAGE = Path(__file__).parents[2] / "docs" / "results_format.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from emoclim.config import RunConfig
 from emoclim.errors import ConfigError, RunError
 from emoclim.files import write_json
 from emoclim.pipeline import run as run_machine
@@ -16,7 +17,6 @@ from emoclim.pipeline.run import (
     SCHEMA,
     Means,
     NothingToKeep,
-    RunConfig,
     Step,
     Work,
     resume,

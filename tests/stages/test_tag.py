@@ -7,6 +7,7 @@ import torch
 from tagged import CPU, DIM, QUICK, SEGMENTS, SPEC, TAGS, features, split
 from torch import Tensor
 
+from emoclim.config import TagConfig
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
@@ -14,7 +15,7 @@ from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
-from emoclim.stages.tag_heads import TagConfig, TagHead, tag_probabilities, train_tag_head
+from emoclim.stages.tag_heads import TagHead, tag_probabilities, train_tag_head
 from emoclim.stages.tagging import embedded, tag
 
 TRAIN, VAL, TEST = split(80, 0), split(30, 1), split(60, 2)

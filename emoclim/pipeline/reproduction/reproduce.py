@@ -25,7 +25,8 @@ from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reprodu
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction, RowPlan
 from emoclim.pipeline.run import Means, Step, resume, start
-from emoclim.pipeline.tagging.tag import Tag, TaggingConfig
+from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library

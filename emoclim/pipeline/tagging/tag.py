@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 
 from emoclim.cache import CacheManifest, manifest_digest, portable_path
 from emoclim.data import SPLITS, ContentKeys, groups_of
@@ -20,68 +19,18 @@ from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, ManifestError, RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import contamination
-from emoclim.pipeline.run import UNFINISHED, Means, RunConfig, Step, Work, digest_of
+from emoclim.pipeline.run import UNFINISHED, Means, Step, Work, digest_of
+from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tagged_items import Tagged, keys_of, read_tagged
-from emoclim.pipeline.tagging.tagging_result import On, TaggingResult, left_out
+from emoclim.pipeline.tagging.tagging_result import TaggingResult, left_out
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, few_threads
 from emoclim.reports import Trained
-from emoclim.stages import Aggregate, TagConfig, embedded, tag
+from emoclim.stages import embedded, tag
 
 log = logging.getLogger(__name__)
 
 THREADS = 2  # more gain nothing on heads so small
-
-File = Annotated[Path, Field(strict=False)]
-
-
-class TaggingConfig(RunConfig):
-    """The settings of `emoclim evaluate --tagging`."""
-
-    NOTED: ClassVar[frozenset[str]] = frozenset({"run", "manifest", "tag_groups", "plots"})
-
-    run: str | None = Field(default=None, description="Name of the run; default the newest")
-    manifest: File | None = Field(default=None, description="Manifest with tags; default data/tagging.csv")
-    on: On = Field(default="embeddings", description="What tags are found by")
-    aggregate: Aggregate = Field(default="probabilities", description="What is averaged over an item's segments")
-    split: Literal["val", "test"] = Field(default="test", description="Split to evaluate")
-    seeds: int = Field(default=3, ge=1, description="Number of tag heads to train, each by a seed")
-    fractions: Annotated[tuple[float, ...], Field(strict=False)] = Field(
-        default=(1.0,), description="Shares of the training items to learn from"
-    )
-    shuffle: bool = Field(default=False, description="Shuffle the tags first, as a control that learns nothing")
-    untagged: bool = Field(default=True, description="Whether items without any tag count")
-    tag_groups: File | None = Field(default=None, description="TOML file of lines GROUP = [TAGS]")
-    head: int | None = Field(default=None, description="Number of a candidate; default the one that was chosen")
-    resamples: int = Field(default=1000, ge=1, description="Resamples of the bootstrap")
-    seed: int = Field(default=42, ge=0, description="First of the seeds")
-    base: TagConfig = Field(default=TagConfig(), description="Settings of the training")
-    plots: bool = Field(default=True, description="Whether to draw pictures")
-
-    def variant(self, manifest: str) -> str:
-        """Name the folder: the manifest, and whatever is not by default."""
-        parts = {
-            "split": self.split,
-            "on": self.on,
-            "head": f"head-{self.head}",
-            "seeds": f"{self.seeds}-seeds",
-            "fractions": f"share-{'-'.join(f'{share:g}' for share in sorted(set(self.fractions)))}",
-            "aggregate": f"aggregate-{self.aggregate}",
-            "untagged": "drop-untagged",
-            "tag_groups": f"groups-{self.tag_groups.stem if self.tag_groups else None}",
-            "shuffle": "shuffled",
-            "resamples": f"{self.resamples}-resamples",
-            "seed": f"seed-{self.seed}",
-        }
-        default = TaggingConfig()
-        same = self.updated(fractions=tuple(sorted(set(self.fractions))))
-        told = [part for name, part in parts.items() if getattr(same, name) != getattr(default, name)]
-        trained = [
-            f"{name.replace('_', '-')}-{value}"
-            for name, value in self.base.model_dump().items()
-            if value != getattr(default.base, name)
-        ]
-        return "-".join([manifest, *told, *trained])
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +69,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         keys = ContentKeys(workspace.caches / "content.json")
         # Absolute, so that nothing that is told of it depends on the current folder.
         source = (config.manifest or workspace.root / "data" / "tagging.csv").absolute()
-        read = read_tagged(source, note, keys, seed=config.seed, untagged=config.untagged)
+        read = read_tagged(source, note, keys, seed=config.seed, untagged=not config.drop_untagged)
         contents = keys_of(read.items, note, keys)
         warnings = (*_warnings(note, read, config, contents), *_learnt(workspace, run, note, read, config, keys))
         keys.save()
@@ -180,7 +129,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             },
             items={name: len(part.inputs) for name, part in parts.items()},
             untagged=read.bare,
-            untagged_kept=config.untagged,
+            untagged_kept=not config.drop_untagged,
             report=report,
             folder=work.run,
             warnings=inputs.warnings,

@@ -7,18 +7,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from emoclim.data import SPLITS
 from emoclim.errors import name_some
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
 from emoclim.pipeline.papers import paper_tables
+from emoclim.pipeline.tagging.config import On
 from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.reports import PaperTable, TaggingReport, plot_curve, plot_tags, tagging_results
 
 TAGS_PICTURE = "tags.png"
-
-On = Literal["embeddings", "features"]
 
 
 @dataclass(frozen=True, slots=True)

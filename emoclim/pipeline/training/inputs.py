@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Self
 import torch
 from pydantic import Field
 
+from emoclim.config import RunConfig
 from emoclim.data import (
     ContentKeys,
     LabelMap,
@@ -22,7 +23,6 @@ from emoclim.errors import ConfigError
 from emoclim.learning import Objective, load_objective
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note, read_splits
-from emoclim.pipeline.run import RunConfig
 from emoclim.pipeline.workspace import Workspace
 
 LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"

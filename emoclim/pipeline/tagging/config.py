@@ -1,0 +1,70 @@
+"""What `emoclim evaluate --tagging` is asked for. Imports no torch, for the command makes its options of it."""
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from emoclim.config import Aggregate, RunConfig, TagConfig
+
+On = Literal["embeddings", "features"]
+File = Annotated[Path, Field(strict=False)]
+
+
+class TaggingConfig(RunConfig):
+    """The settings of `emoclim evaluate --tagging`; those with a description are options of it."""
+
+    NOTED: ClassVar[frozenset[str]] = frozenset({"run", "manifest", "tag_groups", "plots"})
+
+    run: str | None = None  # default the newest
+    manifest: File | None = Field(
+        default=None,
+        description="Evaluate tagging instead, with this manifest of music with tags; default, with any of the options "
+        "of tagging below, data/tagging.csv",
+    )
+    on: On = Field(default="embeddings", description="Tagging: what tags are found by")
+    aggregate: Aggregate = Field(
+        default="probabilities", description="Tagging: what is averaged over a recording's segments"
+    )
+    split: Literal["val", "test"] = "test"
+    seeds: int = Field(default=3, ge=1, description="Tagging: number of tag heads to train, each by a seed")
+    fractions: Annotated[tuple[float, ...], Field(strict=False)] = Field(
+        default=(1.0,), description="Tagging: shares of the training items to learn from"
+    )
+    tag_groups: File | None = Field(
+        default=None, description="Tagging: TOML file of lines GROUP = [TAGS]; default none"
+    )
+    drop_untagged: bool = Field(default=False, description="Tagging: leave out music without any tag")
+    shuffle: bool = Field(
+        default=False, description="Tagging: shuffle the tags first, as a control that learns nothing"
+    )
+    head: int | None = None  # number of a candidate; default the one that was chosen
+    resamples: int = Field(default=1000, ge=1)
+    seed: int = Field(default=42, ge=0)  # the first of the seeds
+    base: TagConfig = TagConfig()
+    plots: bool = True
+
+    def variant(self, manifest: str) -> str:
+        """Name the folder: the manifest, and whatever is not by default."""
+        parts = {
+            "split": self.split,
+            "on": self.on,
+            "head": f"head-{self.head}",
+            "seeds": f"{self.seeds}-seeds",
+            "fractions": f"share-{'-'.join(f'{share:g}' for share in sorted(set(self.fractions)))}",
+            "aggregate": f"aggregate-{self.aggregate}",
+            "drop_untagged": "drop-untagged",
+            "tag_groups": f"groups-{self.tag_groups.stem if self.tag_groups else None}",
+            "shuffle": "shuffled",
+            "resamples": f"{self.resamples}-resamples",
+            "seed": f"seed-{self.seed}",
+        }
+        default = TaggingConfig()
+        same = self.updated(fractions=tuple(sorted(set(self.fractions))))
+        told = [part for name, part in parts.items() if getattr(same, name) != getattr(default, name)]
+        trained = [
+            f"{name.replace('_', '-')}-{value}"
+            for name, value in self.base.model_dump().items()
+            if value != getattr(default.base, name)
+        ]
+        return "-".join([manifest, *told, *trained])
