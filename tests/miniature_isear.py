@@ -33,7 +33,7 @@ MINIATURE = Miniature(
     spoilt={
         "half a download": Spoilt(
             {"isear.csv": TABLE[: -len(ROWS[-1]) // 2]},
-            r"row 29 of .*isear\.csv has \d+ cells \('1160012', '1' \.\.\.\) below a header of 13",
+            r"row 29 of .*isear\.csv has \d+ cells \('1160012', '1' \.\.\.\) below a header of 14",
         ),
         "another version": Spoilt(
             {"isear.csv": b"joy,When I passed\nfear,When it was dark\n"},

@@ -19,7 +19,7 @@ Name = Annotated[str, typer.Argument(help="A cache: its file, or the name of its
 def list_(workspace: Root = Path()) -> View:
     """Show all caches, the newest first."""
     result = pipeline.list_caches(pipeline.Workspace(workspace))
-    return View(result.to_dict(), [Table(result.table_rows())], result.summary())
+    return View(result, [Table(result.table_rows())], result.summary())
 
 
 @command(app, computing=False)
@@ -63,7 +63,7 @@ def diff(
 ) -> View:
     """Show where two caches differ: in settings, in items and in numbers."""
     result = pipeline.diff_caches(one, other, workspace=pipeline.Workspace(workspace), track=track)
-    return View(result.to_dict(), lines=result.summary())
+    return View(result, lines=result.summary())
 
 
 @command(app, "import")
@@ -104,7 +104,7 @@ def import_(
         workspace=pipeline.Workspace(workspace),
         track=track,
     )
-    return View(result.to_dict(), lines=result.summary())
+    return View(result, lines=result.summary())
 
 
 @command(app)
@@ -123,14 +123,14 @@ def export(
     """Write features for other programs."""
     place = pipeline.Workspace(workspace)
     result = pipeline.export_features(name, out, kind=kind, manifest=manifest, workspace=place, track=track)
-    return View(result.to_dict(), lines=result.summary())
+    return View(result, lines=result.summary())
 
 
 @command(app)
 def merge(name: Name, workspace: Root = Path()) -> View:
     """Join the shards of a cache."""
     result = pipeline.merge_shards(name, workspace=pipeline.Workspace(workspace), track=track)
-    return View(result.to_dict(), lines=result.summary())
+    return View(result, lines=result.summary())
 
 
 @command(app, computing=False)

@@ -14,6 +14,7 @@ from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
+from pydantic_core import to_jsonable_python
 from typer.core import TyperCommand, TyperGroup
 
 from emoclim.errors import ConfigError, EmoclimError, reason_of
@@ -49,7 +50,7 @@ class Table:
 class View:
     """What a command has to show."""
 
-    data: Mapping[str, Any]  # for --json
+    data: Any  # for --json: plain values, or a dataclass of them
     tables: Sequence[Table] = ()
     lines: Sequence[str] = ()  # sentences below the tables
     head: Sequence[str] = ()  # sentences above them
@@ -143,7 +144,7 @@ def option(name: str, kind: Any, text: str, default: Any = None) -> Parameter:
 def emit(view: View, form: Form | None = None) -> None:
     """Print a view in one of its forms; None prints tables and sentences for a reader."""
     if form == "json":
-        typer.echo(json.dumps(view.data, indent=2, allow_nan=False))
+        typer.echo(json.dumps(to_jsonable_python(view.data), indent=2, allow_nan=False))
     elif form is not None:
         _emit_paper(view.paper, form)
     else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError, name_some, reason_of
 
 PARQUET = frozenset({".parquet", ".pq"})
@@ -25,6 +26,7 @@ class Table:
     source: Path
     columns: tuple[str, ...]  # their names, as they are written but for spaces round them
     rows: tuple[tuple[int, Sequence[str]], ...]  # number and cells of each row that is not blank
+    delimiter: str = ""  # what stands between cells; empty for Parquet
 
     def where(self, wanted: str) -> int | None:
         """Place of a column, whatever its capitals; None if there is none."""
@@ -45,26 +47,28 @@ class Table:
         return name_some(self.columns, 12) or "none"
 
 
-def read_table(source: Path, *, plain_tabs: bool = False) -> Table:
+def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
     """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file.
 
-    With `plain_tabs`, nothing is quoted in a table with tabs: a quotation mark is part of its cell.
+    In a table whose delimiter is in `plain`, nothing is quoted: a quotation mark is part of its cell. An `old` table
+    that is no UTF-8 is Latin-1.
     """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
     try:
-        with source.open(newline="", encoding="utf-8-sig") as file:
-            header = file.readline()
-            delimiter = max(",;\t", key=header.count)
-            columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-            unquoted = plain_tabs and delimiter == "\t"
-            lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL)
-            rows = [(number, row) for number, row in enumerate(lines, start=2) if row]
+        text = read_text(source) if old else source.read_bytes().decode("utf-8-sig")
+        file = io.StringIO(text, newline="")
+        header = file.readline()
+        delimiter = max(f",;\t{plain}", key=header.count)
+        columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
+        unquoted = delimiter in plain
+        lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL)
+        rows = [(number, row) for number, row in enumerate(lines, start=2) if row]
     except OSError as error:
         raise ManifestError(f"{source} cannot be read ({reason_of(error)}); name a CSV or Parquet file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
-    return Table(source, tuple(columns), tuple(rows))
+    return Table(source, tuple(columns), tuple(rows), delimiter)
 
 
 def _read_parquet(source: Path) -> Table:

@@ -252,7 +252,7 @@ def test_a_few_broken_files_are_told_and_many_are_half_a_download(photos: Path, 
         ),
         (
             ("deepemotion", "photos", "--option", "min_agree=all"),
-            "min_agree of data set 'deepemotion' takes int, not 'all'",
+            "min_agree of data set 'deepemotion' cannot be 'all'",
         ),
     ],
 )

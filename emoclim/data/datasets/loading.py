@@ -11,10 +11,10 @@ names by an entry point of the group ``emoclim.datasets``. It states
 
 import inspect
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
 
 from emoclim.data.datasets.base import Option, Prepared
 from emoclim.data.plugins import Plugins
@@ -54,18 +54,11 @@ def _typed(name: str, prepare: Callable[..., Prepared], options: Mapping[str, Op
     if unknown := sorted(options.keys() - set(allowed)):
         takes = f"it takes {', '.join(allowed)}" if allowed else "it takes none"
         raise ConfigError(f"data set {name!r} has no option {', '.join(unknown)}; {takes}")
-    return {key: _as_kind(name, key, value, get_args(hints[key]) or (hints[key],)) for key, value in options.items()}
-
-
-def _as_kind(name: str, key: str, value: Option, kinds: tuple[type, ...]) -> Option:
-    """Convert an option to the first of its types that it can be."""
-    if isinstance(value, kinds) and isinstance(value, bool) == (bool in kinds and not isinstance(value, str)):
-        return value
-    for kind in kinds:
-        if kind is bool and value in ("true", "false"):
-            return value == "true"
-        if kind in (int, float) and isinstance(value, str | int) and not isinstance(value, bool):
-            with suppress(ValueError):
-                return kind(value)
-    named = " or ".join("true or false" if kind is bool else kind.__name__ for kind in kinds if kind is not NoneType)
-    raise ConfigError(f"option {key} of data set {name!r} takes {named}, not {value!r}")
+    typed: dict[str, Option] = {}
+    for key, value in options.items():
+        try:
+            typed[key] = TypeAdapter(hints[key]).validate_python(value)
+        except ValidationError as error:
+            told = error.errors()[0]["msg"].replace("Input ", "it ", 1)
+            raise ConfigError(f"option {key} of data set {name!r} cannot be {value!r}; {told}") from error
+    return typed

@@ -49,7 +49,7 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
 
 def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
     """Read the number, word, valence and arousal of each row that is not blank."""
-    table = read_table(path, plain_tabs=True)
+    table = read_table(path, plain="\t")
     word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
     first, second, third = table.places(word, "valence", "arousal").values()
     filled = [(number, [*row, *[""] * len(table.columns)]) for number, row in table.rows if any(map(str.strip, row))]

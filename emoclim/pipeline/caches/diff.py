@@ -2,10 +2,8 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic_core import to_jsonable_python
 
 from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, in_blocks, open_cache, split_features
 from emoclim.data import Features
@@ -75,10 +73,6 @@ class CacheDifference:
     only_one: tuple[str, ...]  # ids, or keys where no manifest tells the id
     only_other: tuple[str, ...]
     common: FeatureDiff | None  # between the items that both hold; None if their features are of different length
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""

@@ -16,7 +16,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     CacheManifest,
@@ -58,10 +57,6 @@ class ExportResult:
     items: int
     lacking: Mapping[str, int]  # items of the manifest without features, by state
     others: int  # items that the cache holds beside them
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""

@@ -12,9 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     BY_ID,
@@ -53,10 +50,6 @@ class ImportResult:
     missing: tuple[str, ...]  # ids of items that the file has no features of
     left_out: tuple[str, ...]  # ids in the file that the manifest does not list
     notes: tuple[str, ...]  # on the manifest and the numbers, one sentence each
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""

@@ -32,10 +32,6 @@ class CacheState:
     writer: str | None  # who is writing it
     problem: str | None  # why it cannot be read
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dict(to_jsonable_python(self))
-
     def row(self) -> tuple[str, ...]:
         """Return the cells of a table."""
         known = (self.spec.modality, self.spec.name, str(self.spec.dim)) if self.spec else ("", "", "")
@@ -50,18 +46,7 @@ class CacheList:
 
     caches: tuple[CacheState, ...]
     shards: Mapping[str, int]
-    stores: Mapping[Path, StoreSize]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {
-            "caches": [cache.to_dict() for cache in self.caches],
-            "shards": dict(self.shards),
-            "waveforms": [
-                {"name": path.name, "path": str(path), "recordings": held.recordings, "bytes": held.n_bytes}
-                for path, held in self.stores.items()
-            ],
-        }
+    waveforms: tuple[Mapping[str, Any], ...]  # of each store of decoded recordings: name, path, recordings, bytes
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per cache."""
@@ -74,9 +59,9 @@ class CacheList:
         lines += [f"{cache.name} is being written by {cache.writer}" for cache in self.caches if cache.writer]
         join = "join them with: emoclim cache merge"
         lines += [f"{name} has {count} shards; {join} {name}" for name, count in self.shards.items()]
-        for path, (recordings, size) in self.stores.items():
-            held = f"{recordings} decoded recordings, {shown_size(size)}"
-            lines.append(f"{path.name}: {held}, for train-end-to-end --store")
+        for store in self.waveforms:
+            held = f"{store['recordings']} decoded recordings, {shown_size(store['bytes'])}"
+            lines.append(f"{store['name']}: {held}, for train-end-to-end --store")
         return lines
 
 
@@ -92,7 +77,7 @@ class CacheDetails:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         more = {"manifests": self.manifests, "made": self.note.made, "warnings": self.warnings}
-        return self.state.to_dict() | dict(to_jsonable_python(more))
+        return dict(to_jsonable_python(self.state)) | more
 
     def spec_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per entry of the spec."""
@@ -126,8 +111,12 @@ def list_caches(workspace: Workspace) -> CacheList:
     folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
     unmerged = {name: count for name, count in shards.items() if count}
-    stores = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{SUFFIX}"))}
-    return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, stores)
+    sizes = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{SUFFIX}"))}
+    stores = [
+        {"name": path.name, "path": path, "recordings": size.recordings, "bytes": size.n_bytes}
+        for path, size in sizes.items()
+    ]
+    return CacheList(tuple(map(_state, cache_paths(workspace))), unmerged, tuple(stores))
 
 
 def describe_cache(name: str, workspace: Workspace) -> CacheDetails:

@@ -8,9 +8,6 @@ shards stay as they are; `emoclim cache gc` removes them when all are merged.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     BLOCK_ITEMS,
@@ -50,10 +47,6 @@ class MergeResult:
     lacking: tuple[str, ...]  # shards that are not there: "2 of 4"
     writing: tuple[str, ...]  # shards that are still being written, and by whom
     remarks: tuple[str, ...]  # what could not be done, a sentence each
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
