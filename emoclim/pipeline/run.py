@@ -18,7 +18,7 @@ import safetensors.torch
 
 from emoclim.config import RunConfig
 from emoclim.errors import ConfigError, RunError, name_some
-from emoclim.files import atomic, partial_beside, read_json, write_json
+from emoclim.files import PARTIAL, atomic, partial_beside, read_json, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
@@ -190,6 +190,9 @@ def _begin(work: Work) -> None:
 
 def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     first = work.means.replicas.first
+    if first:
+        for left in work.run.glob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
     try:
         result = step.run(config, inputs, work)
         work.means.replicas.broadcast_result(lambda: step.write(result, work.run))

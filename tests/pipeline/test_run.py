@@ -11,7 +11,7 @@ import torch
 
 from emoclim.config import RunConfig
 from emoclim.errors import ConfigError, RunError
-from emoclim.files import write_json
+from emoclim.files import partial_beside, write_json
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.run import (
     SCHEMA,
@@ -117,6 +117,7 @@ def test_killed_anywhere_and_resumed_it_leaves_the_same_bytes(
     whole = start(SumStep(), SumConfig(), means, name="whole")
     folder = killed(means, monkeypatch, at)
     assert [path.name for path in folder.iterdir()] == ["unfinished"]
+    partial_beside(folder / "run.json").write_text("{")  # as a kill leaves it
     assert resume(SumStep(), "part", means) == whole
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert files == {path.name: path.read_bytes() for path in (means.workspace.runs / "whole").iterdir()}
