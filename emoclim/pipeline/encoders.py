@@ -34,18 +34,13 @@ CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class Model(Published):
     """One published file of parameters of an encoder."""
 
     name: str  # value of the setting `model`; empty if the encoder has one file only
-    published: Published
+    dim: int  # number of values per feature, D
     path: Path  # where it lies on this machine, or would lie
     here: bool
-    dim: int  # number of values per feature, D
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"name": self.name, "dim": self.dim, **asdict(self.published), "path": str(self.path), "here": self.here}
 
     def summary(self) -> list[str]:
         """Return a few lines for a reader."""
@@ -53,10 +48,10 @@ class Model:
             f"{f'model {self.name}' if self.name else 'checkpoint'}: {'here' if self.here else 'not here'}",
             f"  values      {self.dim}",
             f"  place       {self.path}",
-            f"  from        {self.published.url}",
-            f"  hash        {self.published.hash or 'unknown; that of the first download is recorded'}",
-            f"  licence     {self.published.licence}",
-            f"  trained on  {'; '.join(self.published.trained_on)}",
+            f"  from        {self.url}",
+            f"  hash        {self.hash or 'unknown; that of the first download is recorded'}",
+            f"  licence     {self.licence}",
+            f"  trained on  {'; '.join(self.trained_on)}",
         ]
 
 
@@ -83,8 +78,7 @@ class EncoderDescription:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        models = [model.to_dict() for model in self.models]
-        return dict(to_jsonable_python(self, exclude={"models"}), models=models)
+        return dict(to_jsonable_python(self))
 
     def summary(self) -> list[str]:
         """Return a few lines for a reader."""
@@ -110,8 +104,8 @@ def encoder_rows(encoders: Sequence[EncoderDescription]) -> list[tuple[str, ...]
     for one in encoders:
         first: tuple[str, ...] = (one.name, one.modality, one.segments)
         for model in one.models:
-            known, state = model.published, "here" if model.here else "not here"
-            rows.append((*first, model.name, str(model.dim), state, known.licence, "; ".join(known.trained_on)))
+            state, seen = "here" if model.here else "not here", "; ".join(model.trained_on)
+            rows.append((*first, model.name, str(model.dim), state, model.licence, seen))
             first = ("", "", "")
         if not one.models:
             rows.append((*first, "", str(one.dim), "none needed", "", ""))
@@ -125,7 +119,7 @@ def describe_encoder(name: str) -> EncoderDescription:
     for model, published in published_files(name).items():
         own = {"model": model} if model else {}
         path, dim = location(published), _load_without_parameters(name, **own).spec.dim
-        models.append(Model(model, published, path, path.is_file(), dim))
+        models.append(Model(**asdict(published), name=model, dim=dim, path=path, here=path.is_file()))
     of_images, has_precision = isinstance(encoder, ImageEncoder), PRECISION in encoder.spec.settings
     shared = {key: value for key, value in SHARED.items() if (has_precision if key == PRECISION else of_images)}
     return EncoderDescription(

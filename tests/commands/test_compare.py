@@ -335,7 +335,7 @@ def test_intervals_of_a_report_are_those_of_a_comparison() -> None:
     assert list(found.classes) == sorted(LABELS)
     sad = [value for value, label in zip(one.metrics["P@5"].tolist(), one.classes, strict=True) if label == "sad"]
     assert found.classes["sad"]["P@5"].value == pytest.approx(sum(sad) / len(sad))
-    assert found.to_dict()["classes"]["sad"]["P@5"]["low"] < sum(sad) / len(sad)
+    assert found.classes["sad"]["P@5"].low < sum(sad) / len(sad)
 
 
 def test_a_class_with_one_query_leaves_the_rest_an_interval() -> None:

@@ -11,7 +11,7 @@ from emoclim.files import read_json, write_json
 from emoclim.metrics import N_RESAMPLES, Mean
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads
-from emoclim.reports import SEED, ComparisonReport, QueryScores, System, compare
+from emoclim.reports import SEED, ComparisonReport, System, compare
 
 MIN_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head
@@ -70,7 +70,10 @@ def compare_runs(
         raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
     names = _metrics(found, metrics)
     found = [_aligned(found[0], one) for one in found]
-    alike = _group_by_setup(found)
+    by_setup: dict[str, list[Evaluated]] = {}
+    for one in found:
+        by_setup.setdefault(one.setup or one.name, []).append(one)
+    alike = by_setup.values()
     fact = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
     notes = tuple(
         f"{', '.join(one.name for one in group)} {fact}"
@@ -129,54 +132,36 @@ def _metrics(found: Sequence[Evaluated], asked: Sequence[str]) -> list[str]:
 
 def _aligned(first: Evaluated, other: Evaluated) -> Evaluated:
     """Bring the queries of an evaluation into the order of the first; raise unless both asked the same."""
-    mine, theirs = first.table.directions, other.table.directions
-    both = f"{first.name} and {other.name}"
-    contents = [one.table.settings.get("items") for one in (first, other)]
-    if None not in contents and contents[0] != contents[1]:
-        raise RunError(
-            f"{both} were evaluated on different items, by their ids or by what is in their files; "
-            "evaluate both on the same manifests"
-        )
-    if strange := sorted(mine.keys() ^ theirs.keys()):
-        raise RunError(
-            f"{both} were not evaluated in the same directions: only one of them has {name_some(strange)}; "
-            "evaluate both alike"
-        )
-    directions = {}
-    for direction, scores in theirs.items():
-        if difference := next(_differences(mine[direction], scores), None):
-            raise RunError(
-                f"{both} were evaluated on different items: in {direction} {difference}; "
-                "evaluate both on the same manifests"
-            )
-        directions[direction] = scores.in_order(mine[direction].ids)
-    return replace(other, table=replace(other.table, directions={name: directions[name] for name in mine}))
+    if difference := next(_differences(first.table, other.table), None):
+        raise RunError(f"{first.name} and {other.name} were not evaluated alike: {difference}; evaluate both again")
+    theirs = other.table.directions
+    directions = {name: theirs[name].in_order(scores.ids) for name, scores in first.table.directions.items()}
+    return replace(other, table=replace(other.table, directions=directions))
 
 
-def _differences(mine: QueryScores, theirs: QueryScores) -> Iterator[str]:
-    """Say in which queries, or in what of which queries, two evaluations differ."""
-    if strange := sorted(set(mine.ids) ^ set(theirs.ids)):
-        yield f"only one of them has the queries {name_some(strange)}"
-        return
-    theirs = theirs.in_order(mine.ids)
-    columns = {
-        "class": (mine.classes, theirs.classes),
-        "number of candidates": (mine.n_candidates.tolist(), theirs.n_candidates.tolist()),
-        "number of relevant candidates": (mine.n_relevant.tolist(), theirs.n_relevant.tolist()),
-    }
-    for name, (one, other) in columns.items():
-        differing = [row for row in zip(mine.ids, one, other, strict=True) if row[1] != row[2]]
-        if differing:
-            id_, *values = differing[0]
-            yield (f"the {name} of {len(differing)} queries is not the same ({id_}: {' and '.join(map(str, values))})")
-
-
-def _group_by_setup(found: Sequence[Evaluated]) -> list[list[Evaluated]]:
-    """Group the evaluations by their setup, in the order of the first of each."""
-    groups: dict[str, list[Evaluated]] = {}
-    for one in found:
-        groups.setdefault(one.setup or one.name, []).append(one)
-    return list(groups.values())
+def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
+    """Say in which items or queries, or in what of which queries, two evaluations differ."""
+    items = [table.settings.get("items") for table in (first, other)]
+    if None not in items and items[0] != items[1]:
+        yield "not on the same items, by their ids or by what is in their files"
+    if strange := sorted(first.directions.keys() ^ other.directions.keys()):
+        yield f"only one of them has {name_some(strange)}"
+    for direction, mine in first.directions.items():
+        theirs = other.directions[direction]
+        if strange := sorted(set(mine.ids) ^ set(theirs.ids)):
+            yield f"in {direction} only one of them has the queries {name_some(strange)}"
+        theirs = theirs.in_order(mine.ids)
+        columns = {
+            "class": (mine.classes, theirs.classes),
+            "number of candidates": (mine.n_candidates.tolist(), theirs.n_candidates.tolist()),
+            "number of relevant candidates": (mine.n_relevant.tolist(), theirs.n_relevant.tolist()),
+        }
+        for name, both in columns.items():
+            differing = [row for row in zip(mine.ids, *both, strict=True) if row[1] != row[2]]
+            if differing:
+                id_, *values = differing[0]
+                told = f"{id_}: {' and '.join(map(str, values))}"
+                yield f"in {direction} the {name} of {len(differing)} queries is not the same ({told})"
 
 
 def _merge_seeds(group: Sequence[Evaluated]) -> System:

@@ -7,7 +7,7 @@ The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the n
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.pipeline.library import Library, library_note, read_splits
+from emoclim.pipeline.library import Library, labelled_items, library_note, read_splits
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
 from emoclim.reports import JointSpace, intervals, plot_confusion, plot_joint_spaces, plot_per_class
@@ -53,7 +53,7 @@ def evaluate_run(
         raise ConfigError(
             f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
         )
-    warnings = _leakage_warnings(opened, libraries) + _missing_warnings(whole, config.split, opened, libraries)
+    warnings = tuple(_warnings(whole, config.split, opened, libraries))
     for warning in warnings:
         log.warning(warning)
     heads = opened.head(config.head)
@@ -84,7 +84,7 @@ def evaluate_run(
         folder=opened.folder / "evaluation" / config.folder_name,
         label_map=opened.label_map,
         libraries={modality: library_note(library) for modality, library in libraries.items()},
-        warnings=tuple(warnings),
+        warnings=warnings,
         n_too_short=sum(map(len, whole.features.values())) - sum(map(len, part.features.values())),
         plots_written=plots,
     )
@@ -115,32 +115,23 @@ def _groups(
     return numbers if grouped else None
 
 
-def _leakage_warnings(run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
-    """Say which items the heads or the encoders may know already."""
-    warnings = []
+def _warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> Iterator[str]:
+    """Say which items the heads or the encoders may know already, and which items and classes are not there."""
     for modality, library in libraries.items():
-        if manifest_digest(library.manifest) != run.digests[modality]:
-            warnings.append(
-                f"{library.manifest.source} changed since run {run.folder.name} was trained: "
+        manifest = library.manifest
+        if manifest_digest(manifest) != run.digests[modality]:
+            yield (
+                f"{manifest.source} changed since run {run.folder.name} was trained: "
                 "items of this split may have been trained on"
             )
-        if known := contamination(library.note.spec, library.manifest):
-            warnings.append(known)
-    return warnings
-
-
-def _missing_warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> list[str]:
-    """Say which items and classes of a split are not there to be ranked."""
-    warnings = []
-    for modality, library in libraries.items():
-        labels = [item.label for item in library.manifest.items if item.split == name]
-        wanted = sum(run.label_map.class_of(modality, label) is not None for label in labels)
+        if known := contamination(library.note.spec, manifest):
+            yield known
+        wanted = len(labelled_items(manifest, run.label_map, name))
         if missing := wanted - len(split.features[modality]):
-            warnings.append(f"{missing} of {wanted} {modality} items of split {name} have no features and are left out")
+            yield f"{missing} of {wanted} {modality} items of split {name} have no features and are left out"
         counts = split.labels[modality].bincount(minlength=len(split.classes)).tolist()
         if empty := [label for label, count in zip(split.classes, counts, strict=True) if not count]:
-            warnings.append(f"split {name} has no {modality} of class {', '.join(empty)}")
-    return warnings
+            yield f"split {name} has no {modality} of class {', '.join(empty)}"
 
 
 def _fingerprint(split: Split, library: Library, keys: ContentKeys) -> str:

@@ -103,7 +103,7 @@ def _scores(rows: Any, direction: str, metrics: list[str]) -> QueryScores:
 def write_report(folder: Path, content: Mapping[str, Any]) -> None:
     """Write ``report.json``; a folder that holds other numbers is first moved to ``<folder>.<n>``."""
     file = folder / REPORT_FILE
-    if folder.is_dir() and any(folder.iterdir()) and _numbers(file) != json.loads(json.dumps(_compared(content))):
+    if folder.is_dir() and any(folder.iterdir()) and not _holds(file, content):
         number = 1
         while (aside := folder.with_name(f"{folder.name}.{number}")).exists():
             number += 1
@@ -112,14 +112,10 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> None:
     write_json(file, content)
 
 
-def _numbers(file: Path) -> Any:
-    """Return what a report says, or None if there is none that can be read."""
+def _holds(file: Path, content: Mapping[str, Any]) -> bool:
+    """Whether a report says the same, but for the warnings, which may name a place."""
     try:
-        return _compared(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, AttributeError):
-        return None
-
-
-def _compared(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out the warnings, which may name a place."""
-    return {name: value for name, value in content.items() if name != "warnings"}
+        told = json.loads(file.read_text(encoding="utf-8"))
+        return bool(told | {"warnings": None} == json.loads(json.dumps(dict(content))) | {"warnings": None})
+    except (OSError, ValueError, TypeError):
+        return False
