@@ -81,7 +81,7 @@ def compare(
         output=output,
         workspace=pipeline.Workspace(workspace),
     )
-    return View(result.to_dict(), [Table(result.report.table_rows(), result.title)], result.notes)
+    return View(result.to_dict(), [Table(result.table_rows(), result.title)], result.notes)
 
 
 def evaluation_tables(result: Any) -> list[Table]:

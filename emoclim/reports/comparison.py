@@ -59,6 +59,14 @@ class ComparisonReport:
     n_resamples: int  # of the bootstrap, and flips of the test
     seed: int  # of both
     lines: tuple[ComparisonLine, ...]  # by direction, then metric, then system
+    split: str = ""  # that was ranked
+    notes: tuple[str, ...] = ()  # which runs differ in nothing but their seed
+
+    @property
+    def title(self) -> str:
+        """What the table is about."""
+        over = "emotions" if self.mean == "macro" else "queries"
+        return f"Split {self.split}, means over {over} in percent; differences to {next(iter(self.systems))}"
 
     @property
     def n_tests(self) -> int:
@@ -76,7 +84,17 @@ class ComparisonReport:
         names = ["direction", "metric", "run", "mean", "95 % interval"]
         names += ["over seeds"] if seeds else []
         names += ["difference", "95 % interval", "p", f"p, Holm ({self.n_tests})"] if tested else []
-        return [tuple(names), *(tuple(_cells(line, seeds, tested)) for line in self.lines)]
+        rows: list[Row] = [tuple(names)]
+        for line in self.lines:
+            gap, spread = line.difference, line.deviation
+            cells = [line.direction, line.metric, line.system, f"{line.mean.value * 100:.2f}", line.mean.ends]
+            if seeds:
+                cells.append("" if spread is None else f"± {spread * 100:.2f} ({len(line.by_run)})")
+            if tested:
+                cells += ["", ""] if gap is None else [f"{gap.value * 100:+.2f}", gap.ends]
+                cells += ["" if p is None else f"{p:.4f}" if p >= 0.001 else f"{p:.1e}" for p in (line.p, line.p_holm)]
+            rows.append(tuple(cells))
+        return rows
 
 
 def compare(
@@ -128,17 +146,3 @@ def _direction(
                 gap = Estimate.of(estimate, (len(systems) + place - 1) * len(metrics) + column)
                 line = replace(line, difference=gap, p=p_values[(place - 1) * len(metrics) + column])
             yield line
-
-
-def _cells(line: ComparisonLine, seeds: bool, tested: bool) -> Iterator[str]:
-    yield from (line.direction, line.metric, line.system, f"{line.mean.value * 100:.2f}", line.mean.ends)
-    if seeds:
-        yield "" if line.deviation is None else f"± {line.deviation * 100:.2f} ({len(line.by_run)})"
-    if tested:
-        gap = line.difference
-        yield from ("", "") if gap is None else (f"{gap.value * 100:+.2f}", gap.ends)
-        yield from ("" if p is None else _probability(p) for p in (line.p, line.p_holm))
-
-
-def _probability(p: float) -> str:
-    return f"{p:.4f}" if p >= 0.001 else f"{p:.1e}"

@@ -115,13 +115,13 @@ class RetrievalReport:
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
-            values = direction.metrics if mean == "macro" else direction.micro
-            random = direction.random if mean == "macro" else direction.random_micro
-            rows.append((direction.title, *(percent(values[metric]) for metric in self.metrics), *counts))
+            macro, micro = (direction.metrics, direction.random), (direction.micro, direction.random_micro)
+            values, random = macro if mean == "macro" else micro
+            rows.append((direction.title, *map(percent, values.values()), *counts))
             if intervals:
                 found = intervals[direction.name].macro if mean == "macro" else intervals[direction.name].micro
                 rows.append(("95 % interval", *(found[metric].ends for metric in self.metrics), "", ""))
-            rows.append(("random order", *(percent(random[metric]) for metric in self.metrics), "", ""))
+            rows.append(("random order", *map(percent, random.values()), "", ""))
         return rows
 
     def per_class_rows(self, metric: str, labels: Mapping[Modality, Mapping[str, str]] | None = None) -> list[Row]:

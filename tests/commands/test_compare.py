@@ -309,7 +309,7 @@ def test_other_ways_of_evaluating_are_no_seeds(runs: Path) -> None:
     path = runs / "runs" / "c" / "evaluation" / "test" / "queries.parquet"
     before = read_queries(path)
     write_queries(path, replace(before, settings=before.settings | {"average": "features"}))
-    systems = compare_runs(["a", "c"], over_seeds=True, n_resamples=200, workspace=Workspace(runs)).report.systems
+    systems = compare_runs(["a", "c"], over_seeds=True, n_resamples=200, workspace=Workspace(runs)).systems
     assert systems == {"a": ("a",), "c": ("c",)}
 
 

@@ -29,25 +29,6 @@ class Evaluated:
     seed: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """What one `emoclim compare` found."""
-
-    split: str
-    report: ComparisonReport
-    notes: tuple[str, ...]  # which runs differ in nothing but their seed
-
-    @property
-    def title(self) -> str:
-        """What the table is about."""
-        over = "emotions" if self.report.mean == "macro" else "queries"
-        return f"Split {self.split}, means over {over} in percent; differences to {next(iter(self.report.systems))}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"split": self.split, "notes": list(self.notes), **self.report.to_dict()}
-
-
 def compare_runs(
     runs: Sequence[str],
     *,
@@ -59,7 +40,7 @@ def compare_runs(
     seed: int = SEED,
     output: Path | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
-) -> Comparison:
+) -> ComparisonReport:
     """Compare the evaluations of runs with that of the first; `over_seeds` takes those that are alike as one."""
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists already; give another name")
@@ -83,10 +64,10 @@ def compare_runs(
     systems = [_merge_seeds(group) for group in alike] if over_seeds else [_system(one.name, [one]) for one in found]
     with few_threads(1):
         report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
-    comparison = Comparison(found[0].table.split, report, notes)
+    report = replace(report, split=found[0].table.split, notes=notes)
     if output is not None:
-        write_json(output, comparison.to_dict())
-    return comparison
+        write_json(output, report.to_dict())
+    return report
 
 
 def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:

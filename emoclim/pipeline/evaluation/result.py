@@ -48,15 +48,8 @@ class Evaluation:
         content = self.report.to_dict()
         for name, direction in content["directions"].items():
             direction["intervals"] = to_jsonable_python(self.intervals[name])
-        return {
-            "schema": SCHEMA,
-            "run": self.run,
-            "split": self.split,
-            **self.settings,
-            "libraries": dict(self.libraries),
-            "warnings": list(self.warnings),
-            **content,
-        }
+        own = to_jsonable_python(self, include={"run", "split", "libraries", "warnings"})
+        return {"schema": SCHEMA, **own, **self.settings, **content}
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader, after the tables."""
