@@ -117,7 +117,9 @@ class Workspace:
         for folder in (self.runs / name, Path(name)):
             if (folder / HEADS_FILE).is_file():
                 return folder
-        raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); name a folder of {self.runs}")
+        unfinished = (self.runs / name).is_dir()
+        advice = f"finish it with --resume {name}" if unfinished else f"name a folder of {self.runs}"
+        raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); {advice}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -242,7 +242,9 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
             CliRunner().invoke(
                 app, ["train-heads", "--resume", "torn", "--workspace", str(workspace)], catch_exceptions=False
             )
-    assert "torn is no run" in run("evaluate", "torn", "--workspace", workspace, code=2).stderr
+    told = run("evaluate", "torn", "--workspace", workspace, code=2).stderr
+    assert "torn is no run" in told
+    assert "--resume torn" in told
     run("train-heads", "--resume", "torn", "--workspace", workspace)
     run("evaluate", "torn", "--workspace", workspace, "--no-plots")
 
