@@ -160,14 +160,11 @@ def choose_device(name: str) -> "torch.device":
     """Return the device of that name; ``auto`` takes a GPU where there is one."""
     import torch
 
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not present.get(name.split(":")[0], False):
-        raise ConfigError(
-            f"there is no device {name!r} here; use {', '.join(kind for kind in present if present[kind])}"
-        )
-    return torch.device(name)
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [kind for kind, here in available.items() if here]
+    if name != "auto" and name.split(":")[0] not in present:
+        raise ConfigError(f"there is no device {name!r} here; use {', '.join(present)}")
+    return torch.device(present[0] if name == "auto" else name)
 
 
 @contextmanager

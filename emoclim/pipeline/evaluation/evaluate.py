@@ -14,7 +14,7 @@ import torch
 
 from emoclim.cache import key_of, manifest_digest
 from emoclim.config import EvaluateConfig
-from emoclim.data import ContentKeys, Split, contents_of, join_groups
+from emoclim.data import ContentKeys, Item, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
 from emoclim.learning import Average, Heads
 from emoclim.modality import Modality
@@ -53,6 +53,7 @@ def evaluate_run(
         raise ConfigError(
             f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
         )
+    items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
     warnings = tuple(_warnings(whole, config.split, opened, libraries))
     for warning in warnings:
         log.warning(warning)
@@ -62,7 +63,7 @@ def evaluate_run(
         heads,
         ks=config.ks,
         measures=config.measures,
-        exclude_groups=_groups(part, libraries, keys),
+        exclude_groups=_groups(part, items, keys),
         average=config.average,
         memory=memory,
         device=where,
@@ -77,7 +78,7 @@ def evaluate_run(
             "head": opened.chosen if config.head is None else config.head,
             "average": config.average,
             "min_seconds": config.min_seconds,
-            "items": {name: _fingerprint(part, library, keys) for name, library in libraries.items()},
+            "items": {name: _fingerprint(part, library, items[name], keys) for name, library in libraries.items()},
         },
         report=report,
         intervals=ends,
@@ -96,18 +97,17 @@ def evaluate_run(
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric, ends)
         plot_confusion(report, evaluation.folder / "confusion.png")
         _plot_joint_space(part, heads, config.average, evaluation.folder / "joint_space.png", seed)
-        write_page(evaluation, Examples(part, heads, libraries, average=config.average), opened.folder)
+        write_page(evaluation, Examples(part, heads, config.average, opened.label_map, items), opened.folder)
     return evaluation
 
 
 def _groups(
-    split: Split, libraries: Mapping[Modality, Library], keys: ContentKeys
+    split: Split, known: Mapping[Modality, Mapping[str, Item]], keys: ContentKeys
 ) -> dict[Modality, torch.Tensor] | None:
     """Number the items by modality, those of one group or of equal content alike; None if each is alone."""
     numbers, grouped = {}, False
     for modality, features in split.features.items():
-        known = {item.id: item for item in libraries[modality].manifest.items}
-        items = [known[id_] for id_ in features.ids]
+        items = [known[modality][id_] for id_ in features.ids]
         groups = [item.group for item in join_groups(items, contents_of(items, keys))]
         places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
         numbers[modality] = torch.tensor([places[group] for group in groups], dtype=torch.int64)
@@ -134,9 +134,8 @@ def _warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Li
             yield f"split {name} has no {modality} of class {', '.join(empty)}"
 
 
-def _fingerprint(split: Split, library: Library, keys: ContentKeys) -> str:
+def _fingerprint(split: Split, library: Library, items: Mapping[str, Item], keys: ContentKeys) -> str:
     """Return 12 hex digits of the items of a library that are in a split, by id and content."""
-    items = {item.id: item for item in library.manifest.items}
     ids = split.features[library.manifest.modality].ids
     known = sorted((id_, key_of(items[id_], library.note.spec, keys)) for id_ in ids)
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]

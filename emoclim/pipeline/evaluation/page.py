@@ -1,20 +1,19 @@
 """Write `report.html`, the page of an evaluation: tables, pictures, and the best and worst queries with their hits."""
 
 import json
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from emoclim.data import Item, Split, excerpt, thumbnail
+from emoclim.data import Item, LabelMap, Split, excerpt, thumbnail
 from emoclim.errors import DecodeError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Average, Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.pipeline.library import Library
 from emoclim.reports import DirectionReport, Media, Page, save_page
 from emoclim.stages import Hit, search_each
 
@@ -32,21 +31,15 @@ NOTE = (
 )
 
 
+@dataclass(frozen=True, slots=True)
 class Examples:
     """Choose the queries of a split that went best and worst, and prepare previews of them and of their hits."""
 
-    def __init__(
-        self, split: Split, heads: Heads, libraries: Mapping[Modality, Library], *, average: Average = "embeddings"
-    ) -> None:
-        self._split, self._heads, self._average = split, heads, average
-        self._items = {
-            modality: {item.id: item for item in library.manifest.items} for modality, library in libraries.items()
-        }
-        self._classes = {
-            modality: dict(zip(features.ids, split.labels[modality].tolist(), strict=True))
-            for modality, features in split.features.items()
-        }
-        self._preview = cache(preview)
+    split: Split
+    heads: Heads
+    average: Average
+    label_map: LabelMap
+    items: Mapping[Modality, Mapping[str, Item]]  # by id
 
     def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[list[Media]]]]:
         """Return the best and the worst queries by mAP, or by the last metric, each under a heading."""
@@ -60,26 +53,30 @@ class Examples:
         ]
 
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
-        queries = self._split.features[direction.query].select(rows)
-        candidates = self._split.features[direction.candidate]
-        hits = search_each(queries, candidates, self._heads, top=N_EXAMPLES, average=self._average)
-        return [
-            [self._media(direction.query, name), *(self._hit(direction, name, hit) for hit in found)]
-            for name, found in zip(queries.ids, hits, strict=True)
-        ]
+        queries = self.split.features[direction.query].select(rows)
+        candidates = self.split.features[direction.candidate]
+        hits = search_each(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average)
+        return [self._example(direction, *pair) for pair in zip(queries.ids, hits, strict=True)]
 
-    def _hit(self, direction: DirectionReport, query: str, hit: Hit) -> Media:
-        relevant = self._classes[direction.query][query] == self._classes[direction.candidate][hit.id]
-        caption = f"cosine {hit.score:.3f}" + (f", best from {hit.start:.1f} s" if hit.start else "")
-        return self._media(direction.candidate, hit.id, hit.start or 0.0, caption, relevant)
+    def _example(self, direction: DirectionReport, query: str, hits: Sequence[Hit]) -> list[Media]:
+        asked = self.items[direction.query][query]
+        wanted = self.label_map.class_of(direction.query, asked.label)
+        shown = [_media(direction.query, asked)]
+        for hit in hits:
+            item = self.items[direction.candidate][hit.id]
+            relevant = self.label_map.class_of(direction.candidate, item.label) == wanted
+            caption = f"cosine {hit.score:.3f}" + (f", best from {hit.start:.1f} s" if hit.start else "")
+            shown.append(_media(direction.candidate, item, hit.start or 0.0, caption, relevant))
+        return shown
 
-    def _media(
-        self, modality: Modality, name: str, start: float = 0.0, caption: str = "", relevant: bool | None = None
-    ) -> Media:
-        item, facts = self._items[modality][name], MODALITIES[modality]
-        content, message = self._preview(modality, item, start)
-        lines = [f"{facts.name}: {item.label}", caption, message]
-        return Media(name, "; ".join(filter(None, lines)), facts.preview, content, relevant)
+
+def _media(
+    modality: Modality, item: Item, start: float = 0.0, caption: str = "", relevant: bool | None = None
+) -> Media:
+    facts = MODALITIES[modality]
+    content, message = preview(modality, item, start)
+    lines = [f"{facts.name}: {item.label}", caption, message]
+    return Media(item.id, "; ".join(filter(None, lines)), facts.preview, content, relevant)
 
 
 def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None, str]:
@@ -98,6 +95,10 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
     report, folder = evaluation.report, evaluation.folder
     shown = [(folder / name, *about) for name, about in PICTURES.items()] + [(run / "sweep.png", *SWEEP)]
     across = [direction for direction in report.directions.values() if direction.query != direction.candidate]
+    trained: dict[str, Any] = read_json(run / "run.json", RunError, "train again")
+    content = evaluation.to_dict()
+    depends = {name: content[name] for name in ("run", "split", *evaluation.settings, "libraries", "provenance")}
+    depends["trained"] = {name: trained.get(name) for name in ("versions", "platform")}
     page = Page(
         title=f"emoclim: run {evaluation.run}, split {evaluation.split}",
         lines=evaluation.description(),
@@ -110,14 +111,6 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         ],
         pictures=[(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
         examples=[found for direction in across for found in examples.best_and_worst(direction)],
-        provenance=json.dumps(_provenance(evaluation, run), indent=2, ensure_ascii=False),
+        provenance=json.dumps(depends, indent=2, ensure_ascii=False),
     )
     save_page(page, folder / "report.html")
-
-
-def _provenance(evaluation: Evaluation, run: Path) -> dict[str, Any]:
-    """Return settings and features of the evaluation, and versions and platform of the training."""
-    trained: dict[str, Any] = read_json(run / "run.json", RunError, "train again")
-    content = evaluation.to_dict()
-    kept = {name: content[name] for name in ("run", "split", *evaluation.settings, "libraries", "provenance")}
-    return kept | {"trained": {name: trained.get(name) for name in ("versions", "platform")}}
