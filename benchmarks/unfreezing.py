@@ -237,7 +237,7 @@ class Study:
 def scores(test: Split, heads: Heads) -> dict[str, QueryScores]:
     """Of each query, by direction."""
     report = evaluate(test, heads, ks=(5,), measures=("MRR",), pairs=PAIRS, device=CPU)
-    return {name: direction.scores(report.classes) for name, direction in report.directions.items()}
+    return {name: direction.scores for name, direction in report.directions.items()}
 
 
 def joined(parts: Sequence[QueryScores]) -> QueryScores:

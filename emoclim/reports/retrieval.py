@@ -4,13 +4,12 @@ A direction is an ordered pair of modalities, (query, candidate), called ``image
 modalities present come first, then each modality with itself. Values are shares from 0 to 1; tables show percent.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
 from pydantic_core import to_jsonable_python
-from torch import Tensor
 
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
@@ -18,7 +17,6 @@ from emoclim.reports.queries import Intervals, QueryScores
 from emoclim.reports.tables import Row, percent
 
 Direction = tuple[Modality, Modality]
-BY_QUERY = {"per_query", "query_ids", "query_classes", "query_relevant", "query_candidates"}
 
 
 def directions(modalities: Iterable[Modality]) -> tuple[Direction, ...]:
@@ -51,16 +49,12 @@ class DirectionReport:
     metrics: Mapping[str, float]  # macro mean over the classes that have a query
     random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
     per_class: Mapping[str, ClassReport]  # in the order of the report's classes
-    per_query: Mapping[str, Tensor] = field(repr=False, compare=False)  # (Q,) float64 by metric, in the items' order
     micro: Mapping[str, float]  # mean over the queries
     random_micro: Mapping[str, float]
     # By class of the query, then of the candidate: share of the queries that find it first, where tied candidates
     # share; empty unless P@1 was asked for.
     confusion: Mapping[str, Mapping[str, float]]
-    query_ids: tuple[str, ...] = field(repr=False)
-    query_classes: Tensor = field(repr=False, compare=False)  # (Q,) int64 into the report's classes
-    query_relevant: Tensor = field(repr=False, compare=False)  # (Q,) int64: candidates relevant to it
-    query_candidates: Tensor = field(repr=False, compare=False)  # (Q,) int64: candidates that it ranks
+    scores: QueryScores = field(repr=False, compare=False)  # of the single queries, in the items' order
 
     @property
     def name(self) -> str:
@@ -72,14 +66,9 @@ class DirectionReport:
         """``"image → music"``."""
         return f"{MODALITIES[self.query].name} → {MODALITIES[self.candidate].name}"
 
-    def scores(self, classes: Sequence[str]) -> QueryScores:
-        """Return the scores of single queries, with the names of their classes."""
-        names = tuple(classes[label] for label in self.query_classes.tolist())
-        return QueryScores(self.query_ids, names, self.query_relevant, self.query_candidates, self.per_query)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, without those by query."""
-        return dict(to_jsonable_python(self, exclude=BY_QUERY))
+        return dict(to_jsonable_python(self, exclude={"scores"}))
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.learning import Average, Heads, Metric, as_candidates, as_queries
 from emoclim.metrics import Answer, Measure, Question, class_means, macro_mean, measure_vectors, on_grid
 from emoclim.modality import Modality
-from emoclim.reports import ClassReport, Direction, DirectionReport, RetrievalReport, directions
+from emoclim.reports import ClassReport, Direction, DirectionReport, QueryScores, RetrievalReport, directions
 
 HEADS_AT_ONCE = 16  # embedded together
 
@@ -198,6 +198,7 @@ def _answer(
 
 def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:
     found, chance = answer.values, answer.expected()
+    classes = tuple(test.classes[label] for label in asked.queries.tolist())
     return DirectionReport(
         query,
         candidate,
@@ -207,14 +208,10 @@ def _report(test: Split, query: Modality, candidate: Modality, asked: Question, 
         metrics={name: macro_mean(values, asked.queries) for name, values in found.items()},
         random={name: macro_mean(values, asked.queries) for name, values in chance.items()},
         per_class=_per_class(test.classes, asked, answer, chance),
-        per_query=found,
         micro={name: float(values.mean()) for name, values in found.items()},
         random_micro={name: float(values.mean()) for name, values in chance.items()},
         confusion=_confusion(test.classes, answer.first),
-        query_ids=test.features[query].ids,
-        query_classes=asked.queries,
-        query_relevant=answer.n_relevant,
-        query_candidates=answer.n_candidates,
+        scores=QueryScores(test.features[query].ids, classes, answer.n_relevant, answer.n_candidates, found),
     )
 
 

@@ -33,7 +33,7 @@ def check_golden(path: Path) -> int:
                 macro = np.array([found.metrics[metric] for metric in metrics])
                 np.testing.assert_allclose(macro, golden[f"{expected}/macro"], rtol=0, atol=1e-6)
                 np.testing.assert_array_equal(macro.round(4), golden[f"{expected}/macro_rounded4"])
-                per_query = np.stack([found.per_query[metric] for metric in metrics])
+                per_query = np.stack([found.scores.metrics[metric] for metric in metrics])
                 np.testing.assert_allclose(per_query, golden[f"{expected}/per_query"], rtol=0, atol=1e-6)
                 per_class = [[found.per_class[c].metrics.get(metric, np.nan) for c in classes] for metric in metrics]
                 np.testing.assert_allclose(per_class, golden[f"{expected}/per_class"], rtol=0, atol=1e-6)

@@ -15,7 +15,7 @@ from emoclim.errors import ConfigError
 from emoclim.reports import plots
 from emoclim.reports.joint_space import JointSpace, plot_joint_spaces
 from emoclim.reports.plots import plot_confusion, plot_history, plot_per_class
-from emoclim.reports.queries import Intervals
+from emoclim.reports.queries import Intervals, QueryScores
 from emoclim.reports.retrieval import ClassReport, DirectionReport, RetrievalReport, directions
 from emoclim.reports.tables import Estimate
 
@@ -32,7 +32,9 @@ def make_direction(query: str, candidate: str, shift: float) -> DirectionReport:
     if query == "image":
         per_class["sad"] = ClassReport(0, 7, {}, {})
     metrics = {"P@1": 0.40625 + shift, "MRR": 0.5 + shift}
+    ids, classes = tuple(f"{query}-{row}" for row in range(33)), tuple(CLASSES[row % 3] for row in range(33))
     per_query = {"P@1": torch.zeros(33), "MRR": torch.zeros(33)}
+    scores = QueryScores(ids, classes, torch.full((33,), 7), torch.full((33,), 21), per_query)
     return DirectionReport(
         query,
         candidate,
@@ -42,14 +44,10 @@ def make_direction(query: str, candidate: str, shift: float) -> DirectionReport:
         metrics=metrics,
         random=random,
         per_class=per_class,
-        per_query=per_query,
         micro={"P@1": 0.5, "MRR": 0.625},
         random_micro=random,
         confusion={"calm": {"calm": 0.75, "happy": 0.25, "sad": 0.0}},
-        query_ids=tuple(f"{query}-{row}" for row in range(33)),
-        query_classes=torch.arange(33) % 3,
-        query_relevant=torch.full((33,), 7),
-        query_candidates=torch.full((33,), 21),
+        scores=scores,
     )
 
 

@@ -48,7 +48,7 @@ def test_equals_plain_loops(name):
     sides = [part[m].tolist() for m in (query, candidate) for part in ({m: test.features[m].values}, test.labels)]
     for metric, function in plain.items():
         expected = reference.retrieval(*sides, function, same_items=query == candidate)
-        assert found.per_query[metric].tolist() == pytest.approx(expected, abs=1e-12)
+        assert found.scores.metrics[metric].tolist() == pytest.approx(expected, abs=1e-12)
         assert found.metrics[metric] == pytest.approx(reference.macro(expected, sides[1]), abs=1e-12)
         assert found.micro[metric] == pytest.approx(fmean(expected), abs=1e-12)
 
@@ -95,8 +95,8 @@ def test_blocks_of_queries_give_the_values_of_one_block():
     parts = evaluate(random_split(), Identity(), memory=50_000, device=CPU)  # a few queries at a time, unevenly
     assert parts == whole
     for name, direction in whole.directions.items():
-        for metric, values in direction.per_query.items():
-            assert torch.equal(parts.directions[name].per_query[metric], values)
+        for metric, values in direction.scores.metrics.items():
+            assert torch.equal(parts.directions[name].scores.metrics[metric], values)
 
 
 def test_memory_that_does_not_hold_one_query_is_refused():
@@ -123,8 +123,8 @@ def test_copies_in_the_gallery_are_tied_wherever_they_stand():
     first = make_split(("calm", "happy", "sad"), image=images, audio=(copies, labels))
     second = make_split(("calm", "happy", "sad"), image=images, audio=(copies[moved], labels[moved]))
     found = [evaluate(test, Identity(), device=CPU).directions["image_audio"] for test in (first, second)]
-    for metric, values in found[0].per_query.items():
-        torch.testing.assert_close(found[1].per_query[metric], values, rtol=1e-14, atol=1e-14)
+    for metric, values in found[0].scores.metrics.items():
+        torch.testing.assert_close(found[1].scores.metrics[metric], values, rtol=1e-14, atol=1e-14)
 
 
 def test_relevance_between_classes_may_be_given():
@@ -136,8 +136,8 @@ def test_relevance_between_classes_may_be_given():
     )
     report = evaluate(test, Identity(), relevance=torch.tensor([[False, True], [True, True]]), device=CPU)
     found = report.directions["image_audio"]
-    assert found.per_query["MRR"].tolist() == [1 / 2, 1]
-    assert found.per_query["P@1"].tolist() == [0, 1]
+    assert found.scores.metrics["MRR"].tolist() == [1 / 2, 1]
+    assert found.scores.metrics["P@1"].tolist() == [0, 1]
     assert found.per_class["calm"].n_relevant == 1
     assert found.per_class["happy"].n_relevant == 3
     assert report.directions["audio_audio"].per_class["calm"].n_relevant == 1
@@ -206,10 +206,10 @@ def test_tells_of_each_query_what_it_is_and_what_it_ranks():
     test = random_split()
     found = evaluate(test, Identity(), device=CPU).directions["audio_audio"]
     labels = test.labels["audio"]
-    assert found.query_ids == test.features["audio"].ids
-    assert torch.equal(found.query_classes, labels)
-    assert found.query_relevant.tolist() == [int((labels == label).sum()) - 1 for label in labels]
-    assert found.query_candidates.tolist() == [20] * 21
+    assert found.scores.ids == test.features["audio"].ids
+    assert found.scores.classes == tuple(test.classes[label] for label in labels)
+    assert found.scores.n_relevant.tolist() == [int((labels == label).sum()) - 1 for label in labels]
+    assert found.scores.n_candidates.tolist() == [20] * 21
 
 
 def test_ranks_within_groups_as_if_there_were_no_others():
@@ -228,15 +228,15 @@ def test_ranks_within_groups_as_if_there_were_no_others():
             features = {modality: part.select(rows[modality]) for modality, part in test.features.items()}
             labels = {modality: part[rows[modality]] for modality, part in test.labels.items()}
             alone = evaluate(Split(features, labels, test.classes), Identity(), device=CPU).directions[name]
-            for metric, values in alone.per_query.items():
-                assert torch.equal(direction.per_query[metric][rows[query]], values)
-            assert torch.equal(direction.query_relevant[rows[query]], alone.query_relevant)
-            assert set(direction.query_candidates[rows[query]].tolist()) == {
+            for metric, values in alone.scores.metrics.items():
+                assert torch.equal(direction.scores.metrics[metric][rows[query]], values)
+            assert torch.equal(direction.scores.n_relevant[rows[query]], alone.scores.n_relevant)
+            assert set(direction.scores.n_candidates[rows[query]].tolist()) == {
                 len(rows[candidate]) - (query == candidate)
             }
         if query == "image":
-            assert int(direction.query_candidates[0]) == 0
-            assert {float(values[0]) for values in direction.per_query.values()} == {0.0}
+            assert int(direction.scores.n_candidates[0]) == 0
+            assert {float(values[0]) for values in direction.scores.metrics.values()} == {0.0}
 
 
 def test_kin_are_no_candidates_of_each_other_within_their_modality():
@@ -262,9 +262,9 @@ def test_kin_are_no_candidates_of_each_other_within_their_modality():
                 "mAP": average_precision(row, relevant),
             }
             for metric, value in expected.items():
-                assert float(direction.per_query[metric][query]) == pytest.approx(float(value), abs=1e-12), metric
-            assert int(direction.query_candidates[query]) == int(others.sum())
-            assert int(direction.query_relevant[query]) == int(relevant.sum())
+                assert float(direction.scores.metrics[metric][query]) == pytest.approx(float(value), abs=1e-12), metric
+            assert int(direction.scores.n_candidates[query]) == int(others.sum())
+            assert int(direction.scores.n_relevant[query]) == int(relevant.sum())
 
 
 def test_all_of_one_kin_have_nothing_to_find():

@@ -68,7 +68,7 @@ def evaluate_run(
         memory=memory,
         device=where,
     )
-    scores = {name: direction.scores(report.classes) for name, direction in report.directions.items()}
+    scores = {name: direction.scores for name, direction in report.directions.items()}
     with few_threads(1):
         ends = {name: intervals(name, found) for name, found in scores.items()}
     evaluation = Evaluation(

@@ -43,8 +43,8 @@ class Examples:
 
     def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[list[Media]]]]:
         """Return the best and the worst queries by mAP, or by the last metric, each under a heading."""
-        metric = "mAP" if "mAP" in direction.per_query else list(direction.per_query)[-1]
-        order = direction.per_query[metric].argsort(descending=True, stable=True)
+        scores = direction.scores.metrics
+        order = scores["mAP" if "mAP" in scores else list(scores)[-1]].argsort(descending=True, stable=True)
         ends = {"best": order[:N_EXAMPLES], "worst": order[max(N_EXAMPLES, len(order) - N_EXAMPLES) :].flip(0)}
         return [
             (f"{direction.title}: the queries that went {name}", self._examples(direction, rows))
