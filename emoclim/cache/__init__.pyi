@@ -12,7 +12,6 @@ from .item_table import read_item_table as read_item_table
 from .item_table import refreshed as refreshed
 from .item_table import write_failures as write_failures
 from .item_table import write_item_table as write_item_table
-from .items import BLOCK_ITEMS as BLOCK_ITEMS
 from .items import EncodedItem as EncodedItem
 from .items import in_blocks as in_blocks
 from .items import split_features as split_features

@@ -16,7 +16,6 @@ filter ``fletcher32`` seals whole chunks, and would break the seal on committed 
 """
 
 import errno
-import math
 import os
 import re
 import shutil
@@ -110,7 +109,7 @@ class HDF5Store(Store):
             raise CacheError(
                 f"{self.path} is no feature cache, or is damaged ({error}); name another, or delete it"
             ) from error
-        attributes = {name: _text(value) for name, value in self._file.attrs.items()}
+        attributes = {n: value.decode() if isinstance(value, bytes) else value for n, value in self._file.attrs.items()}
         self.spec = read_header(attributes, self.path)
         self._tables = {name: self._file[name] for name in TABLES}
 
@@ -125,13 +124,13 @@ class HDF5Store(Store):
     def _make_room(self, needed: Mapping[str, int]) -> None:
         """Lengthen the tables that are too short, by at least half, in a copy of the file."""
         lengths = {
-            name: _ceil(max(rows, len(table) * 3 // 2), table.chunks[0])
+            name: -(-max(rows, len(table) * 3 // 2) // table.chunks[0]) * table.chunks[0]
             for name, rows in needed.items()
             if rows > len(table := self._tables[name])
         }
         if not lengths:
             return
-        added = sum(_bytes_added(self._tables[name], rows) for name, rows in lengths.items())
+        added = sum((rows - len(self._tables[name])) * self._tables[name][:1].nbytes for name, rows in lengths.items())
         _require_free(self._place.parent, self._place.stat().st_size + added)
         longer = Handle()
         try:
@@ -157,12 +156,6 @@ def _open_to_write(place: Path, path: Path) -> Handle:
         handle.close()
         raise CacheError(f"cache {path} is being written by another program; close it there")
     return handle
-
-
-def _bytes_added(table: Any, rows: int) -> int:
-    """What it takes to lengthen a table to so many rows."""
-    row_bytes: int = table.dtype.itemsize * math.prod(table.shape[1:])
-    return (rows - len(table)) * row_bytes
 
 
 def _require_free(folder: Path, size: int) -> None:
@@ -203,11 +196,3 @@ def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, b
         chunk = table.id.get_chunk_info_by_coord((start, *(0,) * (table.ndim - 1)))
         content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
         yield chunk.byte_offset + (begin - start) * (chunk.size // length), content
-
-
-def _text(value: Any) -> Any:
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _ceil(rows: int, chunk: int) -> int:
-    return -(-rows // chunk) * chunk

@@ -70,10 +70,11 @@ def prepare(
     if list_ == (dataset is not None) or not (list_ or explain or folder):
         raise ConfigError("give one of: prepare --list, prepare NAME --explain, prepare NAME FOLDER")
     if dataset is None:
-        return _list()
+        datasets = pipeline.explain_datasets()
+        return View({"datasets": [one.to_dict() for one in datasets]}, [Table(pipeline.dataset_rows(datasets))])
     if explain or folder is None:
-        return _explain(dataset)
-
+        explained = pipeline.explain_dataset(dataset)
+        return View(explained.to_dict(), [Table(explained.option_rows())], head=explained.summary())
     named = [f"{one.name}={given[one.name]}" for one in OWN_FILES if given[one.name] is not None]
     result = pipeline.prepare_dataset(
         dataset,
@@ -89,15 +90,3 @@ def prepare(
         track=track,
     )
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
-
-
-def _list() -> View:
-
-    datasets = pipeline.explain_datasets()
-    return View({"datasets": [one.to_dict() for one in datasets]}, [Table(pipeline.dataset_rows(datasets))])
-
-
-def _explain(dataset: str) -> View:
-
-    explained = pipeline.explain_dataset(dataset)
-    return View(explained.to_dict(), [Table(explained.option_rows())], head=explained.summary())

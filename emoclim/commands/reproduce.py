@@ -81,15 +81,12 @@ def reproduce(
     done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
-    from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective
+    from emoclim.learning import load_joint_config, load_objective
 
     recipe, tables = recipes.choose_tables(words)
     base = recipe.preset(preset).training
     objective = load_objective(recipe.objective).Settings
-    training, tuning, augmentations = base, EncoderTuning(), Augmentations()
-    own: dict[str, Any] = {}
-    if config:
-        training, own, tuning, augmentations = load_joint_config(config, base, objective)
+    training, own, tuning, augmentations = load_joint_config(config, base, objective)
     changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
     names = read_pairs(encoder, "--encoder", "clap=timbre")

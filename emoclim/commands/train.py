@@ -238,9 +238,7 @@ def train_end_to_end(
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
             kind = pipeline.LabelledConfig(objective=objective, vad=vad).make_objective()
             base = recipes.find_preset(preset).training.updated(**kind.preset)
-            settings, own, tuning, augmentations = base, dict[str, Any](), EncoderTuning(), Augmentations()
-            if config:
-                settings, own, tuning, augmentations = load_joint_config(config, base, kind.Settings)
+            settings, own, tuning, augmentations = load_joint_config(config, base, kind.Settings)
             asked = pipeline.EndToEndConfig(
                 encoder=encoder,
                 checkpoint=checkpoint,

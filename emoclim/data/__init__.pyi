@@ -10,8 +10,6 @@ from .datasets.base import LeftOut as LeftOut
 from .datasets.base import Option as Option
 from .datasets.base import Prepared as Prepared
 from .datasets.files import in_words as in_words
-from .datasets.files import list_files as list_files
-from .datasets.files import of_modality as of_modality
 from .datasets.loading import dataset_names as dataset_names
 from .datasets.loading import find_dataset as find_dataset
 from .datasets.loading import own_options as own_options
@@ -30,6 +28,8 @@ from .labels.taxonomy import match_labels as match_labels
 from .labels.taxonomy import read_label_map as read_label_map
 from .labels.valence_arousal import class_vectors as class_vectors
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
+from .listing import list_files as list_files
+from .listing import of_modality as of_modality
 from .manifest import SPLITS as SPLITS
 from .manifest import Item as Item
 from .manifest import Manifest as Manifest

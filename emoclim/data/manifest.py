@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError, name_some
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
@@ -88,7 +89,7 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
     >>> read_manifest(table, "text").items[0].label
     'happy'
     """
-    if not _is_utf8(source):
+    if not is_utf8(str(source)):
         raise ManifestError(f"the name {str(source)!r} is no UTF-8, as all names here must be; rename it")
     if source.is_dir():
         manifest = _from_folder(source, modality, unlabelled)
@@ -160,38 +161,24 @@ def _cell(row: dict[str, str], name: str) -> str | None:
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
-    files = sorted(
-        (path for path in source.rglob("*") if path.is_file() and not _hidden(path.relative_to(source))),
-        key=lambda path: path.relative_to(source).as_posix(),
-    )
-    usable = [path for path in files if path.suffix.lower() in MODALITIES[modality].suffixes]
+    files = list_files(source)
+    usable = of_modality(files, modality)
     notes = [f"left out {n} files that are no {modality} by their suffix"] if (n := len(files) - len(usable)) else []
-    if misnamed := [ascii(path.relative_to(source).as_posix()) for path in usable if not _is_utf8(path)]:
+    if misnamed := [ascii(path) for path in usable if not is_utf8(path)]:
         notes.append(f"left out {len(misnamed)} files whose names are no UTF-8 ({name_some(misnamed)}); rename them")
-        usable = [path for path in usable if _is_utf8(path)]
-    labelled = [path for path in usable if len(path.relative_to(source).parts) > 1]
-    if labelled and not unlabelled:
-        if loose := len(usable) - len(labelled):
-            notes.append(f"left out {loose} files that lie in no label's folder")
-        usable = labelled
-    items = []
-    for path in usable:
-        inside = path.relative_to(source)
-        label = inside.parts[0] if labelled and not unlabelled else None
-        items.append(Item(id=inside.as_posix(), path=path, label=label))
+        usable = [path for path in usable if is_utf8(path)]
+    labelled = [] if unlabelled else [path for path in usable if "/" in path]
+    if labelled and (loose := len(usable) - len(labelled)):
+        notes.append(f"left out {loose} files that lie in no label's folder")
+    items = [
+        Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or usable
+    ]
     return Manifest(source.name, modality, source, tuple(items), tuple(notes))
 
 
-def _is_utf8(path: Path) -> bool:
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:  # what cannot be decoded stands in a name as surrogates
-        return False
-    return True
-
-
-def _hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
+def is_utf8(name: str) -> bool:
+    """Return whether a name is UTF-8: what cannot be decoded stands in it as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _checked(manifest: Manifest, need_files: bool) -> Manifest:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from emoclim.data.manifest import COLUMNS, Item
+from emoclim.data.manifest import COLUMNS, Item, is_utf8
 from emoclim.data.tables import PARQUET, SEPARATOR, table_bytes
 from emoclim.errors import ManifestError
 
@@ -46,11 +46,7 @@ def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Ma
 
 def is_writable(name: str) -> bool:
     """Return whether an id or a path can stand in a manifest: it is UTF-8 and comes back unchanged."""
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return bool(name) and name == name.strip() and "\r" not in name
+    return bool(name) and is_utf8(name) and name == name.strip() and "\r" not in name
 
 
 def _cells(item: Item, path: str, target: Path) -> dict[str, str]:

@@ -127,11 +127,13 @@ class SupConSettings(Settings):
 Joint = tuple[TrainConfig, dict[str, Any], EncoderTuning, Augmentations]
 
 
-def load_joint_config(path: Path, base: TrainConfig, objective: type[Settings]) -> Joint:
-    """Read a TOML file of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``.
+def load_joint_config(path: Path | None, base: TrainConfig, objective: type[Settings]) -> Joint:
+    """Read a TOML file, if any, of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``.
 
     What the settings of an objective have a field for comes back as it stands.
     """
+    if path is None:
+        return base, {}, EncoderTuning(), Augmentations()
 
     def use(data: dict[str, Any]) -> Joint:
         tuning, added = (_pop_table(data, name) for name in (TUNING, AUGMENTATIONS))

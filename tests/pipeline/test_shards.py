@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from emoclim.cache import (
     read_item_table,
 )
 from emoclim.cache.disk import DiskCache
-from emoclim.cache.items import EncodedItem
+from emoclim.cache.items import EncodedItem, in_blocks
 from emoclim.config import ExtractConfig
 from emoclim.errors import CacheError, CacheMismatch
 from emoclim.pipeline.caches.merge import merge_shards
@@ -137,7 +138,7 @@ def test_shards_are_kept_until_all_of_them_are_merged(tmp_path: Path) -> None:
 def test_a_merge_that_stops_anywhere_and_is_done_again_gives_the_same_bytes(
     tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emoclim.pipeline.caches.merge.BLOCK_ITEMS", 2)
+    monkeypatch.setattr("emoclim.pipeline.caches.merge.in_blocks", partial(in_blocks, size=2))
     fill(tmp_path, "1-of-2", [encoded(key, n) for n, key in enumerate("dacbe")], suffix, x="too short", y="silent")
     fill(
         tmp_path, "2-of-2", [encoded("f"), encoded("a", 1), encoded("y", 2), encoded("g")], suffix, x="?", z="no sound"

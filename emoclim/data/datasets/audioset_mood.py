@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import find_table, in_words, list_files, of_modality
+from emoclim.data.datasets.files import find_table, in_words
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.errors import ManifestError
 

@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, list_files, of_modality, require_table
+from emoclim.data.datasets.files import in_words, require_table
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table
 from emoclim.errors import ConfigError, ManifestError

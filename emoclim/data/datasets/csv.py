@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, list_files, modality_of
+from emoclim.data.datasets.files import in_words, modality_of
+from emoclim.data.listing import list_files
 from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row
 from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError, name_some
 
-ROLES = ("path", "label", "tags", "split", "group", "id", "start", "duration")
+ROLES = ("path", "label", "tags", "split", "group")  # an option says which column each is
 
 DESCRIPTION = Description(
     modality=None,
@@ -45,21 +46,17 @@ def prepare(
     tags_separator: str = "|",
     split_column: str | None = None,
     group_column: str | None = None,
-    id_column: str | None = None,
-    start_column: str | None = None,
-    duration_column: str | None = None,
     root: str | None = None,
     modality: str | None = None,
 ) -> Prepared:
     """Make an item of each row."""
-    given = (path_column, label_column, tags_column, split_column, group_column, id_column, start_column)
-    named = dict(zip(ROLES, (*given, duration_column), strict=True))
+    named = dict(zip(ROLES, (path_column, label_column, tags_column, split_column, group_column), strict=True))
     if folder.is_dir():
         raise ManifestError(
             f"{folder} is a folder, not a table; name the table in it (found {in_words(list_files(folder))})"
         )
     table = read_table(folder)
-    columns = _columns(table, named)
+    columns = _columns(table, named | dict.fromkeys(("id", "start", "duration")))
     path = columns["path"]
     rows = [(number, _cells(table, number, row)) for number, row in table.rows]
     pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])

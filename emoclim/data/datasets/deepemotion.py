@@ -6,15 +6,16 @@ picture that says so; it is left out.
 
 import hashlib
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, list_files, of_modality
+from emoclim.data.datasets.files import in_words
 from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
@@ -87,8 +88,8 @@ def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
     left_out += [LeftOut(path, "missing", "a picture instead says that it is no longer available") for path in gone]
     kept = {path: row for path, row in found.items() if path not in gone}
     votes = {
-        "agree": {path: str(row.agree) for path, row in kept.items() if row.agree is not None},
-        "disagree": {path: str(row.disagree) for path, row in kept.items() if row.disagree is not None},
+        name: {path: str(count) for path, row in kept.items() if (count := getattr(row, name)) is not None}
+        for name in ("agree", "disagree")
     }
     items = tuple(Item(path, folder / path, label=row.emotion) for path, row in kept.items())
     notes = (f"the lists do not tell for {untold:,} photos how many agree; all of them are kept",) if untold else ()
@@ -191,19 +192,15 @@ def _placeholders(folder: Path, paths: Iterable[str]) -> set[str]:
     These are Flickr's picture, by its bytes; and any bytes that more files share than there are emotions: a photo was
     found at most once for each, so that whatever is there more often was put in the place of photos.
     """
-    by_size: dict[int, list[str]] = defaultdict(list)
-    for path in paths:
-        if not (folder / path).exists():  # a link to nothing, which is told as missing later
-            continue
-        by_size[(folder / path).stat().st_size].append(path)
-    gone: set[str] = set()
-    for size, same_size in by_size.items():
-        if size and (size == FLICKR_SIZE or len(same_size) > len(IMAGE_EMOTIONS)):
-            by_content: dict[str, list[str]] = defaultdict(list)
-            for path in same_size:
-                digest = hashlib.md5((folder / path).read_bytes(), usedforsecurity=False).hexdigest()
-                by_content[digest].append(path)
-            for digest, same in by_content.items():
-                if digest == FLICKR_PLACEHOLDER or len(same) > len(IMAGE_EMOTIONS):
-                    gone.update(same)
-    return gone
+    there = [path for path in paths if (folder / path).exists()]  # a link to nothing is told as missing later
+    sizes = {path: (folder / path).stat().st_size for path in there}
+    of_size = Counter(sizes.values())
+    digests = {
+        path: hashlib.md5((folder / path).read_bytes(), usedforsecurity=False).hexdigest()
+        for path, size in sizes.items()
+        if size and (size == FLICKR_SIZE or of_size[size] > len(IMAGE_EMOTIONS))
+    }
+    alike = Counter(digests.values())
+    return {
+        path for path, digest in digests.items() if digest == FLICKR_PLACEHOLDER or alike[digest] > len(IMAGE_EMOTIONS)
+    }

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, list_files, modality_of, of_modality
+from emoclim.data.datasets.files import in_words, modality_of
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
 from emoclim.errors import ConfigError, ManifestError

@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import list_files, of_modality, one_of_each, require_table
+from emoclim.data.datasets.files import one_of_each, require_table
+from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table
 from emoclim.errors import ManifestError

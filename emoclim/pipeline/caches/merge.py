@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emoclim.cache import (
-    BLOCK_ITEMS,
     CacheManifest,
     FeatureCache,
     ItemStatus,
@@ -68,8 +67,15 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
     keys = ContentKeys(workspace.caches / "content.json")
     with open_cache(cache_path, notes[0].spec) as cache:
         before = len(cache)
-        items = sum(_merge(shard, cache, track) for shard in shards)
-        _merge_failures(shards, cache)
+        items, failed = 0, dict[str, str]()
+        for shard in shards:
+            with open_cache(shard) as part:
+                items += len(part)
+                _merge(part, cache, shard.name, track)
+                failed = {**part.failures(), **failed}
+        for key, reason in failed.items():
+            if key not in cache and key not in cache.failures():
+                cache.record_failure(key, reason)
         note = _merged_note(cache_path, notes)
         states, remarks = _write_tables(note, notes, cache, keys)
         failures = sum(state.state == "failed" for state in states)
@@ -84,25 +90,12 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
     )
 
 
-def _merge(shard: Path, cache: FeatureCache, track: Track) -> int:
-    """Append what a cache does not hold yet of a shard; return the number of all its items."""
-    with open_cache(shard) as part:
-        cache.spec.require(part.spec, f"cache {cache.path}")
-        for block in track(in_blocks(list(part), BLOCK_ITEMS), description=f"merge {shard.name}"):
-            if new := [key for key in block if key not in cache]:
-                cache.append(list(split_features(part.read(new))))
-        return len(part)
-
-
-def _merge_failures(shards: Sequence[Path], cache: FeatureCache) -> None:
-    """Record what failed in a shard, and neither failed nor came through elsewhere."""
-    recorded = dict(cache.failures())
-    for shard in shards:
-        with open_cache(shard) as part:
-            for key, reason in part.failures().items():
-                if key not in cache and key not in recorded:
-                    cache.record_failure(key, reason)
-                    recorded[key] = reason
+def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> None:
+    """Append what a cache does not hold yet of a shard."""
+    cache.spec.require(part.spec, f"cache {cache.path}")
+    for block in track(in_blocks(list(part)), description=f"merge {name}"):
+        if new := [key for key in block if key not in cache]:
+            cache.append(list(split_features(part.read(new))))
 
 
 def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:

@@ -126,16 +126,16 @@ def verify_cache(
 
 def _damaged(cache: FeatureCache, track: Track) -> list[str]:
     """Find the keys of the items that cannot be read as they were written."""
-    return [key for block in track(in_blocks(list(cache)), description="verify") for key in _damaged_of(cache, block)]
 
+    def among(keys: Sequence[str]) -> list[str]:
+        try:
+            cache.read(keys)
+        except CacheError:
+            half = len(keys) // 2
+            return [*among(keys[:half]), *among(keys[half:])] if half else list(keys)
+        return []
 
-def _damaged_of(cache: FeatureCache, keys: Sequence[str]) -> list[str]:
-    try:
-        cache.read(keys)
-    except CacheError:
-        half = len(keys) // 2
-        return list(keys) if len(keys) == 1 else _damaged_of(cache, keys[:half]) + _damaged_of(cache, keys[half:])
-    return []
+    return [key for block in track(in_blocks(list(cache)), description="verify") for key in among(block)]
 
 
 def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
