@@ -186,9 +186,11 @@ def few_threads(most: int) -> Iterator[None]:
 
 def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
+    program = Path(sys.argv[0])
+    words = ["emoclim" if program.name in ("emoclim", "__main__.py") else str(program), *sys.argv[1:]]
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in sys.argv],  # without passwords
+        "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in words],  # without passwords
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
         "platform": platform.platform(),

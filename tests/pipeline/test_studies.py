@@ -18,6 +18,7 @@ from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
+from emoclim.pipeline.workspace import provenance
 
 optuna = pytest.importorskip("optuna")
 
@@ -201,6 +202,12 @@ def test_a_study_that_is_gone_is_told_when_it_is_gone_on_with(tmp_path: Path) ->
 def test_passwords_are_not_shown() -> None:
     assert shown_place("mysql://me:secret@host/db") == "mysql://me:***@host/db"
     assert shown_place("sqlite:///a.db") == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize("program", ["/home/me/venv/bin/emoclim", "/src/emoclim/__main__.py"])
+def test_the_command_is_noted_as_typed_but_for_passwords(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(sys, "argv", [program, "train-heads", "--optuna", "mysql://me:secret@host/db"])
+    assert provenance()["command"] == ["emoclim", "train-heads", "--optuna", "mysql://me:***@host/db"]
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
