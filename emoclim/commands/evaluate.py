@@ -87,7 +87,7 @@ def compare(
 def evaluation_tables(result: Any) -> list[Table]:
     """Tables of how well emotions are found: by direction, and by emotion."""
     by_emotion = Table(result.per_class_rows(), f"{result.shown_metric} by emotion")
-    return [Table(result.table_rows(), result.title), by_emotion]
+    return [Table(result.report.table_rows(), result.title), by_emotion]
 
 
 def _tagging_tables(result: Any) -> list[Table]:

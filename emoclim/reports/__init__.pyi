@@ -24,9 +24,7 @@ from .plots import plot_history as plot_history
 from .plots import plot_per_class as plot_per_class
 from .plots import save_figure as save_figure
 from .queries import SEED as SEED
-from .queries import Intervals as Intervals
 from .queries import QueryScores as QueryScores
-from .queries import intervals as intervals
 from .retrieval import ClassReport as ClassReport
 from .retrieval import Direction as Direction
 from .retrieval import DirectionReport as DirectionReport

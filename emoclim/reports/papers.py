@@ -126,13 +126,11 @@ def _shown(number: Estimate | None) -> str:
     return f"{number.value:,}" if isinstance(number.value, int) else f"{100 * number.value:.2f}"
 
 
-def retrieval_results(
-    report: RetrievalReport, intervals: Mapping[str, Intervals], titles: Mapping[str, str]
-) -> dict[str, dict[str, Estimate]]:
+def retrieval_results(report: RetrievalReport, titles: Mapping[str, str]) -> dict[str, dict[str, Estimate]]:
     """Return macro means as :data:`ALL`, and those of each class under its title, with counts of items."""
     found: dict[str, dict[str, Estimate]] = {title: {} for title in (ALL, *titles.values())}
     for name, direction in report.directions.items():
-        ends = intervals[name]
+        ends = direction.intervals or Intervals({}, {}, {})
         parts = [(ALL, direction.metrics, ends.macro, direction.n_queries)]
         parts += [
             (titles[label], one.metrics, ends.classes.get(label, {}), one.n_queries)

@@ -22,7 +22,6 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.files import atomic
-from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
 
 DPI = 150
@@ -65,35 +64,33 @@ def save_figure(figure: Figure, path: Path) -> None:
         partial.write_bytes(picture.getvalue())
 
 
-def plot_per_class(
-    report: RetrievalReport, path: Path, metric: str = "P@5", intervals: Mapping[str, Intervals] | None = None
-) -> None:
-    """Draw one metric for each class and direction, with whiskers where intervals are given, and random orders."""
+def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> None:
+    """Draw one metric for each class and direction, with whiskers where intervals are known, and random orders."""
     if metric not in report.metrics:
         raise ConfigError(f"the report has no metric {metric!r}; take one of {', '.join(report.metrics)}")
     n_directions = len(report.directions)
     width = 0.8 / n_directions
-    bars, entries = n_directions * len(report.classes), n_directions + 1 + bool(intervals)
+    sure = any(direction.intervals for direction in report.directions.values())
+    bars, entries = n_directions * len(report.classes), n_directions + 1 + sure
     figure = new_figure(max(2.5 + 0.38 * bars, 1.7 * entries), 4.2)
     (axes,) = plain_axes(figure)
     colours = distinct_colours(n_directions)
     for index, direction in enumerate(report.directions.values()):
         places = {name: place + (index - (n_directions - 1) / 2) * width for place, name in enumerate(report.classes)}
-        shown = {places[name]: found for name, found in direction.per_class.items() if found.n_queries}
-        heights = [100 * found.metrics[metric] for found in shown.values()]
+        shown = {places[name]: one for name, one in direction.per_class.items() if one.n_queries}
+        heights = [100 * one.metrics[metric] for one in shown.values()]
         axes.bar(list(shown), heights, 0.9 * width, color=colours[index], label=direction.title)
-        if intervals:
-            ends = [(places[name], one[metric]) for name, one in intervals[direction.name].classes.items()]
-            for place, one in ends:
-                if place in shown and one.low is not None and one.high is not None:
-                    axes.vlines(place, 100 * one.low, 100 * one.high, "0.35", linewidth=1.2)
-        _mark(axes, list(shown), [100 * found.random[metric] for found in shown.values()], 0.9 * width)
+        if direction.intervals:
+            for name, found in direction.intervals.classes.items():
+                if (one := found[metric]).low is not None and one.high is not None:
+                    axes.vlines(places[name], 100 * one.low, 100 * one.high, "0.35", linewidth=1.2)
+        _mark(axes, list(shown), [100 * one.random[metric] for one in shown.values()], 0.9 * width)
     axes.set_xticks(range(len(report.classes)), report.classes)
     axes.set(xlim=(-0.6, len(report.classes) - 0.4), ylim=(0, 100), ylabel=f"{metric} (%)")
     axes.set_title(f"Retrieval by emotion: {metric}", **TITLE)
     handles, _ = axes.get_legend_handles_labels()
     handles.append(Line2D([], [], color="black", linewidth=1.6, label="random order"))
-    if intervals:
+    if sure:
         handles.append(Line2D([], [], color="0.35", linewidth=1.2, marker="|", linestyle="none", label="95 % interval"))
     figure.legend(handles=handles, loc="outside lower center", ncols=entries, frameon=False)
     save_figure(figure, path)

@@ -5,7 +5,7 @@ modalities present come first, then each modality with itself. Values are shares
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.queries import Intervals, QueryScores
+from emoclim.reports.queries import Intervals, QueryScores, intervals
 from emoclim.reports.tables import Row, percent
 
 Direction = tuple[Modality, Modality]
@@ -55,6 +55,7 @@ class DirectionReport:
     # share; empty unless P@1 was asked for.
     confusion: Mapping[str, Mapping[str, float]]
     scores: QueryScores = field(repr=False, compare=False)  # of the single queries, in the items' order
+    intervals: Intervals | None = None  # the means with their 95 % intervals, where these were asked for
 
     @property
     def name(self) -> str:
@@ -65,10 +66,6 @@ class DirectionReport:
     def title(self) -> str:
         """``"image → music"``."""
         return f"{MODALITIES[self.query].name} → {MODALITIES[self.candidate].name}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, without those by query."""
-        return dict(to_jsonable_python(self, exclude={"scores"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,24 +89,25 @@ class RetrievalReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, ready for JSON; the same report gives the same text."""
-        return {
-            "classes": list(self.classes),
-            "average": self.average,
-            "directions": {name: direction.to_dict() for name, direction in self.directions.items()},
-            "provenance": dict(self.provenance),
-        }
+        plain = {name: to_jsonable_python(one, exclude={"scores"}) for name, one in self.directions.items()}
+        return {**to_jsonable_python(self, exclude={"directions"}), "directions": plain}
 
-    def table_rows(self, intervals: Mapping[str, Intervals] | None = None, mean: Mean = "macro") -> list[Row]:
-        """Return column names, then by direction its means, their intervals if given, and those of a random order."""
+    def with_intervals(self) -> "RetrievalReport":
+        """Add the 95 % intervals of all means."""
+        found = {name: replace(one, intervals=intervals(name, one.scores)) for name, one in self.directions.items()}
+        return replace(self, directions=found)
+
+    def table_rows(self, mean: Mean = "macro") -> list[Row]:
+        """Return column names, then by direction its means, their intervals if known, and those of a random order."""
         rows: list[Row] = [("direction", *self.metrics, "queries", "candidates")]
         for direction in self.directions.values():
             counts = str(direction.n_queries), str(direction.n_candidates)
             macro, micro = (direction.metrics, direction.random), (direction.micro, direction.random_micro)
             values, random = macro if mean == "macro" else micro
             rows.append((direction.title, *map(percent, values.values()), *counts))
-            if intervals:
-                found = intervals[direction.name].macro if mean == "macro" else intervals[direction.name].micro
-                rows.append(("95 % interval", *(found[metric].ends for metric in self.metrics), "", ""))
+            if found := direction.intervals:
+                ends = found.macro if mean == "macro" else found.micro
+                rows.append(("95 % interval", *(ends[metric].ends for metric in self.metrics), "", ""))
             rows.append(("random order", *map(percent, random.values()), "", ""))
         return rows
 

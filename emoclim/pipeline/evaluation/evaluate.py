@@ -25,7 +25,7 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, labelled_items, library_note, read_splits
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
-from emoclim.reports import JointSpace, intervals, plot_confusion, plot_joint_spaces, plot_per_class
+from emoclim.reports import JointSpace, plot_confusion, plot_joint_spaces, plot_per_class
 from emoclim.stages import evaluate
 
 log = logging.getLogger(__name__)
@@ -68,9 +68,8 @@ def evaluate_run(
         memory=memory,
         device=where,
     )
-    scores = {name: direction.scores for name, direction in report.directions.items()}
     with few_threads(1):
-        ends = {name: intervals(name, found) for name, found in scores.items()}
+        report = report.with_intervals()
     evaluation = Evaluation(
         run=opened.folder.name,
         split=config.split,
@@ -81,7 +80,6 @@ def evaluate_run(
             "items": {name: _fingerprint(part, library, items[name], keys) for name, library in libraries.items()},
         },
         report=report,
-        intervals=ends,
         folder=opened.folder / "evaluation" / config.folder_name,
         label_map=opened.label_map,
         libraries={modality: library_note(library) for modality, library in libraries.items()},
@@ -91,10 +89,11 @@ def evaluate_run(
     )
     keys.save()
     write_report(evaluation.folder, evaluation.to_dict())
+    scores = {name: direction.scores for name, direction in report.directions.items()}
     table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
     write_queries(evaluation.folder / QUERIES_FILE, table)
     if plots:
-        plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric, ends)
+        plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
         plot_confusion(report, evaluation.folder / "confusion.png")
         _plot_joint_space(part, heads, config.average, evaluation.folder / "joint_space.png", seed)
         write_page(evaluation, Examples(part, heads, config.average, opened.label_map, items), opened.folder)

@@ -104,8 +104,8 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         lines=evaluation.description(),
         warnings=evaluation.warnings,
         tables=[
-            ("Retrieval", evaluation.table_rows(), NOTE),
-            ("The same over queries", evaluation.table_rows("micro"), "Means over all queries (micro) in percent."),
+            ("Retrieval", report.table_rows(), NOTE),
+            ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
             (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
             *((f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()),
         ],

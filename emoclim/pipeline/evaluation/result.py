@@ -8,10 +8,9 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.data import LabelMap
-from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.papers import class_titles, paper_tables
-from emoclim.reports import Intervals, PaperTable, Results, RetrievalReport, Row, retrieval_results
+from emoclim.reports import PaperTable, Results, RetrievalReport, Row, retrieval_results
 
 SCHEMA = 2  # of report.json
 
@@ -24,7 +23,6 @@ class Evaluation:
     split: str
     settings: Mapping[str, Any]  # what else the numbers depend on: `head`, `average`, `min_seconds` and `items`
     report: RetrievalReport
-    intervals: Mapping[str, Intervals]
     folder: Path
     label_map: LabelMap
     libraries: Mapping[Modality, Mapping[str, Any]]  # what was ranked, by modality, as plain values
@@ -45,11 +43,8 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        content = self.report.to_dict()
-        for name, direction in content["directions"].items():
-            direction["intervals"] = to_jsonable_python(self.intervals[name])
         own = to_jsonable_python(self, include={"run", "split", "libraries", "warnings"})
-        return {"schema": SCHEMA, **own, **self.settings, **content}
+        return {"schema": SCHEMA, **own, **self.settings, **self.report.to_dict()}
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader, after the tables."""
@@ -82,17 +77,13 @@ class Evaluation:
             *(f"{line[0].upper()}{line[1:]}." for line in self.notes()),
         ]
 
-    def table_rows(self, mean: Mean = "macro") -> list[Row]:
-        """Return the means with their intervals."""
-        return self.report.table_rows(self.intervals, mean)
-
     def per_class_rows(self) -> list[Row]:
         """Return the shown precision by emotion, under the names of each modality's taxonomy."""
         return self.report.per_class_rows(self.shown_metric, self.label_map.names())
 
     def results(self) -> Results:
         """Return the means over all classes, and those of each class under what each taxonomy calls it."""
-        return retrieval_results(self.report, self.intervals, class_titles(self.label_map))
+        return retrieval_results(self.report, class_titles(self.label_map))
 
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables with this result in them."""
