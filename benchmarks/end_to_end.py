@@ -38,7 +38,7 @@ from emoclim.learning.learner import Learner
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
-from emoclim.pipeline.training.waveforms import stored_crops
+from emoclim.pipeline.training.crops import stored_crops
 from emoclim.pipeline.workspace import Workspace
 from emoclim.seeding import generator_for
 

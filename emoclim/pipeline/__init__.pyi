@@ -28,7 +28,7 @@ from .run import start as start
 from .search import search_file as search_file
 from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
-from .training.encoder_inputs import EndToEndConfig as EndToEndConfig
+from .training.inputs import EndToEndConfig as EndToEndConfig
 from .training.inputs import LabelledConfig as LabelledConfig
 from .training.studies import StudyConfig as StudyConfig
 from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd

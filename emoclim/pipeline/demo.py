@@ -14,7 +14,7 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import SearchResult, search_file
-from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads, TrainingResult
+from emoclim.pipeline.training.train_heads import HeadsConfig, HeadsResult, TrainHeads
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
 
@@ -35,7 +35,7 @@ class Demo:
 
     folder: Path
     extractions: tuple[ExtractionResult, ...]
-    training: TrainingResult
+    training: HeadsResult
     evaluation: Evaluation
     searches: tuple[SearchResult, ...]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import safetensors.torch
+from pydantic_core import to_jsonable_python
 
 from emoclim.config import RunConfig
 from emoclim.errors import ConfigError, RunError, name_some
@@ -45,6 +46,9 @@ class Result(Protocol):
     @property
     def interrupted(self) -> bool:
         """Whether it was stopped early, so that it can be resumed."""
+
+    def write(self) -> None:
+        """Write all files into the run's folder; what makes it a result comes last."""
 
 
 C = TypeVar("C", bound=RunConfig)
@@ -119,10 +123,6 @@ class Step(ABC, Generic[C, I, R]):
     def run(self, config: C, inputs: I, work: Work) -> R:
         """Do what is left, keeping snapshots."""
 
-    @abstractmethod
-    def write(self, result: R, folder: Path) -> None:
-        """Write all files; what makes a folder a result comes last."""
-
     def work_folder(self, folder: Path) -> Path:
         """Return the folder of the plan and snapshots of a run."""
         return folder / UNFINISHED
@@ -155,7 +155,7 @@ def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
         raise _other_version(folder) from error
     with means.replicas.main_process_first():
         inputs = step.inputs(config, means, plan.inputs)
-    noted = _plain(inputs.noted)
+    noted = to_jsonable_python(inputs.noted)
     if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
         raise RunError(f"run {folder.name} cannot be resumed: {name_some(changed)} changed since it began; train again")
     return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, means))
@@ -169,15 +169,9 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 
 
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
-    asked, noted = config.model_dump(mode="json"), _plain(inputs.noted)
+    asked, noted = config.model_dump(mode="json"), to_jsonable_python(inputs.noted)
     told = {name: value for name, value in asked.items() if name not in config.NOTED}
     return Plan(step.name, asked, noted, digest_of([SCHEMA, step.name, told, noted]))
-
-
-def _plain(noted: Mapping[str, Any]) -> dict[str, Any]:
-    """Bring values to the types that JSON gives back."""
-    plain: dict[str, Any] = json.loads(json.dumps(noted))
-    return plain
 
 
 def _begin(work: Work) -> None:
@@ -195,7 +189,7 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     try:
         result = step.run(config, inputs, work)
-        work.means.replicas.broadcast_result(lambda: step.write(result, work.run))
+        work.means.replicas.broadcast_result(result.write)
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)

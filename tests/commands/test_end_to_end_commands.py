@@ -25,7 +25,7 @@ from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import EncoderTuning, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training import train_end_to_end, waveforms
+from emoclim.pipeline.training import crops, train_end_to_end
 from emoclim.stages.encoder_training import JointTraining
 
 
@@ -219,7 +219,7 @@ def test_recordings_are_decoded_into_a_store_once(workspace: Path, monkeypatch: 
 
     monkeypatch.setattr(train_end_to_end, "train_end_to_end", waiting)
     first = answer(*begin(workspace, "--store", "--name", "first"))
-    monkeypatch.setattr(waveforms, "write_waveform", None)  # nothing is to be decoded any more
+    monkeypatch.setattr(crops, "write_waveform", None)  # nothing is to be decoded any more
     shown = run(*begin(workspace, "--store", "--name", "second")).output
     held = first["waveforms"]
     assert re.search(rf"decoded waveforms: {held['recordings']} recordings, \S+ MB in \S+\.waveforms$", shown, re.M)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,13 @@ class SumInputs:
 class Sum:
     value: float
     plan: str
+    folder: Path = field(compare=False)
     interrupted: bool = False
+
+    def write(self) -> None:
+        (self.folder / HEADS_FILE).unlink(missing_ok=True)
+        write_json(self.folder / "settings.json", {"sum": self.value, "plan": self.plan})
+        (self.folder / HEADS_FILE).write_bytes(b"")
 
 
 class SumStep(Step[SumConfig, SumInputs, Sum]):
@@ -69,12 +75,7 @@ class SumStep(Step[SumConfig, SumInputs, Sum]):
             work.keep("sum")({"value": value, "step": torch.tensor(step + 1)})
         if config.lost:
             raise NothingToKeep("nothing was ever finite")
-        return Sum(float(value), work.plan.digest)
-
-    def write(self, result: Sum, folder: Path) -> None:
-        (folder / HEADS_FILE).unlink(missing_ok=True)
-        write_json(folder / "settings.json", {"sum": result.value, "plan": result.plan})
-        (folder / HEADS_FILE).write_bytes(b"")
+        return Sum(float(value), work.plan.digest, work.run)
 
 
 class OtherStep(SumStep):

@@ -10,7 +10,7 @@ import pytest
 from commands import answer, brief, run
 from commands import finished as finished
 from commands import workspace as workspace
-from objective_cases import TERMS, emo_clim
+from objective_cases import emo_clim
 
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
@@ -42,7 +42,7 @@ def make_study(
 ) -> Study:
     place = str(folder / storage)
     config = StudyConfig(storage=place, name="one")
-    return Study(config, space, run=run, experiment=experiment, terms=TERMS, there=there)
+    return Study(config, space, run=run, experiment=experiment, there=there)
 
 
 def stored(folder: Path) -> optuna.Study:

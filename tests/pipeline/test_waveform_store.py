@@ -25,8 +25,8 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.waveform import read_blocks
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import CacheError, DecodeError, EncoderError
-from emoclim.pipeline.training import waveforms
-from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
+from emoclim.pipeline.training import crops
+from emoclim.pipeline.training.crops import StoredCrops, stored_crops
 from emoclim.pipeline.workspace import Workspace
 
 STEP = 1 / 65_536  # half of what 16 bits tell apart
@@ -82,7 +82,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(item.id)
         return read_blocks(item, *rest, **options)
 
-    monkeypatch.setattr(waveforms, "read_blocks", noting)
+    monkeypatch.setattr(crops, "read_blocks", noting)
     return seen
 
 

@@ -25,7 +25,7 @@ from emoclim.encoders import (
 )
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.learning import Augmentations, EncoderTuning
-from emoclim.pipeline.training.encoder_inputs import describe
+from emoclim.pipeline.training.crops import describe
 from emoclim.progress import Track
 from emoclim.recipes import Data, Preset, Recipe, Row, Table
 

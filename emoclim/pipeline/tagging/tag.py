@@ -136,10 +136,6 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             plots=config.plots,
         )
 
-    def write(self, result: TaggingResult, folder: Path) -> None:  # noqa: ARG002
-        """Write the report, the scores and the pictures."""
-        result.write()
-
 
 def _tagged_modality(run: Run) -> Modality:
     """Return the modality of a run whose items have a length, which tags are of, or its last one."""

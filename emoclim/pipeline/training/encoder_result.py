@@ -5,7 +5,7 @@ metadata has the key ``emoclim``: JSON with what it was trained from and how.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,80 +17,72 @@ from emoclim.cache import MemoryCache
 from emoclim.data import Manifest, Split
 from emoclim.encoders import Encoder
 from emoclim.files import atomic
-from emoclim.learning import Candidate, Heads, SweepReport, TrainedCandidate
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, library_note
-from emoclim.pipeline.training.encoder_inputs import EndToEndConfig, EndToEndInputs, describe, without_place
-from emoclim.pipeline.training.run_files import candidate_entries
-from emoclim.pipeline.training.sweep import Sweep, validate
+from emoclim.pipeline.training.crops import StoredCrops, describe, without_place
+from emoclim.pipeline.training.inputs import EndToEndConfig, EndToEndInputs
+from emoclim.pipeline.training.run_files import TrainingResult
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
-from emoclim.pipeline.training.waveforms import StoredCrops
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track
 from emoclim.stages import JointTraining, Recordings, extract
 
 FORMAT = 1  # of what the file of an encoder says of itself
-RULE = "mean"  # the score of a run, among others
+LIBRARIES = ("audiomentations", "librosa")  # that make numbers
 
 
-@dataclass(frozen=True, slots=True)
-class EncoderResult:
-    """What one `emoclim train-end-to-end` did."""
+@dataclass(frozen=True, kw_only=True)
+class EncoderResult(TrainingResult):
+    """What one `emoclim train-end-to-end` did: a sweep of one candidate, and an encoder."""
 
-    folder: Path
-    trained: Path  # the file of the encoder, until it is moved into the folder
-    config: EndToEndConfig
     inputs: EndToEndInputs
-    plan: str  # digest of what was to be done
-    libraries: Mapping[
-        Modality, Library
-    ]  # what it was trained on; the cache of the trained encoder is yet to be filled
+    config: EndToEndConfig
+    trained: Path  # the file of the encoder, until it is moved into the folder
+    # what it was trained on; the cache of the trained encoder is yet to be filled
+    libraries: Mapping[Modality, Library]
     training: JointTraining  # losses, and how long it took
-    sweep: Sweep  # of one candidate
-    report: SweepReport  # how good it is on validation
     stored: StoredCrops | None  # where the crops came from; None for the files
     failures: Mapping[str, str]  # by item, why it could not be used, as far as that was found
     workspace: Workspace
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether it was stopped early."""
-        return self.training.interrupted
 
     @property
     def encoder_file(self) -> Path:
         """Where the trained encoder lies."""
         return self.folder / ENCODER_FILE
 
+    @property
+    def seconds(self) -> dict[str, float]:
+        """How long it took, and how much of that was waiting."""
+        return {"training": self.training.seconds, "waiting_for_files": self.training.waiting}
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
-        return {
-            "run": str(self.folder),
+        return super().to_dict() | {
             "encoder": str(self.encoder_file),
-            "seconds": {"training": self.training.seconds, "waiting_for_files": self.training.waiting},
+            "seconds": self.seconds,
             "waveforms": None if self.stored is None else self.stored.to_dict(),
             "failures": dict(self.failures),
-            **self.settings(),
         }
 
-    def settings(self) -> dict[str, Any]:
+    def settings(self, **config: Any) -> dict[str, Any]:
         """Return the content of settings.json: all that the run depends on, and what was found."""
-        inputs, config = self.inputs, self.config
-        return inputs.settings() | {
-            "plan": self.plan,
+        inputs, asked = self.inputs, self.config
+        return super().settings(encoder=asked.tuning.model_dump(), **config) | {
             "libraries": {modality: library_note(library) for modality, library in self.libraries.items()},
             "augmentations": inputs.augmentations,
-            "store": config.store,
+            "store": asked.store,
             "contents": inputs.contents,
-            "encoder_settings": dict(config.encoder_settings),
-            "heads": candidate_entries(self.report, encoder=config.tuning.model_dump()),
-            "kept": [0],
-            "chosen": 0,
-            "select": self.report.rule,
+            "encoder_settings": dict(asked.encoder_settings),
             "trained": list(self.training.trained),
             "processes": inputs.processes,
-            "interrupted": self.interrupted,
         }
+
+    def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
+        """Write everything, and move the encoder into the folder; it belongs together with the heads."""
+        (self.folder / HEADS_FILE).unlink(missing_ok=True)
+        self.trained.replace(self.encoder_file)
+        loaded = LIBRARIES if self.inputs.augmentations else ()
+        super().write([*libraries, *loaded], seconds=self.seconds, **about)
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
@@ -181,21 +173,3 @@ def encoded(
     labels = {**split.labels, modality: recordings.labels[rows]}
     failures = {failure.id: failure.reason for failure in extraction.failures}
     return Split({**split.features, modality: features}, labels, split.classes), failures
-
-
-def measured(
-    split: Split, training: JointTraining, heads: Heads, config: EndToEndConfig, device: torch.device
-) -> Sweep:
-    """Measure a training on the validation split as `train-heads` does, as a sweep of one candidate."""
-    history, best = training.history, training.best_epoch
-    (metrics,) = validate(split, heads, device)
-    line = TrainedCandidate(
-        number=0,
-        candidate=Candidate(config.weights_of(training.objective), config.base, training.objective.settings[0]),
-        best_epoch=best,
-        epochs=len(history.val_loss),
-        val_loss=training.best_loss,
-        val_terms=tuple(history.val_terms[best, 0].tolist()),
-        metrics=metrics,
-    )
-    return Sweep((line,), heads, (history,), training.interrupted)

@@ -1,62 +1,152 @@
-"""The files of a run: heads, settings, losses, one line for each candidate and for each of its epochs, and pictures."""
+"""What a training gave and the files of its run: heads, settings, losses, a line for each candidate, and pictures.
+
+While a sweep is trained, its leading heads are shown, and event files are written for TensorBoard: each bank of heads
+has one of its own, ``tensorboard/<round>-<bank>/``, with ``train_loss/head_<number>``, ``val_loss/head_<number>`` and,
+before weighting, ``val_loss_<anchor>_<contrast>/head_<number>``.
+"""
 
 import csv
 import math
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from torch import Tensor
 
+from emoclim.errors import ConfigError
 from emoclim.files import atomic, write_json
-from emoclim.learning import SCORE_NAMES, Heads, History, SweepReport, own_score, save_heads, varying_settings
+from emoclim.learning import (
+    SCORE_NAMES,
+    Candidate,
+    Epoch,
+    Heads,
+    Leaders,
+    SweepReport,
+    own_score,
+    save_heads,
+    varying_settings,
+)
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.run import SCHEMA
+from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE, provenance
 from emoclim.reports import plot_history, save_figure, sweep_figure
 
 
-def write_run(
-    folder: Path,
-    settings: Mapping[str, Any],
-    report: SweepReport,
-    sweep: Sweep,
-    heads: Heads,
-    *,
-    libraries: Sequence[str] = (),
-    seconds: Mapping[str, float] | None = None,
-) -> None:
-    """Write everything; the heads that are kept come last and make it a run, once more if it was one.
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """What a training gave."""
 
-    The versions of optional libraries that had a part in it, and the seconds that it took, go into ``run.json``.
-    """
-    (folder / HEADS_FILE).unlink(missing_ok=True)
-    write_json(folder / "settings.json", {"schema": SCHEMA, **settings})
-    write_json(folder / "history.json", _history_dict(sweep, report.terms))
-    write_json(folder / "run.json", provenance(libraries) | ({"seconds": dict(seconds)} if seconds else {}))
-    history = sweep.histories[report.chosen]
-    best = torch.tensor([report.lines[report.chosen].best_epoch])
-    plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
-    _write_tables(report, sweep, folder)
-    if len(report.lines) > 1:
-        _plot(report, folder / "sweep.png")
-    save_heads(heads, folder / HEADS_FILE)
+    folder: Path
+    inputs: Labelled  # what it was trained on
+    plan: str  # digest of what was to be done
+    sweep: Sweep
+    report: SweepReport  # all candidates that were trained, and the chosen one
+    keep: int | None = None  # how many of the best heads are kept; None: all
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether it was stopped early."""
+        return self.sweep.interrupted
 
-def candidate_entries(report: SweepReport, **config: Any) -> list[dict[str, Any]]:
-    """List all candidates for ``settings.json``; `config` is added to the settings of each."""
-    return [
-        {
-            "candidate": line.number,
-            "loss_weights": list(line.candidate.loss_weights),
-            "config": line.candidate.all_settings | config,
-            "best_epoch": line.best_epoch,
-            "validation": dict(line.metrics),
-            "score": _finite([score])[0],
+    @property
+    def kept(self) -> Sequence[int]:
+        """Places in the report of the heads that are kept."""
+        return range(len(self.report.lines)) if self.keep is None else self.report.best(self.keep)
+
+    @property
+    def heads(self) -> Heads:
+        """The heads that are kept."""
+        return self.sweep.heads.select(*self.kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"run": str(self.folder), **self.settings()}
+
+    def settings(self, **config: Any) -> dict[str, Any]:
+        """Return the content of settings.json; `config` is added to the settings of each candidate."""
+        lines = self.report.lines
+        return self.inputs.settings() | {
+            "plan": self.plan,
+            "select": self.report.rule,
+            "heads": [
+                {
+                    "candidate": line.number,
+                    "loss_weights": list(line.candidate.loss_weights),
+                    "config": line.candidate.all_settings | config,
+                    "best_epoch": line.best_epoch,
+                    "validation": dict(line.metrics),
+                    "score": score if math.isfinite(score) else None,
+                }
+                for line, score in zip(lines, self.report.scores, strict=True)
+            ],
+            "kept": [lines[place].number for place in self.kept],
+            "chosen": lines[self.report.chosen].number,
+            "interrupted": self.interrupted,
         }
-        for line, score in zip(report.lines, report.scores, strict=True)
-    ]
+
+    def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
+        """Write everything; the heads come last and make it a run, once more if it was one.
+
+        The versions of optional libraries that had a part in it go into ``run.json``, and so does `about`.
+        """
+        folder, report, sweep = self.folder, self.report, self.sweep
+        (folder / HEADS_FILE).unlink(missing_ok=True)
+        write_json(folder / "settings.json", {"schema": SCHEMA, **self.settings()})
+        write_json(folder / "history.json", _history_dict(sweep, report.terms))
+        write_json(folder / "run.json", provenance(libraries) | about)
+        history = sweep.histories[report.chosen]
+        best = torch.tensor([report.lines[report.chosen].best_epoch])
+        plot_history(history.train_loss, history.val_loss, best, folder / "history.png")
+        _write_tables(report, sweep, folder)
+        if len(report.lines) > 1:
+            _plot(report, folder / "sweep.png")
+        save_heads(self.heads, folder / HEADS_FILE)
+
+
+class EpochEvents(ExitStack):
+    """Take in the epochs of banks; a context manager, which closes the event files."""
+
+    def __init__(self, terms: Sequence[str], show: Callable[[Leaders], None] | None, folder: Path | None) -> None:
+        super().__init__()
+        self._leaders, self._show, self._folder = Leaders(terms), show, folder
+        self._names = ["train_loss", "val_loss", *map(_loss_name, terms)]
+        self._writers: dict[str, Any] = {}
+        if folder:
+            try:
+                from torch.utils.tensorboard import SummaryWriter
+            except ImportError as error:
+                raise ConfigError(
+                    "--tensorboard needs TensorBoard; install it with: pip install 'emoclim[tensorboard]'"
+                ) from error
+            self._open: Callable[[str], Any] = SummaryWriter
+
+    def __call__(self, bank: str, numbers: Sequence[int], candidates: Sequence[Candidate], epoch: Epoch) -> None:
+        """Take in an epoch of the bank ``"<round>-<number>"``, which holds candidates of some numbers."""
+        if self._folder:
+            self._write(self._folder / bank, numbers, epoch)
+        if self._show:
+            val_loss, val_terms = epoch.val_loss.tolist(), epoch.val_terms.tolist()
+            self._leaders.update(numbers, candidates, epoch.number, val_loss, val_terms)
+            self._show(self._leaders)
+
+    def _write(self, folder: Path, numbers: Sequence[int], epoch: Epoch) -> None:
+        if folder.name not in self._writers:
+            shutil.rmtree(folder, ignore_errors=True)  # a run that is resumed tells of all its epochs again
+            self._writers[folder.name] = self._open(str(folder))
+            self.callback(self._writers[folder.name].close)
+        writer = self._writers[folder.name]
+        rows = torch.column_stack([epoch.train_loss, epoch.val_loss, epoch.val_terms]).tolist()
+        for number, row in zip(numbers, rows, strict=True):
+            for name, loss in zip(self._names, row, strict=True):
+                writer.add_scalar(f"{name}/head_{number}", loss, epoch.number)
+        writer.flush()
 
 
 def _plot(report: SweepReport, path: Path) -> None:
@@ -83,29 +173,29 @@ def _readable(term: str) -> str:
     return " → ".join(names.get(side, side) for side in term.split(">"))
 
 
+def _loss_name(term: str) -> str:
+    return "val_loss_" + term.replace(">", "_")
+
+
 def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
     """Return the losses of each candidate by epoch, for JSON."""
-    return {
-        "terms": [term.replace(">", "_") for term in terms],
-        "heads": [
-            _history_entry(line.number, history) for line, history in zip(sweep.lines, sweep.histories, strict=True)
-        ],
-    }
+    heads = [
+        {
+            "candidate": line.number,
+            "train_loss": _finite(history.train_loss[:, 0]),
+            "val_loss": _finite(history.val_loss[:, 0]),
+            "val_terms": _finite(history.val_terms[:, 0]),
+        }
+        for line, history in zip(sweep.lines, sweep.histories, strict=True)
+    ]
+    return {"terms": [term.replace(">", "_") for term in terms], "heads": heads}
 
 
-def _history_entry(number: int, history: History) -> dict[str, Any]:
-    """Return the losses of one candidate by epoch, for JSON."""
-    return {
-        "candidate": number,
-        "train_loss": _finite(history.train_loss[:, 0].tolist()),
-        "val_loss": _finite(history.val_loss[:, 0].tolist()),
-        "val_terms": [_finite(losses) for losses in history.val_terms[:, 0].tolist()],
-    }
-
-
-def _finite(losses: Sequence[float]) -> list[float | None]:
+def _finite(losses: Tensor) -> list[Any]:
     """Replace what is not finite by null, which JSON can hold."""
-    return [loss if math.isfinite(loss) else None for loss in losses]
+    values = losses.numpy()
+    found: list[Any] = np.where(np.isfinite(values), values.astype(object), np.array(None)).tolist()
+    return found
 
 
 def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
@@ -121,7 +211,7 @@ def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
 
 def _history_columns(sweep: Sweep, terms: Sequence[str]) -> dict[str, list[Any]]:
     """Make a row for each candidate and epoch."""
-    names = ("candidate", "epoch", "train_loss", "val_loss", *("val_loss_" + term.replace(">", "_") for term in terms))
+    names = ("candidate", "epoch", "train_loss", "val_loss", *map(_loss_name, terms))
     rows = [
         (line.number, epoch, float(train), float(val), *by_term.tolist())
         for line, history in zip(sweep.lines, sweep.histories, strict=True)

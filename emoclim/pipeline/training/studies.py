@@ -52,17 +52,16 @@ class StudyConfig(Settings):
 class Study:
     """A study of Optuna, reached in its storage."""
 
-    def __init__(
-        self, config: StudyConfig, space: Space, *, run: str, experiment: str, terms: Sequence[str], there: bool
-    ) -> None:
+    def __init__(self, config: StudyConfig, space: Space, *, run: str, experiment: str, there: bool) -> None:
         try:
             import optuna
         except ImportError as error:
             raise ConfigError("--optuna needs Optuna; install it with: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._states = optuna.trial.TrialState
         self.config, self.space, self.run = config, space, run
         self.name = name = config.name or f"emoclim-{experiment}"
-        self._weights = ["weight_" + term.replace(">", "_") for term in terms]
+        self._weights = ["weight_" + term.replace(">", "_") for term in space.objective.terms]
         self._seeds = list(space.settings.get("seed", [space.base.seed]))
         self._choices = dict.fromkeys(self._weights, optuna.distributions.FloatDistribution(0, 1)) | {
             setting: _distribution(values)
@@ -100,8 +99,6 @@ class Study:
 
     def tell(self, scores: Mapping[int, float]) -> None:
         """Report scores by the numbers of candidates, higher is better; trials told already stay as they are."""
-        from optuna.trial import TrialState
-
         with self._reached():
             for trial in self._open_trials():
                 numbers = trial.user_attrs[ASKED]["candidates"]
@@ -110,25 +107,21 @@ class Study:
                     if math.isfinite(value):
                         self._study.tell(trial.number, value)
                     else:
-                        self._study.tell(trial.number, state=TrialState.FAIL)
+                        self._study.tell(trial.number, state=self._states.FAIL)
 
     def give_up(self) -> None:
         """Mark what was asked for and never told as failed."""
-        from optuna.trial import TrialState
-
         with self._reached():
             for trial in self._open_trials():
-                self._study.tell(trial.number, state=TrialState.FAIL)
+                self._study.tell(trial.number, state=self._states.FAIL)
 
     def _put_given_weights_first(self) -> None:
         """Let the loss weights of the space be asked for next, unless that was done."""
-        from optuna.trial import TrialState
-
         alive = [
             trial
             for trial in self._study.get_trials()
-            if trial.state in (TrialState.COMPLETE, TrialState.WAITING)
-            or (trial.state is TrialState.RUNNING and ASKED in trial.user_attrs)
+            if trial.state in (self._states.COMPLETE, self._states.WAITING)
+            or (trial.state is self._states.RUNNING and ASKED in trial.user_attrs)
         ]
         tried = [trial.params | trial.system_attrs.get("fixed_params", {}) for trial in alive]
         for row in self.space.weights:
@@ -139,9 +132,8 @@ class Study:
     def _ask_one(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Ask for a trial and return its parameters, which follow from the seed and from what the study holds."""
         from optuna.samplers import TPESampler
-        from optuna.trial import TrialState
 
-        begun = sum(trial.state is not TrialState.WAITING for trial in self._study.get_trials(deepcopy=False))
+        begun = sum(trial.state is not self._states.WAITING for trial in self._study.get_trials(deepcopy=False))
         self._study.sampler = TPESampler(seed=self.space.base.seed + begun, constant_liar=True)
         trial = self._study.ask(self._choices)
         about = {"run": self.run, "candidates": list(numbers), "settings": self._settings(trial.params)}
@@ -150,9 +142,7 @@ class Study:
 
     def _open_trials(self) -> "Sequence[optuna.trial.FrozenTrial]":
         """Return the trials of this run that were asked for and not told yet."""
-        from optuna.trial import TrialState
-
-        trials = self._study.get_trials(states=[TrialState.RUNNING])
+        trials = self._study.get_trials(states=[self._states.RUNNING])
         return [trial for trial in trials if trial.user_attrs.get(ASKED, {}).get("run") == self.run]
 
     @contextmanager

@@ -8,6 +8,7 @@ a bank needs to go on after its last epoch.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,6 @@ from emoclim.learning import (
     stack_heads,
 )
 from emoclim.pipeline.run import Work
-from emoclim.pipeline.training.epoch_events import BankEpoch
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.workspace import available_memory, few_threads
 from emoclim.progress import uninterrupted
@@ -93,7 +93,7 @@ class Trainer:
     objective: Objective
     device: torch.device
     work: Work
-    watch: Callable[[BankEpoch], None] | None
+    watch: Callable[[str, Sequence[int], Sequence[Candidate], Epoch], None]  # is told of each epoch of a bank
 
     def train(self, rounds: Rounds, study: Study | None, rule: str) -> Sweep:
         """Train what is left of all rounds; with a study, ask for each and tell what it came to."""
@@ -119,43 +119,39 @@ class Trainer:
     def _train_round(self, rounds: Rounds, number: int, first: int) -> Sweep:
         """Train the candidates of a round, and measure each on validation."""
         candidates = rounds.rounds[number]
-        done: list[tuple[list[int], Training]] = []
-        interrupted = False
-        for bank, places in enumerate(groups(candidates, rounds.max_heads)):
-            try:
-                training = self._train_bank(f"{number}-{bank}", [candidates[place] for place in places], places, first)
-            except KeyboardInterrupt:  # before the first epoch of this bank was done
-                if not done:
-                    raise
-                interrupted = True
-                break
-            done.append((places, training))
-            interrupted = training.interrupted
-            if interrupted:
-                break
-        found = [(place, training, k) for places, training in done for k, place in enumerate(places)]
-        order = sorted(range(len(found)), key=lambda number: found[number][0])
-        heads = stack_heads([training.heads for _, training in done]).select(*order)
+        trainings: list[Training] = []
+        found: dict[int, tuple[Training, int]] = {}  # by place of a candidate: its bank, and its place there
         metrics: list[dict[str, float]] = []
+        interrupted = False
+        try:
+            for bank, places in enumerate(groups(candidates, rounds.max_heads)):
+                trainings.append(training := self._train_bank(f"{number}-{bank}", candidates, places, first))
+                found |= {place: (training, k) for k, place in enumerate(places)}
+                if interrupted := training.interrupted:
+                    break
+        except KeyboardInterrupt:  # before the first epoch of a bank was done
+            if not trainings:
+                raise
+            interrupted = True
+        trained = list(found)
+        heads = stack_heads([training.heads for training in trainings])
+        heads = heads.select(*sorted(range(len(trained)), key=trained.__getitem__))
         try:
             with uninterrupted():
-                metrics += self.work.means.track(self._validate(heads), "Validating heads", len(order))
+                validated = validate(self.splits["val"], heads, self.device)
+                metrics += self.work.means.track(validated, "Validating heads", len(trained))
         except KeyboardInterrupt:
             interrupted = True
-        trained = [found[place] for place in order]
-        lines = tuple(
-            _line(first + place, candidates[place], training, k, measured)
-            for (place, training, k), measured in zip(trained, metrics, strict=True)
-        )
-        return Sweep(lines, heads, tuple(_history(training, k) for _, training, k in trained), interrupted)
+        lines, histories = [], []
+        for place, measured in zip(sorted(trained), metrics, strict=True):
+            training, k = found[place]
+            histories.append(_history(training, k))
+            best = int(training.best_epoch[k]), float(training.best_loss[k])
+            lines.append(trained_candidate(first + place, candidates[place], histories[-1], *best, measured))
+        return Sweep(tuple(lines), heads, tuple(histories), interrupted)
 
-    def _train_bank(self, name: str, part: Sequence[Candidate], places: Sequence[int], first: int) -> Training:
-        numbers, watch = [first + place for place in places], self.watch
-
-        def tell(epoch: Epoch) -> None:
-            if watch:
-                watch(BankEpoch(name, numbers, part, epoch))
-
+    def _train_bank(self, name: str, candidates: Round, places: Sequence[int], first: int) -> Training:
+        part, numbers = [candidates[place] for place in places], [first + place for place in places]
         with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
             return train_heads(
                 self.splits["train"],
@@ -165,11 +161,10 @@ class Trainer:
                 part[0].config,
                 device=self.device,
                 resume=self.work.read(name),
-                callbacks=Callbacks(self.work.means.track, self.work.keep(name), tell if watch else None),
+                callbacks=Callbacks(
+                    self.work.means.track, self.work.keep(name), partial(self.watch, name, numbers, part)
+                ),
             )
-
-    def _validate(self, heads: Heads) -> Iterator[dict[str, float]]:
-        return validate(self.splits["val"], heads, self.device)
 
 
 def validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
@@ -193,19 +188,17 @@ def _join(parts: Sequence[Sweep]) -> Sweep:
     )
 
 
-def _line(
-    number: int, candidate: Candidate, training: Training, k: int, metrics: Mapping[str, float]
+def trained_candidate(
+    number: int,
+    candidate: Candidate,
+    history: History,
+    best_epoch: int,
+    best_loss: float,
+    metrics: Mapping[str, float],
 ) -> TrainedCandidate:
-    epoch = int(training.best_epoch[k])
-    return TrainedCandidate(
-        number=number,
-        candidate=candidate,
-        best_epoch=epoch,
-        epochs=len(training.history.val_loss),
-        val_loss=float(training.best_loss[k]),
-        val_terms=tuple(training.history.val_terms[epoch, k].tolist()),
-        metrics=metrics,
-    )
+    """Describe one candidate by its history, which is of K = 1."""
+    terms = tuple(history.val_terms[best_epoch, 0].tolist())
+    return TrainedCandidate(number, candidate, best_epoch, len(history.val_loss), best_loss, terms, metrics)
 
 
 def _history(training: Training, k: int) -> History:

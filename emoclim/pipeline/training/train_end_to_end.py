@@ -13,28 +13,20 @@ import torch
 
 from emoclim.data import ContentKeys, Split, read_manifest, with_splits
 from emoclim.errors import RunError
-from emoclim.learning import Callbacks, check_trainable, choose
+from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
-from emoclim.pipeline.training.encoder_inputs import (
-    LIBRARIES,
-    SOUNDS,
-    EndToEndConfig,
-    EndToEndInputs,
-    contents_digest,
-    make_augmenter,
-)
-from emoclim.pipeline.training.encoder_result import RULE, EncoderResult, encoded, measured, write_encoder
-from emoclim.pipeline.training.inputs import Labelled
-from emoclim.pipeline.training.run_files import write_run
-from emoclim.pipeline.training.trained_runs import ENCODER_FILE
-from emoclim.pipeline.training.waveforms import StoredCrops, stored_crops
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, usable_cores
+from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
+from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndConfig, EndToEndInputs, Labelled, contents_digest
+from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
+from emoclim.pipeline.workspace import Workspace, choose_device, usable_cores
 from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training"
+RULE = "mean"  # the score of a run, among others
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,15 +86,6 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             )
         return work.means.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
 
-    def write(self, result: EncoderResult, folder: Path) -> None:
-        """Write all files of a run, and move the encoder into it."""
-        seconds = {"training": result.training.seconds, "waiting_for_files": result.training.waiting}
-        loaded = LIBRARIES if result.inputs.augmentations else ()
-        (folder / HEADS_FILE).unlink(missing_ok=True)  # heads and encoder belong together
-        result.trained.replace(folder / ENCODER_FILE)
-        settings, sweep = result.settings(), result.sweep
-        write_run(folder, settings, result.report, sweep, sweep.heads, libraries=loaded, seconds=seconds)
-
 
 def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Material:
     """Read the cached features and, for a store, decode all files, once for all processes."""
@@ -157,18 +140,21 @@ def _measure(
         device=device,
         track=means.track,
     )
-    sweep = measured(val, training, training.heads(encoder.spec), config, device)
+    heads, objective, best = training.heads(encoder.spec), inputs.objective, training.best_epoch
+    candidate = Candidate(config.weights_of(objective), config.base, objective.settings[0])
+    (metrics,) = validate(val, heads, device)
+    line = trained_candidate(0, candidate, training.history, best, training.best_loss, metrics)
     live = config.library(means.workspace, inputs.libraries[config.live].manifest, encoder.spec)
     return EncoderResult(
         folder=work.run,
-        trained=file,
-        config=config,
         inputs=inputs,
         plan=work.plan.digest,
+        sweep=Sweep((line,), heads, (training.history,), training.interrupted),
+        report=choose([line], objective.terms, RULE),
+        config=config,
+        trained=file,
         libraries={**inputs.libraries, config.live: live},
         training=training,
-        sweep=sweep,
-        report=choose(sweep.lines, inputs.objective.terms, RULE),
         stored=material.stored,
         failures={**failures, **training.failures},
         workspace=means.workspace,

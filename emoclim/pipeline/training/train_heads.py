@@ -14,10 +14,8 @@ from emoclim.config import TrainConfig
 from emoclim.data import Split
 from emoclim.errors import ConfigError
 from emoclim.learning import (
-    Heads,
     Objective,
     Space,
-    SweepReport,
     checked_rule,
     choose,
     even_weights,
@@ -28,11 +26,10 @@ from emoclim.learning import (
 )
 from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
-from emoclim.pipeline.training.epoch_events import EpochEvents
 from emoclim.pipeline.training.inputs import Labelled, LabelledConfig, Weights
-from emoclim.pipeline.training.run_files import candidate_entries, write_run
+from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
 from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
-from emoclim.pipeline.training.sweep import Rounds, Sweep, Trainer, max_heads, read_rounds
+from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
 from emoclim.pipeline.workspace import Workspace, choose_device
 
 SHOWN_HEADS = 10
@@ -62,55 +59,20 @@ class HeadsConfig(LabelledConfig):
         return Space(self.weights or [even_weights(len(objective.terms))], self.settings, self.base, objective)
 
 
-@dataclass(frozen=True, slots=True)
-class TrainingResult:
+@dataclass(frozen=True, kw_only=True)
+class HeadsResult(TrainingResult):
     """What one `emoclim train-heads` did."""
 
-    folder: Path
     config: HeadsConfig
-    inputs: Labelled  # what it was trained on
-    plan: str  # digest of what was to be done
-    sweep: Sweep
-    report: SweepReport  # all candidates that were trained, and the chosen one
     study_name: str | None
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether it was stopped early."""
-        return self.sweep.interrupted
-
-    @property
-    def kept(self) -> Sequence[int]:
-        """Places in the report of the heads that are kept."""
-        keep = self.config.keep
-        return range(len(self.report.lines)) if keep is None else self.report.best(keep)
-
-    @property
-    def heads(self) -> Heads:
-        """The heads that are kept."""
-        return self.sweep.heads.select(*self.kept)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {"run": str(self.folder), **self.settings()}
-
-    def settings(self) -> dict[str, Any]:
+    def settings(self, **config: Any) -> dict[str, Any]:
         """Return the content of settings.json: all that the run depends on, and what was found."""
-        lines = self.report.lines
+        study = self.config.study
+        asked = self.config.model_dump(mode="json", include={"weights", "settings", "base", "own"})
         hidden = {"storage"}  # a place, and it may hold a password
-        return self.inputs.settings() | {
-            "plan": self.plan,
-            "study": self.config.study and self.config.study.model_dump(exclude=hidden) | self._space(),
-            "select": self.report.rule,
-            "keep": self.config.keep,
-            "heads": candidate_entries(self.report),
-            "kept": [lines[place].number for place in self.kept],
-            "chosen": lines[self.report.chosen].number,
-            "interrupted": self.interrupted,
-        }
-
-    def _space(self) -> dict[str, Any]:
-        return self.config.model_dump(mode="json", include={"weights", "settings", "base", "own"})
+        told = study and study.model_dump(exclude=hidden) | asked
+        return super().settings(**config) | {"study": told, "keep": self.keep}
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
@@ -137,7 +99,7 @@ class TrainingResult:
         return self.report.table_rows(SHOWN_HEADS)
 
 
-class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
+class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
     """Train pairs of heads on cached features, and choose one on validation."""
 
     name, config = "train-heads", HeadsConfig
@@ -151,7 +113,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
         """Make a folder named after the encoders."""
         return workspace.claim_run(name, "-".join(library.note.spec.name for library in inputs.libraries.values()))
 
-    def run(self, config: HeadsConfig, inputs: Labelled, work: Work) -> TrainingResult:
+    def run(self, config: HeadsConfig, inputs: Labelled, work: Work) -> HeadsResult:
         """Train what is left of the candidates."""
         device = choose_device(work.means.device)
         splits = inputs.splits(work.means.workspace, list(inputs.libraries))
@@ -172,18 +134,22 @@ class TrainHeads(Step[HeadsConfig, Labelled, TrainingResult]):
                 "no validation loss was ever finite, so there is nothing to keep; lower the learning rate"
             )
         report = choose(sweep.lines, inputs.objective.terms, config.select)
-        return TrainingResult(work.run, config, inputs, work.plan.digest, sweep, report, study.name if study else None)
-
-    def write(self, result: TrainingResult, folder: Path) -> None:
-        """Write all files of a run."""
-        write_run(folder, result.settings(), result.report, result.sweep, result.heads)
+        return HeadsResult(
+            folder=work.run,
+            inputs=inputs,
+            plan=work.plan.digest,
+            sweep=sweep,
+            report=report,
+            keep=config.keep,
+            config=config,
+            study_name=study.name if study else None,
+        )
 
 
 def _first_rounds(config: HeadsConfig, inputs: Labelled, train: Split, device: torch.device) -> Rounds:
     candidates, study = config.space(inputs.objective).candidates(), config.study
     largest = study.trials if study else max(map(len, groups(candidates, len(candidates))))
-    configs = [one.config for one in candidates]
-    most = max_heads(train, configs, largest, device)
+    most = max_heads(train, [one.config for one in candidates], largest, device)
     return Rounds(() if study else (tuple(candidates),), most, uuid.uuid4().hex)
 
 
@@ -195,7 +161,6 @@ def _open_study(config: HeadsConfig, inputs: Labelled, rounds: Rounds) -> Study 
         config.space(inputs.objective),
         run=rounds.token,
         experiment=_experiment(config, inputs),
-        terms=inputs.objective.terms,
         there=bool(rounds.rounds),
     )
 

@@ -1,23 +1,32 @@
-"""`emoclim train-end-to-end --store`: decode recordings once, and cut random crops from what was kept."""
+"""Where `emoclim train-end-to-end` takes its crops from, and what is added to them.
+
+With ``--store``, recordings are decoded once, and random crops are cut from what was kept. A note of augmentations is
+of plain values: the settings, with the place of the background sounds as in the notes of caches, and a digest of their
+contents.
+"""
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from emoclim.cache import WAV, StoreSize, open_waveform, store_name, write_waveform
+from emoclim.cache import WAV, StoreSize, open_waveform, portable_path, store_name, write_waveform
 from emoclim.data import ContentKeys, Item, Waveform, read_blocks
 from emoclim.encoders import AudioEncoder, Encoder
-from emoclim.errors import CacheError, DecodeError, EncoderError
+from emoclim.errors import CacheError, ConfigError, DecodeError, EncoderError
 from emoclim.extraction import Event, ItemEnd, decode, explain_worker_death
+from emoclim.learning import Augmentations, Augmenter, Backgrounds, load_library, read_backgrounds
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
+DIGEST = "background_digest"
+Note = Mapping[str, Any]
 KEPT = "what was decoded is kept: run again, with fewer --workers"
 
 
@@ -119,3 +128,40 @@ def _ends(events: Iterable[Event[CacheError]]) -> Generator[tuple[int, ItemEnd],
         if isinstance(event, CacheError):
             raise event
         yield position, event
+
+
+def make_augmenter(
+    settings: Augmentations, encoder: Encoder, workspace: Workspace, track: Track, known: Note | None = None
+) -> tuple[Note | None, Augmenter | None]:
+    """Make augmentations and the note of them; `known` is the note of a resumed run, which says where sounds lie."""
+    settings.require_switches()
+    if not settings:
+        return None, None
+    if not isinstance(encoder, AudioEncoder):
+        raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
+    load_library()  # whoever lacks it is not to wait for the sounds first
+    folder = workspace.caches / known["background"] if known and known["background"] else settings.background
+    rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
+    if folder is not None:
+        keys = ContentKeys(workspace.caches / "content.json")
+        sounds = read_backgrounds(folder.resolve(), encoder.spec.modality, rate, encoder.segment_seconds, keys, track)
+        keys.save()
+        note |= {"background": portable_path(folder, workspace.caches / "any"), DIGEST: sounds.digest}
+    return note, Augmenter(settings, sounds.files, rate, encoder.length)
+
+
+def without_place(note: Note | None) -> Note | None:
+    """Return what of a note the bytes of a run depend on."""
+    return note and {name: value for name, value in note.items() if name != "background"}
+
+
+def describe(note: Note) -> str:
+    """Describe the augmentations of a note to a reader."""
+    added = {"background": f"sounds of {Path(note['background'] or '').name}", "gaussian_snr": "Gaussian noise"}
+    parts = []
+    for switch, what in added.items():
+        if note[switch] is not None:
+            name = switch.removesuffix("_snr")
+            (low, high), probability = note[f"{name}_snr"], note[f"{name}_probability"]
+            parts.append(f"{what} at {low:g} to {high:g} dB ({probability:.0%} of them)")
+    return ", ".join(parts)
