@@ -16,8 +16,7 @@ from emoclim.config import TagConfig
 from emoclim.errors import ConfigError
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.tagging.config import TaggingConfig
-from emoclim.pipeline.tagging.tag import Tag
-from emoclim.pipeline.tagging.tagging_result import TaggingResult
+from emoclim.pipeline.tagging.tag import Tag, TaggingResult
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import tagging as tagging_stage
 
@@ -108,7 +107,7 @@ def test_the_numbers_do_not_tell_where_the_command_was_given(workspace, monkeypa
         monkeypatch.chdir(here)
         own = manifest.relative_to(here)
         told.append(tag_run(manifest=own, workspace=Workspace(root), **options))
-    assert len(told[0].warnings) == 2
+    assert len(told[0].inputs.warnings) == 2
     assert [one.to_dict() for one in told[1:]] == [told[0].to_dict()] * 2
     assert [path.name for path in told[0].folder.parent.iterdir()] == [told[0].folder.name]
 

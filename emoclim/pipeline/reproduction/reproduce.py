@@ -150,7 +150,7 @@ class Runner:
         """Find the tags of what the heads were not trained on."""
         asked = TaggingConfig(run=row.run, manifest=self.plan.manifests[TAGGING].source, plots=False, **row.row.options)
         found = start(Tag(), asked, Means(self.workspace, self.device, track=self.track))
-        self._note(row, found.folder, found.warnings)
+        self._note(row, found.folder, found.inputs.warnings)
         return tagging_results(found.report)
 
     def embed(self, row: RowPlan) -> Results:

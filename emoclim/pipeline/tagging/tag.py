@@ -1,59 +1,131 @@
 """`emoclim evaluate --tagging`: a run and a manifest with tags -> a report, as JSON, as tables and as pictures.
 
 The files lie in ``runs/<run>/tagging/<manifest>``; other than by default, the name goes on with what differs:
-``tagging-features-head-2-5-seeds``. Beside it, ``<name>.unfinished`` keeps what each finished head gave until the end.
+``tagging-features-head-2-5-seeds``. ``report.json``: all numbers (the same seed gives the same bytes);
+``scores.parquet``: one row for each item and tag; ``tags.png`` and ``curve.png``. Beside it, ``<name>.unfinished``
+keeps what each finished head gave until the end.
 """
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from itertools import combinations
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from emoclim.cache import CacheManifest, manifest_digest, portable_path
+from emoclim.cache import manifest_digest, portable_path
 from emoclim.data import SPLITS, ContentKeys, groups_of
-from emoclim.encoders import file_hash
-from emoclim.errors import CacheError, ManifestError, RunError
+from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.encoders import contamination
-from emoclim.pipeline.run import UNFINISHED, Means, Step, Work, digest_of
+from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
+from emoclim.pipeline.papers import paper_tables
+from emoclim.pipeline.run import UNFINISHED, Means, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
-from emoclim.pipeline.tagging.tagged_items import Tagged, keys_of, read_tagged
-from emoclim.pipeline.tagging.tagging_result import TaggingResult, left_out
-from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace, choose_device, few_threads
-from emoclim.reports import Trained
+from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about
+from emoclim.pipeline.training.run_files import write_parquet
+from emoclim.pipeline.training.trained_runs import Run, open_run, trained_note
+from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
+from emoclim.reports import PaperTable, TaggingReport, Trained, plot_curve, plot_tags, tagging_results
 from emoclim.stages import embedded, tag
 
 log = logging.getLogger(__name__)
 
 THREADS = 2  # more gain nothing on heads so small
+TAGS_PICTURE = "tags.png"
 
 
 @dataclass(frozen=True, slots=True)
-class TaggingInputs:
-    """A run, and tagged items with their features."""
+class TaggingResult:
+    """What one `emoclim evaluate --tagging` found."""
 
-    run: Run
-    note: CacheManifest  # of the cache of the features
-    read: Tagged
-    groups: Mapping[str, tuple[str, ...]]  # of tags
-    contents: Mapping[str, str]  # by item, its key in the cache
-    warnings: tuple[str, ...]  # why the numbers may mislead
+    config: TaggingConfig
+    inputs: TaggingInputs
+    manifest: Mapping[str, str]  # its path, as a note beside the cache names it, and a digest of what it says
+    items: Mapping[str, int]  # by split, how many items there are
+    report: TaggingReport
+    folder: Path  # where the files lie
+    interrupted: bool = False
 
     @property
-    def noted(self) -> dict[str, Any]:
-        """What a plan notes."""
+    def shows_curve(self) -> bool:
+        """Whether other shares of the training items were learnt from than all of them."""
+        return [one.fraction for one in self.report.curve] != [1.0]
+
+    @property
+    def learnt_from(self) -> str:
+        """The largest share, which all numbers but the curve are of: ``"10 % of the training items (512)"``."""
+        most = self.report.curve[-1]
+        return f"{100 * most.fraction:.3g} % of the training items ({most.n_train})"
+
+    @property
+    def title(self) -> str:
+        """What the table of the report is about."""
+        control = " (control: shuffled tags)" if self.report.provenance["shuffled_tags"] else ""
+        seeds = f"{n} seeds" if (n := len(self.report.seeds)) > 1 else "one seed"
+        learnt = f", learnt from {self.learnt_from}" if self.shows_curve else ""
+        run, asked, n_test = self.inputs.run.folder.name, self.config, self.report.n_test
+        return f"Run {run}, tags from {asked.on}{control}, {n_test} {asked.split} items, {seeds}{learnt}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        config, inputs = self.config, self.inputs
         return {
-            "the heads": file_hash(self.run.folder / HEADS_FILE),
-            "the features": self.note.spec.to_dict(),
-            "the manifest": manifest_digest(self.read.manifest),
-            "the contents of the files": digest_of(self.contents),
-            "the groups of tags": self.groups,
+            "schema": REPORT_SCHEMA,
+            "run": inputs.run.folder.name,
+            "head": inputs.run.chosen if config.head is None else config.head,
+            "on": config.on,
+            "split": config.split,
+            "manifest": self.manifest,
+            "items": dict(self.items),
+            "untagged": {"kept": not config.drop_untagged, **inputs.read.bare},
+            "warnings": list(inputs.warnings),
+            **self.report.to_dict(),
         }
+
+    def summary(self) -> list[str]:
+        """Return a few sentences for a reader."""
+        sizes = ", ".join(f"{self.items[split]} {split}" for split in SPLITS)
+        bare = self.inputs.read.bare
+        lines = [f"{self.inputs.read.manifest.source.name}: {sizes} items, {len(self.report.tags)} tags"]
+        if self.shows_curve:
+            lines.append(f"tables of all tags, groups and single tags are of heads that learnt from {self.learnt_from}")
+        if any(bare.values()):
+            counts = ", ".join(f"{bare[split]} {split}" for split in SPLITS)
+            fate = "are left out" if self.config.drop_untagged else "count, as negatives of every tag"
+            lines.append(f"items without any tag ({counts}) {fate}; numbers with and without them cannot be compared")
+        macro = self.report.macro
+        if macro.without_average_precision:
+            lines.append(left_out(macro.without_average_precision, "no positive item to be found"))
+        if other := set(macro.without_roc_auc) - set(macro.without_average_precision):
+            lines.append(left_out(sorted(other), "only positive items (ROC-AUC)"))
+        pictures = " and pictures" if (self.folder / TAGS_PICTURE).is_file() else ""
+        return [*lines, f"Numbers{pictures} are in {self.folder}"]
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Return the rows of the report's table."""
+        return self.report.table_rows()
+
+    def paper_tables(self) -> tuple[PaperTable, ...]:
+        """Return the papers' tables of tagging with this result in them."""
+        differing = {
+            f"{self.config.split} items": self.config.split != "test",
+            "shuffled tags": self.report.provenance["shuffled_tags"],
+            self.learnt_from: self.shows_curve,
+        }
+        name = ", ".join(
+            [self.inputs.read.manifest.source.name, self.config.on, *(what for what, told in differing.items() if told)]
+        )
+        return paper_tables(tagging_results(self.report), name, ("tagging",))
+
+    def write(self) -> None:
+        """Write ``report.json``, ``scores.parquet`` and the pictures."""
+        write_report(self.folder, self.to_dict())
+        write_parquet(_score_columns(self.report), self.folder / "scores.parquet")
+        if self.config.plots:
+            plot_tags(self.report, self.folder / TAGS_PICTURE)
+            if len(self.report.curve) > 1:
+                plot_curve(self.report, self.folder / "curve.png")
 
 
 class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
@@ -70,12 +142,11 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         # Absolute, so that nothing that is told of it depends on the current folder.
         source = (config.manifest or workspace.root / "data" / "tagging.csv").absolute()
         read = read_tagged(source, note, keys, seed=config.seed, untagged=not config.drop_untagged)
-        contents = keys_of(read.items, note, keys)
-        warnings = (*_warnings(note, read, config, contents), *_learnt(workspace, run, note, read, config, keys))
+        contents, warnings = warnings_about(workspace, run, note, read, config, keys)
         keys.save()
         for warning in warnings:
             log.warning(warning)
-        return TaggingInputs(run, note, read, groups_of(read.tags, config.tag_groups), contents, warnings)
+        return TaggingInputs(run, note, read, groups_of(read.tags, config.tag_groups), contents, tuple(warnings))
 
     def place(self, config: TaggingConfig, inputs: TaggingInputs, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002
         """Return the folder of the report, in that of the run."""
@@ -118,23 +189,12 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 track=work.means.track,
                 keep=keep,
             )
-        return TaggingResult(
-            run=inputs.run.folder.name,
-            head=inputs.run.chosen if config.head is None else config.head,
-            on=config.on,
-            split=config.split,
-            manifest={
-                "path": portable_path(read.manifest.source, inputs.note.path),
-                "digest": manifest_digest(read.manifest),
-            },
-            items={name: len(part.inputs) for name, part in parts.items()},
-            untagged=read.bare,
-            untagged_kept=not config.drop_untagged,
-            report=report,
-            folder=work.run,
-            warnings=inputs.warnings,
-            plots=config.plots,
-        )
+        manifest = {
+            "path": portable_path(read.manifest.source, inputs.note.path),
+            "digest": manifest_digest(read.manifest),
+        }
+        items = {name: len(part.inputs) for name, part in parts.items()}
+        return TaggingResult(config, inputs, manifest, items, report, work.run)
 
 
 def _tagged_modality(run: Run) -> Modality:
@@ -146,41 +206,14 @@ def _tagged_modality(run: Run) -> Modality:
     return (timed or present[::-1])[0]
 
 
-def _warnings(note: CacheManifest, read: Tagged, config: TaggingConfig, contents: Mapping[str, str]) -> list[str]:
-    """Say what a reader of the numbers should know about the data behind them."""
-    name = read.manifest.source.name
-    found = [told] if (told := contamination(note.spec, replace(read.manifest, source=Path(name)))) else []
-    if config.split == "val":
-        found.append(
-            "the val items also decide when a training ends: numbers on them are better than on items never seen"
-        )
-    if read.unlearnt:
-        found.append(left_out(read.unlearnt, "no training item"))
-    by_split = {
-        part: {contents[item.id] for item in read.items if item.split == part and item.id in contents}
-        for part in SPLITS
+def _score_columns(report: TaggingReport) -> dict[str, Any]:
+    """Make a row for each test item and tag: whether it has it, and how likely the head of each seed holds that."""
+    columns: dict[str, Any] = {
+        "id": [id_ for id_ in report.ids for _ in report.tags],
+        "tag": list(report.tags) * len(report.ids),
+        "relevant": report.relevant.flatten().numpy(),
     }
-    both = [(len(by_split[one] & by_split[other]), one, other) for one, other in combinations(SPLITS, 2)]
-    if torn := ", ".join(f"{number} in {one} and {other}" for number, one, other in both if number):
-        found.append(f"{name} has the same content in several splits ({torn}): the numbers may be too good")
-    return found
-
-
-def _learnt(
-    workspace: Workspace, run: Run, note: CacheManifest, read: Tagged, config: TaggingConfig, keys: ContentKeys
-) -> list[str]:
-    """Say whether the heads that embed have seen the items they are asked about."""
-    if config.on != "embeddings":
-        return []
-    try:
-        library = trained_library(workspace, run, note.spec.modality)
-    except (CacheError, ManifestError):  # the run's own manifest may be gone
-        return []
-    seen = keys_of((item for item in library.manifest.items if item.split in ("train", "val")), note, keys)
-    asked = keys_of((item for item in read.items if item.split == config.split), note, keys)
-    if not (both := len(set(seen.values()) & set(asked.values()))):
-        return []
-    return [
-        f"{both} of {len(asked)} {config.split} items of {read.manifest.source.name} were in the training of "
-        f"run {run.folder.name}: its embeddings have seen them"
-    ]
+    return columns | {
+        f"probability_{seed}": values.flatten().numpy()
+        for seed, values in zip(report.seeds, report.probabilities, strict=True)
+    }

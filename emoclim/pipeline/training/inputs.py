@@ -1,7 +1,6 @@
 """Hold what trainings are asked for, and load what they are made from: labelled libraries, classes, an encoder."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
@@ -20,12 +19,13 @@ from emoclim.data import (
     Setting,
     Split,
     class_vectors,
+    contents_of,
     match_labels,
     read_label_map,
     read_valence_arousal,
 )
 from emoclim.encoders import Encoder, file_hash, find_encoder, load_encoder
-from emoclim.errors import ConfigError, DecodeError
+from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, Augmenter, EncoderTuning, Objective, even_weights, load_objective
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, called, labelled_items, labels_of, library_note, read_splits
@@ -210,9 +210,4 @@ class EndToEndInputs(Labelled):
 
 def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:
     """Hash the files of training and validation to 12 hex digits; those that cannot be read are left out."""
-    rows = []
-    for item in items:
-        if item.split in ("train", "val"):
-            with suppress(DecodeError):
-                rows.append((item.id, keys(item)))
-    return digest_of(rows)
+    return digest_of(contents_of((item for item in items if item.split in ("train", "val")), keys))

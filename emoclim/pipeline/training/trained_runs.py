@@ -15,7 +15,7 @@ from typing import Any
 
 from emoclim.cache import CacheManifest
 from emoclim.data import LabelMap, Setting
-from emoclim.errors import CacheError, RunError
+from emoclim.errors import CacheError, RunError, name_some
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
@@ -43,7 +43,7 @@ class Run:
         """Return the pair of a candidate, as a bank of one; None takes the one that did best on validation."""
         wanted = self.chosen if number is None else number
         if wanted not in self.kept:
-            raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {_ranges(self.kept)}")
+            raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {name_some(map(str, self.kept))}")
         return self.heads.select(self.kept.index(wanted))
 
 
@@ -65,12 +65,6 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'settings.json'} is of another kind ({error}); train again") from error
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """Write ``"0-63"``, or the numbers one by one where some between them are missing."""
-    first, last = min(numbers), max(numbers)
-    return f"{first}-{last}" if len(numbers) == last - first + 1 else ", ".join(map(str, numbers))
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:

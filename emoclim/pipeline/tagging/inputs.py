@@ -1,13 +1,15 @@
-"""Read manifests of tagged items, with the features of these.
+"""What `emoclim evaluate --tagging` is made from: a run, and a manifest of tagged items with their features.
 
 Convention: a tag is learnt if a training item has it; a tag that only other items have is no column of any table.
 """
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,8 +26,14 @@ from emoclim.data import (
     read_manifest,
     with_splits,
 )
-from emoclim.errors import ManifestError
+from emoclim.encoders import file_hash
+from emoclim.errors import CacheError, ManifestError, name_some
+from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.library import Library, read_features
+from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.pipeline.training.trained_runs import Run, trained_library
+from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.stages import TagSplit
 
 log = logging.getLogger(__name__)
@@ -103,3 +111,69 @@ def _groups(items: list[Item]) -> Tensor | None:
     owners = [("group", item.group) if item.group else ("item", item.id) for item in items]
     numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
     return torch.tensor([numbers[owner] for owner in owners])
+
+
+@dataclass(frozen=True, slots=True)
+class TaggingInputs:
+    """A run, and tagged items with their features."""
+
+    run: Run
+    note: CacheManifest  # of the cache of the features
+    read: Tagged
+    groups: Mapping[str, tuple[str, ...]]  # of tags
+    contents: Mapping[str, str]  # by item, its key in the cache
+    warnings: tuple[str, ...]  # why the numbers may mislead
+
+    @property
+    def noted(self) -> dict[str, Any]:
+        """What a plan notes."""
+        return {
+            "the heads": file_hash(self.run.folder / HEADS_FILE),
+            "the features": self.note.spec.to_dict(),
+            "the manifest": manifest_digest(self.read.manifest),
+            "the contents of the files": digest_of(self.contents),
+            "the groups of tags": self.groups,
+        }
+
+
+def warnings_about(
+    workspace: Workspace, run: Run, note: CacheManifest, read: Tagged, config: TaggingConfig, keys: ContentKeys
+) -> tuple[dict[str, str], list[str]]:
+    """Return the cache key of each item, and what a reader of the numbers should know about the data behind them."""
+    contents, name = keys_of(read.items, note, keys), read.manifest.source.name
+    found = [told] if (told := contamination(note.spec, replace(read.manifest, source=Path(name)))) else []
+    if config.split == "val":
+        found.append(
+            "the val items also decide when a training ends: numbers on them are better than on items never seen"
+        )
+    if read.unlearnt:
+        found.append(left_out(read.unlearnt, "no training item"))
+    by_split = {
+        part: {contents[item.id] for item in read.items if item.split == part and item.id in contents}
+        for part in SPLITS
+    }
+    both = [(len(by_split[one] & by_split[other]), one, other) for one, other in combinations(SPLITS, 2)]
+    if torn := ", ".join(f"{number} in {one} and {other}" for number, one, other in both if number):
+        found.append(f"{name} has the same content in several splits ({torn}): the numbers may be too good")
+    asked = by_split[config.split]
+    if config.on == "embeddings" and (learnt := len(asked & _learnt(workspace, run, note, keys))):
+        found.append(
+            f"{learnt} of {len(asked)} {config.split} items of {name} were in the training of "
+            f"run {run.folder.name}: its embeddings have seen them"
+        )
+    return contents, found
+
+
+def _learnt(workspace: Workspace, run: Run, note: CacheManifest, keys: ContentKeys) -> set[str]:
+    """Return the cache keys of the items that the heads of a run have seen."""
+    try:
+        library = trained_library(workspace, run, note.spec.modality)
+    except (CacheError, ManifestError):  # the run's own manifest may be gone
+        return set()
+    seen = (item for item in library.manifest.items if item.split in ("train", "val"))
+    return set(keys_of(seen, note, keys).values())
+
+
+def left_out(tags: Sequence[str], why: str) -> str:
+    """Say which tags do not count, and why."""
+    return f"{len(tags)} tag{'s' * (len(tags) > 1)} left out, having {why}: {name_some(tags)}"
