@@ -16,8 +16,8 @@ app = new_app()
 @command(app)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to put everything in.")] = Path("demo"),
-    pictures: Annotated[int, typer.Option(min=1, help="Generated pictures per emotion.")] = 40,
-    pieces: Annotated[int, typer.Option(min=1, help="Generated pieces of music per emotion.")] = 32,
+    pictures: Annotated[int, typer.Option(min=4, help="Generated pictures per emotion.")] = 40,
+    pieces: Annotated[int, typer.Option(min=8, help="Generated pieces of music per emotion.")] = 32,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the generated corpus and of the training.")] = 42,
     workers: Workers = None,
 ) -> View:

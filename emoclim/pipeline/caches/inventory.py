@@ -57,8 +57,8 @@ class CacheList:
         """Return a few sentences for a reader."""
         lines = [cache.problem for cache in self.caches if cache.problem]
         lines += [f"{cache.name} is being written by {cache.writer}" for cache in self.caches if cache.writer]
-        join = "join them with: emoclim cache merge"
-        lines += [f"{name} has {count} shards; {join} {name}" for name, count in self.shards.items()]
+        join, remove = "join them with: emoclim cache merge", "once that is done, emoclim cache gc finds them"
+        lines += [f"{name} has {count} shards; {join} {name}; {remove}" for name, count in self.shards.items()]
         for store in self.waveforms:
             held = f"{store['recordings']} decoded recordings, {shown_size(store['bytes'])}"
             lines.append(f"{store['name']}: {held}, for train-end-to-end --store")

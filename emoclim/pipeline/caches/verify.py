@@ -72,10 +72,10 @@ class Verification:
         """Return a few sentences for a reader."""
         lines = []
         if self.damaged:
-            left_out = "they are left out now" if self.repaired else "leave them out with --repair"
+            left_out = "they are left out now;" if self.repaired else "leave them out with --repair, then"
             lines.append(
                 f"{self.cache} is damaged: the numbers of {len(self.damaged)} items are not what was written "
-                f"({name_some(self.damaged)}); {left_out}, then extract them again"
+                f"({name_some(self.damaged)}); {left_out} extract them again"
             )
         lines += self.problems
         if again := self.encoded_again:
