@@ -21,12 +21,6 @@ from emoclim.progress import Track, silent
 ENCODERS: Mapping[Modality, str] = {"image": "colour", "audio": "timbre"}  # these need no file
 QUERIES: tuple[tuple[Modality, str], ...] = (("image", "contentment"), ("image", "fear"), ("audio", "exciting"))
 MARK = "GENERATED.txt"  # says so, and that the demo may write here
-NEXT_COMMANDS = (
-    "emoclim extract images",
-    "emoclim extract audio --encoder clap",
-    "emoclim train-heads",
-    "emoclim evaluate",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +51,10 @@ class Demo:
             "For your own files, put them at data/images/<emotion>/ and data/audio/<emotion>/ (or list them in",
             "data/images.csv and data/audio.csv) and run, with CLIP and CLAP:",
             "",
-            *(f"    {command}" for command in NEXT_COMMANDS),
+            "    emoclim extract images",
+            "    emoclim extract audio --encoder clap",
+            "    emoclim train-heads",
+            "    emoclim evaluate",
         ]
 
 

@@ -51,7 +51,7 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
     modalities = _in_order(space)
     points = torch.cat([space.embeddings[modality].detach().cpu().double() for modality in modalities])
     places = _in_plane(points, seed, perplexity)
-    colours = _colours(space)
+    colours = distinct_colours(len(space.classes))
     blocks = torch.split(places, [len(space.embeddings[modality]) for modality in modalities])
     for modality, block in zip(modalities, blocks, strict=True):
         colour = [colours[label] for label in space.labels[modality].tolist()]
@@ -65,16 +65,13 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
 def _legend(spaces: Sequence[JointSpace]) -> list[Line2D]:
     """Make one entry per class, then one per modality, with how many items a single panel shows."""
     first = spaces[0]
-    entries = [(name, colour, "s") for name, colour in zip(first.classes, _colours(first), strict=True)]
+    colours = distinct_colours(len(first.classes))
+    entries = [(name, colour, "s") for name, colour in zip(first.classes, colours, strict=True)]
     entries.append((" ", "none", "none"))
     for modality in _in_order(first):
         size = f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else ""
         entries.append((f"{MODALITIES[modality].name}{size}", "0.35", MODALITIES[modality].marker))
     return [Line2D([], [], color=colour, marker=mark, linestyle="none", label=name) for name, colour, mark in entries]
-
-
-def _colours(space: JointSpace) -> list[str]:
-    return distinct_colours(len(space.classes))
 
 
 def _in_order(space: JointSpace) -> list[Modality]:

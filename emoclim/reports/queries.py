@@ -44,8 +44,8 @@ class QueryScores:
 
     def class_numbers(self) -> Tensor:
         """Number the class of each query among those that occur, by name: ``(Q,)`` int64."""
-        numbers = {name: number for number, name in enumerate(sorted(set(self.classes)))}
-        return torch.tensor([numbers[name] for name in self.classes], dtype=torch.int64)
+        names = sorted(set(self.classes))
+        return torch.tensor([names.index(name) for name in self.classes], dtype=torch.int64)
 
     def table(self, metrics: Sequence[str]) -> Tensor:
         """Put the named metrics side by side: ``(Q, T)`` float64."""

@@ -117,20 +117,17 @@ class RetrievalReport:
         `labels` says what the taxonomy of each modality calls a class, in place of its name. The layout is that of
         S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, table 5.
         """
-        sizes = {
-            MODALITIES[direction.query].name: direction.per_class
-            for direction in self.directions.values()
-            if direction.query == direction.candidate
-        }
+        shown = list(self.directions.values())
+        within = [direction for direction in shown if direction.query == direction.candidate]
         called = {f"{MODALITIES[modality].name} emotion": names for modality, names in (labels or {}).items()}
         called = called or {"emotion": dict(zip(self.classes, self.classes, strict=True))}
-        columns = tuple(direction.title for direction in self.directions.values())
-        rows: list[Row] = [(*called, *columns, *(f"{name} items" for name in sizes))]
+        sizes = (f"{MODALITIES[direction.query].name} items" for direction in within)
+        rows: list[Row] = [(*called, *(direction.title for direction in shown), *sizes)]
         for name in self.classes:
-            values = (percent(direction.per_class[name].metrics.get(metric)) for direction in self.directions.values())
-            counts = (str(per_class[name].n_queries) for per_class in sizes.values())
+            values = (percent(direction.per_class[name].metrics.get(metric)) for direction in shown)
+            counts = (str(direction.per_class[name].n_queries) for direction in within)
             rows.append((*(names.get(name, "–") for names in called.values()), *values, *counts))
-        means = (percent(direction.metrics[metric]) for direction in self.directions.values())
-        totals = (str(sum(report.n_queries for report in per_class.values())) for per_class in sizes.values())
+        means = (percent(direction.metrics[metric]) for direction in shown)
+        totals = (str(sum(one.n_queries for one in direction.per_class.values())) for direction in within)
         rows.append(("macro mean", *[""] * (len(called) - 1), *means, *totals))
         return rows

@@ -61,7 +61,7 @@ def compare_runs(
         for group in alike
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
-    systems = [_merge_seeds(group) for group in alike] if over_seeds else [_system(one.name, [one]) for one in found]
+    systems = [_system(group, over_seeds) for group in (alike if over_seeds else [[one] for one in found])]
     with few_threads(1):
         report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
     report = replace(report, split=found[0].table.split, notes=notes)
@@ -114,7 +114,9 @@ def _metrics(found: Sequence[Evaluated], asked: Sequence[str]) -> list[str]:
 def _aligned(first: Evaluated, other: Evaluated) -> Evaluated:
     """Bring the queries of an evaluation into the order of the first; raise unless both asked the same."""
     if difference := next(_differences(first.table, other.table), None):
-        raise RunError(f"{first.name} and {other.name} were not evaluated alike: {difference}; evaluate both again")
+        raise RunError(
+            f"{first.name} and {other.name} were not evaluated alike: {difference}; evaluate both on the same manifests"
+        )
     theirs = other.table.directions
     directions = {name: theirs[name].in_order(scores.ids) for name, scores in first.table.directions.items()}
     return replace(other, table=replace(other.table, directions=directions))
@@ -145,17 +147,14 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
                 yield f"in {direction} the {name} of {len(differing)} queries is not the same ({told})"
 
 
-def _merge_seeds(group: Sequence[Evaluated]) -> System:
-    """Take runs of one setup as one system."""
-    names = ", ".join(one.name for one in group)
-    if not group[0].setup:
+def _system(runs: Sequence[Evaluated], over_seeds: bool) -> System:
+    """Take one run, or several of one setup, as one system."""
+    names = ", ".join(one.name for one in runs)
+    if over_seeds and not runs[0].setup:
         raise RunError(f"{names} is in no run whose settings tell its seed; leave out --over-seeds")
-    if len({one.seed for one in group}) < len(group):
+    if len({one.seed for one in runs}) < len(runs):
         raise ConfigError(f"{names} have the same settings and not all another seed; name one of each seed")
-    return _system(f"{group[0].name} ({len(group)} seeds)" if len(group) > 1 else names, group)
-
-
-def _system(name: str, runs: Sequence[Evaluated]) -> System:
     tables = [one.table.directions for one in runs]
     directions = {direction: tuple(table[direction] for table in tables) for direction in tables[0]}
+    name = f"{runs[0].name} ({len(runs)} seeds)" if len(runs) > 1 else names
     return System(name, tuple(one.name for one in runs), directions)

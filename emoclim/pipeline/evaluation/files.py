@@ -48,24 +48,19 @@ def write_queries(path: Path, table: QueryTable) -> None:
     if len(names) != 1:
         raise ValueError(f"directions have the metrics {sorted(names)}; one table takes one set of them")
     about = {"schema": QUERIES_SCHEMA, "run": table.run, "split": table.split, "settings": dict(table.settings)}
-    parts = [_part(name, scores) for name, scores in table.directions.items()]
+    parts = []
+    for name, scores in table.directions.items():
+        columns = {
+            "direction": [name] * len(scores.ids),
+            "id": scores.ids,
+            "class": scores.classes,
+            "n_relevant": scores.n_relevant.numpy(),
+            "n_candidates": scores.n_candidates.numpy(),
+        }
+        parts.append(pa.table(columns | {metric: values.numpy() for metric, values in scores.metrics.items()}))
     whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
     with atomic(path) as partial:
         parquet.write_table(whole, partial)
-
-
-def _part(direction: str, scores: QueryScores) -> Any:
-    """Return the rows of one direction, as a table of pyarrow."""
-    import pyarrow as pa
-
-    columns = {
-        "direction": pa.array([direction] * len(scores.ids), pa.string()),
-        "id": pa.array(scores.ids, pa.string()),
-        "class": pa.array(scores.classes, pa.string()),
-        "n_relevant": scores.n_relevant.cpu().long().numpy(),
-        "n_candidates": scores.n_candidates.cpu().long().numpy(),
-    }
-    return pa.table(columns | {name: values.cpu().double().numpy() for name, values in scores.metrics.items()})
 
 
 def read_queries(path: Path) -> QueryTable:
