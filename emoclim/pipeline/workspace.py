@@ -190,11 +190,16 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     words = ["emoclim" if program.name in ("emoclim", "__main__.py") else str(program), *sys.argv[1:]]
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
-        "command": [re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", word) for word in words],  # without passwords
+        "command": list(map(without_password, words)),
         "versions": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
         "platform": platform.platform(),
     }
+
+
+def without_password(text: str) -> str:
+    """Hide the password of a URL."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", text)
 
 
 def available_memory(root: Path = Path("/")) -> int:

@@ -17,8 +17,8 @@ from emoclim.errors import ConfigError
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
-from emoclim.pipeline.workspace import provenance
+from emoclim.pipeline.training.studies import Study, StudyConfig
+from emoclim.pipeline.workspace import provenance, without_password
 
 optuna = pytest.importorskip("optuna")
 
@@ -200,8 +200,8 @@ def test_a_study_that_is_gone_is_told_when_it_is_gone_on_with(tmp_path: Path) ->
 
 
 def test_passwords_are_not_shown() -> None:
-    assert shown_place("mysql://me:secret@host/db") == "mysql://me:***@host/db"
-    assert shown_place("sqlite:///a.db") == "sqlite:///a.db"
+    assert without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+    assert without_password("sqlite:///a.db") == "sqlite:///a.db"
 
 
 @pytest.mark.parametrize("program", ["/home/me/venv/bin/emoclim", "/src/emoclim/__main__.py"])

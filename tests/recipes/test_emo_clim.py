@@ -10,7 +10,7 @@ from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.labels.taxonomy import match_labels
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import ConfigError
-from emoclim.pipeline.papers import class_titles
+from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.recipes import Table, choose_tables, find_preset, find_recipe, recipe_names
 from emoclim.recipes.emo_clim import RECIPE, TABLE_1
 

@@ -14,7 +14,7 @@ from emoclim.data import Manifest, match_labels
 from emoclim.files import atomic
 from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
-from emoclim.pipeline.papers import class_titles
+from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.pipeline.reproduction.request import KINDS, Departure, EncoderChoice, Request, mark_of
 from emoclim.pipeline.training.inputs import LabelledConfig
 from emoclim.recipes import Row

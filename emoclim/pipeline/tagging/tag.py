@@ -19,7 +19,7 @@ from emoclim.data import SPLITS, ContentKeys, groups_of
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
-from emoclim.pipeline.papers import paper_tables
+from emoclim.pipeline.evaluation.result import paper_tables
 from emoclim.pipeline.run import UNFINISHED, Means, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about

@@ -72,17 +72,19 @@ class Labelled:
     vectors: Mapping[str, Any] | None  # of the classes, with the file that they come from
 
     @classmethod
-    def of(cls, config: LabelledConfig, libraries: Mapping[Modality, Library], known: Mapping[str, Any]) -> Self:
+    def of(
+        cls, config: LabelledConfig, libraries: Mapping[Modality, Library], known: Mapping[str, Any], **more: Any
+    ) -> Self:
         """Read classes and their vectors from their files, or from what a run noted when it began."""
         objective = config.make_objective(tuple(libraries))
         _check_vectors(objective, config.vad is not None)
         if known:
             noted = known[LABEL_MAP]
-            return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), objective, known[VECTORS])
+            return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), objective, known[VECTORS], **more)
         labels = labels_of(libraries)
         label_map = read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)
         vectors = None if config.vad is None else _vectors(config.vad, label_map)
-        return cls(libraries, label_map, objective, vectors)
+        return cls(libraries, label_map, objective, vectors, **more)
 
     @property
     def noted(self) -> dict[str, Any]:

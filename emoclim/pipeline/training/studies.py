@@ -7,7 +7,6 @@ settings and the numbers of its candidates, one for each seed, as a user attribu
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,7 @@ from pydantic import AfterValidator, Field
 from emoclim.config import Settings
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, Space
+from emoclim.pipeline.workspace import without_password
 
 if TYPE_CHECKING:
     import optuna
@@ -55,10 +55,11 @@ class Study:
     def __init__(self, config: StudyConfig, space: Space, *, run: str, experiment: str, there: bool) -> None:
         try:
             import optuna
+            from optuna.storages.journal import JournalFileBackend
         except ImportError as error:
             raise ConfigError("--optuna needs Optuna; install it with: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._states = optuna.trial.TrialState
+        self._states, self._sampler = optuna.trial.TrialState, optuna.samplers.TPESampler
         self.config, self.space, self.run = config, space, run
         self.name = name = config.name or f"emoclim-{experiment}"
         self._weights = ["weight_" + term.replace(">", "_") for term in space.objective.terms]
@@ -70,17 +71,19 @@ class Study:
         }
         self._fixed = {setting: values[0] for setting, values in space.settings.items() if setting != "seed"}
         with self._reached():
-            place = _opened(config.storage)
+            place: Any = config.storage
+            if "://" not in place:
+                place = optuna.storages.JournalStorage(JournalFileBackend(place))
             names = [summary.study_name for summary in optuna.get_all_study_summaries(place)]
             if there and name not in names:
                 raise ConfigError(
-                    f"study {name!r} is no longer in {shown_place(config.storage)}; put it back, or train again"
+                    f"study {name!r} is no longer in {without_password(config.storage)}; put it back, or train again"
                 )
             self._study = optuna.create_study(storage=place, study_name=name, direction="maximize", load_if_exists=True)
             alike = self._study.user_attrs.get(EXPERIMENT, None if self._study.get_trials() else experiment)
             if alike != experiment or [one.name for one in self._study.directions] != ["MAXIMIZE"]:
                 raise ConfigError(
-                    f"study {name!r} in {shown_place(config.storage)} is of other features, classes or settings; "
+                    f"study {name!r} in {without_password(config.storage)} is of other features, classes or settings; "
                     "give --study another name"
                 )
             self._study.set_user_attr(EXPERIMENT, experiment)
@@ -104,10 +107,8 @@ class Study:
                 numbers = trial.user_attrs[ASKED]["candidates"]
                 if scores.keys() >= set(numbers):
                     value = fmean(scores[number] for number in numbers)
-                    if math.isfinite(value):
-                        self._study.tell(trial.number, value)
-                    else:
-                        self._study.tell(trial.number, state=self._states.FAIL)
+                    lost = not math.isfinite(value)
+                    self._study.tell(trial.number, None if lost else value, self._states.FAIL if lost else None)
 
     def give_up(self) -> None:
         """Mark what was asked for and never told as failed."""
@@ -131,12 +132,11 @@ class Study:
 
     def _ask_one(self, numbers: Sequence[int]) -> dict[str, Any]:
         """Ask for a trial and return its parameters, which follow from the seed and from what the study holds."""
-        from optuna.samplers import TPESampler
-
         begun = sum(trial.state is not self._states.WAITING for trial in self._study.get_trials(deepcopy=False))
-        self._study.sampler = TPESampler(seed=self.space.base.seed + begun, constant_liar=True)
+        self._study.sampler = self._sampler(seed=self.space.base.seed + begun, constant_liar=True)
         trial = self._study.ask(self._choices)
-        about = {"run": self.run, "candidates": list(numbers), "settings": self._settings(trial.params)}
+        settings = self._candidate(trial.params, self.space.base.seed).all_settings
+        about = {"run": self.run, "candidates": list(numbers), "settings": settings}
         trial.set_user_attr(ASKED, about)
         return trial.params
 
@@ -158,21 +158,15 @@ class Study:
         except (OptunaError, SQLAlchemyError, OSError, ValueError, KeyError, ImportError) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ConfigError(
-                f"the study in {shown_place(self.config.storage)} cannot be used ({reason}); give a URL or a file "
+                f"the study in {without_password(self.config.storage)} cannot be used ({reason}); give a URL or a file "
                 "that can, or --study another name"
             ) from error
 
-    def _loss_weights(self, params: Mapping[str, Any]) -> tuple[float, ...]:
-        row = [params[key] for key in self._weights]
-        total = sum(row)
-        return tuple(weight / total if total else 1 / len(row) for weight in row)
-
-    def _settings(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return self._candidate(params, self.space.base.seed).all_settings
-
     def _candidate(self, params: Mapping[str, Any], seed: int) -> Candidate:
+        row = [params[key] for key in self._weights]
+        weights = tuple(weight / sum(row) if any(row) else 1 / len(row) for weight in row)
         chosen = {setting: value for setting, value in params.items() if setting not in self._weights}
-        return Candidate(self._loss_weights(params), *self.space.chosen(self._fixed | chosen | {"seed": seed}))
+        return Candidate(weights, *self.space.chosen(self._fixed | chosen | {"seed": seed}))
 
 
 def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistribution":
@@ -181,16 +175,3 @@ def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistributi
     if all(isinstance(value, float) for value in values):
         return FloatDistribution(min(values), max(values), log=min(values) > 0)
     return CategoricalDistribution(list(values))
-
-
-def shown_place(storage: str) -> str:
-    """Hide the password of a storage."""
-    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", storage)
-
-
-def _opened(storage: str) -> Any:
-    """Return a storage as Optuna itself takes it."""
-    from optuna.storages import JournalStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    return storage if "://" in storage else JournalStorage(JournalFileBackend(storage))

@@ -20,7 +20,7 @@ from emoclim.pipeline.library import called, choose_libraries, split_manifest
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
-from emoclim.pipeline.training.inputs import SOUNDS, EndToEndConfig, EndToEndInputs, Labelled, contents_digest
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndConfig, EndToEndInputs, contents_digest
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace, choose_device, usable_cores
 from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end
@@ -67,9 +67,8 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         note, augment = make_augmenter(config.augmentations, encoder, workspace, track, known.get(SOUNDS))
         contents = contents_digest(track(manifest.items, f"read {manifest.name}", len(manifest.items)), keys)
         keys.save()
-        labelled = Labelled.of(config, libraries, known)
-        classes = labelled.label_map, labelled.objective, labelled.vectors
-        return EndToEndInputs(libraries, *classes, encoder, contents, note, augment, count)
+        more = {"encoder": encoder, "contents": contents, "augmentations": note, "augment": augment, "processes": count}
+        return EndToEndInputs.of(config, libraries, known, **more)
 
     def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:
         """Make a folder named after the encoders."""

@@ -28,9 +28,9 @@ from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
 from emoclim.pipeline.training.inputs import Labelled, LabelledConfig, Weights
 from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
-from emoclim.pipeline.training.studies import Study, StudyConfig, shown_place
+from emoclim.pipeline.training.studies import Study, StudyConfig
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
-from emoclim.pipeline.workspace import Workspace, choose_device
+from emoclim.pipeline.workspace import Workspace, choose_device, without_password
 
 SHOWN_HEADS = 10
 
@@ -87,7 +87,7 @@ class HeadsResult(TrainingResult):
         if self.interrupted:
             lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
         if self.config.study:
-            place = shown_place(self.config.study.storage)
+            place = without_password(self.config.study.storage)
             lines.append(f"study {self.study_name}; look at it with: optuna-dashboard {place}")
         if len(self.report.lines) > SHOWN_HEADS:
             n_heads, rule = len(self.report.lines), self.report.rule
@@ -117,9 +117,12 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         """Train what is left of the candidates."""
         device = choose_device(work.means.device)
         splits = inputs.splits(work.means.workspace, list(inputs.libraries))
-        rounds = read_rounds(work.folder, config.space(inputs.objective))
-        rounds = rounds or _first_rounds(config, inputs, splits["train"], device)
-        study = _open_study(config, inputs, rounds)
+        space = config.space(inputs.objective)
+        rounds = read_rounds(work.folder, space) or _first_rounds(config.study, space, splits["train"], device)
+        study = None
+        if config.study:
+            experiment = _experiment(config.select, inputs, space)
+            study = Study(config.study, space, run=rounds.token, experiment=experiment, there=bool(rounds.rounds))
         events = work.run / "tensorboard" if config.tensorboard else None
         try:
             with EpochEvents(inputs.objective.terms, work.means.watch, events) as watch:
@@ -146,30 +149,18 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         )
 
 
-def _first_rounds(config: HeadsConfig, inputs: Labelled, train: Split, device: torch.device) -> Rounds:
-    candidates, study = config.space(inputs.objective).candidates(), config.study
+def _first_rounds(study: StudyConfig | None, space: Space, train: Split, device: torch.device) -> Rounds:
+    candidates = space.candidates()
     largest = study.trials if study else max(map(len, groups(candidates, len(candidates))))
     most = max_heads(train, [one.config for one in candidates], largest, device)
     return Rounds(() if study else (tuple(candidates),), most, uuid.uuid4().hex)
 
 
-def _open_study(config: HeadsConfig, inputs: Labelled, rounds: Rounds) -> Study | None:
-    if config.study is None:
-        return None
-    return Study(
-        config.study,
-        config.space(inputs.objective),
-        run=rounds.token,
-        experiment=_experiment(config, inputs),
-        there=bool(rounds.rounds),
-    )
-
-
-def _experiment(config: HeadsConfig, inputs: Labelled) -> str:
+def _experiment(rule: str, inputs: Labelled, space: Space) -> str:
     """Hash what scores of two runs must share to be comparable to 12 hex digits."""
-    compared: dict[str, Any] = {"inputs": inputs.noted, "select": config.select}
-    if config.select == "loss":
-        first = config.space(inputs.objective).candidates()[0]
+    compared: dict[str, Any] = {"inputs": inputs.noted, "select": rule}
+    if rule == "loss":
+        first = space.candidates()[0]
         compared["loss"] = first.config.batch_size, first.settings.model_dump(mode="json")
     return digest_of(compared)
 
