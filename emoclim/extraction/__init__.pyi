@@ -7,4 +7,5 @@ from .workers import Event as Event
 from .workers import ItemEnd as ItemEnd
 from .workers import decode as decode
 from .workers import explain_worker_death as explain_worker_death
+from .workers import plain_loader as plain_loader
 from .writer import AsyncWriter as AsyncWriter

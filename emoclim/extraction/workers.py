@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
 
 from emoclim.data import Item
 from emoclim.encoders import flush_denormals
@@ -55,16 +55,21 @@ def decode(preparer: Preparer[T], items: Sequence[Item], workers: int) -> Iterat
     if workers == 0 or not items:
         yield from _events(preparer, items, range(len(items)))
         return
-    loader = DataLoader(
-        _MessageDataset(preparer, items),
+    for message in plain_loader(_MessageDataset(preparer, items), workers):
+        yield from message.events()
+
+
+def plain_loader(dataset: Dataset[T], workers: int, **options: Any) -> DataLoader[T]:
+    """Load what a data set yields, as it is, in worker processes that compute and free memory as decoding needs it."""
+    return DataLoader(
+        dataset,
         batch_size=None,
         num_workers=workers,
         collate_fn=_as_is,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
+        **options,
     )
-    for message in loader:
-        yield from message.events()
 
 
 @contextmanager

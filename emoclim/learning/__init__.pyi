@@ -34,6 +34,7 @@ from .heads import Heads as Heads
 from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries
 from .heads import load_heads as load_heads
+from .heads import mean_over_segments as mean_over_segments
 from .heads import save_heads as save_heads
 from .heads import stack_heads as stack_heads
 from .learner import BestHeads as BestHeads
@@ -42,6 +43,7 @@ from .learner import new_learner as new_learner
 from .learner import weighted_sum as weighted_sum
 from .objectives.base import Metric as Metric
 from .objectives.base import Objective as Objective
+from .objectives.base import column_name as column_name
 from .objectives.loading import describe_objectives as describe_objectives
 from .objectives.loading import load_objective as load_objective
 from .objectives.loading import make_objective as make_objective

@@ -12,12 +12,16 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import batch_norm, normalize, pad
+from typing_extensions import override
 
 CACHE_LINE = 16  # float32 values
 
 
 class Bank(nn.Module):
-    """Map rows of one input by each of K heads: to hidden columns ``(K, H, N)``, and those to ``(K, N, E)``."""
+    """Map rows of one input by each of K heads: to hidden columns ``(K, H, N)``, and those to ``(K, N, E)``.
+
+    By itself it returns the rows; the tensors of one with tensors lead with K, and its constructor takes them by name.
+    """
 
     n_heads: int
     dim: int  # D of the input; of a bank that shares a hidden layer, H
@@ -25,12 +29,10 @@ class Bank(nn.Module):
 
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
         """Compute hidden columns ``(K, H, N)`` of rows ``(N, D)`` or ``(K, N, D)``; here the rows themselves."""
-        del generator, products
         return rows.mT.expand(self.n_heads, self.dim, rows.shape[-2])
 
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
         """Compute outputs ``(K, N, E)`` of hidden columns; here the columns themselves."""
-        del products
         return hidden.mT
 
     def about(self) -> dict[str, Any]:
@@ -39,8 +41,8 @@ class Bank(nn.Module):
 
     @classmethod
     def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        """Build a bank round the tensors of a state dict, which it takes over; a wrong one raises ``RuntimeError``."""
-        raise NotImplementedError
+        """Build a bank round the tensors of a state dict, which it takes over; wrong ones raise an error."""
+        return cls(**state, **about)
 
     def select(self, numbers: Sequence[int]) -> Self:
         """Select heads, in that order."""
@@ -48,7 +50,23 @@ class Bank(nn.Module):
         return type(self).from_state(state, **self.about())
 
 
-class OutputBank(Bank):
+class _TrainedBank(Bank):
+    """A bank whose last layer is linear and trained."""
+
+    def _add_output(self, hidden_dim: int, generator: torch.Generator) -> None:
+        self.out_weight = _initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
+        self.out_bias = _initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
+
+    @override
+    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
+        return _affine(self.out_weight, self.out_bias, hidden, products).mT[..., : self.embedding_dim]
+
+    @override
+    def about(self) -> dict[str, Any]:
+        return {"embedding_dim": self.embedding_dim}
+
+
+class OutputBank(_TrainedBank):
     """The last, linear layer of K heads, on the hidden layer of another bank.
 
     All heads begin with the same values, uniform within ``1 / sqrt(fan in)`` as PyTorch's own linear layer.
@@ -59,28 +77,16 @@ class OutputBank(Bank):
         self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
         self._add_output(dim, generator)
 
-    def _add_output(self, hidden_dim: int, generator: torch.Generator) -> None:
-        self.out_weight = _initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
-        self.out_bias = _initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
-
-    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
-        """See :meth:`Bank.project`."""
-        return _affine(self.out_weight, self.out_bias, hidden, products).mT[..., : self.embedding_dim]
-
-    def about(self) -> dict[str, Any]:
-        """See :meth:`Bank.about`."""
-        return {"embedding_dim": self.embedding_dim}
-
     @classmethod
+    @override
     def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        """See :meth:`Bank.from_state`."""
         n_heads, _, dim = state["out_weight"].shape
         bank = cls(n_heads, dim, about["embedding_dim"], generator=torch.Generator())
         bank.load_state_dict(state, assign=True)
         return bank
 
 
-class HeadBank(OutputBank):
+class HeadBank(_TrainedBank):
     """K projection heads: Linear, BatchNorm, ReLU, Dropout, Linear, each on the L2-normalised feature.
 
     All heads begin with the same values and drop the same hidden units.
@@ -111,7 +117,7 @@ class HeadBank(OutputBank):
     def __init__(
         self, n_heads: int, dim: int, hidden_dim: int, embedding_dim: int, *, dropout: float, generator: torch.Generator
     ) -> None:
-        nn.Module.__init__(self)
+        super().__init__()
         self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
         self.dropout = dropout
         self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator, widths=1)
@@ -124,16 +130,16 @@ class HeadBank(OutputBank):
         self.register_buffer("running_var", torch.ones(n_heads, self.hidden_dim))
 
     @classmethod
+    @override
     def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        """See :meth:`Bank.from_state`."""
         n_heads, hidden_dim, dim = state["hidden_weight"].shape
         sizes = n_heads, dim, hidden_dim, about["embedding_dim"]
         bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
         bank.load_state_dict(state, assign=True)
         return bank
 
+    @override
     def about(self) -> dict[str, Any]:
-        """See :meth:`Bank.about`."""
         return {"embedding_dim": self.embedding_dim, "dropout": self.dropout}
 
     def forward(
@@ -142,8 +148,8 @@ class HeadBank(OutputBank):
         """Embed rows ``(N, D)`` or ``(K, N, D)`` with each head: unit rows ``(K, N, E)``; see :meth:`Banks.forward`."""
         return normalize(self.project(self.hide(features, generator, products), products), dim=-1)
 
+    @override
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
-        """See :meth:`Bank.hide`."""
         columns = super().hide(normalize(rows, dim=-1), None, None)
         hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)
         hidden = self._batch_norm(hidden).relu()
@@ -179,14 +185,9 @@ class LinearBank(Bank):
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        """See :meth:`Bank.from_state`."""
-        return cls(state["weight"], state["bias"], **about)
-
+    @override
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
-        """See :meth:`Bank.project`."""
-        full = -(-self.embedding_dim // CACHE_LINE) * CACHE_LINE
+        full = whole_lines(self.embedding_dim)
         weight = filled(self.weight, (self.n_heads, full, self.dim))
         bias = filled(self.bias, (self.n_heads, full))
         return _affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
@@ -199,19 +200,18 @@ class IdentityBank(Bank):
         super().__init__()
         self.n_heads, self.dim, self.embedding_dim = n_heads, dim, dim
 
+    @override
     def about(self) -> dict[str, Any]:
-        """See :meth:`Bank.about`."""
         return {"n_heads": self.n_heads, "dim": self.dim}
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        """See :meth:`Bank.from_state`."""
-        del state
-        return cls(**about)
-
+    @override
     def select(self, numbers: Sequence[int]) -> Self:
-        """See :meth:`Bank.select`."""
         return type(self)(len(numbers), self.dim)
+
+
+def whole_lines(size: int) -> int:
+    """Round a number of float32 values up to whole cache lines."""
+    return size + -size % CACHE_LINE
 
 
 def filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
@@ -230,5 +230,5 @@ def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype
 def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *, widths: int = 2) -> nn.Parameter:
     """Draw values uniform within ``1 / sqrt(fan_in)``, repeated along axis 0; so many axes are padded."""
     one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
-    full = [-(-size // CACHE_LINE) * CACHE_LINE if axis < widths else size for axis, size in enumerate(one.shape)]
+    full = [whole_lines(size) if axis < widths else size for axis, size in enumerate(one.shape)]
     return nn.Parameter(filled(one, full).expand(shape[0], *full).clone())

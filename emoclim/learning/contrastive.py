@@ -5,23 +5,13 @@ Every operation treats each head by itself and in the same way whatever K is, an
 head k of many is computed exactly as it would be alone.
 """
 
-from collections.abc import Sequence
 from typing import get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
+from emoclim.learning.banks import CACHE_LINE, filled, whole_lines
 from emoclim.learning.settings import NoPositive
-from emoclim.modality import Modality
-
-CACHE_LINE = 16  # float32 values
-
-
-def across_and_within(modalities: Sequence[Modality]) -> list[tuple[Modality, Modality]]:
-    """List anchor and contrast of four losses: across two modalities both ways, then within each."""
-    one, other = modalities
-    return [(one, other), (other, one), (one, one), (other, other)]
 
 
 def supcon(
@@ -175,5 +165,5 @@ def inner_products(anchor: Tensor, contrast: Tensor) -> Tensor:
     (n, width), m = anchor.shape[1:], contrast.shape[1]
     if not any(size % CACHE_LINE for size in (n * width, m * width, n * m)):
         return torch.bmm(anchor, contrast.mT)
-    filled = [pad(rows, (0, -width % CACHE_LINE, 0, -rows.shape[1] % CACHE_LINE)) for rows in (anchor, contrast)]
-    return torch.bmm(filled[0], filled[1].mT)[:, :n, :m]
+    full = [filled(rows, (len(rows), *map(whole_lines, rows.shape[1:]))) for rows in (anchor, contrast)]
+    return torch.bmm(full[0], full[1].mT)[:, :n, :m]

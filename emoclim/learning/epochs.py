@@ -31,9 +31,9 @@ class Epoch:
     """What one epoch came to."""
 
     number: int  # from 0
-    train_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
-    val_loss: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
-    val_terms: Tensor  # `(K,)`, `(K,)` and `(K, number of terms)`: its rows of a History
+    train_loss: Tensor  # (K,), as the next: its row of a History
+    val_loss: Tensor  # (K,)
+    val_terms: Tensor  # (K, number of terms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ Used by everything that compares items. Invariant: an item's vectors do not depe
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
@@ -48,11 +48,16 @@ class Heads:
     def __post_init__(self) -> None:
         inputs = {branch.input for branch in self.banks.branches.values()} - {LABELS}
         if inputs != self.specs.keys() or len({self.banks.bank(name).n_heads for name in self.banks}) != 1:
-            raise RunError("banks of heads need one spec each and the same number of heads")
+            raise RunError(
+                "banks of heads need one spec each and the same number of heads; join those of one training only"
+            )
         for name, branch in self.banks.branches.items():
             dim = self.banks.bank(name).dim
             if branch.shares is None and branch.input != LABELS and dim != self.specs[_modality(branch.input)].dim:
-                raise RunError(f"the {name} heads take {dim} values, not {self.specs[_modality(branch.input)].dim}")
+                raise RunError(
+                    f"the {name} heads take {dim} values, not {self.specs[_modality(branch.input)].dim}; "
+                    "give the spec of the features that they were trained on"
+                )
 
     @property
     def n_heads(self) -> int:
@@ -91,12 +96,15 @@ class Heads:
             raise ConfigError(f"average = {average!r} is not possible; it must be {' or '.join(get_args(Average))}")
         banks = copy.deepcopy(self.banks).to(features.values.device).eval()
         with torch.no_grad():
-            windows = None if average == "features" else features.windows
-            if windows is None:
+            if average == "features" or features.windows is None:
                 outputs = _embed_rows(banks, modality, features.values)
             else:
-                segments, offsets, _ = windows
-                outputs = _embed_segments(banks, modality, features.values, segments, offsets)
+                outputs = mean_over_segments(
+                    features,
+                    ROWS_PER_BLOCK,
+                    lambda rows: _embed_block(banks, modality, rows),
+                    lambda bare: _embed_rows(banks, modality, features.values[bare]),
+                )
         return self.objective.vectors(modality, outputs)
 
     def select(self, *numbers: int) -> "Heads":
@@ -142,7 +150,7 @@ def as_queries(vectors: Tensor, metric: Metric) -> Tensor:
 
 
 def as_candidates(vectors: Tensor, metric: Metric) -> Tensor:
-    """See :func:`as_queries`."""
+    """Augment vectors ``(N, E)`` so that their cosines with :func:`as_queries` rank as the metric does."""
     if metric == "ip":
         return vectors
     rows = vectors.double()
@@ -163,19 +171,40 @@ def _embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
     return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
 
 
-def _embed_segments(banks: Banks, name: str, values: Tensor, segments: Tensor, offsets: Tensor) -> dict[str, Tensor]:
-    """Average the outputs of each item's segments, or embed its value where it has none: ``(K, N, E)`` by branch."""
+def mean_over_segments(
+    features: Features,
+    rows_per_block: int,
+    outputs_of: Callable[[Tensor], Mapping[str, Tensor]],
+    outputs_of_items: Callable[[Tensor], Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Average the outputs of each item's segments: ``(..., N, E)`` by name.
+
+    Parameters
+    ----------
+    features
+        N items with windows.
+    rows_per_block
+        How many segments `outputs_of` is given at once, at most.
+    outputs_of
+        Maps segments ``(R, D)`` to outputs ``(..., R, E)`` by name.
+    outputs_of_items
+        Returns, for the numbers ``(M,)`` of items without segments, what stands in: outputs ``(..., M, E)`` by name.
+    """
+    assert features.windows is not None
+    segments, offsets, _ = features.windows
     counts = offsets.diff()  # (N,)
-    owner = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
-    bare = (counts == 0).nonzero()[:, 0].to(values.device)
-    found = _embed_rows(banks, name, values[bare])
-    means = {branch: output.new_zeros(len(output), len(counts), output.shape[2]) for branch, output in found.items()}
-    for rows, items in zip(*(torch.split(table, ROWS_PER_BLOCK) for table in (segments, owner)), strict=True):
-        for branch, output in _embed_block(banks, name, rows).items():
-            means[branch].index_add_(1, items, output)
-    for branch, total in means.items():
+    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
+    bare = (counts == 0).nonzero()[:, 0].to(segments.device)
+    found = outputs_of_items(bare)
+    means = {
+        name: output.new_zeros(*output.shape[:-2], len(counts), output.shape[-1]) for name, output in found.items()
+    }
+    for rows, items in zip(*(torch.split(table, rows_per_block) for table in (segments, owners)), strict=True):
+        for name, output in outputs_of(rows).items():
+            means[name].index_add_(-2, items, output)
+    for name, total in means.items():
         total /= counts.clamp(min=1).to(total)[:, None]
-        total[:, bare] = found[branch]
+        total[..., bare, :] = found[name]
     return means
 
 

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from emoclim.errors import ConfigError
+from emoclim.learning.objectives.base import column_name
 from emoclim.learning.sweep import Candidate
 from emoclim.reports import Row, candidate_table
 
@@ -74,7 +75,7 @@ class SweepReport:
         """Return all that is known, by column."""
         table: dict[str, list[Any]] = defaultdict(list)
         for place, (line, score) in enumerate(zip(self.lines, self.scores, strict=True)):
-            names = [term.replace(">", "_") for term in self.terms]
+            names = [column_name(term) for term in self.terms]
             row = (
                 {"candidate": line.number, "chosen": place == self.chosen, "score": score}
                 | {f"weight_{name}": weight for name, weight in zip(names, line.candidate.loss_weights, strict=True)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emoclim.metrics.ties import TieBlock
+from emoclim.metrics.retrieval import refuse_nan
 
 NARROWEST, WIDEST = 32, 128  # columns of a chunk; torch reads narrower ones slowly
 READ_AT_ONCE = 1 << 18  # candidates that are read again together; some 3 MB
@@ -71,8 +71,7 @@ class Counter:
         self._layout = layout
         self._chunks = scores.view(-1, layout.width)  # (Q * n, width)
         self._peaks = self._chunks.amax(dim=1).view(len(scores), -1)  # (Q, n)
-        if self._peaks.isnan().any():
-            raise ValueError("a score is NaN, so its candidate has no place in the ranking")
+        refuse_nan(self._peaks)
 
     def best(self, k: int) -> Tensor:
         """Return the `k` highest scores of each query, descending, ``(Q, k)``; `k` is at most the columns of a row."""
@@ -100,8 +99,3 @@ class Counter:
             above.index_add_(0, cell, (candidates > level).sum(dim=1))
             tied.index_add_(0, cell, (candidates == level).sum(dim=1))
         return above.view(n_queries, classes), tied.view(n_queries, classes)
-
-
-def tie_block(above: Tensor, tied: Tensor, wanted: Tensor) -> TieBlock:
-    """Sum the counts ``(Q, C)`` of :meth:`Counter.around` over the classes that are relevant to each query."""
-    return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above * wanted).sum(dim=1), (tied * wanted).sum(dim=1))

@@ -10,7 +10,7 @@ from typing import Literal, Self
 import torch
 from torch import Tensor
 
-from emoclim.metrics.counting import Counter, Layout, lay_out, tie_block
+from emoclim.metrics.counting import Counter, Layout, lay_out
 from emoclim.metrics.retrieval import rank
 from emoclim.metrics.ties import TieBlock, random_average_precision
 
@@ -52,9 +52,7 @@ class Answer:
     """What was found, per query."""
 
     values: dict[str, Tensor]  # (Q,) float64 by metric
-    # (C, C) float64: of how many queries of class [q, ..] the first candidate is of class [.., c], where tied
-    # candidates share; zeros unless 1 is among the ks
-    first: Tensor
+    first: Tensor  # (C, C) float64: how many queries of class [q, ..] find class [.., c] first; zeros without P@1
     n_relevant: Tensor  # (Q,) int64
     n_candidates: Tensor  # (Q,) int64
 
@@ -87,11 +85,13 @@ class Answer:
             best = counter.best(min(max(question.ks), n_candidates))
         for k in question.ks:
             above, tied = counter.around(best[:, min(k, n_candidates) - 1])
-            self.values[f"P@{k}"][rows] = tie_block(above, tied, wanted).precision_at(k)
+            self.values[f"P@{k}"][rows] = TieBlock.count(above, tied, wanted).precision_at(k)
             if k == 1:
                 self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
         if "MRR" in question.measures:
-            self.values["MRR"][rows] = tie_block(*counter.around(counter.best_of(wanted)), wanted).reciprocal_rank()
+            self.values["MRR"][rows] = TieBlock.count(
+                *counter.around(counter.best_of(wanted)), wanted
+            ).reciprocal_rank()
         if question.sorts:
             hits = wanted[:, layout.chunk_classes].repeat_interleave(layout.width, dim=1) & (scores > -torch.inf)
             ranking = rank(scores, hits)

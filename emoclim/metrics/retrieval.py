@@ -17,6 +17,18 @@ from emoclim.metrics.ties import TieBlock
 def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
     """Compute the share of relevant candidates among the `k` of highest score; the divisor is `k` in any case.
 
+    Parameters
+    ----------
+    scores, relevant
+        ``(Q, M)``, the latter bool.
+    k
+        From 1 on; it may exceed M.
+
+    Returns
+    -------
+    Tensor
+        ``(Q,)`` float64.
+
     Examples
     --------
     >>> precision_at_k(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]), k=2)
@@ -34,6 +46,16 @@ def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
 def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute one over the rank, from 1, of the best relevant candidate.
 
+    Parameters
+    ----------
+    scores, relevant
+        ``(Q, M)``, the latter bool.
+
+    Returns
+    -------
+    Tensor
+        ``(Q,)`` float64.
+
     Examples
     --------
     >>> reciprocal_rank(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]))  # tied: mean of 1/2, 1/3
@@ -49,6 +71,16 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
 def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute the mean, over the relevant candidates, of the precision at the rank of each.
 
+    Parameters
+    ----------
+    scores, relevant
+        ``(Q, M)``, the latter bool.
+
+    Returns
+    -------
+    Tensor
+        ``(Q,)`` float64.
+
     Examples
     --------
     >>> average_precision(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]))
@@ -59,6 +91,16 @@ def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
 
 def r_precision(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute the precision at R, where R is the number of relevant candidates of each query.
+
+    Parameters
+    ----------
+    scores, relevant
+        ``(Q, M)``, the latter bool.
+
+    Returns
+    -------
+    Tensor
+        ``(Q,)`` float64.
 
     Examples
     --------
@@ -125,14 +167,18 @@ def _blocks(tied: Tensor, found: Tensor) -> TieBlock:
 def _check(scores: Tensor, relevant: Tensor) -> None:
     if scores.ndim != 2 or scores.shape != relevant.shape:
         raise ValueError(f"scores {tuple(scores.shape)} and relevant {tuple(relevant.shape)} must be one (Q, M)")
+    refuse_nan(scores)
+
+
+def refuse_nan(scores: Tensor) -> None:
+    """Raise ``ValueError`` if a score is NaN."""
     if scores.isnan().any():
-        raise ValueError("a score is NaN, so its candidate has no place in the ranking")
+        raise ValueError("a score is NaN, so its candidate has no place in the ranking; leave out such candidates")
 
 
 def _block_at(scores: Tensor, relevant: Tensor, score: Tensor) -> TieBlock:
     """Gather the candidates of one score ``(Q,)`` per query."""
-    above, tied = scores > score[:, None], scores == score[:, None]
-    return TieBlock(above.sum(dim=1), tied.sum(dim=1), (above & relevant).sum(dim=1), (tied & relevant).sum(dim=1))
+    return TieBlock.count(scores > score[:, None], scores == score[:, None], relevant)
 
 
 def class_means(values: Tensor, classes: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ block. A random order is the case of one block that holds every candidate.
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -26,6 +27,11 @@ class TieBlock:
     size: Tensor  # (Q,) int64: candidates in the block
     hits_above: Tensor  # (Q,) int64: relevant ones above it
     hits: Tensor  # (Q,) int64: relevant ones in it
+
+    @classmethod
+    def count(cls, above: Tensor, tied: Tensor, relevant: Tensor) -> Self:
+        """Count by query what ranks above a block and what is in it, given ``(Q, C)`` of each class or candidate."""
+        return cls(above.sum(dim=1), tied.sum(dim=1), (above * relevant).sum(dim=1), (tied * relevant).sum(dim=1))
 
     def precision_at(self, k: int | Tensor) -> Tensor:
         """Compute the share of relevant candidates among the first `k`, ``(Q,)`` float64; 0 where a k is 0.

@@ -46,11 +46,10 @@ from emoclim.learning import (
 from emoclim.modality import Modality
 from emoclim.progress import Stopwatch
 from emoclim.seeding import generator_for
-from emoclim.stages.head_training import weight_table
+from emoclim.stages.head_training import DRAWS, weight_table
 
 log = logging.getLogger(__name__)
 
-DRAWS = ("items", "segments", "dropout")  # purposes of the generators that move on from epoch to epoch
 TOTAL, WAITING = "total", "waiting"  # what is timed
 KEPT = "the epochs that are done are kept: go on with --resume, with fewer --workers"
 
@@ -102,13 +101,13 @@ def train_end_to_end(
     objective: Objective,
     weights: Sequence[float],
     config: TrainConfig,
-    tuning: EncoderTuning = EncoderTuning(),  # noqa: B008 - immutable
+    tuning: EncoderTuning = EncoderTuning(),
     *,
     crops: Crops = Crops(),
     replicas: Replicas = ALONE,
     device: torch.device,
     resume: Snapshot | None = None,
-    callbacks: Callbacks = Callbacks(),  # noqa: B008 - immutable
+    callbacks: Callbacks = Callbacks(),
 ) -> JointTraining:
     """Train an encoder and a pair of heads, and keep both as they were after their best epoch.
 

@@ -63,7 +63,7 @@ def train_heads(
     *,
     device: torch.device,
     resume: Snapshot | None = None,
-    callbacks: Callbacks = Callbacks(),  # noqa: B008 - immutable
+    callbacks: Callbacks = Callbacks(),
 ) -> Training:
     """Train K sets of heads and keep each as it was after its best epoch.
 

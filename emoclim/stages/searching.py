@@ -51,7 +51,7 @@ def search_each(
     top
         How many to give for each; all if there are fewer.
     average
-        See :meth:`Heads.embed`.
+        See :meth:`Heads.vectors`.
 
     Returns
     -------

@@ -17,6 +17,7 @@ from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_
 
 from emoclim.config import Aggregate, TagConfig
 from emoclim.data import Features
+from emoclim.learning import mean_over_segments
 from emoclim.seeding import generator_for
 
 ROWS_PER_BLOCK = 8192  # tagged at once
@@ -87,11 +88,10 @@ def tag_probabilities(head: TagHead, inputs: Features, aggregate: Aggregate) -> 
     values = torch.cat([head(rows).sigmoid() for rows in torch.split(inputs.values, ROWS_PER_BLOCK)])
     if aggregate == "embeddings" or inputs.windows is None:
         return values
-    segments, offsets, _ = inputs.windows
-    counts = offsets.diff()
-    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)
-    total = torch.zeros_like(values)
-    for rows, items in zip(*(torch.split(table, ROWS_PER_BLOCK) for table in (segments, owners)), strict=True):
-        total.index_add_(0, items, head(rows).sigmoid())
-    counts = counts.to(values.device)[:, None]
-    return torch.where(counts > 0, total / counts.clamp(min=1), values)
+    means = mean_over_segments(
+        inputs,
+        ROWS_PER_BLOCK,
+        lambda rows: {"tags": head(rows).sigmoid()},
+        lambda bare: {"tags": values[bare]},
+    )
+    return means["tags"]

@@ -38,7 +38,7 @@ def tag(
     shuffle: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
     n_resamples: int = 1000,
-    config: TagConfig = TagConfig(),  # noqa: B008 - immutable
+    config: TagConfig = TagConfig(),
     device: torch.device,
     track: Track = silent,
     keep: Callable[[float, int, Callable[[], Trained]], Trained] | None = None,

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from emoclim.data import Features, Item
-from emoclim.encoders import Encoder, flush_denormals
+from emoclim.encoders import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError
+from emoclim.extraction import plain_loader
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
@@ -106,17 +107,13 @@ class CropLoader:
         self._replicas = replicas
         self._asked = _Asked(self._modality, replicas)
         self.failures: dict[str, str] = {}
-        self._loader: DataLoader[_Read] = DataLoader(
+        self._loader = plain_loader(
             _Crops(source, items, seed, augment),
-            batch_size=None,
+            workers,
             sampler=self._asked,
-            num_workers=workers,
             prefetch_factor=PREFETCHED if workers else None,
             persistent_workers=workers > 0,
             pin_memory=device.type == "cuda",
-            collate_fn=_as_is,
-            worker_init_fn=_begin,
-            generator=torch.Generator(),  # the loader draws a seed that nothing here uses: not from the global one
         )
 
     def fill(self, batches: Iterable[Batch], purpose: str, *, augmented: bool = False) -> Iterator[Batch]:
@@ -154,11 +151,3 @@ def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:
     """Make placeholder features: the value of item n is its row number ``first + n``, int64."""
     values = torch.arange(first, first + len(items))[:, None]
     return Features(encoder.spec, tuple(item.id for item in items), values)
-
-
-def _begin(_: int) -> None:
-    flush_denormals()
-
-
-def _as_is(read: Any) -> Any:
-    return read

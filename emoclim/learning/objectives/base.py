@@ -21,6 +21,11 @@ from emoclim.modality import Modality
 Metric = Literal["ip", "l2"]  # scores are cosines, or negative distances
 
 
+def column_name(term: str) -> str:
+    """Return the name of a term as columns of tables have it."""
+    return term.replace(">", "_")
+
+
 class Objective:
     """Base of all objectives, with what most of them share; by itself it trains nothing.
 
@@ -75,12 +80,10 @@ class Objective:
         if len({one.model_copy(update=dict.fromkeys(floats)) for one in self.settings}) > 1:
             alike = ", ".join(sorted(self.Settings.model_fields.keys() - floats))
             raise ConfigError(f"heads that are trained at once have one value of each of: {alike}; train them apart")
-        del split
         self._device, self._dtype, self._numbers = device, dtype, {}
 
     def branches(self, split: Split) -> Mapping[str, Branch]:
         """What is trained, by name; here a head for each modality."""
-        del split
         return {modality: Branch(modality) for modality in self.modalities}
 
     def draw(
@@ -92,7 +95,7 @@ class Objective:
     def losses(
         self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
     ) -> tuple[Tensor, ...]:
-        """One loss ``(K,)`` per term, from the outputs ``(K, N, E)`` of the branches.
+        """One loss ``(K,)`` per term, from the outputs ``(K, N, E)`` of the branches; here there are no terms.
 
         Parameters
         ----------
@@ -103,11 +106,10 @@ class Objective:
         generator
             Of whatever the loss draws while training; None in validation.
         """
-        raise NotImplementedError
+        return ()
 
     def fit(self, split: Split) -> Mapping[str, Bank] | None:
         """Banks in closed form, or without parameters, by branch; None where they are trained by losses."""
-        del split
         return None
 
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:

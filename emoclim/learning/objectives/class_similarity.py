@@ -1,20 +1,19 @@
 """Emo-CLIM's terms, where similar classes attract each other a little: by their valence and arousal."""
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import Tensor
+from typing_extensions import override
 
 from emoclim.data import Split
-from emoclim.learning.contrastive import across_and_within, similarity_supcon
-from emoclim.learning.objectives.base import Objective
-from emoclim.learning.sampling import Batch
+from emoclim.learning.contrastive import similarity_supcon
+from emoclim.learning.objectives.contrastive import ContrastiveObjective
 from emoclim.learning.settings import SupConSettings
 
 
-class ClassSimilarity(Objective):
+class ClassSimilarity(ContrastiveObjective):
     """Items attract each other by ``exp(-d^2 / (2 width^2))``, where d is the distance of the vectors of their classes.
 
     References
@@ -50,15 +49,11 @@ class ClassSimilarity(Objective):
         )
 
     needs: ClassVar[frozenset[str]] = frozenset({"labels", "label_vectors"})
+    loss = staticmethod(similarity_supcon)
     similarity: Tensor  # (K, C, C)
 
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """See :attr:`Objective.terms`."""
-        return tuple(f"{anchor}>{contrast}" for anchor, contrast in across_and_within(self.modalities))
-
+    @override
     def prepare(self, split: Split, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        """See :meth:`Objective.prepare`."""
         super().prepare(split, device, dtype)
         assert split.label_vectors is not None
         vectors = split.label_vectors.cpu().double()
@@ -67,19 +62,6 @@ class ClassSimilarity(Objective):
         steps = (vectors[:, None] - vectors) / widths[:, None, None, None]
         self.similarity = steps.square().sum(dim=3).div(-2).exp().to(dtype).to(device)
 
-    def losses(
-        self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
-    ) -> tuple[Tensor, ...]:
-        """See :meth:`Objective.losses`."""
-        del generator
-        return tuple(
-            similarity_supcon(
-                outputs[anchor],
-                outputs[contrast],
-                self.similarity[:, batch.labels[anchor][:, None], batch.labels[contrast]],
-                self.number("temperature"),
-                skip_self=anchor == contrast,
-                no_positive=self.choice("no_positive"),
-            )
-            for anchor, contrast in across_and_within(self.modalities)
-        )
+    @override
+    def attraction(self, anchors: Tensor, contrasts: Tensor) -> Tensor:
+        return self.similarity[:, anchors[:, None], contrasts]

@@ -1,17 +1,13 @@
 """Emo-CLIM's objective: supervised contrastive losses across and within two modalities."""
 
-from collections.abc import Mapping
-
-import torch
 from torch import Tensor
+from typing_extensions import override
 
-from emoclim.learning.contrastive import across_and_within, supcon
-from emoclim.learning.objectives.base import Objective
-from emoclim.learning.sampling import Batch
-from emoclim.learning.settings import SupConSettings
+from emoclim.learning.contrastive import supcon
+from emoclim.learning.objectives.contrastive import ContrastiveObjective
 
 
-class EmoClim(Objective):
+class EmoClim(ContrastiveObjective):
     """Items of equal class attract each other, in both directions between two modalities and within each.
 
     References
@@ -32,7 +28,9 @@ class EmoClim(Objective):
 
     Examples
     --------
-    >>> objective = EmoClim(("image", "audio"), [SupConSettings()])
+    >>> import torch
+    >>> from emoclim.learning.sampling import Batch
+    >>> objective = EmoClim(("image", "audio"), [EmoClim.Settings()])
     >>> rows = {name: torch.eye(4)[None] for name in objective.modalities}
     >>> labels = {name: torch.tensor([0, 0, 1, 1]) for name in objective.modalities}
     >>> across, *_ = objective.losses(rows, Batch(rows, labels), None)
@@ -40,26 +38,8 @@ class EmoClim(Objective):
     torch.Size([1])
     """
 
-    Settings = SupConSettings
+    loss = staticmethod(supcon)
 
-    @property
-    def terms(self) -> tuple[str, ...]:
-        """See :attr:`Objective.terms`."""
-        return tuple(f"{anchor}>{contrast}" for anchor, contrast in across_and_within(self.modalities))
-
-    def losses(
-        self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
-    ) -> tuple[Tensor, ...]:
-        """See :meth:`Objective.losses`."""
-        del generator
-        return tuple(
-            supcon(
-                outputs[anchor],
-                outputs[contrast],
-                batch.labels[anchor][:, None] == batch.labels[contrast],
-                self.number("temperature"),
-                skip_self=anchor == contrast,
-                no_positive=self.choice("no_positive"),
-            )
-            for anchor, contrast in across_and_within(self.modalities)
-        )
+    @override
+    def attraction(self, anchors: Tensor, contrasts: Tensor) -> Tensor:
+        return anchors[:, None] == contrasts

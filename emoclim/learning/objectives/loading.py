@@ -1,7 +1,7 @@
 """Find an objective by its name.
 
-Every module beside this one is an objective, called like its file, and so is whatever another installed package names
-by an entry point of the group ``emoclim.objectives``: a module with one subclass of
+Every module beside this one and the two bases is an objective, and so is whatever another installed package names by an
+entry point of the group ``emoclim.objectives``: a module with one subclass of
 :class:`~emoclim.learning.objectives.base.Objective`. It is called like its file or its entry point.
 """
 
@@ -15,7 +15,9 @@ from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import Objective
 from emoclim.modality import MODALITIES, Modality
 
-OBJECTIVES = Plugins("emoclim.learning.objectives", "objective", ConfigError, beside=frozenset({"base", "loading"}))
+OBJECTIVES = Plugins(
+    "emoclim.learning.objectives", "objective", ConfigError, beside=frozenset({"base", "contrastive", "loading"})
+)
 
 
 def objective_names() -> list[str]:

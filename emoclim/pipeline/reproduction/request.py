@@ -62,8 +62,8 @@ class Request:
     config: TrainConfig
     own: Settings  # of the objective
     manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
-    tuning: EncoderTuning = EncoderTuning()  # noqa: RUF009 - immutable
-    augmentations: Augmentations = Augmentations()  # noqa: RUF009
+    tuning: EncoderTuning = EncoderTuning()
+    augmentations: Augmentations = Augmentations()
     store: bool = False  # keep decoded recordings for the training of encoders
 
     @property

@@ -27,6 +27,7 @@ from emoclim.learning import (
     Heads,
     Leaders,
     SweepReport,
+    column_name,
     own_score,
     save_heads,
     varying_settings,
@@ -174,7 +175,7 @@ def _readable(term: str) -> str:
 
 
 def _loss_name(term: str) -> str:
-    return "val_loss_" + term.replace(">", "_")
+    return "val_loss_" + column_name(term)
 
 
 def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
@@ -188,7 +189,7 @@ def _history_dict(sweep: Sweep, terms: Sequence[str]) -> dict[str, Any]:
         }
         for line, history in zip(sweep.lines, sweep.histories, strict=True)
     ]
-    return {"terms": [term.replace(">", "_") for term in terms], "heads": heads}
+    return {"terms": [column_name(term) for term in terms], "heads": heads}
 
 
 def _finite(losses: Tensor) -> list[Any]:

@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field
 
 from emoclim.config import Settings
 from emoclim.errors import ConfigError
-from emoclim.learning import Candidate, Space
+from emoclim.learning import Candidate, Space, column_name
 from emoclim.pipeline.workspace import without_password
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Study:
         self._states, self._sampler = optuna.trial.TrialState, optuna.samplers.TPESampler
         self.config, self.space, self.run = config, space, run
         self.name = name = config.name or f"emoclim-{experiment}"
-        self._weights = ["weight_" + term.replace(">", "_") for term in space.objective.terms]
+        self._weights = ["weight_" + column_name(term) for term in space.objective.terms]
         self._seeds = list(space.settings.get("seed", [space.base.seed]))
         self._choices = dict.fromkeys(self._weights, optuna.distributions.FloatDistribution(0, 1)) | {
             setting: _distribution(values)
