@@ -37,22 +37,9 @@ JointConfig = Annotated[
     Path | None,
     typer.Option(help="TOML file with settings above the preset, also [encoder] and [augmentations]; default none."),
 ]
-ValenceArousal = Annotated[
-    Path | None, typer.Option(help="Table word,valence,arousal: emotions that are near attract a little; default none.")
-]
-Objective = Annotated[
-    str | None,
-    typer.Option(help="What to train for, see train-heads --list; default emo_clim, or class_similarity with --vad."),
-]
 OwnSettings = Annotated[
     list[str] | None,
     typer.Option("--setting", help="NAME=VALUE of the objective, as temperature=0.1; repeatable; default its own."),
-]
-LabelMap = Annotated[
-    Path | None,
-    typer.Option(
-        help="TOML file, or name of a published map, of each label's class; default equal labels, or the paper's map."
-    ),
 ]
 Store = Annotated[
     bool, typer.Option("--store", help="Decode all music once and keep it, so that crops of it are read faster.")

@@ -1,7 +1,7 @@
 """`emoclim train-heads` and `train-end-to-end`: train heads on cached features, or an encoder and heads together."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,16 +12,12 @@ from emoclim.commands.options import (
     Device,
     EncoderSettings,
     JointConfig,
-    LabelMap,
-    Objective,
     OwnSettings,
     Preset,
     Resume,
     Root,
     RunName,
     SettingOptions,
-    Store,
-    ValenceArousal,
     Workers,
     named_libraries,
     read_list,
@@ -46,10 +42,17 @@ ENCODER = SettingOptions(
     EncoderTuning, {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"}
 )
 LOSS = SettingOptions(SupConSettings)
+OF_HEADS, OF_ALL = SettingOptions(pipeline.HeadsConfig), SettingOptions(pipeline.EndToEndConfig)
+STUDY = SettingOptions(pipeline.StudyConfig, {"storage": "optuna", "name": "study"})
 CROPS = SettingOptions(Augmentations)
 
 
-@command(app, "train-heads", first=LIBRARIES, then=[*HEADS.options(), *CONTRASTIVE.options()])
+@command(
+    app,
+    "train-heads",
+    first=LIBRARIES,
+    then=[*STUDY.options(), *OF_HEADS.options(), *HEADS.options(), *CONTRASTIVE.options()],
+)
 def train_heads(
     context: typer.Context,
     loss_weights: Annotated[
@@ -67,22 +70,10 @@ def train_heads(
         Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")] = 1,
-    optuna: Annotated[
-        str | None, typer.Option(help="URL or file of a study of Optuna that chooses what to try; default none.")
-    ] = None,
-    study: Annotated[str | None, typer.Option(help="Name of the study; default one made from the data.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Number of times the study is asked what to try.")] = 4,
-    select: Annotated[
-        Literal["mean", "p5", "mrr", "loss"],
-        typer.Option(help="What heads are chosen by on validation; mean is that of P@5 and MRR."),
-    ] = "mean",
-    keep: Annotated[int | None, typer.Option(min=1, help="Number of the best heads to keep; default all.")] = None,
     list_: Annotated[
         bool, typer.Option("--list", help="Show the objectives and what they take; train nothing.")
     ] = False,
-    objective: Objective = None,
     own: OwnSettings = None,
-    vad: ValenceArousal = None,
     vad_width: Annotated[
         float | None,
         typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much; default 0.05."),
@@ -90,8 +81,6 @@ def train_heads(
     preset: Preset = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
     *,
-    label_map: LabelMap = None,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write event files for TensorBoard, too.")] = False,
     name: RunName = None,
     resume: Resume = None,
     device: Device = "auto",
@@ -107,9 +96,10 @@ def train_heads(
         return _objectives()
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
-    if optuna is None:
+    study = STUDY.given(given)
+    if "storage" not in study:
         refuse_useless(context, {"study", "rounds"}, "they need --optuna")
-    if vad is None:
+    if given["vad"] is None:
         refuse_useless(context, {"vad_width"}, "it needs --vad")
     with live_table() as (track, show_table):
 
@@ -120,8 +110,8 @@ def train_heads(
         if resume is not None:
             result = pipeline.resume(pipeline.TrainHeads(), resume, means)
         else:
-            labelled = pipeline.LabelledConfig(objective=objective, vad=vad)
-            kind = labelled.make_objective()
+            asked = pipeline.HeadsConfig(libraries=named_libraries(given), **OF_HEADS.given(given))
+            kind = asked.make_objective()
             settings, told = recipes.find_preset(preset).training.updated(**kind.preset), dict[str, Any]()
             if config is not None:
                 of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
@@ -139,27 +129,15 @@ def train_heads(
                 settings.updated(**HEADS.given(given)),
                 kind,
                 [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
-                sweep if optuna is None else None,
+                None if study else sweep,
                 temperatures,
                 seeds,
                 sweep_file,
             )
-            trials = {} if sweep is None else {"trials": sweep}
-            proposed = None
-            if optuna is not None:
-                proposed = pipeline.StudyConfig(storage=optuna, name=study, rounds=rounds, **trials)
-            asked = pipeline.HeadsConfig(
-                libraries=named_libraries(given),
-                **space,
-                study=proposed,
-                select=select,
-                keep=keep,
-                objective=objective,
-                own=told,
-                vad=vad,
-                label_map=label_map,
-                tensorboard=tensorboard,
-            )
+            if study:
+                trials: dict[str, Any] = {} if sweep is None else {"trials": sweep}
+                space["study"] = pipeline.StudyConfig(**study, **trials)
+            asked = asked.updated(**space, own=told)
             result = pipeline.start(pipeline.TrainHeads(), asked, means, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
@@ -179,17 +157,10 @@ def _objectives() -> View:
     app,
     "train-end-to-end",
     first=LIBRARIES,
-    then=[*ENCODER.options(), *BESIDE.options(), *LOSS.options(), *CROPS.options()],
+    then=[*OF_ALL.options(), *ENCODER.options(), *BESIDE.options(), *LOSS.options(), *CROPS.options()],
 )
 def train_end_to_end(
     context: typer.Context,
-    encoder: Annotated[
-        str | None,
-        typer.Option(help="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default."),
-    ] = None,
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="File of the encoder's parameters to start from; default the published one.")
-    ] = None,
     setting: EncoderSettings = None,
     loss_weights: Annotated[
         str | None,
@@ -197,13 +168,9 @@ def train_end_to_end(
             help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B; default even."
         ),
     ] = None,
-    objective: Objective = None,
-    vad: ValenceArousal = None,
     preset: Preset = "default",
     config: JointConfig = None,
     *,
-    label_map: LabelMap = None,
-    store: Store = False,
     name: RunName = None,
     resume: Resume = None,
     workers: Workers = None,
@@ -234,25 +201,19 @@ def train_end_to_end(
         if resume is not None:
             result = pipeline.resume(pipeline.TrainEndToEnd(), resume, means)
         else:
-            if encoder is None:
+            if (encoder := given["encoder"]) is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            kind = pipeline.LabelledConfig(objective=objective, vad=vad).make_objective()
+            asked = pipeline.EndToEndConfig(libraries=named_libraries(given), **OF_ALL.given(given))
+            kind = asked.make_objective()
             base = recipes.find_preset(preset).training.updated(**kind.preset)
             settings, own, tuning, augmentations = load_joint_config(config, base, kind.Settings)
-            asked = pipeline.EndToEndConfig(
-                encoder=encoder,
-                checkpoint=checkpoint,
+            asked = asked.updated(
                 encoder_settings=recipes.find_preset(preset).encoder(encoder) | read_settings(setting),
-                libraries=named_libraries(given),
                 weights=read_list(loss_weights, "--loss-weights", float) if loss_weights else (),
                 base=settings.updated(**BESIDE.given(given)),
                 tuning=tuning.updated(**ENCODER.given(given)),
                 augmentations=augmentations.updated(**CROPS.given(given)),
-                objective=objective,
                 own=own | LOSS.given(given),
-                vad=vad,
-                label_map=label_map,
-                store=store,
             )
             result = pipeline.start(pipeline.TrainEndToEnd(), asked, means, name=name)
     if not replicas.first:

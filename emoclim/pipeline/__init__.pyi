@@ -28,11 +28,11 @@ from .run import start as start
 from .search import search_file as search_file
 from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
-from .training.inputs import EndToEndConfig as EndToEndConfig
-from .training.inputs import LabelledConfig as LabelledConfig
-from .training.studies import StudyConfig as StudyConfig
+from .training.config import EndToEndConfig as EndToEndConfig
+from .training.config import HeadsConfig as HeadsConfig
+from .training.config import LabelledConfig as LabelledConfig
+from .training.config import StudyConfig as StudyConfig
 from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd
-from .training.train_heads import HeadsConfig as HeadsConfig
 from .training.train_heads import TrainHeads as TrainHeads
 from .training.train_heads import what_to_try as what_to_try
 from .workspace import Shard as Shard

@@ -14,7 +14,8 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import SearchResult, search_file
-from emoclim.pipeline.training.train_heads import HeadsConfig, HeadsResult, TrainHeads
+from emoclim.pipeline.training.config import HeadsConfig
+from emoclim.pipeline.training.train_heads import HeadsResult, TrainHeads
 from emoclim.pipeline.workspace import Workspace, few_threads
 from emoclim.progress import Track, silent
 

@@ -32,7 +32,8 @@ from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
-from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
+from emoclim.pipeline.training.config import HeadsConfig
+from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import Workspace
 
 OUT = ["out.npz", "out.parquet", "out"]

@@ -23,7 +23,8 @@ from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Means, start
 from emoclim.pipeline.search import search_file
-from emoclim.pipeline.training.train_heads import HeadsConfig, TrainHeads
+from emoclim.pipeline.training.config import HeadsConfig
+from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import Workspace
 
 DIM = 5

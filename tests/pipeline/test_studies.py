@@ -17,7 +17,8 @@ from emoclim.errors import ConfigError
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training.studies import Study, StudyConfig
+from emoclim.pipeline.training.config import StudyConfig
+from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.workspace import provenance, without_password
 
 optuna = pytest.importorskip("optuna")

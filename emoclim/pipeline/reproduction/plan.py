@@ -19,9 +19,8 @@ from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.request import Departure, EncoderChoice, Request, of_data, of_encoder, of_settings
 from emoclim.pipeline.reproduction.result import Reproduction, RowPlan, State
 from emoclim.pipeline.run import PLAN, UNFINISHED
+from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
 from emoclim.pipeline.training.crops import make_augmenter, without_place
-from emoclim.pipeline.training.inputs import EndToEndConfig, LabelledConfig
-from emoclim.pipeline.training.train_heads import HeadsConfig
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
 from emoclim.recipes import Row

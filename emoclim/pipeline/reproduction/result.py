@@ -16,7 +16,7 @@ from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
 from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.pipeline.reproduction.request import KINDS, Departure, EncoderChoice, Request, mark_of
-from emoclim.pipeline.training.inputs import LabelledConfig
+from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.recipes import Row
 from emoclim.reports import (
     ALL,

@@ -19,8 +19,9 @@ from emoclim.encoders import Encoder
 from emoclim.files import atomic
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, library_note
+from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, describe, without_place
-from emoclim.pipeline.training.inputs import EndToEndConfig, EndToEndInputs
+from emoclim.pipeline.training.inputs import EndToEndInputs
 from emoclim.pipeline.training.run_files import TrainingResult
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace

@@ -1,22 +1,16 @@
-"""Hold what trainings are asked for, and load what they are made from: labelled libraries, classes, an encoder."""
+"""Load what trainings are made from: labelled libraries, classes, an encoder."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Any, Self
 
 import torch
-from pydantic import AfterValidator, Field
 
-from emoclim.cache import CacheManifest
-from emoclim.config import RunConfig, TrainConfig
 from emoclim.data import (
     ContentKeys,
-    FeatureSpec,
     Item,
     LabelMap,
-    Manifest,
-    Setting,
     Split,
     class_vectors,
     contents_of,
@@ -24,42 +18,18 @@ from emoclim.data import (
     read_label_map,
     read_valence_arousal,
 )
-from emoclim.encoders import Encoder, file_hash, find_encoder, load_encoder
+from emoclim.encoders import Encoder, file_hash
 from emoclim.errors import ConfigError
-from emoclim.learning import Augmentations, Augmenter, EncoderTuning, Objective, even_weights, load_objective
-from emoclim.modality import MODALITIES, Modality
+from emoclim.learning import Augmenter, Objective
+from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labelled_items, labels_of, library_note, read_splits
 from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.workspace import Workspace
-from emoclim.progress import Track
 from emoclim.stages import Recordings
 
 LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"
 ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the background sounds"
-BY_DEFAULT = {False: "emo_clim", True: "class_similarity"}  # by whether a table of valence and arousal is given
-ANY = tuple(MODALITIES)[:2]  # any two tell which settings and weights are possible
-
-File = Annotated[Path, Field(strict=False)]
-Weights = Annotated[tuple[float, ...], Field(strict=False)]
-
-
-class LabelledConfig(RunConfig):
-    """The settings that every training has."""
-
-    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "label_map"})
-
-    libraries: dict[Modality, str] = Field(
-        default={}, description="By modality, the name of a cache: an encoder's or a manifest's"
-    )
-    vad: File | None = Field(default=None, description="Table word,valence,arousal: similar emotions attract a little")
-    objective: str | None = Field(default=None, description="Objective to train for, by name")
-    own: dict[str, Any] = Field(default={}, description="Settings of the objective, by name")
-    label_map: File | None = Field(default=None, description="TOML file or published map: classes of the labels")
-
-    def make_objective(self, modalities: Sequence[Modality] = ANY) -> Objective:
-        """Make the objective, with one settings; by default it follows from whether similar emotions attract."""
-        kind = load_objective(self.objective or BY_DEFAULT[self.vad is not None])
-        return kind(modalities, [kind.Settings(**self.own)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,46 +107,6 @@ def _check_vectors(objective: Objective, given: bool) -> None:
 def _vectors(file: Path, label_map: LabelMap) -> dict[str, Any]:
     table = class_vectors(label_map.classes, read_valence_arousal(file))
     return {"file": file.name, "sha256": file_hash(file), "table": table.tolist()}
-
-
-class EndToEndConfig(LabelledConfig):
-    """The settings of `emoclim train-end-to-end`; of the encoder's modality `libraries` names a manifest."""
-
-    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoint", "augmentations"}
-
-    encoder: str = Field(description="Name of the encoder to start from")
-    checkpoint: Annotated[File, AfterValidator(Path.resolve)] | None = Field(
-        default=None, description="File of its parameters; default the published one"
-    )
-    encoder_settings: dict[str, Setting] = Field(default={}, description="Settings of the encoder by name")
-    weights: Weights = Field(default=(), description="Weights of the terms of the loss; default even")
-    base: TrainConfig = Field(default=TrainConfig(), description="Settings of the heads and of the batches")
-    tuning: EncoderTuning = Field(default=EncoderTuning(), description="Settings of the encoder's training")
-    augmentations: Augmentations = Field(default=Augmentations(), description="What is added to crops of training")
-    store: bool = Field(default=False, description="Whether to decode all files once, and keep that for quicker crops")
-
-    def weights_of(self, objective: Objective) -> tuple[float, ...]:
-        """Return the weights of an objective's terms."""
-        return self.weights or even_weights(len(objective.terms))
-
-    @property
-    def live(self) -> Modality:
-        """The modality that is encoded while training."""
-        modality: Modality = find_encoder(self.encoder).MODALITY
-        return modality
-
-    def load(self, track: Track, checkpoint: Path | None = None) -> Encoder:
-        """Load the encoder, or the same with the parameters of another file."""
-        return load_encoder(
-            self.encoder, checkpoint=checkpoint or self.checkpoint, track=track, **self.encoder_settings
-        )
-
-    def library(self, workspace: Workspace, manifest: Manifest, spec: FeatureSpec) -> Library:
-        """Make a library of a manifest whose features are yet to be encoded, as it will be then."""
-        place = None if self.checkpoint is None else str(self.checkpoint)
-        note = CacheManifest(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
-        note = note.with_source(manifest, unlabelled=False)
-        return Library(manifest, note, note.sources[-1])
 
 
 @dataclass(frozen=True)

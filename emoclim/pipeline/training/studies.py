@@ -9,15 +9,12 @@ settings and the numbers of its candidates, one for each seed, as a user attribu
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import AfterValidator, Field
-
-from emoclim.config import Settings
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, Space, column_name
+from emoclim.pipeline.training.config import StudyConfig
 from emoclim.pipeline.workspace import without_password
 
 if TYPE_CHECKING:
@@ -25,28 +22,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "experiment"  # user attribute of a study
 ASKED = "emoclim"  # user attribute of a trial: its run, the numbers of its candidates there, and their settings
-SQLITE = (".db", ".sqlite", ".sqlite3")
-
-
-def storage_place(storage: str) -> str:
-    """Return the URL of a database or the whole path of a journal, which ``optuna-dashboard`` takes."""
-    if not storage:
-        raise ValueError("it should be a URL or a file")
-    if "://" in storage:
-        return storage
-    path = Path(storage).absolute()
-    return f"sqlite:///{path}" if storage.endswith(SQLITE) else str(path)
-
-
-class StudyConfig(Settings):
-    """The settings of a study that proposes what to train."""
-
-    storage: Annotated[str, AfterValidator(storage_place)] = Field(
-        description="URL or file of a study of Optuna, which chooses what to try"
-    )
-    name: str | None = Field(default=None, description="Its name; default one that fits the data")
-    rounds: int = Field(default=4, ge=1, description="Rounds, in each of which it is asked what to try")
-    trials: int = Field(default=16, ge=1, description="Trials of a round")
 
 
 class Study:

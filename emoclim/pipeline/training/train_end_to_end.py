@@ -18,9 +18,10 @@ from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
+from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
-from emoclim.pipeline.training.inputs import SOUNDS, EndToEndConfig, EndToEndInputs, contents_digest
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace, choose_device, usable_cores
 from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end

@@ -5,10 +5,9 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any
 
 import torch
-from pydantic import Field
 
 from emoclim.config import TrainConfig
 from emoclim.data import Split
@@ -18,7 +17,6 @@ from emoclim.learning import (
     Space,
     checked_rule,
     choose,
-    even_weights,
     groups,
     read_space,
     seeds,
@@ -26,37 +24,14 @@ from emoclim.learning import (
 )
 from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
-from emoclim.pipeline.training.inputs import Labelled, LabelledConfig, Weights
+from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
+from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
-from emoclim.pipeline.training.studies import Study, StudyConfig
+from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
 from emoclim.pipeline.workspace import Workspace, choose_device, without_password
 
 SHOWN_HEADS = 10
-
-
-class HeadsConfig(LabelledConfig):
-    """The settings of `emoclim train-heads`, which tries every row of weights with every choice of the settings."""
-
-    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
-
-    weights: Annotated[tuple[Weights, ...], Field(strict=False)] = Field(
-        default=(), description="Weights of the terms of the loss; may be repeated; default even"
-    )
-    settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
-        default={}, description="By name of a setting, the values to try"
-    )
-    base: TrainConfig = Field(default=TrainConfig(), description="All other settings")
-    study: StudyConfig | None = Field(default=None, description="Study of Optuna, which chooses what to try")
-    select: Literal["mean", "p5", "mrr", "loss"] = Field(
-        default="mean", description="What to choose by on validation: mean is of P@5 and MRR"
-    )
-    keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
-    tensorboard: bool = Field(default=False, description="Whether to write event files too")
-
-    def space(self, objective: Objective) -> Space:
-        """Return what may be tried."""
-        return Space(self.weights or [even_weights(len(objective.terms))], self.settings, self.base, objective)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,156 @@
+"""What trainings are asked for. Imports no torch, for the commands make their options of the fields here.
+
+Used by the steps and the commands of training; a field with a description is an option.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from pydantic import AfterValidator, Field
+
+from emoclim.config import RunConfig, Settings, TrainConfig
+from emoclim.data import FeatureSpec, Setting
+from emoclim.learning import Augmentations, EncoderTuning
+from emoclim.modality import MODALITIES, Modality
+from emoclim.progress import Track
+
+if TYPE_CHECKING:
+    from emoclim.data import Manifest
+    from emoclim.encoders import Encoder
+    from emoclim.learning import Objective, Space
+    from emoclim.pipeline.library import Library
+    from emoclim.pipeline.workspace import Workspace
+
+BY_DEFAULT = {False: "emo_clim", True: "class_similarity"}  # by whether a table of valence and arousal is given
+ANY = tuple(MODALITIES)[:2]  # any two tell which settings and weights are possible
+SQLITE = (".db", ".sqlite", ".sqlite3")
+
+File = Annotated[Path, Field(strict=False)]
+Weights = Annotated[tuple[float, ...], Field(strict=False)]
+
+
+class LabelledConfig(RunConfig):
+    """The settings that every training has."""
+
+    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "label_map"})
+
+    libraries: dict[Modality, str] = Field(default={})  # by modality, the name of a cache: an encoder's or a manifest's
+    vad: File | None = Field(
+        default=None,
+        description="Table word,valence,arousal: emotions that are near attract a little; default none",
+    )
+    objective: str | None = Field(
+        default=None,
+        description="What to train for, see train-heads --list; default emo_clim, or class_similarity with --vad",
+    )
+    own: dict[str, Any] = Field(default={})  # settings of the objective, by name
+    label_map: File | None = Field(
+        default=None,
+        description="TOML file, or name of a published map, of each label's class; default equal labels, or the "
+        "paper's map",
+    )
+
+    def make_objective(self, modalities: Sequence[Modality] = ANY) -> "Objective":
+        """Make the objective, with one settings; by default it follows from whether similar emotions attract."""
+        from emoclim.learning import load_objective
+
+        kind = load_objective(self.objective or BY_DEFAULT[self.vad is not None])
+        return kind(modalities, [kind.Settings(**self.own)])
+
+
+def storage_place(storage: str) -> str:
+    """Return the URL of a database or the whole path of a journal, which ``optuna-dashboard`` takes."""
+    if not storage:
+        raise ValueError("it should be a URL or a file")
+    if "://" in storage:
+        return storage
+    path = Path(storage).absolute()
+    return f"sqlite:///{path}" if storage.endswith(SQLITE) else str(path)
+
+
+class StudyConfig(Settings):
+    """The settings of a study that proposes what to train."""
+
+    storage: Annotated[str, AfterValidator(storage_place)] = Field(
+        description="URL or file of a study of Optuna that chooses what to try; default none"
+    )
+    name: str | None = Field(default=None, description="Name of the study; default one made from the data")
+    rounds: int = Field(default=4, ge=1, description="Number of times the study is asked what to try")
+    trials: int = Field(default=16, ge=1)  # of a round
+
+
+class HeadsConfig(LabelledConfig):
+    """The settings of `emoclim train-heads`, which tries every row of weights with every choice of the settings."""
+
+    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
+
+    weights: Annotated[tuple[Weights, ...], Field(strict=False)] = ()  # of the terms of the loss; default even
+    settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
+        default={}
+    )  # by name of one, the values to try
+    base: TrainConfig = TrainConfig()  # all other settings
+    study: StudyConfig | None = None
+    select: Literal["mean", "p5", "mrr", "loss"] = Field(
+        default="mean", description="What heads are chosen by on validation; mean is that of P@5 and MRR"
+    )
+    keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
+    tensorboard: bool = Field(default=False, description="Write event files for TensorBoard, too")
+
+    def space(self, objective: "Objective") -> "Space":
+        """Return what may be tried."""
+        from emoclim.learning import Space, even_weights
+
+        return Space(self.weights or [even_weights(len(objective.terms))], self.settings, self.base, objective)
+
+
+class EndToEndConfig(LabelledConfig):
+    """The settings of `emoclim train-end-to-end`; of the encoder's modality `libraries` names a manifest."""
+
+    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoint", "augmentations"}
+
+    encoder: str = Field(
+        description="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default"
+    )
+    checkpoint: Annotated[File, AfterValidator(Path.resolve)] | None = Field(
+        default=None, description="File of the encoder's parameters to start from; default the published one"
+    )
+    encoder_settings: dict[str, Setting] = Field(default={})  # by name
+    weights: Weights = ()  # of the terms of the loss; default even
+    base: TrainConfig = TrainConfig()  # of the heads and of the batches
+    tuning: EncoderTuning = EncoderTuning()
+    augmentations: Augmentations = Augmentations()
+    store: bool = Field(
+        default=False, description="Decode all music once and keep it, so that crops of it are read faster"
+    )
+
+    def weights_of(self, objective: "Objective") -> tuple[float, ...]:
+        """Return the weights of an objective's terms."""
+        from emoclim.learning import even_weights
+
+        return self.weights or even_weights(len(objective.terms))
+
+    @property
+    def live(self) -> Modality:
+        """The modality that is encoded while training."""
+        from emoclim.encoders import find_encoder
+
+        modality: Modality = find_encoder(self.encoder).MODALITY
+        return modality
+
+    def load(self, track: Track, checkpoint: Path | None = None) -> "Encoder":
+        """Load the encoder, or the same with the parameters of another file."""
+        from emoclim.encoders import load_encoder
+
+        checkpoint = checkpoint or self.checkpoint
+        return load_encoder(self.encoder, checkpoint=checkpoint, track=track, **self.encoder_settings)
+
+    def library(self, workspace: "Workspace", manifest: "Manifest", spec: FeatureSpec) -> "Library":
+        """Make a library of a manifest whose features are yet to be encoded, as it will be then."""
+        from emoclim.cache import CacheManifest
+        from emoclim.pipeline.library import Library
+
+        place = None if self.checkpoint is None else str(self.checkpoint)
+        note = CacheManifest(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
+        note = note.with_source(manifest, unlabelled=False)
+        return Library(manifest, note, note.sources[-1])
