@@ -106,15 +106,12 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
     modalities = sorted(run.heads.specs, key=lambda modality: modality == asked)  # the other one first
     if name is None:
         return trained_library(workspace, run, modalities[0])
-    extracted = [
-        (note, source)
-        for note in (trained_note(workspace, run, modality) for modality in modalities)
-        for source in reversed(note.sources)
-    ]
-    for note, source in extracted:
-        if name == source.name or source.found_from(note.path) == Path(name).resolve():
-            return open_library(note, source)
-    there = ", ".join(source.name for _, source in extracted)
+    notes = [trained_note(workspace, run, modality) for modality in modalities]
+    for note in notes:
+        for source in reversed(note.sources):
+            if name == source.name or source.found_from(note.path) == Path(name).resolve():
+                return open_library(note, source)
+    there = ", ".join(source.name for note in notes for source in note.sources)
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
 

@@ -91,8 +91,6 @@ class Workspace:
         while True:
             number += 1
             reserved = self.runs / f".{number:03d}"
-            if number in self._taken():
-                continue
             with suppress(FileExistsError):
                 reserved.mkdir()
                 try:
