@@ -78,7 +78,7 @@ class ExtractionResult:
         )
         if done.encoded:
             lines.append(_time_spent(done.timing, done.encoded))
-        if all(item.label is None for item in self.manifest.items):
+        if all(item.label is None and not item.tags for item in self.manifest.items):
             lines.append("no item has a label: this library is searched, never trained on")
         if done.padded:
             lines.append(f"{done.padded} are shorter than one segment and were repeated to fill it")

@@ -66,7 +66,9 @@ class ComparisonReport:
     def title(self) -> str:
         """What the table is about."""
         over = "emotions" if self.mean == "macro" else "queries"
-        return f"Split {self.split}, means over {over} in percent; differences to {next(iter(self.systems))}"
+        first, *others = self.systems
+        against = f"; differences to {first}" if others else ""
+        return f"Split {self.split}, means over {over} in percent{against}"
 
     @property
     def n_tests(self) -> int:

@@ -324,6 +324,9 @@ def test_the_table_tells_what_it_shows(runs: Path) -> None:
     shown = run("compare", "a", "b", "--workspace", runs, "--resamples", 200, "--metric", "P@5").stdout
     for text in ("Split test", "differences to a", "95 % interval", "p, Holm (2)", " to ", "0.0050", "+1"):
         assert text in shown, text
+    alone = run("compare", "a", "--workspace", runs, "--resamples", 200, "--metric", "P@5").stdout
+    assert "Split test" in alone
+    assert "differences" not in alone
 
 
 def test_intervals_of_a_report_are_those_of_a_comparison() -> None:

@@ -69,7 +69,10 @@ def test_finds_the_manifest_where_it_is_looked_for(workspace):
 
 def test_writes_a_report_scores_and_pictures(workspace, capsys):
     write(workspace)
-    words = ("evaluate", "--tagging", workspace / "data" / "tagging.csv", "--train-fraction", ".5,1", "--tag-seeds", 2)
+    manifest = workspace / "data" / "tagging.csv"
+    extracted = run("extract", "audio", manifest, "--encoder", "timbre", "--workspace", workspace).stdout
+    assert "never trained on" not in extracted  # tags are
+    words = ("evaluate", "--tagging", manifest, "--train-fraction", ".5,1", "--tag-seeds", 2)
     shown = run(*words, "--workspace", workspace).stdout
     folder = next((workspace / "runs").glob("*/tagging/tagging-2-seeds-share-0.5-1"))
     assert {path.name for path in folder.iterdir()} == {"report.json", "scores.parquet", "tags.png", "curve.png"}
