@@ -101,6 +101,31 @@ class ExtractConfig(Settings):
     seed: int = Field(default=42, ge=0, description="Seed of random crops, and of splits if the manifest has none")
 
 
+class ImportConfig(Settings):
+    """How features that another program made are put into a cache."""
+
+    values: str = Field(default="values", description="Array or column that holds the values")
+    settings: Mapping[str, int | float | str] = {}  # that tell these features from others
+    allow_extra: bool = Field(default=False, description="Leave out items that the manifest does not list")
+    unlabelled: bool = Field(default=False, description="Ignore labels: the items are only to be searched")
+    backend: Literal["h5", "zarr"] = Field(default="h5", description="File format of the cache")
+    seed: int = Field(default=42, ge=0, description="Seed of the splits, if the manifest has none")
+
+
+class CompareConfig(Settings):
+    """What of the evaluations of runs is compared."""
+
+    split: str = Field(default="test", description="Which evaluation of each run: train, val or test")
+    mean: Literal["macro", "micro"] = Field(
+        default="macro", description="Mean over emotions (macro) or over queries (micro)"
+    )
+    over_seeds: bool = Field(
+        default=False, description="Take runs that differ only in their seed as one, by their mean"
+    )
+    resamples: int = Field(default=10_000, description="Number of bootstrap resamples, and of random flips in the test")
+    seed: int = Field(default=42, ge=0, description="Seed of resamples and flips")
+
+
 class EvaluateConfig(Settings):
     """What is evaluated, and by which metrics."""
 

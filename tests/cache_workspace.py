@@ -9,7 +9,7 @@ import soundfile
 from commands import answer as answer
 from commands import run as run
 
-from emoclim.config import ExtractConfig
+from emoclim.config import ExtractConfig, ImportConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.pipeline.caches.importing import import_features
@@ -73,7 +73,9 @@ def imported(root: Path, backend: str = "h5", name: str = "given", n_items: int 
     offsets = np.concatenate([[0], np.cumsum([2 if n % 9 == 8 else 0 for n in range(n_items)])])
     file = root / f"{name}.npz"
     np.savez(file, ids=np.array(ids), values=numbers[:n_items], segments=numbers[n_items:], offsets=offsets)
-    result = import_features(file, "audio", name, source=manifest, backend=backend, workspace=Workspace(root))
+    result = import_features(
+        file, "audio", name, ImportConfig(backend=backend), source=manifest, workspace=Workspace(root)
+    )
     return result.cache
 
 

@@ -1,16 +1,18 @@
 """`emoclim cache`: which caches there are and whether they are sound; features that come in and go out."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Backend, Device, Root, read_settings
+from emoclim.commands.options import Device, Root, SettingOptions, read_settings
 from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.config import ImportConfig
 from emoclim.modality import Modality
 
 app = new_app("Look after the caches of features.")
+IMPORT = SettingOptions(ImportConfig)
 
 Name = Annotated[str, typer.Argument(help="A cache: its file, or the name of its encoder, import or manifest.")]
 
@@ -66,7 +68,7 @@ def diff(
     return View(result, lines=result.summary())
 
 
-@command(app, "import")
+@command(app, "import", then=IMPORT.options())
 def import_(
     file: Annotated[Path, typer.Argument(help="An .npz or .parquet file, or a folder of .parquet files.")],
     name: Annotated[str, typer.Option(help="What to call these features.")],
@@ -74,36 +76,18 @@ def import_(
     manifest: Annotated[
         Path | None, typer.Option(help="Table or folder that lists the items; default that of the modality in data/.")
     ] = None,
-    values: Annotated[str, typer.Option(help="Array or column that holds the values.")] = "values",
     setting: Annotated[
         list[str] | None,
         typer.Option(help="NAME=VALUE to tell these features from others; repeatable; default none."),
     ] = None,
-    allow_extra: Annotated[
-        bool, typer.Option("--allow-extra", help="Leave out items that the manifest does not list.")
-    ] = False,
-    unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="Ignore labels: the items are only to be searched.")
-    ] = False,
-    backend: Backend = "h5",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the splits, if the manifest has none.")] = 42,
+    *,
     workspace: Root = Path(),
+    **given: Any,
 ) -> View:
     """Put features that you made yourself into a cache."""
-    result = pipeline.import_features(
-        file,
-        modality,
-        name,
-        source=manifest,
-        values=values,
-        settings=read_settings(setting),
-        allow_extra=allow_extra,
-        unlabelled=unlabelled,
-        backend=backend,
-        seed=seed,
-        workspace=pipeline.Workspace(workspace),
-        track=track,
-    )
+    config = ImportConfig(settings=read_settings(setting), **IMPORT.given(given))
+    place = pipeline.Workspace(workspace)
+    result = pipeline.import_features(file, modality, name, config, source=manifest, workspace=place, track=track)
     return View(result, lines=result.summary())
 
 

@@ -1,17 +1,18 @@
 """`emoclim evaluate`: how well a run ranks one modality by another or finds tags; `compare`: whether runs differ."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from emoclim import pipeline
 from emoclim.commands.options import Device, Root, SettingOptions, given_options, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
-from emoclim.config import EvaluateConfig
+from emoclim.config import CompareConfig, EvaluateConfig
 
 app = new_app()
 CONFIG = SettingOptions(EvaluateConfig, {"ks": "k"})
+COMPARE = SettingOptions(CompareConfig)
 TAGGING = SettingOptions(
     pipeline.TaggingConfig,
     {"manifest": "tagging", "seeds": "tag_seeds", "fractions": "train_fraction", "shuffle": "shuffle_tags"},
@@ -45,42 +46,23 @@ def evaluate(
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 
 
-@command(app, "compare")
+@command(app, "compare", then=COMPARE.options())
 def compare(
     runs: Annotated[list[str], typer.Argument(help="Runs by name, or folders with queries.parquet of an evaluation.")],
-    split: Annotated[str, typer.Option(help="Which evaluation of each run: train, val or test.")] = "test",
     metric: Annotated[
         list[str] | None, typer.Option(help="Metric to compare, P@5 for example; may be repeated; default all.")
     ] = None,
-    mean: Annotated[
-        Literal["macro", "micro"], typer.Option(help="Mean over emotions (macro) or over queries (micro).")
-    ] = "macro",
-    over_seeds: Annotated[
-        bool, typer.Option("--over-seeds", help="Take runs that differ only in their seed as one, by their mean.")
-    ] = False,
-    resamples: Annotated[
-        int, typer.Option(help="Number of bootstrap resamples, and of random flips in the test.")
-    ] = 10_000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of resamples and flips.")] = 42,
     output: Annotated[Path | None, typer.Option(help="JSON file to write the result to, too; default none.")] = None,
     workspace: Root = Path(),
+    **given: Any,
 ) -> View:
     """Tell whether runs differ.
 
     Compares what `evaluate` found for each run with the first one, query by query: intervals by the bootstrap, p-values
     by a paired randomisation test.
     """
-    result = pipeline.compare_runs(
-        runs,
-        split=split,
-        metrics=metric or (),
-        mean=mean,
-        over_seeds=over_seeds,
-        n_resamples=resamples,
-        seed=seed,
-        output=output,
-        workspace=pipeline.Workspace(workspace),
-    )
+    config, place = CompareConfig(**COMPARE.given(given)), pipeline.Workspace(workspace)
+    result = pipeline.compare_runs(runs, config, metrics=metric or (), output=output, workspace=place)
     return View(result.to_dict(), [Table(result.table_rows(), result.title)], result.notes)
 
 

@@ -6,6 +6,7 @@ is written; items added later are placed round those there.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -162,28 +163,23 @@ def _complete(
     path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track, keep: bool
 ) -> dict[str, str]:
     """Place the items that have no split in a file yet; of processes that do so at once, the first decides."""
-    if not keep:
-        return _placed(path, labelled, seed, keys, track)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            splits = _placed(path, labelled, seed, keys, track)
-            _write(path, splits)
+        with ExitStack() as stack:
+            if keep:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(path.with_name(f".{path.name}.lock")))
+            splits = _read(path)
+            if any(item.id not in splits for item in labelled):
+                items = track(labelled, description=f"read {path.name}", total=len(labelled))
+                splits |= assign_splits(_joined(labelled, contents_of(items, keys), splits), seed, splits)
+            if keep:
+                with atomic(path) as partial:
+                    partial.write_bytes(table_bytes(("id", "split"), sorted(splits.items()), path.suffix))
             return splits
     except OSError as error:
         raise ManifestError(
             f"the splits cannot be kept in {path} ({reason_of(error)}); give the manifest a column 'split'"
         ) from error
-
-
-def _placed(
-    path: Path, labelled: Sequence[Item], seed: int, keys: Callable[[Item], str], track: Track
-) -> dict[str, str]:
-    kept = _read(path)
-    if all(item.id in kept for item in labelled):
-        return kept
-    contents = contents_of(track(labelled, description=f"read {path.name}", total=len(labelled)), keys)
-    return kept | assign_splits(_joined(labelled, contents, kept), seed, kept)
 
 
 def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> tuple[Item, ...]:
@@ -205,8 +201,3 @@ def _read(path: Path) -> dict[str, str]:
     if len(splits) < len(table.rows) or not set(splits.values()) <= set(SPLITS):
         raise ManifestError(f"{path} is not a table of id and split (train, val, test); correct or delete it")
     return splits
-
-
-def _write(path: Path, splits: Mapping[str, str]) -> None:
-    with atomic(path) as partial:
-        partial.write_bytes(table_bytes(("id", "split"), sorted(splits.items()), path.suffix))

@@ -10,6 +10,7 @@ import torch
 from commands import answer, run
 from pyarrow import parquet
 
+from emoclim.config import CompareConfig
 from emoclim.errors import ConfigError, RunError
 from emoclim.files import write_json
 from emoclim.metrics.retrieval import macro_mean
@@ -245,7 +246,7 @@ def test_evaluations_are_found_by_path_too(runs: Path) -> None:
     assert values[0] == values[1]
     assert list(by_path["systems"]) == ["a", str(folder)]
     with pytest.raises(RunError, match="in no run whose settings tell its seed"):
-        compare_runs(["a", str(folder)], over_seeds=True, workspace=Workspace(runs))
+        compare_runs(["a", str(folder)], CompareConfig(over_seeds=True), workspace=Workspace(runs))
 
 
 def test_seeds_of_one_recipe_are_taken_together(runs: Path) -> None:
@@ -294,7 +295,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_no_seeds(runs: Path, setting
     for name, own in {"a": {}, "b": settings, "c": {"interrupted": True, "chosen": 1, "plan": "0b"}}.items():
         file = runs / "runs" / name / "settings.json"
         write_json(file, json.loads(file.read_text()) | usual | own)
-    found = compare_runs(["a", "b", "c"], over_seeds=True, n_resamples=100, workspace=Workspace(runs))
+    found = compare_runs(["a", "b", "c"], CompareConfig(over_seeds=True, resamples=100), workspace=Workspace(runs))
     assert found.to_dict()["systems"] == {"a (2 seeds)": ["a", "c"], "b": ["b"]}
 
 
@@ -302,14 +303,14 @@ def test_the_same_seed_twice_is_no_second_seed(runs: Path) -> None:
     settings = [runs / "runs" / name / "settings.json" for name in ("a", "c")]
     settings[1].write_text(settings[0].read_text())
     with pytest.raises(ConfigError, match="a, c .*seed"):
-        compare_runs(["a", "c"], over_seeds=True, workspace=Workspace(runs))
+        compare_runs(["a", "c"], CompareConfig(over_seeds=True), workspace=Workspace(runs))
 
 
 def test_other_ways_of_evaluating_are_no_seeds(runs: Path) -> None:
     path = runs / "runs" / "c" / "evaluation" / "test" / "queries.parquet"
     before = read_queries(path)
     write_queries(path, replace(before, settings=before.settings | {"average": "features"}))
-    systems = compare_runs(["a", "c"], over_seeds=True, n_resamples=200, workspace=Workspace(runs)).systems
+    systems = compare_runs(["a", "c"], CompareConfig(over_seeds=True, resamples=200), workspace=Workspace(runs)).systems
     assert systems == {"a": ("a",), "c": ("c",)}
 
 

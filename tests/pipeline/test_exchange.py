@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from soaking import examples, soak
 
 from emoclim.cache import item_table_path, open_cache, read_item_table, write_item_table
-from emoclim.config import EvaluateConfig, ExtractConfig, TrainConfig
+from emoclim.config import EvaluateConfig, ExtractConfig, ImportConfig, TrainConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError
@@ -201,7 +201,9 @@ def test_real_features_are_imported_trained_on_and_searched(
         given / "images_mobilenet_v1.npz", "image", "mobilenet", source=corpus / "images.csv", workspace=space
     )
     music, known = corpus / "audio.csv", given / "audio_mtat_musicnn.npz"
-    tagger = import_features(known, "audio", "tagger", source=music, values="penultimate", workspace=space)
+    tagger = import_features(
+        known, "audio", "tagger", ImportConfig(values="penultimate"), source=music, workspace=space
+    )
     file = given / "audio_yamnet_embedding.npz"
     yamnet = import_features(file, "audio", "yamnet", source=music, workspace=space)
     assert [(one.missing, one.spec.dim) for one in (images, tagger, yamnet)] == [((), 1024), ((), 200), ((), 1024)]

@@ -17,7 +17,7 @@ from cache_workspace import root as root
 
 from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
-from emoclim.config import TrainConfig
+from emoclim.config import ImportConfig, TrainConfig
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -51,7 +51,8 @@ def save(space: Path, name: str = "given.npz", **arrays: Any) -> Path:
 
 
 def bring(space: Path, file: Path, name: str = "given", **options: Any) -> ImportResult:
-    return import_features(file, options.pop("modality", "image"), name, workspace=Workspace(space), **options)
+    modality, source = options.pop("modality", "image"), options.pop("source", None)
+    return import_features(file, modality, name, ImportConfig(**options), source=source, workspace=Workspace(space))
 
 
 def files_of(space: Path) -> dict[str, bytes]:

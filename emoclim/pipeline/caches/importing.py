@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,6 +23,7 @@ from emoclim.cache import (
     portable_path,
     write_item_table,
 )
+from emoclim.config import ImportConfig
 from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside, remove
@@ -65,37 +66,34 @@ def import_features(
     file: Path,
     modality: Modality,
     name: str,
+    config: ImportConfig = ImportConfig(),  # noqa: B008 - immutable
     *,
     source: Path | None = None,
-    values: str = "values",
-    settings: Mapping[str, Setting] | None = None,
-    allow_extra: bool = False,
-    unlabelled: bool = False,
-    backend: str = "h5",
-    seed: int = 42,
     workspace: Workspace,
     track: Track = silent,
 ) -> ImportResult:
     """Put the features of a file into a cache called `name`, for the items of the manifest `source`."""
-    own: dict[str, Setting] = {"source": "import", "keys": "ids", "array": values}
+    own: dict[str, Setting] = {"source": "import", "keys": "ids", "array": config.values}
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name!r} is no name for features; use letters, digits and . + - _")
-    if taken := sorted(own.keys() & (settings or {})):
+    if taken := sorted(own.keys() & config.settings):
         raise ConfigError(f"setting {taken[0]!r} is set by the import itself; give yours another name")
-    manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=unlabelled, need_files=False)
+    manifest = read_manifest(
+        source or workspace.manifest(modality), modality, unlabelled=config.unlabelled, need_files=False
+    )
     files, identity = find_features(file)
-    ids, dim, max_segments = survey(track(read_items(files, values), f"check {file.name}"), file)
-    own_ids = match_ids(ids, manifest, file, allow_extra=allow_extra)
-    manifest = split_manifest(manifest, ContentKeys(workspace.caches / "content.json"), track, seed=seed)
+    ids, dim, max_segments = survey(track(read_items(files, config.values), f"check {file.name}"), file)
+    own_ids = match_ids(ids, manifest, file, allow_extra=config.allow_extra)
+    manifest = split_manifest(manifest, ContentKeys(workspace.caches / "content.json"), track, seed=config.seed)
     if max_segments and not MODALITIES[modality].timed:
         own[VIEWS] = max_segments
     notes = [f"{manifest.source}: {note}" for note in manifest.notes]
     if not any(ids):
         notes.append(f"{file} has no ids: its rows were taken in the order of {manifest.source}")
         own["order"] = hashlib.sha256(os.fsencode("\n".join(map(str, own_ids)))).hexdigest()[:12]
-    spec = FeatureSpec(name, modality, dim, identity, {**(settings or {}), **own})
-    cache = workspace.cache_path(spec, f".{backend}")
-    named = zip(own_ids, track(read_items(files, values), f"import {file.name}"), strict=True)
+    spec = FeatureSpec(name, modality, dim, identity, {**config.settings, **own})
+    cache = workspace.cache_path(spec, f".{config.backend}")
+    named = zip(own_ids, track(read_items(files, config.values), f"import {file.name}"), strict=True)
     imported = _keep(cache, spec, (replace(item, key=f"{BY_ID}{id_}") for id_, item in named if id_ is not None))
     missing = _note(cache, spec, manifest, portable_path(file, cache), imported)
     left_out = tuple(id_ for id_, own_id in zip(ids, own_ids, strict=True) if own_id is None)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from emoclim.config import CompareConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
-from emoclim.metrics import N_RESAMPLES, Mean
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.workspace import Workspace, few_threads
-from emoclim.reports import SEED, ComparisonReport, System, compare
+from emoclim.reports import ComparisonReport, System, compare
 
 MIN_RESAMPLES = 100
 # of settings.json, what was found rather than asked for, and what does not reach the scores of one head
@@ -31,22 +31,18 @@ class Evaluated:
 
 def compare_runs(
     runs: Sequence[str],
+    config: CompareConfig = CompareConfig(),  # noqa: B008 - immutable
     *,
-    split: str = "test",
     metrics: Sequence[str] = (),
-    mean: Mean = "macro",
-    over_seeds: bool = False,
-    n_resamples: int = N_RESAMPLES,
-    seed: int = SEED,
     output: Path | None = None,
     workspace: Workspace = Workspace(),  # noqa: B008 - immutable
 ) -> ComparisonReport:
-    """Compare the evaluations of runs with that of the first; `over_seeds` takes those that are alike as one."""
+    """Compare the evaluations of runs with that of the first; with `over_seeds` those alike are one."""
     if output is not None and output.exists():
         raise ConfigError(f"{output} exists already; give another name")
-    if n_resamples < MIN_RESAMPLES:
-        raise ConfigError(f"{n_resamples} resamples are too few for an interval; give at least {MIN_RESAMPLES}")
-    found = [_evaluated(workspace, name, split) for name in runs]
+    if config.resamples < MIN_RESAMPLES:
+        raise ConfigError(f"{config.resamples} resamples are too few for an interval; give at least {MIN_RESAMPLES}")
+    found = [_evaluated(workspace, name, config.split) for name in runs]
     if len({one.file.resolve() for one in found}) < len(found):
         raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
     names = _metrics(found, metrics)
@@ -55,15 +51,16 @@ def compare_runs(
     for one in found:
         by_setup.setdefault(one.setup or one.name, []).append(one)
     alike = by_setup.values()
-    fact = "are taken as one, by the mean over their seeds" if over_seeds else "have the same settings but for the seed"
+    as_one = config.over_seeds
+    fact = "are taken as one, by the mean over their seeds" if as_one else "have the same settings but for the seed"
     notes = tuple(
         f"{', '.join(one.name for one in group)} {fact}"
         for group in alike
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
-    systems = [_system(group, over_seeds) for group in (alike if over_seeds else [[one] for one in found])]
+    systems = [_system(group, as_one) for group in (alike if as_one else [[one] for one in found])]
     with few_threads(1):
-        report = compare(systems, names, mean=mean, n_resamples=n_resamples, seed=seed)
+        report = compare(systems, names, mean=config.mean, n_resamples=config.resamples, seed=config.seed)
     report = replace(report, split=found[0].table.split, notes=notes)
     if output is not None:
         write_json(output, report.to_dict())
