@@ -74,10 +74,6 @@ def train_heads(
         bool, typer.Option("--list", help="Show the objectives and what they take; train nothing.")
     ] = False,
     own: OwnSettings = None,
-    vad_width: Annotated[
-        float | None,
-        typer.Option(help="Distance in valence and arousal at which emotions attract 0.6 times as much; default 0.05."),
-    ] = None,
     preset: Preset = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
     *,
@@ -99,8 +95,6 @@ def train_heads(
     study = STUDY.given(given)
     if "storage" not in study:
         refuse_useless(context, {"study", "rounds"}, "they need --optuna")
-    if given["vad"] is None:
-        refuse_useless(context, {"vad_width"}, "it needs --vad")
     with live_table() as (track, show_table):
 
         def show_leaders(leaders: "Leaders") -> None:
@@ -118,8 +112,6 @@ def train_heads(
                 settings = settings.updated(**of_training)
             said = CONTRASTIVE.given(given)
             temperatures = said.pop("temperature", ())
-            if vad_width is not None:
-                said["width"] = vad_width
             own_settings = read_settings(own, "temperature=0.1")
             if twice := sorted(own_settings.keys() & (said.keys() | ({"temperature"} if temperatures else set()))):
                 raise ConfigError(f"{', '.join(twice)} is given twice, by --setting too; leave one out")

@@ -254,7 +254,7 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
     [
         (("--resume", "x", "--epochs", 9, "--sweep", 5), "--epochs, --sweep would have no effect"),
         (("--rounds", 9, "--study", "x"), "--rounds, --study would have no effect"),
-        (("--vad-width", 7), "--vad-width would have no effect"),
+        (("--setting", "width=7"), "no setting is called 'width'"),
         (("--optuna", ""), "should be a URL or a file"),
         (("--objective", "class_similarity"), "give --vad a table"),
         (("--objective", "emo_clim", "--vad", "words.csv"), "--vad would have no effect on objective emo_clim"),
@@ -299,7 +299,7 @@ def test_emotions_may_attract_each_other_by_valence_and_arousal(workspace: Path)
     words = (*brief(workspace), "--vad", workspace / "vad.csv")
     assert "sad" in run(*words, code=2).stderr
     (workspace / "vad.csv").write_text("\n".join(["word,valence,arousal", *rows, "sad,0.1,0.3"]) + "\n")
-    result = answer(*words, "--vad-width", 0.2)
+    result = answer(*words, "--setting", "width=0.2")
     assert result["objective"] == "class_similarity"
     assert result["heads"][0]["config"]["width"] == 0.2
     assert len(result["label_vectors"]["table"]) == 6

@@ -90,15 +90,18 @@ def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
     answers = _read_answers(require_table(folder, paths, ANSWERS))
     performances = {answer.performance: answer for answer in answers}
     sounds = of_modality(paths, "audio")
+    notes = _notes(performances.values())
     if items == "recordings":
         found, left_out = _recordings(folder, sounds, performances)
+        if unused := len(sounds) - len(found):
+            notes += (f"left out {unused:,} audio files of no listed performance",)
+    elif items == "descriptions":
+        found, left_out = _descriptions(answers), []
     else:
-        found, left_out = _descriptions(answers) if items == "descriptions" else _each_answer(answers)
-    modality: Modality = "audio" if items == "recordings" else "text"
+        found = [Item(answer.id, text=answer.text, group=answer.piece) for answer in answers if answer.text]
+        left_out = [LeftOut(answer.id, "unused", "says nothing") for answer in answers if not answer.text]
     columns = {"performer": {item.id: performances[item.id.partition("/")[0]].performer for item in found}}
-    notes = _notes(performances.values())
-    if items == "recordings" and (unused := len(sounds) - len(found)):
-        notes += (f"left out {unused:,} audio files of no listed performance",)
+    modality: Modality = "audio" if items == "recordings" else "text"
     return Prepared(modality, tuple(found), tuple(left_out), _splits(found), columns, notes)
 
 
@@ -146,17 +149,12 @@ def _recordings(
     return items, left_out
 
 
-def _descriptions(answers: Iterable[Answer]) -> tuple[list[Item], list[LeftOut]]:
+def _descriptions(answers: Iterable[Answer]) -> list[Item]:
     said: dict[tuple[str, str], list[str]] = defaultdict(list)
     for answer in answers:
         if answer.text:
             said[answer.performance, answer.piece].append(answer.text)
-    return [Item(name, text=", ".join(texts), group=piece) for (name, piece), texts in said.items()], []
-
-
-def _each_answer(answers: Sequence[Answer]) -> tuple[list[Item], list[LeftOut]]:
-    items = [Item(answer.id, text=answer.text, group=answer.piece) for answer in answers if answer.text]
-    return items, [LeftOut(answer.id, "unused", "says nothing") for answer in answers if not answer.text]
+    return [Item(name, text=", ".join(texts), group=piece) for (name, piece), texts in said.items()]
 
 
 def _splits(items: Iterable[Item]) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ group, as no artist is in two parts of a published split.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
@@ -85,7 +85,13 @@ def prepare(folder: Path) -> Prepared:
             left_out.append(LeftOut(id_, "missing", "its mp3 not in the folder"))
         else:
             items.append(Item(id_, folder / file, tags=tags, group=artist))
-    _check_splits(source, splits, {item.id for item in items}.union(one.id for one in left_out))
+    known = {item.id for item in items}.union(one.id for one in left_out)
+    for name, placed in splits.items():
+        if strange := sorted(placed.keys() - known):
+            raise ManifestError(
+                f"{name} has {len(strange)} tracks that {source} does not list ({strange[0]}, for one); fetch both of "
+                "one version"
+            )
     unused = len(sounds) - len(listed - {None})
     told = f"left out {unused:,} audio files of no listed track, or of one that is there in another format"
     return Prepared("audio", tuple(items), tuple(left_out), splits, notes=(told,) if unused else ())
@@ -130,12 +136,3 @@ def _named(path: PurePosixPath) -> tuple[str, str]:
     """Return the folder and name of a track, and its format: ``mp3`` or ``low.mp3``, for example."""
     name, _, kind = path.name.partition(".")
     return f"{path.parent.name}/{name}", kind.lower()
-
-
-def _check_splits(source: Path, splits: Mapping[str, Mapping[str, str]], known: set[str]) -> None:
-    for name, placed in splits.items():
-        if strange := sorted(placed.keys() - known):
-            raise ManifestError(
-                f"{name} has {len(strange)} tracks that {source} does not list ({strange[0]}, for one); fetch both of "
-                "one version"
-            )
