@@ -22,7 +22,7 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.config import ExtractConfig
-from emoclim.data import ContentKeys, Manifest, read_manifest
+from emoclim.data import Manifest, read_manifest
 from emoclim.encoders import load_encoder
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
@@ -109,7 +109,7 @@ def extract_features(
     encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
     if encoder.spec.views and not config.keep_segments:
         raise ConfigError("views are kept as segments, so they cannot be had without; leave out one of the two")
-    keys = ContentKeys(workspace.caches / "content.json", trust=not config.rehash)
+    keys = workspace.content_keys(trust=not config.rehash)
     manifest = split_manifest(manifest, keys, track, seed=config.seed)  # writes: only now that the encoder is there
     whole = workspace.cache_path(encoder.spec, f".{config.backend}")
     path = shard.path(whole) if shard else whole

@@ -7,9 +7,10 @@ and resumed, a run leaves the bytes of one that never was; until it is whole, no
 
 import hashlib
 import json
+import math
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -159,6 +160,12 @@ def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
     if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
         raise RunError(f"run {folder.name} cannot be resumed: {name_some(changed)} changed since it began; train again")
     return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, means))
+
+
+def require_finite(losses: Iterable[float]) -> None:
+    """Refuse a training that gave nothing to keep."""
+    if not any(map(math.isfinite, losses)):
+        raise NothingToKeep("no validation loss was ever finite, so there is nothing to keep; lower the learning rate")
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:

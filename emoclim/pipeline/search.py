@@ -76,7 +76,7 @@ def search_file(
     """Rank a library by its likeness to a file, which need not be part of anything."""
     opened, where = open_run(workspace, run), choose_device(device)
     modality = _modality_of(query, opened)
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     searched = _library(workspace, opened, modality, library)
     note = trained_note(workspace, opened, modality)
     asked = _imported(query, note, keys) if note.spec.keyed_by_id else _encode(query, note, where, track)

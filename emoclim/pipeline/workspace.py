@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from emoclim.data import FeatureSpec
+from emoclim.data import ContentKeys, FeatureSpec
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
@@ -71,6 +71,10 @@ class Workspace:
     def cache_path(self, spec: FeatureSpec, suffix: str) -> Path:
         """Return where the features of a spec are cached: modality, encoder, and 12 hex of the whole spec."""
         return self.caches / f"{spec.modality}-{spec.name}-{spec.digest()}{suffix}"
+
+    def content_keys(self, *, trust: bool = True) -> ContentKeys:
+        """Open the memo of the contents of files, which whoever looks them up saves."""
+        return ContentKeys(self.caches / "content.json", trust=trust)
 
     def claim_run(self, name: str | None, encoders: str) -> Path:
         """Make the folder of a new run, of that name or ``<number>-<encoders>``, which nobody else is given."""

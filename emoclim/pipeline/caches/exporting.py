@@ -85,7 +85,7 @@ def export_features(
         raise ConfigError(f"{out} exists already; delete it, or give another name")
     note = find_cache(workspace, name)
     source = _source(note, manifest)
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     with open_cache(note.path) as cache:
         states = _states(note, source, cache, keys)
         keys.save()

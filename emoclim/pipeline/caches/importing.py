@@ -24,7 +24,7 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.config import ImportConfig
-from emoclim.data import VIEWS, ContentKeys, FeatureSpec, Manifest, Setting, read_manifest
+from emoclim.data import VIEWS, FeatureSpec, Manifest, Setting, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
@@ -84,7 +84,7 @@ def import_features(
     files, identity = find_features(file)
     ids, dim, max_segments = survey(track(read_items(files, config.values), f"check {file.name}"), file)
     own_ids = match_ids(ids, manifest, file, allow_extra=config.allow_extra)
-    manifest = split_manifest(manifest, ContentKeys(workspace.caches / "content.json"), track, seed=config.seed)
+    manifest = split_manifest(manifest, workspace.content_keys(), track, seed=config.seed)
     if max_segments and not MODALITIES[modality].timed:
         own[VIEWS] = max_segments
     notes = [f"{manifest.source}: {note}" for note in manifest.notes]

@@ -64,7 +64,7 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
     cache_path = whole_of(shards)
     notes = [note_of(shard) for shard in shards]
     writing = tuple(f"{shard} is being written by {who}" for shard in shards if (who := who_writes(shard)))
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     with open_cache(cache_path, notes[0].spec) as cache:
         before = len(cache)
         items, failed = 0, dict[str, str]()

@@ -184,7 +184,7 @@ def _encode_again(
     track: Track,
 ) -> tuple[FeatureDiff, tuple[str, ...]]:
     """Encode some random items again; return how far they are from those kept, and why some cannot be encoded."""
-    encoder, keys = encoder_of(note, track), ContentKeys(workspace.caches / "content.json")
+    encoder, keys = encoder_of(note, track), workspace.content_keys()
     chosen = _choose(note, cache.keys() - frozenset(damaged), count, seed, keys)
     keys.save()
     if not chosen:

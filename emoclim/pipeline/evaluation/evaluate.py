@@ -46,7 +46,7 @@ def evaluate_run(
     """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
     opened, where = open_run(workspace, run), choose_device(device)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     whole = read_splits(libraries, opened.label_map, (config.split,), keys, every_class=False)[config.split]
     part = whole.lasting(config.min_seconds) if config.min_seconds else whole
     if empty := [modality for modality, features in part.features.items() if not len(features)]:

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from emoclim.data import (
     SHARES,
-    ContentKeys,
     Description,
     Item,
     LeftOut,
@@ -104,7 +103,7 @@ def _look_at_files(
     items: Sequence[Item], hash_files: bool, workspace: Workspace, track: Track
 ) -> tuple[list[Item], list[LeftOut], dict[str, str]]:
     """Return the items that can be used, what became of the others, and the content key of each by id."""
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     usable: list[Item] = []
     spoilt: list[LeftOut] = []
     contents: dict[str, str] = {}

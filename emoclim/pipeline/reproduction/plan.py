@@ -4,8 +4,6 @@ Used by the runner and by ``emoclim reproduce --explain``. Invariant: the run of
 that its heads depend on, so that one that is there need not be made again.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +16,7 @@ from emoclim.errors import CheckpointError, DecodeError
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.request import Departure, EncoderChoice, Request, of_data, of_encoder, of_settings
 from emoclim.pipeline.reproduction.result import Reproduction, RowPlan, State
-from emoclim.pipeline.run import PLAN, UNFINISHED
+from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
 from emoclim.pipeline.training.crops import make_augmenter, without_place
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
@@ -39,7 +37,7 @@ def plan_reproduction(
 ) -> Reproduction:
     """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""
     recipe, rows = request.recipe, request.chosen_rows()
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = workspace.content_keys()
     manifests = {name: _read(name, request, keep, keys, workspace, track) for name in request.table.data}
     needed = dict.fromkeys(encoder for row in rows.values() for encoder in row.encoders.values())
     missing = {encoder: _missing_file(request.encoders[encoder], download, track) for encoder in needed}
@@ -185,9 +183,8 @@ def _run_name(
     if isinstance(asked, EndToEndConfig):
         note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
         what.append(without_place(note))
-    digest = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:8]
     names = "-".join(encoder.spec.name for encoder in encoders.values())
-    return f"reproduce-{names}-{'unfrozen' if row.trained else 'frozen'}-{digest}"
+    return f"reproduce-{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
 
 
 def _held(path: Path) -> int | None:

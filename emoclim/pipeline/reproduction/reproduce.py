@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from emoclim.config import EvaluateConfig, ExtractConfig
-from emoclim.data import ContentKeys, Manifest
+from emoclim.data import Manifest
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -50,7 +49,7 @@ def reproduce_table(
 ) -> Reproduction:
     """Extract, train and measure what a table shows, as far as its encoders can be had."""
     look = partial(plan_reproduction, request, keep=True, download=download, workspace=workspace, track=track)
-    runner = Runner(look(), workspace, batch_size, workers, device, track)
+    runner = Runner(look(), Means(workspace, device, workers, track), batch_size)
     if runner.extract():
         runner.plan = look()  # what failed to encode is no data
     plan = runner.plan
@@ -70,11 +69,8 @@ class Runner:
     """Extracts, trains and measures for the rows of a plan."""
 
     plan: Reproduction
-    workspace: Workspace
+    means: Means
     batch_size: int | None
-    workers: int | None
-    device: str
-    track: Track
     warnings: list[str] = field(default_factory=list)  # why numbers may mislead
     encoded: dict[Any, ExtractionResult] = field(default_factory=dict)  # in this process
 
@@ -88,15 +84,14 @@ class Runner:
 
     def train(self, row: RowPlan) -> None:
         """Bring a row's training, and the features of all that it was trained on, to their end."""
-        step, state = STEPS[row.row.step], state_of(self.workspace, row.run)
-        means = Means(self.workspace, self.device, self.workers, self.track)
+        step, state = STEPS[row.row.step], state_of(self.means.workspace, row.run)
         for modality in row.encoders:
             if modality != row.row.trained:
                 self.encode(row, modality)
         if state == "unfinished":
-            stopped = resume(step, row.run, means).interrupted
+            stopped = resume(step, row.run, self.means).interrupted
         else:
-            stopped = state == "to do" and start(step, row.config, means, name=row.run).interrupted
+            stopped = state == "to do" and start(step, row.config, self.means, name=row.run).interrupted
         if stopped:
             raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
         for modality in row.encoders:
@@ -121,11 +116,18 @@ class Runner:
                 settings=choice.settings,
                 unlabelled=unlabelled,
                 batch_size=self.batch_size,
-                workers=self.workers,
+                workers=self.means.workers,
                 seed=SPLIT_SEED,
             )
-            how: dict[str, Any] = {"workspace": self.workspace, "device": self.device, "track": self.track}
-            result = self.encoded[key] = extract_features(manifest.modality, manifest.source, config, **how)
+            means = self.means
+            result = self.encoded[key] = extract_features(
+                manifest.modality,
+                manifest.source,
+                config,
+                workspace=means.workspace,
+                device=means.device,
+                track=means.track,
+            )
             self.warnings += result.warnings
             if failed := len(result.extraction.failures):
                 told = f"{failed} of {result.n_items} items of {manifest.source.name} failed to encode"
@@ -133,7 +135,7 @@ class Runner:
         return self.encoded[key]
 
     def _trained_file(self, row: RowPlan) -> Path:
-        path = self.workspace.runs / row.run / ENCODER_FILE
+        path = self.means.workspace.runs / row.run / ENCODER_FILE
         if not path.is_file():
             raise RunError(f"run {row.run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
         return path
@@ -141,7 +143,8 @@ class Runner:
     def evaluate(self, row: RowPlan) -> Results:
         """Rank the test split: the means over all classes, or those of each."""
         config = EvaluateConfig(min_seconds=row.min_seconds)
-        found = evaluate_run(row.run, config, plots=False, workspace=self.workspace, device=self.device)
+        means = self.means
+        found = evaluate_run(row.run, config, plots=False, workspace=means.workspace, device=means.device)
         self._note(row, found.folder, [*found.warnings, *found.notes()])
         wanted = self.plan.request.table.measure == "classes"
         return {title: numbers for title, numbers in found.results().items() if (title != ALL) == wanted}
@@ -149,15 +152,16 @@ class Runner:
     def tag(self, row: RowPlan) -> Results:
         """Find the tags of what the heads were not trained on."""
         asked = TaggingConfig(run=row.run, manifest=self.plan.manifests[TAGGING].source, plots=False, **row.row.options)
-        found = start(Tag(), asked, Means(self.workspace, self.device, track=self.track))
+        found = start(Tag(), asked, self.means)
         self._note(row, found.folder, found.inputs.warnings)
         return tagging_results(found.report)
 
     def embed(self, row: RowPlan) -> Results:
         """Embed the test split for a panel of the figure, and count the items that it shows."""
-        run = open_run(self.workspace, row.run)
-        libraries = {modality: trained_library(self.workspace, run, modality) for modality in run.sources}
-        keys = ContentKeys(self.workspace.caches / "content.json")
+        workspace = self.means.workspace
+        run = open_run(workspace, row.run)
+        libraries = {modality: trained_library(workspace, run, modality) for modality in run.sources}
+        keys = workspace.content_keys()
         split = read_splits(libraries, run.label_map, ("test",), keys, every_class=False)["test"]
         keys.save()
         if row.min_seconds:
@@ -171,11 +175,14 @@ class Runner:
         return {ALL: {f"{modality} items": Estimate(size) for modality, size in sizes.items()}}
 
     def _note(self, row: RowPlan, folder: Path, warnings: Iterable[str]) -> None:
-        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.workspace.root).as_posix()
+        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.means.workspace.root).as_posix()
         self.warnings += warnings
 
 
-STEPS: Mapping[str, Step[Any, Any, Any]] = MappingProxyType({one.name: one for one in (TrainHeads(), TrainEndToEnd())})
-MEASURES: Mapping[str, Callable[[Runner, RowPlan], Results]] = MappingProxyType(
-    {"retrieval": Runner.evaluate, "classes": Runner.evaluate, "tagging": Runner.tag, "joint_space": Runner.embed}
-)
+STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd())}
+MEASURES: Mapping[str, Callable[[Runner, RowPlan], Results]] = {
+    "retrieval": Runner.evaluate,
+    "classes": Runner.evaluate,
+    "tagging": Runner.tag,
+    "joint_space": Runner.embed,
+}

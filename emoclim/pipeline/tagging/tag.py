@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from emoclim.cache import manifest_digest, portable_path
-from emoclim.data import SPLITS, ContentKeys, groups_of
+from emoclim.data import SPLITS, groups_of
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
@@ -138,7 +138,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         workspace = means.workspace
         run = open_run(workspace, config.run)
         note = trained_note(workspace, run, _tagged_modality(run))
-        keys = ContentKeys(workspace.caches / "content.json")
+        keys = workspace.content_keys()
         # Absolute, so that nothing that is told of it depends on the current folder.
         source = (config.manifest or workspace.root / "data" / "tagging.csv").absolute()
         read = read_tagged(source, note, keys, seed=config.seed, untagged=not config.drop_untagged)

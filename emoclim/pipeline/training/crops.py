@@ -143,7 +143,7 @@ def make_augmenter(
     folder = workspace.caches / known["background"] if known and known["background"] else settings.background
     rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
     if folder is not None:
-        keys = ContentKeys(workspace.caches / "content.json")
+        keys = workspace.content_keys()
         sounds = read_backgrounds(folder.resolve(), encoder.spec.modality, rate, encoder.segment_seconds, keys, track)
         keys.save()
         note |= {"background": portable_path(folder, workspace.caches / "any"), DIGEST: sounds.digest}

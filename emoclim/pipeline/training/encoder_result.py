@@ -110,12 +110,9 @@ class EncoderResult(TrainingResult):
             lines.append("similar emotions attracted each other a little")
         if self.inputs.augmentations:
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
-        if self.interrupted:
-            lines.append(f"stopped early; go on with: emoclim train-end-to-end --resume {self.folder.name}")
         return [
             *lines,
-            f"classes: {', '.join(self.inputs.label_map.classes)}",
-            f"run: {self.folder}",
+            *self.ending("train-end-to-end"),
             f"encode the {nouns} with it before you evaluate or search: {self.next_command()}",
         ]
 

@@ -64,7 +64,7 @@ class Labelled:
 
     def splits(self, workspace: Workspace, cached: Sequence[Modality]) -> dict[str, Split]:
         """Read the labelled features of training and validation."""
-        keys = ContentKeys(workspace.caches / "content.json")
+        keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
         splits = read_splits(libraries, self.label_map, ("train", "val"), keys)
         keys.save()

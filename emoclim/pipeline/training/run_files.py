@@ -92,6 +92,11 @@ class TrainingResult:
             "interrupted": self.interrupted,
         }
 
+    def ending(self, command: str) -> list[str]:
+        """Say how to go on, what the classes are and where the run is."""
+        early = [f"stopped early; go on with: emoclim {command} --resume {self.folder.name}"] * self.interrupted
+        return [*early, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
+
     def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
         """Write everything; the heads come last and make it a run, once more if it was one.
 

@@ -3,7 +3,6 @@
 The live modality is that of the encoder; the other one stays cached. The run has the trained encoder beside its heads.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +10,13 @@ from typing import Any
 
 import torch
 
-from emoclim.data import ContentKeys, Split, read_manifest, with_splits
+from emoclim.data import Split, read_manifest, with_splits
 from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
-from emoclim.pipeline.run import Means, NothingToKeep, Step, Work
+from emoclim.pipeline.run import Means, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
@@ -54,7 +53,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         workspace, track, live = means.workspace, means.track, config.live
         encoder = config.load(track)
         libraries = choose_libraries(workspace, config.libraries, known, live)
-        keys = ContentKeys(workspace.caches / "content.json")
+        keys = workspace.content_keys()
         named = config.libraries.get(live)
         if known:
             manifest = with_splits(
@@ -80,10 +79,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         """Train what is left, and measure on validation."""
         material = _prepare(config, inputs, work.means)
         training = _train(config, inputs, work, material)
-        if not math.isfinite(training.best_loss):
-            raise NothingToKeep(
-                "no validation loss was ever finite, so there is nothing to keep; lower the learning rates"
-            )
+        require_finite([training.best_loss])
         return work.means.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
 
 
@@ -99,7 +95,7 @@ def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Ma
 
     def decode() -> StoredCrops:
         items = [item for part in recordings.values() for item in part.items]
-        keys = ContentKeys(means.workspace.caches / "content.json")
+        keys = means.workspace.content_keys()
         return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)
 
     # The first process decodes for all: what cannot be is tried again by whoever asks.

@@ -1,6 +1,5 @@
 """`emoclim train-heads`: caches and candidates -> a run."""
 
-import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
-from emoclim.pipeline.run import Means, NothingToKeep, Step, Work, digest_of
+from emoclim.pipeline.run import Means, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
@@ -59,15 +58,13 @@ class HeadsResult(TrainingResult):
             if counts:
                 told = ", ".join(f"{count} {label}" for label, count in counts.items())
                 lines.append(f"{modality}: left out, having no partner: {told}")
-        if self.interrupted:
-            lines.append(f"stopped early; go on with: emoclim train-heads --resume {self.folder.name}")
         if self.config.study:
             place = without_password(self.config.study.storage)
             lines.append(f"study {self.study_name}; look at it with: optuna-dashboard {place}")
         if len(self.report.lines) > SHOWN_HEADS:
             n_heads, rule = len(self.report.lines), self.report.rule
             lines.append(f"shown are the best {SHOWN_HEADS} of {n_heads} heads by {rule}; sweep.csv has all")
-        return [*lines, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
+        return [*lines, *self.ending("train-heads")]
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per pair of heads, the best first."""
@@ -107,10 +104,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
             if study and not work.has_snapshots():
                 study.give_up()
             raise
-        if not any(math.isfinite(line.val_loss) for line in sweep.lines):
-            raise NothingToKeep(
-                "no validation loss was ever finite, so there is nothing to keep; lower the learning rate"
-            )
+        require_finite(line.val_loss for line in sweep.lines)
         report = choose(sweep.lines, inputs.objective.terms, config.select)
         return HeadsResult(
             folder=work.run,
