@@ -12,7 +12,7 @@ from emoclim.modality import MODALITIES
 
 ROOT = Path(emoclim.__file__).parent
 OF_EMO_CLIM = {"learning/objectives/emo_clim.py", "recipes/emo_clim.py"}
-DEFAULTS = {"pipeline/training/inputs.py", "recipes/base.py"}  # what is trained for, and reproduced, unless told
+DEFAULTS = {"pipeline/training/config.py", "recipes/base.py"}  # what is trained for, and reproduced, unless told
 
 
 def names(path: Path) -> Iterator[str]:
