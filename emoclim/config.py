@@ -9,7 +9,7 @@ import math
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
@@ -18,6 +18,9 @@ from emoclim.errors import ConfigError, reason_of
 
 T = TypeVar("T")
 Aggregate = Literal["probabilities", "embeddings"]
+Average = Literal["embeddings", "features"]
+Measure = Literal["MRR", "mAP", "R-precision"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 class Settings(BaseModel):
@@ -132,12 +135,12 @@ class EvaluateConfig(Settings):
     split: str = Field(default="test", description="Part of the manifests to rank: train, val or test")
     head: int | None = Field(default=None, description="Number of the heads to evaluate; default the run's best")
     ks: tuple[int, ...] = Field(default=(1, 5, 10), strict=False, description="Each k of P@k")
-    measures: tuple[Literal["MRR", "mAP", "R-precision"], ...] = Field(
-        default=("MRR", "mAP", "R-precision"),
+    measures: tuple[Measure, ...] = Field(
+        default=MEASURES,
         strict=False,
         description="Metrics beside P@k; without mAP and R-precision it is faster",
     )
-    average: Literal["embeddings", "features"] = Field(
+    average: Average = Field(
         default="embeddings",
         description="What is averaged over an item's segments: embeddings (after the heads) or features",
     )

@@ -1,4 +1,4 @@
-"""How a stage reports progress: it wraps its loop in `track`, and never learns who is watching; and where time went."""
+"""Report progress through `track`, add up the time of each kind of work, and put off Ctrl-C for a block."""
 
 import signal
 import threading
@@ -19,11 +19,7 @@ class Track(Protocol):
         ...
 
 
-def silent(
-    sequence: Iterable[T],
-    description: str = "",  # noqa: ARG001 - of the protocol
-    total: float | None = None,  # noqa: ARG001
-) -> Iterable[T]:
+def silent(sequence: Iterable[T], *_: object, **_options: object) -> Iterable[T]:
     """Track nothing."""
     return sequence
 

@@ -148,7 +148,7 @@ class DiskCache(FeatureCache):
     def record_failure(self, key: str, reason: str) -> None:
         ledger = self._opened(for_writing=True)
         if key in ledger.rows:
-            raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
+            raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed; leave it out first")
         if ledger.failures.get(key) != reason:
             with explained(f"{self._where} could not be written", MAKE_ROOM):
                 self._commit(self._made_store(), ledger.failure_line(key, reason))

@@ -38,7 +38,7 @@ def check_items(items: Sequence[EncodedItem], dim: int, committed: Collection[st
     new: set[str] = set()
     for item in items:
         if fault := _fault(item, dim):
-            raise CacheError(f"item {item.key!r} cannot be kept in {where}: {fault}")
+            raise CacheError(f"item {item.key!r} cannot be kept in {where}: {fault}; encode it again")
         if item.key in committed or item.key in new:
             raise CacheError(f"{where} holds {item.key!r} already, or was given it twice; append each key once")
         new.add(item.key)

@@ -36,7 +36,7 @@ class MemoryCache(FeatureCache):
 
     def record_failure(self, key: str, reason: str) -> None:
         if key in self._open_items():
-            raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed")
+            raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed; leave it out first")
         self._failures[key] = reason
 
     def leave_out(self, keys: Sequence[str]) -> None:

@@ -24,11 +24,7 @@ if TYPE_CHECKING:
 MAX_OVERLAP = 0.95  # beyond, features are ever more and ever the same
 PRECISION, VIEW_SEED, DECODER = "precision", "view_seed", "decoder"  # names of settings
 FULL_PRECISION = "fp32"
-PRECISIONS: Mapping[str, str] = {
-    FULL_PRECISION: "float32",
-    "bf16": "bfloat16",
-    "fp16": "float16",
-}  # in torch
+PRECISIONS: Mapping[str, str] = {FULL_PRECISION: "float32", "bf16": "bfloat16", "fp16": "float16"}  # in torch
 
 
 class Encoder(Protocol):
@@ -105,14 +101,12 @@ class ImageEncoder:
 
     @cached_property
     def module(self) -> nn.Module:
-        """See :class:`Encoder`."""
         network = _build(self.build)
         if self.normalise is not None:
             network.register_forward_pre_hook(partial(_normalise_pixels, self.normalise))
         return network
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
-        """See :class:`Encoder`."""
         import torch
 
         picture = self._read(item)
@@ -126,7 +120,6 @@ class ImageEncoder:
         return 0.0
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
-        """See :class:`Encoder`."""
         view = self.augment(self._read(item), generator)
         return view if self.normalise is None else self.normalise(view)
 
@@ -153,32 +146,26 @@ class AudioEncoder:
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """See :class:`Encoder`."""
         return (self.length,)
 
     @property
     def hop_seconds(self) -> float:
-        """See :class:`Encoder`."""
         return segment_step(self.length, self.overlap) / self.sample_rate
 
     @property
     def segment_seconds(self) -> float:
-        """See :class:`Encoder`."""
         return self.length / self.sample_rate
 
     @cached_property
     def module(self) -> nn.Module:
-        """See :class:`Encoder`."""
         return _build(self.build)
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
-        """See :class:`Encoder`."""
         waveform = data.read_blocks(item, self.sample_rate, source_rate=self.source_rate)
         samples = yield from data.cut_segments(waveform, self.length, self.overlap, self.pad)
         return samples / self.sample_rate
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
-        """See :class:`Encoder`."""
         return data.read_crop(item, self.sample_rate, self.length, generator, self.pad, source_rate=self.source_rate)
 
     def cut(self, waveform: data.Waveform, generator: torch.Generator) -> Tensor:

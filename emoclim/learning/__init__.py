@@ -1,7 +1,7 @@
 """Heads, the objectives that train them, and everything between a batch and a trained bank of heads.
 
-Used by the stages. Invariant: every parameter leads with K, the number of heads, and head k of a bank is computed
-exactly as it would be alone.
+Used by the stages, the pipeline, the commands and from Python. Invariant: every parameter leads with K, the number of
+heads, and head k of a bank is computed exactly as it would be alone.
 """
 
 import lazy_loader

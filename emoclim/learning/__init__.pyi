@@ -29,7 +29,6 @@ from .epochs import History as History
 from .epochs import Losses as Losses
 from .epochs import Snapshot as Snapshot
 from .epochs import mean_loss as mean_loss
-from .heads import Average as Average
 from .heads import Heads as Heads
 from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries

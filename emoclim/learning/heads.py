@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast, get_args
 
 import safetensors
 import safetensors.torch
@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError
@@ -24,8 +25,6 @@ from emoclim.learning.branches import KINDS, LABELS, Banks, Branch, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.modality import Modality
-
-Average = Literal["embeddings", "features"]
 
 FORMAT = 2  # of the file of heads
 ROWS_PER_BLOCK = 256  # embedded at once

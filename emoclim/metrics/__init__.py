@@ -1,6 +1,7 @@
 """Retrieval and tagging metrics, ties and intervals included, on tensors alone.
 
-Used by the stages and from Python. Invariant: ties count by expectation, so that the order of items never matters.
+Used by the stages, the pipeline and the reports, and from Python. Invariant: ties count by expectation, so that the
+order of items never matters.
 """
 
 import lazy_loader

@@ -1,7 +1,6 @@
 from .blockwise import measure_vectors as measure_vectors
 from .blockwise import on_grid as on_grid
 from .questions import Answer as Answer
-from .questions import Measure as Measure
 from .questions import Question as Question
 from .retrieval import average_precision as average_precision
 from .retrieval import class_means as class_means

@@ -5,16 +5,15 @@ Convention: whether a candidate is relevant follows from the classes of the two 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from emoclim.config import Measure
 from emoclim.metrics.counting import Counter, Layout, lay_out
 from emoclim.metrics.retrieval import rank
 from emoclim.metrics.ties import TieBlock, random_average_precision
-
-Measure = Literal["MRR", "mAP", "R-precision"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +52,8 @@ class Answer:
 
     values: dict[str, Tensor]  # (Q,) float64 by metric
     first: Tensor  # (C, C) float64: how many queries of class [q, ..] find class [.., c] first; zeros without P@1
-    n_relevant: Tensor  # (Q,) int64
-    n_candidates: Tensor  # (Q,) int64
+    n_relevant: Tensor  # (Q,) int64: relevant candidates
+    n_candidates: Tensor  # (Q,) int64: all that it ranks
 
     @classmethod
     def blank(cls, question: Question) -> Self:

@@ -21,8 +21,8 @@ class TagMetrics:
 
     roc_auc: Tensor  # (T,) float64: chance that a positive item scores above a negative one, ties counting half
     average_precision: Tensor  # (T,) float64: mean precision at the thresholds of the positive items
-    n_positive: Tensor  # (T,) int64
-    n_negative: Tensor  # (T,) int64
+    n_positive: Tensor  # (T,) int64: items that have the tag
+    n_negative: Tensor  # (T,) int64: items that have it not
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def _thresholds(scores: Tensor, relevant: Tensor) -> _Thresholds:
     if scores.ndim != 2 or scores.shape != relevant.shape or not len(scores):
         raise ValueError(f"scores {tuple(scores.shape)} and relevant {tuple(relevant.shape)} must be one (N, T), N > 0")
     if scores.isnan().any():
-        raise ValueError("a score is NaN, so its item has no place in the order")
+        raise ValueError("a score is NaN, so its item has no place in the order; leave out such items")
     n_items = len(scores)
     ranked, order = scores.T.contiguous().sort(dim=1, descending=True)
     hits = relevant.T.gather(1, order)

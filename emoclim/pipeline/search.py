@@ -8,9 +8,9 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.cache import CacheManifest, MemoryCache
+from emoclim.config import Average
 from emoclim.data import ContentKeys, Features, Item, Manifest
 from emoclim.errors import CacheError, ManifestError
-from emoclim.learning import Average
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import Library, open_library, read_features

@@ -1,7 +1,7 @@
 """Results as tables, pictures and one HTML page.
 
-Used by the stages and the pipeline. Invariant: a report sees scores and results alone, neither features nor heads,
-and trains nothing.
+Used by learning, the stages, the pipeline and the commands. Invariant: a report sees scores and results alone, neither
+features nor heads, and trains nothing.
 """
 
 import lazy_loader

@@ -4,28 +4,32 @@ Convention: the score of a pair is the cosine of its embeddings, exact for embed
 equal items tie wherever they stand in the gallery.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import wraps
+from inspect import signature
+from typing import Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
 
+from emoclim.config import MEASURES, Average, Measure
 from emoclim.data import Split
 from emoclim.errors import ConfigError, ManifestError, RunError
-from emoclim.learning import Average, Heads, Metric, as_candidates, as_queries
-from emoclim.metrics import Answer, Measure, Question, class_means, macro_mean, measure_vectors, on_grid
+from emoclim.learning import Heads, Metric, as_candidates, as_queries
+from emoclim.metrics import Answer, Question, class_means, macro_mean, measure_vectors, on_grid
 from emoclim.modality import Modality
 from emoclim.reports import ClassReport, Direction, DirectionReport, QueryScores, RetrievalReport, directions
 
+P = ParamSpec("P")
 HEADS_AT_ONCE = 16  # embedded together
 
 
-def evaluate(
+def evaluate_each(
     test: Split,
     heads: Heads,
     *,
     ks: Sequence[int] = (1, 5, 10),
-    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
+    measures: Sequence[Measure] = MEASURES,
     relevance: Tensor | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
     exclude_groups: Mapping[Modality, Tensor] | None = None,
@@ -33,15 +37,17 @@ def evaluate(
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
     device: torch.device,
-) -> RetrievalReport:
-    """Evaluate one pair of heads by retrieval, in every direction between and within the modalities of a split.
+) -> Iterator[RetrievalReport]:
+    """Evaluate heads by retrieval, in every direction between and within the modalities of a split.
+
+    ``evaluate_each`` yields the report of each of K pairs of heads in turn, ``evaluate`` returns that of one.
 
     Parameters
     ----------
     test
         The items, each of which is a query and a candidate; never a candidate of its own.
     heads
-        One head per modality.
+        K heads per modality; of ``evaluate``, one.
     ks
         The k of each precision at k; 1 gives the confusion of classes too.
     measures
@@ -67,8 +73,8 @@ def evaluate(
     Raises
     ------
     ConfigError
-        `heads` holds several heads, a k is below 1, a measure is unknown, `relevance` or `groups` has another shape,
-        or `memory` does not hold the scores of one query.
+        ``evaluate`` is given several heads, a k is below 1, a measure is unknown, `relevance` or `groups` has another
+        shape, or `memory` does not hold the scores of one query.
     ManifestError
         A modality has no items, or its labels do not fit its items or the classes.
     RunError
@@ -81,44 +87,11 @@ def evaluate(
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024: P@1, P@5 and MRR,
     macro-averaged over the classes of the queries.
     """
-    if heads.n_heads != 1:
-        raise ConfigError(f"evaluation takes one head, but there are {heads.n_heads}; select one of them first")
-    found = evaluate_each(
-        test,
-        heads,
-        ks=ks,
-        measures=measures,
-        relevance=relevance,
-        groups=groups,
-        exclude_groups=exclude_groups,
-        average=average,
-        pairs=pairs,
-        memory=memory,
-        device=device,
-    )
-    return next(found)
-
-
-def evaluate_each(
-    test: Split,
-    heads: Heads,
-    *,
-    ks: Sequence[int] = (1, 5, 10),
-    measures: Sequence[Measure] = ("MRR", "mAP", "R-precision"),
-    relevance: Tensor | None = None,
-    groups: Mapping[Modality, Tensor] | None = None,
-    exclude_groups: Mapping[Modality, Tensor] | None = None,
-    average: Average = "embeddings",
-    pairs: Sequence[Direction] | None = None,
-    memory: int = 1 << 30,
-    device: torch.device,
-) -> Iterator[RetrievalReport]:
-    """Evaluate each of K pairs of heads in turn, as :func:`evaluate` does one."""
     n_classes = len(test.classes)
     if wrong := [k for k in ks if k < 1]:
         raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
-    if unknown := [name for name in measures if name not in get_args(Measure)]:
-        raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(get_args(Measure))}")
+    if unknown := [name for name in measures if name not in MEASURES]:
+        raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(MEASURES)}")
     if relevance is not None and relevance.shape != (n_classes, n_classes):
         raise ConfigError(
             f"relevance is {tuple(relevance.shape)}; give one row and one column for each of the {n_classes} classes"
@@ -146,6 +119,25 @@ def evaluate_each(
                 answer = _answer(asking[query], asked_for[candidate], asked, among, own, memory)
                 reports.append(_report(test, query, candidate, asked, answer))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
+
+
+def _of_one(
+    each: Callable[Concatenate[Split, Heads, P], Iterator[RetrievalReport]],
+) -> Callable[Concatenate[Split, Heads, P], RetrievalReport]:
+    """Make the function that evaluates one pair of heads of the one that evaluates K, with all its options."""
+
+    @wraps(each)
+    def evaluate(test: Split, heads: Heads, /, *args: P.args, **options: P.kwargs) -> RetrievalReport:
+        if heads.n_heads != 1:
+            raise ConfigError(f"evaluation takes one head, but there are {heads.n_heads}; select one of them first")
+        return next(each(test, heads, *args, **options))
+
+    evaluate.__name__ = evaluate.__qualname__ = "evaluate"
+    vars(evaluate)["__signature__"] = signature(each).replace(return_annotation=RetrievalReport)
+    return evaluate
+
+
+evaluate = _of_one(evaluate_each)
 
 
 def _embed(

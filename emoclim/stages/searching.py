@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch.nn.functional import normalize
 
+from emoclim.config import Average
 from emoclim.data import Features
-from emoclim.learning import Average, Heads, as_candidates, as_queries
+from emoclim.learning import Heads, as_candidates, as_queries
 
 
 @dataclass(frozen=True, slots=True)

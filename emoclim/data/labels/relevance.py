@@ -31,7 +31,7 @@ def read_relevance(path: Path, query: Modality, candidate: Modality, labels: Seq
     )
     if unknown := [label for label in labels if label not in asked and label not in ranked]:
         raise ManifestError(
-            f"label map {path} gives no class for {unknown[0]!r}, neither as {query} nor as {candidate}"
+            f"label map {path} gives no class for {unknown[0]!r}, neither as {query} nor as {candidate}; add it"
         )
     rows = [[bool((asked.get(q, set()) & ranked.get(c, set())) - {""}) for c in labels] for q in labels]
     return torch.tensor(rows, dtype=torch.bool).reshape(len(labels), len(labels))

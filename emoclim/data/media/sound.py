@@ -70,7 +70,7 @@ def read_mono(sound: Sound, first: int, last: int, name: str | None = None) -> I
         seconds, of = decoded / sound.sample_rate, promised / sound.sample_rate
         raise DecodeError(f"the file is cut short: {seconds:.2f} s of {of:.2f} s can be decoded; fetch it again")
     if decoded < 2:
-        raise DecodeError(f"the sound is too short: {decoded} sample{'s' * (decoded != 1)}")
+        raise DecodeError(f"the sound is too short: {decoded} sample{'s' * (decoded != 1)}; leave it out")
     if mixed < CANCELLED * separate and name is not None:
         log.warning("%s: its channels are in opposite phase, so that mixed to mono it is silent", name)
 
@@ -78,7 +78,7 @@ def read_mono(sound: Sound, first: int, last: int, name: str | None = None) -> I
 def _check_amplitude(chunk: Samples) -> None:
     peak = max(float(chunk.max()), -float(chunk.min()))  # NaN if any sample is
     if not np.isfinite(peak):
-        raise DecodeError("the sound holds samples that are not finite (NaN or infinity)")
+        raise DecodeError("the sound holds samples that are not finite (NaN or infinity); leave it out")
     if peak > MAX_AMPLITUDE:
         raise DecodeError(
             f"the sound holds samples of {peak:.3g} where full scale is 1; if they are integers saved as floats, "

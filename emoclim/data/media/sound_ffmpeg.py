@@ -92,7 +92,7 @@ def open_media(path: Path, demuxer: str) -> Iterator[_Media]:
         raise DecodeError(f"the file cannot be read, or is cut short ({_reason(error)}); fetch it again") from error
     with container:
         if not container.streams.audio:
-            raise DecodeError("the file holds no sound")
+            raise DecodeError("the file holds no sound; leave it out")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise DecodeError("the file holds sound of a codec that this FFmpeg does not know; convert it to FLAC")

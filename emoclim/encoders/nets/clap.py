@@ -16,8 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-N_FFT = 1024  # samples at 48 kHz
-HOP_LENGTH = 480  # samples at 48 kHz
+N_FFT, HOP_LENGTH = 1024, 480  # samples at 48 kHz
 N_MELS = 64
 POWER_FLOOR = 1e-10
 INT16_PEAK = 32767.0

@@ -97,13 +97,11 @@ class JointLearner:
         return tuple(total / count for total in sums)
 
     def state(self) -> dict[str, Tensor]:
-        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         numbers = {"steps": float(self._steps)} | self._scaler.state_dict()
         scaler = {f"{SCALER}.{name}": torch.tensor(value, dtype=torch.float64) for name, value in numbers.items()}
         return self._heads.state() | named_state(self.module, LEARNING) | scaler
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         self._heads.restore(state)
         load_named(self.module, state, LEARNING)
         self._steps = int(state[f"{SCALER}.steps"])
@@ -156,7 +154,6 @@ class JointBest:
 
     @torch.no_grad()
     def update(self, epoch: int, loss: Tensor) -> bool:
-        """See :class:`emoclim.learning.epochs.CheckpointedBest`."""
         before = self.heads.loss
         goes_on = self.heads.update(epoch, loss)
         if bool((self.heads.loss < before).all()):
@@ -165,15 +162,12 @@ class JointBest:
         return goes_on
 
     def may_improve(self, epoch: int) -> bool:
-        """See :class:`emoclim.learning.epochs.CheckpointedBest`."""
         return self.heads.may_improve(epoch)
 
     def state(self) -> dict[str, Tensor]:
-        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         return self.heads.state() | {f"{BEST}.{name}": tensor for name, tensor in self.kept.items()}
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
-        """See :class:`emoclim.learning.epochs.Checkpointed`."""
         self.heads.restore(state)
         for name, tensor in self.kept.items():
             tensor.copy_(state[f"{BEST}.{name}"])

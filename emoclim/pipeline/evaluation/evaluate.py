@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 
 from emoclim.cache import key_of, manifest_digest
-from emoclim.config import EvaluateConfig
+from emoclim.config import Average, EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
-from emoclim.learning import Average, Heads
+from emoclim.learning import Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report

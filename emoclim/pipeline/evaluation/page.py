@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
+from emoclim.config import Average
 from emoclim.data import Item, LabelMap, Split, excerpt, thumbnail
 from emoclim.errors import DecodeError, RunError
 from emoclim.files import read_json
-from emoclim.learning import Average, Heads
+from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.reports import DirectionReport, Media, Page, save_page
