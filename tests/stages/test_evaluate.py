@@ -246,7 +246,7 @@ def test_kin_are_no_candidates_of_each_other_within_their_modality():
     report, plain = (evaluate(test, Identity(), exclude_groups=numbers, device=CPU) for numbers in (kin, None))
     assert (report.provenance["excluded"], plain.provenance["excluded"]) == ("own group", "itself")
     for name in ("image_audio", "audio_image"):
-        assert report.directions[name].to_dict() == plain.directions[name].to_dict()
+        assert report.to_dict()["directions"][name] == plain.to_dict()["directions"][name]
     for modality in ("image", "audio"):
         direction = report.directions[f"{modality}_{modality}"]
         values, labels = test.features[modality].values.double(), test.labels[modality]
