@@ -84,7 +84,8 @@ def open_cache(path: Path | str, spec: FeatureSpec | None = None) -> FeatureCach
             lock = WriterLock(path)
             opened.callback(lock.release)
             remove(partial_of(path.resolve()))  # what a writer left that died while it made a cache
-            made = _open_store(backend, path, opened, spec) if _is_there(path) else None
+            is_there = path.exists() and not (path.is_dir() and not any(path.iterdir()))  # more than an empty folder
+            made = _open_store(backend, path, opened, spec) if is_there else None
             cache = DiskCache(path, spec, backend, made, lock)
         opened.pop_all()
     return cache
@@ -100,11 +101,6 @@ def _open_store(backend: type[Store], path: Path, opened: ExitStack, spec: Featu
     if spec is not None:
         store.spec.require(spec, f"cache {path}")
     return store
-
-
-def _is_there(path: Path) -> bool:
-    """Tell whether there is anything but an empty folder."""
-    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 class DiskCache(FeatureCache):

@@ -71,13 +71,14 @@ def prepare(
     extra: dict[str, dict[str, str]] = {name: {} for name in further if name not in clashing}
     for number, row in rows:
         own = {role: row[name] if role == "path" else row[name].strip() for role, name in columns.items()}
-        part = f"@{own['start']}" if own.get("start") else ""
         split, tags = own.pop("split", ""), own.pop("tags", "").split(tags_separator)
-        own["id"] = own.get("id") or own["path"].strip() + part
+        own["id"] = own.get("id") or own["path"].strip() + (f"@{own['start']}" if own.get("start") else "")
         item = item_of_row(str(base), number, own, False, problems)
         items.append(replace(item, tags=tuple(tag.strip() for tag in tags if tag.strip())))
-        if split:
-            splits[item.id] = _split(split, f"row {number} of {folder}")
+        if part := split_called(split):
+            splits[item.id] = part
+        elif split:
+            problems.append(f"row {number} has split {split!r} (the parts are called {', '.join(SPLITS)})")
         for name, cells in extra.items():
             cells[item.id] = row[name].strip()
     if problems:
@@ -108,9 +109,3 @@ def _cells(table: Table, number: int, row: Sequence[str]) -> dict[str, str]:
             "quote a cell that holds a comma"
         )
     return dict(zip(table.columns, [*row, *[""] * (len(table.columns) - len(row))], strict=True))
-
-
-def _split(text: str, where: str) -> str:
-    if split := split_called(text):
-        return split
-    raise ManifestError(f"{where} has split {text!r}; the parts are called {', '.join(SPLITS)}")

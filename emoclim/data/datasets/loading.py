@@ -12,7 +12,7 @@ names by an entry point of the group ``emoclim.datasets``. It states
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -23,14 +23,7 @@ from emoclim.errors import ConfigError, ManifestError
 DATASETS = Plugins("emoclim.data.datasets", "data set", ConfigError, beside=frozenset({"base", "files", "loading"}))
 
 
-def dataset_names() -> list[str]:
-    """List the names of all data sets, sorted; import none of them."""
-    return DATASETS.names()
-
-
-def find_dataset(name: str) -> Any:
-    """Import one data set."""
-    return DATASETS.load(name)
+dataset_names, find_dataset = DATASETS.names, DATASETS.load
 
 
 def own_options(name: str) -> dict[str, Option]:

@@ -5,14 +5,12 @@ track are a group.
 """
 
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import one_of_each, require_table
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
-from emoclim.data.tables import Table
 from emoclim.errors import ManifestError
 
 TAGS = (  # the 50 most frequent of 188, the most frequent first
@@ -70,30 +68,25 @@ def prepare(folder: Path) -> Prepared:
     missing: list[LeftOut] = []
     parts: dict[str, str] = {}
     for number, row in table.rows:
-        id_, track, part, key = _row(table, number, row, places)
-        if key not in clips:
+        path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
+        if not (match := PATH.fullmatch(path)):
+            raise ManifestError(
+                f"row {number} of {table.source} has {len(row)} cells and mp3_path {path!r}, where {ANNOTATIONS} has "
+                "190 and a path like f/artist-album-01-title-30-59.mp3; fetch it again"
+            )
+        id_, file = row[places["clip_id"]], clips.get(path.removesuffix(".mp3"))
+        if file is None:
             missing.append(LeftOut(id_, "missing", "its mp3 not in the folder"))
             continue
         tags = tuple(tag for tag in TAGS if row[places[tag]] == "1")
-        items.append(Item(id_, folder / clips[key], tags=tags, group=track))
-        parts[id_] = part
+        items.append(Item(id_, folder / file, tags=tags, group=match[2]))
+        parts[id_] = PARTS[match[1]]
     tagged = {item.id: parts[item.id] for item in items if item.tags}
     count, unused = len(table.rows), len(sounds) - len({item.path for item in items})
     notes = [] if count == CLIPS else [f"{ANNOTATIONS} lists {count:,} clips, of {CLIPS:,} published"]
     if unused:
         notes.append(f"left out {unused:,} audio files of no listed clip, or of one that is there in another format")
     return Prepared("audio", tuple(items), tuple(missing), {"pons2017": parts, "lee2017": tagged}, notes=tuple(notes))
-
-
-def _row(table: Table, number: int, row: Sequence[str], places: Mapping[str, int]) -> tuple[str, str, str, str]:
-    """Read the id, track and part of the split of a clip, and the folder and name of its file."""
-    path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
-    if not (match := PATH.fullmatch(path)):
-        raise ManifestError(
-            f"row {number} of {table.source} has {len(row)} cells and mp3_path {path!r}, where {ANNOTATIONS} has "
-            "190 and a path like f/artist-album-01-title-30-59.mp3; fetch it again"
-        )
-    return row[places["clip_id"]], match[2], PARTS[match[1]], path.removesuffix(".mp3")
 
 
 def _named(path: PurePosixPath) -> tuple[str, str]:
