@@ -59,6 +59,8 @@ class Settings(BaseModel):
                 raise _unknown(unknown, cls.model_fields) from error
             name = ".".join(map(str, found[0]["loc"]))
             if found[0]["type"] == "missing":
+                if isinstance(found[0]["loc"][-1], int):
+                    raise ConfigError(f"{found[0]['loc'][0]} takes more values; give all, as in 3,30") from error
                 raise ConfigError(f"{name} is missing; give it a value") from error
             allowed = found[0]["msg"].removeprefix("Value error, ").replace("Input ", "it ", 1)
             raise ConfigError(f"{name} = {found[0]['input']!r} is not possible; {allowed}") from error

@@ -92,7 +92,10 @@ class Work:
     def read(self, name: str) -> Snapshot | None:
         """Read a snapshot, if there is one."""
         path = self._path(name)
-        return safetensors.torch.load_file(path) if path.exists() else None
+        try:
+            return safetensors.torch.load_file(path) if path.exists() else None
+        except safetensors.SafetensorError as error:
+            raise RunError(f"{path} is damaged ({error}); delete it and resume again, without what it kept") from error
 
     def keep(self, name: str) -> Callable[[Snapshot], None]:
         """Return a function that writes snapshots of that name."""

@@ -247,6 +247,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
         ({"background": "x", "background_probability": 1.5}, "background_probability = 1.5 is not possible"),
         ({"background_probability": 0.5}, "background_probability would have no effect without background; give that"),
         ({"gaussian_probability": 0.5}, "gaussian_probability would have no effect without gaussian_snr"),
+        ({"gaussian_snr": (5.0,)}, "gaussian_snr takes more values"),
         ({"backgrounds": "x"}, r"no setting is called 'backgrounds' \(did you mean 'background'\?\)"),
     ):
         with pytest.raises(ConfigError, match=told):

@@ -126,6 +126,16 @@ def test_killed_anywhere_and_resumed_it_leaves_the_same_bytes(
         resume(SumStep(), "part", means)
 
 
+def test_a_damaged_snapshot_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = killed(means, monkeypatch, 3)
+    (snapshot,) = (folder / "unfinished").glob("*.safetensors")
+    snapshot.write_bytes(b"junk")
+    with pytest.raises(RunError, match=f"{snapshot.name} is damaged"):
+        resume(SumStep(), "part", means)
+    snapshot.unlink()
+    assert resume(SumStep(), "part", means) == start(SumStep(), SumConfig(), means, name="whole")
+
+
 def test_killed_in_writing_it_is_no_run_until_it_was_resumed(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = write_json
 
