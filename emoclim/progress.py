@@ -16,7 +16,6 @@ class Track(Protocol):
 
     def __call__(self, sequence: Iterable[T], description: str = ..., total: float | None = ...) -> Iterable[T]:
         """Yield what `sequence` does, `total` things if that is known."""
-        ...
 
 
 def silent(sequence: Iterable[T], *_: object, **_options: object) -> Iterable[T]:

@@ -43,22 +43,18 @@ class Encoder(Protocol):
     @property
     def spec(self) -> FeatureSpec:
         """What the features depend on."""
-        ...
 
     @property
     def input_shape(self) -> tuple[int, ...]:
         """Shape of one segment."""
-        ...
 
     @property
     def hop_seconds(self) -> float:
         """Seconds between the starts of successive segments of one item; 0 for an image."""
-        ...
 
     @property
     def segment_seconds(self) -> float:
         """Length of one segment; 0 for an image."""
-        ...
 
     @property
     def module(self) -> nn.Module:
@@ -66,7 +62,6 @@ class Encoder(Protocol):
 
         What :meth:`prepare` yields may also be uint8, if the module takes that as well.
         """
-        ...
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         """Yield blocks ``(S, *input_shape)`` that together are the item; return its decoded length in seconds.
@@ -74,11 +69,9 @@ class Encoder(Protocol):
         If the spec has views, the first row is the item and the others are they. Runs in worker processes. Raises
         :class:`DecodeError` for content that cannot be used.
         """
-        ...
 
     def crop(self, item: Item, generator: torch.Generator) -> Tensor:
         """Return one random segment ``(*input_shape)``, for training from the files themselves."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -1,25 +1,10 @@
 """Short-chunk CNN (residual), a tagger of music: 3.7 s of mono audio at 16 kHz to its 512 last channels' maxima."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 from emoclim.encoders.checkpoints.won2020 import Tagger
 from emoclim.modality import Modality
 
-if TYPE_CHECKING:
-    from emoclim.encoders.nets.short_chunk_cnn import ShortChunkCnn
-
 MODALITY: Modality = "audio"
 LENGTH = 59_049  # samples
-
-
-def untrained() -> ShortChunkCnn:
-    """Make the network, before its parameters are read."""
-    from emoclim.encoders.nets.short_chunk_cnn import ShortChunkCnn
-
-    return ShortChunkCnn()
-
 
 TAGGER = Tagger(
     "short_chunk_cnn",
@@ -27,6 +12,6 @@ TAGGER = Tagger(
     "2566ed85f37150ac6f3dba4f5a39985b5acbf156",
     dim=512,
     length=LENGTH,
-    untrained=untrained,
+    network="ShortChunkCnn",
 )
-published, load = TAGGER.published, TAGGER.load
+published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained

@@ -34,7 +34,6 @@ class Preparer(Protocol[T_co]):
 
     def prepare(self, item: Item) -> Generator[T_co, None, float]:
         """Yield the blocks of an item; return its decoded length in seconds; or raise :class:`DecodeError`."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

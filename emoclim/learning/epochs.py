@@ -51,11 +51,9 @@ class Checkpointed(Protocol):
 
     def state(self) -> dict[str, Tensor]:
         """Return all that it needs to be resumed, by name; not copied."""
-        ...
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Restore a state, which may hold more than its own."""
-        ...
 
 
 class CheckpointedBest(Checkpointed, Protocol):
@@ -63,11 +61,9 @@ class CheckpointedBest(Checkpointed, Protocol):
 
     def update(self, epoch: int, loss: Tensor) -> bool:
         """Take in the validation losses ``(K,)`` of an epoch; tell whether a later one may still be better."""
-        ...
 
     def may_improve(self, epoch: int) -> bool:
         """Tell whether a later epoch may still be better."""
-        ...
 
 
 class Epochs:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,7 +34,12 @@ class Tagger:
     blob: str  # git's hash of its file there
     dim: int  # values of a feature
     length: int  # samples of a segment
-    untrained: Callable[[], nn.Module]  # makes the network, before its parameters are read
+    network: str  # name of its class in the module of :mod:`emoclim.encoders.nets` that is called like the encoder
+
+    def untrained(self) -> nn.Module:
+        """Make the network, before its parameters are read."""
+        net: nn.Module = getattr(import_module(f"emoclim.encoders.nets.{self.name}"), self.network)()
+        return net
 
     def published(self) -> Published:
         """Return the file that was trained on the Million Song Dataset."""
