@@ -46,15 +46,7 @@ def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
 def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute one over the rank, from 1, of the best relevant candidate.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the latter bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64.
+    Of scores and relevance ``(Q, M)``, the result is ``(Q,)`` float64.
 
     Examples
     --------
@@ -71,15 +63,7 @@ def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
 def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute the mean, over the relevant candidates, of the precision at the rank of each.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the latter bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64.
+    Of scores and relevance ``(Q, M)``, the result is ``(Q,)`` float64.
 
     Examples
     --------
@@ -92,15 +76,7 @@ def average_precision(scores: Tensor, relevant: Tensor) -> Tensor:
 def r_precision(scores: Tensor, relevant: Tensor) -> Tensor:
     """Compute the precision at R, where R is the number of relevant candidates of each query.
 
-    Parameters
-    ----------
-    scores, relevant
-        ``(Q, M)``, the latter bool.
-
-    Returns
-    -------
-    Tensor
-        ``(Q,)`` float64.
+    Of scores and relevance ``(Q, M)``, the result is ``(Q,)`` float64.
 
     Examples
     --------
