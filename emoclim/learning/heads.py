@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import safetensors
 import safetensors.torch
@@ -178,16 +178,8 @@ def mean_over_segments(
 ) -> dict[str, Tensor]:
     """Average the outputs of each item's segments: ``(..., N, E)`` by name.
 
-    Parameters
-    ----------
-    features
-        N items with windows.
-    rows_per_block
-        How many segments `outputs_of` is given at once, at most.
-    outputs_of
-        Maps segments ``(R, D)`` to outputs ``(..., R, E)`` by name.
-    outputs_of_items
-        Returns, for the numbers ``(M,)`` of items without segments, what stands in: outputs ``(..., M, E)`` by name.
+    `outputs_of` maps segments ``(R, D)``, at most `rows_per_block` of them, to outputs ``(..., R, E)`` by name;
+    `outputs_of_items` returns what stands in for the items ``(M,)`` that have no segments, ``(..., M, E)`` by name.
     """
     assert features.windows is not None
     segments, offsets, _ = features.windows
@@ -247,13 +239,9 @@ def load_heads(path: Path) -> Heads:
         }
         branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
         specs = {_modality(name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
-        return Heads(Banks(banks, branches), specs, _objective(**about["objective"]))
+        return Heads(Banks(banks, branches), specs, make_objective(**about["objective"]))
     except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise RunError(f"{path} is no file of heads ({error}); name one that train-heads wrote") from error
-
-
-def _objective(name: str, modalities: Sequence[Modality], settings: Sequence[Mapping[str, Any]]) -> Objective:
-    return make_objective(name, modalities, settings) if name else Objective(modalities)
 
 
 def _modality(name: str) -> Modality:

@@ -70,8 +70,14 @@ def describe_objectives() -> list[dict[str, Any]]:
 
 
 def make_objective(name: str, modalities: Sequence[Modality], settings: Sequence[Mapping[str, Any]]) -> Objective:
-    """Make an objective from plain values, a mapping for each head; what cannot be raises :class:`ConfigError`."""
-    kind = load_objective(name)
+    """Make an objective from plain values, a mapping for each head; `name` is empty for none.
+
+    Raises
+    ------
+    ConfigError
+        There is none of that name, or a setting is not possible.
+    """
+    kind = load_objective(name) if name else Objective
     return kind(modalities, [kind.Settings(**values) for values in settings])
 
 
