@@ -45,16 +45,16 @@ def measure_vectors(
     Parameters
     ----------
     queries, candidates
-        ``(Q, E)`` and ``(M, E)`` float64, of :func:`on_grid`.
+        ``(Q, E)`` and ``(M, E)`` float64, of :func:`on_grid`; the answer lies on their device.
     question
-        With its tensors on the same device.
+        What is measured.
     memory
         Bytes that the scores of a block of queries, and all that is found by them, may take.
     exclude_groups
-        ``(Q,)`` int64 from 0 on, on the same device, where the candidates are the queries: those of one number, and so
+        ``(Q,)`` int64 from 0 on, where the candidates are the queries: those of one number, and so
         an item itself, are no candidates of each other.
     groups
-        ``(Q,)`` and ``(M,)`` int64 on the same device: only the candidates of a query's own group are candidates.
+        ``(Q,)`` and ``(M,)`` int64: only the candidates of a query's own group are candidates.
         None: all are.
 
     Raises
@@ -62,8 +62,11 @@ def measure_vectors(
     ConfigError
         Not even one query fits.
     """
+    device = queries.device
+    question = question.to(device)
+    exclude_groups = None if exclude_groups is None else exclude_groups.to(device)
     answer = Answer.blank(question)
-    for rows, columns in _parts(len(queries), len(candidates), groups, queries.device):
+    for rows, columns in _parts(len(queries), len(candidates), groups, device):
         answer.count_candidates(question, rows, columns, exclude_groups)
         layout = question.lay_out(columns)
         placed, empty = layout.spread(candidates[columns]).T, layout.empty()
@@ -93,8 +96,8 @@ def _parts(
     if groups is None:
         yield torch.arange(n_queries, device=device), torch.arange(n_candidates, device=device)
         return
-    members = dict(_members(groups[1]))
-    for group, rows in _members(groups[0]):
+    members = dict(_members(groups[1].to(device)))
+    for group, rows in _members(groups[0].to(device)):
         yield rows, members.get(group, rows[:0])
 
 

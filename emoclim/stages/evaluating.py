@@ -116,8 +116,10 @@ def evaluate_each(
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
-                answer = _answer(asking[query], asked_for[candidate], asked, among, own, memory)
-                reports.append(_report(test, query, candidate, asked, answer))
+                answer = measure_vectors(
+                    asking[query], asked_for[candidate], asked, memory=memory, exclude_groups=own, groups=among
+                )
+                reports.append(_report(test, query, candidate, asked, answer.cpu()))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
 
 
@@ -171,21 +173,6 @@ def _excluded(test: Split, exclude_groups: Mapping[Modality, Tensor] | None, mod
         if exclude_groups is None
         else _groups(test, exclude_groups, modality)
     )
-
-
-def _answer(
-    queries: Tensor,
-    candidates: Tensor,
-    asked: Question,
-    groups: tuple[Tensor, Tensor] | None,
-    exclude_groups: Tensor | None,
-    memory: int,
-) -> Answer:
-    """Measure on the device of the embeddings, and bring the answer to the CPU."""
-    device = queries.device
-    moved = None if groups is None else (groups[0].to(device), groups[1].to(device))
-    own = None if exclude_groups is None else exclude_groups.to(device)
-    return measure_vectors(queries, candidates, asked.to(device), memory=memory, exclude_groups=own, groups=moved).cpu()
 
 
 def _report(test: Split, query: Modality, candidate: Modality, asked: Question, answer: Answer) -> DirectionReport:
