@@ -13,12 +13,13 @@ from commands import workspace as workspace
 from objective_cases import emo_clim
 
 from emoclim.config import TrainConfig
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, RunError
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training.config import StudyConfig
 from emoclim.pipeline.training.studies import Study
+from emoclim.pipeline.training.sweep import CANDIDATES, read_rounds
 from emoclim.pipeline.workspace import provenance, without_password
 
 optuna = pytest.importorskip("optuna")
@@ -198,6 +199,12 @@ def test_other_choices_are_told(tmp_path: Path) -> None:
 def test_a_study_that_is_gone_is_told_when_it_is_gone_on_with(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="study 'one' is no longer in"):
         make_study(tmp_path, there=True)
+
+
+def test_candidates_of_another_kind_are_told(tmp_path: Path) -> None:
+    (tmp_path / CANDIDATES).write_text('{"rounds": [[{}]]}')
+    with pytest.raises(RunError, match="is of another kind"):
+        read_rounds(tmp_path, SPACE)
 
 
 def test_passwords_are_not_shown() -> None:

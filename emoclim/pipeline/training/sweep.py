@@ -69,10 +69,14 @@ def read_rounds(folder: Path, space: Space) -> Rounds | None:
     if not path.exists():
         return None
     found: dict[str, Any] = read_json(path, RunError, "delete the run and train again")
-    rounds = tuple(
-        tuple(Candidate(tuple(one.pop("loss_weights")), *space.chosen(one)) for one in each) for each in found["rounds"]
-    )
-    return Rounds(rounds, found["max_heads"], found["token"])
+    try:
+        rounds = tuple(
+            tuple(Candidate(tuple(one.pop("loss_weights")), *space.chosen(one)) for one in each)
+            for each in found["rounds"]
+        )
+        return Rounds(rounds, found["max_heads"], found["token"])
+    except (LookupError, TypeError, AttributeError) as error:
+        raise RunError(f"{path} is of another kind ({error!r}); delete the run and train again") from error
 
 
 @dataclass(frozen=True, slots=True)
