@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
+from typing_extensions import override
 
 from emoclim import __version__, commands
 from emoclim.commands import Group
@@ -33,11 +34,13 @@ MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "eval
 class Commands(Group):
     """The commands of `COMMANDS`, in that order."""
 
-    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - of the base class
+    @override
+    def list_commands(self, ctx: Any) -> list[str]:
         """Names of all commands."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: Any, name: str) -> Any:  # noqa: ARG002
+    @override
+    def get_command(self, ctx: Any, name: str) -> Any:
         """Import one command."""
         if name not in COMMANDS:
             return None
@@ -47,7 +50,8 @@ class Commands(Group):
         command.name = name
         return command
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    @override
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the commands in the help, without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))

@@ -27,6 +27,7 @@ from typing import Any, get_args
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from emoclim.cache.lock import Handle
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, partial_of, read_header, shape_of
@@ -87,7 +88,8 @@ class HDF5Store(Store):
     def write_line(self, at: int, line: bytes) -> None:
         self._put({LEDGER: (at, np.frombuffer(line, np.uint8))})
 
-    def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:  # noqa: ARG002
+    @override
+    def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:
         """Clear the rest of the ledger; rows are left where they are, to be written over."""
         rest = self._tables[LEDGER][size:]
         if rest.any():

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.items import EncodedItem, check_items, look_up
@@ -48,7 +49,8 @@ class MemoryCache(FeatureCache):
         self._open_items()
         return dict(self._failures)
 
-    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:  # noqa: ARG002 - there is nothing to verify
+    @override
+    def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
         items = look_up(keys, self._open_items(), self._where)
         none = torch.empty(0, self.spec.dim)
         features = Features(

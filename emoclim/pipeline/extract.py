@@ -95,9 +95,9 @@ class ExtractionResult:
 def extract_features(
     modality: Modality,
     source: Path | None = None,
-    config: ExtractConfig = ExtractConfig(),  # noqa: B008 - immutable
+    config: ExtractConfig = ExtractConfig(),
     *,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     shard: Shard | None = None,
     device: str = "auto",
     track: Track = silent,

@@ -61,7 +61,7 @@ R = TypeVar("R", bound=Result)
 class Means:
     """What a run is made with; nothing of its result depends on it."""
 
-    workspace: Workspace = Workspace()  # noqa: RUF009 - immutable
+    workspace: Workspace = Workspace()
     device: str = "auto"
     workers: int | None = None  # processes that decode; None takes one per core
     track: Track = silent

@@ -69,7 +69,7 @@ def search_file(
     library: str | None = None,
     run: str | None = None,
     average: Average = "embeddings",
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     device: str = "auto",
     track: Track = silent,
 ) -> SearchResult:

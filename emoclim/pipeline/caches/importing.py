@@ -66,7 +66,7 @@ def import_features(
     file: Path,
     modality: Modality,
     name: str,
-    config: ImportConfig = ImportConfig(),  # noqa: B008 - immutable
+    config: ImportConfig = ImportConfig(),
     *,
     source: Path | None = None,
     workspace: Workspace,

@@ -31,11 +31,11 @@ class Evaluated:
 
 def compare_runs(
     runs: Sequence[str],
-    config: CompareConfig = CompareConfig(),  # noqa: B008 - immutable
+    config: CompareConfig = CompareConfig(),
     *,
     metrics: Sequence[str] = (),
     output: Path | None = None,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
 ) -> ComparisonReport:
     """Compare the evaluations of runs with that of the first; with `over_seeds` those alike are one."""
     if output is not None and output.exists():

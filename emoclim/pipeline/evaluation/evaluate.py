@@ -35,11 +35,11 @@ MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot
 
 def evaluate_run(
     run: str | None = None,
-    config: EvaluateConfig = EvaluateConfig(),  # noqa: B008 - immutable
+    config: EvaluateConfig = EvaluateConfig(),
     *,
     memory: int = 1 << 30,
     plots: bool = True,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     device: str = "auto",
     seed: int = 42,
 ) -> Evaluation:

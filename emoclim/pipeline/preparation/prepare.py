@@ -46,7 +46,7 @@ def prepare_dataset(
     max_missing: float | None = None,
     hash_files: bool = True,
     force: bool = False,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     track: Track = silent,
 ) -> PreparedManifest:
     """Write the manifest of a data set, and its account beside it."""

@@ -32,7 +32,7 @@ def plan_reproduction(
     *,
     keep: bool = False,
     download: bool = False,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     track: Track = silent,
 ) -> Reproduction:
     """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""

@@ -42,7 +42,7 @@ def reproduce_table(
     download: bool = False,
     batch_size: int | None = None,
     workers: int | None = None,
-    workspace: Workspace = Workspace(),  # noqa: B008 - immutable
+    workspace: Workspace = Workspace(),
     device: str = "auto",
     track: Track = silent,
     tell: Callable[[str], object] = log.info,

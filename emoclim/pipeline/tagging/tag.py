@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from emoclim.cache import manifest_digest, portable_path
 from emoclim.data import SPLITS, groups_of
@@ -133,7 +134,8 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
 
     name, config = "evaluate --tagging", TaggingConfig
 
-    def inputs(self, config: TaggingConfig, means: Means, known: Mapping[str, Any]) -> TaggingInputs:  # noqa: ARG002 - of the contract
+    @override
+    def inputs(self, config: TaggingConfig, means: Means, known: Mapping[str, Any]) -> TaggingInputs:
         """Open the run and read the tagged items."""
         workspace = means.workspace
         run = open_run(workspace, config.run)
@@ -148,7 +150,8 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             log.warning(warning)
         return TaggingInputs(run, note, read, groups_of(read.tags, config.tag_groups), contents, tuple(warnings))
 
-    def place(self, config: TaggingConfig, inputs: TaggingInputs, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002
+    @override
+    def place(self, config: TaggingConfig, inputs: TaggingInputs, workspace: Workspace, name: str | None) -> Path:
         """Return the folder of the report, in that of the run."""
         return inputs.run.folder / "tagging" / config.variant(inputs.read.manifest.name)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from emoclim.config import TrainConfig
 from emoclim.data import Split
@@ -81,7 +82,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         checked_rule(config.select, config.space(config.make_objective()).candidates())
         return Labelled.of(config, choose_libraries(means.workspace, config.libraries, known), known)
 
-    def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:  # noqa: ARG002 - of the contract
+    @override
+    def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:
         """Make a folder named after the encoders."""
         return workspace.claim_run(name, "-".join(library.note.spec.name for library in inputs.libraries.values()))
 
