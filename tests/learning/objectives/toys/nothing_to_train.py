@@ -3,11 +3,8 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
 from emoclim.data import Split
-from emoclim.learning import Bank, Batch, IdentityBank, Objective
+from emoclim.learning import Bank, IdentityBank, Objective
 
 
 class NothingToTrain(Objective):
@@ -17,8 +14,3 @@ class NothingToTrain(Objective):
 
     def fit(self, split: Split) -> Mapping[str, Bank]:
         return {one: IdentityBank(len(self.settings), split.features[one].spec.dim) for one in self.modalities}
-
-    def losses(
-        self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
-    ) -> tuple[Tensor, ...]:
-        return ()
