@@ -21,3 +21,9 @@ def test_examples_hold(name: str) -> None:
     found = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
     assert found.attempted
     assert not found.failed
+
+
+def test_every_objective_shows_an_example() -> None:
+    objectives = {path.stem for path in (ROOT / "learning" / "objectives").glob("[a-z]*.py")} - {"base", "loading"}
+    shown = {name.rpartition(".")[2] for name in WITH_EXAMPLES if name.startswith("emoclim.learning.objectives.")}
+    assert objectives - {"contrastive"} <= shown
