@@ -32,6 +32,12 @@ def test_a_second_extraction_encodes_nothing(finished: Path) -> None:
         assert result["items"] >= 4 * n_labels
 
 
+def test_a_run_of_another_version_is_refused(workspace: Path) -> None:
+    file = workspace / "runs" / "001-colour-timbre" / "settings.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"schema": 1}))
+    assert "another version" in run("evaluate", "--workspace", workspace, code=2).stderr
+
+
 def test_training_tells_what_it_leaves_out_and_evaluation_beats_chance(finished: Path) -> None:
     settings = json.loads((finished / "runs" / "001-colour-timbre" / "settings.json").read_text())
     assert settings["left_out"].keys() == {"image", "audio"}

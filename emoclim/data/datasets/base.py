@@ -24,7 +24,7 @@ class Description:
     about: str  # what it is, in one line of a list
     what: str  # a sentence or two: what it holds, how it was labelled
     licence: str  # of the data set, in words; empty for the user's own files
-    citation: str  # of the data set, in words; empty for the user's own files
+    citation: str  # of its paper; empty likewise
     source: str  # where to get it; empty for the user's own files
     layouts: tuple[str, ...]  # what may be in the folder, one in a line
     options: Mapping[str, str] = field(default_factory=dict)  # what each option of its `prepare` means

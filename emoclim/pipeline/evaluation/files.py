@@ -21,7 +21,6 @@ from emoclim.reports import QueryScores
 log = logging.getLogger(__name__)
 
 REPORT_FILE = "report.json"
-REPORT_SCHEMA = 1
 QUERIES_FILE = "queries.parquet"
 QUERIES_SCHEMA = 1
 KEY = b"emoclim"

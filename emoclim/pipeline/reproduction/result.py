@@ -13,7 +13,7 @@ from typing import Any, Literal
 from emoclim.data import Manifest, match_labels
 from emoclim.files import atomic
 from emoclim.modality import Modality
-from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
+from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.pipeline.reproduction.request import KINDS, Departure, EncoderChoice, Request, mark_of
 from emoclim.pipeline.training.config import LabelledConfig
@@ -36,6 +36,8 @@ State = Literal["to do", "unfinished", "done", "not possible"]
 
 FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
+
+SCHEMA = 1  # of report.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +161,7 @@ class Reproduction:
     def content(self) -> dict[str, Any]:
         """Return what depends on data, encoders and settings alone."""
         return {
-            "schema": REPORT_SCHEMA,
+            "schema": SCHEMA,
             "paper": self.request.recipe.citation,
             "target": self.request.target,
             "source": self.request.table.source,

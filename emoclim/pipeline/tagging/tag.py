@@ -19,7 +19,7 @@ from emoclim.cache import manifest_digest, portable_path
 from emoclim.data import SPLITS, groups_of
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.evaluation.files import REPORT_SCHEMA, write_report
+from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
 from emoclim.pipeline.run import UNFINISHED, Means, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
@@ -32,6 +32,7 @@ from emoclim.stages import embedded, tag
 
 log = logging.getLogger(__name__)
 
+SCHEMA = 1  # of report.json
 THREADS = 2  # more gain nothing on heads so small
 TAGS_PICTURE = "tags.png"
 
@@ -72,7 +73,7 @@ class TaggingResult:
         """Return plain values, for JSON."""
         config, inputs = self.config, self.inputs
         return {
-            "schema": REPORT_SCHEMA,
+            "schema": SCHEMA,
             "run": inputs.run.folder.name,
             "head": inputs.run.chosen if config.head is None else config.head,
             "on": config.on,

@@ -1,4 +1,4 @@
-"""Training runs on disk.
+"""Open training runs, find the caches their heads take, and say how to make those that lack.
 
 A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.json``, all they depend on and what
 training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
@@ -21,6 +21,7 @@ from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_manifests
 from emoclim.pipeline.library import Library, open_library, source_of
+from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
@@ -51,6 +52,8 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
     """Read a run by name or path; the newest for None."""
     folder = workspace.run(name)
     settings: dict[str, Any] = read_json(folder / "settings.json", RunError, "train again")
+    if settings.get("schema") != SCHEMA:
+        raise RunError(f"run {folder.name} is of another version of emoclim; train again")
     try:
         libraries: dict[Modality, dict[str, Any]] = settings["libraries"]
         return Run(
@@ -64,7 +67,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
             settings.get("encoder_settings", {}),
         )
     except (KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'settings.json'} is of another kind ({error}); train again") from error
+        raise RunError(f"{folder / 'settings.json'} is damaged ({error}); train again") from error
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:
