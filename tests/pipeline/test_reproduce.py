@@ -67,7 +67,7 @@ def write_corpus(data: Path) -> None:
     rewrite(data / "tagging.csv", "path tags split", tagged)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A workspace in which table 1 was made; its answer is in answer.json."""
     root = tmp_path_factory.mktemp("reproduced")
