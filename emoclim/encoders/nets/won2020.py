@@ -5,6 +5,7 @@ Modules bear the names of the parameters that they published.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -29,9 +30,11 @@ class Tagger(nn.Module):
     """A network on a power spectrogram in decibels."""
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Power spectrogram of a waveform, by the module ``spec`` unless a network has another."""
-        power: Tensor = self.get_submodule("spec")(waveform)
-        return power
+        """Power in mel bands of a waveform, by the module ``spec`` unless a network has another: ``(B, n_mels, T)``."""
+        spec = cast(MelSpectrogram, self.get_submodule("spec"))
+        spectrum = spec.spectrogram(waveform)
+        # One product per waveform: in one of all, last bits would depend on a waveform's place in the batch
+        return torch.bmm(spec.mel_scale.fb.T.expand(len(spectrum), -1, -1), spectrum)
 
     def decibels(self, waveform: Tensor) -> Tensor:
         """Power spectrogram in dB, not below -100: ``(B, samples) -> (B, ..., T)``."""
