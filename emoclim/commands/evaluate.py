@@ -39,7 +39,7 @@ def evaluate(
     if given_options(context) & {one.name for one in TAGGING.options()}:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
         tags = pipeline.TaggingConfig(run=run, plots=plots, **asked, **TAGGING.given(given))
-        tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Means(place, device, track=track))
+        tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Resources(place, device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
     config = EvaluateConfig(**asked)
     result = pipeline.evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)

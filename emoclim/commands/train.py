@@ -100,9 +100,9 @@ def train_heads(
         def show_leaders(leaders: "Leaders") -> None:
             show_table(leaders.table_rows(SHOWN))
 
-        means = pipeline.Means(pipeline.Workspace(workspace), device, track=track, watch=show_leaders)
+        resources = pipeline.Resources(pipeline.Workspace(workspace), device, track=track, watch=show_leaders)
         if resume is not None:
-            result = pipeline.resume(pipeline.TrainHeads(), resume, means)
+            result = pipeline.resume(pipeline.TrainHeads(), resume, resources)
         else:
             asked = pipeline.HeadsConfig(libraries=named_libraries(given), **OF_HEADS.given(given))
             kind = asked.make_objective()
@@ -130,7 +130,7 @@ def train_heads(
                 trials: dict[str, Any] = {} if sweep is None else {"trials": sweep}
                 space["study"] = pipeline.StudyConfig(**study, **trials)
             asked = asked.updated(**space, own=told)
-            result = pipeline.start(pipeline.TrainHeads(), asked, means, name=name)
+            result = pipeline.start(pipeline.TrainHeads(), asked, resources, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
 
 
@@ -189,9 +189,9 @@ def train_end_to_end(
             rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
             show_table([HEADER, *rows[-SHOWN:]])
 
-        means = pipeline.Means(pipeline.Workspace(workspace), device, workers, track, show_epoch, replicas)
+        resources = pipeline.Resources(pipeline.Workspace(workspace), device, workers, track, show_epoch, replicas)
         if resume is not None:
-            result = pipeline.resume(pipeline.TrainEndToEnd(), resume, means)
+            result = pipeline.resume(pipeline.TrainEndToEnd(), resume, resources)
         else:
             if (encoder := given["encoder"]) is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
@@ -207,7 +207,7 @@ def train_end_to_end(
                 augmentations=augmentations.updated(**CROPS.given(given)),
                 own=own | LOSS.given(given),
             )
-            result = pipeline.start(pipeline.TrainEndToEnd(), asked, means, name=name)
+            result = pipeline.start(pipeline.TrainEndToEnd(), asked, resources, name=name)
     if not replicas.first:
         return None
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())

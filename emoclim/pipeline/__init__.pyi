@@ -22,7 +22,7 @@ from .reproduction.reproduce import reproduce_table as reproduce_table
 from .reproduction.request import Request as Request
 from .reproduction.request import choose_encoders as choose_encoders
 from .reproduction.result import Reproduction as Reproduction
-from .run import Means as Means
+from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
 from .search import search_file as search_file

@@ -12,7 +12,7 @@ from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
-from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.search import SearchResult, search_file
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import HeadsResult, TrainHeads
@@ -83,7 +83,7 @@ def run_demo(
             for modality, encoder in ENCODERS.items()
         )
         asked = HeadsConfig(base=TrainConfig(seed=seed))
-        training = start(TrainHeads(), asked, Means(workspace, "cpu", track=track))
+        training = start(TrainHeads(), asked, Resources(workspace, "cpu", track=track))
         evaluation = evaluate_run(workspace=workspace, device="cpu")
         searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
     return Demo(folder, extractions, training, evaluation, searches)

@@ -58,7 +58,7 @@ R = TypeVar("R", bound=Result)
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Resources:
     """What a run is made with; nothing of its result depends on it."""
 
     workspace: Workspace = Workspace()
@@ -87,7 +87,7 @@ class Work:
     run: Path
     folder: Path
     plan: Plan
-    means: Means
+    resources: Resources
 
     def read(self, name: str) -> Snapshot | None:
         """Read a snapshot, if there is one."""
@@ -116,7 +116,7 @@ class Step(ABC, Generic[C, I, R]):
     config: type[C]  # everything asked for
 
     @abstractmethod
-    def inputs(self, config: C, means: Means, known: Mapping[str, Any]) -> I:
+    def inputs(self, config: C, resources: Resources, known: Mapping[str, Any]) -> I:
         """Load what a run is made from; of a run that is resumed, `known` is what was noted when it began."""
 
     @abstractmethod
@@ -137,32 +137,32 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def start(step: Step[C, I, R], config: C, means: Means = Means(), *, name: str | None = None) -> R:
+def start(step: Step[C, I, R], config: C, resources: Resources = Resources(), *, name: str | None = None) -> R:
     """Begin a run and finish it; go on where the same plan was begun in the same folder."""
-    with means.replicas.main_process_first():
-        inputs = step.inputs(config, means, {})
+    with resources.replicas.main_process_first():
+        inputs = step.inputs(config, resources, {})
     plan = _plan(step, config, inputs)
-    folder = means.replicas.broadcast_result(lambda: step.place(config, inputs, means.workspace, name))
-    work = Work(folder, step.work_folder(folder), plan, means)
-    if means.replicas.first:
+    folder = resources.replicas.broadcast_result(lambda: step.place(config, inputs, resources.workspace, name))
+    work = Work(folder, step.work_folder(folder), plan, resources)
+    if resources.replicas.first:
         _begin(work)
     return _execute(step, config, inputs, work)
 
 
-def resume(step: Step[C, I, R], run: str, means: Means = Means()) -> R:
+def resume(step: Step[C, I, R], run: str, resources: Resources = Resources()) -> R:
     """Go on with a run that was killed or stopped, unless what it is made from has changed."""
-    folder = _find_unfinished(means.workspace, run, step)
+    folder = _find_unfinished(resources.workspace, run, step)
     plan = _read_plan(folder, step)
     try:
         config = step.config.model_validate_json(json.dumps(plan.config))
     except ConfigError as error:
         raise _other_version(folder) from error
-    with means.replicas.main_process_first():
-        inputs = step.inputs(config, means, plan.inputs)
+    with resources.replicas.main_process_first():
+        inputs = step.inputs(config, resources, plan.inputs)
     noted = to_jsonable_python(inputs.noted)
     if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
         raise RunError(f"run {folder.name} cannot be resumed: {name_some(changed)} changed since it began; train again")
-    return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, means))
+    return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, resources))
 
 
 def require_finite(losses: Iterable[float]) -> None:
@@ -193,13 +193,13 @@ def _begin(work: Work) -> None:
 
 
 def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
-    first = work.means.replicas.first
+    first = work.resources.replicas.first
     if first:
         for left in work.run.glob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
             shutil.rmtree(left) if left.is_dir() else left.unlink()
     try:
         result = step.run(config, inputs, work)
-        work.means.replicas.broadcast_result(result.write)
+        work.resources.replicas.broadcast_result(result.write)
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)

@@ -14,7 +14,7 @@ from commands import workspace as workspace
 
 from emoclim.config import TagConfig
 from emoclim.errors import ConfigError
-from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag, TaggingResult
 from emoclim.pipeline.workspace import Workspace
@@ -24,7 +24,7 @@ QUICK = TagConfig(epochs=3)
 
 
 def tag_run(workspace: Workspace, **asked: Any) -> TaggingResult:
-    return start(Tag(), TaggingConfig(**asked), Means(workspace))
+    return start(Tag(), TaggingConfig(**asked), Resources(workspace))
 
 
 def write(root: Path, *, split: bool = True, tags: dict[str, list[str]] | None = None, rows: int | None = None) -> Path:

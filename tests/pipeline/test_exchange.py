@@ -30,7 +30,7 @@ from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.extract import extract_features
-from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
@@ -213,7 +213,7 @@ def test_real_features_are_imported_trained_on_and_searched(
         expected = arrays["values"][[at[id_] for id_ in features.ids]].astype(np.float32)
     assert np.array_equal(features.values.numpy(), expected)
     config = TrainConfig().updated(epochs=2)
-    result = start(TrainHeads(), HeadsConfig(base=config), Means(space, "cpu"))
+    result = start(TrainHeads(), HeadsConfig(base=config), Resources(space, "cpu"))
     assert result.folder.name == "001-mobilenet-yamnet"
     report = evaluate_run(None, EvaluateConfig(split="train"), workspace=space, device="cpu", plots=False).report
     across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of a track

@@ -21,7 +21,7 @@ from emoclim.config import ImportConfig, TrainConfig
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
-from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.search import search_file
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
@@ -348,7 +348,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
         given = save(space, ids=np.array([row[0] for row in rows]), values=values)
         bring(space, given, modality=modality, source=manifest)
     config = TrainConfig().updated(epochs=1)
-    start(TrainHeads(), HeadsConfig(base=config), Means(Workspace(space), "cpu"))
+    start(TrainHeads(), HeadsConfig(base=config), Resources(Workspace(space), "cpu"))
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4
     hits = search_file(space / "image" / "3.jpg", workspace=Workspace(space), device="cpu").found

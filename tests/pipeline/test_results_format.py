@@ -15,7 +15,7 @@ from pyarrow import parquet
 
 from emoclim.config import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
-from emoclim.pipeline.run import Means, start
+from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.workspace import Workspace
@@ -41,7 +41,7 @@ def tagged(finished: Path) -> Path:
     groups.write_text('mood = ["happy", "sad"]\n', encoding="utf-8")
     place, quick = Workspace(finished), TagConfig(epochs=2)
     asked = TaggingConfig(run=NAME, manifest=music, seeds=2, fractions=(0.5, 1.0), tag_groups=groups, base=quick)
-    return start(Tag(), asked, Means(place)).folder
+    return start(Tag(), asked, Resources(place)).folder
 
 
 def documented(file: str) -> dict[Path_, bool]:

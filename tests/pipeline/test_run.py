@@ -15,8 +15,8 @@ from emoclim.files import partial_beside, write_json
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.run import (
     SCHEMA,
-    Means,
     NothingToKeep,
+    Resources,
     Step,
     Work,
     resume,
@@ -61,8 +61,8 @@ class SumStep(Step[SumConfig, SumInputs, Sum]):
 
     name, config = "sum", SumConfig
 
-    def inputs(self, config: SumConfig, means: Means, known: Mapping[str, Any]) -> SumInputs:
-        return SumInputs(int((means.workspace.root / "number.txt").read_text()))
+    def inputs(self, config: SumConfig, resources: Resources, known: Mapping[str, Any]) -> SumInputs:
+        return SumInputs(int((resources.workspace.root / "number.txt").read_text()))
 
     def place(self, config: SumConfig, inputs: SumInputs, workspace: Workspace, name: str | None) -> Path:
         return workspace.claim_run(name, "sum")
@@ -83,9 +83,9 @@ class OtherStep(SumStep):
 
 
 @pytest.fixture
-def means(tmp_path: Path) -> Means:
+def resources(tmp_path: Path) -> Resources:
     (tmp_path / "number.txt").write_text("3")
-    return Means(Workspace(tmp_path), "cpu")
+    return Resources(Workspace(tmp_path), "cpu")
 
 
 def die_at(calls: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
@@ -103,40 +103,42 @@ def die_at(calls: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
     monkeypatch.setattr(run_machine, "write_snapshot", dying)
 
 
-def killed(means: Means, monkeypatch: pytest.MonkeyPatch, at: int = 2, **asked: Any) -> Path:
+def killed(resources: Resources, monkeypatch: pytest.MonkeyPatch, at: int = 2, **asked: Any) -> Path:
     with monkeypatch.context() as patch:
         die_at(at, patch, Killed())
         with pytest.raises(Killed):
-            start(SumStep(), SumConfig(**asked), means, name="part")
-    return means.workspace.runs / "part"
+            start(SumStep(), SumConfig(**asked), resources, name="part")
+    return resources.workspace.runs / "part"
 
 
 @pytest.mark.parametrize("at", range(2, 6))
 def test_killed_anywhere_and_resumed_it_leaves_the_same_bytes(
-    means: Means, monkeypatch: pytest.MonkeyPatch, at: int
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    whole = start(SumStep(), SumConfig(), means, name="whole")
-    folder = killed(means, monkeypatch, at)
+    whole = start(SumStep(), SumConfig(), resources, name="whole")
+    folder = killed(resources, monkeypatch, at)
     assert [path.name for path in folder.iterdir()] == ["unfinished"]
     partial_beside(folder / "run.json").write_text("{")  # as a kill leaves it
-    assert resume(SumStep(), "part", means) == whole
+    assert resume(SumStep(), "part", resources) == whole
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert files == {path.name: path.read_bytes() for path in (means.workspace.runs / "whole").iterdir()}
+    assert files == {path.name: path.read_bytes() for path in (resources.workspace.runs / "whole").iterdir()}
     with pytest.raises(RunError, match="is not unfinished"):
-        resume(SumStep(), "part", means)
+        resume(SumStep(), "part", resources)
 
 
-def test_a_damaged_snapshot_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = killed(means, monkeypatch, 3)
+def test_a_damaged_snapshot_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = killed(resources, monkeypatch, 3)
     (snapshot,) = (folder / "unfinished").glob("*.safetensors")
     snapshot.write_bytes(b"junk")
     with pytest.raises(RunError, match=f"{snapshot.name} is damaged"):
-        resume(SumStep(), "part", means)
+        resume(SumStep(), "part", resources)
     snapshot.unlink()
-    assert resume(SumStep(), "part", means) == start(SumStep(), SumConfig(), means, name="whole")
+    assert resume(SumStep(), "part", resources) == start(SumStep(), SumConfig(), resources, name="whole")
 
 
-def test_killed_in_writing_it_is_no_run_until_it_was_resumed(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_writing_it_is_no_run_until_it_was_resumed(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = write_json
 
     def dying(path: Path, content: Any) -> None:
@@ -146,72 +148,72 @@ def test_killed_in_writing_it_is_no_run_until_it_was_resumed(means: Means, monke
     with monkeypatch.context() as patch:
         patch.setattr(f"{__name__}.write_json", dying)
         with pytest.raises(Killed):
-            start(SumStep(), SumConfig(), means, name="part")
+            start(SumStep(), SumConfig(), resources, name="part")
     with pytest.raises(RunError, match="is no run"):
-        means.workspace.run("part")
-    resume(SumStep(), "part", means)
-    assert means.workspace.run("part").name == "part"
+        resources.workspace.run("part")
+    resume(SumStep(), "part", resources)
+    assert resources.workspace.run("part").name == "part"
 
 
-def test_before_the_first_snapshot_nothing_is_left(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_before_the_first_snapshot_nothing_is_left(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         die_at(1, patch, KeyboardInterrupt())
         with pytest.raises(KeyboardInterrupt):
-            start(SumStep(), SumConfig(), means)
+            start(SumStep(), SumConfig(), resources)
     with pytest.raises(NothingToKeep):
-        start(SumStep(), SumConfig(lost=True), means)
-    assert list(means.workspace.runs.iterdir()) == []
+        start(SumStep(), SumConfig(lost=True), resources)
+    assert list(resources.workspace.runs.iterdir()) == []
 
 
-def test_what_changed_since_is_named(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed(means, monkeypatch)
-    (means.workspace.root / "number.txt").write_text("4")
+def test_what_changed_since_is_named(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(resources, monkeypatch)
+    (resources.workspace.root / "number.txt").write_text("4")
     with pytest.raises(RunError, match="the number changed since"):
-        resume(SumStep(), "part", means)
-    (means.workspace.root / "number.txt").write_text("3")
-    assert resume(SumStep(), "part", means).value == 15
+        resume(SumStep(), "part", resources)
+    (resources.workspace.root / "number.txt").write_text("3")
+    assert resume(SumStep(), "part", resources).value == 15
 
 
-def test_the_run_of_another_command_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
-    killed(means, monkeypatch)
+def test_the_run_of_another_command_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    killed(resources, monkeypatch)
     with pytest.raises(RunError, match="emoclim sum --resume part"):
-        resume(OtherStep(), "part", means)
+        resume(OtherStep(), "part", resources)
 
 
 @pytest.mark.parametrize("change", [{"schema": SCHEMA - 1}, {"config": {"paces": 5}}, {"more": 1}])
 def test_a_plan_of_another_version_is_told(
-    means: Means, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
 ) -> None:
-    plan = killed(means, monkeypatch) / "unfinished" / "plan.json"
+    plan = killed(resources, monkeypatch) / "unfinished" / "plan.json"
     plan.write_text(json.dumps(json.loads(plan.read_text()) | change))
     with pytest.raises(RunError, match="another version"):
-        resume(SumStep(), "part", means)
+        resume(SumStep(), "part", resources)
 
 
-def test_a_plan_that_is_damaged_or_missing_is_told(means: Means, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = killed(means, monkeypatch) / "unfinished" / "plan.json"
+def test_a_plan_that_is_damaged_or_missing_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = killed(resources, monkeypatch) / "unfinished" / "plan.json"
     plan.write_text("{")
     with pytest.raises(RunError, match="is damaged"):
-        resume(SumStep(), "part", means)
+        resume(SumStep(), "part", resources)
     plan.unlink()
     with pytest.raises(RunError, match="it never began"):
-        resume(SumStep(), "part", means)
+        resume(SumStep(), "part", resources)
 
 
-def test_names_are_taken_once(means: Means) -> None:
-    start(SumStep(), SumConfig(), means, name="part")
+def test_names_are_taken_once(resources: Resources) -> None:
+    start(SumStep(), SumConfig(), resources, name="part")
     for name, told in (("part", "exists already"), ("a/b", "no name for a run")):
         with pytest.raises(RunError, match=told):
-            start(SumStep(), SumConfig(), means, name=name)
+            start(SumStep(), SumConfig(), resources, name=name)
     with pytest.raises(ConfigError, match="steps"):
         SumConfig(steps="many")  # type: ignore[arg-type]
 
 
-def test_a_plan_has_the_digest_of_all_that_its_run_depends_on(means: Means) -> None:
-    plans = [start(step, SumConfig(**asked), means).plan for step, asked in (
+def test_a_plan_has_the_digest_of_all_that_its_run_depends_on(resources: Resources) -> None:
+    plans = [start(step, SumConfig(**asked), resources).plan for step, asked in (
         (SumStep(), {}), (SumStep(), {}), (SumStep(), {"steps": 4}), (OtherStep(), {}),
     )]  # fmt: skip
-    (means.workspace.root / "number.txt").write_text("4")
-    plans.append(start(SumStep(), SumConfig(), means).plan)
+    (resources.workspace.root / "number.txt").write_text("4")
+    plans.append(start(SumStep(), SumConfig(), resources).plan)
     assert plans[0] == plans[1]
     assert len(set(plans)) == 4

@@ -23,7 +23,7 @@ from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction, RowPlan
-from emoclim.pipeline.run import Means, Step, resume, start
+from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
@@ -49,7 +49,7 @@ def reproduce_table(
 ) -> Reproduction:
     """Extract, train and measure what a table shows, as far as its encoders can be had."""
     look = partial(plan_reproduction, request, keep=True, download=download, workspace=workspace, track=track)
-    runner = Runner(look(), Means(workspace, device, workers, track), batch_size)
+    runner = Runner(look(), Resources(workspace, device, workers, track), batch_size)
     if runner.extract():
         runner.plan = look()  # what failed to encode is no data
     plan = runner.plan
@@ -69,7 +69,7 @@ class Runner:
     """Extracts, trains and measures for the rows of a plan."""
 
     plan: Reproduction
-    means: Means
+    resources: Resources
     batch_size: int | None
     warnings: list[str] = field(default_factory=list)  # why numbers may mislead
     encoded: dict[Any, ExtractionResult] = field(default_factory=dict)  # in this process
@@ -84,14 +84,14 @@ class Runner:
 
     def train(self, row: RowPlan) -> None:
         """Bring a row's training, and the features of all that it was trained on, to their end."""
-        step, state = STEPS[row.row.step], state_of(self.means.workspace, row.run)
+        step, state = STEPS[row.row.step], state_of(self.resources.workspace, row.run)
         for modality in row.encoders:
             if modality != row.row.trained:
                 self.encode(row, modality)
         if state == "unfinished":
-            stopped = resume(step, row.run, self.means).interrupted
+            stopped = resume(step, row.run, self.resources).interrupted
         else:
-            stopped = state == "to do" and start(step, row.config, self.means, name=row.run).interrupted
+            stopped = state == "to do" and start(step, row.config, self.resources, name=row.run).interrupted
         if stopped:
             raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
         for modality in row.encoders:
@@ -116,17 +116,17 @@ class Runner:
                 settings=choice.settings,
                 unlabelled=unlabelled,
                 batch_size=self.batch_size,
-                workers=self.means.workers,
+                workers=self.resources.workers,
                 seed=SPLIT_SEED,
             )
-            means = self.means
+            resources = self.resources
             result = self.encoded[key] = extract_features(
                 manifest.modality,
                 manifest.source,
                 config,
-                workspace=means.workspace,
-                device=means.device,
-                track=means.track,
+                workspace=resources.workspace,
+                device=resources.device,
+                track=resources.track,
             )
             self.warnings += result.warnings
             if failed := len(result.extraction.failures):
@@ -135,16 +135,16 @@ class Runner:
         return self.encoded[key]
 
     def _trained_file(self, row: RowPlan) -> Path:
-        path = self.means.workspace.runs / row.run / ENCODER_FILE
+        path = self.resources.workspace.runs / row.run / ENCODER_FILE
         if not path.is_file():
             raise RunError(f"run {row.run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
         return path
 
     def evaluate(self, row: RowPlan) -> Results:
-        """Rank the test split: the means over all classes, or those of each."""
+        """Rank the test split: the resources over all classes, or those of each."""
         config = EvaluateConfig(min_seconds=row.min_seconds)
-        means = self.means
-        found = evaluate_run(row.run, config, plots=False, workspace=means.workspace, device=means.device)
+        resources = self.resources
+        found = evaluate_run(row.run, config, plots=False, workspace=resources.workspace, device=resources.device)
         self._note(row, found.folder, [*found.warnings, *found.notes()])
         wanted = self.plan.request.table.measure == "classes"
         return {title: numbers for title, numbers in found.results().items() if (title != ALL) == wanted}
@@ -152,13 +152,13 @@ class Runner:
     def tag(self, row: RowPlan) -> Results:
         """Find the tags of what the heads were not trained on."""
         asked = TaggingConfig(run=row.run, manifest=self.plan.manifests[TAGGING].source, plots=False, **row.row.options)
-        found = start(Tag(), asked, self.means)
+        found = start(Tag(), asked, self.resources)
         self._note(row, found.folder, found.inputs.warnings)
         return tagging_results(found.report)
 
     def embed(self, row: RowPlan) -> Results:
         """Embed the test split for a panel of the figure, and count the items that it shows."""
-        workspace = self.means.workspace
+        workspace = self.resources.workspace
         run = open_run(workspace, row.run)
         libraries = {modality: trained_library(workspace, run, modality) for modality in run.sources}
         keys = workspace.content_keys()
@@ -175,7 +175,7 @@ class Runner:
         return {ALL: {f"{modality} items": Estimate(size) for modality, size in sizes.items()}}
 
     def _note(self, row: RowPlan, folder: Path, warnings: Iterable[str]) -> None:
-        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.means.workspace.root).as_posix()
+        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.resources.workspace.root).as_posix()
         self.warnings += warnings
 
 

@@ -21,7 +21,7 @@ from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
-from emoclim.pipeline.run import UNFINISHED, Means, Step, Work
+from emoclim.pipeline.run import UNFINISHED, Resources, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about
 from emoclim.pipeline.training.run_files import write_parquet
@@ -136,9 +136,9 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
     name, config = "evaluate --tagging", TaggingConfig
 
     @override
-    def inputs(self, config: TaggingConfig, means: Means, known: Mapping[str, Any]) -> TaggingInputs:
+    def inputs(self, config: TaggingConfig, resources: Resources, known: Mapping[str, Any]) -> TaggingInputs:
         """Open the run and read the tagged items."""
-        workspace = means.workspace
+        workspace = resources.workspace
         run = open_run(workspace, config.run)
         note = trained_note(workspace, run, _tagged_modality(run))
         keys = workspace.content_keys()
@@ -162,7 +162,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
 
     def run(self, config: TaggingConfig, inputs: TaggingInputs, work: Work) -> TaggingResult:
         """Train the tag heads that are not kept yet, and measure all."""
-        device, read = choose_device(work.means.device), inputs.read
+        device, read = choose_device(work.resources.device), inputs.read
         features = read.features.to(device)
         parts = read.splits(features if config.on == "features" else embedded(features, inputs.run.head(config.head)))
 
@@ -190,7 +190,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 n_resamples=config.resamples,
                 config=config.base,
                 device=device,
-                track=work.means.track,
+                track=work.resources.track,
                 keep=keep,
             )
         manifest = {

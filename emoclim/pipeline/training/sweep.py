@@ -143,7 +143,7 @@ class Trainer:
         try:
             with uninterrupted():
                 validated = validate(self.splits["val"], heads, self.device)
-                metrics += self.work.means.track(validated, "Validating heads", len(trained))
+                metrics += self.work.resources.track(validated, "Validating heads", len(trained))
         except KeyboardInterrupt:
             interrupted = True
         lines, histories = [], []
@@ -166,7 +166,7 @@ class Trainer:
                 device=self.device,
                 resume=self.work.read(name),
                 callbacks=Callbacks(
-                    self.work.means.track, self.work.keep(name), partial(self.watch, name, numbers, part)
+                    self.work.resources.track, self.work.keep(name), partial(self.watch, name, numbers, part)
                 ),
             )
 

@@ -16,7 +16,7 @@ from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
-from emoclim.pipeline.run import Means, Step, Work, require_finite
+from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
@@ -45,12 +45,12 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
 
     name, config = "train-end-to-end", EndToEndConfig
 
-    def inputs(self, config: EndToEndConfig, means: Means, known: Mapping[str, Any]) -> EndToEndInputs:
+    def inputs(self, config: EndToEndConfig, resources: Resources, known: Mapping[str, Any]) -> EndToEndInputs:
         """Load the encoder, open the cached library and read the manifest of the live one."""
-        count = means.replicas.count
+        count = resources.replicas.count
         if (began := known.get("processes", count)) != count:
             raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
-        workspace, track, live = means.workspace, means.track, config.live
+        workspace, track, live = resources.workspace, resources.track, config.live
         encoder = config.load(track)
         libraries = choose_libraries(workspace, config.libraries, known, live)
         keys = workspace.content_keys()
@@ -77,34 +77,34 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
 
     def run(self, config: EndToEndConfig, inputs: EndToEndInputs, work: Work) -> EncoderResult:
         """Train what is left, and measure on validation."""
-        material = _prepare(config, inputs, work.means)
+        material = _prepare(config, inputs, work.resources)
         training = _train(config, inputs, work, material)
         require_finite([training.best_loss])
-        return work.means.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
+        return work.resources.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
 
 
-def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, means: Means) -> Material:
+def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, resources: Resources) -> Material:
     """Read the cached features and, for a store, decode all files, once for all processes."""
-    replicas = means.replicas
-    device = replicas.device(choose_device(means.device))
+    replicas = resources.replicas
+    device = replicas.device(choose_device(resources.device))
     check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
-    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if means.workers is None else means.workers
+    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if resources.workers is None else resources.workers
     with replicas.main_process_first():
-        splits = inputs.splits(means.workspace, [one for one in inputs.libraries if one != config.live])
+        splits = inputs.splits(resources.workspace, [one for one in inputs.libraries if one != config.live])
     recordings = {name: inputs.recordings(name) for name in splits}
 
     def decode() -> StoredCrops:
         items = [item for part in recordings.values() for item in part.items]
-        keys = means.workspace.content_keys()
-        return stored_crops(inputs.encoder, items, means.workspace, keys, workers=workers, track=means.track)
+        keys = resources.workspace.content_keys()
+        return stored_crops(inputs.encoder, items, resources.workspace, keys, workers=workers, track=resources.track)
 
     # The first process decodes for all: what cannot be is tried again by whoever asks.
     return Material(splits, recordings, replicas.broadcast_result(decode) if config.store else None, device, workers)
 
 
 def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material) -> JointTraining:
-    means = work.means
-    keep = work.keep(SNAPSHOT) if means.replicas.first else None
+    resources = work.resources
+    keep = work.keep(SNAPSHOT) if resources.replicas.first else None
     return train_end_to_end(
         material.splits["train"],
         material.splits["val"],
@@ -115,10 +115,10 @@ def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material:
         config.base,
         config.tuning,
         crops=Crops(material.workers, material.stored, inputs.augment),
-        replicas=means.replicas,
+        replicas=resources.replicas,
         device=material.device,
         resume=work.read(SNAPSHOT),
-        callbacks=Callbacks(means.track, keep, means.watch),
+        callbacks=Callbacks(resources.track, keep, resources.watch),
     )
 
 
@@ -126,21 +126,21 @@ def _measure(
     config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material, training: JointTraining
 ) -> EncoderResult:
     """Measure on validation, as extraction will make the features."""
-    file, means, device = write_encoder(work.folder, config, inputs, training), work.means, material.device
-    encoder = config.load(means.track, file)
+    file, resources, device = write_encoder(work.folder, config, inputs, training), work.resources, material.device
+    encoder = config.load(resources.track, file)
     val, failures = encoded(
         material.splits["val"],
         material.recordings["val"],
         encoder,
         workers=material.workers,
         device=device,
-        track=means.track,
+        track=resources.track,
     )
     heads, objective, best = training.heads(encoder.spec), inputs.objective, training.best_epoch
     candidate = Candidate(config.weights_of(objective), config.base, objective.settings[0])
     (metrics,) = validate(val, heads, device)
     line = trained_candidate(0, candidate, training.history, best, training.best_loss, metrics)
-    live = config.library(means.workspace, inputs.libraries[config.live].manifest, encoder.spec)
+    live = config.library(resources.workspace, inputs.libraries[config.live].manifest, encoder.spec)
     return EncoderResult(
         folder=work.run,
         inputs=inputs,
@@ -153,5 +153,5 @@ def _measure(
         training=training,
         stored=material.stored,
         failures={**failures, **training.failures},
-        workspace=means.workspace,
+        workspace=resources.workspace,
     )

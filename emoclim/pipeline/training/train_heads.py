@@ -23,7 +23,7 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
-from emoclim.pipeline.run import Means, Step, Work, digest_of, require_finite
+from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
@@ -77,10 +77,10 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
 
     name, config = "train-heads", HeadsConfig
 
-    def inputs(self, config: HeadsConfig, means: Means, known: Mapping[str, Any]) -> Labelled:
+    def inputs(self, config: HeadsConfig, resources: Resources, known: Mapping[str, Any]) -> Labelled:
         """Open the libraries."""
         checked_rule(config.select, config.space(config.make_objective()).candidates())
-        return Labelled.of(config, choose_libraries(means.workspace, config.libraries, known), known)
+        return Labelled.of(config, choose_libraries(resources.workspace, config.libraries, known), known)
 
     @override
     def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:
@@ -89,8 +89,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
 
     def run(self, config: HeadsConfig, inputs: Labelled, work: Work) -> HeadsResult:
         """Train what is left of the candidates."""
-        device = choose_device(work.means.device)
-        splits = inputs.splits(work.means.workspace, list(inputs.libraries))
+        device = choose_device(work.resources.device)
+        splits = inputs.splits(work.resources.workspace, list(inputs.libraries))
         space = config.space(inputs.objective)
         rounds = read_rounds(work.folder, space) or _first_rounds(config.study, space, splits["train"], device)
         study = None
@@ -99,7 +99,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
             study = Study(config.study, space, run=rounds.token, experiment=experiment, there=bool(rounds.rounds))
         events = work.run / "tensorboard" if config.tensorboard else None
         try:
-            with EpochEvents(inputs.objective.terms, work.means.watch, events) as watch:
+            with EpochEvents(inputs.objective.terms, work.resources.watch, events) as watch:
                 trainer = Trainer(splits, inputs.objective, device, work, watch)
                 sweep = trainer.train(rounds, study, config.select)
         except BaseException:
