@@ -21,8 +21,7 @@ from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
-from emoclim.cache.manifest import BACKENDS
-from emoclim.cache.store import Store, by_table, explained, gather, partial_of
+from emoclim.cache.store import BACKENDS, Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic, remove

@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from emoclim.cache.lock import Handle
+from emoclim.cache.lock import WriterFile
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, partial_of, read_header, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
@@ -49,11 +49,11 @@ class HDF5Store(Store):
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
         self._place = path.resolve()
-        self._handle = Handle()  # of the writer, to write past the library
+        self._writer = WriterFile()  # opened by the one that writes, to write past the library
         self._file: Any = None
         try:
             if writable:
-                self._handle = _open_to_write(self._place, path)
+                self._writer = _open_to_write(self._place, path)
             self._attach()
         except BaseException:
             self.close()
@@ -97,7 +97,7 @@ class HDF5Store(Store):
 
     def close(self) -> None:
         file, self._file = self._file, None
-        self._handle.close()
+        self._writer.close()
         if file is not None:
             file.close()
 
@@ -120,8 +120,8 @@ class HDF5Store(Store):
         self._make_room({name: first + len(part) for name, (first, part) in new.items()})
         for name, (first, part) in new.items():
             for offset, content in _pieces(self._tables[name], first, part):
-                self._handle.write(offset, content)
-        os.fsync(self._handle.number)
+                self._writer.write(offset, content)
+        os.fsync(self._writer.number)
 
     def _make_room(self, needed: Mapping[str, int]) -> None:
         """Lengthen the tables that are too short, by at least half, in a copy of the file."""
@@ -134,7 +134,7 @@ class HDF5Store(Store):
             return
         added = sum((rows - len(self._tables[name])) * self._tables[name][:1].nbytes for name, rows in lengths.items())
         _require_free(self._place.parent, self._place.stat().st_size + added)
-        longer = Handle()
+        longer = WriterFile()
         try:
             with atomic(self._place, partial_of(self._place)) as copy:
                 shutil.copy(self._place, copy)
@@ -145,19 +145,19 @@ class HDF5Store(Store):
         except BaseException:
             longer.close()
             raise
-        self._handle.close()
-        self._handle = longer
+        self._writer.close()
+        self._writer = longer
         self._file.close()
         self._attach()
 
 
-def _open_to_write(place: Path, path: Path) -> Handle:
+def _open_to_write(place: Path, path: Path) -> WriterFile:
     """Open a file that other programs may read meanwhile, but not write."""
-    handle = Handle.open(place)
-    if not handle.share_lock():
-        handle.close()
+    opened = WriterFile.open(place)
+    if not opened.share_lock():
+        opened.close()
         raise CacheError(f"cache {path} is being written by another program; close it there")
-    return handle
+    return opened
 
 
 def _require_free(folder: Path, size: int) -> None:

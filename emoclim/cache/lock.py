@@ -23,13 +23,13 @@ from emoclim.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".writer", ".lock", ".softlock")
+LOCKS = (".writer", ".lock", ".softlock")
 PATIENCE = 0.2  # seconds; a lock is also held for a moment to see whether a writer holds it
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network file systems know no locks
 NO_HANDLE = -1  # any use of it raises OSError
 
 
-class Handle:
+class WriterFile:
     """An open file of a writer; a process that is forked from it may close it, and leaves it locked."""
 
     def __init__(self, number: int = NO_HANDLE) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import soundfile
     from torch import Tensor
 
-SUFFIX, WAV = ".waveforms", ".wav"  # of a store, and of a recording in it
+WAVEFORMS, WAV = ".waveforms", ".wav"  # of a store, and of a recording in it
 VERSION = 2
 FULL_SCALE = 32_768  # of 16 bits
 
@@ -32,7 +32,7 @@ def store_name(modality: str, sample_rate: int, source_rate: int | None) -> str:
     from emoclim.data import RESAMPLER
 
     digest = hashlib.sha256(f"{VERSION} {sample_rate} {source_rate} soxr {RESAMPLER}".encode()).hexdigest()
-    return f"{modality}-{sample_rate}hz-{digest[:12]}{SUFFIX}"
+    return f"{modality}-{sample_rate}hz-{digest[:12]}{WAVEFORMS}"
 
 
 class StoreSize(NamedTuple):

@@ -26,7 +26,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer
 from zarr.storage import LocalStore
 
-from emoclim.cache.lock import Handle
+from emoclim.cache.lock import WriterFile
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
@@ -61,7 +61,7 @@ class ZarrStore(Store):
         group = _open_group(path, writable)
         self.spec = read_header(group.attrs, path)
         self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
-        self._ledger = Handle.open(path / LEDGER) if writable else Handle()
+        self._ledger = WriterFile.open(path / LEDGER) if writable else WriterFile()
 
     @staticmethod
     def create(path: Path, spec: FeatureSpec) -> None:

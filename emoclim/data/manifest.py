@@ -4,6 +4,8 @@ Conventions: a path in a table is relative to that table; an item's id is its pa
 otherwise; items keep the order of the file, or for folders the order of their ids; every name is UTF-8.
 """
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,6 +55,11 @@ class Manifest:
     source: Path  # the table or folder it was read from
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()  # what was left out or looked odd while reading, one sentence each
+
+    def digest(self) -> str:
+        """Hash what it says of its items to 12 hex digits."""
+        rows = [(item.id, item.label, item.tags, item.split, item.group) for item in self.items]
+        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
 def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False, need_files: bool = True) -> Manifest:

@@ -10,12 +10,12 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
-    CacheManifest,
+    CacheNote,
     FeatureCache,
     ItemStatus,
     State,
-    cache_manifest_or_new,
-    cache_manifest_path,
+    note_or_new,
+    note_path,
     open_cache,
     portable_path,
     write_failures,
@@ -145,14 +145,12 @@ def extract_features(
 
 
 @contextmanager
-def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheManifest]:
+def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheNote]:
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
-    there, before = cache_manifest_path(path).exists(), len(cache)
+    there, before = note_path(path).exists(), len(cache)
     checkpoint = portable_path(config.checkpoint, path) if config.checkpoint else None
     unlabelled = config.unlabelled or all(item.label is None for item in manifest.items)
-    note = cache_manifest_or_new(CacheManifest(path, cache.spec, checkpoint, config.settings)).with_source(
-        manifest, unlabelled
-    )
+    note = note_or_new(CacheNote(path, cache.spec, checkpoint, config.settings)).with_source(manifest, unlabelled)
     note.with_run(provenance(), None).save()
     try:
         yield note
@@ -161,7 +159,7 @@ def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: Extr
             added = len(cache) - before
             (note.with_run(provenance(), added) if added else note).save()
         elif not there:
-            cache_manifest_path(path).unlink()
+            note_path(path).unlink()
 
 
 def _committed(cache: Path) -> frozenset[str]:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.cache import BACKENDS, SHARDS, CacheManifest, cache_manifest_path, read_cache_manifest
+from emoclim.cache import BACKENDS, SHARDS, CacheNote, note_path, open_cache, read_note
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.workspace import Workspace, provenance
@@ -27,15 +27,15 @@ def cache_paths(workspace: Workspace, modality: Modality | None = None) -> list[
     return sorted((path for path in found if not path.name.startswith(".")), key=when_noted, reverse=True)
 
 
-def cache_manifests(workspace: Workspace, modality: Modality) -> list[CacheManifest]:
+def cache_notes(workspace: Workspace, modality: Modality) -> list[CacheNote]:
     """Read the notes of all caches of a modality, the newest first; a cache without one is in the making."""
     paths = cache_paths(workspace, modality)
-    return [read_cache_manifest(path) for path in paths if cache_manifest_path(path).is_file()]
+    return [read_note(path) for path in paths if note_path(path).is_file()]
 
 
-def newest_cache(workspace: Workspace, modality: Modality, name: str | None) -> CacheManifest:
+def newest_cache(workspace: Workspace, modality: Modality, name: str | None) -> CacheNote:
     """Return the newest cache of a modality, or the newest whose file, encoder or manifest is called `name`."""
-    found = cache_manifests(workspace, modality)
+    found = cache_notes(workspace, modality)
     for note in found:
         if name is None or name in [*names_of(note), *(source.name for source in note.sources)]:
             return note
@@ -46,12 +46,12 @@ def newest_cache(workspace: Workspace, modality: Modality, name: str | None) -> 
     )
 
 
-def names_of(note: CacheManifest) -> tuple[str, ...]:
+def names_of(note: CacheNote) -> tuple[str, ...]:
     """List what a cache is called, whatever it was extracted from: by its file or its encoder."""
     return note.path.stem, note.path.name, str(note.path), note.spec.name
 
 
-def find_cache(workspace: Workspace, name: str) -> CacheManifest:
+def find_cache(workspace: Workspace, name: str) -> CacheNote:
     """Find the one cache with that path, name, stem, encoder, manifest or digest, or a beginning of one of them."""
     return note_of(find_path(workspace, name))
 
@@ -76,14 +76,12 @@ def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
     raise CacheError(f"there is no {what} called {name!r}{f' (there are: {stems})' if stems else ''}; name another")
 
 
-def note_of(cache: Path) -> CacheManifest:
+def note_of(cache: Path) -> CacheNote:
     """Read the note beside a cache; where there is none, as after a stopped extraction, take what the cache says."""
-    if cache_manifest_path(cache).is_file():
-        return read_cache_manifest(cache)
-    from emoclim.cache import open_cache
-
+    if note_path(cache).is_file():
+        return read_note(cache)
     with open_cache(cache) as opened:
-        return CacheManifest(cache, opened.spec, None, {})
+        return CacheNote(cache, opened.spec, None, {})
 
 
 def find_shards(workspace: Workspace, name: str) -> list[Path]:
@@ -122,7 +120,7 @@ def whole_of(shards: Sequence[Path]) -> Path:
     return there[0] if there else folder.with_suffix(shards[0].suffix)
 
 
-def changed_versions(note: CacheManifest) -> list[str]:
+def changed_versions(note: CacheNote) -> list[str]:
     """Return one sentence if libraries are not those that the features were made with."""
     now: Mapping[str, str] = provenance()["versions"]
     changes = []
@@ -136,7 +134,7 @@ def changed_versions(note: CacheManifest) -> list[str]:
     return [f"made with other versions than are here ({told}); see whether that matters with: verify --re-encode 8"]
 
 
-def encoder_of(note: CacheManifest, track: Track = silent) -> "Encoder":
+def encoder_of(note: CacheNote, track: Track = silent) -> "Encoder":
     """Load the encoder that makes the features of a cache; features that were imported have none."""
     from emoclim.encoders import load_encoder  # which loads torch
 
@@ -150,7 +148,7 @@ def encoder_of(note: CacheManifest, track: Track = silent) -> "Encoder":
 
 def when_noted(cache: Path) -> float:
     """Return when anything was last noted beside a cache, which makes one the newest, in seconds since 1970."""
-    note = cache_manifest_path(cache)
+    note = note_path(cache)
     return (note if note.is_file() else cache).stat().st_mtime
 
 

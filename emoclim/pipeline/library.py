@@ -13,12 +13,11 @@ from typing import Any
 import torch
 
 from emoclim.cache import (
-    CacheManifest,
+    CacheNote,
     SourceRef,
     key_of,
-    manifest_digest,
     open_cache,
-    read_cache_manifest,
+    read_note,
 )
 from emoclim.data import (
     SPLITS,
@@ -33,7 +32,7 @@ from emoclim.data import (
 )
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.find_caches import cache_manifests, names_of, newest_cache
+from emoclim.pipeline.find_caches import cache_notes, names_of, newest_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -45,7 +44,7 @@ class Library:
     """A manifest and the cache that holds its features."""
 
     manifest: Manifest
-    note: CacheManifest
+    note: CacheNote
     source: SourceRef
 
 
@@ -83,7 +82,7 @@ def choose_modalities(workspace: Workspace, named: Iterable[Modality]) -> tuple[
     labelled = [
         modality
         for modality in rest
-        if any(not source.unlabelled for note in cache_manifests(workspace, modality) for source in note.sources)
+        if any(not source.unlabelled for note in cache_notes(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
     chosen |= set(list(dict.fromkeys([*labelled, *rest]))[: 2 - len(chosen)])
@@ -95,7 +94,7 @@ def called(modality: Modality) -> str:
     return f"the {modality} library"
 
 
-def open_library(note: CacheManifest, source: SourceRef, *, need_files: bool = True) -> Library:
+def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True) -> Library:
     """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
     manifest = read_manifest(
         source.found_from(note.path),
@@ -104,7 +103,7 @@ def open_library(note: CacheManifest, source: SourceRef, *, need_files: bool = T
         need_files=need_files and not note.spec.keyed_by_id,
     )
     manifest = with_splits(manifest, seed=None)
-    if manifest_digest(manifest) != source.digest:
+    if manifest.digest() != source.digest:
         log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
     return Library(manifest, note, source)
 
@@ -119,16 +118,16 @@ def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent,
 
 def library_note(library: Library) -> dict[str, Any]:
     """Return what a run notes of a library."""
-    return {"cache": library.note.path.name, **asdict(library.source), "digest": manifest_digest(library.manifest)}
+    return {"cache": library.note.path.name, **asdict(library.source), "digest": library.manifest.digest()}
 
 
 def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library:
     """Open the library that :func:`library_note` was made of, as it is now."""
-    note = read_cache_manifest(workspace.caches / noted["cache"])
+    note = read_note(workspace.caches / noted["cache"])
     return open_library(note, source_of(note, noted["path"]))
 
 
-def source_of(note: CacheManifest, path: str) -> SourceRef:
+def source_of(note: CacheNote, path: str) -> SourceRef:
     """Find the manifest of that path among those that a cache was filled from."""
     for source in note.sources:
         if source.path == path:

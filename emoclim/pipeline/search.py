@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import CacheManifest, MemoryCache
+from emoclim.cache import CacheNote, MemoryCache
 from emoclim.config import Average
 from emoclim.data import ContentKeys, Features, Item, Manifest
 from emoclim.errors import CacheError, ManifestError
@@ -115,7 +115,7 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
 
-def _imported(query: Path, note: CacheManifest, keys: ContentKeys) -> Features:
+def _imported(query: Path, note: CacheNote, keys: ContentKeys) -> Features:
     """Return the imported features of a file; there is no encoder to make others with."""
     for source in reversed(note.sources):
         library, wanted = open_library(note, source), query.resolve()
@@ -131,7 +131,7 @@ def _imported(query: Path, note: CacheManifest, keys: ContentKeys) -> Features:
     )
 
 
-def _encode(query: Path, note: CacheManifest, device: torch.device, track: Track) -> Features:
+def _encode(query: Path, note: CacheNote, device: torch.device, track: Track) -> Features:
     """Encode a file as the items of a cache were."""
     encoder = encoder_of(note, track)
     manifest = Manifest(query.name, encoder.spec.modality, query, (Item(query.name, query),))

@@ -14,7 +14,7 @@ from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 from contracts import SPEC
 
-from emoclim.cache import cache_manifest_path, open_cache
+from emoclim.cache import note_path, open_cache
 from emoclim.data.features import Features
 from emoclim.errors import CacheError
 from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
@@ -74,7 +74,7 @@ def test_info_tells_the_spec_the_states_and_the_making(root: Path) -> None:
 
 
 def test_versions_of_then_that_are_not_those_of_now_are_told(root: Path) -> None:
-    path = cache_manifest_path(cache_called(root, "timbre"))
+    path = note_path(cache_called(root, "timbre"))
     note = json.loads(path.read_text())
     note["made"][0]["versions"]["torch"] = "1.0"
     path.write_text(json.dumps(note))
@@ -116,7 +116,7 @@ def test_names_of_none_or_of_several_caches_are_told(root: Path) -> None:
 
 def test_an_extraction_that_was_stopped_before_its_note_can_be_looked_at(root: Path) -> None:
     path = cache_called(root, "timbre")
-    cache_manifest_path(path).unlink()
+    note_path(path).unlink()
     (one,) = answer("cache", "list", "--workspace", root)["caches"]
     assert (one["items"], one["spec"]["name"], one["manifests"]) == (8, "timbre", [])
     assert answer("cache", "info", path.stem, "--workspace", root)["made"] == []
@@ -277,7 +277,7 @@ def test_gc_asks_for_no_process_on_windows(root: Path, monkeypatch: pytest.Monke
 )
 def test_extraction_writes_a_damaged_note_anew(root: Path, note: str) -> None:
     path = cache_called(root, "timbre")
-    cache_manifest_path(path).write_text(note)
+    note_path(path).write_text(note)
     told = run("cache", "info", path.stem, "--workspace", root, code=2).stderr
     assert "extract or import its manifest again" in told
     run("extract", "audio", "--encoder", "timbre", "--workspace", root, "--workers", 0, code=3)
@@ -288,6 +288,6 @@ def test_extraction_writes_a_damaged_note_anew(root: Path, note: str) -> None:
 
 def test_import_writes_a_damaged_note_anew(tmp_path: Path) -> None:
     path = imported(tmp_path, n_items=9)
-    cache_manifest_path(path).write_text("{")
+    note_path(path).write_text("{")
     imported(tmp_path, n_items=9)
     assert answer("cache", "info", "given", "--workspace", tmp_path)["manifests"] == {"many": {"committed": 9}}

@@ -18,8 +18,8 @@ from emoclim.cache import (
     ItemStatus,
     item_table_path,
     open_cache,
-    read_cache_manifest,
     read_item_table,
+    read_note,
     write_item_table,
 )
 from emoclim.cache.contract import FeatureCache
@@ -96,7 +96,7 @@ def test_a_manifest_that_was_edited_between_runs(workspace: Workspace) -> None:
 
 def test_runs_that_encode_something_are_remembered_with_their_versions(workspace: Workspace) -> None:
     for expected in (1, 1):  # the second encodes nothing
-        made = read_cache_manifest(extract(workspace).cache).made
+        made = read_note(extract(workspace).cache).made
         assert [run["encoded"] for run in made] == [6] * expected
     assert {"time", "command", "versions"} <= made[0].keys()
     assert made[0]["versions"]["torch"]
@@ -106,7 +106,7 @@ def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monk
     def killed(part: Manifest, encoder: Encoder, cache: FeatureCache, **options: Any) -> Extraction:
         stage(replace(part, items=part.items[:2]), encoder, cache, **options)
         assert cache.path is not None
-        note = read_cache_manifest(cache.path)  # what a SIGKILL would leave now
+        note = read_note(cache.path)  # what a SIGKILL would leave now
         assert [run["encoded"] for run in note.made] == [None]
         assert note.made[0]["versions"]["torch"]
         assert [source.name for source in note.sources] == ["images"]
@@ -120,7 +120,7 @@ def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monk
     assert (workspace.caches / "content.json").is_file()
     resumed = extract(workspace)
     assert (resumed.extraction.encoded, resumed.extraction.reused) == (4, 3)
-    assert [run["encoded"] for run in read_cache_manifest(resumed.cache).made] == [2, 4]
+    assert [run["encoded"] for run in read_note(resumed.cache).made] == [2, 4]
 
 
 def test_a_run_that_keeps_nothing_leaves_nothing(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +149,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     (other / "images.csv").write_text("path\nx.png\n")
     first = extract(workspace)
     second = extract_features("image", other / "images.csv", COLOUR, workspace=workspace)
-    names = [source.name for source in read_cache_manifest(second.cache).sources]
+    names = [source.name for source in read_note(second.cache).sources]
     assert names[0] == "images"
     assert re.fullmatch("images-[0-9a-f]{6}", names[1])
     assert len(states(first)) == 9
@@ -157,7 +157,7 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     with open_cache(second.cache) as cache:
         assert len(cache.features(["5.png", "x.png"])) == 2
     extract(workspace)
-    assert {source.name for source in read_cache_manifest(second.cache).sources} == set(names)  # each keeps its name
+    assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
 
 
 def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

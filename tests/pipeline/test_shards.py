@@ -13,13 +13,13 @@ from cache_workspace import extracted as extracted
 from contracts import SPEC, encoded
 
 from emoclim.cache import (
-    CacheManifest,
-    cache_manifest_path,
+    CacheNote,
     failures_path,
     item_table_path,
+    note_path,
     open_cache,
-    read_cache_manifest,
     read_item_table,
+    read_note,
 )
 from emoclim.cache.disk import DiskCache
 from emoclim.cache.items import EncodedItem, in_blocks
@@ -57,7 +57,7 @@ def fill(root: Path, number: str, items: Sequence[EncodedItem], suffix: str = ".
         cache.append(items)
         for key, reason in failures.items():
             cache.record_failure(key, reason)
-    CacheManifest(path, SPEC, None, {}).save()
+    CacheNote(path, SPEC, None, {}).save()
     return path
 
 
@@ -76,7 +76,7 @@ def test_merged_shards_are_like_one_extraction(parts: Path, extracted: Path) -> 
     assert read_item_table(item_table_path(path, "audio")) == read_item_table(item_table_path(whole, "audio"))
     with failures_path(path, "audio").open() as table, failures_path(whole, "audio").open() as expected:
         assert [line.split(",")[::2] for line in table] == [line.split(",")[::2] for line in expected]
-    note, other = read_cache_manifest(path), read_cache_manifest(whole)
+    note, other = read_note(path), read_note(whole)
     assert (note.sources, note.spec, note.checkpoint, note.settings) == (
         other.sources,
         other.spec,
@@ -118,8 +118,8 @@ def test_shards_are_not_swept_while_something_of_them_is_missing_or_damaged(part
     found = {Path(one["path"]) for one in answer("cache", "gc", "--workspace", parts)["found"]}
     tables = {item_table_path(path, "audio"), failures_path(path, "audio")}
     assert found - {lost.with_name("2-of-3.audio.items.csv")} == {
-        cache_manifest_path(path),
-        cache_manifest_path(lost),
+        note_path(path),
+        note_path(lost),
         *tables,
     }
 
@@ -188,16 +188,16 @@ def test_shards_whose_end_is_lost_are_not_swept(tmp_path: Path) -> None:
     assert answer("cache", "gc", "--workspace", tmp_path)["found"] == []
     open_cache(path, SPEC).close()
     found = answer("cache", "gc", "--yes", "--workspace", tmp_path)
-    assert {Path(one["path"]) for one in found["found"]} == {path, cache_manifest_path(path)}
+    assert {Path(one["path"]) for one in found["found"]} == {path, note_path(path)}
 
 
 def test_merging_again_adds_nothing(parts: Path) -> None:
     run("cache", "merge", "timbre", "--workspace", parts)
     path = cache_called(parts, "timbre")
-    before = path.read_bytes(), json.loads(cache_manifest_path(path).read_text())
+    before = path.read_bytes(), json.loads(note_path(path).read_text())
     found = answer("cache", "merge", "timbre", "--workspace", parts)
     assert (found["added"], found["there"]) == (0, 8)
-    assert (path.read_bytes(), json.loads(cache_manifest_path(path).read_text())) == before
+    assert (path.read_bytes(), json.loads(note_path(path).read_text())) == before
 
 
 def test_a_shard_that_is_not_here_or_grows_later_is_told_and_merged_when_it_is(tmp_path: Path) -> None:

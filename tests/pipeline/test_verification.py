@@ -13,7 +13,7 @@ from cache_workspace import MANY, answer, cache_called, features_of, flip, impor
 from cache_workspace import extracted as extracted
 from cache_workspace import root as root
 
-from emoclim.cache import cache_manifest_path, item_table_path, open_cache, read_item_table, write_item_table
+from emoclim.cache import item_table_path, note_path, open_cache, read_item_table, write_item_table
 from emoclim.cache.items import EncodedItem
 from emoclim.config import ExtractConfig
 from emoclim.data.features import FeatureSpec
@@ -170,7 +170,7 @@ def test_a_cache_that_cannot_be_opened_is_told_with_and_without_its_note(root: P
     path = cache_called(root, "timbre")
     path.write_bytes(path.read_bytes()[:1000])
     if not noted:
-        cache_manifest_path(path).unlink()
+        note_path(path).unlink()
     found = answer("cache", "verify", path.stem if way == "stem" else path, "--workspace", root, code=3)
     assert (found["cache"], found["sound"]) == (str(path), False)
     assert "delete it" in found["problems"][0]

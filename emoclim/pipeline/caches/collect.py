@@ -15,8 +15,7 @@ from typing import Any, get_args
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import BACKENDS, SHARDS, SUFFIXES, in_blocks, open_cache, who_writes
-from emoclim.cache import SUFFIX as STORE
+from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, open_cache, who_writes
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
@@ -70,7 +69,7 @@ def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftover
     """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []
-    beside = (path for suffix in (SHARDS, STORE) for path in sorted(workspace.caches.glob(f"*{suffix}")))
+    beside = (path for suffix in (SHARDS, WAVEFORMS) for path in sorted(workspace.caches.glob(f"*{suffix}")))
     folders = [workspace.caches, *beside] if workspace.caches.is_dir() else []
     for folder in folders:
         for path in sorted(folder.iterdir()):
@@ -92,7 +91,7 @@ def _why_useless(path: Path) -> str | None:
     """Say why a file or folder is a leftover, unless someone is using it; None if it is something else."""
     if path.suffix == PARTIAL:
         return "written aside by a process that did not end well"
-    if path.suffix in SUFFIXES:
+    if path.suffix in LOCKS:
         return "lock of a process that died"
     return "its cache is gone" if _is_orphan(path) else None
 
@@ -106,7 +105,7 @@ def _user_of(path: Path) -> str | None:
         for cache in (path.with_name(owner[1]), path / owner[1]):  # an import locks the cache that it makes aside
             if writer := who_writes(cache):
                 return f"{cache.name} is being written by {writer}"
-    if path.suffix not in (PARTIAL, *SUFFIXES):
+    if path.suffix not in (PARTIAL, *LOCKS):
         return None
     changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
@@ -142,7 +141,7 @@ def _merged(folder: Path) -> Iterator[Leftover]:
     try:
         if whole.exists() and all(who_writes(shard) is None and _holds(whole, shard) for shard in shards):
             for path in sorted({path for shard in shards for path in folder.glob(f"{shard.stem}.*")}):
-                if path.suffix not in (PARTIAL, *SUFFIXES):
+                if path.suffix not in (PARTIAL, *LOCKS):
                     yield Leftover(path, f"merged into {whole.name}", size_of(path))
     except CacheError:  # one that cannot be read is not known to be merged
         return

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from emoclim.cache import CacheManifest, FeatureCache, ids_by_key, in_blocks, open_cache, split_features
+from emoclim.cache import CacheNote, FeatureCache, ids_by_key, in_blocks, open_cache, split_features
 from emoclim.data import Features
 from emoclim.errors import name_some
 from emoclim.pipeline.find_caches import find_cache
@@ -109,7 +109,7 @@ def diff_caches(one: str, other: str, *, workspace: Workspace, track: Track = si
     )
 
 
-def _keys_by_name(note: CacheManifest, cache: FeatureCache, by_id: bool) -> dict[str, str]:
+def _keys_by_name(note: CacheNote, cache: FeatureCache, by_id: bool) -> dict[str, str]:
     """Map what items are to be known by, their keys or else their ids, to the keys of the committed ones."""
     if not by_id:
         return {key: key for key in cache}

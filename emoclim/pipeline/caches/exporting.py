@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from emoclim.cache import (
-    CacheManifest,
+    CacheNote,
     FeatureCache,
     ItemStatus,
     SourceRef,
@@ -40,7 +40,7 @@ from emoclim.progress import Track, silent
 log = logging.getLogger(__name__)
 
 Format = Literal["npz", "parquet", "hf"]  # hf: a folder that Hugging Face's `datasets` loads
-SUFFIXES: Mapping[str, Format] = {".npz": "npz", ".parquet": "parquet", "": "hf"}
+FORMATS: Mapping[str, Format] = {".npz": "npz", ".parquet": "parquet", "": "hf"}
 PARTS = {"train": "train", "val": "validation", "test": "test", "": "unlabelled"}  # what has a label has a split
 ROWS = 2**13  # values and segments read at once, about
 Row = tuple[str, str, str, str]  # id, key in the cache, label, split
@@ -78,7 +78,7 @@ def export_features(
     track: Track = silent,
 ) -> ExportResult:
     """Write the features of a manifest's items, by default of the newest that was extracted into the cache."""
-    kind = kind or SUFFIXES.get(out.suffix)
+    kind = kind or FORMATS.get(out.suffix)
     if kind is None:
         raise ConfigError(f"the suffix of {out} is none of .npz and .parquet; say --format npz, parquet or hf")
     if out.exists():
@@ -97,7 +97,7 @@ def export_features(
     return ExportResult(note.path, out, kind, source.name if source else None, len(rows), lacking, others)
 
 
-def _source(note: CacheManifest, name: str | None) -> SourceRef | None:
+def _source(note: CacheNote, name: str | None) -> SourceRef | None:
     """Return the newest manifest of a cache, or the newest of that name; None if it has none."""
     found = [source for source in note.sources if name in (None, source.name)]
     if name is not None and not found:
@@ -106,7 +106,7 @@ def _source(note: CacheManifest, name: str | None) -> SourceRef | None:
     return found[-1] if found else None
 
 
-def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
+def _states(note: CacheNote, source: SourceRef | None, cache: FeatureCache, keys: ContentKeys) -> list[ItemStatus]:
     """Tell what became of items by their table, for their files need not be there; without it, by the files."""
     if source is None:
         return [ItemStatus(key, "committed", key) for key in cache]
@@ -117,7 +117,7 @@ def _states(note: CacheManifest, source: SourceRef | None, cache: FeatureCache, 
     return [refreshed(status, cache) for status in read_item_table(path)]
 
 
-def _rows(note: CacheManifest, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:
+def _rows(note: CacheNote, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:
     """List the items that have features, with what their manifest says of them if it is still there."""
     said: dict[str, tuple[str, str]] = {}
     if source is not None:

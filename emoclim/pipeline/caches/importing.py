@@ -15,10 +15,10 @@ from pathlib import Path
 
 from emoclim.cache import (
     BY_ID,
-    CacheManifest,
+    CacheNote,
     EncodedItem,
-    cache_manifest_or_new,
     item_statuses,
+    note_or_new,
     open_cache,
     portable_path,
     write_item_table,
@@ -154,7 +154,7 @@ def _append(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
 
 def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, imported: int) -> tuple[str, ...]:
     """Write the note and the table of items beside a cache; return the ids of the items without features."""
-    note = cache_manifest_or_new(CacheManifest(cache, spec, origin, {}))
+    note = note_or_new(CacheNote(cache, spec, origin, {}))
     if imported:
         note = note.with_run(provenance(), imported)
     note = note.with_source(manifest, all(item.label is None for item in manifest.items))

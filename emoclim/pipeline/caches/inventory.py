@@ -9,7 +9,17 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import BACKENDS, SHARDS, SUFFIX, CacheManifest, StoreSize, item_table_path, read_item_table
+from emoclim.cache import (
+    BACKENDS,
+    SHARDS,
+    WAVEFORMS,
+    CacheNote,
+    StoreSize,
+    item_table_path,
+    open_cache,
+    read_item_table,
+    who_writes,
+)
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.pipeline.find_caches import cache_paths, changed_versions, find_cache, note_of, when_noted
@@ -70,7 +80,7 @@ class CacheDetails:
     """Everything known of one cache."""
 
     state: CacheState
-    note: CacheManifest
+    note: CacheNote
     manifests: Mapping[str, Mapping[str, int]]  # by name, how many items are in each state; empty without its table
     warnings: tuple[str, ...]  # what is not as it was when the features were made
 
@@ -111,7 +121,7 @@ def list_caches(workspace: Workspace) -> CacheList:
     folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
     unmerged = {name: count for name, count in shards.items() if count}
-    sizes = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{SUFFIX}"))}
+    sizes = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{WAVEFORMS}"))}
     stores = [
         {"name": path.name, "path": path, "recordings": size.recordings, "bytes": size.n_bytes}
         for path, size in sizes.items()
@@ -149,8 +159,6 @@ def size_of(path: Path) -> int:
 
 
 def _state(path: Path) -> CacheState:
-    from emoclim.cache import open_cache, who_writes  # where there is no cache, listing them takes no numpy
-
     changed = datetime.fromtimestamp(when_noted(path), UTC).isoformat(timespec="seconds")
     writer = who_writes(path)
     spec: FeatureSpec | None = None

@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emoclim.cache import (
-    CacheManifest,
+    CacheNote,
     FeatureCache,
     ItemStatus,
-    cache_manifest_or_new,
     in_blocks,
     item_statuses,
     item_table_path,
     key_of,
+    note_or_new,
     open_cache,
     portable_path,
     read_item_table,
@@ -98,11 +98,11 @@ def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> 
             cache.append(list(split_features(part.read(new))))
 
 
-def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:
+def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
     """Join the notes of all parts to that of the whole."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
     checkpoint = first.checkpoint and portable_path((first.path.parent / first.checkpoint).resolve(), cache)
-    note = cache_manifest_or_new(CacheManifest(cache, first.spec, checkpoint, first.settings))
+    note = note_or_new(CacheNote(cache, first.spec, checkpoint, first.settings))
     sources = {source.path: source for source in note.sources}
     for part in parts:
         for source in part.sources:
@@ -116,7 +116,7 @@ def _merged_note(cache: Path, parts: Sequence[CacheManifest]) -> CacheManifest:
 
 
 def _write_tables(
-    note: CacheManifest, parts: Sequence[CacheManifest], cache: FeatureCache, keys: ContentKeys
+    note: CacheNote, parts: Sequence[CacheNote], cache: FeatureCache, keys: ContentKeys
 ) -> tuple[list[ItemStatus], list[str]]:
     """Write the tables of each manifest; return the statuses of all items, and why a table could not be written."""
     listed, remarks = list[ItemStatus](), []

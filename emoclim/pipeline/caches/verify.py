@@ -11,7 +11,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
-    CacheManifest,
+    CacheNote,
     FeatureCache,
     MemoryCache,
     SourceRef,
@@ -138,7 +138,7 @@ def _damaged(cache: FeatureCache, track: Track) -> list[str]:
     return [key for block in track(in_blocks(list(cache)), description="verify") for key in among(block)]
 
 
-def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
+def _leave_out(note: CacheNote, damaged: list[str]) -> None:
     """Take items back, and say so in the tables of items."""
     with open_cache(note.path, note.spec) as cache:
         cache.leave_out(damaged)
@@ -148,9 +148,7 @@ def _leave_out(note: CacheManifest, damaged: list[str]) -> None:
                 write_item_table(note.path, source.name, [refreshed(status, cache) for status in statuses])
 
 
-def _disagreements(
-    note: CacheManifest, source: SourceRef, cache: FeatureCache
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Tell where the table of a manifest's items says more than is true, and where it says less."""
     table = item_table_path(note.path, source.name)
     if not table.is_file():
@@ -174,7 +172,7 @@ def _disagreements(
 
 
 def _encode_again(
-    note: CacheManifest,
+    note: CacheNote,
     cache: FeatureCache,
     damaged: Collection[str],
     count: int,
@@ -197,9 +195,7 @@ def _encode_again(
     return difference, tuple(f"{one.id} was encoded, and cannot be any more: {one.reason}" for one in failures)
 
 
-def _choose(
-    note: CacheManifest, committed: Collection[str], count: int, seed: int, keys: ContentKeys
-) -> dict[str, Item]:
+def _choose(note: CacheNote, committed: Collection[str], count: int, seed: int, keys: ContentKeys) -> dict[str, Item]:
     """Choose up to so many random items of all manifests, by key, whose files are there and as they were."""
     items: list[Item] = []
     for source in note.sources:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from emoclim.cache import key_of, manifest_digest
+from emoclim.cache import key_of
 from emoclim.config import Average, EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split, contents_of, join_groups
 from emoclim.errors import ConfigError
@@ -118,7 +118,7 @@ def _warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Li
     """Say which items the heads or the encoders may know already, and which items and classes are not there."""
     for modality, library in libraries.items():
         manifest = library.manifest
-        if manifest_digest(manifest) != run.digests[modality]:
+        if manifest.digest() != run.digests[modality]:
             yield (
                 f"{manifest.source} changed since run {run.folder.name} was trained: "
                 "items of this split may have been trained on"

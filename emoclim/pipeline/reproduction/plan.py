@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import manifest_digest, open_cache, portable_path
+from emoclim.cache import open_cache, portable_path
 from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_manifest, with_splits
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError, DecodeError
@@ -179,7 +179,7 @@ def _run_name(
         cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
         kept = usable(manifest, [] if modality == row.trained else [cache], keys)  # an encoder is trained from files
         contents = contents_of((item for item in kept.items if item.split in ("train", "val")), keys)
-        what.append((cache.name, portable_path(manifest.source, cache), manifest_digest(manifest), contents))
+        what.append((cache.name, portable_path(manifest.source, cache), manifest.digest(), contents))
     if isinstance(asked, EndToEndConfig):
         note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
         what.append(without_place(note))

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.cache import CacheManifest, SourceRef, key_of, manifest_digest
+from emoclim.cache import CacheNote, SourceRef, key_of
 from emoclim.data import (
     SPLITS,
     ContentKeys,
@@ -61,13 +61,13 @@ class Tagged:
         return TagSplit(inputs.select(rows), relevant.view(len(own), len(self.tags)), _groups(own))
 
 
-def read_tagged(source: Path, note: CacheManifest, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
+def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
     """Read a manifest with tags, and the features of its items."""
     manifest = read_manifest(source, note.spec.modality, need_files=not note.spec.keyed_by_id)
     for told in manifest.notes:
         log.warning("%s: %s", source, told)
     manifest = _placed(_with_tags(manifest), keys, seed)
-    library = Library(manifest, note, SourceRef(manifest.name, str(source), manifest_digest(manifest), unlabelled=True))
+    library = Library(manifest, note, SourceRef(manifest.name, str(source), manifest.digest(), unlabelled=True))
     features = read_features(library, manifest.items, keys)
     items = {item.id: item for item in manifest.items}
     encoded = [items[id_] for id_ in features.ids]
@@ -82,7 +82,7 @@ def read_tagged(source: Path, note: CacheManifest, keys: ContentKeys, *, seed: i
     return Tagged(manifest, counted, features.select(torch.tensor(rows)), tags, tuple(sorted(unlearnt)), bare)
 
 
-def keys_of(items: Iterable[Item], note: CacheManifest, keys: ContentKeys) -> dict[str, str]:
+def keys_of(items: Iterable[Item], note: CacheNote, keys: ContentKeys) -> dict[str, str]:
     """Return the cache keys, by id, of those items whose files are still there."""
     return contents_of(items, lambda item: key_of(item, note.spec, keys))
 
@@ -118,7 +118,7 @@ class TaggingInputs:
     """A run, and tagged items with their features."""
 
     run: Run
-    note: CacheManifest  # of the cache of the features
+    note: CacheNote  # of the cache of the features
     read: Tagged
     groups: Mapping[str, tuple[str, ...]]  # of tags
     contents: Mapping[str, str]  # by item, its key in the cache
@@ -130,14 +130,14 @@ class TaggingInputs:
         return {
             "the heads": file_hash(self.run.folder / HEADS_FILE),
             "the features": self.note.spec.to_dict(),
-            "the manifest": manifest_digest(self.read.manifest),
+            "the manifest": self.read.manifest.digest(),
             "the contents of the files": digest_of(self.contents),
             "the groups of tags": self.groups,
         }
 
 
 def warnings_about(
-    workspace: Workspace, run: Run, note: CacheManifest, read: Tagged, config: TaggingConfig, keys: ContentKeys
+    workspace: Workspace, run: Run, note: CacheNote, read: Tagged, config: TaggingConfig, keys: ContentKeys
 ) -> tuple[dict[str, str], list[str]]:
     """Return the cache key of each item, and what a reader of the numbers should know about the data behind them."""
     contents, name = keys_of(read.items, note, keys), read.manifest.source.name
@@ -164,7 +164,7 @@ def warnings_about(
     return contents, found
 
 
-def _learnt(workspace: Workspace, run: Run, note: CacheManifest, keys: ContentKeys) -> set[str]:
+def _learnt(workspace: Workspace, run: Run, note: CacheNote, keys: ContentKeys) -> set[str]:
     """Return the cache keys of the items that the heads of a run have seen."""
     try:
         library = trained_library(workspace, run, note.spec.modality)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from typing_extensions import override
 
-from emoclim.cache import manifest_digest, portable_path
+from emoclim.cache import portable_path
 from emoclim.data import SPLITS, groups_of
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
@@ -195,7 +195,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             )
         manifest = {
             "path": portable_path(read.manifest.source, inputs.note.path),
-            "digest": manifest_digest(read.manifest),
+            "digest": read.manifest.digest(),
         }
         items = {name: len(part.inputs) for name, part in parts.items()}
         return TaggingResult(config, inputs, manifest, items, report, work.run)

@@ -147,10 +147,10 @@ class EndToEndConfig(LabelledConfig):
 
     def library(self, workspace: "Workspace", manifest: "Manifest", spec: FeatureSpec) -> "Library":
         """Make a library of a manifest whose features are yet to be encoded, as it will be then."""
-        from emoclim.cache import CacheManifest
+        from emoclim.cache import CacheNote
         from emoclim.pipeline.library import Library
 
         place = None if self.checkpoint is None else str(self.checkpoint)
-        note = CacheManifest(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
+        note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
         note = note.with_source(manifest, unlabelled=False)
         return Library(manifest, note, note.sources[-1])

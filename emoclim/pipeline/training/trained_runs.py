@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import CacheManifest
+from emoclim.cache import CacheNote
 from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError, name_some
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.find_caches import cache_manifests
+from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.library import Library, open_library, source_of
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
@@ -70,10 +70,10 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         raise RunError(f"{folder / 'settings.json'} is damaged ({error}); train again") from error
 
 
-def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheManifest:
+def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:
     """Find the note of the cache with the features that a run's heads take."""
     spec = run.heads.specs[modality]
-    for note in cache_manifests(workspace, modality):
+    for note in cache_notes(workspace, modality):
         if note.spec == spec:
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"

@@ -4,7 +4,6 @@ Used by the pipeline. The cache whose note was written last is the newest.
 """
 
 import hashlib
-import json
 import logging
 import os
 from collections.abc import Mapping
@@ -14,15 +13,12 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from emoclim.cache.store import SHARDS
 from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.errors import CacheError
 from emoclim.files import read_json, write_json
 
 log = logging.getLogger(__name__)
-
-# by suffix of a cache, the store that it lies in, which is loaded on first use
-BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}
-SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +47,7 @@ class _Content:
 
 
 @dataclass(frozen=True, slots=True)
-class CacheManifest:
+class CacheNote:
     """What lies beside a cache."""
 
     path: Path  # of the cache
@@ -64,42 +60,42 @@ class CacheManifest:
 
     def save(self) -> None:
         """Write the file; this makes its cache the newest."""
-        write_json(cache_manifest_path(self.path), to_jsonable_python(self, exclude={"path"}))
+        write_json(note_path(self.path), to_jsonable_python(self, exclude={"path"}))
 
-    def with_run(self, provenance: Mapping[str, Any], encoded: int | None) -> "CacheManifest":
+    def with_run(self, provenance: Mapping[str, Any], encoded: int | None) -> "CacheNote":
         """Add the newest run and the number of items that it encoded; None while it has not ended."""
         return replace(self, made=(*self.made, {**provenance, "encoded": encoded}))
 
-    def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheManifest":
+    def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """Add a manifest as the newest source."""
         path = portable_path(manifest.source, self.path)
         others = tuple(known for known in self.sources if known.path != path)
         known_as = next((known.name for known in self.sources if known.path == path), manifest.name)
         if any(known.name == known_as for known in others):  # two files of one name, in different folders
             known_as = f"{manifest.name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
-        source = SourceRef(known_as, path, manifest_digest(manifest), unlabelled)
+        source = SourceRef(known_as, path, manifest.digest(), unlabelled)
         return replace(self, sources=(*others, source))
 
 
-def cache_manifest_path(cache: Path) -> Path:
+def note_path(cache: Path) -> Path:
     """Return where the note of a cache lies."""
     return cache.with_name(f"{cache.name}.json")
 
 
-def read_cache_manifest(cache: Path) -> CacheManifest:
+def read_note(cache: Path) -> CacheNote:
     """Read the note beside a cache; raise :class:`CacheError` if it is missing or damaged."""
     advice = "extract or import its manifest again to write it anew"
-    content = read_json(cache_manifest_path(cache), CacheError, advice, _Content)
-    return CacheManifest(cache, content.spec, content.checkpoint, content.settings, content.sources, content.made)
+    content = read_json(note_path(cache), CacheError, advice, _Content)
+    return CacheNote(cache, content.spec, content.checkpoint, content.settings, content.sources, content.made)
 
 
-def cache_manifest_or_new(new: CacheManifest) -> CacheManifest:
+def note_or_new(new: CacheNote) -> CacheNote:
     """Read the note beside a cache that is about to be filled; return `new` where it is missing or damaged."""
-    path = cache_manifest_path(new.path)
+    path = note_path(new.path)
     if not path.exists():
         return new
     try:
-        return read_cache_manifest(new.path)
+        return read_note(new.path)
     except CacheError:
         log.warning("%s is damaged, and is begun anew without other manifests and runs", path)
         return new
@@ -110,9 +106,3 @@ def portable_path(path: Path, cache: Path) -> str:
     folder, full = cache.parent.resolve(), path.resolve()
     workspace = folder.parent.parent if folder.suffix == SHARDS else folder.parent
     return os.path.relpath(full, folder) if full.is_relative_to(workspace) else str(full)
-
-
-def manifest_digest(manifest: Manifest) -> str:
-    """Hash what a manifest says of its items to 12 hex digits."""
-    rows = [(item.id, item.label, item.tags, item.split, item.group) for item in manifest.items]
-    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
