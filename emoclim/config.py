@@ -6,7 +6,6 @@ which setting, what it was given and what is allowed. The description of a field
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
@@ -14,7 +13,8 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import PydanticUndefined
 
-from emoclim.errors import ConfigError, reason_of
+from emoclim.errors import ConfigError
+from emoclim.files import read_toml
 
 T = TypeVar("T")
 Aggregate = Literal["probabilities", "embeddings"]
@@ -224,14 +224,11 @@ def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dic
 
 def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
     """Return what `use` makes of the content of a TOML file; what cannot be is told with the file's name."""
+    content = read_toml(path, ConfigError, "write plain lines of name = value", dict[str, Any])
     try:
-        return use(tomllib.loads(path.read_text(encoding="utf-8")))
-    except RecursionError as error:
-        raise ConfigError(f"{path} is nested too deeply; write plain lines of name = value") from error
-    except (ConfigError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        return use(content)
+    except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {reason_of(error)}") from error
 
 
 def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:

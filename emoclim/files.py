@@ -1,22 +1,34 @@
-"""Write files whole or not at all, and read JSON and TOML. Used by every room; a reader never sees half a file."""
+"""Write files whole or not at all, and read what others may have written. Used by every room.
 
+Invariants: a reader never sees half a file; only regular files are opened, for others may never answer; and no more
+memory is taken for a file than its size warrants, see :func:`require_memory`.
+"""
+
+import errno
 import json
+import math
 import os
 import re
 import secrets
 import shutil
+import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from emoclim.errors import EmoclimError, reason_of
+from emoclim.errors import ConfigError, EmoclimError, reason_of
 
 T = TypeVar("T")
 PARTIAL = ".partial"  # suffix of what is being written
+MEMORY_LIMIT = "EMOCLIM_MEMORY_LIMIT"  # environment variable: GB that any file may take, however small it is
+DEFAULT_LIMIT = 0.25  # GB
+EXPANSION = 16  # times its size that a file may take, however large that is
+GB = 10**9
+MAX_DEPTH = 100  # of tables within tables
 PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial")
 
 
@@ -68,6 +80,41 @@ def process_of(partial: Path) -> int | None:
     return int(found[1]) if found else None
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to read; a pipe, a socket or a device raises OSError at once, where `open` might wait for ever."""
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return os.fdopen(handle, "rb")
+    os.close(handle)
+    raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def require_memory(path: Path, needed: int, error: type[EmoclimError]) -> None:
+    """Raise `error` where reading a file takes `needed` bytes, which is out of all proportion to its size.
+
+    Call it with what the file declares before any memory is taken: a small file may say that it holds anything.
+    `path` may be a folder, whose files count together.
+    """
+    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    if needed > max(EXPANSION * size, memory_limit()):
+        raise error(
+            f"{path} of {size:,} bytes says that it holds {needed / GB:.3g} GB, and is damaged or meant to fill the "
+            f"memory; if you trust it, set {MEMORY_LIMIT}={math.ceil(needed / GB)} (GB) and run again"
+        )
+
+
+def memory_limit() -> float:
+    """Return how many bytes any file may take in memory, however small it is: what the user says, or 250 MB."""
+    said = os.environ.get(MEMORY_LIMIT, "") or str(DEFAULT_LIMIT)
+    try:
+        limit = float(said)
+    except ValueError:
+        limit = math.nan
+    if not limit >= 0:
+        raise ConfigError(f"{MEMORY_LIMIT}={said} is not possible; give a number of GB, as in {MEMORY_LIMIT}=8")
+    return limit * GB
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity raise ValueError, since they are not JSON."""
     with atomic(path) as partial:
@@ -82,21 +129,31 @@ def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T
 def read_toml(path: Path, error: type[EmoclimError], advice: str, schema: type[T]) -> T:
     """Read a TOML file of the user's as `schema`, a type that pydantic validates."""
     validate = TypeAdapter(schema).validate_python
-    return _read(path, lambda content: validate(tomllib.loads(content.decode())), error, advice)
+    return _read(path, lambda content: validate(_parse_toml(content)), error, advice)
+
+
+def _parse_toml(content: bytes) -> dict[str, Any]:
+    found = tomllib.loads(content.decode("utf-8-sig"))
+    level: list[Any] = [found]
+    for _ in range(MAX_DEPTH):  # dotted keys are parsed however deep they are, and whatever reads them recurses
+        inner = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [value for values in inner for value in values]
+    if level:
+        raise RecursionError("it is nested too deeply")
+    return found
 
 
 def _read(path: Path, parse: Callable[[bytes], T], error: type[EmoclimError], advice: str) -> T:
     try:
-        if not path.is_file():
-            raise error(f"{path} is not there, or is no regular file; {advice}")
-        return parse(path.read_bytes())
+        with open_regular(path) as file:
+            return parse(file.read())
     except OSError as cause:
         raise error(f"{path} cannot be read ({reason_of(cause)}); {advice}") from cause
     except ValidationError as cause:
         first = cause.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise error(f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; {advice}") from cause
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as cause:
+    except (ValueError, RecursionError) as cause:
         raise error(f"{path} cannot be read ({cause}); {advice}") from cause
 
 

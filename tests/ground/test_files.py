@@ -1,12 +1,14 @@
 """Files that appear whole or not at all, and JSON that answers damage with one sentence."""
 
 import math
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from emoclim.errors import RunError
-from emoclim.files import atomic, read_json, write_json
+from emoclim.errors import ConfigError, RunError
+from emoclim.files import atomic, open_regular, read_json, read_toml, require_memory, write_json
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -69,7 +71,58 @@ def test_json_of_other_types_names_the_place(tmp_path: Path) -> None:
 
 
 def test_json_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="not there"):
+    with pytest.raises(RunError, match="No such file"):
         read_json(tmp_path / "x.json", RunError, "train again")
     with pytest.raises(RunError, match="regular"):
         read_json(tmp_path, RunError, "train again")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"x = 1\ny", b"x = " + b"[" * 5_000, b"x" + b".x" * 5_000 + b" = 1", b"x = '\xff'", b"x = " + b"1" * 5_000],
+    ids=["damaged", "brackets", "dots", "bytes", "digits"],
+)
+def test_a_toml_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="write it anew") as caught:
+        read_toml(path, RunError, "write it anew", dict[str, Any])
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_byte_order_mark_is_no_part_of_a_toml_file(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfx = 1")
+    assert read_toml(tmp_path / "x.toml", RunError, "write it anew", dict[str, int]) == {"x": 1}
+
+
+def test_only_regular_files_are_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path / "link", Path("/dev/zero"), tmp_path):
+        with pytest.raises(OSError, match="regular|directory"):
+            open_regular(path)
+        with pytest.raises(RunError, match="train again"):
+            read_json(path, RunError, "train again")
+    (tmp_path / "file").write_bytes(b"content")
+    with open_regular(tmp_path / "file") as file:
+        assert file.read() == b"content"
+
+
+def test_a_file_may_take_memory_in_proportion_to_its_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data.bin"
+    path.write_bytes(bytes(100))
+    require_memory(path, 250_000_000, RunError)
+    with pytest.raises(RunError, match=r"data\.bin of 100 bytes says that it holds 4\.4 GB.* EMOCLIM_MEMORY_LIMIT=5"):
+        require_memory(path, 4_400_000_000, RunError)
+    monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "5")
+    require_memory(path, 4_400_000_000, RunError)
+    monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "0")
+    require_memory(path, 1600, RunError)
+    for place in (path, tmp_path):
+        with pytest.raises(RunError):
+            require_memory(place, 1601, RunError)
+    for value in ("much", "-1", "nan"):
+        monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", value)
+        with pytest.raises(ConfigError, match="a number of GB"):
+            require_memory(path, 1, RunError)

@@ -94,7 +94,7 @@ def test_settings_of_several_classes_in_one_file_are_told_apart() -> None:
 
 
 def test_a_file_nested_without_end_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"train.toml is nested too deeply"):
+    with pytest.raises(ConfigError, match=r"train.toml cannot be read .*nested too deeply|recursion"):
         load_config(write(tmp_path, f"seed = {'[' * 100_000}"), TrainConfig())
 
 
@@ -134,7 +134,7 @@ def test_an_unknown_name_near_none_is_told() -> None:
     [
         ('learning_rate = "warm"', "train.toml: learning_rate = 'warm' is not possible"),
         ("epochs = 1.5", "train.toml: epochs = 1.5 is not possible"),
-        ("epochs = ", "train.toml: "),
+        ("epochs = ", r"train.toml cannot be read \(Invalid value"),
         ("[training]\nepochs = 3", "train.toml: no setting is called 'training'"),
     ],
 )
@@ -144,14 +144,14 @@ def test_a_file_that_cannot_be_used(tmp_path: Path, text: str, told: str) -> Non
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"none.toml cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"none.toml cannot be read .No such file"):
         load_config(tmp_path / "none.toml", TrainConfig())
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "train.toml"
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ConfigError, match=r"train.toml: "):
+    with pytest.raises(ConfigError, match=r"train.toml cannot be read"):
         load_config(path, TrainConfig())
 
 

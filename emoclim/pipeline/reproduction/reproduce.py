@@ -141,7 +141,7 @@ class Runner:
         return path
 
     def evaluate(self, row: RowPlan) -> Results:
-        """Rank the test split: the resources over all classes, or those of each."""
+        """Rank the test split: the means over all classes, or those of each."""
         config = EvaluateConfig(min_seconds=row.min_seconds)
         resources = self.resources
         found = evaluate_run(row.run, config, plots=False, workspace=resources.workspace, device=resources.device)
