@@ -41,7 +41,7 @@ from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError
 from emoclim.extraction.batches import even_batch
 from emoclim.extraction.glibc_malloc import keep_freed_memory
-from emoclim.pipeline.workspace import usable_cores
+from emoclim.pipeline.machine import usable_cores
 from emoclim.reports.extraction import Timing
 from emoclim.stages.extracting import CPU_BATCH, extract
 

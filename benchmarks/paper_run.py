@@ -33,8 +33,8 @@ from emoclim.encoders.nets.won2020 import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
+from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.training.sweep import HEADS_PER_THREAD
-from emoclim.pipeline.workspace import few_threads
 from emoclim.recipes import find_preset
 from emoclim.stages.evaluating import evaluate
 from emoclim.stages.head_training import train_heads

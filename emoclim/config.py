@@ -222,7 +222,7 @@ def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dic
     return tuple({name: value for name, value in data.items() if name in kind.model_fields} for kind in kinds)
 
 
-def read_settings(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
+def read_settings_file(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
     """Return what `use` makes of the content of a TOML file; what cannot be is told with the file's name."""
     content = read_toml(path, ConfigError, "write plain lines of name = value", dict[str, Any])
     try:

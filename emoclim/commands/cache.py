@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Device, Root, SettingOptions, read_settings
+from emoclim.commands.options import Device, Root, SettingOptions, parse_settings
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.config import ImportConfig
 from emoclim.modality import Modality
@@ -82,10 +82,10 @@ def import_(
     ] = None,
     *,
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View:
     """Put features that you made yourself into a cache."""
-    config = ImportConfig(settings=read_settings(setting), **IMPORT.given(given))
+    config = ImportConfig(settings=parse_settings(setting), **IMPORT.given(options))
     place = pipeline.Workspace(workspace)
     result = pipeline.import_features(file, modality, name, config, source=manifest, workspace=place, track=track)
     return View(result, lines=result.summary())

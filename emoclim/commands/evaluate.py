@@ -28,17 +28,17 @@ def evaluate(
     plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View:
     """Report how well emotions are found, or tags.
 
     Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
     tells how well tags of music are found by what the heads make of it.
     """
-    asked, place = CONFIG.given(given), pipeline.Workspace(workspace)
+    asked, place = CONFIG.given(options), pipeline.Workspace(workspace)
     if given_options(context) & {one.name for one in TAGGING.options()}:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
-        tags = pipeline.TaggingConfig(run=run, plots=plots, **asked, **TAGGING.given(given))
+        tags = pipeline.TaggingConfig(run=run, plots=plots, **asked, **TAGGING.given(options))
         tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Resources(place, device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
     config = EvaluateConfig(**asked)
@@ -54,14 +54,14 @@ def compare(
     ] = None,
     output: Annotated[Path | None, typer.Option(help="JSON file to write the result to, too; default none.")] = None,
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View:
     """Tell whether runs differ.
 
     Compares what `evaluate` found for each run with the first one, query by query: intervals by the bootstrap, p-values
     by a paired randomisation test.
     """
-    config, place = CompareConfig(**COMPARE.given(given)), pipeline.Workspace(workspace)
+    config, place = CompareConfig(**COMPARE.given(options)), pipeline.Workspace(workspace)
     result = pipeline.compare_runs(runs, config, metrics=metric or (), output=output, workspace=place)
     return View(result.to_dict(), [Table(result.table_rows(), result.title)], result.notes)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import pipeline, recipes
-from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, read_settings
+from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, parse_settings
 from emoclim.commands.terminal import View, command, new_app, option, track
 from emoclim.config import ExtractConfig
 from emoclim.modality import MODALITIES, Modality
@@ -48,12 +48,12 @@ def _add(modality: Modality) -> None:
         max_failures: MaxFailures = 0.01,
         device: Device = "auto",
         workspace: Root = Path(),
-        **given: Any,
+        **options: Any,
     ) -> View:
-        asked = CONFIG.given(given)
+        asked = CONFIG.given(options)
         name = asked.get("encoder") or facts.encoder or ""
-        settings = recipes.find_preset(preset).encoder(name) | read_settings(setting)
-        settings |= {one.name: value for one in own if (value := given[one.name]) is not None}
+        settings = recipes.find_preset(preset).encoder(name) | parse_settings(setting)
+        settings |= {one.name: value for one in own if (value := options[one.name]) is not None}
         config = ExtractConfig(**asked)
         if settings.get("views"):
             settings.setdefault("view_seed", config.seed)

@@ -61,9 +61,9 @@ LIBRARIES = tuple(
 )
 
 
-def named_libraries(given: Mapping[str, Any]) -> dict[Modality, str]:
+def named_libraries(options: Mapping[str, Any]) -> dict[Modality, str]:
     """Return the values of :data:`LIBRARIES` that were given, by modality."""
-    return {name: given[facts.folder] for name, facts in MODALITIES.items() if given[facts.folder] is not None}
+    return {name: options[facts.folder] for name, facts in MODALITIES.items() if options[facts.folder] is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,7 @@ def read_pairs(pairs: Sequence[str] | None, option: str, example: str) -> dict[s
     return found
 
 
-def read_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, int | float | str]:
+def parse_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, int | float | str]:
     """The pairs of ``--setting`` as a mapping, numbers read as such."""
     return {name: _number(text) for name, text in read_pairs(pairs, "--setting", example).items()}
 

@@ -60,7 +60,7 @@ def prepare(
     ] = True,
     force: Annotated[bool, typer.Option("--force", help="Replace a manifest that holds something else.")] = False,
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View:
     """Make a manifest of a data set.
 
@@ -75,7 +75,7 @@ def prepare(
     if explain or folder is None:
         explained = pipeline.explain_dataset(dataset)
         return View(explained.to_dict(), [Table(explained.option_rows())], head=explained.summary())
-    named = [f"{one.name}={given[one.name]}" for one in OWN_FILES if given[one.name] is not None]
+    named = [f"{one.name}={options[one.name]}" for one in OWN_FILES if options[one.name] is not None]
     result = pipeline.prepare_dataset(
         dataset,
         folder,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from emoclim import pipeline, recipes
-from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, read_pairs, read_settings
+from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, parse_settings, read_pairs
 from emoclim.commands.terminal import Table, View, command, new_app, option, print_lines, track
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES
@@ -140,7 +140,7 @@ def _data(results: Sequence["pipeline.Reproduction"]) -> Mapping[str, Any]:
 def _by_role(pairs: Sequence[str] | None) -> Mapping[str, Mapping[str, "Setting"]]:
     """``["clap.overlap=0.5"]`` as settings by role."""
     found: dict[str, dict[str, Setting]] = defaultdict(dict)
-    for name, value in read_settings(pairs, "clap.overlap=0.5").items():
+    for name, value in parse_settings(pairs, "clap.overlap=0.5").items():
         role, dot, setting = name.partition(".")
         if not dot:
             raise ConfigError(f"--setting {name}={value} does not say of which encoder; write clap.{name}={value}")

@@ -107,7 +107,7 @@ def command(
 ) -> Callable[[Callable[..., View | None]], Callable[..., View | None]]:
     """Add a function that returns a `View` to an app, with an option for each form in which that can be printed.
 
-    Further options come `first`, or `then`, before the function's keyword-only ones; it gets their values as `**given`.
+    Further options come `first`, or `then`, before the function's keyword-only ones, which gets them as `**options`.
     """
 
     def add(function: Callable[..., View | None]) -> Callable[..., View | None]:

@@ -1,5 +1,6 @@
 """`emoclim train-heads` and `train-end-to-end`: train heads on cached features, or an encoder and heads together."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,13 +21,12 @@ from emoclim.commands.options import (
     SettingOptions,
     Workers,
     named_libraries,
+    parse_settings,
     read_list,
-    read_settings,
     refuse_useless,
 )
 from emoclim.commands.terminal import Table, View, command, live_table, new_app
-from emoclim.config import TrainConfig, split_settings
-from emoclim.config import read_settings as read_file
+from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, EncoderTuning, SupConSettings, load_joint_config
 
@@ -73,7 +73,7 @@ def train_heads(
     list_: Annotated[
         bool, typer.Option("--list", help="Show the objectives and what they take; train nothing.")
     ] = False,
-    own: OwnSettings = None,
+    setting: OwnSettings = None,
     preset: Preset = "default",
     config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
     *,
@@ -81,7 +81,7 @@ def train_heads(
     resume: Resume = None,
     device: Device = "auto",
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View:
     """Train heads on cached features.
 
@@ -92,7 +92,7 @@ def train_heads(
         return _objectives()
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
-    study = STUDY.given(given)
+    study = STUDY.given(options)
     if "storage" not in study:
         refuse_useless(context, {"study", "rounds"}, "they need --optuna")
     with live_table() as (track, show_table):
@@ -104,22 +104,15 @@ def train_heads(
         if resume is not None:
             result = pipeline.resume(pipeline.TrainHeads(), resume, resources)
         else:
-            asked = pipeline.HeadsConfig(libraries=named_libraries(given), **OF_HEADS.given(given))
-            kind = asked.make_objective()
-            settings, told = recipes.find_preset(preset).training.updated(**kind.preset), dict[str, Any]()
-            if config is not None:
-                of_training, told = read_file(config, lambda data: split_settings(data, TrainConfig, kind.Settings))
-                settings = settings.updated(**of_training)
-            said = CONTRASTIVE.given(given)
-            temperatures = said.pop("temperature", ())
-            own_settings = read_settings(own, "temperature=0.1")
-            if twice := sorted(own_settings.keys() & (said.keys() | ({"temperature"} if temperatures else set()))):
-                raise ConfigError(f"{', '.join(twice)} is given twice, by --setting too; leave one out")
-            told |= said | own_settings
-            kind = kind.of([kind.Settings(**told)])
+            request = pipeline.HeadsConfig(libraries=named_libraries(options), **OF_HEADS.given(options))
+            objective = request.make_objective()
+            training = recipes.find_preset(preset).training.updated(**objective.preset)
+            training, of_file = _read_config(config, training, objective.Settings)
+            of_options, temperatures = _objective_settings(options, setting)
+            of_objective = of_file | of_options
             space = pipeline.what_to_try(
-                settings.updated(**HEADS.given(given)),
-                kind,
+                training.updated(**HEADS.given(options)),
+                objective.of([objective.Settings(**of_objective)]),
                 [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
                 None if study else sweep,
                 temperatures,
@@ -129,9 +122,28 @@ def train_heads(
             if study:
                 trials: dict[str, Any] = {} if sweep is None else {"trials": sweep}
                 space["study"] = pipeline.StudyConfig(**study, **trials)
-            asked = asked.updated(**space, own=told)
-            result = pipeline.start(pipeline.TrainHeads(), asked, resources, name=name)
+            request = request.updated(**space, own=of_objective)
+            result = pipeline.start(pipeline.TrainHeads(), request, resources, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
+
+
+def _read_config(
+    path: Path | None, training: TrainConfig, objective: type[Settings]
+) -> tuple[TrainConfig, dict[str, Any]]:
+    """Read a TOML file, if any, into the settings of the training, and those of the objective as they stand."""
+    if path is None:
+        return training, {}
+    of_training, of_objective = read_settings_file(path, lambda data: split_settings(data, TrainConfig, objective))
+    return training.updated(**of_training), of_objective
+
+
+def _objective_settings(options: Mapping[str, Any], pairs: Sequence[str] | None) -> tuple[dict[str, Any], list[float]]:
+    """Return what the command line says of the objective's settings, and the temperatures to try."""
+    by_option, by_pair = CONTRASTIVE.given(options), parse_settings(pairs, "temperature=0.1")
+    if twice := sorted(by_option.keys() & by_pair.keys()):
+        raise ConfigError(f"{', '.join(twice)} is given twice, by --setting too; leave one out")
+    temperatures = by_option.pop("temperature", [])
+    return by_option | by_pair, temperatures
 
 
 def _objectives() -> View:
@@ -168,7 +180,7 @@ def train_end_to_end(
     workers: Workers = None,
     device: Device = "auto",
     workspace: Root = Path(),
-    **given: Any,
+    **options: Any,
 ) -> View | None:
     """Train an encoder of music and heads together.
 
@@ -193,21 +205,22 @@ def train_end_to_end(
         if resume is not None:
             result = pipeline.resume(pipeline.TrainEndToEnd(), resume, resources)
         else:
-            if (encoder := given["encoder"]) is None:
+            if (encoder := options["encoder"]) is None:
                 raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            asked = pipeline.EndToEndConfig(libraries=named_libraries(given), **OF_ALL.given(given))
-            kind = asked.make_objective()
-            base = recipes.find_preset(preset).training.updated(**kind.preset)
-            settings, own, tuning, augmentations = load_joint_config(config, base, kind.Settings)
-            asked = asked.updated(
-                encoder_settings=recipes.find_preset(preset).encoder(encoder) | read_settings(setting),
+            request = pipeline.EndToEndConfig(libraries=named_libraries(options), **OF_ALL.given(options))
+            objective = request.make_objective()
+            start = recipes.find_preset(preset)
+            base = start.training.updated(**objective.preset)
+            base, of_objective, tuning, augmentations = load_joint_config(config, base, objective.Settings)
+            request = request.updated(
+                encoder_settings=start.encoder(encoder) | parse_settings(setting),
                 weights=read_list(loss_weights, "--loss-weights", float) if loss_weights else (),
-                base=settings.updated(**BESIDE.given(given)),
-                tuning=tuning.updated(**ENCODER.given(given)),
-                augmentations=augmentations.updated(**CROPS.given(given)),
-                own=own | LOSS.given(given),
+                base=base.updated(**BESIDE.given(options)),
+                tuning=tuning.updated(**ENCODER.given(options)),
+                augmentations=augmentations.updated(**CROPS.given(options)),
+                own=of_objective | LOSS.given(options),
             )
-            result = pipeline.start(pipeline.TrainEndToEnd(), asked, resources, name=name)
+            result = pipeline.start(pipeline.TrainEndToEnd(), request, resources, name=name)
     if not replicas.first:
         return None
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())

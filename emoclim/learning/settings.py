@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from emoclim.config import Settings, TrainConfig, read_settings, split_settings
+from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 
 TUNING, AUGMENTATIONS = "encoder", "augmentations"  # tables of these settings in a TOML file
@@ -143,7 +143,7 @@ def load_joint_config(path: Path | None, base: TrainConfig, objective: type[Sett
         of_training, own = split_settings(data, TrainConfig, objective)
         return base.updated(**of_training), own, EncoderTuning().updated(**tuning), augmentations
 
-    return read_settings(path, use)
+    return read_settings_file(path, use)
 
 
 def _pop_table(data: dict[str, Any], name: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
-from emoclim.config import Settings, TrainConfig, loss_weights, read_settings, split_settings
+from emoclim.config import Settings, TrainConfig, loss_weights, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import Objective
 
@@ -104,7 +104,7 @@ def read_space(path: Path, base: TrainConfig, objective: Objective) -> Space:
     Each line is a setting of training with a value, or a list of values to try; besides, ``loss_weights`` (a list of
     lists), ``points`` (how many on the simplex) and ``seeds`` (how many from ``seed`` on).
     """
-    return read_settings(path, lambda content: _space(content, base, objective))
+    return read_settings_file(path, lambda content: _space(content, base, objective))
 
 
 def _space(content: dict[str, Any], base: TrainConfig, objective: Objective) -> Space:

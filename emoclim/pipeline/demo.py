@@ -12,11 +12,12 @@ from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.search import SearchResult, search_file
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import HeadsResult, TrainHeads
-from emoclim.pipeline.workspace import Workspace, few_threads
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 ENCODERS: Mapping[Modality, str] = {"image": "colour", "audio": "timbre"}  # these need no file

@@ -28,7 +28,8 @@ from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.workspace import Shard, Workspace, choose_device, provenance, usable_cores
+from emoclim.pipeline.machine import choose_device, provenance, usable_cores
+from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Track, silent
 from emoclim.reports import Extraction, Timing
 from emoclim.stages import extract

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from emoclim.cache import BACKENDS, SHARDS, CacheNote, note_path, open_cache, read_note
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.workspace import Workspace, provenance
+from emoclim.pipeline.machine import provenance
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import Library, open_library, read_features
+from emoclim.pipeline.machine import choose_device
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
-from emoclim.pipeline.workspace import Workspace, choose_device
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.stages import extract, search
 

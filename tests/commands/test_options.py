@@ -14,9 +14,9 @@ from emoclim.commands.options import (
     LIBRARIES,
     SettingOptions,
     named_libraries,
+    parse_settings,
     read_list,
     read_pairs,
-    read_settings,
     refuse_useless,
 )
 from emoclim.commands.terminal import Group, View, command, new_app
@@ -111,7 +111,7 @@ def test_there_is_an_option_for_the_cache_of_each_modality() -> None:
 
 def test_pairs_are_read_in_one_way() -> None:
     assert read_pairs(["a=1", "b="], "--option", "c=2") == {"a": "1", "b": ""}
-    assert read_settings(["a=1", "b=1.5", "c=x=y"]) == {"a": 1, "b": 1.5, "c": "x=y"}
+    assert parse_settings(["a=1", "b=1.5", "c=x=y"]) == {"a": 1, "b": 1.5, "c": "x=y"}
     assert read_pairs(None, "--option", "c=2") == {}
     for wrong in (["a"], ["=1"], ["a=1", "a=2"]):
         with pytest.raises(ConfigError, match="--option"):

@@ -11,7 +11,7 @@ from emoclim.config import (
     TagConfig,
     TrainConfig,
     loss_weights,
-    read_settings,
+    read_settings_file,
     split_settings,
 )
 from emoclim.errors import ConfigError
@@ -19,7 +19,7 @@ from emoclim.learning import Augmentations, EncoderTuning
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:
-    return read_settings(path, lambda data: base.updated(**data))
+    return read_settings_file(path, lambda data: base.updated(**data))
 
 
 def write(folder: Path, text: str) -> Path:

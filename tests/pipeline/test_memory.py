@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from emoclim.pipeline.workspace import UNKNOWN, available_memory
+from emoclim.pipeline.machine import UNKNOWN, available_memory
 
 GIB = 2**30
 MEMINFO = f"MemTotal: {32 * 2**20} kB\nMemFree:  {4 * 2**20} kB\nMemAvailable:   {20 * 2**20} kB\n"

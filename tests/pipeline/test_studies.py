@@ -17,10 +17,10 @@ from emoclim.errors import ConfigError, RunError
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
+from emoclim.pipeline.machine import provenance, without_password
 from emoclim.pipeline.training.config import StudyConfig
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import CANDIDATES, read_rounds
-from emoclim.pipeline.workspace import provenance, without_password
 
 optuna = pytest.importorskip("optuna")
 

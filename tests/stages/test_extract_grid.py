@@ -16,7 +16,7 @@ from emoclim.data.features import Features
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.loading import encoder_names
-from emoclim.pipeline.workspace import few_threads
+from emoclim.pipeline.machine import few_threads
 from emoclim.stages.extracting import extract
 
 TOLERANCE = 1e-5

@@ -30,7 +30,8 @@ from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.workspace import Workspace, provenance
+from emoclim.pipeline.machine import provenance
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 NAME = re.compile(r"[\w][\w.+-]*")

@@ -10,7 +10,8 @@ from emoclim.config import CompareConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
-from emoclim.pipeline.workspace import Workspace, few_threads
+from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import ComparisonReport, System, compare
 
 MIN_RESAMPLES = 100

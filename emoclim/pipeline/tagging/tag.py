@@ -21,12 +21,13 @@ from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
+from emoclim.pipeline.machine import choose_device, few_threads
 from emoclim.pipeline.run import UNFINISHED, Resources, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about
 from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_note
-from emoclim.pipeline.workspace import Workspace, choose_device, few_threads
+from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import PaperTable, TaggingReport, Trained, plot_curve, plot_tags, tagging_results
 from emoclim.stages import embedded, tag
 

@@ -33,10 +33,11 @@ from emoclim.learning import (
     varying_settings,
 )
 from emoclim.modality import MODALITIES
+from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.sweep import Sweep
-from emoclim.pipeline.workspace import HEADS_FILE, provenance
+from emoclim.pipeline.workspace import HEADS_FILE
 from emoclim.reports import plot_history, save_figure, sweep_figure
 
 

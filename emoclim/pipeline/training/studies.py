@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, Space, column_name
+from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.training.config import StudyConfig
-from emoclim.pipeline.workspace import without_password
 
 if TYPE_CHECKING:
     import optuna

@@ -32,9 +32,9 @@ from emoclim.learning import (
     own_score,
     stack_heads,
 )
+from emoclim.pipeline.machine import available_memory, few_threads
 from emoclim.pipeline.run import Work
 from emoclim.pipeline.training.studies import Study
-from emoclim.pipeline.workspace import available_memory, few_threads
 from emoclim.progress import uninterrupted
 from emoclim.reports import directions
 from emoclim.stages import Training, evaluate_each, train_heads

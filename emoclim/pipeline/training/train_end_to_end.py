@@ -16,13 +16,14 @@ from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
+from emoclim.pipeline.machine import choose_device, usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
 from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
-from emoclim.pipeline.workspace import Workspace, choose_device, usable_cores
+from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end
 
 SNAPSHOT = "training"

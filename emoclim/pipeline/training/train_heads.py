@@ -23,13 +23,14 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
+from emoclim.pipeline.machine import choose_device, without_password
 from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
-from emoclim.pipeline.workspace import Workspace, choose_device, without_password
+from emoclim.pipeline.workspace import Workspace
 
 SHOWN_HEADS = 10
 

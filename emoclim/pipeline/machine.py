@@ -1,0 +1,121 @@
+"""What is known of this machine and process: cores, devices, memory, and what an output notes of its making."""
+
+import os
+import platform
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emoclim.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+UNKNOWN = 2**32  # bytes taken to be available where the system does not say, as on macOS and Windows
+PACKAGES = (
+    "emoclim",
+    "torch",
+    "torchaudio",
+    "torchvision",
+    "numpy",
+    "open_clip_torch",
+    "laion_clap",
+    "soundfile",
+    "soxr",
+)
+
+
+def usable_cores() -> int:
+    """Count the cores that this process may use, which in a container are often fewer than there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def choose_device(name: str) -> "torch.device":
+    """Return the device of that name; ``auto`` takes a GPU where there is one."""
+    import torch
+
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    present = [kind for kind, here in available.items() if here]
+    if name != "auto" and name.split(":")[0] not in present:
+        raise ConfigError(f"there is no device {name!r} here; use {', '.join(present)}")
+    return torch.device(present[0] if name == "auto" else name)
+
+
+@contextmanager
+def few_threads(most: int) -> Iterator[None]:
+    """Let torch use at most so many threads for a while.
+
+    Small products gain little from a second thread, and lose much where it shares its core with another process: a
+    step with one pair of heads took 5.3 ms on one thread, 4.3 on two, and several times that on two with a neighbour.
+    """
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(min(before, most))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
+    program = Path(sys.argv[0])
+    words = ["emoclim" if program.name in ("emoclim", "__main__.py") else str(program), *sys.argv[1:]]
+    return {
+        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "command": list(map(without_password, words)),
+        "versions": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
+        "platform": platform.platform(),
+    }
+
+
+def without_password(text: str) -> str:
+    """Hide the password of a URL."""
+    return re.sub(r"(://[^:/@]*):[^@]*@", r"\1:***@", text)
+
+
+def available_memory(root: Path = Path("/")) -> int:
+    """Return the bytes that can be taken without swapping, within the limits of control groups."""
+    in_system = _amount(root / "proc/meminfo", r"^MemAvailable:\s+(\d+) kB$")
+    return min([UNKNOWN if in_system is None else in_system * 1024, *_left_in_groups(root)])
+
+
+def _left_in_groups(root: Path) -> Iterator[int]:
+    """Yield the bytes up to each limit on this process, of its control group or of one around it, version 2 or 1."""
+    try:
+        groups = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    mount = root / "sys/fs/cgroup"
+    for controllers, path in (group.split(":", 2)[1:] for group in groups):
+        if not controllers:
+            yield from _left(mount, path, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            yield from _left(mount / "memory", path, *names)
+
+
+def _left(mount: Path, path: str, limit_name: str, usage_name: str, idle_name: str) -> Iterator[int]:
+    own = mount / path.lstrip("/")  # in a container it may not be mounted, and the files of `mount` are its own
+    for folder in (own, *own.parents):
+        if folder.is_relative_to(mount):
+            limit, usage = _amount(folder / limit_name, r"^(\d+)$"), _amount(folder / usage_name, r"^(\d+)$")
+            if limit is not None and usage is not None:
+                idle = _amount(folder / "memory.stat", rf"^{idle_name} (\d+)$") or 0  # page cache that gives way
+                yield max(0, limit - usage + idle)
+
+
+def _amount(path: Path, pattern: str) -> int | None:
+    """Read the number in a file of the kernel; None where it is not told, or is ``max``."""
+    try:
+        found = re.search(pattern, path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) if found else None
