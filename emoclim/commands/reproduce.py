@@ -31,7 +31,7 @@ def reproduce(
         typer.Argument(
             metavar="[PAPER] [TABLE]",
             help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
-            "figure2, as the extended version numbers them.",
+            "figure2, as its extended version (arXiv 2308.12610v1) numbers them.",
         ),
     ],
     tagging: Annotated[
@@ -78,7 +78,7 @@ def reproduce(
     """Make tables of a paper anew.
 
     Extracts, trains heads and encoders, evaluates, and shows the paper's numbers beside your own. What is done is not
-    done again. Whatever is not as in the paper (data, encoders, settings) is told. Exit code 3: some rows could not be
+    done again. Whatever is not as in the paper, or in its code, is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
     from emoclim.learning import load_joint_config, load_objective

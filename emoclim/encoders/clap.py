@@ -38,7 +38,9 @@ PRIVATE = "_emoclim_htsat"
 
 LOCATION = "https://huggingface.co/lukewys/laion_clap/resolve/main"
 TINY_DATA = (
-    *("LAION-Audio-630K", "Clotho", "AudioCaps (recordings of AudioSet)"),
+    "LAION-Audio-630K",
+    "Clotho",
+    "AudioCaps (recordings of AudioSet)",
     "AudioSet (initial values of the audio tower)",
 )
 BASE_DATA = (
@@ -90,7 +92,10 @@ VARIANTS = {
 
 
 def published(*, model: str = "630k") -> Published:
-    """Return the file of one of the `VARIANTS`; ``"630k"`` is the one not trained on AudioSet as such."""
+    """Return the file of one of the `VARIANTS`.
+
+    Emo-CLIM's is ``"music_speech"``, which like ``"630k"`` was not trained on AudioSet as such.
+    """
     variant = _find(model)
     return Published(
         file=variant.file,

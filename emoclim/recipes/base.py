@@ -24,7 +24,9 @@ class Data:
     modality: Modality
     dataset: str  # the data set that the paper used
     counted_by: str = ""  # whose count of its labels is the paper's; empty where the split is compared
-    split: str = ""  # the published split that the paper used
+    split: str = ""  # the published split that the paper used; empty where it made one of its own
+    cropped: bool = False  # whether training takes random crops of the items
+    seconds: float = 0.0  # length of a recording of the paper's
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +82,14 @@ class Table:
 class Preset:
     """Settings of a paper, where they are not the defaults."""
 
+    source: str = "paper"  # whose settings they are, to a reader
     config: Mapping[str, Any] = field(default_factory=dict)  # of a training
+    augmentations: Mapping[str, Any] = field(default_factory=dict)  # of a training with its encoder
     encoders: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)  # by encoder
     drop_short: bool = False  # whether recordings shorter than the encoder's input are not ranked
+    gaps: Mapping[str, tuple[Row, ...]] = field(
+        default_factory=dict
+    )  # what is not done as in the source, of which rows
     remarks: tuple[str, ...] = ()  # what a reader must know of numbers with these settings
 
     @property

@@ -141,6 +141,7 @@ def retrieval_results(report: RetrievalReport, titles: Mapping[str, str]) -> dic
                 found[title][f"{direction.query} items"] = Estimate(n_items)
             for metric, share in shares.items():
                 found[title][f"{name} {metric}"] = replace(sure.get(metric, Estimate(share)), value=share)
+        found[ALL] |= {f"{name} {metric} by chance": Estimate(share) for metric, share in direction.random.items()}
     return found
 
 

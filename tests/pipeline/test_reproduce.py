@@ -22,7 +22,7 @@ from emoclim.config import TagConfig, TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
-from emoclim.encoders.loading import find_encoder
+from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings
@@ -36,7 +36,7 @@ from emoclim.recipes import find_recipe
 RECIPE = find_recipe("emo_clim")
 ROWS = list(RECIPE.tables["table1"].rows)
 CLAP = ("--rows", "clap")
-MINIATURE = "miniature: not the paper's encoder, data and settings"
+MINIATURE = "miniature: not the paper's encoder, data, settings and splits"
 QUICK = "batch_size = 8\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\nhidden_dim = 16\nembedding_dim = 16\n"
 
 
@@ -179,6 +179,8 @@ def test_other_targets_are_made_from_the_same_runs(
     if target == "table2":
         assert lines["fear ↔ scary"]["own"]["music clips"]["value"] == 5
         assert lines["awe ↔ –"]["own"].keys() == {"images"}
+    if target == "table3":  # one of six is right
+        assert all(line["own"]["P@5 by chance"]["value"] == pytest.approx(1 / 6) for line in lines.values())
     if target == "table4":
         assert lines["CLAP"]["mark"] == "miniature: not the paper's encoder and data"  # no heads have a part in it
         report = json.loads((made / found["rows"][0]["report"]).read_text())
@@ -290,8 +292,11 @@ def test_the_code_of_the_paper_ranks_no_short_clips(workspace: Path) -> None:
     clips, fewer = (sum(line["own"]["music clips"]["value"] for line in own(one).values()) for one in (found, code))
     assert fewer == clips - 1
     assert any(one.startswith("1 recordings shorter than 2 s") for one in code["warnings"])
-    assert "Settings and checkpoints are those of the published code, not of the paper." in code["notes"]
     assert any("epochs=1 (30)" in note for note in code["notes"])
+    assert code["rows"][0]["mark"] == "miniature: not the published code's encoder, data, settings and splits"
+    assert any(note.startswith("Not as in the published code: no noise is added") for note in code["notes"])
+    assert any("--preset paper-code" in note for note in found["notes"])
+    assert not any("--preset paper-code" in note for note in code["notes"])  # which is in use
     assert Path(code["folder"]).name == "table5-paper-code"
 
 
@@ -398,7 +403,7 @@ def test_the_papers_own_data_are_known_by_their_numbers() -> None:
         assert request.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
     (other,) = request.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
     assert other.told == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
-    assert request.mark_of([other]) == "not the paper's data"
+    assert request.mark_of([other], "paper") == "not the paper's data"
     most = labelled("image")
     few = replace(most, items=most.items[:2])  # all others are names of files that are not there
     lost, counted = request.of_data(most, few, RECIPE.data["image"])
@@ -422,27 +427,65 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
 
 def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paper, code = (RECIPE.preset(name) for name in ("paper", "paper-code"))
-    assert request.of_encoder("clap", EncoderChoice("clap", None, {"source_rate": 16_000}), paper) == []
-    other = EncoderChoice("clap", None, {"source_rate": 0, "overlap": 0.5})
+    heard = paper.encoder("clap")
+    assert request.of_encoder("clap", EncoderChoice("clap", None, heard), paper) == []
+    other = EncoderChoice("clap", None, {"model": "630k", "source_rate": 0, "overlap": 0.5})
     (rate,) = request.of_encoder("clap", other, paper)
-    assert rate.told == "clap has source_rate=0 (16000), overlap=0.5 (0.0)"
+    assert rate.told == "clap has model=630k (music_speech), source_rate=0 (16000), overlap=0.5 (0.0)"
     assert request.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
     file = tmp_path / "mine.pt"
     file.write_bytes(b"parameters")
-    given = EncoderChoice("clap", file, {"source_rate": 16_000})
+    given = EncoderChoice("clap", file, heard)
     (unknown,) = request.of_encoder("clap", given, paper)
-    assert unknown.told == "clap has mine.pt, which is not known to be 630k-best.pt"
-    monkeypatch.setattr(request, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:e0"))
+    assert unknown.told == "clap has mine.pt, which is not known to be music_speech_epoch_15_esc_89.25.pt"
+    monkeypatch.setattr(request, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:a2"))
     assert request.of_encoder("clap", given, paper) == []
     assert request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
     assert request.of_settings(TrainConfig(epochs=30, batch_size=128), SupConSettings(), None, code) == []
     noise = Augmentations(gaussian_snr=(5, 40))
     (tuned,) = request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
     assert tuned.told == (
-        "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them)"
+        "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them) (none)"
     )
     assert not tuned.small
     (shorter,) = request.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
     assert shorter.told == "training with epochs=14 (15), temperature=0.1 (0.07)"
     assert shorter.small
-    assert request.mark_of([]) == "as in the paper, but for its splits"
+    silent, published = Augmentations(), noise.updated(background=Path("sounds"))
+    (without,) = request.of_settings(code.training, SupConSettings(), (EncoderTuning(), silent), code)
+    assert without.told.startswith("training with augmentations: none (sounds of NSynth at 3 to 30 dB")
+    assert request.of_settings(code.training, SupConSettings(), (EncoderTuning(), published), code) == []
+
+
+def test_a_mark_says_what_no_one_can_have_and_what_is_not_the_sources() -> None:
+    kinds = {kind: request.Departure(kind, kind) for kind in request.KINDS}
+    assert request.mark_of([], "paper") == "as in the paper"
+    aside = [kinds["crops"], kinds["splits"]]
+    assert request.mark_of(aside, "paper") == "as in the paper, but for its splits and crops"
+    assert request.mark_of(aside[1:], "published code") == "as in the published code, but for its splits"
+    assert request.mark_of([*aside, kinds["settings"]], "published code") == (
+        "not the published code's settings, splits and crops"
+    )
+    small = replace(kinds["encoder"], small=True)
+    assert request.mark_of([small, kinds["data"]], "paper") == "miniature: not the paper's encoder and data"
+
+
+def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
+    """Windows as `unfold` cuts them: 7 of 59,049 samples and 5 of 80,000 from ten seconds at 16 kHz."""
+    images, music, tagged = (RECIPE.data[name] for name in ("image", "audio", "tagging"))
+    file = tmp_path / "any.pt"
+    file.write_bytes(b"parameters")
+    load = partial(load_encoder, checkpoint=file)
+    told = {
+        "short": request.of_crops(load("short_chunk_cnn"), music),
+        "harmonic": request.of_crops(load("harmonic_cnn"), music),
+        "centre": request.of_crops(load("clip"), images),
+        "views": request.of_crops(load("clip", views=8), images),
+    }
+    few = {name: one.told.partition(" (")[0] for name, (one,) in told.items()}
+    assert few["short"] == "training hears one of 7 windows of 10 s by short_chunk_cnn, and never the last 0.77 s"
+    assert few["harmonic"] == "training hears one of 5 windows of 10 s by harmonic_cnn"
+    assert few["centre"] == "training sees the centre of each image by clip"
+    assert few["views"] == "training sees one of 8 crops of each image by clip"
+    assert request.of_crops(load("clap"), music) == []  # which takes ten seconds whole
+    assert request.of_crops(load("harmonic_cnn"), tagged) == []  # whose items no heads are trained on

@@ -10,9 +10,10 @@ from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.labels.taxonomy import match_labels
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import ConfigError
+from emoclim.learning.settings import Augmentations
 from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.recipes import Table, choose_tables, find_preset, find_recipe, recipe_names
-from emoclim.recipes.emo_clim import RECIPE, TABLE_1
+from emoclim.recipes.emo_clim import CLIPS, RECIPE, TABLE_1
 
 STEPS = {"train-heads", "train-end-to-end"}
 
@@ -36,14 +37,17 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
         description = find_dataset(data.dataset).DESCRIPTION
         assert description.modality == data.modality
         assert data.split in description.split_sizes or data.counted_by in description.published
+    rows = [row for table in recipe.tables.values() for row in table.rows.values()]
     for preset in recipe.presets.values():
         assert preset.training.epochs
+        assert all(row in rows for of in preset.gaps.values() for row in of)
+        assert Augmentations(**preset.augmentations) is not None
         assert preset.encoders.keys() <= recipe.encoders.keys()
 
 
 def test_numbers_are_those_that_the_papers_print() -> None:
     assert lines_of(TABLE_1)["CLAP (frozen)"][1] == "68.15"
-    assert lines_of(TABLE_1)["Harmonic CNN (unfrozen)"][3:6] == ["68.76", "67.58", "74.00"]
+    assert lines_of(TABLE_1)["Harmonic CNN (unfrozen)"][3:6] == ["68.76", "67.58", "74.0"]
     assert lines_of(RECIPE.tables["table4"])["Emo-CLIM (CLAP)"] == ["89.94", "37.12"]
     assert lines_of(RECIPE.tables["table5"])["fear ↔ scary"] == ["71.34", "84.26", "60.21", "85.0", "97", "140"]
 
@@ -55,16 +59,36 @@ def test_every_number_stands_in_the_text_of_its_paper(shared: Path) -> None:
     )
     for target in ("table3", "table4", "table5"):
         for line in RECIPE.tables[target].lines:
-            for number in line.numbers:
-                assert number.replace(" ", "") in extended, (target, line.title, number)
-    for line in TABLE_1.lines:  # of which the text of the extended version has no table
-        printed = next(
-            text
-            for text in short.splitlines()
-            if text.startswith(f"{line.title} |".replace("(f", "(F").replace("(u", "(U"))
+            for metric, number in zip(RECIPE.tables[target].metrics, line.numbers, strict=True):
+                chance = metric.name.endswith("by chance")
+                assert (number == "–") if chance else (number.replace(" ", "") in extended), (target, line.title)
+    for line in TABLE_1.lines:
+        title = line.title.replace("(f", "(F").replace("(u", "(U")
+        whole, pairs = (
+            next(
+                re.findall(r"([\d.]+)%", row) for row in text.splitlines() if re.match(rf"{re.escape(title)}[\t ]", row)
+            )
+            for text in (extended, short)
         )
-        pairs = [number for metric, number in zip(TABLE_1.metrics, line.numbers, strict=True) if metric.name != "P@1"]
-        assert [float(number) for number in re.findall(r"([\d.]+)%", printed)] == [float(number) for number in pairs]
+        assert whole == line.numbers
+        assert pairs == [
+            number for metric, number in zip(TABLE_1.metrics, line.numbers, strict=True) if metric.name != "P@1"
+        ]
+
+
+def test_printed_shares_tell_how_many_clips_there_were() -> None:
+    """Table 5's P@5 are whole numbers of finds among five for each query: of fewer clips than it prints."""
+    told = {"exciting": 433, "funny": 85, "happy": 113, "angry": 95, "sad": 138, "scary": 136}
+    for line in RECIPE.tables["table5"].lines:
+        _, image, _, audio, _, printed = line.numbers
+        n_clips, finds = told[line.title.split(" ↔ ")[1]], (float(image), float(audio))
+        for n_queries in {n_clips, int(printed)}:
+            whole = [f"{100 * round(find * n_queries / 20) / (5 * n_queries):.2f}" for find in finds]
+            fits = whole == [f"{find:.2f}" for find in finds]
+            assert fits == (n_queries == n_clips), line.title
+    assert "1,000 with CLAP" in CLIPS
+    assert sum(told.values()) == 1_000
+    assert all(str(told[name]) in " ".join(RECIPE.tables["table5"].remarks) for name in ("exciting", "funny", "scary"))
 
 
 def test_counts_and_map_are_those_of_the_data_sets() -> None:
@@ -99,8 +123,7 @@ def test_the_published_code_is_set_otherwise_than_the_papers_say() -> None:
     default, paper, code = (find_preset(name) for name in ("default", "paper", "paper-code"))
     assert default.training == paper.training == code.training.updated(epochs=15, batch_size=64)
     assert (code.training.epochs, code.training.batch_size) == (30, 128)
-    assert code.encoder("clap") == {"model": "music_speech", "source_rate": 16_000}
-    assert paper.encoder("clap") == {"source_rate": 16_000}
+    assert code.encoder("clap") == paper.encoder("clap") == {"model": "music_speech", "source_rate": 16_000}
     assert code.encoder("musicnn") == default.encoder("clap") == {}
 
 

@@ -14,7 +14,16 @@ from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_manifest
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError, DecodeError
 from emoclim.modality import Modality
-from emoclim.pipeline.reproduction.request import Departure, EncoderChoice, Request, of_data, of_encoder, of_settings
+from emoclim.pipeline.reproduction.request import (
+    Departure,
+    EncoderChoice,
+    Request,
+    of_crops,
+    of_data,
+    of_encoder,
+    of_settings,
+    of_splits,
+)
 from emoclim.pipeline.reproduction.result import Reproduction, RowPlan, State
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
@@ -65,7 +74,8 @@ def plan_reproduction(
             run,
             state_of(workspace, run) if run else "not possible",
             lacking,
-            _departures(row, request, data),
+            _departures(row, request, data, manifests, encoders),
+            request.settings.source,
             shortest if request.settings.drop_short else 0.0,
         )
     if keep:
@@ -130,19 +140,29 @@ def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[st
     return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
 
 
-def _departures(row: Row, request: Request, data: Mapping[str, Sequence[Departure]]) -> list[Departure]:
+def _departures(
+    row: Row,
+    request: Request,
+    data: Mapping[str, Sequence[Departure]],
+    manifests: Mapping[str, Manifest],
+    encoders: Mapping[Modality, Encoder],
+) -> list[Departure]:
     """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
-    bare = row.options.get("on") == "features"
+    recipe, preset, bare = request.recipe, request.settings, row.options.get("on") == "features"
     names = [TAGGING] if bare else list(data)
-    found = [
-        one
-        for modality, encoder in row.encoders.items()
-        if modality in {request.recipe.data[name].modality for name in names}
-        for one in of_encoder(encoder, request.encoders[encoder], request.settings)
-    ]
-    found += [one for name in names for one in data[name]]
+    taken = {modality: request.encoders[encoder] for modality, encoder in row.encoders.items()}
+    found = []
+    for modality in {recipe.data[name].modality: None for name in names}:
+        found += of_encoder(row.encoders[modality], taken[modality], preset)
+    found += [one for name in names for one in (*data[name], *of_splits(manifests[name], recipe.data[name]))]
+    if bare:
+        return found
+    for modality, encoder in encoders.items():
+        if modality != row.trained and encoder.spec.name == row.encoders[modality]:
+            found += of_crops(encoder, recipe.data[modality])
     joint = (request.tuning, request.augmentations) if row.trained else None
-    return found if bare else found + of_settings(request.config, request.own, joint, request.settings)
+    found += of_settings(request.config, request.own, joint, preset)
+    return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 
 def _asked(row: Row, request: Request, source: str, caches: Mapping[Modality, str]) -> LabelledConfig:

@@ -1,15 +1,16 @@
 """Ask for a paper's table to be made anew, and find how what is asked for departs from the paper.
 
-Used by the plan and its result. Invariant: a number is called as in the paper only if nothing that it depends on is
-known to differ. A miniature differs so far that its numbers say only that everything runs: another encoder in the place
-of the paper's, a shorter training, or less than half of the data.
+Used by the plan and its result. Invariant: a number is called as in the paper, or as in its code, only if nothing that
+it depends on is known to differ, but for what no one can have: splits that were never published, and random crops of
+what a cache keeps once. A miniature differs so far that its numbers say only that everything runs: another encoder in
+the place of the paper's, a shorter training, or less than half of the data.
 """
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from emoclim.config import Settings, TrainConfig
 from emoclim.data import VIEWS, Description, Manifest, Setting, find_dataset
@@ -29,12 +30,12 @@ from emoclim.pipeline.training.crops import describe
 from emoclim.progress import Track
 from emoclim.recipes import Data, Preset, Recipe, Row, Table
 
-AS_IN_PAPER = "as in the paper, but for its splits"
-ALLOWED = frozenset({VIEWS, VIEW_SEED})  # the paper draws random crops, of which a cache holds so many
+CROPPED = frozenset({VIEWS, VIEW_SEED})  # told by of_crops
 SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
 
-Kind = Literal["encoder", "data", "settings"]
-KINDS: tuple[Kind, ...] = ("encoder", "data", "settings")
+Kind = Literal["encoder", "data", "settings", "splits", "crops"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+UNHAD = frozenset({"splits", "crops"})  # what no one can have as in the paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,17 +122,17 @@ class Departure:
 
     kind: Kind
     told: str
-    small: bool  # whether this alone makes a miniature
+    small: bool = False  # whether this alone makes a miniature
 
 
-def mark_of(departures: Iterable[Departure]) -> str:
+def mark_of(departures: Iterable[Departure], source: str) -> str:
     """Say in a few words for a table: ``"miniature: not the paper's encoder and settings"``."""
     found = list(departures)
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in found)]
-    if not kinds:
-        return AS_IN_PAPER
-    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), kinds[-1]]))
-    return f"{'miniature: ' if any(one.small for one in found) else ''}not the paper's {listed}"
+    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]]))
+    if UNHAD.issuperset(kinds):
+        return f"as in the {source}{listed and f', but for its {listed}'}"
+    return f"{'miniature: ' if any(one.small for one in found) else ''}not the {source}'s {listed}"
 
 
 def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
@@ -139,13 +140,29 @@ def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Depart
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
     expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
-    given = {name: value for name, value in choice.settings.items() if name not in ALLOWED}
+    given = {name: value for name, value in choice.settings.items() if name not in CROPPED}
     found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
     if choice.checkpoint is not None:
         published = published_file(paper, choice.settings)
         if published.hash is None or not has_hash(choice.checkpoint, published.hash):
             found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {published.file}")
-    return [Departure("encoder", one, small=False) for one in found]
+    return [Departure("encoder", one) for one in found]
+
+
+def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
+    """Find what of an item a training on cached features never sees, where the paper's takes crops from anywhere."""
+    name, views, length = encoder.spec.name, encoder.spec.views, encoder.segment_seconds
+    if not data.cropped or (length and length >= data.seconds):
+        return []
+    if not length:
+        few = f"one of {views} crops" if views else "the centre"
+        how = "" if views else f"; --setting {name}.{VIEWS}=8 keeps more"
+        return [Departure("crops", f"training sees {few} of each image by {name} (a new random crop each time{how})")]
+    n_windows = int((data.seconds - length) / encoder.hop_seconds + 1e-9) + 1
+    unheard = data.seconds - length - (n_windows - 1) * encoder.hop_seconds
+    told = f"training hears one of {n_windows} windows of {data.seconds:g} s by {name}"
+    told += f", and never the last {unheard:.2f} s" if round(unheard, 2) else ""
+    return [Departure("crops", f"{told} (a crop from anywhere each time)")]
 
 
 def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
@@ -166,8 +183,14 @@ def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]
     tags = {tag for item in usable.items for tag in item.tags}
     if data.split and tags != set(description.labels):
         tagged = f"{name} has {len(tags)} tags, and not the {len(description.labels)} that the paper had"
-        found.append(Departure("data", tagged, small=False))
+        found.append(Departure("data", tagged))
     return found
+
+
+def of_splits(manifest: Manifest, data: Data) -> list[Departure]:
+    """Say that splits are not the paper's, which can only be had where it took published ones."""
+    told = f"{manifest.source.name} has splits of its own (of the same sizes, and never published)"
+    return [] if data.split else [Departure("splits", told)]
 
 
 def of_settings(
@@ -179,10 +202,17 @@ def of_settings(
     if joint:
         tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
         found += [f"encoder: {tuned}"] if tuned else []
-        found += [f"augmentations: {describe(joint[1].model_dump(mode='json'))}"] if joint[1] else []
+        found += _of_augmentations(joint[1], Augmentations(**preset.augmentations))
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
     listed = "; ".join(filter(None, found))
     return [Departure("settings", f"training with {listed}", small=shorter)] if listed else []
+
+
+def _of_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:
+    if own == expected.updated(background=own.background) and bool(own.background) == bool(expected.background):
+        return []
+    told, others = (describe(one.model_dump(mode="json")) or "none" for one in (own, expected))
+    return [f"augmentations: {told} ({others})"]
 
 
 def _differing(own: Mapping[str, Any], expected: Mapping[str, Any]) -> str:

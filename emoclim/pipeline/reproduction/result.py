@@ -51,12 +51,15 @@ class RowPlan:
     state: State
     missing: Mapping[str, str]  # what is not there, and how to get it; nothing if the row is possible
     departures: Sequence[Departure]
+    source: str  # what they depart from: the paper, or its code
     min_seconds: float  # shorter recordings are not ranked
 
     @property
     def mark(self) -> str:
         """A few words for a table."""
-        return f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures)
+        return (
+            f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures, self.source)
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -103,9 +106,10 @@ class Reproduction:
         """Say what a reader of the numbers must know: departures, what is missing, and the paper's own remarks."""
         every = [one for row in self.rows.values() for one in row.departures]
         every = every or [one for of in self.data.values() for one in of]
-        lines = [f"Not as in the paper: {one.told}." for kind in KINDS for one in every if one.kind == kind]
+        settings, table = self.request.settings, self.request.table
+        lines = [f"Not as in the {settings.source}: {one.told}." for kind in KINDS for one in every if one.kind == kind]
         lines += [f"Missing: {what}; {how}." for row in self.rows.values() for what, how in row.missing.items()]
-        return list(dict.fromkeys([*self.request.settings.remarks, *lines, *self.request.table.remarks]))
+        return list(dict.fromkeys([*(settings.remarks if table.rows else ()), *lines, *table.remarks]))
 
     @property
     def title(self) -> str:
@@ -124,7 +128,7 @@ class Reproduction:
     def _own(self) -> dict[str, Reproduced]:
         """Return what was made, or why not, by title of a line."""
         if self.request.table.measure == "labels":
-            mark = mark_of(one for of in self.data.values() for one in of)
+            mark = mark_of((one for of in self.data.values() for one in of), "paper")
             return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
         own: dict[str, Reproduced] = {}
         for line in self.request.table.lines:
