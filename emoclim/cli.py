@@ -1,18 +1,21 @@
-"""The command line `emoclim`: its commands by name, each imported when it is used, so that help is instant."""
+"""The command line `emoclim`: its commands by name, each imported when it is used, and how mistakes are told."""
 
 import atexit
 import gc
 import io
+import json
 import logging
 import sys
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typing_extensions import override
 
 from emoclim import __version__, commands
-from emoclim.commands import Group
+from emoclim.errors import EmoclimError, on_one_line, reason_of
 
 # What the help of `emoclim` says of each command without importing it
 COMMANDS: Mapping[str, str] = {
@@ -29,6 +32,57 @@ COMMANDS: Mapping[str, str] = {
     "demo": "Run everything on a generated corpus.",
 }
 MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike
+
+
+UsageError: Any = typer.BadParameter.__base__  # of options and arguments that a command does not take
+
+
+class Group(TyperGroup):
+    """A group of commands that tells a user's mistake in one line, or with ``--json`` as JSON, with exit code 2."""
+
+    @override
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Remember what was typed."""
+        ctx.obj = tuple(args)
+        return super().parse_args(ctx, args)
+
+    @override
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was typed."""
+        words: tuple[str, ...] = ctx.obj
+        as_json = "--json" in words
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.message += _hint_at_dashes(words)
+            if not as_json:
+                raise
+            self._fail(error, error.format_message(), as_json)
+        except EmoclimError as error:
+            self._fail(error, str(error), as_json)
+        except KeyboardInterrupt as error:
+            reason = "stopped; what was committed is kept, and the same command goes on from it"
+            self._fail(error, reason, as_json, code=130)
+        except BrokenPipeError:
+            raise  # whoever read the result has seen enough
+        except OSError as error:
+            place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
+            reason = f"{place} ({reason_of(error)}); check the place, its permissions and its space"
+            self._fail(error, reason, as_json)
+
+    @staticmethod
+    def _fail(error: BaseException, reason: str, as_json: bool, code: int = 2) -> NoReturn:
+        if as_json:
+            typer.echo(json.dumps({"error": {"type": type(error).__name__, "message": reason}}, indent=2))
+        else:
+            typer.echo(f"emoclim: {on_one_line(reason)}", err=True)
+        raise typer.Exit(code) from error
+
+
+def _hint_at_dashes(words: Sequence[str]) -> str:
+    """Say how a file is named whose name begins like an option, if one that is there is among the words."""
+    found = [] if "--" in words else [word for word in words if word.startswith("-") and Path(word).exists()]
+    return f"; {found[0]} is a file: write ./{found[0]}, or -- before it" if found else ""
 
 
 class Commands(Group):
@@ -57,6 +111,15 @@ class Commands(Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+class OneLine(logging.Formatter):
+    """Keeps a message in its line, whatever the names of files in it are."""
+
+    @override
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """Format without breaks."""
+        return on_one_line(super().formatMessage(record))
+
+
 app = typer.Typer(
     cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False, rich_markup_mode=None
 )
@@ -80,4 +143,6 @@ def start(
             stream.reconfigure(errors="replace")  # an arrow that a terminal cannot show is no reason to stop
     atexit.register(gc.freeze)  # what is left at the end needs no sorting out
     gc.set_threshold(100_000)  # looking for garbage among many thousand items costs more than reading them
-    logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(OneLine("%(levelname)s: %(message)s"))

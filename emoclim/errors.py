@@ -56,3 +56,10 @@ def name_some(names: Iterable[str], limit: int = 5, between: str = ", ") -> str:
     """``"a, b, c, d, e and 7 more"``: the first few names, and how many there are besides."""
     names = list(names)
     return between.join(names[:limit]) + (f" and {len(names) - limit} more" if len(names) > limit else "")
+
+
+def on_one_line(text: str) -> str:
+    """Escape what would break a line, or steer a terminal: names of files may hold anything."""
+    return "".join(
+        letter if letter >= " " and not "\x7f" <= letter < "\xa0" else ascii(letter)[1:-1] for letter in text
+    )

@@ -7,4 +7,3 @@ from . import prepare as prepare
 from . import reproduce as reproduce
 from . import search as search
 from . import train as train
-from .terminal import Group as Group

@@ -7,7 +7,7 @@ import typer
 
 from emoclim import pipeline
 from emoclim.commands.options import Device, Root, SettingOptions, given_options, refuse_useless
-from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.commands.terminal import Table, View, command, new_app, track, working
 from emoclim.config import CompareConfig, EvaluateConfig
 
 app = new_app()
@@ -42,7 +42,8 @@ def evaluate(
         tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Resources(place, device, track=track))
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
     config = EvaluateConfig(**asked)
-    result = pipeline.evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
+    with working("evaluate"):
+        result = pipeline.evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 
 
@@ -62,7 +63,8 @@ def compare(
     by a paired randomisation test.
     """
     config, place = CompareConfig(**COMPARE.given(options)), pipeline.Workspace(workspace)
-    result = pipeline.compare_runs(runs, config, metrics=metric or (), output=output, workspace=place)
+    with working("compare"):
+        result = pipeline.compare_runs(runs, config, metrics=metric or (), output=output, workspace=place)
     return View(result.to_dict(), [Table(result.table_rows(), result.title)], result.notes)
 
 

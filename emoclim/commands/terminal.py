@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from pydantic_core import to_jsonable_python
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
-from emoclim.errors import ConfigError, EmoclimError, reason_of
-from emoclim.progress import Track, silent
+from emoclim.errors import ConfigError, on_one_line
+from emoclim.progress import Track, silent, track_by_lines
 
 if TYPE_CHECKING:
     from rich import table
@@ -67,28 +67,6 @@ class Computing(TyperCommand):
 
         with flushed_denormals():
             return super().invoke(ctx)
-
-
-class Group(TyperGroup):
-    """A group of commands that tells a user's mistake in one line, with exit code 2."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command that was typed."""
-        try:
-            return super().invoke(ctx)
-        except EmoclimError as error:
-            typer.echo(f"emoclim: {error}", err=True)
-            raise typer.Exit(2) from error
-        except KeyboardInterrupt as error:
-            typer.echo("emoclim: stopped; what was committed is kept, and the same command goes on from it", err=True)
-            raise typer.Exit(130) from error
-        except BrokenPipeError:
-            raise  # whoever read the result has seen enough
-        except OSError as error:
-            place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
-            reason = f"{place} ({reason_of(error)})"
-            typer.echo(f"emoclim: {reason}; check the place, its permissions and its space", err=True)
-            raise typer.Exit(2) from error
 
 
 def new_app(description: str | None = None) -> typer.Typer:
@@ -157,7 +135,7 @@ def emit(view: View, form: Form | None = None) -> None:
 def print_lines(lines: Iterable[str], err: bool = False) -> None:
     """Print sentences, one to a line."""
     for line in lines:
-        typer.echo(line, err=err)
+        typer.echo(on_one_line(line), err=err)
 
 
 def _emit_paper(tables: Sequence["PaperTable"], form: Literal["latex", "markdown"]) -> None:
@@ -188,14 +166,29 @@ def _drawn(content: Table) -> "table.Table":
         numbers = any(cells) and all(NUMBER.match(cell) for cell in cells if cell)
         drawn.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")
     for row in content.rows[1:]:
-        drawn.add_row(*map(Text, row))
+        drawn.add_row(*(Text(on_one_line(cell)) for cell in row))
     return drawn
 
 
 def track(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
-    """Show progress on stderr."""
-    with _progress() as bar:
-        yield from bar.track(sequence, description=description, total=total)
+    """Show progress on stderr: a bar on a terminal; elsewhere, as in a log, a line now and then."""
+    bar = _progress()
+    if bar.disable:
+        yield from track_by_lines(sequence, description, total, tell=lambda line: print_lines([line], err=True))
+    else:
+        with bar:
+            yield from bar.track(sequence, description=description, total=total)
+
+
+@contextmanager
+def working(description: str) -> Iterator[None]:
+    """Show on stderr that the work of the block is being done, where nobody can say how far it is."""
+    step = iter(track(iter((None,)), description))
+    next(step)
+    try:
+        yield
+    finally:
+        next(step, None)
 
 
 @contextmanager

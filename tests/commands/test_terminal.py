@@ -1,0 +1,62 @@
+"""What a terminal, a log and another program get to see: progress, names of any kind, and mistakes as JSON."""
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from commands import run
+from PIL import Image
+
+from emoclim.commands.terminal import track, working
+
+
+def test_work_that_fails_ends_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def broken() -> None:
+        with working("evaluate"):
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        broken()
+    assert list(track([1, 2], "count")) == [1, 2]
+    time.sleep(1.1)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "message"),
+    [
+        (("extract", "images", "nowhere"), "ManifestError", "no manifest at nowhere"),
+        (("evaluate",), "RunError", "there is no run"),
+        (("extract", "images", "--bogus", "1"), "NoSuchOption", "--bogus"),
+        (("extract", "pictures"), "UsageError", "No such command"),
+        (("search",), "MissingParameter", "query"),
+    ],
+)
+def test_mistakes_are_json_where_json_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], kind: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = run(*words, "--json", code=2)
+    error = json.loads(result.stdout)["error"]
+    assert error["type"] == kind
+    assert message in error["message"]
+    assert result.stderr == ""
+
+
+def test_a_file_that_looks_like_an_option_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGB", (8, 8)).save("-dash.jpg")
+    assert "-dash.jpg is a file: write ./-dash.jpg, or -- before it" in run("search", "-dash.jpg", code=2).stderr
+    assert "is a file" not in run("search", "-other.jpg", code=2).stderr
+    assert "there is no run" in run("search", "--", "-dash.jpg", code=2).stderr
+
+
+def test_a_name_never_breaks_a_line_or_steers_a_terminal(tmp_path: Path) -> None:
+    name = "two\nlines\x1b[31m café 😀.png"
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / name).write_bytes(b"none")
+    words = ("extract", "images", tmp_path / "photos", "--encoder", "colour", "--workspace", tmp_path, "--workers", 0)
+    told = run(*words, code=3).stdout
+    assert r"two\nlines\x1b[31m café 😀.png: " in told
+    assert "\x1b" not in told
