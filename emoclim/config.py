@@ -17,7 +17,6 @@ from emoclim.errors import ConfigError
 from emoclim.files import read_toml
 
 T = TypeVar("T")
-Aggregate = Literal["probabilities", "embeddings"]
 Average = Literal["embeddings", "features"]
 Measure = Literal["MRR", "mAP", "R-precision"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -175,6 +174,7 @@ class TrainConfig(Settings):
     """
 
     batch_size: int = Field(default=64, ge=2, le=8192, description="Items per modality and batch, 2 to 8192")
+    views_per_item: int = Field(default=1, ge=1, le=64)  # rows of each item in a batch of training, not of validation
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
     epochs: int = Field(default=15, ge=1, description="Epochs to train for")
@@ -193,25 +193,10 @@ class TrainConfig(Settings):
         default="fp32", description="Precision of the matrix products of a training step"
     )
 
-
-class TagConfig(Settings):
-    """Settings of the training of a tagging head.
-
-    Notes
-    -----
-    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
-    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
-    implementation's.
-    """
-
-    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")
-    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW")
-    batch_size: int = Field(default=128, ge=2, description="Items of a batch")
-    epochs: int = Field(default=100, ge=1, description="Epochs at most, each of which shows every item once")
-    patience: int = Field(
-        default=10, ge=1, description="Epochs without a lower validation loss after which training ends"
-    )
-    hidden_dim: int | None = Field(default=None, ge=1, description="Hidden units; default the width of the input")
+    @property
+    def rows(self) -> int:
+        """Rows of a training batch, per modality."""
+        return self.batch_size * self.views_per_item
 
 
 def split_settings(data: Mapping[str, Any], *kinds: type[Settings]) -> tuple[dict[str, Any], ...]:

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from emoclim.config import TagConfig
 from emoclim.data.features import Features, FeatureSpec
+from emoclim.learning.settings import TagConfig
 from emoclim.stages.tag_heads import TagSplit
 
 CPU = torch.device("cpu")

@@ -61,6 +61,10 @@ class Features:
         drawn = self.segments[torch.where(kept, row, 0).to(device)]
         return torch.where(kept.to(device)[:, None], drawn, values)
 
+    def without_views(self) -> "Features":
+        """Leave out random views, so that an image is its centre crop; windows of recordings stay."""
+        return replace(self, segments=None, offsets=None, starts=None) if self.spec.views else self
+
     def select(self, rows: Tensor) -> "Features":
         """Select the features of some rows ``(n,)`` int64, in that order, with their segments."""
         ids = tuple(self.ids[row] for row in rows.tolist())
@@ -98,6 +102,10 @@ class Split:
     label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
     numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named
     pairs: Mapping[Modality, Tensor] | None = None  # (N,) int64: items of equal number belong together
+
+    def without_views(self) -> "Split":
+        """Leave out random views of images."""
+        return replace(self, features={modality: one.without_views() for modality, one in self.features.items()})
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""

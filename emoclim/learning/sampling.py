@@ -94,9 +94,16 @@ def batches(
     *,
     name: str,
     needs: Collection[str] = ("labels",),
+    views: int = 1,
 ) -> Iterator[Batch]:
-    """Yield batches, each modality drawn for itself unless pairs are needed; `needs` are those of an objective."""
-    drawn = draw_rows(split, shape, items, needs, name=name)
+    """Yield batches, each modality drawn for itself unless pairs are needed; `needs` are those of an objective.
+
+    Each item drawn has `views` rows, one after the other, whose segments are drawn for themselves.
+    """
+    drawn = {
+        modality: rows.repeat_interleave(views, dim=1)
+        for modality, rows in draw_rows(split, shape, items, needs, name=name).items()
+    }
     vectors = split.label_vectors if "label_vectors" in needs else None
     for number in range(shape[0]):
         chosen = {modality: rows[number] for modality, rows in drawn.items()}

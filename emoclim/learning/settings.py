@@ -1,4 +1,4 @@
-"""Hold the settings of contrastive losses, of training an encoder, and of what is added to its crops.
+"""Hold the settings of contrastive losses, of training an encoder, of what is added to its crops, and of tag heads.
 
 The conventions are those of :mod:`emoclim.config`. Invariant: this loads no torch, since the help of commands reads it.
 """
@@ -36,6 +36,7 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
+Aggregate = Literal["probabilities", "embeddings"]
 NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it
 _Decibels = Annotated[float, Field(ge=-100, le=100)]
 Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
@@ -122,6 +123,26 @@ class SupConSettings(Settings):
     no_positive: NoPositive = Field(
         default="count", description="What an anchor without positives does: count in the mean, as 0, or skip"
     )
+
+
+class TagConfig(Settings):
+    """Settings of the training of a tagging head.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
+    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
+    implementation's.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW")
+    batch_size: int = Field(default=128, ge=2, description="Items of a batch")
+    epochs: int = Field(default=100, ge=1, description="Epochs at most, each of which shows every item once")
+    patience: int = Field(
+        default=10, ge=1, description="Epochs without a lower validation loss after which training ends"
+    )
+    hidden_dim: int | None = Field(default=None, ge=1, description="Hidden units; default the width of the input")
 
 
 Joint = tuple[TrainConfig, dict[str, Any], EncoderTuning, Augmentations]

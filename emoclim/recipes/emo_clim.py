@@ -178,7 +178,6 @@ FROZEN, UNFROZEN = (SHORT, HARMONIC), (SHORT_UNFROZEN, HARMONIC_UNFROZEN)
 ENCODERS: Mapping[str, Mapping[str, int | float | str]] = {"clap": {"model": "music_speech", "source_rate": 16_000}}
 DECAY = {"weight decay spares norms and biases of the encoder (of none)": UNFROZEN}
 
-# The code is set to twice the epochs, and to two augmented views of each of 64 items in a batch.
 PRESETS = {
     "paper": Preset(
         encoders=ENCODERS,
@@ -191,7 +190,7 @@ PRESETS = {
     ),
     "paper-code": Preset(
         "published code",
-        {"epochs": 30, "batch_size": 128},
+        {"epochs": 30, "views_per_item": 2},
         {"gaussian_snr": (5.0, 40.0), "background": "NSynth"},
         ENCODERS,
         drop_short=True,
@@ -200,6 +199,7 @@ PRESETS = {
             "batch normalisations of the frozen CNN stand still (go on following batches; for that: train-end-to-end "
             "--unfreeze none)": FROZEN,
             "no noise is added to recordings (sounds of NSynth, and Gaussian noise)": (*FROZEN, CLAP),
+            "clips shorter than the encoder's input train it (are left out)": UNFROZEN,
             "the validation batches are drawn once and held (anew in each epoch)": (*FROZEN, *UNFROZEN, CLAP),
         },
         remarks=("Settings are those of the published code, where it differs from the paper.",),

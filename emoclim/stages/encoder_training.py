@@ -160,7 +160,7 @@ def train_end_to_end(
     if encoder.spec.modality not in modalities:
         raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
     table = weight_table([weights], objective)
-    train, val, items = _joined(train, val, recordings, modalities, encoder, device)
+    train, val, items = _joined(train, val.without_views(), recordings, modalities, encoder, device)
     check_pair(train, val, modalities, objective.needs)
     heads = new_learner(objective, train, table, config, device)
     learner = JointLearner(encoder, heads, tuning, device, replicas)
@@ -180,7 +180,8 @@ def train_end_to_end(
 
     def run_epoch(number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
-        drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train")
+        views = config.views_per_item
+        drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train", views=views)
         filled = trim_periodically(timing.each(loader.fill(drawn, f"crop/{number}", augmented=True), WAITING))
         steps = callbacks.track(filled, description=f"Epoch {number + 1}", total=config.batches_per_epoch)
         losses = learner.train(steps, config.batches_per_epoch, draws["dropout"])

@@ -71,7 +71,7 @@ def train_heads(
     ----------
     train, val
         Labelled features with the same classes and specs. A batch holds a random segment of each item drawn, or its
-        value where no segments are kept, in validation too.
+        value where no segments are kept; in validation too, but for an image's value in the place of its views.
     objective
         What is minimised, with K settings; its branches get a bank each.
     weights
@@ -122,7 +122,7 @@ def train_heads(
     """
     table = weight_table(weights, objective)
     check_pair(train, val, objective.modalities, objective.needs)
-    train, val = (_placed(split, objective.modalities, device) for split in (train, val))
+    train, val = (_placed(split, objective.modalities, device) for split in (train, val.without_views()))
     learner = new_learner(objective, train, table, config, device)
     best = BestHeads(learner.banks, config.patience, device)
     held = generator_for("validation", config.seed)
@@ -131,7 +131,8 @@ def train_heads(
 
     def run_epoch(_number: int) -> Losses:
         shape = (config.batches_per_epoch, config.batch_size)
-        drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train")
+        views = config.views_per_item
+        drawn = objective.draw(train, shape, draws["items"], draws["segments"], name="train", views=views)
         losses = [learner.step(batch, draws["dropout"]) for batch in drawn]
         by_term = learner.evaluate(val_batches)
         stacked = torch.stack(by_term, dim=1) if by_term else learner.weights[:, :0]

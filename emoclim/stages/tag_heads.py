@@ -15,9 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
-from emoclim.config import Aggregate, TagConfig
 from emoclim.data import Features
-from emoclim.learning import mean_over_segments
+from emoclim.learning import Aggregate, TagConfig, mean_over_segments
 from emoclim.seeding import generator_for
 
 ROWS_PER_BLOCK = 8192  # tagged at once

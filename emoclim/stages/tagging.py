@@ -15,10 +15,9 @@ from typing import get_args
 
 import torch
 
-from emoclim.config import Aggregate, TagConfig
 from emoclim.data import Features
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.learning import Heads
+from emoclim.learning import Aggregate, Heads, TagConfig
 from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report

@@ -71,7 +71,7 @@ def test_a_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = paper_run.Subject(torch.nn.Flatten, (3, 4), 1, 2)
     monkeypatch.setattr(paper_run, "subjects", lambda _: dict.fromkeys(("clip", *paper_run.MUSIC), small))
     result = measure("paper_run", tiny("paper_run"), tmp_path, monkeypatch)
-    assert len(result["rows"]) == 2 * len(paper_run.MUSIC) * len(paper_run.VIEWS) * 2
+    assert len(result["rows"]) == 2 * len(paper_run.MUSIC) * len(paper_run.PRESETS) * 2
     assert result["details"]["encodings_of_each_modality"]["paper-code"] == 576_000
 
 

@@ -12,8 +12,8 @@ from commands import answer, run
 from commands import finished as finished
 from commands import workspace as workspace
 
-from emoclim.config import TagConfig
 from emoclim.errors import ConfigError
+from emoclim.learning.settings import TagConfig
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag, TaggingResult

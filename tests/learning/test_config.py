@@ -8,14 +8,13 @@ from pydantic import Field
 
 from emoclim.config import (
     Settings,
-    TagConfig,
     TrainConfig,
     loss_weights,
     read_settings_file,
     split_settings,
 )
 from emoclim.errors import ConfigError
-from emoclim.learning import Augmentations, EncoderTuning
+from emoclim.learning import Augmentations, EncoderTuning, TagConfig
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:

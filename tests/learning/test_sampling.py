@@ -55,6 +55,15 @@ def test_shape_and_type() -> None:
     assert drawn.dtype == torch.int64
 
 
+def test_each_item_has_so_many_rows_with_segments_of_their_own() -> None:
+    (batch,) = batches(split(), (1, 64), seeded(), seeded(1), name="train", views=3)
+    by_item = {modality: rows[:, 0].view(64, 3) for modality, rows in batch.rows.items()}
+    assert torch.equal(by_item["image"], by_item["image"][:, :1].expand(64, 3))
+    assert torch.equal(by_item["audio"].floor(), by_item["audio"][:, :1].floor().expand(64, 3))
+    assert (by_item["audio"] != by_item["audio"][:, :1]).any()
+    assert torch.equal(batch.labels["audio"].view(64, 3), batch.labels["audio"].view(64, 3)[:, :1].expand(64, 3))
+
+
 def test_the_same_generator_draws_the_same() -> None:
     labels = torch.arange(50) % 3
     assert torch.equal(draw(labels, (64,), seed=3), draw(labels, (64,), seed=3))

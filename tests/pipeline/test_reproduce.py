@@ -18,19 +18,22 @@ from commands import answer, run
 from example_encoders import dropped_in
 from PIL import Image
 
-from emoclim.config import TagConfig, TrainConfig
+from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
 from emoclim.encoders.loading import find_encoder, load_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
-from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings
+from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings, TagConfig
 from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import request
 from emoclim.pipeline.reproduction.request import EncoderChoice
 from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.pipeline.training.config import HeadsConfig
+from emoclim.pipeline.training.train_heads import TrainHeads
+from emoclim.pipeline.workspace import Workspace
 from emoclim.recipes import find_recipe
 
 RECIPE = find_recipe("emo_clim")
@@ -300,6 +303,26 @@ def test_the_code_of_the_paper_ranks_no_short_clips(workspace: Path) -> None:
     assert Path(code["folder"]).name == "table5-paper-code"
 
 
+def test_short_recordings_train_no_heads(workspace: Path) -> None:
+    soundfile.write(workspace / "data" / "short.wav", np.random.default_rng(0).normal(0, 0.1, 20_000), 16_000)
+    config = TrainConfig(batch_size=8, epochs=1, batches_per_epoch=2, val_batches=1, hidden_dim=16, embedding_dim=16)
+    trained = {}
+    for name in ("without", "with", "left out"):
+        if name == "with":
+            with (workspace / "data" / "audio.csv").open("a") as file:
+                file.write("short.wav,happy,train\n")
+            answer("extract", "audio", "--encoder", "timbre", "--workspace", workspace, "--workers", 0)
+        asked = HeadsConfig(libraries={"image": "colour", "audio": "timbre"}, base=config)
+        asked = asked.updated(min_seconds=2.0 if name == "left out" else 0.0)
+        found = run_machine.start(TrainHeads(), asked, run_machine.Resources(Workspace(workspace), "cpu", 0))
+        trained[name] = safetensors.torch.load_file(found.folder / "heads.safetensors")
+    same = {
+        name: all(torch.equal(tensors[key], trained["without"][key]) for key in tensors)
+        for name, tensors in trained.items()
+    }
+    assert same == {"without": True, "with": False, "left out": True}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
@@ -441,7 +464,7 @@ def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatc
     monkeypatch.setattr(request, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:a2"))
     assert request.of_encoder("clap", given, paper) == []
     assert request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
-    assert request.of_settings(TrainConfig(epochs=30, batch_size=128), SupConSettings(), None, code) == []
+    assert request.of_settings(TrainConfig(epochs=30, views_per_item=2), SupConSettings(), None, code) == []
     noise = Augmentations(gaussian_snr=(5, 40))
     (tuned,) = request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
     assert tuned.told == (

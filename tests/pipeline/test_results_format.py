@@ -13,7 +13,7 @@ from commands import answer, run
 from commands import finished as finished
 from pyarrow import parquet
 
-from emoclim.config import TagConfig
+from emoclim.learning.settings import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.tagging.config import TaggingConfig

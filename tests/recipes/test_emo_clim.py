@@ -121,8 +121,8 @@ def test_a_table_is_that_of_the_default_paper_unless_one_is_named() -> None:
 
 def test_the_published_code_is_set_otherwise_than_the_papers_say() -> None:
     default, paper, code = (find_preset(name) for name in ("default", "paper", "paper-code"))
-    assert default.training == paper.training == code.training.updated(epochs=15, batch_size=64)
-    assert (code.training.epochs, code.training.batch_size) == (30, 128)
+    assert default.training == paper.training == code.training.updated(epochs=15, views_per_item=1)
+    assert (code.training.epochs, code.training.batch_size, code.training.rows) == (30, 64, 128)
     assert code.encoder("clap") == paper.encoder("clap") == {"model": "music_speech", "source_rate": 16_000}
     assert code.encoder("musicnn") == default.encoder("clap") == {}
 

@@ -7,12 +7,12 @@ import torch
 from tagged import CPU, DIM, QUICK, SEGMENTS, SPEC, TAGS, features, split
 from torch import Tensor
 
-from emoclim.config import TagConfig
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
+from emoclim.learning.settings import TagConfig
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
 from emoclim.stages.tag_heads import TagHead, tag_probabilities, train_tag_head

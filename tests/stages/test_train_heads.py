@@ -67,6 +67,37 @@ def tensors(training: Training) -> dict[str, Tensor]:
     }
 
 
+def viewed(of: Split, seed: int) -> Split:
+    """Two random views of each image."""
+    spec = replace(IMAGE, settings={"views": 2})
+    table, n = of.features["image"], len(of.features["image"])
+    views = torch.randn(2 * n, IMAGE.dim, generator=torch.Generator().manual_seed(seed))
+    kept = replace(table, spec=spec, segments=views, offsets=torch.arange(0, 2 * n + 1, 2), starts=torch.zeros(2 * n))
+    return replace(of, features={**of.features, "image": kept})
+
+
+def test_validation_takes_the_centre_of_an_image_and_training_its_views() -> None:
+    first, other, third = (
+        train(train=viewed(split(0), of_train), val=viewed(split(1, 60), of_val))
+        for of_train, of_val in ((1, 2), (1, 3), (4, 2))
+    )
+    assert torch.equal(first.history.val_loss, other.history.val_loss)
+    assert not torch.equal(first.history.train_loss, third.history.train_loss)
+
+
+def test_views_of_an_item_are_rows_of_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    objective, sizes = emo_clim([0.07]), set()
+    losses = objective.losses
+
+    def noting(outputs: Any, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, ...]:
+        sizes.add((generator is not None, len(batch.labels["image"]), len(batch.rows["audio"])))
+        return losses(outputs, batch, generator)
+
+    monkeypatch.setattr(objective, "losses", noting)
+    train(config=SHORT.updated(views_per_item=2), objective=objective)
+    assert sizes == {(True, 64, 64), (False, 32, 32)}
+
+
 @pytest.fixture(scope="module")
 def sweep_weights() -> Tensor:
     weights = torch.rand(8, 4, generator=torch.Generator().manual_seed(3))

@@ -87,10 +87,20 @@ class Objective:
         return {modality: Branch(modality) for modality in self.modalities}
 
     def draw(
-        self, split: Split, shape: tuple[int, int], items: torch.Generator, segments: torch.Generator, *, name: str
+        self,
+        split: Split,
+        shape: tuple[int, int],
+        items: torch.Generator,
+        segments: torch.Generator,
+        *,
+        name: str,
+        views: int = 1,
     ) -> Iterator[Batch]:
-        """Yield `shape` = (batches, B) batches: of pairs if it needs them, or balanced by class, or uniform."""
-        return batches(split, shape, items, segments, name=name, needs=self.needs)
+        """Yield `shape` = (batches, items) batches: of pairs if it needs them, or balanced by class, or uniform.
+
+        Each item drawn has `views` rows, one after the other.
+        """
+        return batches(split, shape, items, segments, name=name, needs=self.needs, views=views)
 
     def losses(
         self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None

@@ -64,9 +64,10 @@ def plan_reproduction(
         encoders = {modality: loaded[encoder] for modality, encoder in row.encoders.items() if encoder in loaded}
         stems = {modality: caches[encoder].stem for modality, encoder in row.encoders.items() if encoder in caches}
         source = str(manifests[row.trained].source) if row.trained else ""
-        asked = None if lacking else _asked(row, request, source, stems)
-        run = _run_name(row, asked, manifests, encoders, workspace, keys, track) if asked else ""
         shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
+        min_seconds = shortest if request.settings.drop_short else 0.0
+        asked = None if lacking else _asked(row, request, source, stems, min_seconds)
+        run = _run_name(row, asked, manifests, encoders, workspace, keys, track) if asked else ""
         plans[name] = RowPlan(
             row,
             choices,
@@ -76,7 +77,7 @@ def plan_reproduction(
             lacking,
             _departures(row, request, data, manifests, encoders),
             request.settings.source,
-            shortest if request.settings.drop_short else 0.0,
+            min_seconds,
         )
     if keep:
         keys.save()
@@ -165,11 +166,13 @@ def _departures(
     return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 
-def _asked(row: Row, request: Request, source: str, caches: Mapping[Modality, str]) -> LabelledConfig:
+def _asked(
+    row: Row, request: Request, source: str, caches: Mapping[Modality, str], min_seconds: float
+) -> LabelledConfig:
     """Make the configuration of a row's training; an encoder is trained on the manifest `source`."""
     loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
     if row.trained is None:
-        return HeadsConfig(libraries=dict(caches), base=request.config, **loss)
+        return HeadsConfig(libraries=dict(caches), base=request.config, min_seconds=min_seconds, **loss)
     choice = request.encoders[row.encoders[row.trained]]
     return EndToEndConfig(
         encoder=choice.name,

@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from emoclim.config import Aggregate, RunConfig, TagConfig
+from emoclim.config import RunConfig
+from emoclim.learning import Aggregate, TagConfig
 
 On = Literal["embeddings", "features"]
 File = Annotated[Path, Field(strict=False)]

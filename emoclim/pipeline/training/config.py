@@ -94,6 +94,7 @@ class HeadsConfig(LabelledConfig):
     select: Literal["mean", "p5", "mrr", "loss"] = Field(
         default="mean", description="What heads are chosen by on validation; mean is that of P@5 and MRR"
     )
+    min_seconds: float = Field(default=0.0, ge=0)  # shorter recordings train no heads
     keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
     tensorboard: bool = Field(default=False, description="Write event files for TensorBoard, too")
 

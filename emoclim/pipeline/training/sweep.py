@@ -225,7 +225,7 @@ def _bytes_per_head(train: Split, config: TrainConfig) -> int:
     parameters = rows = 0
     for features in train.features.values():
         parameters += config.hidden_dim * (features.spec.dim + config.embedding_dim + 6) + config.embedding_dim
-        rows += config.batch_size * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.batch_size)
+        rows += config.rows * (6 * config.hidden_dim + 4 * config.embedding_dim + 12 * config.rows)
     return 4 * (COPIES * parameters + rows)
 
 

@@ -92,6 +92,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         """Train what is left of the candidates."""
         device = choose_device(work.resources.device)
         splits = inputs.splits(work.resources.workspace, list(inputs.libraries))
+        if config.min_seconds:
+            splits = {name: split.lasting(config.min_seconds) for name, split in splits.items()}
         space = config.space(inputs.objective)
         rounds = read_rounds(work.folder, space) or _first_rounds(config.study, space, splits["train"], device)
         study = None
