@@ -174,7 +174,9 @@ class TrainConfig(Settings):
     """
 
     batch_size: int = Field(default=64, ge=2, le=8192, description="Items per modality and batch, 2 to 8192")
-    views_per_item: int = Field(default=1, ge=1, le=64)  # rows of each item in a batch of training, not of validation
+    views_per_item: int = Field(
+        default=1, ge=1, le=64, description="Rows of each item in a training batch, each by another segment or view"
+    )
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
     epochs: int = Field(default=15, ge=1, description="Epochs to train for")

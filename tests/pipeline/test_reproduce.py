@@ -332,7 +332,7 @@ def test_short_recordings_train_no_heads(workspace: Path) -> None:
         (("table1", "--encoder", "harmonic_cnn=colour"), "'colour' takes image, and cannot stand in for harmonic_cnn"),
         (("table1", "--setting", "overlap=0"), "--setting overlap=0 does not say of which encoder"),
         (("table1", "--preset", "code"), "no preset 'code'"),
-        (("table1", "--json", "--latex"), "give one of them"),
+        (("table1", "--markdown", "--latex"), "give one of them"),
         (("table4", "--tagging", "none.csv"), "none.csv"),
         (("table1", "--checkpoint", "clip=none.pt"), "none.pt"),
     ],
