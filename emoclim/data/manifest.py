@@ -1,19 +1,21 @@
 """Read manifests: the list of items a command works on, from a table (CSV or Parquet) or from one folder per label.
 
 Conventions: a path in a table is relative to that table; an item's id is its path as written unless a column `id` says
-otherwise; items keep the order of the file, or for folders the order of their ids; every name is UTF-8.
+otherwise; items keep the order of the file, or for folders the order of their ids; every name is UTF-8. A label, tag,
+split or group is one however its accents are spelt: as letters of their own (as a Mac names folders) or not.
 """
 
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from emoclim.data.listing import list_files, of_modality
+from emoclim.data.listing import composed, empty_folders, is_there, is_utf8, list_files, of_modality
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError, name_some
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
@@ -38,6 +40,13 @@ class Item:
     tags: tuple[str, ...] = ()
     split: str | None = None  # train, val or test
     group: str | None = None  # track, author or piece; never in two splits
+
+    def __post_init__(self) -> None:
+        for name in ("label", "split", "group"):
+            if (given := getattr(self, name)) and not given.isascii():
+                object.__setattr__(self, name, composed(given))
+        if self.tags:
+            object.__setattr__(self, "tags", tuple(map(composed, self.tags)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +121,9 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
 def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     table = read_table(source)
     columns = [name.lower() for name in table.columns]
-    if "path" not in columns and "text" not in columns:
-        raise ManifestError(f"{source} has no column 'path' (it has: {', '.join(columns) or 'none'}); add one")
+    known = [name for name in COLUMNS if table.where(name) is not None]
+    if not {"path", "text"}.intersection(known):
+        raise ManifestError(f"{source} has no column 'path' (it has: {table.named()}); add one")
     problems = [
         f"row {number} has more cells than the header (quote a cell that holds a comma)"
         for number, row in table.rows
@@ -125,9 +135,10 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
         for number, row in table.rows
     ]
     _tell(source, problems)
-    left_out = [name for name in columns if name not in COLUMNS]
-    notes = [f"left out column{'s' * (len(left_out) > 1)} {', '.join(left_out)}"] if left_out else []
-    return Manifest(source.stem, modality, source, tuple(items), tuple(notes))
+    left_out = [name for name in columns if name not in known]
+    notes = [f"left out column{'s' * (len(left_out) > 1)} {name_some(left_out, 12)}"] if left_out else []
+    kept, told = untimed(items, modality)
+    return Manifest(source.stem, modality, source, tuple(kept), (*table.notes, *told, *notes))
 
 
 def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool, problems: list[str]) -> Item:
@@ -162,6 +173,15 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
     )
 
 
+def untimed(items: Sequence[Item], modality: Modality) -> tuple[Sequence[Item], list[str]]:
+    """Take start and duration from items of a modality that knows no time; tell it in a sentence."""
+    timed = [item.id for item in items if item.start is not None or item.duration is not None]
+    if MODALITIES[modality].timed or not timed:
+        return items, []
+    told = f"left out start and duration of {len(timed)} {MODALITIES[modality].nouns}, which have none"
+    return [replace(item, start=None, duration=None) for item in items], [f"{told} ({name_some(timed, 3)})"]
+
+
 def _cell(row: dict[str, str], name: str) -> str | None:
     text = row.get(name)
     return (text.strip() or None) if text else None
@@ -180,12 +200,9 @@ def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest
     items = [
         Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or usable
     ]
+    if labelled and (empty := empty_folders(source, of_modality(files, modality))):
+        notes.append(f"no {modality} in {len(empty)} folders of labels: {name_some(empty)}")
     return Manifest(source.name, modality, source, tuple(items), tuple(notes))
-
-
-def is_utf8(name: str) -> bool:
-    """Return whether a name is UTF-8: what cannot be decoded stands in it as surrogates."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _checked(manifest: Manifest, need_files: bool) -> Manifest:
@@ -202,7 +219,7 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
             splits.setdefault(item.group, set()).add(item.split)
     if torn := [group for group, where in splits.items() if len(where) > 1]:
         problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
-    missing = [item.id for item in items if need_files and item.path is not None and not item.path.exists()]
+    missing = [item.id for item in items if need_files and item.path is not None and not is_there(item.path)]
     if missing and (problems or len(missing) == len(items)):
         problems.append(
             f"{len(missing)} of {len(items)} files are missing ({name_some(missing)}; paths are relative to it)"

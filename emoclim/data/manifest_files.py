@@ -10,7 +10,8 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
-from emoclim.data.manifest import COLUMNS, Item, is_utf8
+from emoclim.data.listing import is_utf8
+from emoclim.data.manifest import COLUMNS, Item
 from emoclim.data.tables import PARQUET, SEPARATOR, table_bytes
 from emoclim.errors import ManifestError
 

@@ -6,7 +6,7 @@ stays as it was published, and what is not clean about it is told.
 
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
@@ -54,7 +54,7 @@ def place_items(
     items = sorted(items, key=lambda item: item.id)
     if split in splits:
         return _as_published(items, split, splits[split], contents)
-    notes = _equal_contents(items, contents)
+    notes = _equal_contents(items, contents, "kept in one part each")
     joined = _with_groups(items, contents)
     if not (shares := SHARES.fullmatch(split)):
         return Placement(split, joined, notes=tuple(notes))
@@ -73,24 +73,30 @@ def _as_published(
 ) -> Placement:
     """Place items as a published split says, which is not ours to change."""
     kept = [replace(item, split=published[item.id]) for item in items if item.id in published]
-    notes = []
     reason = f"in no part of the split {name!r}"
     left_out = tuple(LeftOut(item.id, "unused", reason) for item in items if item.id not in published)
-    parts: dict[str, set[str | None]] = defaultdict(set)
-    holders: dict[str, dict[str, str]] = defaultdict(dict)  # of a content: by split, who holds it
-    for item in kept:
-        parts[item.group or ""].add(item.split)
-        if content := contents.get(item.id):
-            holders[content].setdefault(str(item.split), item.id)
-    torn = {group for group, found in parts.items() if group and len(found) > 1}
+    contents = {item.id: contents[item.id] for item in kept if item.id in contents}
+    torn = _torn(kept, {item.id: item.group for item in kept if item.group})
+    leaking = _torn(kept, contents)
+    notes = []
     if torn:
         kept = [replace(item, group=None) if item.group in torn else item for item in kept]
         notes.append(f"{len(torn)} groups lie in two parts of the split {name!r}, and are no groups here")
-    if leaks := [" = ".join(sorted(found.values())) for found in holders.values() if len(found) > 1]:
-        told = f"{len(leaks)} contents lie in two parts of the split {name!r}, which stays as it is"
-        notes.append(f"{told}: {name_some(sorted(leaks), SHOWN)}; tests on them are not clean")
     inside = {item.id: f"{item.split} {contents[item.id]}" for item in kept if item.id in contents}
-    return Placement(name, _with_groups(kept, inside), left_out, (*_equal_contents(kept, inside), *notes))
+    clean = {id_: content for id_, content in contents.items() if content not in leaking}
+    across = {id_: content for id_, content in contents.items() if content in leaking}
+    told = f"in two parts of the split {name!r}, which stays as it is, so that tests on them are not clean"
+    notes += [*_equal_contents(kept, clean, "kept in one part each"), *_equal_contents(kept, across, told)]
+    return Placement(name, _with_groups(kept, inside), left_out, tuple(notes))
+
+
+def _torn(items: Iterable[Item], sets: Mapping[str, str]) -> set[str]:
+    """Return which sets of items lie in more than one part; the set of an item is by its id."""
+    parts: dict[str, set[str | None]] = defaultdict(set)
+    for item in items:
+        if found := sets.get(item.id):
+            parts[found].add(item.split)
+    return {found for found, within in parts.items() if len(within) > 1}
 
 
 def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
@@ -103,8 +109,8 @@ def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[It
     return tuple(item if before.group or sizes[item.group] > 1 else before for before, item in both)
 
 
-def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[str]:
-    """Tell which items hold the same content."""
+def _equal_contents(items: Sequence[Item], contents: Mapping[str, str], fate: str) -> list[str]:
+    """Tell which items hold the same content, and what became of them."""
     holders: dict[str, list[Item]] = defaultdict(list)
     for item in items:
         if content := contents.get(item.id):
@@ -113,7 +119,7 @@ def _equal_contents(items: Sequence[Item], contents: Mapping[str, str]) -> list[
     if not shared:
         return []
     named = [name_some([item.id for item in same], SHOWN, " = ") for same in shared]
-    notes = [f"{len(shared)} contents occur more than once, and are kept in one part each: {name_some(named, SHOWN)}"]
+    notes = [f"{len(shared)} contents occur more than once, {fate} ({name_some(named, SHOWN)})"]
     unlike = [name for name, same in zip(named, shared, strict=True) if len({(i.label, i.tags) for i in same}) > 1]
     if unlike:
         notes.append(f"{len(unlike)} of them are labelled differently: {name_some(unlike, SHOWN)}")

@@ -1,22 +1,29 @@
 """Read and write tables of text: CSV files (commas, semicolons or tabs) and Parquet.
 
 Conventions: every cell is text, and a cell that is not there is ``""``; a list in a Parquet cell becomes its parts with
-``|`` between them. Rows count from 2, as a spreadsheet shows them below a header.
+``|`` between them, and whole numbers have no point, even where a gap among them made their column one of floats. Rows
+count from 2, as a spreadsheet shows them below a header. Rows that a quotation mark swallows are no cell.
 """
 
+import codecs
 import csv
 import io
-import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError, name_some, reason_of
+from emoclim.files import open_regular, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"  # between the tags of one cell
+PROSE = "text"  # name of the column whose cells may have any lines
+QUOTED, LINE_END = re.compile('"[^"]*"'), re.compile("\r\n?|\n")
+CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
+EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +34,13 @@ class Table:
     columns: tuple[str, ...]  # their names, as they are written but for spaces round them
     rows: tuple[tuple[int, Sequence[str]], ...]  # number and cells of each row that is not blank
     delimiter: str = ""  # what stands between cells; empty for Parquet
+    notes: tuple[str, ...] = ()  # what looks odd, one sentence each
 
     def where(self, wanted: str) -> int | None:
-        """Place of a column, whatever its capitals; None if there is none."""
+        """Place of a column, whatever its capitals; None if there is none. Two of one name are refused."""
         lowered = [name.lower() for name in self.columns]
+        if lowered.count(wanted.lower()) > 1:
+            raise ManifestError(f"{self.source} has two columns {wanted!r} (it has: {self.named()}); rename one")
         return lowered.index(wanted.lower()) if wanted.lower() in lowered else None
 
     def places(self, *wanted: str) -> dict[str, int]:
@@ -55,20 +65,67 @@ def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
     """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
+    text = read_text(source) if old else _decode(source)
+    header = QUOTED.sub("", LINE_END.split(text, 1)[0])
+    delimiter = max(f",;\t{plain}", key=header.count)
+    columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain) or [(1, [])]
+    names = tuple(name.strip() for name in columns[1])
+    notes = []
+    if swallowed := list(_swallowed(names, rows, delimiter)):
+        number, column = swallowed[0]
+        told = f"a quotation mark in row {number}, column {column!r}, seems to have swallowed the rows that follow it"
+        if column.lower() != PROSE or delimiter == "\t":
+            raise ManifestError(f"{source} cannot be used: {told}; close it, or double it if it belongs to the cell")
+        notes.append(f"{told} (or the lines of a text look like rows, as in {len(swallowed)} cells)")
+    if short := [str(number) for number, row in rows if len(row) < len(names)]:
+        notes.append(
+            f"{len(short)} rows have fewer cells than the header, and what lacks counts as empty: {name_some(short)}"
+        )
+    return Table(source, names, tuple(rows), delimiter, tuple(notes))
+
+
+def _decode(source: Path) -> str:
+    """Return the text of a CSV file."""
     try:
-        text = read_text(source) if old else source.read_bytes().decode("utf-8-sig")
-        file = io.StringIO(text, newline="")
-        header = file.readline()
-        delimiter = max(f",;\t{plain}", key=header.count)
-        columns = [name.strip() for name in next(csv.reader([header], delimiter=delimiter), [])]
-        unquoted = delimiter in plain
-        lines = csv.reader(file, delimiter=delimiter, quoting=csv.QUOTE_NONE if unquoted else csv.QUOTE_MINIMAL)
-        rows = [(number, row) for number, row in enumerate(lines, start=2) if row]
+        with open_regular(source) as stream:
+            content = stream.read()
+        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise ManifestError(f"{source} begins with the byte order mark of UTF-16; save it in UTF-8")
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise ManifestError(f"{source} cannot be read ({reason_of(error)}); name a CSV or Parquet file") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
-    return Table(source, tuple(columns), tuple(rows), delimiter)
+
+
+def _split(source: Path, text: str, delimiter: str, *, quoted: bool) -> list[tuple[int, list[str]]]:
+    """Return the number and the cells of each row that is not blank."""
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE
+    lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, quoting=quoting, strict=True)
+    rows, number = [], 0
+    try:
+        for number, row in enumerate(lines, start=1):
+            if row or number == 1:
+                rows.append((number, row))
+    except csv.Error as error:
+        raise ManifestError(
+            f"{source} cannot be read as a CSV: in row {number + 1} a cell is too long or a quotation mark opens that "
+            f"does not close as it should ({error}); close it, or double it if it belongs to the cell"
+        ) from error
+    return rows
+
+
+def _swallowed(
+    columns: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]], delimiter: str
+) -> Iterator[tuple[int, str]]:
+    """Yield the row and column of each cell that seems to hold the rest of its row, whole rows, and part of another."""
+    width = len(columns)
+    for number, row in rows:
+        for place, cell in enumerate(row[:width]):
+            if "\n" in cell or "\r" in cell:
+                found = [line.count(delimiter) for line in LINE_END.split(cell)]
+                if found == [width - 1 - place, *[width - 1] * (len(found) - 2), place]:
+                    yield number, columns[place]
 
 
 def _read_parquet(source: Path) -> Table:
@@ -76,17 +133,72 @@ def _read_parquet(source: Path) -> Table:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(source).read()
-    except (pa.ArrowException, OSError) as error:
+        with open_regular(source) as stream:
+            schema = pq.ParquetFile(stream).schema
+            # A value that recurs stays one value in memory, where a small file may repeat a long one without end.
+            file = pq.ParquetFile(stream, read_dictionary=[schema.column(place).path for place in range(len(schema))])
+            require_memory(source, _declared(file.metadata), ManifestError)
+            table = file.read()
+    except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{source} cannot be read as Parquet ({error}); write it again") from error
-    cells = [[_as_text(value) for value in column.to_pylist()] for column in table.columns]
+    cells = []
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        try:
+            require_memory(source, _joined(column), ManifestError)
+            cells.append(_column(column))
+        except (pa.ArrowException, ValueError, OverflowError) as error:
+            raise ManifestError(
+                f"column {name!r} of {source} cannot be read as text ({error}); write it again, or leave it out"
+            ) from error
     rows = enumerate((list(row) for row in zip(*cells, strict=True)), start=2)
     return Table(source, tuple(name.strip() for name in table.column_names), tuple(rows))
 
 
+def _declared(metadata: Any) -> int:
+    """Return the bytes that a Parquet file takes at least when it is read, as it says itself."""
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    values: int = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
+    rows: int = max(metadata.num_rows, sum(group.num_rows for group in groups))
+    return CELL_BYTES * values + ROW_BYTES * rows + sum(int(group.total_byte_size) for group in groups)
+
+
+def _joined(column: Any) -> int:
+    """Return the bytes of the cells that a column of lists becomes: such cells are not shared."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    needed = 0
+    if pa.types.is_nested(column.type):
+        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+            column = pc.list_flatten(column)
+        for chunk in column.chunks:
+            if pa.types.is_dictionary(chunk.type):
+                needed += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+    return needed
+
+
+def _column(column: Any) -> list[str]:
+    """Return the cells of a column of Parquet as text; those that are equal share it."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        values = [None if value is None or value != value else value for value in column.to_pylist()]
+        whole = all(value is None or (value.is_integer() and abs(value) < EXACT) for value in values)
+        return ["" if value is None else str(int(value) if whole else value) for value in values]
+    if not pa.types.is_dictionary(column.type):
+        return [_as_text(value) for value in column.to_pylist()]
+    cells = []
+    for chunk in column.chunks:
+        values = [_as_text(value) for value in chunk.dictionary.to_pylist()]
+        cells += ["" if place is None else values[place] for place in chunk.indices.to_pylist()]
+    return cells
+
+
 def _as_text(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value != value:
         return ""
+    if isinstance(value, bytes):
+        return value.decode()
     return SEPARATOR.join(map(_as_text, value)) if isinstance(value, list) else str(value)
 
 

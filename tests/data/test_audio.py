@@ -127,12 +127,20 @@ def test_a_part_is_that_part_of_the_whole(tmp_path: Path, name: str) -> None:
 
 def test_a_part_that_goes_beyond_the_end_stops_there(tmp_path: Path) -> None:
     item = write(tmp_path / "a.flac")
-    assert len(read(Item("x", item.path, start=12.0, duration=10.0), 16_000)) == 8_000
+    for duration in (10.0, 1e308, float("inf")):
+        assert len(read(Item("x", item.path, start=12.0, duration=duration), 16_000)) == 8_000
 
 
 @pytest.mark.parametrize(
     ("start", "duration", "told"),
-    [(12.5, None, "begins at 12.5 s, but the sound ends at 12.50 s"), (-1.0, 2.0, "is none"), (0.0, 0.0, "is none")],
+    [
+        (12.5, None, "begins at 12.5 s, but the sound ends at 12.50 s"),
+        (-1.0, 2.0, "is none"),
+        (0.0, 0.0, "is none"),
+        (1e308, None, "is none"),
+        (float("nan"), None, "is none"),
+        (0.0, float("nan"), "is none"),
+    ],
 )
 def test_a_part_that_is_none_is_refused(tmp_path: Path, start: float, duration: float | None, told: str) -> None:
     item = Item("x", write(tmp_path / "a.flac").path, start=start, duration=duration)

@@ -1,6 +1,7 @@
 """Manifests from CSV files and folders: what is read, what is refused, and what is told."""
 
 import os
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_reads_every_column_and_resolves_paths_from_the_csv(tmp_path: Path) -> N
         "a, b.jpg",
         "sub/c.jpg",
     )
-    first, second = read_manifest(source, "image").items
+    first, second = read_manifest(source, "audio").items
     assert (first.id, first.path, first.label, first.split) == ("first", tmp_path / "a, b.jpg", "awe", "train")
     assert (first.tags, first.group, first.start, first.duration) == (("calm", "slow"), "g1", 1.5, 2.0)
     assert (second.id, second.label, second.tags, second.group) == ("sub/c.jpg", "fear", (), None)
@@ -85,6 +86,54 @@ def test_other_encodings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "images.csv").write_bytes("path\nété.jpg\n".encode("latin-1"))
     with pytest.raises(ManifestError, match="UTF-8"):
         read_manifest(tmp_path / "images.csv", "image")
+
+
+NAMES = {
+    "label": "caf\N{LATIN SMALL LETTER E WITH ACUTE}",
+    "tags": "\N{LATIN SMALL LETTER U WITH DIAERESIS}ber",
+    "group": "\N{LATIN CAPITAL LETTER A WITH RING ABOVE}",
+}
+
+
+def test_all_spellings_of_a_name_are_one(tmp_path: Path) -> None:
+    rows = [",".join(unicodedata.normalize(form, name) for name in NAMES.values()) for form in ("NFC", "NFD")]
+    assert rows[0] != rows[1]
+    source = write_csv(tmp_path, f"path,label,tags,group\na.jpg,{rows[0]}\nb.jpg,{rows[1]}\n", "a.jpg", "b.jpg")
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "caf\N{LATIN SMALL LETTER E WITH ACUTE}")
+        (tmp_path / "photos" / name).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name / f"{form}.jpg").touch()
+    one, other = read_manifest(source, "image").items
+    assert (one.label, one.tags, one.group) == (other.label, other.tags, other.group)
+    assert (one.label, one.tags, one.group) == (NAMES["label"], (NAMES["tags"],), NAMES["group"])
+    found = read_manifest(tmp_path / "photos", "image").items
+    assert {item.label for item in found} == {NAMES["label"]}
+    assert all(item.path is not None and item.path.exists() for item in found)  # the folders keep their names
+
+
+def test_pictures_have_neither_start_nor_duration(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "path,start,duration\na.jpg,1.5,\nb.jpg,,2\nc.jpg,,\n", "a.jpg", "b.jpg", "c.jpg")
+    manifest = read_manifest(source, "image")
+    assert {(item.start, item.duration) for item in manifest.items} == {(None, None)}
+    assert manifest.notes == ("left out start and duration of 2 pictures, which have none (a.jpg, b.jpg)",)
+    assert read_manifest(source, "audio").items[0].start == 1.5
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.jpg", "n" * 256 + ".jpg", "d" * 300 + "/a.jpg", "/".join(["d" * 200] * 30) + "/a.jpg"]
+)
+def test_a_path_that_no_file_can_have_is_missing(tmp_path: Path, name: str) -> None:
+    manifest = read_manifest(write_csv(tmp_path, f"path\na.jpg\n{name}\n", "a.jpg"), "image")
+    assert len(manifest.items) == 2
+    assert manifest.notes[0].startswith("1 of 2 files are missing")
+
+
+def test_folders_of_labels_without_a_file_are_told(tmp_path: Path) -> None:
+    for name in ("fear/b.jpg", "joy/notes.txt", "calm/deep/er/.hidden", ".git/x"):
+        (tmp_path / "photos" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / name).touch()
+    assert "no image in 2 folders of labels: calm, joy" in read_manifest(tmp_path / "photos", "image").notes
+    assert len(read_manifest(tmp_path / "photos", "image", unlabelled=True).notes) == 1
 
 
 def test_a_missing_manifest_is_one_sentence(tmp_path: Path) -> None:

@@ -97,20 +97,23 @@ def test_a_published_split_stays_and_what_is_not_clean_is_told() -> None:
         Item("c", label="x", group="whole"),
     ]
     items += [Item("d", label="y"), Item("e", label="x"), Item("f", label="x", group="whole"), Item("g", label="x")]
-    split = {"a": "train", "b": "test", "c": "train", "d": "train", "e": "test", "f": "train"}
-    contents = {"c": "1", "d": "1", "e": "1", "g": "1"}
+    items += [Item("h", label="x"), Item("i", label="x")]
+    split = {"a": "train", "b": "test", "c": "train", "d": "train", "e": "test", "f": "train", "h": "val", "i": "val"}
+    contents = {"c": "1", "d": "1", "e": "1", "g": "1", "h": "2", "i": "2"}
     placed = place_items(items, "published", {"published": split}, contents, seed=1)
     assert {item.id: item.split for item in placed.items} == split
     groups = {item.id: item.group for item in placed.items}
-    assert groups == {"a": None, "b": None, "c": "d", "d": "d", "e": None, "f": "d"}
+    assert groups == {"a": None, "b": None, "c": "d", "d": "d", "e": None, "f": "d", "h": "h", "i": "h"}
     assert [(one.id, one.kind, one.reason) for one in placed.left_out] == [
         ("g", "unused", "in no part of the split 'published'")
     ]
-    told = " / ".join(placed.notes)
-    assert "1 contents occur more than once, and are kept in one part each: c = d" in told
-    assert "1 of them are labelled differently: c = d" in told
-    assert "1 groups lie in two parts of the split 'published', and are no groups here" in told
-    assert "1 contents lie in two parts of the split 'published', which stays as it is: c = e; tests" in told
+    assert placed.notes == (
+        "1 groups lie in two parts of the split 'published', and are no groups here",
+        "1 contents occur more than once, kept in one part each (h = i)",
+        "1 contents occur more than once, in two parts of the split 'published', which stays as it is, so that tests "
+        "on them are not clean (c = d = e)",
+        "1 of them are labelled differently: c = d = e",
+    )
 
 
 def test_an_item_called_like_a_group_stays_out_of_it() -> None:
@@ -141,5 +144,5 @@ def test_names_of_groups_tell_apart_what_is_apart(groups: dict[str, str | None])
 def test_many_of_one_content_are_told_by_a_few() -> None:
     items = [Item(f"{n}") for n in range(9)]
     notes = place_items(items, "none", {}, {item.id: "same" for item in items}, seed=1).notes
-    told = "1 contents occur more than once, and are kept in one part each: 0 = 1 = 2 and 6 more"
+    told = "1 contents occur more than once, kept in one part each (0 = 1 = 2 and 6 more)"
     assert notes == (told,)

@@ -173,6 +173,38 @@ def test_folders_that_are_split_already_stay_so(tmp_path: Path) -> None:
     assert again.sizes() == {"train": 32, "val": 4, "test": 4}
 
 
+def test_folders_of_labels_without_a_file_are_told(tmp_path: Path) -> None:
+    files = {"train/awe/0.jpg": b"0", "train/joy/x.txt": b"", "dev/awe/1.jpg": b"1", "dev/joy/2.jpg": b"2"}
+    write_tree(tmp_path / "photos", files)
+    (tmp_path / "photos" / "test" / "awe").mkdir(parents=True)
+    result = prepare_dataset("folder", tmp_path / "photos", workspace=Workspace(tmp_path))
+    assert result.notes == ("no image in 3 folders of labels: test, test/awe, train/joy",)
+
+
+def test_groups_joined_by_equal_files_keep_what_they_were(tmp_path: Path) -> None:
+    write_tree(tmp_path, {f"{n}.flac": b"same" if n in (1, 2) else f"{n}".encode() for n in range(5)})
+    rows = "0.flac,a,A\n1.flac,b,A\n2.flac,a,B\n3.flac,b,B\n4.flac,b,\n"
+    own = {"0.flac": "A", "1.flac": "A", "2.flac": "B", "3.flac": "B"}
+    for column, kept in {"artist": "artist", "group": "own_group"}.items():
+        (tmp_path / "list.csv").write_text(f"path,label,{column}\n" + rows)
+        options, output = {"group_column": column}, tmp_path / f"{kept}.parquet"
+        prepare_dataset("csv", tmp_path / "list.csv", options=options, output=output, workspace=Workspace(tmp_path))
+        written = pq.read_table(output).to_pylist()
+        assert {row["id"]: row[kept] for row in written if row[kept]} == own
+        joined = {row["group"] for row in written if row["id"] in own}
+        assert len(joined) == 1
+        assert len({row["split"] for row in written if row["id"] in own}) == 1
+
+
+def test_pictures_have_no_start(tmp_path: Path) -> None:
+    write_tree(tmp_path, {"0.jpg": b"0", "1.jpg": b"1", "list.csv": b"path,start\n0.jpg,1.5\n1.jpg\n"})
+    result = prepare_dataset("csv", tmp_path / "list.csv", workspace=Workspace(tmp_path))
+    assert [(item.id, item.start) for item in result.items] == [("0.jpg", None), ("1.jpg", None)]
+    told = " / ".join(result.notes)
+    assert "1 rows have fewer cells than the header, and what lacks counts as empty: 3" in told
+    assert "left out start and duration of 1 pictures" in told
+
+
 def test_folders_inside_a_label_can_be_groups(tmp_path: Path) -> None:
     files = {f"sad/album {n}/{track}.flac": f"{n} {track}".encode() for n in range(5) for track in range(4)}
     folder = write_tree(tmp_path / "music", files)
@@ -185,7 +217,7 @@ def test_folders_inside_a_label_can_be_groups(tmp_path: Path) -> None:
 def test_equal_contents_are_read_only_where_that_is_wanted(photos: Path, tmp_path: Path) -> None:
     write_tree(photos, {"awe/twin.jpg": b"fear 3"})
     result = prepare_dataset("folder", photos, workspace=Workspace(tmp_path))
-    assert result.notes[0].startswith("1 contents occur more than once, and are kept in one part each: awe/twin.jpg =")
+    assert result.notes[0].startswith("1 contents occur more than once, kept in one part each (awe/twin.jpg =")
     assert "1 of them are labelled differently: awe/twin.jpg = fear/3.jpg" in result.notes[1]
     unread = prepare_dataset("folder", photos, hash_files=False, force=True, workspace=Workspace(tmp_path))
     assert unread.notes == ("files were not read, so that equal contents may lie in two parts of the split",)

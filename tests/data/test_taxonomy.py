@@ -1,5 +1,6 @@
 """Label maps: the published one, labels spelt alike, maps of one's own, and what is left out."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,13 @@ def test_own_maps_come_from_toml(tmp_path: Path) -> None:
     assert found.classes == ("calm", "wild")
     assert (found.class_of("image", "storm"), found.class_of("audio", "metal")) == (1, 1)
     assert found.left_out("image", ["misc"]) == {"misc": 1}
+
+
+def test_a_map_names_a_label_in_any_spelling(tmp_path: Path) -> None:
+    label = {form: unicodedata.normalize(form, "fröhlich") for form in ("NFC", "NFD")}
+    (tmp_path / "map.toml").write_text(f'[image]\n"{label["NFD"]}" = "x"\n[audio]\nglad = "x"\n', encoding="utf-8-sig")
+    found = read_label_map(tmp_path / "map.toml", {"image": [label["NFC"]], "audio": ["glad"]})
+    assert found.class_of("image", label["NFC"]) == 0
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ from pathlib import Path
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
 from emoclim.data.listing import list_files
-from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row
+from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
 from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError, name_some
+from emoclim.modality import MODALITIES
 
 ROLES = ("path", "label", "tags", "split", "group")  # an option says which column each is
 
@@ -63,16 +64,21 @@ def prepare(
     rows = [(number, row) for number, row in rows if row[path]]
     kind = modality_of([row[path] for _, row in rows], modality, folder)
     base = folder.parent if root is None else Path(root)
-    further = [name for name in table.columns if name not in columns.values()]
+    joined = {"group"} - {columns.get("group", "").lower()}  # a column of groups stays: those of equal files are joined
+    used = {name for role, name in columns.items() if role not in joined}
+    further = [name for name in table.columns if name not in used]
     clashing = [name for name in further if name.lower() in COLUMNS]
-    notes = (f"left out column {', '.join(clashing)}, which a manifest uses for something else",) if clashing else ()
+    notes = list(table.notes)
+    if clashing:
+        notes.append(f"left out column {', '.join(clashing)}, which a manifest uses for something else")
     items, splits = [], {}
     problems: list[str] = []
     extra: dict[str, dict[str, str]] = {name: {} for name in further if name not in clashing}
     for number, row in rows:
         own = {role: row[name] if role == "path" else row[name].strip() for role, name in columns.items()}
         split, tags = own.pop("split", ""), own.pop("tags", "").split(tags_separator)
-        own["id"] = own.get("id") or own["path"].strip() + (f"@{own['start']}" if own.get("start") else "")
+        start = own.get("start") if MODALITIES[kind].timed else None
+        own["id"] = own.get("id") or own["path"].strip() + (f"@{start}" if start else "")
         item = item_of_row(str(base), number, own, False, problems)
         items.append(replace(item, tags=tuple(tag.strip() for tag in tags if tag.strip())))
         if part := split_called(split):
@@ -83,12 +89,13 @@ def prepare(
             cells[item.id] = row[name].strip()
     if problems:
         raise ManifestError(f"{folder} cannot be used: {name_some(problems, 8, '; ')}; correct it")
-    return Prepared(kind, tuple(items), pathless, {GIVEN: splits} if splits else {}, extra, notes)
+    kept, told = untimed(items, kind)
+    return Prepared(kind, tuple(kept), pathless, {GIVEN: splits} if splits else {}, extra, (*notes, *told))
 
 
 def _columns(table: Table, named: Mapping[str, str | None]) -> dict[str, str]:
     """Find the name of the column of each role."""
-    if len(set(table.columns)) < len(table.columns):
+    if len(set(table.columns)) < len(table.columns):  # of any: the further ones are kept, by name
         raise ManifestError(f"{table.source} has two columns of one name (it has: {table.named()}); rename one")
     found = {}
     for role, name in named.items():

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
-from emoclim.data.listing import list_files, of_modality
+from emoclim.data.listing import empty_folders, list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ConfigError, ManifestError, name_some
 
 DESCRIPTION = Description(
     modality=None,
@@ -55,7 +55,9 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
             splits[path] = str(split_called(parts[0]))
     if not items:
         raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(paths)}")
-    return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {})
+    empty = empty_folders(folder, usable, depth + 1)
+    notes = (f"no {kind} in {len(empty)} folders of labels: {name_some(empty)}",) if empty else ()
+    return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {}, notes=notes)
 
 
 def _is_split(folder: Path, paths: Sequence[str]) -> bool:

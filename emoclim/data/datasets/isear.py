@@ -73,12 +73,19 @@ def prepare(folder: Path, *, keep_silent: bool = True) -> Prepared:
 def _find_export(folder: Path, paths: Sequence[str]) -> Table:
     """Read the one table with the columns of the database; with | between cells, such tables quote nothing."""
     texts = (folder / path for path in paths if PurePosixPath(path).suffix.lower() in SUFFIXES)
-    tables = (read_table(path, plain="|", old=True) for path in texts)
-    found = [table for table in tables if all(table.where(name) is not None for name in COLUMNS)]
+    found, spoilt = [], ""
+    for path in texts:
+        try:
+            table = read_table(path, plain="|", old=True)
+        except ManifestError as error:  # of any text that lies there
+            spoilt = spoilt or f"; {error}"
+            continue
+        if all(table.where(name) is not None for name in COLUMNS):
+            found.append(table)
     if not found:
         raise ManifestError(
             f"{folder} has no table with columns {', '.join(COLUMNS)}, as ISEAR's database gives if it is exported as "
-            f"text; found {in_words(paths)}"
+            f"text; found {in_words(paths)}{spoilt}"
         )
     if len(found) > 1:
         named = " and ".join(str(one.source.relative_to(folder)) for one in found[:2])

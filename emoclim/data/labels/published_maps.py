@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emoclim.data.labels.valence_arousal import ValenceArousal
+from emoclim.data.listing import Name
 from emoclim.errors import ManifestError
 from emoclim.files import read_toml
 from emoclim.modality import Modality
@@ -16,7 +17,7 @@ from emoclim.modality import Modality
 FOLDER = Path(__file__).parents[1] / "label_maps"
 
 
-Tables = dict[Modality, dict[str, str | list[str]]]
+Tables = dict[Modality, dict[Name, Name | list[Name]]]
 
 
 def label_map_names() -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from emoclim.data.listing import Name
 from emoclim.errors import ConfigError
 from emoclim.files import read_toml
 
@@ -35,7 +36,7 @@ def groups_of(tags: Sequence[str], source: Path | None = None) -> dict[str, tupl
     if source is None:
         known = MTAT_UNGROUPED.union(*MTAT_GROUPS.values())
         return _present(MTAT_GROUPS, tags) if known.issuperset(tags) else {}
-    groups = read_toml(source, ConfigError, "write lines like: mood = ['slow', 'fast']", dict[str, tuple[str, ...]])
+    groups = read_toml(source, ConfigError, "write lines like: mood = ['slow', 'fast']", dict[str, tuple[Name, ...]])
     found = _present(groups, tags)
     if not found:
         raise ConfigError(f"{source} groups none of the tags there are ({', '.join(tags[:5])}, ...); correct its names")

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoclim.data.listing import composed
 from emoclim.data.tables import read_table
 from emoclim.errors import ManifestError
 
@@ -53,7 +54,7 @@ def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
     word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
     first, second, third = table.places(word, "valence", "arousal").values()
     filled = [(number, [*row, *[""] * len(table.columns)]) for number, row in table.rows if any(map(str.strip, row))]
-    return [(number, (row[first].strip().lower(), row[second], row[third])) for number, row in filled]
+    return [(number, (composed(row[first].strip().lower()), row[second], row[third])) for number, row in filled]
 
 
 def _value(text: str, what: str, where: str) -> float:

@@ -21,6 +21,7 @@ from emoclim.errors import DecodeError
 
 SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
 END = 2**62  # frames: no end
+LONGEST = 1e9  # seconds, some 30 years, of any sound
 
 
 class Waveform(Protocol):
@@ -106,13 +107,13 @@ def _cut(waveform: Waveform, length: int, position: float, pad: Callable[[Tensor
 def _part(item: Item, sound: Sound) -> tuple[int, int]:
     """Return the first frame of an item's part of the file, and the one after its last."""
     start, duration = item.start or 0.0, math.inf if item.duration is None else item.duration
-    if not (0 <= start < math.inf and duration > 0):
+    if not (0 <= start < LONGEST and duration > 0):
         raise DecodeError(f"the part from {start} s, {duration} s long, is none; correct start and duration")
     first = round(start * sound.sample_rate)
     if sound.frames is not None and first >= max(1, sound.frames):
         seconds = sound.frames / sound.sample_rate
         raise DecodeError(f"the part begins at {start} s, but the sound ends at {seconds:.2f} s; correct the manifest")
-    return first, END if math.isinf(duration) else first + max(1, round(duration * sound.sample_rate))
+    return first, END if duration > LONGEST else first + max(1, round(duration * sound.sample_rate))
 
 
 def _resample(pieces: Iterable[Samples], source: int, target: int) -> Iterator[Samples]:

@@ -32,6 +32,7 @@ from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 SEED = 42  # of a split that is made
+OWN_GROUP = "own_group"  # further column: the groups that there were before those with equal files were joined
 TAGGING = "tagging"  # name of a manifest without labels: it is for `evaluate --tagging`
 
 
@@ -71,6 +72,7 @@ def prepare_dataset(
     placed = place_items(usable, wanted, prepared.splits, contents, seed)
     if not placed.items:
         raise ManifestError(f"no file of {folder} is in the split {wanted!r}; name another: --split")
+    columns = _with_own_groups(prepared, placed.items)
     unread = () if hash_files else ("files were not read, so that equal contents may lie in two parts of the split",)
     result = PreparedManifest(
         dataset=name,
@@ -84,10 +86,18 @@ def prepare_dataset(
         items=placed.items,
         left_out=tuple(sorted((*left_out, *placed.left_out))),
         notes=(*prepared.notes, *placed.notes, *unread),
-        changed=_write(target, manifest_bytes(placed.items, target, prepared.columns), force),
+        changed=_write(target, manifest_bytes(placed.items, target, columns), force),
     )
     write_json(account_path(target), result.account())
     return result
+
+
+def _with_own_groups(prepared: Prepared, placed: Sequence[Item]) -> Mapping[str, Mapping[str, str]]:
+    """Return the further columns, among them the items' own groups where some were joined and no column tells them."""
+    own = {item.id: item.group for item in prepared.items if item.group}
+    joined = any(own.get(item.id, item.group) != item.group for item in placed)
+    told = any({id_: cell for id_, cell in cells.items() if cell} == own for cells in prepared.columns.values())
+    return prepared.columns if told or not joined else {**prepared.columns, OWN_GROUP: own}
 
 
 def _require_utf8(encoding: str) -> None:
