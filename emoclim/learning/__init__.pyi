@@ -58,11 +58,11 @@ from .selection import checked_rule as checked_rule
 from .selection import choose as choose
 from .selection import own_score as own_score
 from .selection import varying_settings as varying_settings
-from .settings import Aggregate as Aggregate
 from .settings import Augmentations as Augmentations
 from .settings import EncoderTuning as EncoderTuning
 from .settings import SupConSettings as SupConSettings
 from .settings import TagConfig as TagConfig
+from .settings import TagProtocol as TagProtocol
 from .settings import load_joint_config as load_joint_config
 from .sweep import Candidate as Candidate
 from .sweep import Space as Space

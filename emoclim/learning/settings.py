@@ -36,7 +36,6 @@ def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     return ends
 
 
-Aggregate = Literal["probabilities", "embeddings"]
 NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it
 _Decibels = Annotated[float, Field(ge=-100, le=100)]
 Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
@@ -125,14 +124,41 @@ class SupConSettings(Settings):
     )
 
 
+class TagProtocol(Settings):
+    """What of a recording a tagging head sees, and which epoch of it is kept.
+
+    Notes
+    -----
+    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2,
+    train the head on embeddings of recordings. K. Avramidis et al., "On the role of visual context in enriching music
+    representations", ICASSP 2023, section 4.2, average predictions over windows that share half of their length. The
+    published code of the former averages probabilities over windows that do not overlap, and keeps the best PR-AUC.
+    """
+
+    aggregate: Literal["probabilities", "embeddings"] = Field(
+        default="probabilities",
+        description="Tagging: what is averaged over a recording's segments, probabilities (VCMR, and Emo-CLIM's code) "
+        "or embeddings, on whose means the head is then trained (Emo-CLIM's paper)",
+    )
+    windows: Literal["all", "apart"] = Field(
+        default="all",
+        description="Tagging: windows of a recording that is evaluated, all or those apart, which do not overlap "
+        "(Emo-CLIM's code)",
+    )
+    keep_by: Literal["loss", "PR-AUC"] = Field(
+        default="loss",
+        description="Tagging: what the best epoch of a tag head has on validation, the lowest loss or the highest "
+        "PR-AUC (Emo-CLIM's code)",
+    )
+
+
 class TagConfig(Settings):
     """Settings of the training of a tagging head.
 
     Notes
     -----
-    S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 5.2:
-    optimiser, its rate and batch size. Hidden width, epochs and patience stand in no paper: they are the published
-    implementation's.
+    S. Stewart et al., as in :class:`TagProtocol`, section 5.2: optimiser, its rate and batch size. Hidden width, epochs
+    and patience stand in no paper: they are the published implementation's.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")

@@ -86,6 +86,7 @@ class Preset:
     config: Mapping[str, Any] = field(default_factory=dict)  # of a training
     augmentations: Mapping[str, Any] = field(default_factory=dict)  # of a training with its encoder
     encoders: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)  # by encoder
+    tagging: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation of tags
     drop_short: bool = False  # whether recordings shorter than the encoder's input are left out
     gaps: Mapping[str, tuple[Row, ...]] = field(
         default_factory=dict

@@ -46,8 +46,9 @@ CHANCE = (
     "and galleries, and Won et al. several right moods for some labels: nothing tells what theirs is."
 )
 TAGGING = (
-    "Own numbers are means over 3 tagging heads. The paper's two supervised rows are of the split without untagged "
-    "clips, the others of the one with them: their PR-AUC cannot be compared."
+    "Own numbers are means over 3 tagging heads. The paper trains them on embeddings of recordings; its code on crops, "
+    "averages probabilities over windows that do not overlap, and keeps the best PR-AUC. The paper's two supervised "
+    "rows are of the split without untagged clips, the others of the one with them: their PR-AUC cannot be compared."
 )
 COUNTS = "The paper prints the map alone; its counts are those of the published code's notebooks."
 PANELS = "The paper prints no sizes with the figure; those shown are the sums of its Table 5."
@@ -181,10 +182,11 @@ DECAY = {"weight decay spares norms and biases of the encoder (of none)": UNFROZ
 PRESETS = {
     "paper": Preset(
         encoders=ENCODERS,
+        tagging={"aggregate": "embeddings"},
         gaps=DECAY,
         remarks=(
             "The published code does more than the paper says: it adds noise to recordings, takes two views of each "
-            "item and leaves out short clips, and its frozen CNNs go on following the statistics of batches. See "
+            "item and leaves out short clips, and its frozen CNNs go on following the statistics of batches: see "
             "--preset paper-code.",
         ),
     ),
@@ -193,6 +195,7 @@ PRESETS = {
         {"epochs": 30, "views_per_item": 2},
         {"gaussian_snr": (5.0, 40.0), "background": "NSynth"},
         ENCODERS,
+        {"aggregate": "probabilities", "windows": "apart", "keep_by": "PR-AUC"},
         drop_short=True,
         gaps={
             **DECAY,
@@ -200,6 +203,7 @@ PRESETS = {
             "--unfreeze none)": FROZEN,
             "no noise is added to recordings (sounds of NSynth, and Gaussian noise)": (*FROZEN, CLAP),
             "clips shorter than the encoder's input train it (are left out)": UNFROZEN,
+            "a tag head is kept by the PR-AUC over all validation items (its mean over batches)": (CLAP_FEATURES,),
             "the validation batches are drawn once and held (anew in each epoch)": (*FROZEN, *UNFROZEN, CLAP),
         },
         remarks=("Settings are those of the published code, where it differs from the paper.",),
@@ -213,7 +217,7 @@ RECIPE = Recipe(
     {
         "image": Data("image", "deepemotion", counted_by="Emo-CLIM", cropped=True),
         "audio": Data("audio", "audioset_mood", counted_by="Emo-CLIM", cropped=True, seconds=10.0),
-        "tagging": Data("audio", "magnatagatune", split="pons2017", seconds=29.1),
+        "tagging": Data("audio", "magnatagatune", split="pons2017", cropped=True, seconds=29.1),
     },
     PRESETS,
     {

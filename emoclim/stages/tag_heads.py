@@ -1,7 +1,8 @@
 """Train tagging heads, which map features or embeddings to the probabilities of tags.
 
 Conventions: an item's row of tags is ``(T,)`` bool. An item is tagged by all its segments: by the mean of their
-probabilities, or by the probabilities of their mean.
+probabilities, and then one of them stands for it in training; or by the probabilities of their mean, and then that
+does in training, too.
 
 Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging init``,
 ``tagging order`` (of items in an epoch) and ``tagging segments`` (which stands for an item).
@@ -16,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
 
 from emoclim.data import Features
-from emoclim.learning import Aggregate, TagConfig, mean_over_segments
+from emoclim.learning import TagConfig, TagProtocol, mean_over_segments
+from emoclim.metrics import tag_metrics
 from emoclim.seeding import generator_for
 
 ROWS_PER_BLOCK = 8192  # tagged at once
@@ -51,9 +53,9 @@ class TagHead(nn.Sequential):
 
 
 def train_tag_head(
-    train: TagSplit, rows: Tensor, val: TagSplit, *, seed: int, aggregate: Aggregate, config: TagConfig
+    train: TagSplit, rows: Tensor, val: TagSplit, *, seed: int, protocol: TagProtocol, config: TagConfig
 ) -> tuple[TagHead, int]:
-    """Train a head until its validation loss no longer falls."""
+    """Train a head until its validation loss no longer falls, and keep its best epoch."""
     dim, device = train.inputs.spec.dim, train.inputs.values.device
     sizes = dim, config.hidden_dim or dim, train.relevant.shape[1]
     head = TagHead(*sizes, generator_for("tagging init", seed)).to(device)
@@ -62,26 +64,32 @@ def train_tag_head(
     )
     order, segments = generator_for("tagging order", seed), generator_for("tagging segments", seed)
     wanted = val.relevant.float().to(device)
-    best, best_loss, best_epoch = head, math.inf, 0
+    best, least, lowest, best_epoch, last = head, math.inf, math.inf, 0, 0
+    means = protocol.aggregate == "embeddings"
     for epoch in range(config.epochs):
         shown = rows[torch.randperm(len(rows), generator=order)]
-        drawn, targets = train.inputs.draw(shown, segments), train.relevant[shown].float().to(device)
+        drawn = train.inputs.values[shown.to(device)] if means else train.inputs.draw(shown, segments)
+        targets = train.relevant[shown].float().to(device)
         head.train()
         for inputs, target in zip(*(torch.split(table, config.batch_size) for table in (drawn, targets)), strict=True):
             if len(inputs) > 1:  # batch normalisation needs two
                 optimiser.zero_grad()
                 torch.autograd.backward(binary_cross_entropy_with_logits(head(inputs), target))
                 optimiser.step()
-        loss = float(binary_cross_entropy(tag_probabilities(head, val.inputs, aggregate), wanted))
-        if loss < best_loss:
-            best, best_loss, best_epoch = copy.deepcopy(head), loss, epoch
-        elif epoch - best_epoch >= config.patience:
+        found = tag_probabilities(head, val.inputs, protocol.aggregate)
+        loss = float(binary_cross_entropy(found, wanted))
+        badness = loss if protocol.keep_by == "loss" else -_pr_auc(found, val.relevant)
+        if badness < least:
+            best, least, best_epoch = copy.deepcopy(head), badness, epoch
+        if loss < lowest:
+            lowest, last = loss, epoch
+        elif epoch - last >= config.patience:
             break
     return best, best_epoch
 
 
 @torch.no_grad()
-def tag_probabilities(head: TagHead, inputs: Features, aggregate: Aggregate) -> Tensor:
+def tag_probabilities(head: TagHead, inputs: Features, aggregate: str) -> Tensor:
     """Compute the probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
     head.eval()
     values = torch.cat([head(rows).sigmoid() for rows in torch.split(inputs.values, ROWS_PER_BLOCK)])
@@ -94,3 +102,8 @@ def tag_probabilities(head: TagHead, inputs: Features, aggregate: Aggregate) -> 
         lambda bare: {"tags": values[bare]},
     )
     return means["tags"]
+
+
+def _pr_auc(probabilities: Tensor, relevant: Tensor) -> float:
+    """Average the average precision over the tags that any item has."""
+    return float(tag_metrics(probabilities.cpu(), relevant).average_precision.nanmean().nan_to_num())

@@ -11,13 +11,12 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import get_args
 
 import torch
 
 from emoclim.data import Features
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.learning import Aggregate, Heads, TagConfig
+from emoclim.learning import Heads, TagConfig, TagProtocol, mean_over_segments
 from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report
@@ -33,7 +32,7 @@ def tag(
     *,
     seeds: Sequence[int] = (42,),
     fractions: Sequence[float] = (1.0,),
-    aggregate: Aggregate = "probabilities",
+    protocol: TagProtocol = TagProtocol(),
     shuffle: bool = False,
     groups: Mapping[str, Sequence[str]] | None = None,
     n_resamples: int = 1000,
@@ -47,7 +46,7 @@ def tag(
     Parameters
     ----------
     train, val, test
-        Inputs of one spec; training draws a segment of each item in each epoch.
+        Inputs of one spec; training draws a segment of each item in each epoch, or takes its value.
     tags
         T names.
     seeds
@@ -55,8 +54,8 @@ def tag(
     fractions
         Shares of the training items, above 0 and up to 1. Of one seed, a smaller set is part of a larger one. The last
         one in ascending order is reported tag by tag.
-    aggregate
-        What is averaged over an item's segments: ``"probabilities"``, or ``"embeddings"``, the inputs of the head.
+    protocol
+        What stands for an item, and which epoch is kept.
     shuffle
         Train on tags that were dealt out anew among the items: a control, which should find nothing.
     groups
@@ -88,20 +87,20 @@ def tag(
     """
     if not seeds or not fractions or not all(0 < fraction <= 1 for fraction in fractions):
         raise ConfigError(f"shares {tuple(fractions)} of items and {len(seeds)} seeds: give shares up to 1, and a seed")
-    if aggregate not in get_args(Aggregate):
-        raise ConfigError(f"aggregate = {aggregate!r} is not possible; it must be {' or '.join(get_args(Aggregate))}")
     for name, split in (("train", train), ("val", val), ("test", test)):
         _check(split, train.inputs, name, len(tags))
+    if protocol.windows == "apart":
+        test = replace(test, inputs=without_overlap(test.inputs))
     parts = tuple(replace(split, inputs=split.inputs.to(device)) for split in (train, val, test))
     plan = [(fraction, seed) for fraction in sorted(set(fractions)) for seed in seeds]
     trained = []
     for fraction, seed in track(plan, description="Training tagging heads", total=len(plan)):
         shown, held = (_shuffled(parts[0], parts[1], seed) if shuffle else parts)[:2]
-        make = partial(_trained, shown, held, parts[2], fraction, seed, aggregate, config)
+        make = partial(_trained, shown, held, parts[2], fraction, seed, protocol, config)
         trained.append(keep(fraction, seed, make) if keep else make())
     provenance = {
         "input": train.inputs.spec.to_dict(),
-        "aggregate": aggregate,
+        **protocol.model_dump(include=set(TagProtocol.model_fields)),
         "shuffled_tags": shuffle,
         "config": config.model_dump(),
         "resamples": n_resamples,
@@ -144,6 +143,28 @@ def embedded(features: Features, heads: Heads) -> Features:
     return replace(features, spec=spec, values=values, segments=heads.vectors(rows, average="features")[0][0])
 
 
+def without_overlap(features: Features) -> Features:
+    """Keep of each item's windows the first, and each next one that begins where the one before it has ended.
+
+    An item's value is the mean of the windows that are kept; one that had none keeps its own.
+    """
+    overlap = features.spec.settings.get("overlap")
+    if features.windows is None or overlap == 0:
+        return features
+    if not isinstance(overlap, float):
+        raise CacheError(f"the features of {features.spec.name} do not say how far windows overlap; take all of them")
+    segments, offsets, starts = features.windows
+    counts = offsets.diff()
+    places = torch.arange(len(segments)) - offsets[:-1].repeat_interleave(counts)
+    kept = (places % math.ceil(1 / (1 - overlap) - 1e-9) == 0).nonzero()[:, 0]
+    owners = torch.arange(len(counts)).repeat_interleave(counts)[kept]
+    ends = owners.bincount(minlength=len(counts)).cumsum(0)
+    rows = kept.to(segments.device)
+    few = replace(features, segments=segments[rows], offsets=torch.cat([ends.new_zeros(1), ends]), starts=starts[kept])
+    means = mean_over_segments(few, len(rows), lambda all_: {"": all_}, lambda bare: {"": features.values[bare]})
+    return replace(few, values=means[""])
+
+
 def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
     n_items = len(split.inputs)
     if n_items < 2 or split.relevant.shape != (n_items, n_tags):
@@ -165,12 +186,18 @@ def _shuffled(train: TagSplit, val: TagSplit, seed: int) -> tuple[TagSplit, TagS
 
 
 def _trained(
-    train: TagSplit, val: TagSplit, test: TagSplit, fraction: float, seed: int, aggregate: Aggregate, config: TagConfig
+    train: TagSplit,
+    val: TagSplit,
+    test: TagSplit,
+    fraction: float,
+    seed: int,
+    protocol: TagProtocol,
+    config: TagConfig,
 ) -> Trained:
     """Train one head on a share of the items, and apply it to the test items."""
     n_items = len(train.relevant)
     kept = max(2, math.ceil(fraction * n_items - 1e-9))  # two for batch normalisation; .07 of 100 is 7, not 8
     rows = torch.randperm(n_items, generator=generator_for("tagging share", seed))[:kept]
-    head, epoch = train_tag_head(train, rows, val, seed=seed, aggregate=aggregate, config=config)
+    head, epoch = train_tag_head(train, rows, val, seed=seed, protocol=protocol, config=config)
     unseen = int((~train.relevant[rows].any(dim=0)).sum())
-    return Trained(fraction, seed, kept, unseen, epoch, tag_probabilities(head, test.inputs, aggregate).cpu())
+    return Trained(fraction, seed, kept, unseen, epoch, tag_probabilities(head, test.inputs, protocol.aggregate).cpu())

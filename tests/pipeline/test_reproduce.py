@@ -188,6 +188,7 @@ def test_other_targets_are_made_from_the_same_runs(
         assert lines["CLAP"]["mark"] == "miniature: not the paper's encoder and data"  # no heads have a part in it
         report = json.loads((made / found["rows"][0]["report"]).read_text())
         assert report["on"] == "features"
+        assert report["provenance"]["aggregate"] == "embeddings"
         assert report["macro"]["roc_auc"]["mean"] == lines["CLAP"]["own"]["ROC-AUC"]["value"]
         assert any("tagging.csv has 31 items with a split, where the paper had" in note for note in found["notes"])
 
@@ -506,9 +507,10 @@ def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
         "views": request.of_crops(load("clip", views=8), images),
     }
     few = {name: one.told.partition(" (")[0] for name, (one,) in told.items()}
-    assert few["short"] == "training hears one of 7 windows of 10 s by short_chunk_cnn, and never the last 0.77 s"
-    assert few["harmonic"] == "training hears one of 5 windows of 10 s by harmonic_cnn"
+    assert few["short"] == "training hears one of 7 windows of each 10 s by short_chunk_cnn, and never the last 0.77 s"
+    assert few["harmonic"] == "training hears one of 5 windows of each 10 s by harmonic_cnn"
     assert few["centre"] == "training sees the centre of each image by clip"
     assert few["views"] == "training sees one of 8 crops of each image by clip"
     assert request.of_crops(load("clap"), music) == []  # which takes ten seconds whole
-    assert request.of_crops(load("harmonic_cnn"), tagged) == []  # whose items no heads are trained on
+    (windows,) = request.of_crops(load("clap"), tagged)
+    assert windows.told.startswith("training hears one of 2 windows of each 29.1 s by clap, and never the last 9.10 s")

@@ -7,16 +7,17 @@ import torch
 from tagged import CPU, DIM, QUICK, SEGMENTS, SPEC, TAGS, features, split
 from torch import Tensor
 
-from emoclim.data.features import FeatureSpec
+from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
-from emoclim.learning.settings import TagConfig
+from emoclim.learning.settings import TagConfig, TagProtocol
+from emoclim.metrics.tagging import tag_metrics
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
 from emoclim.stages.tag_heads import TagHead, tag_probabilities, train_tag_head
-from emoclim.stages.tagging import embedded, tag
+from emoclim.stages.tagging import embedded, tag, without_overlap
 
 TRAIN, VAL, TEST = split(80, 0), split(30, 1), split(60, 2)
 
@@ -82,7 +83,7 @@ def test_smaller_training_sets_are_nested_and_count_their_tags():
 def test_the_best_epoch_is_kept_and_patience_ends_the_training():
     def train(epochs: int) -> tuple[Tensor, int]:
         config = QUICK.updated(epochs=epochs)
-        head, best = train_tag_head(TRAIN, torch.arange(80), VAL, seed=0, aggregate="probabilities", config=config)
+        head, best = train_tag_head(TRAIN, torch.arange(80), VAL, seed=0, protocol=TagProtocol(), config=config)
         return tag_probabilities(head, TEST.inputs, "probabilities"), best
 
     expected, best = train(1000)
@@ -113,13 +114,49 @@ def test_many_rows_are_tagged_in_blocks(monkeypatch):
     torch.testing.assert_close(tag_probabilities(head, TEST.inputs, "probabilities"), whole)
 
 
-def test_training_draws_segments():
+@pytest.mark.parametrize(("aggregate", "alike"), [("probabilities", False), ("embeddings", True)])
+def test_training_draws_segments_or_takes_their_mean(aggregate, alike):
     bare = replace(TRAIN, inputs=replace(TRAIN.inputs, segments=None, offsets=None, starts=None))
+    protocol = TagProtocol(aggregate=aggregate)
     heads = [
-        train_tag_head(part, torch.arange(80), VAL, seed=0, aggregate="embeddings", config=QUICK)[0]
+        train_tag_head(part, torch.arange(80), VAL, seed=0, protocol=protocol, config=QUICK)[0]
         for part in (TRAIN, bare)
     ]
-    assert not torch.equal(heads[0][0].weight, heads[1][0].weight)
+    assert torch.equal(heads[0][0].weight, heads[1][0].weight) == alike
+
+
+def test_the_epoch_of_the_best_precision_is_kept_while_the_loss_ends_the_training():
+    config, rows = QUICK.updated(epochs=7, patience=7, learning_rate=0.1), torch.arange(80)
+    noisy = replace(VAL, relevant=VAL.relevant[torch.randperm(30, generator=torch.Generator().manual_seed(3))])
+    precision, epochs = {}, {}
+    for by in ("loss", "PR-AUC"):
+        protocol = TagProtocol(keep_by=by)
+        head, epochs[by] = train_tag_head(TRAIN, rows, noisy, seed=0, protocol=protocol, config=config)
+        found = tag_probabilities(head, VAL.inputs, "probabilities")
+        precision[by] = float(tag_metrics(found, noisy.relevant).average_precision.mean())
+    assert epochs["PR-AUC"] != epochs["loss"]
+    assert precision["PR-AUC"] > precision["loss"]
+    shorter = config.updated(patience=1)
+    _, epoch = train_tag_head(TRAIN, rows, noisy, seed=0, protocol=TagProtocol(keep_by="PR-AUC"), config=shorter)
+    assert epoch <= epochs["loss"] + 1
+
+
+@pytest.mark.parametrize(("overlap", "kept"), [(0.75, (0, 4)), (0.5, (0, 2, 4)), (0.6, (0, 3)), (0.0, (0, 1, 2, 3, 4))])
+def test_windows_that_do_not_overlap_are_kept(overlap, kept):
+    spec = replace(SPEC, settings={"overlap": overlap})
+    segments = torch.arange(8.0)[:, None].expand(8, DIM)
+    offsets, starts = torch.tensor([0, 5, 5, 8]), torch.tensor([0.0, 1, 2, 3, 4, 0, 1, 2])
+    values = torch.stack([torch.full((DIM,), value) for value in (2.0, 9.0, 6.0)])
+    found = without_overlap(Features(spec, ("a", "none", "b"), values, segments, offsets, starts))
+    assert found.segments[: len(kept), 0].tolist() == [float(place) for place in kept]
+    assert found.offsets[1] == found.offsets[2] == len(kept)
+    assert found.starts[: len(kept)].tolist() == [float(place) for place in kept]
+    assert found.values[:2, 0].tolist() == [pytest.approx(sum(kept) / len(kept)), 9.0]
+
+
+def test_windows_that_do_not_say_how_far_they_overlap_are_refused():
+    with pytest.raises(CacheError, match="do not say how far windows overlap"):
+        run(protocol=TagProtocol(windows="apart"))
 
 
 def test_one_item_left_over_is_no_batch():
@@ -169,11 +206,9 @@ def test_refuses_shares_that_are_none(fractions):
         run(fractions=fractions)
 
 
-def test_refuses_no_seed_and_another_aggregate():
+def test_refuses_no_seed():
     with pytest.raises(ConfigError, match="0 seeds"):
         run(seeds=())
-    with pytest.raises(ConfigError, match="probabilities or embeddings"):
-        run(aggregate="both")
 
 
 def test_refuses_splits_that_do_not_fit():

@@ -151,18 +151,20 @@ def _departures(
     """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
     recipe, preset, bare = request.recipe, request.settings, row.options.get("on") == "features"
     names = [TAGGING] if bare else list(data)
-    taken = {modality: request.encoders[encoder] for modality, encoder in row.encoders.items()}
     found = []
     for modality in {recipe.data[name].modality: None for name in names}:
-        found += of_encoder(row.encoders[modality], taken[modality], preset)
-    found += [one for name in names for one in (*data[name], *of_splits(manifests[name], recipe.data[name]))]
-    if bare:
-        return found
-    for modality, encoder in encoders.items():
-        if modality != row.trained and encoder.spec.name == row.encoders[modality]:
-            found += of_crops(encoder, recipe.data[modality])
-    joint = (request.tuning, request.augmentations) if row.trained else None
-    found += of_settings(request.config, request.own, joint, preset)
+        found += of_encoder(row.encoders[modality], request.encoders[row.encoders[modality]], preset)
+    for name in names:
+        own = recipe.data[name]
+        encoder = encoders.get(own.modality)
+        # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
+        anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
+        found += [*data[name], *of_splits(manifests[name], own)]
+        if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
+            found += of_crops(encoder, own)
+    if not bare:
+        joint = (request.tuning, request.augmentations) if row.trained else None
+        found += of_settings(request.config, request.own, joint, preset)
     return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 

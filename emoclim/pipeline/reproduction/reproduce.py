@@ -151,7 +151,8 @@ class Runner:
 
     def tag(self, row: RowPlan) -> Results:
         """Find the tags of what the heads were not trained on."""
-        asked = TaggingConfig(run=row.run, manifest=self.plan.manifests[TAGGING].source, plots=False, **row.row.options)
+        source, settings = self.plan.manifests[TAGGING].source, self.plan.request.settings.tagging
+        asked = TaggingConfig(run=row.run, manifest=source, plots=False, **settings, **row.row.options)
         found = start(Tag(), asked, self.resources)
         self._note(row, found.folder, found.inputs.warnings)
         return tagging_results(found.report)

@@ -160,7 +160,7 @@ def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
         return [Departure("crops", f"training sees {few} of each image by {name} (a new random crop each time{how})")]
     n_windows = int((data.seconds - length) / encoder.hop_seconds + 1e-9) + 1
     unheard = data.seconds - length - (n_windows - 1) * encoder.hop_seconds
-    told = f"training hears one of {n_windows} windows of {data.seconds:g} s by {name}"
+    told = f"training hears one of {n_windows} windows of each {data.seconds:g} s by {name}"
     told += f", and never the last {unheard:.2f} s" if round(unheard, 2) else ""
     return [Departure("crops", f"{told} (a crop from anywhere each time)")]
 

@@ -6,13 +6,13 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from emoclim.config import RunConfig
-from emoclim.learning import Aggregate, TagConfig
+from emoclim.learning import TagConfig, TagProtocol
 
 On = Literal["embeddings", "features"]
 File = Annotated[Path, Field(strict=False)]
 
 
-class TaggingConfig(RunConfig):
+class TaggingConfig(TagProtocol, RunConfig):
     """The settings of `emoclim evaluate --tagging`; those with a description are options of it."""
 
     NOTED: ClassVar[frozenset[str]] = frozenset({"run", "manifest", "tag_groups", "plots"})
@@ -24,9 +24,6 @@ class TaggingConfig(RunConfig):
         "of tagging below, data/tagging.csv",
     )
     on: On = Field(default="embeddings", description="Tagging: what tags are found by")
-    aggregate: Aggregate = Field(
-        default="probabilities", description="Tagging: what is averaged over a recording's segments"
-    )
     split: Literal["val", "test"] = "test"
     seeds: int = Field(default=3, ge=1, description="Tagging: number of tag heads to train, each by a seed")
     fractions: Annotated[tuple[float, ...], Field(strict=False)] = Field(
@@ -54,6 +51,8 @@ class TaggingConfig(RunConfig):
             "seeds": f"{self.seeds}-seeds",
             "fractions": f"share-{'-'.join(f'{share:g}' for share in sorted(set(self.fractions)))}",
             "aggregate": f"aggregate-{self.aggregate}",
+            "windows": f"windows-{self.windows}",
+            "keep_by": f"by-{self.keep_by}",
             "drop_untagged": "drop-untagged",
             "tag_groups": f"groups-{self.tag_groups.stem if self.tag_groups else None}",
             "shuffle": "shuffled",

@@ -185,7 +185,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 read.tags,
                 seeds=range(config.seed, config.seed + config.seeds),
                 fractions=config.fractions,
-                aggregate=config.aggregate,
+                protocol=config,
                 shuffle=config.shuffle,
                 groups=inputs.groups,
                 n_resamples=config.resamples,
