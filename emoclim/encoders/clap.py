@@ -149,9 +149,7 @@ def build_tower(model: str, checkpoint: Path) -> ClapAudio:
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 
     tower = untrained(model=model)
-    tensors = read_tensors(checkpoint)
-    heard = {name: tensor for name, tensor in tensors.items() if not name.startswith(OTHER_PARTS)}
-    fit(tower, heard, checkpoint)
+    fit(tower, read_tensors(checkpoint), checkpoint, aside=OTHER_PARTS)
     return tower
 
 

@@ -109,9 +109,7 @@ def build_tower(model: str, checkpoint: Path) -> nn.Module:
     if tensors.keys() >= OPENAI_MARKS and not quick:
         raise CheckpointError(f"{checkpoint} needs QuickGELU, as all of OpenAI's do; take the model {model}-quickgelu")
     tower = untrained(model=model)
-    prefix = "visual."
-    visual = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    fit(tower, visual, checkpoint)
+    fit(tower, tensors, checkpoint)
     return tower
 
 

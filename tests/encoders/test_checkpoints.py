@@ -1,7 +1,12 @@
 """Files of parameters: reading them safely, and fitting them into a network."""
 
+import os
 import pickle
+import resource
+import runpy
+import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from emoclim.encoders import fit, identity, read_tensors
+from emoclim.encoders import fit, identity, musicnn, read_tensors
 from emoclim.errors import CheckpointError
 
 
@@ -45,20 +50,102 @@ def state() -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("form", ["safetensors", "zip", "legacy"])
-@pytest.mark.parametrize("prefix", ["", "module."])
-def test_every_usual_format_is_read(form: str, prefix: str, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_every_usual_format_is_read(form: str, state: dict[str, Tensor], tmp_path: Path) -> None:
     path = tmp_path / "net.bin"  # the content tells the format, not the name
-    named = {f"{prefix}{name}": tensor.contiguous() for name, tensor in state.items()}
+    named = {name: tensor.contiguous() for name, tensor in state.items()}
     if form == "safetensors":
         safetensors.torch.save_file(named, path)
     else:
-        torch.save({"epoch": 3, "state_dict": named}, path, _use_new_zipfile_serialization=form == "zip")
+        torch.save(named, path, _use_new_zipfile_serialization=form == "zip")
     assert_equal(read_tensors(path), state)
 
 
-def test_a_prefix_is_taken_off_only_if_all_bear_it(tmp_path: Path) -> None:
-    torch.save({"module.a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "net.pt")
-    assert read_tensors(tmp_path / "net.pt").keys() == {"module.a", "b"}
+def test_names_of_tables_in_tables_are_joined(tmp_path: Path) -> None:
+    one = {"a": torch.ones(1)}
+    torch.save({"epoch": 3, "model": {"net": one, "b": torch.ones(2)}, "again": one, 3: one}, tmp_path / "net.pt")
+    assert read_tensors(tmp_path / "net.pt").keys() == {"model.net.a", "model.b"}
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16, torch.complex64, torch.uint16, torch.float8_e4m3fn])
+def test_every_type_of_number_is_read(kind: torch.dtype, tmp_path: Path) -> None:
+    whole = torch.arange(12).reshape(3, 4).to(kind)
+    shared = {"whole": whole, "part": whole[1:, 2], "flipped": whole.t(), "parameter": nn.Parameter(torch.ones(2))}
+    shared["parameter"].mark = "x"  # type: ignore[attr-defined]
+    torch.save(shared, tmp_path / "net.pt")
+    found = read_tensors(tmp_path / "net.pt")
+    for name, tensor in shared.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(*(one.detach().contiguous().view(torch.uint8) for one in (found[name], tensor)))
+
+
+WRAPPINGS: list[tuple[str, ...]] = [
+    ("state_dict",), ("model_state_dict",), ("model",), ("module",), ("model", "state_dict"), ("net", "model_ema"),
+]  # fmt: skip
+PREFIXES = [
+    "",
+    "module.",
+    "_orig_mod.",
+    "module._orig_mod.",
+    "_orig_mod.module.",
+    "model.",
+    "net.",
+    "encoder.",
+    "backbone.",
+]
+PREFIXES += ["module.model._orig_mod.encoder.", "ema_model.module."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("wrapping", [(), *WRAPPINGS], ids=".".join)
+def test_wrappings_and_prefixes_of_frameworks_are_taken_off(
+    wrapping: tuple[str, ...], prefix: str, state: dict[str, Tensor], tmp_path: Path
+) -> None:
+    content: dict[str, Any] = {f"{prefix}{name}": tensor + 1 for name, tensor in state.items() if "num_b" not in name}
+    content |= {"n_averaged": torch.tensor(1)} if prefix else {}
+    for name in reversed(wrapping):
+        content = {"epoch": 3, name: content, "optimizer": {"state": {"a": {"exp_avg": torch.ones(2, 3)}}}}
+    net = Net()
+    torch.save(content, tmp_path / "net.pt")
+    fit(net, read_tensors(tmp_path / "net.pt"), tmp_path / "net.pt")
+    assert_equal(net.state_dict(), {n: one if "num_b" in n else (one + 1).to(one.dtype) for n, one in state.items()})
+
+
+def test_wrappers_inside_names_count_for_nothing(state: dict[str, Tensor]) -> None:
+    net = Net()
+    fit(net, {name.replace("linear.", "linear._orig_mod.module."): one * 0 for name, one in state.items()}, Path("x"))
+    assert not net.linear.weight.any()
+
+
+def test_a_running_average_is_taken_only_where_nothing_else_fits(state: dict[str, Tensor]) -> None:
+    averaged = {name: tensor * 0 for name, tensor in state.items()}
+    for prefix in ("ema.", "model_ema.module.", "teacher."):
+        net = Net()
+        both = {f"{prefix}{name}": one for name, one in averaged.items()} | {
+            f"net.{n}": one for n, one in state.items()
+        }
+        fit(net, both, Path("x"))
+        assert torch.equal(net.linear.weight, state["linear.weight"])
+        fit(net, {name: one for name, one in both.items() if name.startswith(prefix)}, Path("x"))
+        assert not net.linear.weight.any()
+
+
+def test_two_sets_that_fit_are_named(state: dict[str, Tensor]) -> None:
+    with pytest.raises(CheckpointError, match=r"2 sets that fit, below 'left\.', 'right\.'"):
+        fit(Net(), {f"{side}.{name}": one for side in ("left", "right") for name, one in state.items()}, Path("x.pt"))
+    with pytest.raises(CheckpointError, match="2 sets that fit"):
+        fit(Net(), {f"{side}{name}": one for side in ("module.", "") for name, one in state.items()}, Path("x.pt"))
+
+
+def test_what_does_not_fit_names_the_prefix(state: dict[str, Tensor]) -> None:
+    state.pop("norm.weight")
+    with pytest.raises(CheckpointError, match=r"\(below 'encoder\.' 1 missing: norm.weight\)"):
+        fit(Net(), {f"encoder.{name}": one for name, one in state.items()}, Path("x.pt"))
+
+
+def test_parameters_that_are_no_numbers_are_named(state: dict[str, Tensor]) -> None:
+    state["linear.bias"] = torch.tensor([1.0, torch.nan])
+    with pytest.raises(CheckpointError, match=r"1 with NaN: linear.bias"):
+        fit(Net(), state, Path("x.pt"))
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")
@@ -77,7 +164,8 @@ def test_numpy_scalars_and_new_pickle_protocols_are_no_obstacle(
     torch.save(content, path, pickle_protocol=protocol)
     with pytest.raises(pickle.UnpicklingError):
         torch.load(path, weights_only=True)
-    assert_equal(read_tensors(path), state)
+    expected = {"parameter": torch.ones(1), **{f"state_dict.{name}": tensor for name, tensor in named.items()}}
+    assert_equal(read_tensors(path), expected)
 
 
 @pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
@@ -131,7 +219,7 @@ def test_code_in_a_torchscript_archive_is_not_run(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"<html>not found</html>", b"PK\x03\x04 cut short", b"\x80\x02.", bytes(8) + b"{", pickle.dumps({"a": 1})],
+    [b"<html>not found</html>", b"PK\x03\x04 cut short", b"\x80\x02.", bytes(8) + b"{", pickle.dumps({"a": 1})],
 )
 def test_other_files_are_told_in_one_sentence(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "net.pth"
@@ -139,6 +227,147 @@ def test_other_files_are_told_in_one_sentence(content: bytes, tmp_path: Path) ->
     with pytest.raises(CheckpointError, match=r"net\.pth cannot be read as a checkpoint") as told:
         read_tensors(path)
     assert "\n" not in str(told.value)
+
+
+def archive(path: Path, described: bytes, storage: bytes = bytes(64), packed: int = zipfile.ZIP_STORED) -> Path:
+    """Write what `torch.save` would: what describes the tensors, and one storage."""
+    with zipfile.ZipFile(path, "w", packed) as target:
+        target.writestr("net/data.pkl", described)
+        target.writestr("net/data/0", storage)
+    return path
+
+
+def legacy_file(path: Path, described: bytes, storage: bytes = bytes(64)) -> Path:
+    """Write what `torch.save` wrote before 1.6."""
+    about = (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True})
+    pickles = [*(pickle.dumps(one, 2) for one in about), described, pickle.dumps(["0"], 2)]
+    path.write_bytes(b"".join(pickles) + (len(storage) // 4).to_bytes(8, "little") + storage)
+    return path
+
+
+PID = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x10tQ"  # the storage `0`
+REBUILD = b"ctorch._utils\n_rebuild_tensor_v2\n"
+
+
+def tensor(offset: int = 0, size: int = 16, stride: int = 1) -> bytes:
+    """Pickle a tensor as torch does."""
+    numbers = (b"J" + number.to_bytes(4, "little", signed=True) for number in (offset, size, stride))
+    return REBUILD + b"(" + PID + b"%b(%bt(%bt\x89NtR" % tuple(numbers)
+
+
+def table(*values: bytes) -> bytes:
+    """Pickle a table of values under names."""
+    return b"\x80\x02}(" + b"".join(b"X\x01\0\0\0%c" % (97 + n) + value for n, value in enumerate(values)) + b"u."
+
+
+@pytest.mark.parametrize("write", [archive, legacy_file])
+def test_a_pickle_of_hand_is_read_as_one_of_torch(write: Callable[..., Path], tmp_path: Path) -> None:
+    path = write(tmp_path / "net.pt", table(tensor(), tensor(4, 3, 2)), torch.arange(16.0).numpy().tobytes())
+    assert_equal(read_tensors(path), {"a": torch.arange(16.0), "b": torch.tensor([4.0, 6.0, 8.0])})
+
+
+def copies(count: int) -> bytes:
+    """Pickle a list of pairs, and many tables that are made of it."""
+    pairs = b"](" + b"X\x01\0\0\0kN\x86" * count + b"eq\x01"
+    return b"\x80\x02" + pairs + b"(" + b"ccollections\nOrderedDict\nh\x01\x85R" * count + b"t."
+
+
+DEEP = b"K\x01" + b"2\x86" * 60  # a pair of pairs of pairs: to hash it takes 2 ** 60 steps
+SHARED = b"}q\x01" + b"".join(b"}(X\x01\0\0\0ah%cX\x01\0\0\0bh%cuq%c" % (n, n, n + 1) for n in range(1, 60))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize(
+    "described",
+    [
+        table(b"Nr\xff\xff\xff\x1f", b"Nr\xff\xff\xff\x7f", b"N"),  # noted under a number beyond memory
+        table(b"\x96\0\0\0\0\x01\0\0\0"),  # a bytearray of 4 GB
+        table(b"\x8e\0\0\0\0\x01\0\0\0"),  # bytes of 4 GB
+        table(b"\x8b\xff\xff\xff\x7f"),  # a number of 2 GB
+        b"\x80\x02}(" + DEEP + b"Nu.",
+        b"\x80\x02\x8f(" + DEEP + b"\x90.",
+        b"\x80\x02" + SHARED + b".",
+        copies(5_000),
+        table(tensor() + b"(" + PID + b"K\0(J\0\0\0\x01t(K\x01ttb"),  # a tensor is given a larger shape
+        table(REBUILD + b"(}X\x08\0\0\0__code__K\x01s\x86b"),  # a function is given other code
+        table(REBUILD + b"N}X\x08\0\0\0__code__K\x01s\x86b"),
+        table(tensor(size=17)),
+        table(tensor(offset=-1)),
+        table(tensor(size=2**31 - 1, stride=2**31 - 1)),
+        table(tensor(stride=-1)),
+        table(tensor(size=-1)),
+        b"\x80\x02" + b"]" * 100_000 + b".",
+        b"\x80\x02" + b"(" * 100_000 + b"t" * 100_000 + b".",
+        b"\x80\x02" + b"}X\x01\0\0\0a" * 50_000 + b"N" + b"s" * 50_000 + b".",
+        b"\x80\x02\x82\x01.",
+        b"\x80\x02.",
+        b"\x80\x02h\x01.",
+    ],
+    ids=range(22),
+)
+def test_what_a_pickle_asks_for_takes_neither_memory_nor_time(
+    described: bytes, tmp_path: Path, *, legacy: bool
+) -> None:
+    path = (legacy_file if legacy else archive)(tmp_path / "net.pt", described)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError) as told:
+        read_tensors(path)
+    assert len(str(told.value)) < 300 + len(str(path))
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+@pytest.mark.parametrize("packed", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize("part", ["tensors", "pickle"])
+def test_what_is_packed_takes_no_more_than_the_limit(
+    part: str, packed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described = table(tensor(), b"(" + b"K\x01" * (500_000 if part == "pickle" else 1) + b"l")
+    path = archive(tmp_path / "net.pt", described, bytes(1_000_000 if part == "tensors" else 64), packed)
+    monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "0.0009")
+    with pytest.raises(CheckpointError, match="EMOCLIM_MEMORY_LIMIT=1|packed in a way"):
+        read_tensors(path)
+    if packed == zipfile.ZIP_DEFLATED:
+        monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "1")
+        assert read_tensors(path)["a"].shape == (16,)
+
+
+def test_nothing_that_is_no_regular_file_is_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
+        for read in (read_tensors, identity):
+            with pytest.raises(CheckpointError):
+                read(path)
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "net.pt").touch()
+    with pytest.raises(CheckpointError, match="is empty"):
+        read_tensors(tmp_path / "net.pt")
+
+
+def test_every_cut_of_a_file_is_told(state: dict[str, Tensor], tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    for form in (True, False):
+        torch.save(state, path, _use_new_zipfile_serialization=form)
+        content = path.read_bytes()
+        for length in range(1, len(content) - 1, 97):
+            path.write_bytes(content[:length])
+            with pytest.raises(CheckpointError):
+                read_tensors(path)
+
+
+def test_the_cases_of_frameworks_are_read(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = shared / "weights" / "mtat_musicnn.pth"
+    monkeypatch.setattr(sys, "argv", ["", str(source), str(tmp_path)])
+    runpy.run_path(str(shared / "cases" / "make_checkpoints.py"))
+    expected = musicnn.load(checkpoint=source).module.state_dict()
+    names = (
+        "model_state_dict.pth model_key.pth nested.pth compiled.pth compiled_ddp.pth ddp_compiled.pth lightning.ckpt "
+    )
+    names += "dataparallel_wrapped_plus.pth no_num_batches.pth lightning.safetensors lightning_namespace.ckpt"
+    for name in names.split():
+        found = musicnn.load(checkpoint=tmp_path / name).module.state_dict()
+        assert all(torch.equal(found[key], one) for key, one in expected.items() if not key.endswith("batches_tracked"))
 
 
 @pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.ones(1)], {"state_dict": 3}, {"state_dict": {"a": 1}}])
@@ -173,8 +402,8 @@ def test_fit_names_all_that_does_not_fit(state: dict[str, Tensor]) -> None:
     with pytest.raises(CheckpointError) as told:
         fit(net, tensors | {"linear.bias": torch.ones(2)}, Path("other.pth"))
     assert str(told.value) == (
-        "other.pth does not fit Net (5 missing: norm.weight, norm.bias, norm.running_mean, norm.running_var, "
-        "norm.num_batches_tracked; 1 unexpected: head.weight; 1 of another shape: linear.weight (2, 4) for (2, 3)); "
+        "other.pth does not fit Net (4 missing: norm.weight, norm.bias, norm.running_mean, norm.running_var; "
+        "1 unexpected: head.weight; 1 of another shape: linear.weight (2, 4) for (2, 3)); "
         "name one made for it"
     )
     assert torch.equal(net.linear.bias, before)

@@ -1,74 +1,105 @@
 """Read the tensors of a file of parameters without running anything from it, and put them into a network."""
 
 import pickle
-import warnings
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import safetensors.torch
-import torch
 from torch import Tensor, nn
 
 from emoclim.encoders.arithmetic import zero_denormals
 from emoclim.encoders.checkpoints.published import require_file
-from emoclim.encoders.checkpoints.torch_archive import is_script, read_archive
+from emoclim.encoders.checkpoints.torch_files import read_torch
 from emoclim.errors import CheckpointError, name_some
+from emoclim.files import open_regular
+
+WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+AVERAGED = re.compile(r"(?<![a-z])(?:ema|swa|teacher|averaged?)(?![a-z])")  # parts of a prefix
+COUNTERS = "num_batches_tracked"  # of batch normalisation, which count for nothing once it is trained
+TOLD = (pickle.UnpicklingError, safetensors.SafetensorError, BadZipFile, OSError)  # whose messages can be understood
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read parameters by name, to the CPU; take off a wrapping ``state_dict`` and a common prefix ``module.``.
+    """Read all tensors of a file to the CPU, by name; names of tables within tables are joined by dots.
 
-    Notes
-    -----
-    No code of the file is run: TorchScript, and zip archives that ``torch.load(weights_only=True)`` refuses, go
-    to :func:`~emoclim.encoders.checkpoints.torch_archive.read_archive`.
+    No code of the file is run, and no more memory is taken than the size of the file warrants.
     """
     require_file(path)
     try:
-        content = _read(path)
+        with open_regular(path) as file:
+            if not (head := file.read(9)):
+                raise CheckpointError(f"{path} is empty; name or download another")
+            tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else read_torch(path, file)
+    except CheckpointError:
+        raise
     except Exception as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = str(error).partition("\n")[0] if isinstance(error, TOLD) else "what it says of its tensors is damaged"
         raise CheckpointError(f"{path} cannot be read as a checkpoint ({reason}); name or download another") from error
-    table = content.get("state_dict", content) if isinstance(content, Mapping) else {}
-    entries = table.items() if isinstance(table, Mapping) else ()
-    tensors = {name: value for name, value in entries if isinstance(name, str) and isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(f"{path} holds no table of named tensors; name a checkpoint")
-    prefix = "module." if all(name.startswith("module.") for name in tensors) else ""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    return tensors
 
 
-def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path) -> None:
-    """Copy tensors into a module, every one of them into its place, and zero in place of denormal numbers."""
-    needed = module.state_dict()
-    missing = [name for name in needed if name not in tensors]
-    unexpected = [name for name in tensors if name not in needed]
-    misshapen = [
-        f"{name} {tuple(tensors[name].shape)} for {tuple(tensor.shape)}"
-        for name, tensor in needed.items()
-        if name in tensors and tensors[name].shape != tensor.shape
-    ]
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, aside: tuple[str, ...] = ()) -> None:
+    """Copy tensors into a module, every one of them into its place, and zero in place of denormal numbers.
+
+    Frameworks wrap names (``state_dict.module.conv.weight``): whatever prefix brings all parameters into their places
+    is taken off, and what lies beside it is left alone, as are names that begin with one of `aside`. Running averages
+    are taken only where nothing else fits.
+    """
+    needed = {_unwrapped(name): tensor for name, tensor in module.state_dict().items()}
+    offered: dict[str, str] = {}  # names in the file, by what is left of them without wrappers
+    for name in sorted(tensors, key=lambda name: name != _unwrapped(name)):
+        offered[name if _unwrapped(name) in offered else _unwrapped(name)] = name
+    prefix = _find_prefix(needed, {name: tensors[own] for name, own in offered.items()}, source)
+    inside = {name.removeprefix(prefix): own for name, own in offered.items() if name.startswith(prefix)}
+    fronts = {own.removesuffix(name) for name, own in inside.items() if name in needed}
+    if len(fronts) == 1:  # with its wrappers: what stands beside one of those is left alone, too
+        prefix = fronts.pop()
+        inside = {name: own for name, own in inside.items() if own.startswith(prefix)}
+    found = {name: tensors[own] for name, own in inside.items() if not name.startswith(aside)}
+    faults = {
+        "missing": [name for name in needed if name not in found and not name.endswith(COUNTERS)],
+        "unexpected": [name for name in found if name not in needed],
+        "of another shape": [
+            f"{name} {tuple(found[name].shape)} for {tuple(tensor.shape)}"
+            for name, tensor in needed.items()
+            if name in found and found[name].shape != tensor.shape
+        ],
+    }
+    if not any(faults.values()):
+        faults = {"with NaN": [name for name, one in found.items() if one.to(needed[name].dtype).isnan().any()]}
     if told := "; ".join(f"{len(names)} {fault}: {name_some(names)}" for fault, names in faults.items() if names):
-        raise CheckpointError(f"{source} does not fit {type(module).__name__} ({told}); name one made for it")
-    module.load_state_dict(dict(tensors))
-    zero_denormals(module.state_dict().values())
+        below = f"below {prefix!r} " if prefix else ""
+        raise CheckpointError(f"{source} does not fit {type(module).__name__} ({below}{told}); name one made for it")
+    for name, tensor in found.items():
+        needed[name].copy_(tensor)
+    zero_denormals(needed.values())
 
 
-def _read(path: Path) -> object:
-    with path.open("rb") as file:
-        head = file.read(9)
-    if head[8:] == b"{":
-        return safetensors.torch.load_file(path)
-    zipped = head.startswith(b"PK")
-    if zipped and is_script(path):
-        return read_archive(path)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # torch warns of the pickle protocol before it refuses it
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
-    except pickle.UnpicklingError as error:
-        if zipped:
-            return read_archive(path)
-        raise pickle.UnpicklingError(
-            "neither safetensors nor torch.save of nothing but tensors; where you trust it, save it anew with torch"
-        ) from error
+def _unwrapped(name: str) -> str:
+    return WRAPPERS.sub("", name)
+
+
+def _find_prefix(needed: Mapping[str, Tensor], offered: Mapping[str, Tensor], source: Path) -> str:
+    """Find the prefix below which all that is needed is offered, or else the most of it."""
+    shapes = {name: tensor.shape for name, tensor in needed.items() if not name.endswith(COUNTERS)}
+    depth = max((name.count(".") for name in shapes), default=0)
+    hits: Counter[str] = Counter()
+    for name in offered:
+        parts = name.rsplit(".", depth + 1)
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        hits.update(name.removesuffix(end) for end in ends if end in shapes)
+    whole = [
+        prefix
+        for prefix in hits
+        if all(prefix + name in offered and offered[prefix + name].shape == shape for name, shape in shapes.items())
+    ]
+    whole = [prefix for prefix in whole if not AVERAGED.search(prefix)] or whole
+    if len(whole) > 1:
+        listed = name_some([repr(prefix) for prefix in whole])
+        raise CheckpointError(f"{source} holds {len(whole)} sets that fit, below {listed}; save one of them alone")
+    return next(iter(whole or [prefix for prefix, _ in hits.most_common(1)]), "")

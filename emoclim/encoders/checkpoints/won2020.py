@@ -76,7 +76,8 @@ def _build(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
 
     net = untrained()
     tensors = read_tensors(checkpoint)
-    if FILTERS in tensors and not tensors[FILTERS].numel():  # early torchaudio made the mel filters on first use only
-        tensors[FILTERS] = net.state_dict()[FILTERS]
+    for name, tensor in tensors.items():
+        if name.endswith(FILTERS) and not tensor.numel():  # early torchaudio made the mel filters on first use only
+            tensors[name] = net.state_dict()[FILTERS]
     fit(net, tensors, checkpoint)
     return net
