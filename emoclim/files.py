@@ -15,8 +15,9 @@ import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -80,13 +81,31 @@ def process_of(partial: Path) -> int | None:
     return int(found[1]) if found else None
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to read; a pipe, a socket or a device raises OSError at once, where `open` might wait for ever."""
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
+    """Open a file to read; a pipe, a socket or a device raises OSError at once, where `open` might wait for ever.
+
+    What we wrote ourselves is no link: do not `follow` one there, for whoever put it may have aimed it anywhere.
+    """
+    return os.fdopen(regular_handle(path, os.O_RDONLY, follow=follow), "rb")
+
+
+def regular_handle(path: Path, flags: int, *, follow: bool) -> int:
+    """Open a file as :func:`open_regular` does, with flags of `os.open`."""
+    if not follow and path.is_symlink():
+        raise OSError(errno.ELOOP, "it is a link, which is not followed", str(path))
+    flags |= 0 if follow else getattr(os, "O_NOFOLLOW", 0)
+    handle = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     if stat.S_ISREG(os.fstat(handle).st_mode):
-        return os.fdopen(handle, "rb")
+        return handle
     os.close(handle)
     raise OSError(errno.EINVAL, "it is no regular file", str(path))
+
+
+def read_regular(path: Path, error: type[EmoclimError], *, follow: bool = False) -> bytes:
+    """Read all of a file, as :func:`open_regular` opens it."""
+    with open_regular(path, follow=follow) as file:
+        require_memory(path, os.fstat(file.fileno()).st_size, error)  # it may be of holes
+        return file.read()
 
 
 def require_memory(path: Path, needed: int, error: type[EmoclimError]) -> None:
@@ -95,12 +114,20 @@ def require_memory(path: Path, needed: int, error: type[EmoclimError]) -> None:
     Call it with what the file declares before any memory is taken: a small file may say that it holds anything.
     `path` may be a folder, whose files count together.
     """
-    size = sum(file.stat().st_size for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
-    if needed > max(EXPANSION * size, memory_limit()):
+    if needed <= memory_limit():
+        return
+    size = sum(_bytes_on_disk(file) for file in ([path] if path.is_file() else path.rglob("*")) if file.is_file())
+    if needed > EXPANSION * size:
         raise error(
             f"{path} of {size:,} bytes says that it holds {needed / GB:.3g} GB, and is damaged or meant to fill the "
             f"memory; if you trust it, set {MEMORY_LIMIT}={math.ceil(needed / GB)} (GB) and run again"
         )
+
+
+def _bytes_on_disk(file: Path) -> int:
+    """Count the bytes of a file without its holes, where the system tells."""
+    status = file.stat()
+    return min(status.st_size, 512 * getattr(status, "st_blocks", status.st_size))
 
 
 def memory_limit() -> float:
@@ -123,13 +150,13 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T] = dict[str, Any]) -> T:  # type: ignore[assignment]
     """Read a JSON file of ours as `schema`, a type that pydantic validates."""
-    return _read(path, TypeAdapter(schema).validate_json, error, advice)
+    return _read(path, TypeAdapter(schema).validate_json, error, advice, follow=False)
 
 
 def read_toml(path: Path, error: type[EmoclimError], advice: str, schema: type[T]) -> T:
     """Read a TOML file of the user's as `schema`, a type that pydantic validates."""
     validate = TypeAdapter(schema).validate_python
-    return _read(path, lambda content: validate(_parse_toml(content)), error, advice)
+    return _read(path, lambda content: validate(_parse_toml(content)), error, advice, follow=True)
 
 
 def _parse_toml(content: bytes) -> dict[str, Any]:
@@ -143,18 +170,21 @@ def _parse_toml(content: bytes) -> dict[str, Any]:
     return found
 
 
-def _read(path: Path, parse: Callable[[bytes], T], error: type[EmoclimError], advice: str) -> T:
+def _read(path: Path, parse: Callable[[bytes], T], error: type[EmoclimError], advice: str, *, follow: bool) -> T:
     try:
-        with open_regular(path) as file:
-            return parse(file.read())
+        return parse(read_regular(path, error, follow=follow))
     except OSError as cause:
         raise error(f"{path} cannot be read ({reason_of(cause)}); {advice}") from cause
     except ValidationError as cause:
-        first = cause.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise error(f"{path} is damaged: {place + ': ' if place else ''}{first['msg']}; {advice}") from cause
+        raise error(f"{path} is damaged: {first_fault(cause)}; {advice}") from cause
     except (ValueError, RecursionError) as cause:
         raise error(f"{path} cannot be read ({cause}); {advice}") from cause
+
+
+def first_fault(error: ValidationError) -> str:
+    """Say what pydantic found first, and where."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
 
 
 def _sync(path: Path) -> None:

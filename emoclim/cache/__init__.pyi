@@ -16,10 +16,13 @@ from .items import EncodedItem as EncodedItem
 from .items import in_blocks as in_blocks
 from .items import split_features as split_features
 from .lock import LOCKS as LOCKS
+from .lock import is_alive as is_alive
+from .lock import kept_free as kept_free
 from .lock import who_writes as who_writes
 from .memory import MemoryCache as MemoryCache
 from .note import CacheNote as CacheNote
 from .note import SourceRef as SourceRef
+from .note import located as located
 from .note import note_or_new as note_or_new
 from .note import note_path as note_path
 from .note import portable_path as portable_path

@@ -21,7 +21,7 @@ from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
-from emoclim.cache.store import BACKENDS, Store, by_table, explained, gather, partial_of
+from emoclim.cache.store import BACKENDS, SHARDS, Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic, remove
@@ -69,12 +69,14 @@ def open_cache(path: Path | str, spec: FeatureSpec | None = None) -> FeatureCach
     path = Path(path)
     if path.suffix not in BACKENDS:
         raise CacheError(f"the name of cache {path} must end in {' or '.join(BACKENDS)}")
-    if spec is None and not path.exists():
-        raise CacheError(f"there is no cache {path}; make one with `emoclim extract`")
     purpose = "reading" if spec is None else "writing"
     remedy = "check its permissions, or delete it and extract anew if it is damaged"
     with explained(f"cache {path} cannot be opened for {purpose}", remedy), ExitStack() as opened:
         backend: type[Store] = pkgutil.resolve_name(BACKENDS[path.suffix])
+        if spec is None and not path.exists():
+            raise CacheError(f"there is no cache {path}; make one with `emoclim extract`")
+        if path.parent.suffix == SHARDS and path.parent.is_symlink():
+            raise CacheError(f"{path.parent} is a link, which is not followed; put the folder itself there")
         if spec is None:
             store = _open_store(backend, path, opened)
             cache = DiskCache(path, store.spec, backend, store)
@@ -92,10 +94,7 @@ def open_cache(path: Path | str, spec: FeatureSpec | None = None) -> FeatureCach
 
 def _open_store(backend: type[Store], path: Path, opened: ExitStack, spec: FeatureSpec | None = None) -> Store:
     """Open a store, for writing if a spec is given, and close it unless all goes well."""
-    try:
-        store = backend(path, writable=spec is not None)
-    except (KeyError, TypeError) as error:
-        raise CacheError(f"cache {path} is damaged ({error}); {EXTRACT_ANEW}") from error
+    store = backend(path, writable=spec is not None)
     opened.callback(store.close)
     if spec is not None:
         store.spec.require(spec, f"cache {path}")
@@ -120,7 +119,7 @@ class DiskCache(FeatureCache):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the path, which is opened again for reading."""
-        return open_cache, (self.path,)
+        return open_cache, (self.path.absolute(),)
 
     @property
     def n_segments(self) -> int:

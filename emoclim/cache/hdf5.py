@@ -30,13 +30,25 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.lock import WriterFile
-from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, partial_of, read_header, shape_of
+from emoclim.cache.store import (
+    Rows,
+    Store,
+    Table,
+    chunk_rows,
+    header,
+    partial_of,
+    read_header,
+    require_tables,
+    shape_of,
+)
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import atomic
+from emoclim.files import atomic, open_regular
 
 LEDGER = "ledger"
 LEDGER_CHUNK = 2**16  # bytes
+HEADER = ("format", "version", "spec", "digest")
+MAX_ATTRIBUTE = 2**16  # bytes
 TABLES = (*get_args(Table), LEDGER)
 # the first version with checksums of its structures, which any later one can read; and chunks that begin where
 # processors copy from at full speed, which at odd bytes some do not
@@ -52,6 +64,7 @@ class HDF5Store(Store):
         self._writer = WriterFile()  # opened by the one that writes, to write past the library
         self._file: Any = None
         try:
+            open_regular(self._place).close()  # the library would wait for a pipe
             if writable:
                 self._writer = _open_to_write(self._place, path)
             self._attach()
@@ -111,9 +124,10 @@ class HDF5Store(Store):
             raise CacheError(
                 f"{self.path} is no feature cache, or is damaged ({error}); name another, or delete it"
             ) from error
-        attributes = {n: value.decode() if isinstance(value, bytes) else value for n, value in self._file.attrs.items()}
-        self.spec = read_header(attributes, self.path)
-        self._tables = {name: self._file[name] for name in TABLES}
+        self.spec = read_header(_attributes(self._file), self.path)
+        self._tables = {name: _table(self._file, name, self.spec.dim) for name in TABLES}
+        tables = self._tables.values()
+        require_tables(self._place, (table.shape for table in tables), (table.chunks for table in tables))
 
     def _put(self, new: Mapping[Any, tuple[int, NDArray[Any]]]) -> None:
         """Write rows of some tables, and return when they are on the disk."""
@@ -188,6 +202,32 @@ def _create_table(file: Any, name: str, dtype: str, chunk: int, shape: tuple[int
     file.create_dataset(
         name, shape, dtype, maxshape=(None, *width), chunks=(chunk, *width), fillvalue=0, track_times=False, dcpl=layout
     )
+
+
+def _attributes(file: Any) -> dict[str, str | int]:
+    """Read the attributes of a cache, single texts of fixed length and whole numbers; leave out what is none."""
+    found: dict[str, str | int] = {}
+    for name in HEADER:
+        if name in file.attrs:
+            stored = file.attrs.get_id(name)
+            text = stored.dtype.kind == "S"
+            if (text or stored.dtype.kind == "i") and not stored.shape and stored.get_storage_size() <= MAX_ATTRIBUTE:
+                found[name] = file.attrs[name].decode() if text else int(file.attrs[name])
+    return found
+
+
+def _table(file: Any, name: str, dim: int) -> Any:
+    """Open a table that lies in this file, in chunks without filters, as :func:`_create_table` makes it."""
+    width = () if name in ("starts", LEDGER) else (dim,)
+    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+        raise TypeError(f"its {name} are not there, or are a link to elsewhere")
+    table = file[name]
+    layout = table.id.get_create_plist() if isinstance(table, h5py.Dataset) else None
+    if layout is None or layout.get_layout() != h5py.h5d.CHUNKED or layout.get_nfilters():
+        raise TypeError(f"its {name} were stored anew by another program")
+    if table.dtype != ("u1" if name == LEDGER else "<f4") or not table.chunks[1:] == table.shape[1:] == width:
+        raise TypeError(f"its {name} are not of the shape of its spec")
+    return table
 
 
 def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:

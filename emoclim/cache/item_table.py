@@ -5,6 +5,8 @@ with each item in exactly one state. It is for people, other programs and lookin
 """
 
 import csv
+import io
+import re
 from collections.abc import Callable, Collection, Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,10 +14,15 @@ from typing import Literal, NamedTuple, get_args
 
 from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import atomic
+from emoclim.files import atomic, read_regular
 
 State = Literal["committed", "failed", "missing"]
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
+# a spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
+FORMULA = re.compile(r"'*[=+@-]")
+# control characters stand as \x1b; slashes before them, and before what looks like one, are doubled
+CONTROLS = re.compile(r"(\\*)([\x00-\x1f\x7f-\x9f]|(?<=\\)x[0-9a-f]{2})")
+ESCAPED = re.compile(r"(\\+)(x[0-9a-f]{2})")
 
 
 class ItemStatus(NamedTuple):
@@ -61,8 +68,8 @@ def write_failures(
 def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.reader(file))
+        text = read_regular(path, CacheError).decode()
+        rows = [[_plain(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
     width, states = len(ItemStatus._fields), get_args(State)
@@ -141,6 +148,29 @@ def _tables(cache: Path) -> list[Path]:
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all; names that are no text keep their bytes."""
-    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows(rows)
+    """Write a CSV file, whole or not at all."""
+    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        csv.writer(file, lineterminator="\n").writerows(map(_shielded, row) for row in rows)
+
+
+def _shielded(cell: object) -> str:
+    """Write a cell so that no spreadsheet runs it, and no terminal obeys it; :func:`_plain` reads it."""
+    text = "" if cell is None else str(cell)
+    if not text.isprintable() or "\\x" in text:
+        text = CONTROLS.sub(_escape, text)
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def _plain(cell: str) -> str:
+    text = cell.removeprefix("'") if FORMULA.match(cell) else cell
+    return ESCAPED.sub(_unescape, text) if "\\x" in text else text
+
+
+def _escape(found: re.Match[str]) -> str:
+    slashes, control = found[1] * 2, found[2]
+    return f"{slashes}\\x{ord(control):02x}" if len(control) == 1 else slashes + control
+
+
+def _unescape(found: re.Match[str]) -> str:
+    half, odd = divmod(len(found[1]), 2)
+    return "\\" * half + (chr(int(found[2][1:], 16)) if odd else found[2])

@@ -31,6 +31,8 @@ from emoclim.errors import CacheError
 # of an item: its first segment, the number of them, its length in seconds, and the checksums
 RECORD = np.dtype([("first", "i8"), ("count", "i8"), ("seconds", "f8"), ("value", "u4"), ("segments", "u4")])
 
+MAX_SEGMENTS = 2**40  # of an item: no table holds more, and the sum of a line stays a number of 64 bits
+
 
 @dataclass(slots=True)
 class Ledger:
@@ -70,13 +72,13 @@ class Ledger:
         for number, line in enumerate(lines, start=1):
             try:
                 ledger.add(line)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
                 what = f"line {number} of its ledger cannot be used ({error})"
                 raise CacheError(f"{where} is damaged: {what}; delete it and extract anew") from error
         return ledger
 
     def add(self, line: bytes) -> None:
-        """Count one line; raise ValueError or TypeError if it is unsound or does not follow the others."""
+        """Count one line; raise what :meth:`replay` tells of where it is unsound or does not follow the others."""
         match _record(line):
             case {"row": row, "segment": segment, "items": items}:
                 if (row, segment) != self.taken:
@@ -86,7 +88,7 @@ class Ledger:
                 for key in keys:
                     if self.rows.pop(key, None) is None:
                         raise ValueError("it leaves out what is not there")
-            case {"failure": [key, reason]}:
+            case {"failure": [str(key), str(reason)]}:
                 self.failures[key] = reason
             case _:
                 raise ValueError("it is no record of this version")
@@ -114,13 +116,17 @@ class Ledger:
         keys, counts, seconds, values, segments = zip(*items, strict=True)
         records = np.empty(len(items), RECORD)
         records["count"], records["seconds"], records["value"], records["segments"] = counts, seconds, values, segments
+        possible = (records["count"] >= 0) & (records["count"] <= MAX_SEGMENTS) & np.isfinite(records["seconds"])
+        if not possible.all() or not all(isinstance(key, str) for key in keys):
+            raise ValueError("it counts what cannot be")
         row, segment = self.taken
         ends = segment + records["count"].cumsum()
         records["first"] = ends - records["count"]
         self._records.append(records)
-        if self.rows.keys() & keys:
-            raise ValueError("it counts an item twice")
+        before = len(self.rows)
         self.rows.update(zip(keys, range(row, row + len(keys)), strict=True))
+        if len(self.rows) != before + len(keys):
+            raise ValueError("it counts an item twice")
         self.taken = row + len(keys), int(ends[-1])
         for key in self.failures.keys() & keys:
             del self.failures[key]

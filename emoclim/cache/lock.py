@@ -10,7 +10,8 @@ import os
 import platform
 import shlex
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Self
 from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from emoclim.errors import CacheError
-from emoclim.files import read_json, write_json
+from emoclim.files import read_json, regular_handle, write_json
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +38,8 @@ class WriterFile:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open a file for reading and writing."""
-        return cls(os.open(path, os.O_RDWR))
+        """Open a file for reading and writing; a link, and what is no regular file, raise OSError."""
+        return cls(regular_handle(path, os.O_RDWR, follow=False))
 
     def share_lock(self) -> bool:
         """Share a lock on the file with its readers, if it knows locks; return False if a writer has locked it."""
@@ -131,13 +132,46 @@ def who_writes(cache: Path) -> Writer | None:
     """Find out who is writing a cache; None if nobody holds its lock, or nobody says so."""
     place = cache.resolve()
     writer = _writer(place)
-    if writer is None or not any(lock_file(place, suffix).exists() for suffix in (".lock", ".softlock")):
+    if writer is None or not any(lock_file(place, suffix).is_file() for suffix in (".lock", ".softlock")):
         return None
     try:
         _acquire(place, 0).release()
-    except (Timeout, OSError):  # it cannot be seen by who may not write there
+    except Timeout:
         return writer
+    except OSError as error:  # it cannot be seen by who may not write there
+        hidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        return writer if hidden and (writer.host != platform.node() or is_alive(writer.pid)) else None
     return None
+
+
+@contextmanager
+def kept_free(cache: Path) -> Iterator[bool]:
+    """Keep writers from a cache for a while; yield whether that is possible, for one may be at work."""
+    place = cache.resolve()
+    try:
+        lock = _acquire(place, 0)
+    except (Timeout, OSError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        with suppress(OSError):
+            lock_file(place, ".lock").unlink()
+        lock.release()
+
+
+def is_alive(process: int) -> bool:
+    """Tell whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
+    if sys.platform == "win32":
+        return True
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def lock_file(cache: Path, suffix: str) -> Path:

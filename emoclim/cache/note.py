@@ -20,10 +20,12 @@ from emoclim.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
+HOME = "~"
+
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
-    """A manifest that was extracted into a cache; its path is relative to the cache if both are in one workspace."""
+    """A manifest that was extracted into a cache, and its path as :func:`portable_path` gives it."""
 
     name: str
     path: str
@@ -32,7 +34,7 @@ class SourceRef:
 
     def found_from(self, cache: Path) -> Path:
         """Return where the manifest lies, given where the cache does."""
-        return (cache.parent / self.path).resolve()
+        return located(self.path, cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +104,22 @@ def note_or_new(new: CacheNote) -> CacheNote:
 
 
 def portable_path(path: Path, cache: Path) -> str:
-    """Name a file relative to the cache's folder if both are in one workspace, else by its absolute path."""
+    """Name a file relative to the cache's folder if both are in one workspace, else from the user's home or the root.
+
+    :func:`located` finds it again.
+    """
     folder, full = cache.parent.resolve(), path.resolve()
     workspace = folder.parent.parent if folder.suffix == SHARDS else folder.parent
-    return os.path.relpath(full, folder) if full.is_relative_to(workspace) else str(full)
+    if full.is_relative_to(workspace):
+        return os.path.relpath(full, folder)
+    home = _home(HOME).resolve()
+    return f"{HOME}/{full.relative_to(home).as_posix()}" if full.is_relative_to(home) else str(full)
+
+
+def located(name: str, cache: Path) -> Path:
+    """Find the file that a note beside a cache names."""
+    return (_home(name) if name.startswith(f"{HOME}/") else cache.parent / name).resolve()
+
+
+def _home(name: str) -> Path:
+    return Path(os.path.expanduser(name))  # noqa: PTH111 - it raises nothing where no home is known

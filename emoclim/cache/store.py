@@ -5,8 +5,9 @@ written again; so whatever a writer was doing when it died, it did to rows and b
 """
 
 import json
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclim.data import FeatureSpec
-from emoclim.errors import CacheError, reason_of
+from emoclim.errors import CacheError, EmoclimError, reason_of
+from emoclim.files import require_memory
 
 T = TypeVar("T")
 Table = Literal["values", "segments", "starts"]  # (rows, D), (rows, D) and (rows,), all float32
@@ -34,8 +36,7 @@ SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 class Store(ABC):
     """A cache as it lies on the disk, open for reading or for the one writer.
 
-    Errors of the operating system and of the format's library pass through as OSError or ValueError; KeyError and
-    TypeError of the constructor mean that a part is not there, or is of another kind.
+    Errors of the operating system and of the format's library pass through, for :func:`explained`.
     """
 
     path: Path
@@ -102,12 +103,17 @@ def gather(store: Store | None, table: Table, rows: NDArray[np.int64], dim: int)
 
 @contextmanager
 def explained(what: str, advice: str) -> Iterator[None]:
-    """Raise :class:`CacheError` in one sentence for what the operating system or a library refused."""
+    """Raise :class:`CacheError` in one sentence for what the operating system or a library refused.
+
+    A damaged or hostile file may make its library raise anything.
+    """
     try:
         yield
-    except (OSError, ValueError) as error:
-        reason = reason_of(error) if isinstance(error, OSError) else str(error)
-        raise CacheError(f"{what} ({reason}); {advice}") from error
+    except EmoclimError:
+        raise
+    except Exception as error:
+        reason = reason_of(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
+        raise CacheError(f"{what} ({reason or type(error).__name__}); {advice}") from error
 
 
 def by_table(values: T, segments: T) -> dict[Table, T]:
@@ -118,6 +124,12 @@ def by_table(values: T, segments: T) -> dict[Table, T]:
 def partial_of(path: Path) -> Path:
     """Return where the writer of a cache prepares what shall appear whole at `path`; its lock keeps others away."""
     return path.with_name(f"{path.name}.partial")
+
+
+def require_tables(path: Path, shapes: Iterable[Sequence[int]], chunks: Iterable[Sequence[int]]) -> None:
+    """Raise :class:`CacheError` where tables of these shapes, or one of their chunks, are beyond what is there."""
+    needed = sum(4 * math.prod(map(max, shape, chunk)) for shape, chunk in zip(shapes, chunks, strict=True))
+    require_memory(path, needed, CacheError)
 
 
 def shape_of(table: Table, rows: int, dim: int) -> tuple[int, ...]:
@@ -147,7 +159,7 @@ def read_header(attributes: Mapping[str, Any], path: Path) -> FeatureSpec:
         )
     try:
         spec = FeatureSpec.from_dict(json.loads(attributes["spec"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CacheError(f"cache {path} is damaged: its spec cannot be read ({error}); extract anew") from error
     if spec.digest() != attributes.get("digest"):
         raise CacheError(f"cache {path} is damaged: its spec does not match its digest; delete it and extract anew")

@@ -13,6 +13,7 @@ library, which would read and check whole chunks, could only tell that there is 
 """
 
 import asyncio
+import errno
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,15 +23,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from zarr.abc.store import ByteRequest
 from zarr.codecs import Crc32cCodec
-from zarr.core.buffer import Buffer
+from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from emoclim.cache.lock import WriterFile
-from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, shape_of
+from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, require_tables, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import atomic
+from emoclim.files import atomic, open_regular, read_regular, remove, require_memory
 
 LEDGER = "ledger.jsonl"
 CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
@@ -40,12 +42,28 @@ Array = zarr.Array[Any]
 
 
 class SyncedStore(LocalStore):
-    """A folder whose files are on the disk when they are in place."""
+    """A folder whose files are on the disk when they are in place; what is no file there, or a link, is not read."""
+
+    async def get(
+        self, key: str, prototype: BufferPrototype | None = None, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        """Read one file."""
+        with suppress(FileNotFoundError, NotADirectoryError):
+            await asyncio.to_thread(_require_plain, self.root, key)
+        return await super().get(key, prototype, byte_range)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Write one file."""
         self._check_writable()
         await asyncio.to_thread(_write, self.root / key, value.to_bytes())
+
+
+def _require_plain(root: Path, key: str) -> None:
+    folder = (root / key).parent
+    if folder != root and folder.is_symlink():
+        raise OSError(errno.ELOOP, f"{folder} is a link, which is not followed", str(folder))
+    with open_regular(root / key, follow=False) as file:
+        require_memory(root / key, os.fstat(file.fileno()).st_size, CacheError)  # it may be of holes
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -61,6 +79,8 @@ class ZarrStore(Store):
         group = _open_group(path, writable)
         self.spec = read_header(group.attrs, path)
         self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
+        arrays = self._arrays.values()
+        require_tables(path, (array.shape for array in arrays), (array.chunks for array in arrays))
         self._ledger = WriterFile.open(path / LEDGER) if writable else WriterFile()
 
     @staticmethod
@@ -80,7 +100,7 @@ class ZarrStore(Store):
         (path / LEDGER).touch()
 
     def read_ledger(self) -> bytes:
-        return (self.path / LEDGER).read_bytes()
+        return read_regular(self.path / LEDGER, CacheError)
 
     def holds(self, table: Table) -> int:
         return self._arrays[table].shape[0]
@@ -119,7 +139,7 @@ class ZarrStore(Store):
     def drop_leftovers(self, rows: Mapping[Table, int], size: int) -> None:
         """Drop whole chunks; one that also holds committed rows stays as it is, to be written over."""
         for partial in self.path.rglob("*.partial"):
-            partial.unlink()
+            remove(partial)
         for table, count in rows.items():
             self._resize(table, count)
         self.write_line(size, b"")
@@ -132,7 +152,7 @@ class ZarrStore(Store):
         array = self._arrays[table]
         row_bytes = rows[0].nbytes
         name = array.metadata.encode_chunk_key((number, *(0,) * (array.ndim - 1)))
-        with suppress(FileNotFoundError), (self.path / table / name).open("rb", buffering=0) as file:
+        with suppress(FileNotFoundError), open_regular(self.path / table / name, follow=False) as file:
             if os.fstat(file.fileno()).st_size == array.chunks[0] * row_bytes + CHECKSUM_BYTES:
                 file.seek(first * row_bytes)
                 file.readinto(rows.data.cast("B"))
@@ -150,7 +170,9 @@ class ZarrStore(Store):
 def _open_group(path: Path, writable: bool) -> zarr.Group:
     mode: Literal["r", "r+"] = "r+" if writable else "r"
     try:
-        return zarr.open_group(SyncedStore(path, read_only=not writable), mode=mode, zarr_format=3)
+        return zarr.open_group(
+            SyncedStore(path, read_only=not writable), mode=mode, zarr_format=3, use_consolidated=False
+        )
     except FileNotFoundError as error:
         raise CacheError(f"{path} is no feature cache; name one that `emoclim extract` made") from error
 

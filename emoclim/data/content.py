@@ -13,8 +13,8 @@ from pydantic import TypeAdapter
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
-from emoclim.errors import DecodeError, PassingError, reason_of
-from emoclim.files import atomic
+from emoclim.errors import CacheError, DecodeError, PassingError, reason_of
+from emoclim.files import atomic, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +126,6 @@ class ContentKeys:
 def _read_memo(path: Path) -> dict[str, Fingerprint]:
     """Return what a memo holds; nothing where it is spoilt, for it can always be made again."""
     try:
-        return MEMO.validate_json(path.read_bytes())
-    except (OSError, ValueError):
+        return MEMO.validate_json(read_regular(path, CacheError))
+    except (OSError, ValueError, CacheError):
         return {}

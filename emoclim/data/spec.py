@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from emoclim.errors import CacheMismatch
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
 
 Setting = int | float | str
 
@@ -49,8 +49,14 @@ class FeatureSpec:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "FeatureSpec":
-        """Make a spec of what :meth:`to_dict` returned."""
-        return cls(**{field.name: data[field.name] for field in fields(cls)})
+        """Make a spec of what :meth:`to_dict` returned; raise KeyError, TypeError or ValueError where it did not."""
+        spec = cls(**{field.name: data[field.name] for field in fields(cls)})
+        for value, kind in ((spec.name, str), (spec.dim, int), (spec.checkpoint, str), (spec.settings, dict)):
+            if not isinstance(value, kind):
+                raise TypeError(f"{value!r} is no {kind.__name__}")
+        if spec.dim < 1 or spec.modality not in MODALITIES or not all(map(_is_setting, spec.settings.values())):
+            raise ValueError("no features are of that length, modality and settings")
+        return spec
 
     def digest(self) -> str:
         """Return the first 12 hex digits of the sha256 of the canonical JSON; part of a cache's file name."""
@@ -70,6 +76,10 @@ class FeatureSpec:
         """Raise :class:`CacheMismatch`, naming each difference, unless `other`, asked of `what`, equals this spec."""
         if lines := self.differences(other):
             raise CacheMismatch(f"{what} holds other features than asked for ({'; '.join(lines)})")
+
+
+def _is_setting(value: object) -> bool:
+    return isinstance(value, Setting)
 
 
 def _flat(spec: FeatureSpec) -> dict[str, Setting]:

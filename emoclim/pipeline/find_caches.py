@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.cache import BACKENDS, SHARDS, CacheNote, note_path, open_cache, read_note
+from emoclim.cache import BACKENDS, SHARDS, CacheNote, located, note_path, open_cache, read_note
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.machine import provenance
@@ -141,7 +141,7 @@ def encoder_of(note: CacheNote, track: Track = silent) -> "Encoder":
 
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
-    checkpoint = None if note.checkpoint is None else note.path.parent / note.checkpoint
+    checkpoint = None if note.checkpoint is None else located(note.checkpoint, note.path)
     encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
     note.spec.require(encoder.spec, f"cache {note.path.name}")
     return encoder
@@ -150,7 +150,7 @@ def encoder_of(note: CacheNote, track: Track = silent) -> "Encoder":
 def when_noted(cache: Path) -> float:
     """Return when anything was last noted beside a cache, which makes one the newest, in seconds since 1970."""
     note = note_path(cache)
-    return (note if note.is_file() else cache).stat().st_mtime
+    return (note if note.is_file() else cache).lstat().st_mtime  # of a link that leads nowhere, too
 
 
 def _names(path: Path) -> list[str]:

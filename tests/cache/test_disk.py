@@ -3,7 +3,6 @@
 import ast
 import json
 import os
-import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from cache_files import ITEMS, assert_holds, assert_same, files, fill
+from cache_files import ITEMS, assert_holds, files, fill
 from contracts import DIM, SPEC, encoded, tensor
 
 from emoclim.cache import EncodedItem, open_cache, store
@@ -43,14 +42,6 @@ def test_goes_on_where_it_was_left(path: Path) -> None:
         cache.append([encoded("e", 4)])
         assert torch.equal(cache.read(["e"]).values[0], encoded("e", 4).value)
     assert_holds(path, [*ITEMS, encoded("e", 4)])
-
-
-def test_pickles_as_its_path(path: Path) -> None:
-    fill(path)
-    with open_cache(path) as cache, pickle.loads(pickle.dumps(cache)) as other:
-        assert_same(other.features(), cache.features())
-        with pytest.raises(CacheError, match="reading only"):
-            other.append([encoded("e")])
 
 
 def test_folder_is_made(tmp_path: Path, path: Path) -> None:

@@ -1,5 +1,7 @@
 """Items of a cache by the ids that manifests give them."""
 
+import csv
+import os
 from pathlib import Path
 
 import cache_files
@@ -7,8 +9,10 @@ import pytest
 import torch
 from cache_files import fill
 from contracts import SPEC, encoded
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from emoclim.cache import open_cache
+from emoclim.cache import ItemStatus, open_cache, read_item_table, write_item_table
 from emoclim.errors import CacheError
 
 path = cache_files.path
@@ -66,6 +70,42 @@ def test_tables_of_other_caches_are_not_looked_at(path: Path) -> None:
     write_table(path.with_stem("cache2"), "m", "1,committed,a,")
     path.with_name("cache.m.failures.csv").write_text("id,path,reason\n")
     with open_cache(path) as cache, pytest.raises(CacheError, match="1 of the 1 items"):
+        cache.features(["1"])
+
+
+HOSTILE = "'=+-@\t\r\n\x1b\x9b\\x1b0a, \""  # what spreadsheets run and terminals obey, and what such is written as
+
+
+@given(text=st.text(HOSTILE))
+@example(text="=cmd|' /C calc'!A0")
+@example(text="\x1b]0;owned\x07")
+@example(text="\\\x1b\\\\x1b")
+def test_no_cell_is_run_or_obeyed_and_each_is_read_unchanged(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cache = tmp_path_factory.mktemp("table") / "cache.h5"
+    statuses = [ItemStatus(text, "failed", text, text)]
+    table = write_item_table(cache, "m", statuses)
+    assert read_item_table(table) == statuses
+    written = table.read_text().removesuffix("\n").split("\n")
+    assert len(written) == 2
+    assert not any(control in written[1] for control in "\t\r\x1b\x9b")
+    for cell in next(csv.reader(written[1:])):
+        assert not cell.startswith(("=", "+", "-", "@"))
+
+
+def test_a_reason_that_is_no_text_is_written(tmp_path: Path) -> None:
+    table = write_item_table(tmp_path / "cache.h5", "m", [ItemStatus("a", "failed", "", "no file \udcff")])
+    assert read_item_table(table)[0].reason == "no file \\udcff"
+
+
+@pytest.mark.parametrize("what", ["link", "pipe"])
+def test_only_a_file_is_read_as_a_table(path: Path, what: str) -> None:
+    fill(path)
+    elsewhere = write_table(path.with_stem("other"), "m", "1,committed,a,")
+    table = path.with_name("cache.m.items.csv")
+    table.symlink_to(elsewhere) if what == "link" else os.mkfifo(table)
+    with open_cache(path) as cache, pytest.raises(CacheError, match=what if what == "link" else "regular"):
         cache.features(["1"])
 
 

@@ -222,6 +222,31 @@ def test_a_link_in_the_place_of_a_lock_is_not_followed(path: Path, tmp_path: Pat
     assert other.read_text() == "not ours"
 
 
+@pytest.mark.parametrize("place", ["link", "folder"])
+def test_a_lock_that_nobody_can_hold_is_not_believed(path: Path, place: str) -> None:
+    fill(path)
+    with open_cache(path, SPEC):
+        said = lock_file(path, ".writer").read_text()
+        assert who_writes(path) is not None
+    sign(path, said)
+    lock = lock_file(path, ".lock")
+    lock.mkdir() if place == "folder" else lock.symlink_to(path)
+    assert who_writes(path) is None
+
+
+@pytest.mark.parametrize("pid", [2**70, -1, 0])
+def test_a_writer_of_an_impossible_number_is_told_or_not(path: Path, pid: int) -> None:
+    fill(path)
+    with open_cache(path, SPEC):
+        said = json.loads(lock_file(path, ".writer").read_text())
+        sign(path, json.dumps(said | {"pid": pid}))
+        assert str(pid) in str(who_writes(path))
+        with pytest.raises(CacheError, match=f"process {pid}"):
+            open_cache(path, SPEC)
+    sign(path, json.dumps(said | {"pid": pid}))
+    assert who_writes(path) is None
+
+
 # Where the file system knows no locks
 
 

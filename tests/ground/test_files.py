@@ -126,3 +126,21 @@ def test_a_file_may_take_memory_in_proportion_to_its_size(tmp_path: Path, monkey
         monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", value)
         with pytest.raises(ConfigError, match="a number of GB"):
             require_memory(path, 1, RunError)
+
+
+def test_no_link_is_followed_to_a_file_of_ours(tmp_path: Path) -> None:
+    write_json(tmp_path / "file", {"a": 1})
+    (tmp_path / "link").symlink_to("file")
+    with open_regular(tmp_path / "link") as file:
+        assert file.read()
+    with pytest.raises(OSError, match="link"):
+        open_regular(tmp_path / "link", follow=False)
+    with pytest.raises(RunError, match="link"):
+        read_json(tmp_path / "link", RunError, "train again")
+
+
+def test_holes_of_a_file_are_not_taken_for_its_size(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"{}")
+    os.truncate(tmp_path / "file", 2**40)
+    with pytest.raises(RunError, match=r"1\.1e\+03 GB"):
+        read_json(tmp_path / "file", RunError, "train again")

@@ -160,6 +160,21 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
 
 
+def test_a_manifest_elsewhere_is_named_from_the_home(
+    workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    manifest = home / "mine" / "images.csv"
+    manifest.parent.mkdir()
+    picture(home / "mine" / "x.png", 17)
+    manifest.write_text("path\nx.png\n")
+    cache = extract_features("image", manifest, COLOUR, workspace=workspace).cache
+    (source,) = read_note(cache).sources
+    assert source.path == "~/mine/images.csv"
+    assert source.found_from(cache) == manifest
+
+
 def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(_encoder: object, item: Item) -> Iterator[Any]:
         os.kill(os.getpid(), signal.SIGKILL)

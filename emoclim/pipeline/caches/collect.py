@@ -3,10 +3,8 @@
 Invariant: what a living process may be using is kept, and a cache itself is never removed.
 """
 
-import os
 import re
 import shutil
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +13,7 @@ from typing import Any, get_args
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, open_cache, who_writes
+from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, open_cache, who_writes
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
@@ -99,7 +97,7 @@ def _why_useless(path: Path) -> str | None:
 def _user_of(path: Path) -> str | None:
     """Say who may be using a leftover; None if nobody can be."""
     process = process_of(path)
-    if process is not None and _is_alive(process):
+    if process is not None and is_alive(process):
         return f"process {process} may be writing it"
     if owner := CACHE_NAME.match(path.name):
         for cache in (path.with_name(owner[1]), path / owner[1]):  # an import locks the cache that it makes aside
@@ -109,19 +107,6 @@ def _user_of(path: Path) -> str | None:
         return None
     changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
-
-
-def _is_alive(process: int) -> bool:
-    """Tell whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def _is_orphan(path: Path) -> bool:

@@ -17,6 +17,7 @@ from emoclim.cache import (
     item_statuses,
     item_table_path,
     key_of,
+    located,
     note_or_new,
     open_cache,
     portable_path,
@@ -101,7 +102,7 @@ def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> 
 def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
     """Join the notes of all parts to that of the whole."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
-    checkpoint = first.checkpoint and portable_path((first.path.parent / first.checkpoint).resolve(), cache)
+    checkpoint = first.checkpoint and portable_path(located(first.checkpoint, first.path), cache)
     note = note_or_new(CacheNote(cache, first.spec, checkpoint, first.settings))
     sources = {source.path: source for source in note.sources}
     for part in parts:
