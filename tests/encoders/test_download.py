@@ -2,6 +2,7 @@
 
 import hashlib
 import http.server
+import os
 import socket
 import threading
 from collections.abc import Iterable, Iterator
@@ -27,6 +28,7 @@ class Server(http.server.ThreadingHTTPServer):
     understands_ranges: bool = True
     garbled: bool = False
     length: str | None = None
+    endless: bool = False
     tag: str | None = None
     kind: str = "application/octet-stream"
 
@@ -57,12 +59,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
         start = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and goes_on else 0
         rest = self.server.content[start:]
         self.send_response((206 if start else 200) if rest else 416)
-        self.send_header("Content-Length", self.server.length or str(len(rest)))
+        if not self.server.endless:
+            self.send_header("Content-Length", self.server.length or str(len(rest)))
         self.send_header("Content-Type", self.server.kind)
         if self.server.tag:
             self.send_header("ETag", self.server.tag)
         self.end_headers()
         self.wfile.write(rest[: self.server.limit])
+        while self.server.endless:
+            self.wfile.write(rest)
 
     def log_message(self, *arguments: object) -> None:
         pass
@@ -222,3 +227,51 @@ def test_an_answer_that_is_none_is_told(server: Server) -> None:
 def test_a_length_that_is_none_is_taken_for_unknown(server: Server) -> None:
     server.length = "abc"
     assert obtain(server.published, track=silent).read_bytes() == CONTENT
+
+
+def test_a_download_without_end_is_ended(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "MAX_UNTOLD_BYTES", 10_000_000)
+    server.endless = True
+    with pytest.raises(CheckpointError, match="its length is not told, and more than 10,000,000 bytes came"):
+        obtain(server.published, track=silent)
+    assert location(server.published).with_name("net.pth.part").stat().st_size == 0
+
+
+def test_a_download_that_the_disk_cannot_hold_is_not_begun(server: Server) -> None:
+    server.length = str(10**18)
+    with pytest.raises(CheckpointError, match=r"is of 1,000,000,000,000,000,000 bytes, and .* has room for"):
+        obtain(server.published, track=silent)
+
+
+def test_a_mark_that_is_no_text_is_no_obstacle(server: Server) -> None:
+    server.tag, server.limit = '"\xe9\x01"', 1_500_000
+    with pytest.raises(CheckpointError, match="broke off"):
+        obtain(server.published, track=silent)
+    server.limit = 1 << 30
+    assert obtain(server.published, track=silent).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("kind", ["pipe", "link"])
+def test_parts_that_are_no_regular_files_are_replaced(kind: str, server: Server, tmp_path: Path) -> None:
+    part = location(server.published).with_name("net.pth.part")
+    part.parent.mkdir(parents=True)
+    (tmp_path / "theirs").write_text("kept")
+    part.with_name("net.pth.part.etag").touch()
+    if kind == "pipe":
+        os.mkfifo(part)
+    else:
+        part.symlink_to(tmp_path / "theirs")
+    assert obtain(server.published, track=silent).read_bytes() == CONTENT
+    assert (tmp_path / "theirs").read_text() == "kept"
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe"])
+def test_a_record_that_is_damaged_is_one_sentence_or_none(content: bytes, server: Server) -> None:
+    published = replace(server.published, hash=None)
+    record = obtain(published, track=silent).with_name("net.pth.sha256")
+    record.write_bytes(content)
+    if content:
+        with pytest.raises(CheckpointError, match=f"delete {record}"):
+            obtain(published, track=silent)
+    else:
+        assert obtain(published, track=silent).read_bytes() == CONTENT

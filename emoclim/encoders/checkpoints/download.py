@@ -5,29 +5,40 @@ A hash is ``"sha256:<hex>"``, ``"md5:<hex>"`` or the like, or ``"git-blob:<hex>"
 
 import hashlib
 import http.client
+import shutil
 import urllib.error
 import urllib.request
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
+from emoclim.files import open_regular
 from emoclim.progress import Track
 
 PATIENCE_SECONDS = 10.0  # with a host that does not answer
 BLOCK_BYTES = 1 << 20
+MAX_UNTOLD_BYTES = 10**9  # of a download whose length the host does not tell
 
 
 def download(url: str, part: Path, *, track: Track) -> None:
     """Bring `part`, which may hold the beginning, to the whole content of an address; raise OSError if that fails."""
     mark = part.with_name(f"{part.name}.etag")
+    for own in (part, mark):
+        if own.is_symlink() or not own.is_file():
+            own.unlink(missing_ok=True)
     held = part.stat().st_size if part.is_file() and mark.is_file() else 0
     try:
-        with _open(url, held, mark.read_text(encoding="utf-8") if held else "") as response:
-            mark.write_text(response.headers.get("ETag", ""), encoding="utf-8")
+        with _open(url, held, _plain(mark.read_text(encoding="ascii", errors="replace")) if held else "") as response:
+            mark.write_text(_plain(str(response.headers.get("ETag", ""))), encoding="ascii")
             _save(response, part, track)
         mark.unlink()
     except http.client.HTTPException as error:
         raise OSError(f"no proper answer: {error!r}") from error
+
+
+def _plain(tag: str) -> str:
+    """Return a tag that can be sent, or nothing."""
+    return tag if tag.isascii() and tag.isprintable() else ""
 
 
 def _open(url: str, held: int, mark: str) -> http.client.HTTPResponse:
@@ -49,10 +60,17 @@ def _open(url: str, held: int, mark: str) -> http.client.HTTPResponse:
 
 def _save(response: http.client.HTTPResponse, part: Path, track: Track) -> None:
     size = response.length
+    if size is not None and size > (free := shutil.disk_usage(part.parent).free):
+        raise OSError(f"it is of {size:,} bytes, and {part.parent} has room for {free:,}")
     total = None if size is None else -(-size // BLOCK_BYTES)
     blocks = iter(lambda: response.read(BLOCK_BYTES), b"")
+    received = 0
     with part.open("ab" if response.status == HTTPStatus.PARTIAL_CONTENT else "wb") as file:
-        received = sum(file.write(block) for block in track(blocks, f"download {part.stem}", total))
+        for block in track(blocks, f"download {part.stem}", total):
+            received += file.write(block)
+            if size is None and received > MAX_UNTOLD_BYTES:
+                file.truncate(0)
+                raise OSError(f"its length is not told, and more than {MAX_UNTOLD_BYTES:,} bytes came")
     if size is not None and received != size:
         raise OSError(f"it broke off after {received} of {size} bytes; run again to go on")
 
@@ -72,5 +90,5 @@ def file_hash(path: Path, kind: str = "sha256") -> str:
 @cache
 def _hash_version(path: Path, kind: str, size: int, _mtime_ns: int) -> str:
     digest = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False) if kind == "git-blob" else hashlib.new(kind)
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: digest).hexdigest()

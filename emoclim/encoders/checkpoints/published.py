@@ -40,8 +40,12 @@ def obtain(published: Published, *, track: Track) -> Path:
     path = location(published)
     record = path.with_name(f"{path.name}.sha256")
     expected = published.hash
-    if expected is None and record.is_file():
-        expected = f"sha256:{record.read_text(encoding='utf-8').split()[0]}"
+    if (
+        expected is None
+        and record.is_file()
+        and (words := record.read_text(encoding="utf-8", errors="replace").split())
+    ):
+        expected = f"sha256:{words[0]}"
     if path.is_file():
         if expected is not None and not has_hash(path, expected):
             raise CheckpointError(f"{path} is not {_described(published, expected, record)}; remove it and run again")
