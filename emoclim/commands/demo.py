@@ -24,6 +24,6 @@ def demo(
     """Run everything on a generated corpus."""
     print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."], err=True)
     result = pipeline.run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
-    searches = [Table(one.table_rows(), str(one.query)) for one in result.searches]
+    searches = [Table(one.table_rows(), one.title) for one in result.answers.results]
     lines = [*result.evaluation.summary(), *result.notes()]
     return View(result.to_dict(), [*evaluation_tables(result.evaluation), *searches], lines)

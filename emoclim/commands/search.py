@@ -14,25 +14,30 @@ app = new_app()
 
 @command(app)
 def search(
-    query: Annotated[Path, typer.Argument(help="A photo, a recording, or another file of what the run joins.")],
-    top: Annotated[int, typer.Option(min=1, help="Number of hits to show.")] = 5,
+    queries: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="QUERY...", help="Photos, recordings, or other files of what the run joins; or folders."
+        ),
+    ],
+    top: Annotated[int, typer.Option(min=1, help="Number of hits to show for each query.")] = 5,
     library: Annotated[
         str | None, typer.Option("--in", help="Extracted manifest to search, by name; default the run's own.")
     ] = None,
     run: Annotated[str | None, typer.Option(help="Run whose heads to use, by name; default the newest.")] = None,
+    head: Annotated[int | None, typer.Option(help="Number of the heads to use; default the run's best.")] = None,
     average: Average = "embeddings",
     device: Device = "auto",
     workspace: Root = Path(),
 ) -> View:
-    """Find music for a photo, or photos for music."""
-    result = pipeline.search_file(
-        query,
-        top=top,
-        library=library,
-        run=run,
-        average=average,
-        workspace=pipeline.Workspace(workspace),
-        device=device,
-        track=track,
-    )
-    return View(result.to_dict(), [Table(result.table_rows(), str(query))])
+    """Find music for photos, or photos for music.
+
+    Tells for each hit its cosine with the query, the percentile of that within the library, and the emotions that are
+    read in query and hit. The query itself and files equal to it are no hits.
+    """
+    place = pipeline.Workspace(workspace)
+    searcher = pipeline.Searcher(place, run, head=head, library=library, average=average, device=device, track=track)
+    answers = searcher.search(queries, top=top)
+    tables = [Table(one.table_rows(), one.title) for one in answers.results]
+    empty = [one.title for one in answers.results if not one.found]
+    return View(answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures))

@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any
 
 from emoclim.errors import ConfigError
-from emoclim.learning.objectives.base import column_name
+from emoclim.learning.objectives.base import Objective, column_name
 from emoclim.learning.sweep import Candidate
 from emoclim.reports import Row, candidate_table
 
@@ -65,7 +65,10 @@ class SweepReport:
     terms: tuple[str, ...]  # of the objective, in the order of the weights
     rule: str  # one of RULES: higher is better
     scores: tuple[float, ...]  # by that rule, averaged over the seeds of a recipe; minus infinity for a lost head
-    chosen: int  # place of the first seed of the recipe that scores best; the earlier one where two are equal
+    aligned: tuple[bool, ...]  # whether the losses of each compared the modalities; others rank across them by luck
+    # Place of the first seed of the recipe that scores best, the earlier one where two are equal; of the aligned ones,
+    # unless there are none.
+    chosen: int
 
     def best(self, number: int) -> list[int]:
         """Return the places in `lines` of the best candidates, the chosen one among them, in the order of `lines`."""
@@ -78,6 +81,7 @@ class SweepReport:
             names = [column_name(term) for term in self.terms]
             row = (
                 {"candidate": line.number, "chosen": place == self.chosen, "score": score}
+                | {"aligned": self.aligned[place]}
                 | {f"weight_{name}": weight for name, weight in zip(names, line.candidate.loss_weights, strict=True)}
                 | line.candidate.all_settings
                 | {"best_epoch": line.best_epoch, "epochs_run": line.epochs, "val_loss": line.val_loss}
@@ -101,11 +105,25 @@ class SweepReport:
             _by_term(self.terms, [line.candidate.loss_weights for line in shown]),
             {name: [line.candidate.all_settings[name] for line in shown] for name in varying},
             results,
-            ["chosen" if place == self.chosen else "" for place in ranked],
+            ["chosen" if place == self.chosen else "" if self.aligned[place] else "by luck" for place in ranked],
         )
 
+    def notes(self) -> list[str]:
+        """Say which candidates rank one modality by the other by luck."""
+        if all(self.aligned):
+            return []
+        which = f"{self.aligned.count(False)} of {len(self.aligned)} heads have"
+        fate = "is chosen" if self.aligned[self.chosen] else "had to be chosen, as there is no other"
+        return [
+            f"{which} loss weights that never compare the modalities with each other: how these rank one by the other "
+            f"is luck, and {'none' if self.aligned[self.chosen] else 'one'} {fate}"
+        ]
+
     def _ranked(self) -> list[int]:
-        return sorted(range(len(self.lines)), key=lambda place: (place != self.chosen, -self.scores[place]))
+        def order(place: int) -> tuple[bool, bool, float]:
+            return place != self.chosen, not self.aligned[place], -self.scores[place]
+
+        return sorted(range(len(self.lines)), key=order)
 
 
 def varying_settings(candidates: Sequence[Candidate]) -> list[str]:
@@ -133,15 +151,16 @@ def own_score(line: TrainedCandidate, rule: str) -> float:
     return RULES[rule](line) if math.isfinite(line.val_loss) else -math.inf
 
 
-def choose(lines: Sequence[TrainedCandidate], terms: Sequence[str], rule: str) -> SweepReport:
+def choose(lines: Sequence[TrainedCandidate], objective: Objective, rule: str) -> SweepReport:
     """Score all candidates on validation and choose one; a rule that cannot compare them is a ConfigError."""
     checked_rule(rule, (line.candidate for line in lines))
     by_recipe: dict[Any, list[float]] = defaultdict(list)
     for line in lines:
         by_recipe[line.recipe].append(own_score(line, rule))
     scores = tuple(fmean(by_recipe[line.recipe]) for line in lines)
-    chosen = max(range(len(lines)), key=lambda place: (scores[place], -place))
-    return SweepReport(tuple(lines), tuple(terms), rule, scores, chosen)
+    aligned = tuple(objective.aligns(line.candidate.loss_weights) for line in lines)
+    chosen = max(range(len(lines)), key=lambda place: (aligned[place], scores[place], -place))
+    return SweepReport(tuple(lines), objective.terms, rule, scores, aligned, chosen)
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from .reproduction.result import Reproduction as Reproduction
 from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
-from .search import search_file as search_file
+from .searching.searcher import Searcher as Searcher
 from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
 from .training.config import EndToEndConfig as EndToEndConfig

@@ -14,7 +14,8 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import ExtractionResult, extract_features
 from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.run import Resources, start
-from emoclim.pipeline.search import SearchResult, search_file
+from emoclim.pipeline.searching.result import Answers
+from emoclim.pipeline.searching.searcher import Searcher
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import HeadsResult, TrainHeads
 from emoclim.pipeline.workspace import Workspace
@@ -33,7 +34,7 @@ class Demo:
     extractions: tuple[ExtractionResult, ...]
     training: HeadsResult
     evaluation: Evaluation
-    searches: tuple[SearchResult, ...]
+    answers: Answers
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -43,7 +44,7 @@ class Demo:
             "extractions": [one.to_dict() for one in self.extractions],
             "training": self.training.to_dict(),
             "evaluation": self.evaluation.to_dict(),
-            "searches": [one.to_dict() for one in self.searches],
+            "searches": self.answers.to_dict(),
         }
 
     def notes(self) -> list[str]:
@@ -86,8 +87,8 @@ def run_demo(
         asked = HeadsConfig(base=TrainConfig(seed=seed))
         training = start(TrainHeads(), asked, Resources(workspace, "cpu", track=track))
         evaluation = evaluate_run(workspace=workspace, device="cpu")
-        searches = tuple(search_file(query, workspace=workspace, top=3, device="cpu") for query in _queries(workspace))
-    return Demo(folder, extractions, training, evaluation, searches)
+        answers = Searcher(workspace, device="cpu").search(_queries(workspace), top=3)
+    return Demo(folder, extractions, training, evaluation, answers)
 
 
 def _queries(workspace: Workspace) -> list[Path]:

@@ -30,7 +30,9 @@ from .retrieval import Direction as Direction
 from .retrieval import DirectionReport as DirectionReport
 from .retrieval import RetrievalReport as RetrievalReport
 from .retrieval import directions as directions
+from .sweep_plots import findings as findings
 from .sweep_plots import sweep_figure as sweep_figure
+from .sweep_plots import sweep_points as sweep_points
 from .tables import Estimate as Estimate
 from .tables import Row as Row
 from .tables import candidate_table as candidate_table

@@ -1,3 +1,4 @@
+from .emotion_reading import EmotionReader as EmotionReader
 from .encoder_training import Crops as Crops
 from .encoder_training import JointTraining as JointTraining
 from .encoder_training import Recordings as Recordings
@@ -7,9 +8,9 @@ from .evaluating import evaluate_each as evaluate_each
 from .extracting import extract as extract
 from .head_training import Training as Training
 from .head_training import train_heads as train_heads
+from .searching import Gallery as Gallery
 from .searching import Hit as Hit
 from .searching import search as search
-from .searching import search_each as search_each
 from .tag_heads import TagSplit as TagSplit
 from .tagging import embedded as embedded
 from .tagging import tag as tag

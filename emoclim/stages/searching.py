@@ -1,12 +1,15 @@
-"""Search a library for the items nearest to a query."""
+"""Search a library for the items nearest to queries. Used by the command and by reports."""
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn.functional import normalize
 
 from emoclim.config import Average
 from emoclim.data import Features
+from emoclim.errors import RunError
 from emoclim.learning import Heads, as_candidates, as_queries
 
 
@@ -20,24 +23,26 @@ class Hit:
         Of the candidate.
     score
         Cosine of the query's and the candidate's embeddings, in [-1, 1].
+    percentile
+        Percent of the ranked candidates that score lower.
     start
         Seconds at which the candidate's best-matching segment begins; None where no segments are kept.
     """
 
     id: str
     score: float
+    percentile: float
     start: float | None
 
 
 def search(
-    query: Features, candidates: Features, heads: Heads, *, top: int = 5, average: Average = "embeddings"
-) -> list[Hit]:
-    """Rank candidates by their likeness to one query; see :func:`search_each`."""
-    return search_each(query, candidates, heads, top=top, average=average)[0]
-
-
-def search_each(
-    queries: Features, candidates: Features, heads: Heads, *, top: int = 5, average: Average = "embeddings"
+    queries: Features,
+    candidates: Features,
+    heads: Heads,
+    *,
+    top: int = 5,
+    average: Average = "embeddings",
+    exclude: Sequence[Collection[str]] = (),
 ) -> list[list[Hit]]:
     """Rank candidates by their likeness to each of some queries.
 
@@ -46,13 +51,15 @@ def search_each(
     queries
         Features of Q items.
     candidates
-        Features of N items.
+        Features of N items, of the same modality or another.
     heads
         One pair of heads (K = 1), trained on features of the same specs.
     top
-        How many to give for each; all if there are fewer.
+        How many to give for each query; all if there are fewer.
     average
         See :meth:`Heads.vectors`.
+    exclude
+        By query, ids of candidates that are not ranked for it, such as itself; by default none.
 
     Returns
     -------
@@ -63,32 +70,67 @@ def search_each(
     ------
     CacheMismatch
         The features are of other specs than the heads.
+    RunError
+        The heads make no finite numbers of the candidates.
+
+    Examples
+    --------
+    >>> from emoclim import FeatureSpec, HeadBank
+    >>> from emoclim.learning import Banks
+    >>> bank = HeadBank(1, 2, 4, 3, dropout=0, generator=torch.Generator().manual_seed(1)).eval()
+    >>> poems = Features(FeatureSpec("any", "text", 2, "none", {}), ("a", "b", "c"), torch.eye(3, 2))
+    >>> heads = Heads(Banks({"text": bank}), {"text": poems.spec})
+    >>> found = search(poems, poems, heads, top=1, exclude=[[id_] for id_ in poems.ids])
+    >>> [hit.id for hits in found for hit in hits]
+    ['c', 'c', 'a']
     """
-    asked, metric = heads.vectors(queries, average=average)
-    wanted = normalize(as_queries(asked[0], metric), dim=-1)  # (Q, E)
-    embedded = normalize(as_candidates(heads.vectors(candidates, average=average)[0][0], metric), dim=-1)  # (N, E)
-    return [_hits(candidates, heads, embedded, one, top) for one in wanted]
+    return Gallery(candidates, heads, average).search(queries, top=top, exclude=exclude)
 
 
-def _hits(candidates: Features, heads: Heads, embedded: torch.Tensor, wanted: torch.Tensor, top: int) -> list[Hit]:
-    """Return the best hits of one query's vector ``(E,)``."""
-    scores = (embedded.double() @ wanted.double()).float()  # (N,), rounded so that equal items score alike
-    best = torch.argsort(scores, descending=True, stable=True)[:top]
-    starts = _best_starts(candidates.select(best), heads, wanted)
-    return [
-        Hit(candidates.ids[row], float(scores[row]), start) for row, start in zip(best.tolist(), starts, strict=True)
-    ]
+class Gallery:
+    """Candidates that are embedded once, to be ranked for any number of queries; see :func:`search`."""
 
+    def __init__(self, candidates: Features, heads: Heads, average: Average = "embeddings") -> None:
+        self.candidates, self.heads, self.average = candidates, heads, average
+        vectors, metric = heads.vectors(candidates, average=average)
+        if not vectors.isfinite().all():
+            raise RunError(f"the heads make no finite numbers of the {candidates.spec.modality} features; train again")
+        self._embedded = normalize(as_candidates(vectors[0], metric), dim=-1).double()  # (N, E)
+        self._rows = {id_: row for row, id_ in enumerate(candidates.ids)}
 
-def _best_starts(candidates: Features, heads: Heads, wanted: torch.Tensor) -> list[float | None]:
-    """Find where the segment nearest to the query begins, for each candidate."""
-    if candidates.windows is None:
-        return [None] * len(candidates)
-    segments, offsets, begins = candidates.windows
-    each = Features(candidates.spec, tuple(str(row) for row in range(len(segments))), segments)
-    found, metric = heads.vectors(each, average="features")
-    likeness = as_candidates(found[0], metric) @ wanted  # (R,)
-    starts: list[float | None] = []
-    for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-        starts.append(float(begins[first + int(likeness[first:last].argmax())]) if last > first else None)
-    return starts
+    def search(self, queries: Features, *, top: int = 5, exclude: Sequence[Collection[str]] = ()) -> list[list[Hit]]:
+        """Return the best hits of each query."""
+        vectors, metric = self.heads.vectors(queries, average=self.average)
+        wanted = normalize(as_queries(vectors[0], metric), dim=-1)  # (Q, E)
+        excluded = exclude or [()] * len(queries)
+        return [self._hits(*each, top) for each in zip(wanted, excluded, strict=True)]
+
+    def select(self, hits: Sequence[Hit]) -> Features:
+        """Select the features of some hits."""
+        return self.candidates.select(torch.tensor([self._rows[hit.id] for hit in hits], dtype=torch.int64))
+
+    def _hits(self, wanted: Tensor, excluded: Collection[str], top: int) -> list[Hit]:
+        """Return the best hits of one query's vector ``(E,)``."""
+        scores = (self._embedded @ wanted.double()).float()  # (N,), rounded so that equal items score alike
+        ranked = torch.ones(len(scores), dtype=torch.bool)
+        ranked[[self._rows[id_] for id_ in excluded if id_ in self._rows]] = False
+        order = torch.argsort(scores, descending=True, stable=True)
+        best = order[ranked[order]][:top]
+        lower = torch.searchsorted(scores[ranked].sort().values, scores[best])
+        percentiles = (100 * lower.double() / max(1, int(ranked.sum()))).tolist()
+        starts = self._best_starts(self.candidates.select(best), wanted)
+        ids = [self.candidates.ids[row] for row in best.tolist()]
+        return [Hit(*each) for each in zip(ids, scores[best].tolist(), percentiles, starts, strict=True)]
+
+    def _best_starts(self, candidates: Features, wanted: Tensor) -> list[float | None]:
+        """Find where the segment nearest to the query begins, for each candidate."""
+        if candidates.windows is None:
+            return [None] * len(candidates)
+        segments, offsets, begins = candidates.windows
+        each = Features(candidates.spec, tuple(str(row) for row in range(len(segments))), segments)
+        found, metric = self.heads.vectors(each, average="features")
+        likeness = as_candidates(found[0], metric) @ wanted  # (R,)
+        starts: list[float | None] = []
+        for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+            starts.append(float(begins[first + int(likeness[first:last].argmax())]) if last > first else None)
+        return starts

@@ -72,7 +72,7 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
     assert told["score"] == pytest.approx(sum(measured.values()) / 4, abs=1e-6)
     compared = answer("compare", RUN, "--over-seeds", *place, "--split", "val", "--resamples", 200)
     assert compared["systems"] == {RUN: [RUN]}
-    found = answer("search", next((workspace / "data").rglob("*.png")), *place)
+    (found,) = answer("search", next((workspace / "data").rglob("*.png")), *place)
     assert len(found["found"]) == 5
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["heads"][0]["config"]["encoder"] == EncoderTuning(learning_rate=1e-3).model_dump()

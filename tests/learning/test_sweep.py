@@ -148,31 +148,48 @@ def line(
 @pytest.mark.parametrize(("rule", "chosen"), [("p5", 0), ("mrr", 1), ("mean", 2), ("loss", 3)])
 def test_the_rule_says_which_is_chosen(rule: str, chosen: int) -> None:
     lines = [line(0, 0.6, 0.1), line(1, 0.1, 0.6), line(2, 0.5, 0.5), line(3, 0.2, 0.2, loss=1.0)]
-    assert choose(lines, TERMS, rule).chosen == chosen
+    assert choose(lines, OBJECTIVE, rule).chosen == chosen
     assert set(RULES) == {"p5", "mrr", "mean", "loss"}
 
 
 def test_the_first_of_equals_is_chosen() -> None:
-    assert choose([line(0, 0.4, 0.4), line(1, 0.4, 0.4)], TERMS, "mean").chosen == 0
+    assert choose([line(0, 0.4, 0.4), line(1, 0.4, 0.4)], OBJECTIVE, "mean").chosen == 0
 
 
 def test_seeds_of_one_recipe_are_judged_together() -> None:
     lucky = [line(0, 0.9, 0.9, seed=1, weights=EVEN), line(1, 0.5, 0.5, seed=1)]
     unlucky = [line(2, 0.1, 0.1, seed=2, weights=EVEN), line(3, 0.6, 0.6, seed=2, weights=(1, 1, 0, 0))]
-    report = choose([*lucky, *unlucky], TERMS, "mean")
+    report = choose([*lucky, *unlucky], OBJECTIVE, "mean")
     assert report.chosen == 1
     assert report.scores == pytest.approx((0.5, 0.55, 0.5, 0.55))
 
 
 def test_a_lost_head_is_never_chosen_while_there_are_others() -> None:
     lost = replace(line(0, 0.9, 0.9), val_loss=math.inf)
-    report = choose([lost, line(1, 0.1, 0.1)], TERMS, "mean")
+    report = choose([lost, line(1, 0.1, 0.1)], OBJECTIVE, "mean")
     assert report.chosen == 1
     assert report.scores[0] == -math.inf
 
 
+@pytest.mark.parametrize("weights", [(0, 0, 0, 1), (0, 0, 1, 0), (0, 0, 0.5, 0.5)])
+def test_weights_that_never_compare_the_modalities_are_marked_and_not_chosen(weights: tuple[float, ...]) -> None:
+    lucky = line(0, 0.9, 0.9, weights=weights)
+    report = choose([lucky, line(1, 0.1, 0.1), line(2, 0.2, 0.2)], OBJECTIVE, "mean")
+    assert (report.chosen, report.aligned) == (2, (False, True, True))
+    assert [row[0] for row in report.table_rows(3)[1:]] == ["chosen", "", "by luck"]
+    assert report.columns()["aligned"] == [False, True, True]
+    assert report.best(2) == [1, 2]
+    (told,) = report.notes()
+    assert "1 of 3 heads" in told
+    assert "luck, and none is chosen" in told
+    alone = choose([lucky], OBJECTIVE, "mean")
+    assert alone.chosen == 0
+    assert "had to be chosen" in alone.notes()[0]
+    assert choose([line(1, 0.1, 0.1)], OBJECTIVE, "mean").notes() == []
+
+
 def test_the_best_keep_the_chosen_one_and_their_order() -> None:
-    report = choose([line(n, p, p) for n, p in enumerate((0.1, 0.5, 0.3, 0.4))], TERMS, "p5")
+    report = choose([line(n, p, p) for n, p in enumerate((0.1, 0.5, 0.3, 0.4))], OBJECTIVE, "p5")
     assert report.best(2) == [1, 3]
     assert report.best(99) == [0, 1, 2, 3]
     rows = report.table_rows(2)
@@ -183,7 +200,7 @@ def test_the_best_keep_the_chosen_one_and_their_order() -> None:
 
 
 def test_the_table_has_a_column_for_all_that_is_known() -> None:
-    columns = choose([line(0, 0.1, 0.1), line(1, 0.2, 0.2)], TERMS, "mean").columns()
+    columns = choose([line(0, 0.1, 0.1), line(1, 0.2, 0.2)], OBJECTIVE, "mean").columns()
     assert columns["chosen"] == [False, True]
     assert columns["weight_audio_image"] == [0.0, 1.0]
     assert columns["val_loss_audio_audio"] == [3.0, 3.0]
@@ -198,8 +215,8 @@ def test_losses_that_cannot_be_compared_choose_nothing() -> None:
     with pytest.raises(
         ConfigError, match="losses of different batch sizes or settings.* cannot be compared; select by mean"
     ):
-        choose(lines, TERMS, "loss")
-    assert choose(lines, TERMS, "mrr").chosen == 1
+        choose(lines, OBJECTIVE, "loss")
+    assert choose(lines, OBJECTIVE, "mrr").chosen == 1
 
 
 def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
@@ -218,4 +235,4 @@ def test_who_leads_is_told_by_the_best_epoch_of_each() -> None:
 
 def test_an_unknown_rule_is_told() -> None:
     with pytest.raises(ConfigError, match="no rule 'best' to select by; there are loss, p5, mrr, mean"):
-        choose([line(0, 0.1, 0.1)], TERMS, "best")
+        choose([line(0, 0.1, 0.1)], OBJECTIVE, "best")

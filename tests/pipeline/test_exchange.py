@@ -24,14 +24,14 @@ from emoclim.cache import item_table_path, open_cache, read_item_table, write_it
 from emoclim.config import EvaluateConfig, ExtractConfig, ImportConfig, TrainConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
-from emoclim.errors import CacheError, ConfigError
+from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.pipeline.caches import exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.run import Resources, start
-from emoclim.pipeline.search import search_file
+from emoclim.pipeline.searching.searcher import Searcher
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import Workspace
@@ -219,7 +219,8 @@ def test_real_features_are_imported_trained_on_and_searched(
     across = report.directions["image_audio"]  # of music alone there is little to learn but which clips are of a track
     assert across.metrics["MRR"] > across.random["MRR"] + 0.2
     photo = corpus / features_of(tmp_path, "mobilenet", "image").ids[0]
-    assert len(search_file(photo, workspace=space, device="cpu").found) == 5
-    with pytest.raises(CacheError, match="'mobilenet' were imported"):
-        search_file(tmp_path / "new.png", workspace=space, device="cpu")
+    searcher = Searcher(space, device="cpu")
+    assert len(searcher.search([photo]).results[0].found) == 5
+    with pytest.raises(ManifestError, match="'mobilenet' were imported"):
+        searcher.search([tmp_path / "new.png"])
     assert not caplog.text

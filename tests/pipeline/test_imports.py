@@ -18,11 +18,11 @@ from cache_workspace import root as root
 from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
 from emoclim.config import ImportConfig, TrainConfig
-from emoclim.errors import CacheError, ConfigError, EmoclimError
+from emoclim.errors import CacheError, ConfigError, EmoclimError, ManifestError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Resources, start
-from emoclim.pipeline.search import search_file
+from emoclim.pipeline.searching.searcher import Searcher
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import Workspace
@@ -351,7 +351,13 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
     start(TrainHeads(), HeadsConfig(base=config), Resources(Workspace(space), "cpu"))
     evaluation = evaluate_run(workspace=Workspace(space), device="cpu", plots=False)
     assert evaluation.report.directions["image_audio"].n_queries == 4
-    hits = search_file(space / "image" / "3.jpg", workspace=Workspace(space), device="cpu").found
-    assert [hit.path.parent.name for hit in hits if hit.path] == ["audio"] * 5
-    with pytest.raises(CacheError, match=r"'given' were imported.*new.jpg"):
-        search_file(space / "image" / "new.jpg", workspace=Workspace(space), device="cpu")
+    searcher = Searcher(Workspace(space), device="cpu")
+    (found,) = searcher.search([space / "image" / "3.jpg"]).results
+    assert [hit.path.parent.name for hit in found.found if hit.path] == ["audio"] * 5
+    assert found.emotions is not None
+    assert found.emotions.keys() == {"scary", "funny"}
+    within = Searcher(Workspace(space), library="image", device="cpu").search([space / "image" / "3.jpg"], top=99)
+    assert within.results[0].left_out == ("image/3.jpg",)
+    assert len(within.results[0].found) == 11
+    with pytest.raises(ManifestError, match=r"'given' were imported.*new.jpg"):
+        searcher.search([space / "image" / "new.jpg"])

@@ -121,6 +121,12 @@ def test_a_comparison_is_as_the_page_has_it(evaluated: Path, tmp_path: Path) -> 
     check("comparison.json", set(flat(answer("compare", NAME, other, *words))))
 
 
+def test_a_search_is_as_the_page_has_it(evaluated: Path) -> None:
+    place = evaluated.parents[1]
+    found = answer("search", place / "data" / "images", "gone.png", "--workspace", place, "--top", 2, code=3)
+    check("search.json", {path for one in found for path in flat(one)})
+
+
 def test_a_real_run_tells_its_seed(evaluated: Path) -> None:
     found = answer("compare", NAME, "--over-seeds", "--workspace", evaluated.parents[1], "--resamples", 200)
     assert found["systems"] == {NAME: [NAME]}

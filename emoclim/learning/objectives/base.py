@@ -63,6 +63,10 @@ class Objective:
         """Names of its losses, which the loss weights weigh."""
         return ()
 
+    def aligns(self, weights: Sequence[float]) -> bool:
+        """Whether losses of these weights compare the modalities; without that, retrieval across them is luck."""
+        return True
+
     def number(self, name: str) -> Tensor:
         """A setting that may differ between heads, ``(K,)``, on the device of the training."""
         if name not in self._numbers:

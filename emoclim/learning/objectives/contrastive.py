@@ -4,7 +4,7 @@ Used by objectives. Invariant: each says only what attracts what, and by which l
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -31,6 +31,13 @@ class ContrastiveObjective(Objective, ABC):
     @override
     def terms(self) -> tuple[str, ...]:
         return tuple(f"{anchor}>{contrast}" for anchor, contrast in self._compared())
+
+    @override
+    def aligns(self, weights: Sequence[float]) -> bool:
+        return any(
+            weight > 0 and anchor != contrast
+            for weight, (anchor, contrast) in zip(weights, self._compared(), strict=True)
+        )
 
     @override
     def losses(

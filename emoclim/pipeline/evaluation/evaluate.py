@@ -55,7 +55,8 @@ def evaluate_run(
             f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
         )
     items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
-    warnings = tuple(_warnings(whole, config.split, opened, libraries))
+    number = opened.chosen if config.head is None else config.head
+    warnings = tuple(filter(None, [opened.caution(number), *_warnings(whole, config.split, opened, libraries)]))
     for warning in warnings:
         log.warning(warning)
     heads = opened.head(config.head)
@@ -75,7 +76,7 @@ def evaluate_run(
         run=opened.folder.name,
         split=config.split,
         settings={
-            "head": opened.chosen if config.head is None else config.head,
+            "head": number,
             "average": config.average,
             "min_seconds": config.min_seconds,
             "items": {name: _fingerprint(part, library, items[name], keys) for name, library in libraries.items()},

@@ -16,7 +16,7 @@ from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.reports import DirectionReport, Media, Page, save_page
-from emoclim.stages import Hit, search_each
+from emoclim.stages import Hit, search
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS = 320, 8.0  # of a preview
@@ -56,7 +56,7 @@ class Examples:
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
         queries = self.split.features[direction.query].select(rows)
         candidates = self.split.features[direction.candidate]
-        hits = search_each(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average)
+        hits = search(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average)
         return [self._example(direction, *pair) for pair in zip(queries.ids, hits, strict=True)]
 
     def _example(self, direction: DirectionReport, query: str, hits: Sequence[Hit]) -> list[Media]:

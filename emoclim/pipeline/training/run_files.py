@@ -38,7 +38,7 @@ from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE
-from emoclim.reports import plot_history, save_figure, sweep_figure
+from emoclim.reports import findings, plot_history, save_figure, sweep_figure, sweep_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +92,11 @@ class TrainingResult:
             "chosen": lines[self.report.chosen].number,
             "interrupted": self.interrupted,
         }
+
+    def findings(self) -> list[str]:
+        """Say how far the chosen candidate leads the others and whether that is luck, as the picture does."""
+        points = sweep_points({}, *_choices(self.report))
+        return findings(points, SCORE_NAMES[self.report.rule]) if len(self.report.lines) > 1 else []
 
     def ending(self, command: str) -> list[str]:
         """Say how to go on, what the classes are and where the run is."""
@@ -160,19 +165,26 @@ def _plot(report: SweepReport, path: Path) -> None:
     """Draw the scores over the loss weights and every numeric setting that varies."""
     lines, candidates = report.lines, [line.candidate for line in report.lines]
     weights = torch.tensor([line.candidate.loss_weights for line in lines])
-    recipes = {recipe: number for number, recipe in enumerate(dict.fromkeys(line.recipe for line in lines))}
+    score, choice, chosen = _choices(report)
     columns = {name: [one.all_settings[name] for one in candidates] for name in varying_settings(candidates)}
     numeric = {name: values for name, values in columns.items() if all(type(one) in (int, float) for one in values)}
     figure = sweep_figure(
         weights / weights.sum(dim=1, keepdim=True),
         [_readable(term) for term in report.terms],
-        torch.tensor([own_score(line, report.rule) for line in lines]),
+        score,
         SCORE_NAMES[report.rule],
-        [recipes[line.recipe] for line in lines],
-        report.chosen,
+        choice,
+        chosen,
         {name.replace("_", " "): torch.tensor(values) for name, values in numeric.items() if name != "seed"},
     )
     save_figure(figure, path)
+
+
+def _choices(report: SweepReport) -> tuple[Tensor, list[int], int]:
+    """Return the score of each candidate, the number of its choice of all but the seed, and the chosen one's place."""
+    recipes = {recipe: number for number, recipe in enumerate(dict.fromkeys(line.recipe for line in report.lines))}
+    scores = torch.tensor([own_score(line, report.rule) for line in report.lines])
+    return scores, [recipes[line.recipe] for line in report.lines], report.chosen
 
 
 def _readable(term: str) -> str:

@@ -147,7 +147,7 @@ def _measure(
         inputs=inputs,
         plan=work.plan.digest,
         sweep=Sweep((line,), heads, (training.history,), training.interrupted),
-        report=choose([line], objective.terms, RULE),
+        report=choose([line], objective, RULE),
         config=config,
         trained=file,
         libraries={**inputs.libraries, config.live: live},

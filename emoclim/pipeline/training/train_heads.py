@@ -66,7 +66,7 @@ class HeadsResult(TrainingResult):
         if len(self.report.lines) > SHOWN_HEADS:
             n_heads, rule = len(self.report.lines), self.report.rule
             lines.append(f"shown are the best {SHOWN_HEADS} of {n_heads} heads by {rule}; sweep.csv has all")
-        return [*lines, *self.ending("train-heads")]
+        return [*lines, *self.report.notes(), *self.findings(), *self.ending("train-heads")]
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per pair of heads, the best first."""
@@ -110,7 +110,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
                 study.give_up()
             raise
         require_finite(line.val_loss for line in sweep.lines)
-        report = choose(sweep.lines, inputs.objective.terms, config.select)
+        report = choose(sweep.lines, inputs.objective, config.select)
         return HeadsResult(
             folder=work.run,
             inputs=inputs,

@@ -39,6 +39,7 @@ class Run:
     sources: Mapping[Modality, str]  # path of the manifest of each modality
     digests: Mapping[Modality, str]  # what each of them said when the run was trained
     encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
+    loss_weights: Mapping[int, Sequence[float]]  # by number of each candidate that was trained
 
     def head(self, number: int | None = None) -> Heads:
         """Return the pair of a candidate, as a bank of one; None takes the one that did best on validation."""
@@ -46,6 +47,17 @@ class Run:
         if wanted not in self.kept:
             raise RunError(f"run {self.folder.name} keeps no head {wanted}; it keeps {name_some(map(str, self.kept))}")
         return self.heads.select(self.kept.index(wanted))
+
+    def caution(self, number: int) -> str | None:
+        """Say so if the losses of a head never compared the modalities with each other."""
+        weights = self.loss_weights[number]
+        if self.heads.objective.aligns(weights):
+            return None
+        told = ", ".join(f"{weight:g}" for weight in weights)
+        return (
+            f"head {number} of run {self.folder.name} was trained with loss weights {told}, which never compare "
+            f"{' with '.join(self.heads.specs)}: how it ranks one by the other is luck"
+        )
 
 
 def open_run(workspace: Workspace, name: str | None) -> Run:
@@ -65,6 +77,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
             {modality: library["path"] for modality, library in libraries.items()},
             {modality: library["digest"] for modality, library in libraries.items()},
             settings.get("encoder_settings", {}),
+            {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{folder / 'settings.json'} is damaged ({error}); train again") from error

@@ -80,7 +80,7 @@ def test_it_evaluates_and_searches_better_than_chance(name: str) -> None:
     heads, test = train(name, [0], config).heads, split(2)
     report = evaluate(test, heads, device=CPU).directions["text_speech"]
     assert report.metrics["MRR"] > report.random["MRR"]
-    hits = search(test.features["text"].select(torch.tensor([1])), test.features["speech"], heads, top=3)
+    (hits,) = search(test.features["text"].select(torch.tensor([1])), test.features["speech"], heads, top=3)
     assert len(hits) == 3
 
 

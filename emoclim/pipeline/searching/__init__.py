@@ -1,0 +1,1 @@
+"""Answer files with the items of a library that are nearest to them: the step behind `emoclim search`."""

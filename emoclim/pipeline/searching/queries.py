@@ -1,0 +1,123 @@
+"""Read the files that are searched with, and find the items of a library that are equal to them. Used by search."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from emoclim.cache import CacheNote, MemoryCache
+from emoclim.data import ContentKeys, Features, Item, Manifest, list_files
+from emoclim.errors import CacheError, DecodeError, ManifestError, name_some
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.find_caches import encoder_of
+from emoclim.pipeline.library import open_library, read_features
+from emoclim.progress import Track
+from emoclim.stages import extract
+
+log = logging.getLogger(__name__)
+
+
+def list_queries(paths: Iterable[Path], modalities: Sequence[Modality]) -> list[Path]:
+    """List the files to search with, once each; in place of a folder, those of some modalities that lie in it."""
+    suffixes = frozenset[str]().union(*(MODALITIES[modality].suffixes for modality in modalities))
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        files = [path / name for name in list_files(path)]
+        usable = [file for file in files if file.suffix.lower() in suffixes]
+        if left_out := [str(file.relative_to(path)) for file in files if file not in usable]:
+            log.warning("%s: left out %s, by suffix no %s", path, name_some(left_out), " or ".join(modalities))
+        found += usable
+    return list(dict.fromkeys(found))
+
+
+def modality_of(path: Path, modalities: Sequence[Modality]) -> Modality:
+    """Return which of some modalities a file is of, by its suffix."""
+    suffixes = {modality: MODALITIES[modality].suffixes for modality in modalities}
+    for modality, known in suffixes.items():
+        if path.suffix.lower() in known:
+            return modality
+    listed = "; ".join(f"{modality}: {' '.join(sorted(known))}" for modality, known in suffixes.items())
+    raise ManifestError(f"{path} is of no kind that the run takes ({listed}); search with one of these")
+
+
+class QueryReader:
+    """Reads files as the items of a cache were read; of an imported cache, the features that it holds of them."""
+
+    def __init__(self, note: CacheNote, keys: ContentKeys, device: torch.device, track: Track) -> None:
+        self._note, self._keys, self._device = note, keys, device
+        self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
+
+    def read(self, path: Path) -> Features:
+        """Return the features of a file, as those of one item."""
+        if self._encoder is None:
+            return self._imported(path)
+        manifest = Manifest(path.name, self._encoder.spec.modality, path, (Item(path.name, path),))
+        with MemoryCache(self._encoder.spec) as cache:
+            extraction = extract(manifest, self._encoder, cache, batch_size=1, device=self._device)
+            if extraction.failures:
+                raise ManifestError(f"{path} cannot be used as a query: {extraction.failures[0].reason}")
+            return cache.read(sorted(cache.keys()))
+
+    def _imported(self, path: Path) -> Features:
+        note, wanted = self._note, path.resolve()
+        for source in reversed(note.sources):
+            library = open_library(note, source)
+            # paths are only resolved, which asks the file system, where names agree
+            named = [item for item in library.manifest.items if item.path is not None and item.path.name == path.name]
+            same = [item for item in named if item.path is not None and item.path.resolve() == wanted]
+            if same and len(features := read_features(library, same[:1], self._keys)):
+                return features
+        manifests = ", ".join(str(source.found_from(note.path)) for source in note.sources)
+        raise CacheError(
+            f"features {note.spec.name!r} were imported, so none can be made of {path}; "
+            f"search with a file of {manifests}, or train on features of an encoder"
+        )
+
+
+class Copies:
+    """Finds which items of a library lie in a file, wholly or in part, or in one of equal content."""
+
+    def __init__(self, items: Iterable[Item], keys: ContentKeys) -> None:
+        self._items, self._keys = items, keys
+
+    @cached_property
+    def _by_size(self) -> Mapping[int | None, list[Item]]:
+        """The items by the size of their content: only those of equal size are read and compared."""
+        found = defaultdict[int | None, list[Item]](list)
+        for item in self._items:
+            found[_size_of(item)].append(item)
+        return found
+
+    def of(self, path: Path) -> frozenset[str]:
+        """Return the ids of those items."""
+        asked = Item(path.name, path)
+        near = self._by_size.get(size := _size_of(asked), [])
+        if size is None:  # features may be there without their files
+            wanted = path.resolve()
+            return frozenset(one.id for one in near if one.path and one.path.resolve() == wanted)
+        content = _content_of(asked, ContentKeys()) if near else None
+        return frozenset(item.id for item in near if _content_of(item, self._keys) == content)
+
+
+def _size_of(item: Item) -> int | None:
+    """Return the bytes of an item's text or file; None where there is no such file."""
+    if item.path is None:
+        return len((item.text or "").encode())
+    try:
+        return item.path.stat().st_size
+    except (OSError, ValueError):
+        return None
+
+
+def _content_of(item: Item, keys: ContentKeys) -> str | None:
+    """Return the hash of an item's whole file or text; None where it cannot be read."""
+    try:
+        return keys(item).partition("@")[0]
+    except DecodeError:
+        return None

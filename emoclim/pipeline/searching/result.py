@@ -1,0 +1,102 @@
+"""Hold what a search found, and show it as plain values and tables."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
+
+Emotions = Mapping[str, float]  # probability by class, see EmotionReader
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A hit, with what its manifest says of it."""
+
+    rank: int  # from 1
+    id: str
+    path: Path | None
+    label: str | None
+    score: float  # cosine of the two embeddings
+    percentile: float  # percent of the ranked items that score lower
+    emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
+    start: float | None  # seconds at which its best passage begins; None for what has no segments
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """The answer to one query."""
+
+    query: Path
+    run: str
+    head: int
+    library: str
+    candidates: int  # how many items were ranked
+    left_out: tuple[str, ...]  # ids of the items that are the query itself or equal to it
+    emotions: Emotions | None  # read in the query
+    found: tuple[Found, ...]  # the nearest first
+
+    @property
+    def title(self) -> str:
+        """The query, what is read in it, and what was not ranked."""
+        title = f"{self.query}{f': reads as {_told(self.emotions)}' if self.emotions else ''}"
+        if self.left_out:
+            title += f" ({len(self.left_out)} equal to it left out)"
+        return title if self.found else f"{title}: nothing else in {self.library} to rank"
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Return a row of column names, then one row per hit; without columns of which nothing is known."""
+        columns = {
+            "": [str(one.rank) for one in self.found],
+            "path": [_shown(one.path) if one.path else one.id for one in self.found],
+            "label": [one.label or "" for one in self.found],
+            "reads as": [_told(one.emotions) for one in self.found],
+            "score": [f"{one.score:.3f}" for one in self.found],
+            "percentile": [f"{one.percentile:.1f}" for one in self.found],
+            "passage from": ["" if one.start is None else f"{one.start:.1f} s" for one in self.found],
+        }
+        known = {name: cells for name, cells in columns.items() if any(cells)}
+        return [tuple(known), *zip(*known.values(), strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedQuery:
+    """A query that could not be answered."""
+
+    query: Path
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What became of each query."""
+
+    each: tuple[SearchResult | FailedQuery, ...]  # in the order they were asked in
+
+    @property
+    def results(self) -> list[SearchResult]:
+        """Those that were answered."""
+        return [one for one in self.each if isinstance(one, SearchResult)]
+
+    @property
+    def failures(self) -> list[str]:
+        """Say why others were not."""
+        return [one.error for one in self.each if isinstance(one, FailedQuery)]
+
+    def to_dict(self) -> list[dict[str, Any]]:
+        """Return plain values by query, for JSON."""
+        return [dict(to_jsonable_python(one)) for one in self.each]
+
+
+def _told(emotions: Emotions | None) -> str:
+    """``"happy 62 %, funny 21 %"``."""
+    ordered = sorted((emotions or {}).items(), key=lambda pair: -pair[1])[:SHOWN_EMOTIONS]
+    return ", ".join(f"{name} {share:.0%}" for name, share in ordered if share >= SHOWN_SHARE)
+
+
+def _shown(path: Path) -> str:
+    """Return a path as a reader would type it: relative to the current folder where it lies in it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

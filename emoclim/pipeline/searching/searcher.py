@@ -1,0 +1,138 @@
+"""Rank a cached library by its likeness to files (`emoclim search`)."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from emoclim.config import Average
+from emoclim.data import Features, Item
+from emoclim.errors import CacheError, ManifestError
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.library import Library, open_library, read_features
+from emoclim.pipeline.machine import choose_device
+from emoclim.pipeline.searching.emotions import fit_emotion_reader
+from emoclim.pipeline.searching.queries import Copies, QueryReader, list_queries, modality_of
+from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
+from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track, silent
+from emoclim.stages import EmotionReader, Gallery
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """A library that is searched."""
+
+    name: str
+    modality: Modality
+    items: Mapping[str, Item]  # by id
+    gallery: Gallery
+    copies: Copies
+
+
+class Searcher:
+    """Answers queries, with a run and its libraries opened once.
+
+    `library` names one that was extracted for the run; None searches those the run was trained on, of the modality that
+    a query is not of. `head` is the number of a pair; None takes the run's best.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace = Workspace(),
+        run: str | None = None,
+        *,
+        head: int | None = None,
+        library: str | None = None,
+        average: Average = "embeddings",
+        device: str = "auto",
+        track: Track = silent,
+    ) -> None:
+        self._run, self._device = open_run(workspace, run), choose_device(device)
+        self._heads, self._head = self._run.head(head), self._run.chosen if head is None else head
+        self._workspace, self._name, self._average, self._track = workspace, library, average, track
+        self._keys = workspace.content_keys()
+        self._readers: dict[Modality, QueryReader] = {}
+        self._libraries: dict[Modality, _Opened] = {}
+        if caution := self._run.caution(self._head):
+            log.warning(caution)
+
+    def search(self, queries: Iterable[Path], *, top: int = 5) -> Answers:
+        """Rank a library by its likeness to each file, or to each file of a folder; none need be part of anything."""
+        files = list_queries(queries, list(self._heads.specs))
+        tracked = self._track(files, "search", len(files)) if len(files) > 1 else files
+        answers = Answers(tuple(self._answer(file, top) for file in tracked))
+        self._keys.save()
+        if not answers.results:
+            raise ManifestError("; ".join(answers.failures) or "there is no file to search with; name one")
+        return answers
+
+    def _answer(self, query: Path, top: int) -> SearchResult | FailedQuery:
+        try:
+            modality = modality_of(query, list(self._heads.specs))
+        except ManifestError as error:
+            return FailedQuery(query, str(error))
+        reader, opened = self._reader(modality), self._opened(modality)
+        try:
+            asked = reader.read(query)
+        except (ManifestError, CacheError) as error:
+            return FailedQuery(query, str(error))
+        alike = query.suffix.lower() in MODALITIES[opened.modality].suffixes
+        copies = opened.copies.of(query) if alike else frozenset[str]()
+        hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
+        (own, *read) = self._read([asked, opened.gallery.select(hits)])
+        items = [opened.items[hit.id] for hit in hits]
+        found = tuple(
+            Found(rank, hit.id, item.path, item.label, hit.score, hit.percentile, emotions, hit.start)
+            for rank, (hit, item, emotions) in enumerate(zip(hits, items, read, strict=True), start=1)
+        )
+        left_out = sorted(copies.intersection(opened.gallery.candidates.ids))
+        ranked = len(opened.gallery.candidates) - len(left_out)
+        about = self._run.folder.name, self._head, opened.name, ranked, tuple(left_out)
+        return SearchResult(query, *about, own, found)
+
+    def _read(self, tables: Iterable[Features]) -> list[Emotions | None]:
+        """Read the emotions of each item of some features."""
+        if self._emotions is None:
+            return [None for features in tables for _ in features.ids]
+        return [emotions for features in tables for emotions in self._emotions.read(features)]
+
+    def _reader(self, modality: Modality) -> QueryReader:
+        if modality not in self._readers:
+            note = trained_note(self._workspace, self._run, modality)
+            self._readers[modality] = QueryReader(note, self._keys, self._device, self._track)
+        return self._readers[modality]
+
+    def _opened(self, asked: Modality) -> _Opened:
+        """Open the library that queries of a modality are searched in."""
+        if asked not in self._libraries:
+            library = _library(self._workspace, self._run, asked, self._name)
+            manifest = library.manifest
+            candidates = read_features(library, manifest.items, self._keys, partial=True)
+            items = {item.id: item for item in manifest.items}
+            gallery = Gallery(candidates, self._heads, self._average)
+            copies = Copies(manifest.items, self._keys)
+            self._libraries[asked] = _Opened(manifest.name, manifest.modality, items, gallery, copies)
+        return self._libraries[asked]
+
+    @cached_property
+    def _emotions(self) -> EmotionReader | None:
+        return fit_emotion_reader(self._workspace, self._run, self._heads, self._average, self._keys)
+
+
+def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) -> Library:
+    """Open the library that is named, or that of the other modality that the run was trained on."""
+    modalities = sorted(run.heads.specs, key=lambda modality: modality == asked)  # the other one first
+    if name is None:
+        return trained_library(workspace, run, modalities[0])
+    notes = [trained_note(workspace, run, modality) for modality in modalities]
+    for note in notes:
+        for source in reversed(note.sources):
+            if name == source.name or source.found_from(note.path) == Path(name).resolve():
+                return open_library(note, source)
+    there = ", ".join(source.name for note in notes for source in note.sources)
+    raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")

@@ -1,0 +1,72 @@
+"""Read emotions from embeddings by the training items near them, without labels of what is read. Used by search."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy, normalize
+
+from emoclim.config import Average
+from emoclim.data import Features, Split
+from emoclim.learning import Heads, Metric
+from emoclim.modality import Modality
+
+TEMPERATURES = torch.logspace(-2, 2, 81)  # tried on validation, in standard deviations of the logits
+
+
+@dataclass(frozen=True, slots=True)
+class EmotionReader:
+    """Tell how likely each class is for an item, were all classes equally frequent.
+
+    A softmax over the cosines of its embedding with the centroid of each class, or over negative squared distances
+    where the heads compare by these. The centroids are means over the training items of every modality, each modality
+    counted alike. One temperature a modality is chosen so that the likelihood of the validation labels is highest (C.
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+    """
+
+    classes: tuple[str, ...]
+    heads: Heads  # one pair
+    average: Average
+    centroids: Tensor  # (C, E)
+    temperatures: Mapping[Modality, float]
+
+    @classmethod
+    def fit(cls, train: Split, val: Split, heads: Heads, average: Average = "embeddings") -> Self:
+        """Place the centroids by one split, and choose the temperatures by another; both have items of every class."""
+        means = []
+        for modality, features in train.features.items():
+            (rows, _), labels = _rows(features, heads, average), train.labels[modality]
+            means.append(torch.stack([rows[labels == c].mean(dim=0) for c in range(len(train.classes))]))
+        centroids = torch.stack(means).mean(dim=0)
+        plain = cls(train.classes, heads, average, centroids, dict.fromkeys(train.features, 1.0))
+        fitted = {name: _temperature(plain._logits(one), val.labels[name]) for name, one in val.features.items()}
+        return cls(train.classes, heads, average, centroids, fitted)
+
+    def read(self, features: Features) -> list[dict[str, float]]:
+        """Return the probability of each class, by item; they add up to 1."""
+        logits = self._logits(features) / self.temperatures[features.spec.modality]
+        return [dict(zip(self.classes, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
+
+    def _logits(self, features: Features) -> Tensor:
+        """Return how near each of N items is to each centroid: ``(N, C)`` float64."""
+        rows, metric = _rows(features, self.heads, self.average)
+        if metric == "ip":
+            return rows @ normalize(self.centroids, dim=1).T
+        return -torch.cdist(rows, self.centroids).square()
+
+
+def _rows(features: Features, heads: Heads, average: Average) -> tuple[Tensor, Metric]:
+    """Return what items are compared by, ``(N, E)`` float64, and how; of unit length where that is by cosines."""
+    vectors, metric = heads.vectors(features, average=average)
+    rows = vectors[0].double().cpu()
+    return (normalize(rows, dim=1) if metric == "ip" else rows), metric
+
+
+def _temperature(logits: Tensor, labels: Tensor) -> float:
+    """Choose the temperature at which labels are likeliest, each class counted alike."""
+    weights = 1 / labels.bincount(minlength=logits.shape[1]).clamp(min=1).double()
+    tried = TEMPERATURES.double() * logits.std().clamp(min=1e-6)
+    losses = [cross_entropy(logits / temperature, labels, weight=weights) for temperature in tried]
+    return float(tried[int(torch.stack(losses).argmin())])
