@@ -20,7 +20,7 @@ class PassingError(DecodeError):
 
 
 class MissingLibrary(PassingError):
-    """An optional library that one item needs is not installed."""
+    """An optional library is not installed; where an item needs it, that is tried again another time."""
 
 
 class EncoderError(EmoclimError):

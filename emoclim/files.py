@@ -13,7 +13,7 @@ import secrets
 import shutil
 import stat
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -202,3 +202,12 @@ def sync_name(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
+    """Write columns by name to a Parquet file, whole or not at all."""
+    import pyarrow
+    from pyarrow import parquet
+
+    with atomic(path) as partial:
+        parquet.write_table(pyarrow.table(dict(columns)), partial)

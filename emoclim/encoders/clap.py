@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints.published import Published, identity
-from emoclim.errors import EncoderError
+from emoclim.errors import EncoderError, MissingLibrary
 from emoclim.modality import Modality
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ def _import_htsat() -> ModuleType:
     """Run the one source file of `laion_clap` under a private name, and leave `sys.modules` as it was."""
     found = importlib.util.find_spec("laion_clap")
     if found is None or not found.submodule_search_locations:
-        raise EncoderError("the encoder clap needs the package laion_clap; pip install laion_clap==1.1.7")
+        raise MissingLibrary("the encoder clap needs laion_clap: pip install laion_clap==1.1.7")
     package, functions = ModuleType(PRIVATE), ModuleType(f"{PRIVATE}.utils")
     package.__path__ = [str(Path(folder, "clap_module")) for folder in found.submodule_search_locations]
     vars(functions).update(do_mixup=None, interpolate=None)  # of the training and the classifier; unused here

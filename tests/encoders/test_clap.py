@@ -24,7 +24,7 @@ from torch.nn import functional
 from emoclim.data.manifest import Item
 from emoclim.encoders import clap
 from emoclim.encoders.nets.clap import ClapAudio, quantise
-from emoclim.errors import CheckpointError, EncoderError
+from emoclim.errors import CheckpointError, EncoderError, MissingLibrary
 
 PARAMETERS = [
     ("630k", 204, "df995abfa02c3497"),
@@ -103,7 +103,7 @@ def test_the_network_is_built_offline_and_without_the_package_itself() -> None:
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
-    with pytest.raises(EncoderError, match="needs the package laion_clap; pip install"):
+    with pytest.raises(MissingLibrary, match="needs laion_clap: pip install"):
         clap.untrained()
 
 

@@ -18,7 +18,7 @@ from small_encoder import CPU, LENGTH, QUICK, RATE, Material, differences, make_
 from torch import Tensor
 
 from emoclim.data.content import ContentKeys
-from emoclim.errors import ConfigError, DecodeError
+from emoclim.errors import ConfigError, DecodeError, MissingLibrary
 from emoclim.learning.end_to_end.augment import Augmenter
 from emoclim.learning.end_to_end.backgrounds import Backgrounds, read_backgrounds
 from emoclim.learning.end_to_end.crops import CropLoader
@@ -259,7 +259,7 @@ def test_settings_that_cannot_be_are_refused() -> None:
 
 def test_who_lacks_the_library_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "audiomentations", None)
-    with pytest.raises(ConfigError, match=r"install it with: pip install 'emoclim\[augment\]'"):
+    with pytest.raises(MissingLibrary, match=r"pip install 'emoclim\[augment\]'"):
         make(gaussian_snr=(5, 40))
 
 

@@ -13,7 +13,7 @@ from commands import workspace as workspace
 from objective_cases import emo_clim
 
 from emoclim.config import TrainConfig
-from emoclim.errors import ConfigError, RunError
+from emoclim.errors import ConfigError, MissingLibrary, RunError
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
@@ -220,7 +220,7 @@ def test_the_command_is_noted_as_typed_but_for_passwords(monkeypatch: pytest.Mon
 
 def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(ConfigError, match=r"pip install 'emoclim\[optuna\]'"):
+    with pytest.raises(MissingLibrary, match=r"pip install 'emoclim\[optuna\]'"):
         make_study(tmp_path)
 
 

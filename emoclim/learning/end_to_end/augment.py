@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.data import Samples
-from emoclim.errors import ConfigError, DecodeError
+from emoclim.errors import DecodeError, MissingLibrary
 from emoclim.learning.settings import Augmentations
 
 UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for FFmpeg
@@ -77,15 +77,13 @@ class Augmenter:
 
 
 def load_library() -> Any:
-    """Import the library audiomentations; if it is not installed, that raises :class:`ConfigError`."""
+    """Import the library audiomentations; if it is not installed, that raises :class:`MissingLibrary`."""
     with warnings.catch_warnings(action="ignore"):
         try:
             import audiomentations
             import librosa.core  # noqa: F401 - else it would be loaded by the first crop, in every process
         except ImportError as error:
-            raise ConfigError(
-                "augmentations need audiomentations; install it with: pip install 'emoclim[augment]'"
-            ) from error
+            raise MissingLibrary("augmentations need audiomentations: pip install 'emoclim[augment]'") from error
     return audiomentations
 
 

@@ -18,6 +18,7 @@ from typing_extensions import override
 from emoclim.cache import portable_path
 from emoclim.data import SPLITS, groups_of
 from emoclim.errors import RunError
+from emoclim.files import write_parquet
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
@@ -25,7 +26,6 @@ from emoclim.pipeline.machine import choose_device, few_threads
 from emoclim.pipeline.run import UNFINISHED, Resources, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about
-from emoclim.pipeline.training.run_files import write_parquet
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import PaperTable, TaggingReport, Trained, plot_curve, plot_tags, tagging_results

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from emoclim.pipeline.library import Library
     from emoclim.pipeline.workspace import Workspace
 
-BY_DEFAULT = {False: "emo_clim", True: "class_similarity"}  # by whether a table of valence and arousal is given
+OBJECTIVE, OBJECTIVE_OF_NEAR = "emo_clim", "class_similarity"  # defaults; the latter of emotions that attract
 ANY = tuple(MODALITIES)[:2]  # any two tell which settings and weights are possible
 SQLITE = (".db", ".sqlite", ".sqlite3")
 
@@ -55,7 +55,7 @@ class LabelledConfig(RunConfig):
         """Make the objective, with one settings; by default it follows from whether similar emotions attract."""
         from emoclim.learning import load_objective
 
-        kind = load_objective(self.objective or BY_DEFAULT[self.vad is not None])
+        kind = load_objective(self.objective or (OBJECTIVE_OF_NEAR if self.vad else OBJECTIVE))
         return kind(modalities, [kind.Settings(**self.own)])
 
 

@@ -8,7 +8,7 @@ before weighting, ``val_loss_<anchor>_<contrast>/head_<number>``.
 import csv
 import math
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emoclim.errors import ConfigError
-from emoclim.files import atomic, write_json
+from emoclim.errors import MissingLibrary
+from emoclim.files import atomic, write_json, write_parquet
 from emoclim.learning import (
     SCORE_NAMES,
     Candidate,
@@ -134,9 +134,7 @@ class EpochEvents(ExitStack):
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise ConfigError(
-                    "--tensorboard needs TensorBoard; install it with: pip install 'emoclim[tensorboard]'"
-                ) from error
+                raise MissingLibrary("--tensorboard needs TensorBoard: pip install 'emoclim[tensorboard]'") from error
             self._open: Callable[[str], Any] = SummaryWriter
 
     def __call__(self, bank: str, numbers: Sequence[int], candidates: Sequence[Candidate], epoch: Epoch) -> None:
@@ -239,12 +237,3 @@ def _history_columns(sweep: Sweep, terms: Sequence[str]) -> dict[str, list[Any]]
         )
     ]
     return {name: list(column) for name, column in zip(names, zip(*rows, strict=True), strict=True)}
-
-
-def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """Write columns by name to a Parquet file, whole or not at all."""
-    import pyarrow
-    from pyarrow import parquet
-
-    with atomic(path) as partial:
-        parquet.write_table(pyarrow.table(dict(columns)), partial)

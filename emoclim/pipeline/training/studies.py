@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from emoclim.errors import ConfigError
+from emoclim.errors import ConfigError, MissingLibrary
 from emoclim.learning import Candidate, Space, column_name
 from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.training.config import StudyConfig
@@ -32,7 +32,7 @@ class Study:
             import optuna
             from optuna.storages.journal import JournalFileBackend
         except ImportError as error:
-            raise ConfigError("--optuna needs Optuna; install it with: pip install 'emoclim[optuna]'") from error
+            raise MissingLibrary("--optuna needs Optuna: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._states, self._sampler = optuna.trial.TrialState, optuna.samplers.TPESampler
         self.config, self.space, self.run = config, space, run
