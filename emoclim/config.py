@@ -237,7 +237,6 @@ def closest(name: str, known: Iterable[str]) -> str:
 
 
 def _unknown(names: Iterable[str], known: Iterable[str]) -> ConfigError:
-    known = list(known)
+    known = sorted(known)
     told = ", ".join(repr(name) + closest(name, known) for name in names)
-    listed = "" if "did you mean" in told else f"; there are {', '.join(sorted(known))}"
-    return ConfigError(f"no setting is called {told}{listed}")
+    return ConfigError(f"no setting is called {told}; there are {', '.join(known)}")

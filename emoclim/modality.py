@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Modality = Literal["image", "audio", "text", "video", "speech"]
-SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .aac .opus .webm .mp4".split())
+SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .m4b .aac .opus .webm .mp4".split())
 
 
 @dataclass(frozen=True, slots=True)

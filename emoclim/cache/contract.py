@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from emoclim.cache.item_table import find_keys
+from emoclim.cache.item_table import ItemStatus, find_keys, item_tables, read_item_table, write_item_table
 from emoclim.cache.items import EncodedItem
 from emoclim.data import FeatureSpec
 
@@ -88,7 +88,19 @@ class FeatureCache(ABC):
         if ids is None:
             return self.read(tuple(self), verify=verify)
         ids = tuple(ids)
-        return replace(self.read(find_keys(ids, self._committed(), self.path), verify=verify), ids=ids)
+        where = "the cache" if self.path is None else f"cache {self.path}"
+        keys = find_keys(ids, self._committed(), self._item_tables(), where)
+        return replace(self.read(keys, verify=verify), ids=ids)
+
+    def record_items(self, manifest: str, statuses: Sequence[ItemStatus]) -> None:
+        """Keep what became of the items of a manifest, by which :meth:`features` knows them from then on."""
+        if self.path is not None and self.path.exists():  # or nothing at all was kept
+            write_item_table(self.path, manifest, statuses)
+
+    def _item_tables(self) -> Iterator[tuple[str, Sequence[ItemStatus]]]:
+        """Yield what was recorded of each manifest, and where that stands."""
+        for table in item_tables(self.path) if self.path else ():
+            yield table.name, read_item_table(table)
 
     @abstractmethod
     def _committed(self) -> KeysView[str]:

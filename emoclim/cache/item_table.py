@@ -1,7 +1,8 @@
 """Tables of items beside a cache: what became of each item of a manifest, and which key an id stands for.
 
 For each manifest that was extracted into ``<stem>.h5`` or ``<stem>.zarr`` there is ``<stem>.<manifest>.items.csv``,
-with each item in exactly one state. It is for people, other programs and looking up ids; what counts is the cache.
+with each item in exactly one state, then the files of a folder that were left out. It is for people, other programs and
+looking up ids; what counts is the cache.
 """
 
 import csv
@@ -16,7 +17,7 @@ from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import atomic, read_regular
 
-State = Literal["committed", "failed", "missing"]
+State = Literal["committed", "failed", "missing", "left out"]
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
 # a spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
 FORMULA = re.compile(r"'*[=+@-]")
@@ -107,17 +108,18 @@ def refreshed(status: ItemStatus, committed: Collection[str]) -> ItemStatus:
     return status._replace(state="missing") if status.state == "committed" else status
 
 
-def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) -> list[str]:
+def find_keys(
+    ids: Sequence[str], committed: KeysView[str], tables: Iterable[tuple[str, Sequence[ItemStatus]]], where: str
+) -> list[str]:
     """Find the keys of items by id; raise :class:`CacheError` for those that are unknown or ambiguous."""
     meant: dict[str, dict[str, str]] = {id_: {} for id_ in ids if id_ not in committed}  # key -> who says so
     for id_, keys in meant.items():
         if (key := f"{BY_ID}{id_}") in committed:
             keys[key] = "what was imported"
-    for table in _tables(cache) if cache and meant else ():
-        for item in read_item_table(table):
+    for name, statuses in tables if meant else ():
+        for item in statuses:
             if item.state == "committed" and item.id in meant:
-                meant[item.id].setdefault(item.key, table.name)
-    where = "the cache" if cache is None else f"cache {cache}"
+                meant[item.id].setdefault(item.key, name)
     for id_, keys in meant.items():
         if len(keys) > 1:
             raise CacheError(
@@ -135,13 +137,13 @@ def find_keys(ids: Sequence[str], committed: KeysView[str], cache: Path | None) 
 def ids_by_key(cache: Path) -> dict[str, str]:
     """Map keys to ids, as far as the tables beside a cache can be read; the one that was written last counts."""
     ids: dict[str, str] = {}
-    for table in sorted(_tables(cache), key=lambda path: path.stat().st_mtime_ns):
+    for table in sorted(item_tables(cache), key=lambda path: path.stat().st_mtime_ns):
         with suppress(CacheError):
             ids |= {item.key: item.id for item in read_item_table(table) if item.key}
     return ids
 
 
-def _tables(cache: Path) -> list[Path]:
+def item_tables(cache: Path) -> list[Path]:
     """List the tables beside a cache, by name."""
     begin = f"{cache.stem}."
     return sorted(path for path in cache.parent.glob("*.items.csv") if path.name.startswith(begin))

@@ -1,6 +1,6 @@
 """Cache that lives in memory: for features of a moment, and the plain model that those on disk are tested against."""
 
-from collections.abc import KeysView, Mapping, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
+from emoclim.cache.item_table import ItemStatus
 from emoclim.cache.items import EncodedItem, check_items, look_up
 from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheError
@@ -23,6 +24,7 @@ class MemoryCache(FeatureCache):
         self.spec = spec
         self._items: dict[str, EncodedItem] = {}
         self._failures: dict[str, str] = {}
+        self._recorded: dict[str, Sequence[ItemStatus]] = {}
         self._closed = False
 
     @property
@@ -44,6 +46,14 @@ class MemoryCache(FeatureCache):
         look_up(keys, self._open_items(), self._where)
         for key in keys:
             del self._items[key]
+
+    @override
+    def record_items(self, manifest: str, statuses: Sequence[ItemStatus]) -> None:
+        self._recorded[manifest] = statuses
+
+    @override
+    def _item_tables(self) -> Iterator[tuple[str, Sequence[ItemStatus]]]:
+        return iter(self._recorded.items())
 
     def failures(self) -> Mapping[str, str]:
         self._open_items()

@@ -24,6 +24,7 @@ from .labels.relevance import read_relevance as read_relevance
 from .labels.tag_groups import groups_of as groups_of
 from .labels.taxonomy import IMAGE_EMOTIONS as IMAGE_EMOTIONS
 from .labels.taxonomy import LabelMap as LabelMap
+from .labels.taxonomy import known_emotions as known_emotions
 from .labels.taxonomy import match_labels as match_labels
 from .labels.taxonomy import read_label_map as read_label_map
 from .labels.valence_arousal import class_vectors as class_vectors

@@ -8,30 +8,44 @@ import os
 import unicodedata
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import AfterValidator
 
-from emoclim.errors import ManifestError
+from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
+
+
+class Listing(NamedTuple):
+    """What lies in a folder."""
+
+    files: list[str]  # sorted
+    repeated: list[str]  # links to folders whose files are listed anyway: loops, and second ways to one place
 
 
 def list_files(folder: Path) -> list[str]:
     """List all files below a folder, sorted; follow folders that are links, once each."""
+    return list_folder(folder).files
+
+
+def list_folder(folder: Path) -> Listing:
+    """List all files below a folder, and which of its links add nothing; no link is followed before all else."""
     if not folder.is_dir():
         raise ManifestError(f"{folder} is no folder; name the folder that holds the files")
     seen: set[tuple[int, int]] = set()
-    found = []
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=_refuse):
-        status = Path(here).stat()
-        if (status.st_dev, status.st_ino) in seen:
-            folders.clear()
-            continue
-        seen.add((status.st_dev, status.st_ino))
-        folders[:] = sorted(name for name in folders if not _is_hidden(name))
-        inside = Path(here).relative_to(folder)
-        found += [(inside / name).as_posix() for name in names if not _is_hidden(name)]
-    return sorted(found)
+    files, repeated, tops = [], [], [folder]
+    for top in tops:  # which grows by the links that are met
+        for here, folders, names in os.walk(top, onerror=_refuse):
+            status, inside = Path(here).stat(), Path(here).relative_to(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                repeated.append(inside.as_posix())
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not _is_hidden(name))
+            tops += [link for name in folders if (link := Path(here, name)).is_symlink()]
+            files += [(inside / name).as_posix() for name in names if not _is_hidden(name)]
+    return Listing(sorted(files), sorted(repeated))
 
 
 def empty_folders(folder: Path, files: Iterable[str], depth: int = 1) -> list[str]:
@@ -63,6 +77,28 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError for a name that is too long
 
 
+def usable_files(folder: Path, modality: Modality) -> tuple[list[str], dict[str, str], list[str]]:
+    """List the files of a modality below a folder, then why each other one is left out, and the same in sentences."""
+    listed = list_folder(folder)
+    usable = of_modality(listed.files, modality)
+    others = sorted(set(listed.files).difference(usable))
+    misnamed = [path for path in usable if not is_utf8(path)]
+    taken = ", ".join(sorted(MODALITIES[modality].suffixes))
+    kinds = [
+        (others, f"no {modality} by its suffix", f"{{}} with a suffix of no {modality} ({{}}); taken are {taken}"),
+        (misnamed, "its name is no UTF-8", "{} with a name that is no UTF-8 ({}); rename what is meant"),
+        (listed.repeated, "a link to a folder that is listed anyway", "{} that a link leads to again ({})"),
+    ]
+    left_out, notes = dict[str, str](), []
+    for paths, reason, note in kinds:
+        if paths:
+            names = [path.encode("utf-8", "backslashreplace").decode() for path in paths]
+            left_out |= dict.fromkeys(names, reason)
+            noun = "folder" if paths is listed.repeated else "file"
+            notes.append("left out " + note.format(counted(len(paths), noun), name_some(names)))
+    return [path for path in usable if is_utf8(path)], left_out, notes
+
+
 def is_utf8(name: str) -> bool:
     """Return whether a name is UTF-8: what cannot be decoded stands in it as surrogates."""
     return not any("\ud800" <= letter <= "\udfff" for letter in name)
@@ -74,3 +110,8 @@ def composed(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(composed)]  # of a label, tag, split or group, in a file that pydantic validates
+
+
+def counted(number: int, noun: str) -> str:
+    """``"1 file"``, ``"2 files"``."""
+    return f"{number} {noun}{'s' * (number != 1)}"

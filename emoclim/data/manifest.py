@@ -8,22 +8,28 @@ split or group is one however its accents are spelt: as letters of their own (as
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emoclim.data.listing import composed, empty_folders, is_there, is_utf8, list_files, of_modality
+from emoclim.data.listing import composed, counted, empty_folders, is_there, is_utf8, usable_files
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
+FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))  # that are no tables
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
     """One thing to encode.
+
+    Raises
+    ------
+    ManifestError
+        There is neither a path nor a text.
 
     Examples
     --------
@@ -42,6 +48,10 @@ class Item:
     group: str | None = None  # track, author or piece; never in two splits
 
     def __post_init__(self) -> None:
+        if self.path is None and self.text is None:
+            raise ManifestError(f"item {self.id!r} has neither a path nor a text; give one of them")
+        if isinstance(self.path, str):
+            object.__setattr__(self, "path", Path(self.path))
         for name in ("label", "split", "group"):
             if (given := getattr(self, name)) and not given.isascii():
                 object.__setattr__(self, name, composed(given))
@@ -64,6 +74,7 @@ class Manifest:
     source: Path  # the table or folder it was read from
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()  # what was left out or looked odd while reading, one sentence each
+    left_out: Mapping[str, str] = field(default_factory=dict)  # files of the folder that are no items, and why
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
@@ -71,7 +82,9 @@ class Manifest:
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
-def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False, need_files: bool = True) -> Manifest:
+def read_manifest(
+    source: Path | str, modality: Modality, *, unlabelled: bool = False, need_files: bool = True
+) -> Manifest:
     r"""Read a table, or a folder with one subfolder per label.
 
     Parameters
@@ -105,10 +118,18 @@ def read_manifest(source: Path, modality: Modality, *, unlabelled: bool = False,
     >>> read_manifest(table, "text").items[0].label
     'happy'
     """
+    source = Path(source)
+    if modality not in MODALITIES:
+        raise ManifestError(f"there is no modality {modality!r}; there are {', '.join(MODALITIES)}")
     if not is_utf8(str(source)):
         raise ManifestError(f"the name {str(source)!r} is no UTF-8, as all names here must be; rename it")
     if source.is_dir():
         manifest = _from_folder(source, modality, unlabelled)
+    elif source.is_file() and source.suffix.lower() in FILES:
+        raise ManifestError(
+            f"{source} is a single file, no list of files; give the folder that holds it, "
+            "or a CSV file that names it in a column 'path'"
+        )
     elif source.is_file():
         manifest = _from_table(source, modality, unlabelled)
     else:
@@ -188,21 +209,17 @@ def _cell(row: dict[str, str], name: str) -> str | None:
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
-    files = list_files(source)
-    usable = of_modality(files, modality)
-    notes = [f"left out {n} files that are no {modality} by their suffix"] if (n := len(files) - len(usable)) else []
-    if misnamed := [ascii(path) for path in usable if not is_utf8(path)]:
-        notes.append(f"left out {len(misnamed)} files whose names are no UTF-8 ({name_some(misnamed)}); rename them")
-        usable = [path for path in usable if is_utf8(path)]
-    labelled = [] if unlabelled else [path for path in usable if "/" in path]
-    if labelled and (loose := len(usable) - len(labelled)):
-        notes.append(f"left out {loose} files that lie in no label's folder")
+    files, left_out, notes = usable_files(source, modality)
+    labelled = [] if unlabelled else [path for path in files if "/" in path]
+    if labelled and (loose := sorted(set(files).difference(labelled))):
+        notes.append(f"left out {counted(len(loose), 'file')} in no label's folder ({name_some(loose)})")
+        left_out |= dict.fromkeys(loose, "in no label's folder")
     items = [
-        Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or usable
+        Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or files
     ]
-    if labelled and (empty := empty_folders(source, of_modality(files, modality))):
-        notes.append(f"no {modality} in {len(empty)} folders of labels: {name_some(empty)}")
-    return Manifest(source.name, modality, source, tuple(items), tuple(notes))
+    if labelled and (empty := [name for name in empty_folders(source, files) if name not in left_out]):
+        notes.append(f"no {modality} in {counted(len(empty), 'folder')} of labels: {name_some(empty)}")
+    return Manifest(source.name, modality, source, tuple(items), tuple(notes), left_out)
 
 
 def _checked(manifest: Manifest, need_files: bool) -> Manifest:

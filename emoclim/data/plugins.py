@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from emoclim.config import closest
 from emoclim.errors import EmoclimError
 
 
@@ -47,7 +48,9 @@ class Plugins:
         """Import a plug-in: the module of ours, or whatever the entry point names."""
         found = self._found()
         if name not in found:
-            raise self.error(f"no {self.noun} is called {name!r}; there are: {', '.join(sorted(found))}")
+            raise self.error(
+                f"no {self.noun} is called {name!r}{closest(name, found)}; there are: {', '.join(sorted(found))}"
+            )
         point = found[name]
         try:
             return point.load()

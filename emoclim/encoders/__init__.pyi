@@ -1,8 +1,10 @@
 from .arithmetic import autocast as autocast
+from .arithmetic import choose_device as choose_device
 from .arithmetic import flush_denormals as flush_denormals
 from .arithmetic import flushed_denormals as flushed_denormals
 from .arithmetic import frozen as frozen
 from .arithmetic import zero_denormals as zero_denormals
+from .base import DECODER as DECODER
 from .base import FULL_PRECISION as FULL_PRECISION
 from .base import PRECISION as PRECISION
 from .base import PRECISIONS as PRECISIONS

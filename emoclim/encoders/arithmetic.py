@@ -1,4 +1,4 @@
-"""Control how networks compute: precision, determinism, and denormal numbers.
+"""Control how networks compute: device, precision, determinism, and denormal numbers.
 
 Denormal numbers, below 1.2e-38 in float32, have no weight in any result and are many times slower on some processors.
 Processes that are ours (commands, decoding workers) take them for zero. A call of the library leaves the arithmetic of
@@ -15,9 +15,23 @@ from torch import Tensor
 
 from emoclim.data import FeatureSpec
 from emoclim.encoders.base import FULL_PRECISION, PRECISION, PRECISIONS
+from emoclim.errors import ConfigError
 
 KINDS = frozenset({torch.float32, torch.float64, torch.bfloat16})  # float16's are of a size that counts, and fast
 SMALLEST = 5e-324  # of float64
+
+
+def choose_device(device: torch.device | str) -> torch.device:
+    """Return the device of that name, ``auto`` being a GPU where there is one; refuse one that is not here."""
+    counts = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}
+    present = [kind for kind, count in counts.items() if count]
+    try:
+        chosen = torch.device(present[0] if device == "auto" else device)
+    except RuntimeError:  # no device at all is called so
+        chosen = None
+    if chosen is None or (chosen.index or 0) >= counts.get(chosen.type, 0):
+        raise ConfigError(f"there is no device {str(device)!r} here; use {', '.join(present)}")
+    return chosen
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

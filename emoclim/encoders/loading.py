@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_type_hints
 
+from emoclim.config import closest
 from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
 from emoclim.encoders.checkpoints.published import Published, obtain
@@ -71,7 +72,9 @@ def published_files(name: str) -> dict[str, Published]:
     return {model: published_file(name, {"model": model}) for model in found.VARIANTS}
 
 
-def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = silent, **settings: Setting) -> Encoder:
+def load_encoder(
+    name: str, *, checkpoint: Path | str | None = None, track: Track = silent, **settings: Setting
+) -> Encoder:
     """Make an encoder ready for use; its network is built on first use only.
 
     Parameters
@@ -101,11 +104,24 @@ def load_encoder(name: str, *, checkpoint: Path | None = None, track: Track = si
     settings = _typed(name, load, settings)
     shared = {key: settings.pop(key) for key in SHARED.keys() & settings.keys()}
     if has_parameters(name):
-        path = checkpoint or obtain(published_file(name, settings), track=track)
+        path = (
+            Path(checkpoint)
+            if checkpoint
+            else obtain(published_file(name, settings), track=track, instead=_instead(name))
+        )
         return _with_shared(load(checkpoint=path, **settings), shared)
     if checkpoint is not None:
         raise EncoderError(f"encoder {name!r} has no parameters; leave out the checkpoint {checkpoint}")
     return _with_shared(load(**settings), shared)
+
+
+def _instead(name: str) -> str:
+    """Say what may be used instead of an encoder's published file."""
+    own = ENCODERS.load(name).MODALITY
+    free = [other for other in encoder_names() if own == find_encoder(other).MODALITY and not has_parameters(other)]
+    return "; or name another with --checkpoint" + (
+        f", or take an encoder without one: {', '.join(free)}" if free else ""
+    )
 
 
 def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setting]) -> dict[str, Setting]:
@@ -113,7 +129,8 @@ def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setti
     kinds = get_type_hints(load) | {key: type(default) for key, default in SHARED.items()}
     allowed = [*own_settings(name), *SHARED]
     if unknown := sorted(settings.keys() - set(allowed)):
-        raise EncoderError(f"encoder {name!r} has no setting {', '.join(unknown)}; it takes {', '.join(allowed)}")
+        named = ", ".join(one + closest(one, allowed) for one in unknown)
+        raise EncoderError(f"encoder {name!r} has no setting {named}; it takes {', '.join(allowed)}")
     typed = dict(settings)
     for key, value in settings.items():
         if kinds[key] is float and isinstance(value, int):

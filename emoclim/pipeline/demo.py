@@ -11,7 +11,8 @@ from emoclim.errors import RunError
 from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.searching.result import Answers

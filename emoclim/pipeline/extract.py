@@ -1,96 +1,40 @@
 """Encode a manifest into a cache (`emoclim extract`), and keep its note, table of items and failures beside it."""
 
 import logging
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
     CacheNote,
     FeatureCache,
     ItemStatus,
-    State,
+    item_table_path,
     note_or_new,
     note_path,
     open_cache,
     portable_path,
+    read_item_table,
+    read_note,
     write_failures,
-    write_item_table,
 )
 from emoclim.config import ExtractConfig
 from emoclim.data import Manifest, read_manifest
-from emoclim.encoders import load_encoder
-from emoclim.errors import ConfigError
+from emoclim.encoders import choose_device, load_encoder
+from emoclim.errors import CacheError, ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
+from emoclim.pipeline.extraction_result import ExtractionResult, advice_for, replaced_items, strange_labels
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.machine import choose_device, provenance, usable_cores
+from emoclim.pipeline.machine import provenance, usable_cores
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Track, silent
-from emoclim.reports import Extraction, Timing
 from emoclim.stages import extract
 
 log = logging.getLogger(__name__)
 
-SHOWN_FAILURES = 10
 MAX_WORKERS = 8  # by default
-ADVICE = {
-    "read": "a faster disk would help; files that do not change are not read again",
-    "decode": "more --workers would help, as far as there are cores, and for large JPEGs --decoder draft",
-    "compute": "a GPU would help, or on one a larger --batch-size, --precision bf16 or --compile",
-    "write": "a faster disk would help, or --no-segments",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ExtractionResult:
-    """What one `emoclim extract` did."""
-
-    manifest: Manifest
-    n_items: int  # how many of its items were to be encoded: all, or those of a shard
-    cache: Path
-    failures_file: Path | None  # table of the items that could not be encoded; None if there are none
-    extraction: Extraction
-    warnings: tuple[str, ...] = ()  # why results on these items may mislead
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {
-            "manifest": str(self.manifest.source),
-            "items": self.n_items,
-            "notes": list(self.manifest.notes),
-            "warnings": list(self.warnings),
-            "cache": str(self.cache),
-            **to_jsonable_python(self.extraction, exclude={"keys"}),  # these stand in the table of items
-            "bottleneck": self.extraction.timing.bottleneck,
-        }
-
-    def summary(self) -> list[str]:
-        """Return a few sentences for a reader."""
-        done, source = self.extraction, self.manifest.source
-        lines = [f"{source}: {note}" for note in self.manifest.notes]
-        lines.append(
-            f"{source}: {self.n_items} items, {done.encoded} encoded, {done.reused} reused, "
-            f"{len(done.failures)} failed -> {self.cache}"
-        )
-        if done.encoded:
-            lines.append(_time_spent(done.timing, done.encoded))
-        if all(item.label is None and not item.tags for item in self.manifest.items):
-            lines.append("no item has a label: this library is searched, never trained on")
-        if done.padded:
-            lines.append(f"{done.padded} are shorter than one segment and were repeated to fill it")
-        if same := done.duplicates:
-            lines.append(f"{len(same)} have the same content as another item ({same[0]}, for one)")
-        if done.leaks:
-            lines.append(f"{len(done.leaks)} of them lie in another split than their twin: the test is not clean")
-        lines += [f"failed: {failure.id}: {failure.reason}" for failure in done.failures[:SHOWN_FAILURES]]
-        if (more := len(done.failures) - SHOWN_FAILURES) > 0:
-            lines.append(f"and {more} more")
-        return lines + ([f"all failures are in {self.failures_file}"] if self.failures_file else [])
 
 
 def extract_features(
@@ -116,15 +60,23 @@ def extract_features(
     path = shard.path(whole) if shard else whole
     part = replace(manifest, items=tuple(shard.select(manifest.items))) if shard else manifest
     elsewhere = _committed(whole) if shard else frozenset()
+    doubts = (
+        _replaced(path, manifest, len(part.items)),
+        strange_labels(manifest),
+        contamination(encoder.spec, manifest),
+    )
+    warnings = tuple(filter(None, doubts))
+    workers = min(MAX_WORKERS, usable_cores()) if config.workers is None else config.workers
     with open_cache(path, encoder.spec) as cache, _keep_note(cache, path, manifest, config) as note:
-        name = note.sources[-1].name
+        for warning in warnings:
+            log.warning(warning)
         try:
             extraction = extract(
-                part,
+                replace(part, name=note.sources[-1].name),
                 encoder,
                 cache,
                 batch_size=config.batch_size,
-                workers=min(MAX_WORKERS, usable_cores()) if config.workers is None else config.workers,
+                workers=workers,
                 device=where,
                 track=track,
                 keys=keys,
@@ -135,14 +87,27 @@ def extract_features(
             )
         finally:
             keys.save()
-        statuses = _statuses(part, extraction, cache.keys() | elsewhere)
-        if path.exists():  # or nothing at all was kept
-            write_item_table(path, name, statuses)
-    failures = write_failures(path, name, statuses, part.items)
-    warnings = tuple(filter(None, [contamination(encoder.spec, manifest)]))
-    for warning in warnings:
-        log.warning(warning)
-    return ExtractionResult(manifest, len(part.items), path, failures, extraction, warnings)
+    failed = [ItemStatus(one.id, "failed", "", one.reason) for one in extraction.failures]
+    failures = write_failures(path, note.sources[-1].name, failed, part.items)
+    advice = advice_for(extraction.timing, encoder, where.type == "cpu", config, workers)
+    return ExtractionResult(manifest, len(part.items), path, failures, extraction, advice, warnings)
+
+
+def _replaced(path: Path, manifest: Manifest, n_now: int) -> str | None:
+    """Say that a manifest is another one than it was when it was extracted into a cache before."""
+    try:
+        sources = read_note(path).sources
+    except CacheError:  # there is none, or nothing can be told from it
+        return None
+    place = portable_path(manifest.source, path)
+    before = next((one for one in sources if one.path == place and one.digest != manifest.digest()), None)
+    if before is None:
+        return None
+    n_before = None
+    with suppress(CacheError):  # it may be missing
+        table = read_item_table(item_table_path(path, before.name))
+        n_before = sum(item.state != "left out" for item in table)
+    return replaced_items(manifest, n_before, before.unlabelled, n_now)
 
 
 @contextmanager
@@ -169,25 +134,3 @@ def _committed(cache: Path) -> frozenset[str]:
         return frozenset()
     with open_cache(cache) as opened:
         return opened.keys()
-
-
-def _statuses(manifest: Manifest, extraction: Extraction, committed: Collection[str]) -> list[ItemStatus]:
-    """Return what became of each item."""
-    reasons = {failure.id: failure.reason for failure in extraction.failures}
-    statuses = []
-    for item in manifest.items:
-        key = extraction.keys.get(item.id, "")
-        state: State = "failed" if item.id in reasons else "committed" if key in committed else "missing"
-        statuses.append(ItemStatus(item.id, state, key, reasons.get(item.id, "")))
-    return statuses
-
-
-def _time_spent(timing: Timing, encoded: int) -> str:
-    """Say where the time went, and what would make it less."""
-    waiting, compute, blocked = (spent / timing.total for spent in (timing.waiting, timing.compute, timing.blocked))
-    return (
-        f"{timing.total:.1f} s, {encoded / timing.total:.3g} items/s: {waiting:.0%} waiting for files "
-        f"(read {timing.read:.1f} s, decode {timing.decode:.1f} s, of all processes), {compute:.0%} compute, "
-        f"{blocked:.0%} waiting for the cache (write {timing.write:.1f} s); "
-        f"slowest: {timing.bottleneck}; {ADVICE[timing.bottleneck]}"
-    )

@@ -1,4 +1,4 @@
-"""What is known of this machine and process: cores, devices, memory, and what an output notes of its making."""
+"""What is known of this machine and process: cores, memory, and what an output notes of its making."""
 
 import os
 import platform
@@ -9,12 +9,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from emoclim.errors import ConfigError
-
-if TYPE_CHECKING:
-    import torch
+from typing import Any
 
 UNKNOWN = 2**32  # bytes taken to be available where the system does not say, as on macOS and Windows
 PACKAGES = (
@@ -33,17 +28,6 @@ PACKAGES = (
 def usable_cores() -> int:
     """Count the cores that this process may use, which in a container are often fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def choose_device(name: str) -> "torch.device":
-    """Return the device of that name; ``auto`` takes a GPU where there is one."""
-    import torch
-
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    present = [kind for kind, here in available.items() if here]
-    if name != "auto" and name.split(":")[0] not in present:
-        raise ConfigError(f"there is no device {name!r} here; use {', '.join(present)}")
-    return torch.device(present[0] if name == "auto" else name)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig
 from emoclim.data import FeatureSpec, Item, Split
-from emoclim.encoders import Encoder
+from emoclim.encoders import Encoder, choose_device
 from emoclim.errors import ConfigError
 from emoclim.extraction import explain_worker_death, keep_freed_memory, trim_periodically
 from emoclim.learning import (
@@ -105,7 +105,7 @@ def train_end_to_end(
     *,
     crops: Crops = Crops(),
     replicas: Replicas = ALONE,
-    device: torch.device,
+    device: torch.device | str,
     resume: Snapshot | None = None,
     callbacks: Callbacks = Callbacks(),
 ) -> JointTraining:
@@ -155,6 +155,7 @@ def train_end_to_end(
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 4.4:
     of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
     """
+    device = choose_device(device)
     check_trainable(encoder, tuning, config, replicas.count, device)
     modalities = objective.modalities
     if encoder.spec.modality not in modalities:

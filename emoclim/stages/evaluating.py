@@ -14,6 +14,7 @@ from torch import Tensor
 
 from emoclim.config import MEASURES, Average, Measure
 from emoclim.data import Split
+from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.learning import Heads, Metric, as_candidates, as_queries
 from emoclim.metrics import Answer, Question, class_means, macro_mean, measure_vectors, on_grid
@@ -36,7 +37,7 @@ def evaluate_each(
     average: Average = "embeddings",
     pairs: Sequence[Direction] | None = None,
     memory: int = 1 << 30,
-    device: torch.device,
+    device: torch.device | str,
 ) -> Iterator[RetrievalReport]:
     """Evaluate heads by retrieval, in every direction between and within the modalities of a split.
 
@@ -87,7 +88,7 @@ def evaluate_each(
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024: P@1, P@5 and MRR,
     macro-averaged over the classes of the queries.
     """
-    n_classes = len(test.classes)
+    device, n_classes = choose_device(device), len(test.classes)
     if wrong := [k for k in ks if k < 1]:
         raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
     if unknown := [name for name in measures if name not in MEASURES]:

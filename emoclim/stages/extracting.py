@@ -5,16 +5,16 @@ batches of one fixed shape, so that a resumed run gives the bytes of an uninterr
 its segments are encoded.
 """
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
 
-from emoclim.cache import EncodedItem, FeatureCache
+from emoclim.cache import EncodedItem, FeatureCache, ItemStatus, State
 from emoclim.data import ContentKeys, Item, Manifest
-from emoclim.encoders import Encoder
+from emoclim.encoders import Encoder, choose_device
 from emoclim.extraction import (
     AsyncWriter,
     BatchPacker,
@@ -54,7 +54,7 @@ def extract(
     Parameters
     ----------
     manifest
-        What to encode.
+        What to encode; afterwards `cache.features` knows its items by their ids.
     encoder
         With what; its module runs in eval mode and without gradients.
     cache
@@ -104,7 +104,7 @@ def extract(
     with watch.time("total"):
         done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
         plan = ExtractionPlan(manifest, done, keys or ContentKeys(), track)
-        where = torch.device(device)
+        where = choose_device(device)
         size = batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
         packer = BatchPacker(encoder, size, where, watch, compiled=compiled)
         events = trim_periodically(watch.each(decode(plan.preparer(encoder), plan.todo, workers), "waiting"))
@@ -119,6 +119,7 @@ def extract(
         for item in manifest.items
         if item.id in plan.unreadable or found[item.id] in reasons
     )
+    cache.record_items(manifest.name, _statuses(manifest, found, failures, cache.keys() | frozenset(elsewhere)))
     duplicates, leaks = plan.duplicates()
     return Extraction(
         encoded=run.encoded,
@@ -130,6 +131,19 @@ def extract(
         timing=Timing(**{kind.name: watch.seconds[kind.name] for kind in fields(Timing)}),
         keys=found,
     )
+
+
+def _statuses(
+    manifest: Manifest, keys: Mapping[str, str], failures: Iterable[Failure], committed: Collection[str]
+) -> list[ItemStatus]:
+    """Tell what became of each item, and of the files that are none."""
+    reasons = {failure.id: failure.reason for failure in failures}
+    statuses = []
+    for item in manifest.items:
+        key = keys.get(item.id, "")
+        state: State = "failed" if item.id in reasons else "committed" if key in committed else "missing"
+        statuses.append(ItemStatus(item.id, state, key, reasons.get(item.id, "")))
+    return statuses + [ItemStatus(path, "left out", "", reason) for path, reason in manifest.left_out.items()]
 
 
 @dataclass(slots=True)

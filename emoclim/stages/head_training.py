@@ -18,6 +18,7 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig, loss_weights
 from emoclim.data import Split
+from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.learning import (
     BestHeads,
@@ -61,7 +62,7 @@ def train_heads(
     weights: Tensor | Sequence[Sequence[float]],
     config: TrainConfig,
     *,
-    device: torch.device,
+    device: torch.device | str,
     resume: Snapshot | None = None,
     callbacks: Callbacks = Callbacks(),
 ) -> Training:
@@ -116,11 +117,11 @@ def train_heads(
     >>> split = Split(rows, {name: torch.tensor([0, 0, 1, 1]) for name in specs}, ("calm", "glad"))
     >>> objective = make_objective("emo_clim", tuple(specs), [{"temperature": 0.1}, {"temperature": 0.5}])
     >>> config = TrainConfig(epochs=1, batches_per_epoch=2, val_batches=1, batch_size=8)
-    >>> training = train_heads(split, split, objective, [(1, 1, 0, 0)] * 2, config, device=torch.device("cpu"))
+    >>> training = train_heads(split, split, objective, [(1, 1, 0, 0)] * 2, config, device="cpu")
     >>> training.heads.vectors(rows["text"])[0].shape
     torch.Size([2, 4, 128])
     """
-    table = weight_table(weights, objective)
+    device, table = choose_device(device), weight_table(weights, objective)
     check_pair(train, val, objective.modalities, objective.needs)
     train, val = (_placed(split, objective.modalities, device) for split in (train, val.without_views()))
     learner = new_learner(objective, train, table, config, device)

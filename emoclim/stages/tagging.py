@@ -15,6 +15,7 @@ from functools import partial
 import torch
 
 from emoclim.data import Features
+from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.learning import Heads, TagConfig, TagProtocol, mean_over_segments
 from emoclim.metrics import draw_counts
@@ -37,7 +38,7 @@ def tag(
     groups: Mapping[str, Sequence[str]] | None = None,
     n_resamples: int = 1000,
     config: TagConfig = TagConfig(),
-    device: torch.device,
+    device: torch.device | str,
     track: Track = silent,
     keep: Callable[[float, int, Callable[[], Trained]], Trained] | None = None,
 ) -> TaggingReport:
@@ -85,8 +86,13 @@ def tag(
     S. Stewart et al., as in :class:`TagConfig`; shares of the training items as in K. Avramidis et al., "On the role of
     visual context in enriching music representations", ICASSP 2023, section 5.4.
     """
-    if not seeds or not fractions or not all(0 < fraction <= 1 for fraction in fractions):
-        raise ConfigError(f"shares {tuple(fractions)} of items and {len(seeds)} seeds: give shares up to 1, and a seed")
+    device = choose_device(device)
+    if wrong := [fraction for fraction in fractions if not 0 < fraction <= 1]:
+        raise ConfigError(
+            f"nothing can be learnt from a share of {wrong[0]:g} of the items; give shares above 0, up to 1"
+        )
+    if not fractions or not seeds:
+        raise ConfigError("there is nothing to train; give at least one share of the items, and at least one seed")
     for name, split in (("train", train), ("val", val), ("test", test)):
         _check(split, train.inputs, name, len(tags))
     if protocol.windows == "apart":

@@ -189,6 +189,7 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
     assert len(told.splitlines()) == 1
     assert "cannot download https://huggingface.co/lukewys/laion_clap/resolve/main/630k-best.pt" in told
     assert f"put the file at {tmp_path / 'home' / 'checkpoints' / '630k-best.pt'}" in told
+    assert "name another with --checkpoint, or take an encoder without one: timbre" in told
     assert not (tmp_path / "ws").exists()
 
 
@@ -197,7 +198,10 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
     [
         (("extract", "images", "nowhere.csv", "--encoder", "colour"), "there is no manifest at nowhere.csv"),
         (("extract", "images", "--encoder", "colour"), "there is no manifest at .*images.csv, and no folder"),
-        (("extract", "images", "--encoder", "cilp"), "no encoder is called 'cilp'; there are: .*clip"),
+        (
+            ("extract", "images", "--encoder", "cilp"),
+            r"no encoder is called 'cilp' \(did you mean 'clip'\?\); there are: clap, clip",
+        ),
         (("extract", "images", "--encoder", "timbre"), "encoder 'timbre' takes audio, not image"),
         (("extract", "text", "words.csv"), "no encoder takes text by default"),
         (("extract", "speech", "--encoder", "timbre"), "encoder 'timbre' takes audio, not speech"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from emoclim.data.manifest import read_manifest
+from emoclim.data.manifest import Item, read_manifest
 from emoclim.errors import ManifestError
 
 
@@ -153,10 +153,45 @@ def test_folders_give_labels_sorted_ids_and_notes(tmp_path: Path) -> None:
         (tmp_path / "photos" / name).touch()
     manifest = read_manifest(tmp_path / "photos", "image")
     assert [(item.id, item.label) for item in manifest.items] == [("awe/deep/a.png", "awe"), ("fear/b.JPG", "fear")]
-    assert manifest.notes == (
-        "left out 1 files that are no image by their suffix",
-        "left out 1 files that lie in no label's folder",
-    )
+    suffix, loose = manifest.notes
+    assert suffix.startswith("left out 1 file with a suffix of no image (awe/notes.txt); taken are .avif, .bmp, ")
+    assert loose == "left out 1 file in no label's folder (loose.jpg)"
+    assert manifest.left_out == {"awe/notes.txt": "no image by its suffix", "loose.jpg": "in no label's folder"}
+
+
+def test_links_to_folders_are_followed_once_and_never_before_the_folder_itself(tmp_path: Path) -> None:
+    photos, elsewhere = tmp_path / "photos", tmp_path / "elsewhere"
+    for path in (photos / "zeal" / "a.jpg", elsewhere / "b.jpg"):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    (photos / "awe").mkdir()
+    for link, target in (("awe/again", photos / "zeal"), ("awe/loop", photos), ("fear", elsewhere), ("gone", "none")):
+        (photos / link).symlink_to(target)
+    manifest = read_manifest(photos, "image")
+    assert [(item.id, item.label) for item in manifest.items] == [("fear/b.jpg", "fear"), ("zeal/a.jpg", "zeal")]
+    assert "left out 2 folders that a link leads to again (awe/again, awe/loop)" in manifest.notes
+    assert manifest.left_out.keys() == {"awe/again", "awe/loop", "gone"}
+
+
+@pytest.mark.parametrize("name", ["phone.m4a", "holiday.JPG", "clip.mov"])
+def test_a_single_file_is_no_manifest(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xd8")
+    with pytest.raises(ManifestError, match=f"{name} is a single file, no list of files; give the folder"):
+        read_manifest(tmp_path / name, "audio")
+
+
+def test_an_item_is_a_file_or_a_text() -> None:
+    with pytest.raises(ManifestError, match="item 'a' has neither a path nor a text"):
+        Item("a", label="awe")
+    assert Item("a", "photos/a.jpg").path == Path("photos/a.jpg")
+    assert Item("a", text="").text == ""
+
+
+def test_paths_may_be_strings_and_modalities_are_checked(tmp_path: Path) -> None:
+    source = write_csv(tmp_path, "path,label\na.jpg,awe\n", "a.jpg")
+    assert read_manifest(str(source), "image") == read_manifest(source, "image")
+    with pytest.raises(ManifestError, match="no modality 'images'; there are image, audio"):
+        read_manifest(source, "images")
 
 
 def test_names_that_are_no_utf8_are_told(tmp_path: Path) -> None:
@@ -166,8 +201,8 @@ def test_names_that_are_no_utf8_are_told(tmp_path: Path) -> None:
         path.touch()
     manifest = read_manifest(tmp_path / "photos", "image")
     assert [item.id for item in manifest.items] == ["awe/fine.png"]
-    told = r"left out 2 files whose names are no UTF-8 ('awe/na\udcefve.png', 'f\udce9ar/a.png'); rename them"
-    assert manifest.notes == (told,)
+    told = r"left out 2 files with a name that is no UTF-8 (awe/na\udcefve.png, f\udce9ar/a.png); rename what is meant"
+    assert told in manifest.notes
     (tmp_path / "photos").rename(tmp_path / os.fsdecode(b"caf\xe9"))
     with pytest.raises(ManifestError, match=r"caf\\udce9' is no UTF-8"):
         read_manifest(tmp_path / os.fsdecode(b"caf\xe9"), "image")

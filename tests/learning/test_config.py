@@ -118,7 +118,8 @@ def test_a_file_changes_what_it_names(tmp_path: Path) -> None:
 def test_an_unknown_name_is_told_with_the_closest(tmp_path: Path) -> None:
     path = write(tmp_path, "learning_rat = 1e-3\n")
     with pytest.raises(
-        ConfigError, match=r"train.toml: no setting is called 'learning_rat' \(did you mean 'learning_rate'\?\)"
+        ConfigError,
+        match=r"no setting is called 'learning_rat' \(did you mean 'learning_rate'\?\); there are batch_size, ",
     ):
         load_config(path, TrainConfig())
 

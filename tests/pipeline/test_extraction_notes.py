@@ -27,9 +27,11 @@ from emoclim.config import ExtractConfig
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder, ImageEncoder
+from emoclim.encoders.loading import load_encoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError, EncoderError
 from emoclim.pipeline import extract as features
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extraction_result import ExtractionResult, advice_for
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Stopwatch
 from emoclim.reports.extraction import Extraction, Timing
@@ -75,6 +77,78 @@ def test_every_item_is_in_exactly_one_state(workspace: Workspace) -> None:
     with open_cache(result.cache) as cache:
         assert {state.key for state in found.values() if state.state == "committed"} == cache.keys()
     assert (result.extraction.encoded, result.extraction.reused, len(result.extraction.failures)) == (6, 1, 2)
+
+
+def folder_of(root: Path, *names: str) -> Path:
+    for shade, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        picture(root / name, 20 * shade)
+    return root
+
+
+def test_labels_taken_from_folders_are_named_and_doubted_where_none_is_an_emotion(workspace: Workspace) -> None:
+    artists = folder_of(workspace.root / "artists", "ABBA/1.png", "ABBA/2.png", "Beatles/3.png")
+    result = extract_features("image", artists, COLOUR, workspace=workspace)
+    assert (result.to_dict()["labels"], result.to_dict()["labels_from"]) == ({"ABBA": 2, "Beatles": 1}, "folder")
+    assert "labels, by folder: ABBA (2), Beatles (1)" in result.summary()
+    (doubt,) = result.warnings
+    assert "no label of" in doubt
+    assert "(ABBA, Beatles, by folder); if they are none, extract again with --unlabelled" in doubt
+    (artists / "ABBA").rename(artists / "Fear")
+    renamed = extract_features("image", artists, COLOUR, workspace=workspace)
+    assert not any("--unlabelled" in warning for warning in renamed.warnings)
+
+
+def test_a_library_is_never_replaced_without_a_word(workspace: Workspace, caplog: pytest.LogCaptureFixture) -> None:
+    photos = folder_of(workspace.root / "photos", "fear/1.png", "awe/2.png", "loose.png")
+    unlabelled = COLOUR.model_copy(update={"unlabelled": True})
+    assert extract_features("image", photos, unlabelled, workspace=workspace).warnings == ()
+    assert extract_features("image", photos, unlabelled, workspace=workspace).warnings == ()
+    labelled = extract_features("image", photos, COLOUR, workspace=workspace)
+    assert "3 pictures without labels before, 2 with labels now" in labelled.warnings[0]
+    assert labelled.warnings[0] in caplog.text
+    folder_of(photos, "fear/1.png", "awe/2.png", "awe/3.png", "awe/4.png")
+    (again,) = extract_features("image", photos, COLOUR, workspace=workspace).warnings
+    assert "2 pictures before, 4 now" in again
+
+
+def test_files_that_are_left_out_stand_in_the_table_of_items(workspace: Workspace) -> None:
+    photos = folder_of(workspace.root / "photos", "fear/1.png")
+    (photos / "fear" / "raw.nef").touch()
+    result = extract_features("image", photos, COLOUR, workspace=workspace)
+    table = read_item_table(item_table_path(result.cache, "photos"))
+    assert [(status.id, status.state) for status in table] == [
+        ("fear/1.png", "committed"),
+        ("fear/raw.nef", "left out"),
+    ]
+    assert "(fear/raw.nef); taken are .avif, .bmp" in result.summary()[0]
+    assert result.to_dict()["left_out"] == {"fear/raw.nef": "no image by its suffix"}
+
+
+@pytest.mark.parametrize(
+    ("encoder", "bottleneck", "on_cpu", "advice"),
+    [
+        ("colour", "compute", True, ""),
+        ("colour", "compute", False, "a larger --batch-size would help"),
+        ("clip", "compute", True, "a GPU or --compile would help"),
+        ("clip", "compute", False, "a larger --batch-size or --precision bf16 or --compile would help"),
+        ("clip", "decode", True, "for large JPEGs --decoder draft would help"),
+        ("clap", "decode", True, ""),
+        ("clip", "write", True, "a faster disk would help"),
+        ("clap", "write", True, "a faster disk or --no-segments would help"),
+    ],
+)
+def test_advice_is_what_is_possible_and_matters(
+    tmp_path: Path, encoder: str, bottleneck: str, on_cpu: bool, advice: str
+) -> None:
+    kinds = dict.fromkeys(("read", "decode", "waiting", "compute", "write", "blocked"), 0.0)
+    spent = {"decode": "waiting", "write": "blocked"}.get(bottleneck, bottleneck)
+    timing = Timing(**kinds | {spent: 100.0, bottleneck: 100.0}, total=100.0)
+    file = tmp_path / "net.pt"
+    file.touch()
+    made = load_encoder(encoder) if encoder == "colour" else load_encoder(encoder, checkpoint=file)
+    assert advice_for(timing, made, on_cpu, ExtractConfig(), 10_000) == advice
+    assert advice_for(replace(timing, total=20.0), made, on_cpu, ExtractConfig(), 0) == ""
 
 
 def test_a_manifest_that_was_edited_between_runs(workspace: Workspace) -> None:

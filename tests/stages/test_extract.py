@@ -17,7 +17,7 @@ from emoclim.data import content
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.data.manifest import Item, Manifest
-from emoclim.errors import CacheError, CacheMismatch, MissingLibrary
+from emoclim.errors import CacheError, CacheMismatch, ConfigError, MissingLibrary
 from emoclim.extraction import writer as committing
 from emoclim.extraction.batches import BatchPacker
 from emoclim.progress import Stopwatch, Track
@@ -50,6 +50,29 @@ def test_values_are_means_over_segments_that_are_kept_with_their_starts() -> Non
         torch.testing.assert_close(features.segments[own], expected)
         torch.testing.assert_close(features.values[n], expected.mean(0))
         assert features.starts[own].tolist() == [0.5 * k for k in range(len(expected))]
+
+
+@pytest.mark.parametrize("suffix", [None, ".h5", ".zarr"])
+def test_a_cache_knows_what_was_extracted_by_the_ids_of_its_manifest(tmp_path: Path, suffix: str | None) -> None:
+    encoder, manifest = TextEncoder(), text_manifest(*TEXTS)
+    ids = [manifest.items[n].id for n in (3, 0)]
+    path = tmp_path / f"letters{suffix}"
+    with open_cache(path, encoder.spec) if suffix else MemoryCache(encoder.spec) as cache:
+        extract(manifest, encoder, cache)
+        found = cache.features(ids)
+        assert found.ids == tuple(ids)
+        assert torch.equal(found.values, cache.read([key_of(manifest.items[n]) for n in (3, 0)]).values)
+        with pytest.raises(CacheError, match="does not hold 1 of the 1 items"):
+            cache.features(["unheard of"])
+    if suffix:
+        with open_cache(path) as again:
+            assert torch.equal(again.features(ids).values, found.values)
+
+
+def test_a_device_that_is_not_there_is_refused_in_a_sentence() -> None:
+    encoder = TextEncoder()
+    with MemoryCache(encoder.spec) as cache, pytest.raises(ConfigError, match="no device 'gpu' here; use .*cpu"):
+        extract(text_manifest(*TEXTS), encoder, cache, device="gpu")
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -200,15 +200,16 @@ def test_groups_of_items_widen_the_interval():
         assert other.high - other.low > 1.4 * (one.high - one.low)
 
 
-@pytest.mark.parametrize("fractions", [(0.0,), (1.5,), ()])
-def test_refuses_shares_that_are_none(fractions):
-    with pytest.raises(ConfigError, match="give shares up to 1"):
-        run(fractions=fractions)
+@pytest.mark.parametrize("share", [0.0, 1.5])
+def test_refuses_shares_that_are_none(share):
+    with pytest.raises(ConfigError, match=f"from a share of {share:g} of the items; give shares above 0, up to 1"):
+        run(fractions=(1.0, share))
 
 
-def test_refuses_no_seed():
-    with pytest.raises(ConfigError, match="0 seeds"):
-        run(seeds=())
+def test_refuses_to_train_nothing():
+    for nothing in ({"seeds": ()}, {"fractions": ()}):
+        with pytest.raises(ConfigError, match="there is nothing to train"):
+            run(**nothing)
 
 
 def test_refuses_splits_that_do_not_fit():

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoclim.data.labels.published_maps import read_tables
+from emoclim.data.labels.published_maps import label_map_names, read_tables
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
@@ -116,6 +116,12 @@ def _class_name(label: str, found: Iterable[set[str]]) -> str:
 
 def _is_known(label: str) -> bool:
     return any(label in taxonomy for taxonomy in TAXONOMIES)
+
+
+def known_emotions() -> frozenset[str]:
+    """Collect the labels of every known taxonomy and of every published map."""
+    maps = [read_tables(Path(name)) for name in label_map_names()]
+    return frozenset(MUSIC_EMOTIONS).union(IMAGE_EMOTIONS, *(table for tables in maps for table in tables.values()))
 
 
 def _others(found: Mapping[Modality, set[str]], modality: Modality) -> str:

@@ -31,11 +31,12 @@ def location(published: Published) -> Path:
     return home / "checkpoints" / published.file
 
 
-def obtain(published: Published, *, track: Track) -> Path:
+def obtain(published: Published, *, track: Track, instead: str = "") -> Path:
     """Find a published file on this machine; download and verify it if need be.
 
     A download that broke off goes on where it stopped. Where nobody states a hash, the first download's sha256 is
-    written to ``<file>.sha256``, and this file and later downloads are held to it.
+    written to ``<file>.sha256``, and this file and later downloads are held to it. An error goes on with what may be
+    done `instead`.
     """
     path = location(published)
     record = path.with_name(f"{path.name}.sha256")
@@ -57,7 +58,7 @@ def obtain(published: Published, *, track: Track) -> Path:
     except OSError as error:
         reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
         raise CheckpointError(
-            f"cannot download {published.url} ({reason}); try again, or put the file at {path}"
+            f"cannot download {published.url} ({reason}); try again, or put the file at {path}{instead}"
         ) from error
     if expected is None:
         record.write_text(f"{file_hash(part)}  {path.name}\n", encoding="utf-8")

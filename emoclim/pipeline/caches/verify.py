@@ -24,12 +24,12 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.data import ContentKeys, Item, Manifest
+from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, DecodeError, EmoclimError, name_some
 from emoclim.files import PARTIAL
 from emoclim.pipeline.caches.diff import FeatureDiff, compare_features
 from emoclim.pipeline.find_caches import changed_versions, encoder_of, find_path, note_of
 from emoclim.pipeline.library import open_library
-from emoclim.pipeline.machine import choose_device
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.stages import extract

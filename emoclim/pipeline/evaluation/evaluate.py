@@ -15,6 +15,7 @@ import torch
 from emoclim.cache import key_of
 from emoclim.config import Average, EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split, contents_of, join_groups
+from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.learning import Heads
 from emoclim.modality import Modality
@@ -23,7 +24,7 @@ from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_qu
 from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, labelled_items, library_note, read_splits
-from emoclim.pipeline.machine import choose_device, few_threads
+from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import JointSpace, plot_confusion, plot_joint_spaces, plot_per_class

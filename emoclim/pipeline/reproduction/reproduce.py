@@ -18,7 +18,8 @@ from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
-from emoclim.pipeline.extract import ExtractionResult, extract_features
+from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request

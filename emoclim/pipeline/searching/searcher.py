@@ -8,10 +8,10 @@ from pathlib import Path
 
 from emoclim.config import Average
 from emoclim.data import Features, Item
+from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, open_library, read_features
-from emoclim.pipeline.machine import choose_device
 from emoclim.pipeline.searching.emotions import fit_emotion_reader
 from emoclim.pipeline.searching.queries import Copies, QueryReader, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult

@@ -17,12 +17,13 @@ from typing_extensions import override
 
 from emoclim.cache import portable_path
 from emoclim.data import SPLITS, groups_of
+from emoclim.encoders import choose_device
 from emoclim.errors import RunError
 from emoclim.files import write_parquet
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
-from emoclim.pipeline.machine import choose_device, few_threads
+from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.run import UNFINISHED, Resources, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about

@@ -11,12 +11,13 @@ from typing import Any
 import torch
 
 from emoclim.data import Split, read_manifest, with_splits
+from emoclim.encoders import choose_device
 from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
-from emoclim.pipeline.machine import choose_device, usable_cores
+from emoclim.pipeline.machine import usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from emoclim.config import TrainConfig
 from emoclim.data import Split
+from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.learning import (
     Objective,
@@ -23,7 +24,7 @@ from emoclim.learning import (
     simplex_points,
 )
 from emoclim.pipeline.library import choose_libraries
-from emoclim.pipeline.machine import choose_device, without_password
+from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled
