@@ -3,38 +3,44 @@
 Conventions: the result is 8-bit RGB, upright (EXIF orientation applied), of the file's own size. What a file is follows
 from its content, never from its name.
 
-* Colour: CMYK, palettes and grey become RGB by Pillow's plain formulas; embedded colour profiles are ignored, as CLIP's
+* What the numbers of its pixels mean is as :mod:`.image_colours` says; embedded colour profiles are ignored, as CLIP's
   own preprocessing does.
-* 16-bit grey maps 0..65535 to 0..255 by rounding (Pillow alone clips it to white); 32-bit integers are taken as 16-bit
-  values, and refused beyond that range, as floats are: nothing tells their scale.
-* Transparency is laid over white, :data:`BACKGROUND`: what has an alpha channel (drawings, cut-outs, logos) is mostly
-  made to be seen on a white page, and dark lines would vanish on black.
+* What tells nothing of the pixels, such as comments, keeps no picture from being read (:mod:`.image_side_data`).
 * Of an animation, or of several pages, the first frame is taken.
 * At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel
   is allocated.
+* A file whose end is missing is refused, even if that is but the end mark of a JPEG: then it cannot be told whether
+  pixels are missing too.
 * Only the :data:`FORMATS` are tried: Pillow's other readers include ones that start programs (EPS).
-* Pixels are decoded by Pillow, or in another of the ways of :mod:`.image_decoders`; headers and checksums
-  are checked by Pillow always.
+* Pixels are decoded by Pillow, or in another of the ways of :mod:`.image_decoders`; headers are read by Pillow always.
+  What it warns of is told once, with the name of the file.
 """
 
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-import numpy as np
 import PIL.Image
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import check_file
+from emoclim.data.media.image_colours import read_scale, to_rgb
 from emoclim.data.media.image_decoders import DECODERS, PILLOW
+from emoclim.data.media.image_side_data import JPEG_SIGNATURE, PNG_SIGNATURE, essential_chunks, without_photoshop
 from emoclim.errors import DecodeError, MissingLibrary, PassingError, reason_of
 
 Image: TypeAlias = PIL.Image.Image
+log = logging.getLogger(__name__)
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 MAX_RATIO = 2000  # of the sides: a longer strip would grow to gigabytes when its short side is scaled up
 MAX_PIXELS = 2**28 // 3  # 256 MiB as RGB; the size from which Pillow warns
-BACKGROUND = (255, 255, 255, 255)
 UPRIGHT = {
     2: Transpose.FLIP_LEFT_RIGHT,
     3: Transpose.ROTATE_180,
@@ -45,9 +51,7 @@ UPRIGHT = {
     8: Transpose.ROTATE_90,
 }  # EXIF orientation -> what undoes it
 
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
-GREY_16 = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 
 
 def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = None) -> Image:
@@ -56,14 +60,19 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
     path, head = check_file(item)
     formats = _formats(head)
     try:
-        with path.open("rb") as stream:
-            if head.startswith(PNG_SIGNATURE):
-                # Decoding skips the checksums of pixel data, and an image that was verified cannot be decoded any more.
-                _open(stream, formats).verify()
-                stream.seek(0)
-            picture = _open(stream, formats)
+        with path.open("rb") as file, _told_warnings(path):
+            stream = essential_chunks(file) if head.startswith(PNG_SIGNATURE) else file
+            try:
+                picture = _open(stream, formats)
+            except PIL.UnidentifiedImageError:
+                if not head.startswith(JPEG_SIGNATURE):
+                    raise
+                stream = without_photoshop(file)
+                picture = _open(stream, formats)
+            scale = read_scale(picture)
             pixels = decode(picture, stream, least_side)
-            return _to_rgb(_upright(pixels, _orientation(picture)))
+            orientation = _orientation(picture)
+            return _upright(to_rgb(pixels, scale, stream), orientation)
     except DecodeError:
         raise
     except PIL.UnidentifiedImageError as error:
@@ -110,7 +119,8 @@ def _orientation(picture: Image) -> object:
     """Read the orientation in EXIF, whatever that may be."""
     try:
         return picture.getexif().get(Base.Orientation)
-    except SyntaxError:  # no EXIF, whatever the file says
+    except Exception as error:  # noqa: BLE001 - side data that are damaged, in whatever way, are no reason to stop
+        warnings.warn(f"its EXIF cannot be read ({error}); it is taken as upright", stacklevel=1)
         return None
 
 
@@ -119,19 +129,17 @@ def _upright(picture: Image, orientation: object) -> Image:
     return picture.transpose(UPRIGHT[orientation]) if orientation in UPRIGHT else picture.copy()
 
 
-def _to_rgb(picture: Image) -> Image:
-    if picture.mode in GREY_16:
-        picture = _to_8_bit(picture)
-    if picture.mode == "F":
-        raise DecodeError("the picture holds floats of unknown scale; save it with 8 or 16 bits per channel")
-    if picture.has_transparency_data:
-        page = PIL.Image.new("RGBA", picture.size, BACKGROUND)
-        picture = PIL.Image.alpha_composite(page, picture.convert("RGBA"))
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+@contextmanager
+def _told_warnings(path: Path) -> Iterator[None]:
+    """Tell what Pillow warns of with the name of the file."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for message in dict.fromkeys(" ".join(str(one.message).split()) for one in caught):
+        _tell(path, message)
 
 
-def _to_8_bit(picture: Image) -> Image:
-    values = np.asarray(picture).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise DecodeError("the picture holds 32-bit numbers of unknown scale; save it with 8 or 16 bits per channel")
-    return PIL.Image.fromarray(((values + 128) // 257).astype(np.uint8))
+@lru_cache(maxsize=4096)
+def _tell(path: Path, message: str) -> None:
+    """Tell something of a file, once."""
+    log.warning("%s: %s", path, message)
