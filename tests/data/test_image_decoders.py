@@ -311,7 +311,7 @@ def test_search_decodes_a_photo_as_the_library_was(
         return found(query, *rest, **options)
 
     monkeypatch.setattr(searching, "search", spy)
-    assert len(answer("search", photos[0].path, "--workspace", workspace)["found"]) == 5
+    assert len(answer("search", photos[0].path, "--workspace", workspace)[0]["found"]) == 5
     assert asked[0].spec.settings["decoder"] == "draft"
     with open_cache(Path(made["cache"])) as cache:
         assert cache.spec == asked[0].spec

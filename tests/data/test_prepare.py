@@ -360,5 +360,5 @@ def test_a_part_of_the_real_corpus_goes_all_the_way(shared: Path, tmp_path: Path
     run("extract", "audio", "--encoder", "timbre", "--workspace", tmp_path, "--workers", 0)
     run("train-heads", "--epochs", 1, "--workspace", tmp_path)
     run("evaluate", "--workspace", tmp_path)
-    found = answer("search", next((tmp_path / "images" / "awe").iterdir()), "--workspace", tmp_path)
+    (found,) = answer("search", next((tmp_path / "images" / "awe").iterdir()), "--workspace", tmp_path)
     assert len(found["found"]) == 5
