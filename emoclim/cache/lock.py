@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 LOCKS = (".writer", ".lock", ".softlock")
 PATIENCE = 0.2  # seconds; a lock is also held for a moment to see whether a writer holds it
 UNLOCKABLE = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)  # some network file systems know no locks
+HIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 NO_HANDLE = -1  # any use of it raises OSError
 
 
@@ -95,7 +96,7 @@ class WriterLock:
     """Make this process the one that writes a cache until `release`; raise :class:`CacheError` if another is."""
 
     def __init__(self, cache: Path) -> None:
-        self._place, self._pid = cache.resolve(), os.getpid()
+        self._place, self._pid = _place(cache), os.getpid()
         try:
             self._lock = _acquire(self._place)
         except Timeout as error:
@@ -130,34 +131,33 @@ class WriterLock:
 
 def who_writes(cache: Path) -> Writer | None:
     """Find out who is writing a cache; None if nobody holds its lock, or nobody says so."""
-    place = cache.resolve()
+    place = _place(cache)
     writer = _writer(place)
     if writer is None or not any(lock_file(place, suffix).is_file() for suffix in (".lock", ".softlock")):
         return None
-    try:
-        _acquire(place, 0).release()
-    except Timeout:
-        return writer
-    except OSError as error:  # it cannot be seen by who may not write there
-        hidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-        return writer if hidden and (writer.host != platform.node() or is_alive(writer.pid)) else None
-    return None
+    with kept_free(place) as free:
+        return None if free else writer
 
 
 @contextmanager
 def kept_free(cache: Path) -> Iterator[bool]:
     """Keep writers from a cache for a while; yield whether that is possible, for one may be at work."""
-    place = cache.resolve()
+    place = _place(cache)
+    is_there = lock_file(place, ".lock").exists()
     try:
         lock = _acquire(place, 0)
-    except (Timeout, OSError):
+    except Timeout:
         yield False
+        return
+    except OSError as error:  # whether it is held cannot be seen by who may not write there
+        writer = _writer(place) if error.errno in HIDDEN else None
+        yield writer is None or (writer.host == platform.node() and not is_alive(writer.pid))
         return
     try:
         yield True
     finally:
-        with suppress(OSError):
-            lock_file(place, ".lock").unlink()
+        if not is_there:
+            lock_file(place, ".lock").unlink(missing_ok=True)
         lock.release()
 
 
@@ -177,6 +177,11 @@ def is_alive(process: int) -> bool:
 def lock_file(cache: Path, suffix: str) -> Path:
     """Return one of the files beside a cache that tell of its writer."""
     return cache.with_name(cache.name + suffix)
+
+
+def _place(cache: Path) -> Path:
+    """Return where a cache lies that may be a link; what links lead round in circles stays what it is."""
+    return Path(os.path.realpath(cache))
 
 
 def _acquire(place: Path, patience: float = PATIENCE) -> BaseFileLock:

@@ -9,9 +9,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import ConfigDict, Field, with_config
 from pydantic_core import to_jsonable_python
+from typing_extensions import TypedDict
 
 from emoclim.cache.store import SHARDS
 from emoclim.data import FeatureSpec, Manifest, Setting
@@ -21,14 +23,15 @@ from emoclim.files import read_json, write_json
 log = logging.getLogger(__name__)
 
 HOME = "~"
+NO_NUL = Field(pattern=r"^[^\x00]*$")  # which no path has
 
 
 @dataclass(frozen=True, slots=True)
 class SourceRef:
     """A manifest that was extracted into a cache, and its path as :func:`portable_path` gives it."""
 
-    name: str
-    path: str
+    name: Annotated[str, Field(pattern=r"^[^/\x00]+$")]  # part of the names of files
+    path: Annotated[str, NO_NUL]
     digest: str
     unlabelled: bool
 
@@ -37,15 +40,24 @@ class SourceRef:
         return located(self.path, cache)
 
 
+@with_config(ConfigDict(extra="allow"))
+class _Run(TypedDict, total=False):
+    """What is read of a run that encoded items."""
+
+    time: str
+    versions: dict[str, str]
+    encoded: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class _Content:
     """What the file holds."""
 
     spec: FeatureSpec
-    checkpoint: str | None
+    checkpoint: Annotated[str, NO_NUL] | None
     settings: dict[str, Setting]
     sources: tuple[SourceRef, ...]
-    made: tuple[dict[str, Any], ...]
+    made: tuple[_Run, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +130,7 @@ def portable_path(path: Path, cache: Path) -> str:
 
 def located(name: str, cache: Path) -> Path:
     """Find the file that a note beside a cache names."""
-    return (_home(name) if name.startswith(f"{HOME}/") else cache.parent / name).resolve()
+    return Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else cache.parent / name))
 
 
 def _home(name: str) -> Path:

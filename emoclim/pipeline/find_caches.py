@@ -87,13 +87,19 @@ def note_of(cache: Path) -> CacheNote:
 
 def find_shards(workspace: Workspace, name: str) -> list[Path]:
     """Find the shards of the one cache that is called `name`, by their number."""
-    folders = {folder: shards for folder in workspace.caches.glob(f"*{SHARDS}") if (shards := shards_in(folder))}
+    folders = {folder: shards for folder in folders_of(workspace, SHARDS) if (shards := shards_in(folder))}
     names: dict[Path, list[str]] = {}
     for folder, shards in folders.items():
         note = note_of(shards[0])
         own = [folder.stem, *(folder.stem + suffix for suffix in BACKENDS), note.spec.digest(), note.spec.name]
         names[folder] = own + [source.name for source in note.sources]
     return folders[one_called(name, names, f"cache with shards in {workspace.caches}")]
+
+
+def folders_of(workspace: Workspace, *suffixes: str) -> list[Path]:
+    """List the folders beside the caches that have one of these suffixes; what a link leads to is not ours."""
+    found = (path for suffix in suffixes for path in sorted(workspace.caches.glob(f"*{suffix}")))
+    return [path for path in found if path.is_dir() and not path.is_symlink()]
 
 
 def shards_in(folder: Path) -> list[Path]:

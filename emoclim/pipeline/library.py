@@ -96,12 +96,18 @@ def called(modality: Modality) -> str:
 
 def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True) -> Library:
     """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
-    manifest = read_manifest(
-        source.found_from(note.path),
-        note.spec.modality,
-        unlabelled=source.unlabelled,
-        need_files=need_files and not note.spec.keyed_by_id,
-    )
+    path = source.found_from(note.path)
+    need_files = need_files and not note.spec.keyed_by_id
+    try:
+        manifest = read_manifest(path, note.spec.modality, unlabelled=source.unlabelled, need_files=need_files)
+    except ManifestError as error:
+        if not path.is_file():
+            raise
+        # whoever wrote the note chose the file, so nothing of what is in it is shown
+        told = f"{path}, a manifest of {note.path.name} by its note, cannot be read as one"
+        raise ManifestError(
+            f"{told}; see why with: emoclim extract {MODALITIES[note.spec.modality].folder} FILE"
+        ) from error
     manifest = with_splits(manifest, seed=None)
     if manifest.digest() != source.digest:
         log.warning("%s changed since it was extracted into %s", source.path, note.path.name)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
 
+from emoclim.cache import SHARDS
 from emoclim.data import ContentKeys, FeatureSpec
 from emoclim.errors import ConfigError, ManifestError, RunError
 from emoclim.files import read_json
@@ -120,7 +121,7 @@ class Shard:
 
     def path(self, cache: Path) -> Path:
         """Return where the shard of a cache lies until it is merged."""
-        return cache.with_suffix(".shards") / f"{self.index}-of-{self.count}{cache.suffix}"
+        return cache.with_suffix(SHARDS) / f"{self.index}-of-{self.count}{cache.suffix}"
 
     def select(self, items: Sequence[T]) -> Sequence[T]:
         """Return the shard's part of some items."""

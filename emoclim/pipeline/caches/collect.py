@@ -7,18 +7,19 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, open_cache, who_writes
+from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, kept_free, open_cache, who_writes
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, process_of
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
-from emoclim.pipeline.find_caches import cache_paths, lacking_shards, note_of, shards_in, whole_of
+from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, note_of, shards_in, whole_of
 from emoclim.pipeline.workspace import Workspace
 
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
@@ -67,9 +68,8 @@ def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftover
     """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []
-    beside = (path for suffix in (SHARDS, WAVEFORMS) for path in sorted(workspace.caches.glob(f"*{suffix}")))
-    folders = [workspace.caches, *beside] if workspace.caches.is_dir() else []
-    for folder in folders:
+    own = [workspace.caches] if workspace.caches.is_dir() else []
+    for folder in (*own, *folders_of(workspace, SHARDS, WAVEFORMS)):
         for path in sorted(folder.iterdir()):
             if (why := _why_useless(path)) is None:
                 continue
@@ -80,8 +80,9 @@ def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftover
         if folder.suffix == SHARDS:
             found += _merged(folder)
     if delete:
-        for one in found:
-            _remove(one.path)
+        for one in [one for one in found if not _delete(one.path)]:
+            found.remove(one)
+            kept.append(f"{one.path} is kept: its cache is being written")
     return Leftovers(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
 
 
@@ -105,7 +106,7 @@ def _user_of(path: Path) -> str | None:
                 return f"{cache.name} is being written by {writer}"
     if path.suffix not in (PARTIAL, *LOCKS):
         return None
-    changed = max(file.stat().st_mtime for file in (path, *path.rglob("*")))
+    changed = max(file.lstat().st_mtime for file in (path, *path.rglob("*")))
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
 
 
@@ -124,12 +125,19 @@ def _merged(folder: Path) -> Iterator[Leftover]:
         return
     whole = whole_of(shards)
     try:
-        if whole.exists() and all(who_writes(shard) is None and _holds(whole, shard) for shard in shards):
+        if whole.exists() and who_writes(whole) is None and all(_is_merged(whole, shard) for shard in shards):
             for path in sorted({path for shard in shards for path in folder.glob(f"{shard.stem}.*")}):
                 if path.suffix not in (PARTIAL, *LOCKS):
                     yield Leftover(path, f"merged into {whole.name}", size_of(path))
     except CacheError:  # one that cannot be read is not known to be merged
         return
+
+
+def _is_merged(whole: Path, shard: Path) -> bool:
+    """Tell whether a shard that nobody writes, and the manifests that its note names, went into the whole."""
+    known = {(source.name, source.digest) for source in note_of(whole).sources}
+    own = {(source.name, source.digest) for source in note_of(shard).sources}
+    return own <= known and who_writes(shard) is None and _holds(whole, shard)
 
 
 def _holds(whole: Path, part: Path) -> bool:
@@ -143,22 +151,28 @@ def _holds(whole: Path, part: Path) -> bool:
         return all(key in cache or key in cache.failures() for key in shard.failures())
 
 
-def _remove(path: Path) -> None:
-    """Delete a file or folder, and the folder of shards that it was the last of."""
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
+def _delete(path: Path) -> bool:
+    """Delete a file or folder, and the folder of shards that it was the last of, unless its cache is written now."""
+    owner = CACHE_NAME.match(path.name)
+    with kept_free(path.with_name(owner[1])) if owner else nullcontext(True) as free:
+        if not free:
+            return False
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     if path.parent.suffix == SHARDS and not any(path.parent.iterdir()):
         path.parent.rmdir()
+    return True
 
 
 def _abandoned(workspace: Workspace) -> Iterator[str]:
     for path in cache_paths(workspace):
         try:
-            sources = note_of(path).sources
-        except CacheError:
+            manifests = [source.found_from(path) for source in note_of(path).sources]
+            gone = bool(manifests) and not any(manifest.exists() for manifest in manifests)
+        except (CacheError, OSError):  # what cannot be read is not known to be gone
             continue
-        if sources and not any(source.found_from(path).exists() for source in sources):
-            where = ", ".join(str(source.found_from(path)) for source in sources)
+        if gone:
+            where = ", ".join(map(str, manifests))
             yield f"{path} is kept, but its manifests are gone ({where}); delete it if you do not need it any more"

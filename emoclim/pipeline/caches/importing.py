@@ -18,6 +18,7 @@ from emoclim.cache import (
     CacheNote,
     EncodedItem,
     item_statuses,
+    kept_free,
     note_or_new,
     open_cache,
     portable_path,
@@ -138,8 +139,11 @@ def _keep(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
     room = partial_beside(path)  # a folder, since a cache is opened by its suffix
     try:
         imported = _append(room / path.name, spec, items)
-        with atomic(path, room / path.name):
-            return imported
+        with kept_free(path) as free:
+            if not free or path.exists():
+                raise CacheError(f"cache {path} is being made by another process meanwhile; import again after it")
+            with atomic(path, room / path.name):
+                return imported
     finally:
         remove(room)
 

@@ -22,7 +22,7 @@ from emoclim.cache import (
 )
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.pipeline.find_caches import cache_paths, changed_versions, find_cache, note_of, when_noted
+from emoclim.pipeline.find_caches import cache_paths, changed_versions, find_cache, folders_of, note_of, when_noted
 from emoclim.pipeline.workspace import Workspace
 
 
@@ -118,10 +118,10 @@ class CacheDetails:
 
 def list_caches(workspace: Workspace) -> CacheList:
     """Describe all caches of a workspace; one that cannot be read is told, and stops nothing."""
-    folders = sorted(workspace.caches.glob(f"*{SHARDS}"))
+    folders = folders_of(workspace, SHARDS)
     shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
     unmerged = {name: count for name, count in shards.items() if count}
-    sizes = {path: StoreSize.of(path) for path in sorted(workspace.caches.glob(f"*{WAVEFORMS}"))}
+    sizes = {path: StoreSize.of(path) for path in folders_of(workspace, WAVEFORMS)}
     stores = [
         {"name": path.name, "path": path, "recordings": size.recordings, "bytes": size.n_bytes}
         for path, size in sizes.items()
@@ -153,9 +153,8 @@ def shown_size(size: float) -> str:
 
 def size_of(path: Path) -> int:
     """Count the bytes of a file, or of all files of a folder."""
-    if path.is_dir():
-        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return path.stat().st_size
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _state(path: Path) -> CacheState:

@@ -82,10 +82,10 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
         failures = sum(state.state == "failed" for state in states)
         failures += len(cache.failures().keys() - {state.key for state in states})
         added = len(cache) - before
-    if not cache_path.exists():
-        raise CacheError(f"the shards of {cache_path} hold nothing yet; merge them when they do")
+        if not cache_path.exists():
+            raise CacheError(f"the shards of {cache_path} hold nothing yet; merge them when they do")
+        note.save()  # while nobody else writes: what is noted of the shards may be swept once it is noted here
     keys.save()
-    note.save()
     return MergeResult(
         cache_path, len(shards), added, items - added, failures, lacking_shards(shards), writing, tuple(remarks)
     )
