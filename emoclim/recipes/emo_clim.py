@@ -177,7 +177,7 @@ FROZEN, UNFROZEN = (SHORT, HARMONIC), (SHORT_UNFROZEN, HARMONIC_UNFROZEN)
 # "The CLAP checkpoint that was trained without AudioSet data": the published code loads music_speech. The papers' files
 # were stored at 16 kHz.
 ENCODERS: Mapping[str, Mapping[str, int | float | str]] = {"clap": {"model": "music_speech", "source_rate": 16_000}}
-DECAY = {"weight decay spares norms and biases of the encoder (of none)": UNFROZEN}
+DECAY = {"weight decay spares norms and biases of the encoder; there, nothing": UNFROZEN}
 
 PRESETS = {
     "paper": Preset(
@@ -199,12 +199,14 @@ PRESETS = {
         drop_short=True,
         gaps={
             **DECAY,
-            "batch normalisations of the frozen CNN stand still (go on following batches; for that: train-end-to-end "
-            "--unfreeze none)": FROZEN,
-            "no noise is added to recordings (sounds of NSynth, and Gaussian noise)": (*FROZEN, CLAP),
-            "clips shorter than the encoder's input train it (are left out)": UNFROZEN,
-            "a tag head is kept by the PR-AUC over all validation items (its mean over batches)": (CLAP_FEATURES,),
-            "the validation batches are drawn once and held (anew in each epoch)": (*FROZEN, *UNFROZEN, CLAP),
+            "batch normalisations of the frozen CNN stand still; there, they follow the batches, as with train-end-to-end "
+            "--unfreeze none": FROZEN,
+            "no noise is added to recordings; there, sounds of NSynth and Gaussian noise are": (*FROZEN, CLAP),
+            "clips shorter than the encoder's input train it; there, they are left out": UNFROZEN,
+            "a tag head is kept by its PR-AUC over all validation items; there, by the mean of batches": (
+                CLAP_FEATURES,
+            ),
+            "the validation batches are drawn once and held; there, anew in each epoch": (*FROZEN, *UNFROZEN, CLAP),
         },
         remarks=("Settings are those of the published code, where it differs from the paper.",),
     ),
@@ -215,8 +217,8 @@ RECIPE = Recipe(
     ("image", "audio"),
     "emo_clim",
     {
-        "image": Data("image", "deepemotion", counted_by="Emo-CLIM", cropped=True),
-        "audio": Data("audio", "audioset_mood", counted_by="Emo-CLIM", cropped=True, seconds=10.0),
+        "image": Data("image", "deepemotion", counted_by="Emo-CLIM's code", cropped=True),
+        "audio": Data("audio", "audioset_mood", counted_by="Emo-CLIM's code", cropped=True, seconds=10.0),
         "tagging": Data("audio", "magnatagatune", split="pons2017", cropped=True, seconds=29.1),
     },
     PRESETS,

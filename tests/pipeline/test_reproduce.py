@@ -18,6 +18,7 @@ from commands import answer, run
 from example_encoders import dropped_in
 from PIL import Image
 
+from emoclim import pipeline
 from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
@@ -29,6 +30,7 @@ from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettin
 from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import request
+from emoclim.pipeline.reproduction.plan import departures_of
 from emoclim.pipeline.reproduction.request import EncoderChoice
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.config import HeadsConfig
@@ -494,6 +496,34 @@ def test_a_mark_says_what_no_one_can_have_and_what_is_not_the_sources() -> None:
     assert request.mark_of([small, kinds["data"]], "paper") == "miniature: not the paper's encoder and data"
 
 
+@pytest.mark.parametrize(
+    ("preset", "name", "mark"),
+    [
+        ("paper", "clap-frozen", "as in the paper, but for its splits and crops"),
+        ("paper", "harmonic_cnn-frozen", "as in the paper, but for its splits and crops"),
+        ("paper", "harmonic_cnn-unfrozen", "not the paper's settings, splits and crops"),
+        ("paper", "clap-features", "as in the paper"),
+        ("paper-code", "clap-frozen", "not the published code's settings, splits and crops"),
+        ("paper-code", "clap-features", "not the published code's settings and crops"),
+    ],
+)
+def test_rows_of_the_papers_data_and_encoders_are_marked_by_what_is_left(
+    tmp_path: Path, preset: str, name: str, mark: str
+) -> None:
+    file = tmp_path / "any.pt"
+    file.write_bytes(b"parameters")
+    row = RECIPE.tables["table4"].rows[name]
+    choices = pipeline.choose_encoders(RECIPE, preset, {}, {}, {})
+    encoders = {
+        modality: load_encoder(encoder, checkpoint=file, **choices[encoder].settings)
+        for modality, encoder in row.encoders.items()
+    }
+    asked = pipeline.Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
+    manifests = {of: manifest(data.modality, []) for of, data in RECIPE.data.items()}
+    found = departures_of(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
+    assert request.mark_of(found, asked.settings.source) == mark
+
+
 def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
     """Windows as `unfold` cuts them: 7 of 59,049 samples and 5 of 80,000 from ten seconds at 16 kHz."""
     images, music, tagged = (RECIPE.data[name] for name in ("image", "audio", "tagging"))
@@ -506,7 +536,7 @@ def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
         "centre": request.of_crops(load("clip"), images),
         "views": request.of_crops(load("clip", views=8), images),
     }
-    few = {name: one.told.partition(" (")[0] for name, (one,) in told.items()}
+    few = {name: one.told.partition(";")[0] for name, (one,) in told.items()}
     assert few["short"] == "training hears one of 7 windows of each 10 s by short_chunk_cnn, and never the last 0.77 s"
     assert few["harmonic"] == "training hears one of 5 windows of each 10 s by harmonic_cnn"
     assert few["centre"] == "training sees the centre of each image by clip"

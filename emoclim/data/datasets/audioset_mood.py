@@ -39,7 +39,7 @@ DESCRIPTION = Description(
         "<video>_<start>.<wav, flac, mp3 ...>, anywhere; or <video>_<start>_<end>, or <video>; perhaps with a Y before",
     ),
     labels=MUSIC_EMOTIONS,
-    published={"Emo-CLIM": dict(zip(MUSIC_EMOTIONS, (1152, 895, 1385, 3358, 4576, 946, 1401), strict=True))},
+    published={"Emo-CLIM's code": dict(zip(MUSIC_EMOTIONS, (1152, 895, 1385, 3358, 4576, 946, 1401), strict=True))},
     splits={"audioset": "AudioSet's own subsets, unbalanced_train to learn, balanced_train to choose, eval to test"},
     split_sizes={"audioset": {"val": 401, "test": 403}},  # as listed in 2017
     max_missing=0.5,

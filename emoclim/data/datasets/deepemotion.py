@@ -50,7 +50,7 @@ DESCRIPTION = Description(
     labels=IMAGE_EMOTIONS,
     published={
         "You et al.": dict(zip(IMAGE_EMOTIONS, (4942, 3151, 5374, 2963, 1266, 1658, 1032, 2922), strict=True)),
-        "Emo-CLIM": dict(zip(IMAGE_EMOTIONS, (4724, 2881, 5130, 2725, 1176, 1591, 969, 2633), strict=True)),
+        "Emo-CLIM's code": dict(zip(IMAGE_EMOTIONS, (4724, 2881, 5130, 2725, 1176, 1591, 969, 2633), strict=True)),
     },
     max_missing=0.5,
 )

@@ -75,7 +75,7 @@ def plan_reproduction(
             run,
             state_of(workspace, run) if run else "not possible",
             lacking,
-            _departures(row, request, data, manifests, encoders),
+            departures_of(row, request, data, manifests, encoders),
             request.settings.source,
             min_seconds,
         )
@@ -141,7 +141,7 @@ def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[st
     return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
 
 
-def _departures(
+def departures_of(
     row: Row,
     request: Request,
     data: Mapping[str, Sequence[Departure]],

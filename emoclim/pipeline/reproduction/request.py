@@ -156,13 +156,15 @@ def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
         return []
     if not length:
         few = f"one of {views} crops" if views else "the centre"
-        how = "" if views else f"; --setting {name}.{VIEWS}=8 keeps more"
-        return [Departure("crops", f"training sees {few} of each image by {name} (a new random crop each time{how})")]
+        how = "" if views else f" (--setting {name}.{VIEWS}=8 keeps several)"
+        return [
+            Departure("crops", f"training sees {few} of each image by {name}; there, a new random one each time{how}")
+        ]
     n_windows = int((data.seconds - length) / encoder.hop_seconds + 1e-9) + 1
     unheard = data.seconds - length - (n_windows - 1) * encoder.hop_seconds
     told = f"training hears one of {n_windows} windows of each {data.seconds:g} s by {name}"
     told += f", and never the last {unheard:.2f} s" if round(unheard, 2) else ""
-    return [Departure("crops", f"{told} (a crop from anywhere each time)")]
+    return [Departure("crops", f"{told}; there, a crop from anywhere each time")]
 
 
 def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
@@ -189,7 +191,7 @@ def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]
 
 def of_splits(manifest: Manifest, data: Data) -> list[Departure]:
     """Say that splits are not the paper's, which can only be had where it took published ones."""
-    told = f"{manifest.source.name} has splits of its own (of the same sizes, and never published)"
+    told = f"{manifest.source.name} has splits of its own; those of the paper were never published"
     return [] if data.split else [Departure("splits", told)]
 
 
