@@ -199,13 +199,11 @@ PRESETS = {
         drop_short=True,
         gaps={
             **DECAY,
-            "batch normalisations of the frozen CNN stand still; there, they follow the batches, as with train-end-to-end "
-            "--unfreeze none": FROZEN,
+            "batch normalisations of the frozen CNN stand still; there, they follow the batches, as here with "
+            "train-end-to-end --unfreeze none": FROZEN,
             "no noise is added to recordings; there, sounds of NSynth and Gaussian noise are": (*FROZEN, CLAP),
             "clips shorter than the encoder's input train it; there, they are left out": UNFROZEN,
-            "a tag head is kept by its PR-AUC over all validation items; there, by the mean of batches": (
-                CLAP_FEATURES,
-            ),
+            "tag heads are kept by their PR-AUC over all validation items; there, over batches": (CLAP_FEATURES,),
             "the validation batches are drawn once and held; there, anew in each epoch": (*FROZEN, *UNFROZEN, CLAP),
         },
         remarks=("Settings are those of the published code, where it differs from the paper.",),
