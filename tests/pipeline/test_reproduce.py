@@ -230,7 +230,7 @@ def test_a_row_without_its_checkpoint_says_so(workspace: Path, tmp_path: Path, m
 def test_a_checkpoint_is_fetched_if_asked_for(workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
 
-    def offline(published: Published, *, track: object) -> Path:
+    def offline(published: Published, **_: object) -> Path:
         if not published.file.startswith("small_cnn"):
             raise CheckpointError(f"cannot download {published.url}")
         path = location(published)
