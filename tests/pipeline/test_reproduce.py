@@ -417,7 +417,9 @@ def labelled(name: str, change: int = 0) -> Manifest:
     counts = find_dataset(data.dataset).DESCRIPTION.published[data.counted_by]
     labels = [label for label, count in counts.items() for _ in range(count)]
     labels[:change] = [labels[-1]] * change
-    return manifest(data.modality, [Item(str(number), label=label) for number, label in enumerate(labels)])
+    return manifest(
+        data.modality, [Item(str(number), Path(str(number)), label=label) for number, label in enumerate(labels)]
+    )
 
 
 def manifest(modality: Modality, items: list[Item]) -> Manifest:
@@ -443,7 +445,7 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
     description = find_dataset(data.dataset).DESCRIPTION
     parts = [part for part, count in description.split_sizes[data.split].items() for _ in range(count)]
     tags = description.labels
-    items = [Item(str(n), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
+    items = [Item(str(n), Path(str(n)), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
     assert request.of_data(manifest("audio", items), manifest("audio", items), data) == []
     fewer = [replace(item, tags=tags[:1]) for item in items[1:]]
     told = request.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
