@@ -36,6 +36,7 @@ from .sweep_plots import sweep_points as sweep_points
 from .tables import Estimate as Estimate
 from .tables import Row as Row
 from .tables import candidate_table as candidate_table
+from .tables import shorten as shorten
 from .tagging import TaggingReport as TaggingReport
 from .tagging import Trained as Trained
 from .tagging import make_report as make_report

@@ -1,4 +1,4 @@
-"""Render a self-contained HTML page of an evaluation: tables, pictures, and examples to look at and listen to.
+"""Render a self-contained HTML page of an evaluation: examples to look at and listen to, tables, and pictures.
 
 Nothing is loaded from elsewhere; pictures and sound stand in the page as data.
 """
@@ -11,6 +11,8 @@ from pathlib import Path
 
 from emoclim.files import atomic
 from emoclim.reports.tables import Row
+
+TitledTable = tuple[str, Sequence[Row], str]  # title, rows of text with the names of the columns first, note
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,16 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What a page shows."""
+    """What a page shows, from above to below."""
 
     title: str
     lines: Sequence[str]  # what was evaluated, on what
     warnings: Sequence[str]  # why the numbers may mislead
-    tables: Sequence[tuple[str, Sequence[Row], str]]  # title, rows of text with the names of the columns first, note
-    pictures: Sequence[tuple[str, bytes, str]]  # title, PNG, what it shows for those who cannot see it
     # Under a heading each: queries, each before what was found for it, the nearest first.
     examples: Sequence[tuple[str, Sequence[Sequence[Media]]]]
+    tables: Sequence[TitledTable]
+    pictures: Sequence[tuple[str, bytes, str]]  # title, PNG, what it shows for those who cannot see it
+    published: Sequence[TitledTable]  # tables of papers
     provenance: str  # plain text: what the numbers depend on
 
 

@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
 from emoclim.reports.queries import Intervals, QueryScores, intervals
-from emoclim.reports.tables import Row, percent
+from emoclim.reports.tables import Row, percent, shorten
 
 Direction = tuple[Modality, Modality]
 
@@ -126,7 +126,7 @@ class RetrievalReport:
         for name in self.classes:
             values = (percent(direction.per_class[name].metrics.get(metric)) for direction in shown)
             counts = (str(direction.per_class[name].n_queries) for direction in within)
-            rows.append((*(names.get(name, "–") for names in called.values()), *values, *counts))
+            rows.append((*(shorten(names.get(name, "–")) for names in called.values()), *values, *counts))
         means = (percent(direction.metrics[metric]) for direction in shown)
         totals = (str(sum(one.n_queries for one in direction.per_class.values())) for direction in within)
         rows.append(("macro mean", *[""] * (len(called) - 1), *means, *totals))

@@ -38,6 +38,11 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{share:.2%}"
 
 
+def shorten(name: str, limit: int = 60) -> str:
+    """Return a name as tables and pictures show it: of a long one the beginning and the end."""
+    return name if len(name) <= limit else f"{name[: limit - 16]}…{name[-15:]}"
+
+
 def candidate_table(
     name: str,
     weights: Mapping[str, Sequence[float]],

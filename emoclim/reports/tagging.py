@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from torch import Tensor
 
 from emoclim.metrics import LEVEL, random_average_precision, resampled_metrics, tag_metrics
-from emoclim.reports.tables import Estimate, Row, percent
+from emoclim.reports.tables import Estimate, Row, percent, shorten
 
 ROUNDING = 1e-12  # ends of an interval so close are one number
 METRICS = {"ROC-AUC": "roc_auc", "PR-AUC": "average_precision"}
@@ -126,7 +126,7 @@ class TaggingReport:
     def table_rows(self) -> list[Row]:
         """Return column names, then the mean over all tags, each group, and random scores."""
         rows: list[Row] = [("tags", *COLUMNS, "of tags")]
-        rows += [(score.name, *_cells(score), str(len(score.tags))) for score in (self.macro, *self.per_group)]
+        rows += [(shorten(score.name), *_cells(score), str(len(score.tags))) for score in (self.macro, *self.per_group)]
         by_chance = [percent(self.macro.random[key]) for key in METRICS.values()]
         return [*rows, ("random scores", by_chance[0], "", "", by_chance[1], "", "", "")]
 
@@ -135,7 +135,7 @@ class TaggingReport:
         rows: list[Row] = [("tag", *COLUMNS, "random PR-AUC", "test items", "training items")]
         for score, n_train in zip(self.per_tag, self.n_train_positive, strict=True):
             by_chance = percent(score.random["average_precision"])
-            rows.append((score.name, *_cells(score), by_chance, str(score.n_positive), str(n_train)))
+            rows.append((shorten(score.name), *_cells(score), by_chance, str(score.n_positive), str(n_train)))
         return rows
 
     def curve_rows(self) -> list[Row]:

@@ -3,7 +3,8 @@
 from math import nan
 from pathlib import Path
 
-from emoclim.reports.plots import OKABE_ITO, TITLE, new_figure, plain_axes, save_figure
+from emoclim.reports.plots import MOST_LETTERS, OKABE_ITO, TITLE, new_figure, plain_axes, save_figure
+from emoclim.reports.tables import shorten
 from emoclim.reports.tagging import METRICS, SeedMean, TaggingReport
 
 
@@ -22,7 +23,9 @@ def plot_tags(report: TaggingReport, path: Path) -> None:
         places = [place for place, _ in known]
         axes.hlines(places, low, high, OKABE_ITO[0], linewidth=1.8)
         axes.plot(values, places, "o", color=OKABE_ITO[0], markersize=5, clip_on=False)
-        axes.set_yticks(range(len(scores)), [f"{score.name} ({score.n_positive})" for score in scores])
+        axes.set_yticks(
+            range(len(scores)), [f"{shorten(score.name, MOST_LETTERS)} ({score.n_positive})" for score in scores]
+        )
         axes.set(xlim=(0, 100), ylim=(-0.7, len(scores) - 0.3))
         axes.set_xlabel(f"{name} (%), 95 % interval; black: random scores")
     panels[1].tick_params(labelleft=False)

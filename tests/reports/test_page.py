@@ -51,6 +51,7 @@ def make_page(**changes: object) -> Page:
         "tables": [
             ("Scores", [("direction", "P@1"), ("image → music", "50.0"), ("random order", "16.7")], "a note"),
         ],
+        "published": [("A paper's table", [("direction", "P@1"), ("image → music", "60.0")], "")],
         "pictures": [("A picture", b"\x89PNG", "what it shows")],
         "examples": [
             (
@@ -90,8 +91,18 @@ def test_everything_is_there_and_nothing_is_markup() -> None:
     assert render_page(make_page()) == text
 
 
+def test_looking_and_listening_come_first_and_papers_last() -> None:
+    text = render_page(make_page())
+    shown = ("one line", "beware of", "x.flac", "Scores", "what it shows", "A paper&#39;s table", "&#34;seed&#34;")
+    places = [text.index(part) for part in shown]
+    assert places == sorted(places)
+    parts = {"examples": "#examples", "numbers": "#numbers", "published": "#published"}
+    assert all(f'id="{part}"' in text and f'href="{link}"' in text for part, link in parts.items())
+    assert "#published" not in render_page(make_page(published=[]))
+
+
 def test_a_page_of_numbers_alone() -> None:
-    seen = Seen(render_page(make_page(pictures=[], examples=[], warnings=[], tables=[])))
+    seen = Seen(render_page(make_page(pictures=[], examples=[], warnings=[], tables=[], published=[])))
     assert "img" not in seen.tags
     assert "table" not in seen.tags
 
@@ -102,7 +113,7 @@ def test_the_page_of_an_evaluation_needs_nothing_else(workspace: Path) -> None:
     text = (folder / "report.html").read_text(encoding="utf-8")
     seen = Seen(text)
     assert not seen.open
-    assert all(url.startswith("data:") for url in seen.urls)
+    assert all(url.startswith(("data:", "#")) for url in seen.urls)
     assert not re.search(r"https?://|url\(|@import", text)
     kinds = [url[5:].partition(";")[0] for url in seen.urls]
     assert kinds.count("image/png") == 3

@@ -256,3 +256,31 @@ def test_joint_space_of_few_or_equal_items(embeddings: Tensor, tmp_path: Path):
     plot_joint_spaces([nothing], legend_only, seed=0)
     with Image.open(legend_only) as picture:
         assert drawn - {colour for _, colour in picture.convert("RGB").getcolors(maxcolors=1 << 20)}
+
+
+def test_long_names_of_classes_break_no_picture_and_no_table(tmp_path: Path) -> None:
+    long = ("very afraid " * 833 + "at night", "very afraid " * 833 + "by day")
+    names = dict(zip(CLASSES, ("calm", *long), strict=True))
+    report = make_report("image", "audio")
+    found = {
+        key: replace(
+            one,
+            per_class={names[name]: part for name, part in one.per_class.items()},
+            confusion={"calm": {names[name]: share for name, share in one.confusion["calm"].items()}},
+        )
+        for key, one in report.directions.items()
+    }
+    report = replace(report, classes=tuple(names.values()), directions=found)
+    plot_per_class(report, tmp_path / "bars.png", "P@1")
+    plot_confusion(report, tmp_path / "confusion.png")
+    embeddings = {"image": torch.eye(3, 4), "audio": torch.eye(3, 4)}
+    space = JointSpace(embeddings, dict.fromkeys(embeddings, torch.arange(3)), report.classes)
+    plot_joint_spaces([space], tmp_path / "space.png", seed=0)
+    for path in tmp_path.iterdir():
+        with Image.open(path) as picture:
+            assert max(picture.size) < 2500
+    shown = [row[0] for row in report.per_class_rows("P@1")[2:4]]
+    assert [len(name) for name in shown] == [60, 60]
+    assert shown[0].endswith("at night")
+    assert shown[0].startswith("very afraid very")
+    assert len(json.dumps(report.to_dict())) > 100_000  # files keep names whole

@@ -1,4 +1,4 @@
-"""Write `report.html`, the page of an evaluation: tables, pictures, and the best and worst queries with their hits."""
+"""Write `report.html`, the page of an evaluation: the best and worst queries with their hits, tables, and pictures."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from emoclim.files import read_json
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.reports import DirectionReport, Media, Page, save_page
+from emoclim.reports import DirectionReport, Media, Page, save_page, shorten
 from emoclim.stages import Hit, search
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
-PIXELS, SECONDS = 320, 8.0  # of a preview
+PIXELS, SECONDS, MOST_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
 PICTURES = {
     "per_class.png": ("By emotion", "precision of each emotion and direction, beside a random order"),
     "confusion.png": ("What comes first", "share of each emotion among the items found first, by emotion of the query"),
@@ -76,14 +76,14 @@ def _media(
 ) -> Media:
     facts = MODALITIES[modality]
     content, message = preview(modality, item, start)
-    lines = [f"{facts.name}: {item.label}", caption, message]
+    lines = [f"{facts.name}: {shorten(item.label or '–')}", caption, message]
     return Media(item.id, "; ".join(filter(None, lines)), facts.preview, content, relevant)
 
 
 def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None, str]:
     """Return the bytes to show; or None with the item's text, or with why its file cannot be shown."""
     if item.text is not None:
-        return None, item.text
+        return None, shorten(item.text, MOST_TEXT)
     try:
         seen = MODALITIES[modality].preview.startswith("image/")
         return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""
@@ -108,9 +108,9 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
             ("Retrieval", report.table_rows(), NOTE),
             ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
             (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
-            *((f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()),
         ],
         pictures=[(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
+        published=[(f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()],
         examples=[found for direction in across for found in examples.best_and_worst(direction)],
         provenance=json.dumps(depends, indent=2, ensure_ascii=False),
     )

@@ -10,7 +10,17 @@ from pydantic_core import to_jsonable_python
 from emoclim.data import LabelMap
 from emoclim.modality import MODALITIES, Modality
 from emoclim.recipes import find_recipe, recipe_names
-from emoclim.reports import ALL, PaperLine, PaperTable, Reproduced, Results, RetrievalReport, Row, retrieval_results
+from emoclim.reports import (
+    ALL,
+    PaperLine,
+    PaperTable,
+    Reproduced,
+    Results,
+    RetrievalReport,
+    Row,
+    retrieval_results,
+    shorten,
+)
 
 SCHEMA = 2  # of report.json
 OTHER_DATA = "All lines but those of one's own are the paper's: other data, not comparable."
@@ -96,7 +106,7 @@ def class_titles(label_map: LabelMap) -> dict[str, str]:
     """``"excitement ↔ exciting"`` for each class: what the labels of each modality call it."""
     names = label_map.names()
     ordered = [names[modality].values() for modality in MODALITIES if modality in names]
-    return {name: " ↔ ".join(called) for name, *called in zip(label_map.classes, *ordered, strict=True)}
+    return {name: " ↔ ".join(map(shorten, called)) for name, *called in zip(label_map.classes, *ordered, strict=True)}
 
 
 def paper_tables(results: Results, name: str, measures: Iterable[str]) -> tuple[PaperTable, ...]:

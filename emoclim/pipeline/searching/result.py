@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from emoclim.reports import shorten
+
 SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
 
 Emotions = Mapping[str, float]  # probability by class, see EmotionReader
@@ -52,7 +54,7 @@ class SearchResult:
         columns = {
             "": [str(one.rank) for one in self.found],
             "path": [_shown(one.path) if one.path else one.id for one in self.found],
-            "label": [one.label or "" for one in self.found],
+            "label": [shorten(one.label or "") for one in self.found],
             "reads as": [_told(one.emotions) for one in self.found],
             "score": [f"{one.score:.3f}" for one in self.found],
             "percentile": [f"{one.percentile:.1f}" for one in self.found],
@@ -94,7 +96,7 @@ class Answers:
 def _told(emotions: Emotions | None) -> str:
     """``"happy 62 %, funny 21 %"``."""
     ordered = sorted((emotions or {}).items(), key=lambda pair: -pair[1])[:SHOWN_EMOTIONS]
-    return ", ".join(f"{name} {share:.0%}" for name, share in ordered if share >= SHOWN_SHARE)
+    return ", ".join(f"{shorten(name)} {share:.0%}" for name, share in ordered if share >= SHOWN_SHARE)
 
 
 def _shown(path: Path) -> str:
