@@ -129,8 +129,9 @@ def portable_path(path: Path, cache: Path) -> str:
 
 
 def located(name: str, cache: Path) -> Path:
-    """Find the file that a note beside a cache names."""
-    return Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else cache.parent / name))
+    """Find the file that a note beside a cache names; its path is from the current folder if it lies in that."""
+    path = Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else cache.parent / name))
+    return path.relative_to(here) if path.is_relative_to(here := Path.cwd()) else path
 
 
 def _home(name: str) -> Path:

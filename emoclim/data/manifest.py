@@ -119,6 +119,8 @@ def read_manifest(
     'happy'
     """
     source = Path(source)
+    if source.name in ("", ".."):  # the name of a folder is that of its library
+        source = source.resolve()
     if modality not in MODALITIES:
         raise ManifestError(f"there is no modality {modality!r}; there are {', '.join(MODALITIES)}")
     if not is_utf8(str(source)):

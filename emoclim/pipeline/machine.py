@@ -49,8 +49,8 @@ def few_threads(most: int) -> Iterator[None]:
 
 def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
-    program = Path(sys.argv[0])
-    words = ["emoclim" if program.name in ("emoclim", "__main__.py") else str(program), *sys.argv[1:]]
+    program = Path(sys.argv[0]).name
+    words = ["emoclim" if program in ("emoclim", "__main__.py") else program, *map(_from_home, sys.argv[1:])]
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": list(map(without_password, words)),
@@ -58,6 +58,12 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
         | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
         "platform": platform.platform(),
     }
+
+
+def _from_home(word: str) -> str:
+    """Begin with ``~`` what lies in the user's home, which is nobody else's business."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - it raises nothing where no home is known
+    return re.sub(rf"(^|=){re.escape(home)}(?=/)", r"\1~", word)
 
 
 def without_password(text: str) -> str:

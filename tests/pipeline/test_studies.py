@@ -218,6 +218,12 @@ def test_the_command_is_noted_as_typed_but_for_passwords(monkeypatch: pytest.Mon
     assert provenance()["command"] == ["emoclim", "train-heads", "--optuna", "mysql://me:***@host/db"]
 
 
+def test_a_command_is_noted_without_the_place_of_the_program_or_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr(sys, "argv", ["/opt/tools/mine.py", "/home/me/a", "--workspace=/home/me/w", "/home/mean/b"])
+    assert provenance()["command"] == ["mine.py", "~/a", "--workspace=~/w", "/home/mean/b"]
+
+
 def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingLibrary, match=r"pip install 'emoclim\[optuna\]'"):

@@ -132,7 +132,7 @@ def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) 
     notes = [trained_note(workspace, run, modality) for modality in modalities]
     for note in notes:
         for source in reversed(note.sources):
-            if name == source.name or source.found_from(note.path) == Path(name).resolve():
+            if name == source.name or source.found_from(note.path).resolve() == Path(name).resolve():
                 return open_library(note, source)
     there = ", ".join(source.name for note in notes for source in note.sources)
     raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")

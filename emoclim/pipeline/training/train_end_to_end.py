@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from emoclim.cache import located
 from emoclim.data import Split, read_manifest, with_splits
 from emoclim.encoders import choose_device
 from emoclim.errors import RunError
@@ -58,9 +59,8 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         keys = workspace.content_keys()
         named = config.libraries.get(live)
         if known:
-            manifest = with_splits(
-                read_manifest((workspace.caches / known[called(live)]["path"]).resolve(), live), None
-            )
+            place = located(known[called(live)]["path"], workspace.caches / "any")
+            manifest = with_splits(read_manifest(place, live), None)
         else:
             source = Path(named) if named else workspace.manifest(live)
             manifest = split_manifest(read_manifest(source, live), keys, track)

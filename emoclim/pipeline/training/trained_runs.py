@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emoclim.cache import CacheNote
+from emoclim.cache import CacheNote, located
 from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError, name_some
 from emoclim.files import read_json
@@ -91,7 +91,7 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"
     if modality in run.sources and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
-        manifest = (workspace.caches / run.sources[modality]).resolve()
+        manifest = located(run.sources[modality], workspace.caches / "any")
         command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings)
         advice = f"make them with: {command}"
     raise CacheError(
