@@ -202,10 +202,16 @@ def test_validation_hears_the_same_segments_each_epoch_and_training_others(
 
     listen("train")
     listen("evaluate")
-    train(material)
+    train(material, QUICK.updated(views_per_item=2))
     assert all(torch.equal(crops, heard["evaluate"][0]) for crops in heard["evaluate"])
-    assert len(heard["evaluate"][0].unique(dim=0)) == len(heard["evaluate"][0])  # each place has a crop of its own
     assert not torch.equal(heard["train"][0], heard["train"][1])
+    steps = {"train": QUICK.batches_per_epoch, "evaluate": QUICK.val_batches}
+    assert {name: len(crops[0]) // steps[name] for name, crops in heard.items()} == {
+        "train": 2 * QUICK.batch_size,
+        "evaluate": QUICK.batch_size,
+    }
+    for crops in (heard["train"][0], heard["evaluate"][0]):
+        assert len(crops.unique(dim=0)) == len(crops)  # each place, and each view of an item, has a crop of its own
 
 
 def test_the_best_epoch_is_kept_of_both(material: Material) -> None:
