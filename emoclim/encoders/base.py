@@ -10,7 +10,9 @@ import zlib
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
+
+from typing_extensions import Protocol, runtime_checkable  # typing's would build the network to check for it
 
 from emoclim import data
 from emoclim.data import PILLOW, FeatureSpec, Item, repeat_pad, segment_step
@@ -27,17 +29,19 @@ FULL_PRECISION = "fp32"
 PRECISIONS: Mapping[str, str] = {FULL_PRECISION: "float32", "bf16": "bfloat16", "fp16": "float16"}  # in torch
 
 
+@runtime_checkable
 class Encoder(Protocol):
     """One frozen network (or plain statistics) and how an item becomes its input.
 
-    Shapes: S segments of one item, B rows of a batch, D values of a feature.
+    Shapes: S segments of one item, B rows of a batch, D values of a feature. Whatever has these members is an encoder,
+    also to ``isinstance``, which builds no network.
 
     Examples
     --------
     >>> from emoclim import load_encoder
     >>> encoder = load_encoder("timbre", overlap=0.0)
-    >>> encoder.input_shape, encoder.hop_seconds
-    ((80000,), 5.0)
+    >>> encoder.input_shape, encoder.hop_seconds, isinstance(encoder, Encoder)
+    ((80000,), 5.0, True)
     """
 
     @property

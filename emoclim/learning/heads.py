@@ -199,10 +199,17 @@ def mean_over_segments(
     return means
 
 
-def save_heads(heads: Heads, path: Path) -> None:
+def save_heads(heads: Heads, path: Path | str) -> None:
     """Write heads to one safetensors file; the same heads give the same bytes.
 
     Tensors are called ``<branch>.<parameter>``; all else stands as JSON in the file's metadata.
+
+    Parameters
+    ----------
+    heads
+        Any number of them.
+    path
+        Of the file, which is replaced if it is there.
     """
     tensors = {name: tensor.cpu().contiguous() for name, tensor in heads.banks.state_dict().items()}
     banks = {
@@ -217,12 +224,23 @@ def save_heads(heads: Heads, path: Path) -> None:
     }
     about = {"format": FORMAT, "banks": banks, "objective": objective}
     about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
-    with atomic(path) as partial:
+    with atomic(Path(path)) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": json.dumps(about)}))
 
 
-def load_heads(path: Path) -> Heads:
-    """Read what :func:`save_heads` wrote; a file that is none raises :class:`RunError`."""
+def load_heads(path: Path | str) -> Heads:
+    """Read what :func:`save_heads` wrote.
+
+    Parameters
+    ----------
+    path
+        ``heads.safetensors`` of a run, for example.
+
+    Raises
+    ------
+    RunError
+        The file is not there, is damaged, or is none of heads.
+    """
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             about = json.loads(file.metadata()["emoclim"])
