@@ -16,6 +16,10 @@ from emoclim.errors import DecodeError, PassingError, reason_of
 HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 
+class NotDecodable(DecodeError):
+    """One decoder, which its message names, does not know what is in a file; another may."""
+
+
 def file_of(item: Item) -> Path:
     """Return the file that an item names."""
     if item.path is None:

@@ -6,26 +6,33 @@ peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. Mono is the mean o
 """
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol, TypeAlias
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 
 from emoclim.data.manifest import Item
-from emoclim.data.media import sound_ffmpeg, sound_libsndfile
-from emoclim.data.media.checks import check_file
-from emoclim.errors import DecodeError
+from emoclim.data.media import sound_ffmpeg
+from emoclim.data.media.checks import NotDecodable, check_file, file_errors
+from emoclim.data.media.containers.parts import find_mp3, find_parts
+from emoclim.data.media.containers.view import Part, View
+from emoclim.data.media.sound_libsndfile import open_plain
+from emoclim.errors import DecodeError, MissingLibrary
 
 log = logging.getLogger(__name__)
 
 Samples: TypeAlias = NDArray[np.float32]
 
+END = 2**62  # frames: no end
+LIBSNDFILE_SKIPS_TAGS = ("mp3",)
 RESAMPLER = "HQ"  # quality of soxr; stands in the spec of every feature of sound
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 MAX_CHANNELS = 64
-MAX_AMPLITUDE = 1_000.0  # 60 dB above full scale; beyond, samples are broken, or integers that were saved as floats
+MAX_AMPLITUDE = 100.0  # 40 dB above full scale; beyond, samples are broken, or integers that were saved as floats
 CANCELLED = 1e-6  # a mix with less of its channels' power, -60 dB, has lost the sound
 
 
@@ -45,9 +52,36 @@ class Sound(Protocol):
 @contextmanager
 def open_sound(item: Item) -> Iterator[Sound]:
     """Open the sound file of an item, and close it again."""
-    path, head = check_file(item)
-    demuxer = sound_ffmpeg.find_demuxer(head)
-    with sound_ffmpeg.open_media(path, demuxer) if demuxer else sound_libsndfile.open_plain(path) as sound:
+    path, _ = check_file(item)
+    with ExitStack() as opened:
+        with file_errors():
+            stream = opened.enter_context(path.open("rb", buffering=0))  # libsndfile shares its position
+            parts = find_parts(stream)
+        if len(parts) > 1:
+            yield _Chain(stream, parts)
+        else:
+            yield opened.enter_context(_open_part(stream, parts[0], path))
+
+
+@contextmanager
+def _open_part(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Sound]:
+    """Open a sound of a file; `path` is that of a file which has no other."""
+    with ExitStack() as opened:
+        sound: Sound
+        refusals: list[NotDecodable] = []
+        for decoder in _decoders(stream, part, path):
+            try:
+                sound = opened.enter_context(decoder)
+                break
+            except NotDecodable as error:
+                refusals.append(error)
+            except MissingLibrary as error:
+                if not refusals:
+                    raise
+                raise MissingLibrary(f"{refusals[0]}; FFmpeg may know it: pip install 'emoclim[media]'") from error
+        else:
+            told = "; ".join(map(str, refusals))
+            raise DecodeError(f"this is no sound file that can be read, or it is cut short ({told}); fetch it again")
         if not MIN_RATE <= sound.sample_rate <= MAX_RATE:
             raise DecodeError(f"the header claims {sound.sample_rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used")
         if not 1 <= sound.channels <= MAX_CHANNELS:
@@ -55,15 +89,78 @@ def open_sound(item: Item) -> Iterator[Sound]:
         yield sound
 
 
+def _decoders(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[AbstractContextManager[Sound]]:
+    """Yield what may open a sound, one after the other."""
+    if (
+        part.patches
+        or part.prefix
+        or (part.tail and part.hides_tail)
+        or (part.start and part.kind not in LIBSNDFILE_SKIPS_TAGS)
+    ):
+        path = None
+    if part.kind not in sound_ffmpeg.ONLY:
+        yield open_plain(stream if path else View(stream, part), part)
+    if part.kind:
+        yield sound_ffmpeg.open_media(path or View(stream, part), part.kind, part.seconds)
+    else:
+        for mp3 in find_mp3(stream)[:1]:
+            yield open_plain(View(stream, mp3), mp3)
+
+
+class _Chain:
+    """Sounds of one file, one after another, at the highest of their sample rates and mixed to mono."""
+
+    def __init__(self, stream: BinaryIO, parts: Sequence[Part]) -> None:
+        self._stream, self._parts = stream, parts
+        self.sample_rate, self.channels, self.slack = 0, 1, 0
+        self.frames: int | None = None
+        for number in range(len(parts)):
+            with self._open(number) as sound:
+                self.sample_rate = max(self.sample_rate, sound.sample_rate)
+
+    @contextmanager
+    def _open(self, number: int) -> Iterator[Sound]:
+        try:
+            with _open_part(self._stream, self._parts[number], None) as sound:
+                yield sound
+        except DecodeError as error:
+            where = f"the file holds {len(self._parts)} sounds one after another; of number {number + 1}, "
+            raise type(error)(f"{where}{error}") from error
+
+    def chunks(self, first: int, last: int) -> Iterator[Samples]:
+        position = 0
+        for number in range(len(self._parts)):
+            with self._open(number) as sound:
+                for mono in resample(read_mono(sound, 0, END), sound.sample_rate, self.sample_rate):
+                    wanted = mono[max(0, first - position) : max(0, last - position)]
+                    position += len(mono)
+                    if len(wanted):
+                        yield wanted[:, None]
+                    if position >= last:
+                        return
+
+
+def resample(pieces: Iterable[Samples], source: int, target: int) -> Iterator[Samples]:
+    """Bring a mono waveform in pieces to another sample rate."""
+    if source == target:
+        yield from pieces
+        return
+    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality=RESAMPLER)
+    for piece in pieces:
+        yield stream.resample_chunk(piece)
+    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
+
+
 def read_mono(sound: Sound, first: int, last: int, name: str | None = None) -> Iterator[Samples]:
     """Mix the channels of a part of a sound."""
     decoded, mixed, separate = 0, 0.0, 0.0
     for chunk in sound.chunks(first, last):
         _check_amplitude(chunk)
+        channels = chunk.shape[1]  # which may change within a file
         # Column by column: twenty times as fast as a mean over an axis of two, and in the same order everywhere.
-        mono = sum(chunk.T[1:], chunk[:, 0]) / np.float32(sound.channels)
+        mono = sum(chunk.T[1:], chunk[:, 0]) / np.float32(channels)
         mixed += float(np.vdot(mono, mono))
-        separate += float(np.vdot(chunk, chunk)) / sound.channels
+        separate += float(np.vdot(chunk, chunk)) / channels
         decoded += len(mono)
         yield mono
     if sound.frames is not None and decoded < (promised := min(last, sound.frames) - first) - sound.slack:

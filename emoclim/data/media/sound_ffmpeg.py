@@ -5,65 +5,67 @@ Conventions: as in :mod:`.sound`. PyAV, which brings FFmpeg, is optional: ``pip 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclim.data.media.checks import NotDecodable
+from emoclim.data.media.containers.view import View
 from emoclim.errors import DecodeError, MissingLibrary
 
 if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
+ONLY = frozenset({"mov", "matroska", "asf", "aac"})  # containers that libsndfile does not know
 SLACK = 0.25  # seconds: durations in these files are rounded, and count the encoder's padding
-
-
-def find_demuxer(head: bytes) -> str | None:
-    """Choose FFmpeg's reader for a file that begins with `head`; None leaves the file to libsndfile.
-
-    Naming it keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist.
-    """
-    if head[4:8] == b"ftyp":
-        return "mov"
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
-        return "matroska"
-    if head.startswith(b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"):
-        return "asf"
-    bare = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
-    return "aac" if bare else None
 
 
 class _Media:
     """A :class:`~emoclim.data.media.sound.Sound`."""
 
-    def __init__(self, container: "InputContainer", stream: "AudioStream", *, states_length: bool) -> None:
+    def __init__(self, container: "InputContainer", stream: "AudioStream", seconds: float | None) -> None:
         self._container, self._stream = container, stream
         self.sample_rate = stream.rate or 0
         self.channels = stream.channels
         self.slack = round(SLACK * self.sample_rate)
-        seconds = _seconds(container, stream) if states_length else None
         self.frames = None if seconds is None else round(seconds * self.sample_rate)
 
     def chunks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         import av
 
-        to_float = av.AudioResampler(format="fltp")
         position = 0
         try:
-            for frame in chain(self._container.decode(self._stream), [None]):
-                for part in to_float.resample(frame):
-                    samples = part.to_ndarray().astype(np.float32, copy=False).T  # (n, channels)
-                    wanted = samples[max(0, first - position) : max(0, last - position)]
-                    position += len(samples)
-                    if len(wanted):
-                        yield wanted
+            for frame in self._container.decode(self._stream):
+                self._require_same(frame)
+                samples = _to_float(frame)
+                wanted = samples[max(0, first - position) : max(0, last - position)]
+                position += len(samples)
+                if len(wanted):
+                    yield wanted
                 if position >= last:
                     return
         except (av.FFmpegError, ValueError) as error:
             raise DecodeError(f"the sound is damaged or cut short ({_reason(error)}); fetch it again") from error
+
+    def _require_same(self, frame: "AudioFrame") -> None:
+        if frame.sample_rate != self.sample_rate:
+            raise DecodeError(
+                f"its sample rate changes from {self.sample_rate} to {frame.sample_rate} Hz; convert it to one rate"
+            )
+
+
+def _to_float(frame: "AudioFrame") -> NDArray[np.float32]:
+    """Return samples ``(n, channels)``; integers are divided by their full scale."""
+    samples = frame.to_ndarray()
+    samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
+    if samples.dtype.kind == "f":
+        return samples.astype(np.float32, copy=False)
+    full = 2.0 ** (8 * samples.itemsize - 1)
+    return ((samples - full * (samples.dtype.kind == "u")) / full).astype(np.float32)
 
 
 def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None:
@@ -76,24 +78,31 @@ def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None
 
 
 def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or error)
+    return f"FFmpeg: {getattr(error, 'strerror', None) or error}"
 
 
 @contextmanager
-def open_media(path: Path, demuxer: str) -> Iterator[_Media]:
-    """Open a file with one of FFmpeg's readers."""
+def open_media(source: Path | View, kind: str, seconds: float | None) -> Iterator[_Media]:
+    """Open a file, or a part of one, with the reader of FFmpeg that is called `kind`.
+
+    Naming it keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist. `seconds`
+    is the length of bare AAC, which states none.
+    """
     try:
         import av
+        from av.container import InputContainer
     except ImportError as error:
         raise MissingLibrary("MP4, AAC, WebM or WMA needs one more library: pip install 'emoclim[media]'") from error
     try:
-        container = av.open(str(path), format=demuxer, metadata_errors="replace")
+        file = str(source) if isinstance(source, Path) else source
+        container = av.open(file, format=kind, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(f"the file cannot be read, or is cut short ({_reason(error)}); fetch it again") from error
+        raise NotDecodable(_reason(error)) from error
+    assert isinstance(container, InputContainer)
     with container:
         if not container.streams.audio:
             raise DecodeError("the file holds no sound; leave it out")
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise DecodeError("the file holds sound of a codec that this FFmpeg does not know; convert it to FLAC")
-        yield _Media(container, stream, states_length=demuxer != "aac")
+        yield _Media(container, stream, _seconds(container, stream) if kind != "aac" else seconds)

@@ -11,16 +11,14 @@ from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
-import soxr
 import torch
 from torch import Tensor
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.sound import RESAMPLER, Samples, Sound, open_sound, read_mono
+from emoclim.data.media.sound import END, Samples, Sound, open_sound, read_mono, resample
 from emoclim.errors import DecodeError
 
 SURROUNDINGS = 256  # periods of the lower rate; soxr's HQ filter reaches some 90 to either side
-END = 2**62  # frames: no end
 LONGEST = 1e9  # seconds, some 30 years, of any sound
 
 
@@ -44,7 +42,7 @@ def read_blocks(
         first, last = _part(item, sound)
         pieces: Iterator[Samples] = read_mono(sound, first, last, item.id)
         for source, target in pairwise(_rates(sound, source_rate, sample_rate)):
-            pieces = _resample(pieces, source, target)
+            pieces = resample(pieces, source, target)
         samples = 0
         for block in _regroup(pieces, max(1, round(block_seconds * sample_rate))):
             samples += len(block)
@@ -116,16 +114,6 @@ def _part(item: Item, sound: Sound) -> tuple[int, int]:
     return first, END if duration > LONGEST else first + max(1, round(duration * sound.sample_rate))
 
 
-def _resample(pieces: Iterable[Samples], source: int, target: int) -> Iterator[Samples]:
-    if source == target:
-        yield from pieces
-        return
-    stream = soxr.ResampleStream(source, target, 1, dtype="float32", quality=RESAMPLER)
-    for piece in pieces:
-        yield stream.resample_chunk(piece)
-    yield stream.resample_chunk(np.empty(0, np.float32), last=True)
-
-
 def _regroup(pieces: Iterable[Samples], size: int) -> Iterator[Tensor]:
     """Join pieces into tensors of `size` samples; the last holds what is left."""
     waiting: list[Samples] = []
@@ -166,4 +154,4 @@ def _stretch(sound: Sound, part: tuple[int, int], rates: Sequence[int], first: i
     end = math.ceil(last * down / up) + around
     wider = _stretch(sound, part, rates[:-1], begin, end)
     skip = first - begin // down * up
-    return np.concatenate(list(_resample([wider], source, target)))[skip : skip + last - first]
+    return np.concatenate(list(resample([wider], source, target)))[skip : skip + last - first]

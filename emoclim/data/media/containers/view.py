@@ -1,0 +1,159 @@
+"""Read a part of an open file as if it were a file, and look at places of a file cheaply."""
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO
+
+BLOCK = 2**17  # bytes that are read at once while a file is looked at
+MARK = 16
+ID3, APE, ID3V1 = b"ID3", b"APETAGEX", b"TAG"
+ID3_BEGINS = re.compile(rb"ID3[\2-\4]\0")
+ID3V1_BYTES, APE_HEADER = 128, 32
+BEGINS = {  # how a container begins: FFmpeg's name of it
+    b"RIFF": "wav",
+    b"RIFX": "wav",
+    b"RF64": "wav",
+    b"BW64": "wav",
+    b"FORM": "aiff",
+    b"caff": "caf",
+    b"riff": "w64",
+    b".snd": "au",
+    b"dns.": "au",
+    b"fLaC": "flac",
+    b"OggS": "ogg",
+    b"\x1a\x45\xdf\xa3": "matroska",
+    b"\x30\x26\xb2\x75": "asf",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One sound of a file, as a decoder is to see it."""
+
+    start: int  # bytes of the file
+    stop: int
+    kind: str | None = None  # FFmpeg's name of its container; None if it is not known
+    patches: Sequence[tuple[int, bytes]] = ()  # what to read at which place of the file instead of what stands there
+    prefix: bytes = b""  # what to read before the part
+    seconds: float | None = None  # its length, where the container states none and its packets were counted
+    guessed: bool = False  # libsndfile guesses its length
+    tail: int = 0  # bytes at the end of the part that are no sound
+    hides_tail: bool = False  # a decoder would take them for sound
+
+    @property
+    def sound_stop(self) -> int:
+        """Place of the file where the sound ends."""
+        return self.stop - self.tail
+
+
+class Bytes:
+    """The bytes of a file at any place, a block of which is kept."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.size = stream.seek(0, 2)
+        self._start, self._block = 0, b""
+
+    def at(self, place: int, count: int) -> bytes:
+        """Return `count` bytes, or fewer at the end of the file."""
+        count = max(0, min(count, self.size - place))
+        skip = place - self._start
+        if skip < 0 or skip + count > len(self._block):
+            self._stream.seek(place)
+            self._block = _read(self._stream, max(count, min(BLOCK, self.size - place)))
+            self._start, skip = place, 0
+        return self._block[skip : skip + count]
+
+    def find(self, mark: re.Pattern[bytes], start: int, stop: int) -> Iterator[int]:
+        """Yield where a mark of at most :data:`MARK` bytes stands."""
+        for place in range(start, stop, BLOCK):
+            block = self.at(place, min(BLOCK + MARK - 1, stop - place))
+            yield from (place + found.start() for found in mark.finditer(block) if found.start() < BLOCK)
+
+    def skip_tags(self, place: int) -> int:
+        """Return the place after the tags (ID3v2, APEv2, ID3v1) that begin at a place."""
+        while True:
+            head = self.at(place, APE_HEADER)
+            if head.startswith(ID3) and len(head) >= 10 and max(head[6:10]) < 128:
+                footer = 10 if head[5] & 0x10 else 0
+                size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) + footer
+            elif head.startswith(APE) and len(head) == APE_HEADER:
+                size = APE_HEADER + int.from_bytes(head[12:16], "little")
+            elif head.startswith(ID3V1) and self.size - place == ID3V1_BYTES:
+                size = ID3V1_BYTES
+            else:
+                return place
+            if place + size > self.size:
+                return place
+            place += size
+
+    def trim_tags(self, start: int, stop: int) -> int:
+        """Return where the tags begin that end a stretch of bytes; its end if there are none."""
+        if self.at(stop - ID3V1_BYTES, 3) == ID3V1:
+            stop -= ID3V1_BYTES
+        return next((place for place in self.find(ID3_BEGINS, start, stop) if self.skip_tags(place) == stop), stop)
+
+    def begins(self, place: int) -> bool:
+        """Return whether a container begins at a place."""
+        return self.at(place, 4) in BEGINS
+
+    def is_zero(self, start: int, stop: int) -> bool:
+        """Return whether there is nothing but zeros."""
+        return not any(any(self.at(place, min(BLOCK, stop - place))) for place in range(start, stop, BLOCK))
+
+
+def _read(stream: BinaryIO, count: int) -> bytes:
+    """Read so many bytes, however few the system gives at once."""
+    pieces: list[bytes] = []
+    while count > 0 and (piece := stream.read(count)):
+        pieces.append(piece)
+        count -= len(piece)
+    return b"".join(pieces)
+
+
+class View(io.RawIOBase):
+    """A part of an open file that reads as a file of its own, with other bytes in some places and before it."""
+
+    def __init__(self, stream: BinaryIO, part: Part) -> None:
+        self._stream, self._part, self._place = stream, part, 0
+        self._size = len(part.prefix) + (part.sound_stop if part.hides_tail else part.stop) - part.start
+
+    def readable(self) -> bool:
+        """Return whether it can be read."""
+        return True
+
+    def seekable(self) -> bool:
+        """Return whether it can be gone to a place of it."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Go to a place."""
+        self._place = max(0, offset + (0, self._place, self._size)[whence])
+        return self._place
+
+    def tell(self) -> int:
+        """Return the place that is read next."""
+        return self._place
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        """Read into a buffer; return how many bytes."""
+        count = max(0, min(len(buffer), self._size - self._place))
+        before = len(self._part.prefix)
+        if self._place < before:
+            content = self._part.prefix[self._place : self._place + count]
+        else:
+            place = self._part.start + self._place - before
+            self._stream.seek(place)
+            content = self._patched(place, self._stream.read(count))
+        buffer[: len(content)] = content
+        self._place += len(content)
+        return len(content)
+
+    def _patched(self, place: int, content: bytes) -> bytes:
+        for at, patch in self._part.patches:
+            first, last = max(at, place), min(at + len(patch), place + len(content))
+            if first < last:
+                content = content[: first - place] + patch[first - at : last - at] + content[last - place :]
+        return content
