@@ -91,7 +91,7 @@ class Bytes:
 
     def trim_tags(self, start: int, stop: int) -> int:
         """Return where the tags begin that end a stretch of bytes; its end if there are none."""
-        if self.at(stop - ID3V1_BYTES, 3) == ID3V1:
+        if self.at(max(start, stop - ID3V1_BYTES), 3) == ID3V1:
             stop -= ID3V1_BYTES
         return next((place for place in self.find(ID3_BEGINS, start, stop) if self.skip_tags(place) == stop), stop)
 
