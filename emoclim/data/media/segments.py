@@ -87,4 +87,6 @@ def cut_segments(
 
 
 def _unfold(waveform: Tensor, length: int, step: int) -> Tensor:
-    return waveform.unfold(0, length, step).clone()
+    import torch
+
+    return waveform.unfold(0, length, step).clone(memory_format=torch.contiguous_format)
