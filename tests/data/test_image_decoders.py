@@ -27,7 +27,7 @@ from emoclim.encoders.base import ImageEncoder
 from emoclim.encoders.clip import Preprocessing
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError, EncoderError, MissingLibrary
-from emoclim.pipeline import search as searching
+from emoclim.stages import Gallery
 
 OTHERS = ["draft", "torchvision"]
 WIDTH, HEIGHT = 400, 304
@@ -304,13 +304,13 @@ def test_search_decodes_a_photo_as_the_library_was(
     assert made["failures"] == []
     run("train-heads", "--epochs", 1, "--workspace", workspace)
     asked: list[Features] = []
-    found = searching.search
+    found = Gallery.search
 
-    def spy(query: Features, *rest: Any, **options: Any) -> Any:
-        asked.append(query)
-        return found(query, *rest, **options)
+    def spy(self: Gallery, queries: Features, **options: Any) -> Any:
+        asked.append(queries)
+        return found(self, queries, **options)
 
-    monkeypatch.setattr(searching, "search", spy)
+    monkeypatch.setattr(Gallery, "search", spy)
     assert len(answer("search", photos[0].path, "--workspace", workspace)[0]["found"]) == 5
     assert asked[0].spec.settings["decoder"] == "draft"
     with open_cache(Path(made["cache"])) as cache:
