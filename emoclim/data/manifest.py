@@ -56,7 +56,7 @@ class Item:
             if (given := getattr(self, name)) and not given.isascii():
                 object.__setattr__(self, name, composed(given))
         if self.tags:
-            object.__setattr__(self, "tags", tuple(map(composed, self.tags)))
+            object.__setattr__(self, "tags", tuple(dict.fromkeys(map(composed, self.tags))))
 
 
 @dataclass(frozen=True, slots=True)

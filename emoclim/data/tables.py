@@ -5,7 +5,6 @@ Conventions: every cell is text, and a cell that is not there is ``""``; a list 
 count from 2, as a spreadsheet shows them below a header. Rows that a quotation mark swallows are no cell.
 """
 
-import codecs
 import csv
 import io
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.data.media.text import read_text
-from emoclim.errors import ManifestError, name_some, reason_of
+from emoclim.errors import ManifestError, name_some
 from emoclim.files import open_regular, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
@@ -65,7 +64,7 @@ def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
     """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
-    text = read_text(source) if old else _decode(source)
+    text = read_text(source, old=old)
     header = QUOTED.sub("", LINE_END.split(text, 1)[0])
     delimiter = max(f",;\t{plain}", key=header.count)
     columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain) or [(1, [])]
@@ -82,20 +81,6 @@ def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
             f"{len(short)} rows have fewer cells than the header, and what lacks counts as empty: {name_some(short)}"
         )
     return Table(source, names, tuple(rows), delimiter, tuple(notes))
-
-
-def _decode(source: Path) -> str:
-    """Return the text of a CSV file."""
-    try:
-        with open_regular(source) as stream:
-            content = stream.read()
-        if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise ManifestError(f"{source} begins with the byte order mark of UTF-16; save it in UTF-8")
-        return content.decode("utf-8-sig")
-    except OSError as error:
-        raise ManifestError(f"{source} cannot be read ({reason_of(error)}); name a CSV or Parquet file") from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{source} cannot be read as a CSV in UTF-8 ({error}); save it as one") from error
 
 
 def _split(source: Path, text: str, delimiter: str, *, quoted: bool) -> list[tuple[int, list[str]]]:

@@ -106,6 +106,8 @@ def test_all_spellings_of_a_name_are_one(tmp_path: Path) -> None:
     one, other = read_manifest(source, "image").items
     assert (one.label, one.tags, one.group) == (other.label, other.tags, other.group)
     assert (one.label, one.tags, one.group) == (NAMES["label"], (NAMES["tags"],), NAMES["group"])
+    both = write_csv(tmp_path, "path,tags\na.jpg," + "|".join(row.split(",")[1] for row in rows) + "\n")
+    assert read_manifest(both, "image").items[0].tags == (NAMES["tags"],)
     found = read_manifest(tmp_path / "photos", "image").items
     assert {item.label for item in found} == {NAMES["label"]}
     assert all(item.path is not None and item.path.exists() for item in found)  # the folders keep their names

@@ -178,7 +178,7 @@ def test_lists_and_gaps_of_parquet_become_text(tmp_path: Path) -> None:
     ("name", "content", "told"),
     [
         ("a.parquet", b"path\na.jpg\n", "cannot be read as Parquet"),
-        ("a.csv", b"path\nna\xefve.jpg\n", "cannot be read as a CSV in UTF-8"),
+        ("a.csv", b"path\nna\xefve.jpg\n", "cannot be read as text in UTF-8"),
         ("a.csv", "path\na.jpg\n".encode("utf-16"), "byte order mark of UTF-16"),
         ("folder.csv", None, r"cannot be read \("),
         ("absent.csv", None, r"cannot be read \(No such file or directory\)"),

@@ -72,7 +72,7 @@ def _author_of(path: str) -> str | None:
 def _sentences(path: Path, author: str) -> list[Item]:
     tale = f"{author}/{path.name[: -len(SUFFIX)]}"
     items = []
-    for line_number, line in enumerate(LINE_END.split(read_text(path)), start=1):
+    for line_number, line in enumerate(LINE_END.split(read_text(path, old=True)), start=1):
         if not line.strip():
             continue
         match = SENTENCE.fullmatch(line)

@@ -14,6 +14,7 @@ from emoclim.data.datasets.files import find_table, in_words
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
+from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 
 LIKE_MOODS = "/t/dd0003"
@@ -86,25 +87,21 @@ def prepare(folder: Path) -> Prepared:
 def _segments(path: Path) -> list[Segment]:
     """Read the lines of a list that have a mood; a list has millions, so that only these are parsed."""
     found, n_lines = [], 0
-    try:
-        with path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file, start=1):
-                if line.startswith("#") or not line.strip():
-                    continue
-                n_lines += 1
-                if n_lines > 1 and LIKE_MOODS not in line:
-                    continue
-                if not (match := LISTED.fullmatch(line.strip())):
-                    raise ManifestError(
-                        f"line {number} of {path} is {line.strip()[:60]!r}, where AudioSet's lists of 2017 have video, "
-                        "start, end and labels in quotation marks; fetch the list again"
-                    )
-                video, start, labels = match.groups()
-                moods = tuple(MOODS[label] for label in labels.split(",") if label in MOODS)
-                if moods:
-                    found.append(Segment(f"{video}_{float(start):g}", video, float(start), moods))
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is no text ({error}); fetch the list again") from error
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if line.startswith("#") or not line.strip():
+            continue
+        n_lines += 1
+        if n_lines > 1 and LIKE_MOODS not in line:
+            continue
+        if not (match := LISTED.fullmatch(line.strip())):
+            raise ManifestError(
+                f"line {number} of {path} is {line.strip()[:60]!r}, where AudioSet's lists of 2017 have video, "
+                "start, end and labels in quotation marks; fetch the list again"
+            )
+        video, start, labels = match.groups()
+        moods = tuple(MOODS[label] for label in labels.split(",") if label in MOODS)
+        if moods:
+            found.append(Segment(f"{video}_{float(start):g}", video, float(start), moods))
     if not found:
         raise ManifestError(f"{path} lists {n_lines} segments and no music with a mood; fetch the list again")
     return found

@@ -19,6 +19,7 @@ from emoclim.data import (
     check_target,
     choose_split,
     find_dataset,
+    is_there,
     is_writable,
     manifest_bytes,
     place_items,
@@ -119,7 +120,7 @@ def _look_at_files(
     contents: dict[str, str] = {}
     try:
         for item in track(items, description="Reading files" if hash_files else "Checking files", total=len(items)):
-            if item.path and not item.path.exists():
+            if item.path and not is_there(item.path):
                 spoilt.append(LeftOut(item.id, "missing", "not in the folder"))
                 continue
             try:
