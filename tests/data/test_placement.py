@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,11 @@ from emoclim.data.manifest import Item
 from emoclim.data.placement import choose_split, place_items
 from emoclim.errors import ConfigError
 
-ITEMS = [Item(f"{label}{n}", label=label, group=f"g{n // 2}" if n < 6 else None) for label in "ab" for n in range(20)]
+ITEMS = [
+    Item(f"{label}{n}", Path(f"{label}{n}"), label=label, group=f"g{n // 2}" if n < 6 else None)
+    for label in "ab"
+    for n in range(20)
+]
 
 
 def described(**changes: object) -> Description:
@@ -68,7 +73,9 @@ def test_groups_and_contents_are_whole_whatever_the_order(seed: int, order: int,
 
 
 def test_shares_are_kept_within_each_label() -> None:
-    placed = place_items([Item(f"{n}", label="ab"[n % 2]) for n in range(200)], "60-30-10", {}, {}, seed=3)
+    placed = place_items(
+        [Item(f"{n}", Path(f"{n}"), label="ab"[n % 2]) for n in range(200)], "60-30-10", {}, {}, seed=3
+    )
     for label in "ab":
         found = Counter(item.split for item in placed.items if item.label == label)
         assert found == {"train": 60, "val": 30, "test": 10}
@@ -78,26 +85,31 @@ def test_shares_are_kept_within_each_label() -> None:
 
 
 def test_items_with_tags_only_are_placed_by_their_rarest() -> None:
-    items = [Item(f"{n}", tags=("all", "rare") if n < 10 else ("all",)) for n in range(100)]
+    items = [Item(f"{n}", Path(f"{n}"), tags=("all", "rare") if n < 10 else ("all",)) for n in range(100)]
     placed = place_items(items, "80-10-10", {}, {}, seed=1)
     assert Counter(item.split for item in placed.items if "rare" in item.tags) == {"train": 8, "val": 1, "test": 1}
     assert {item.label for item in placed.items} == {None}
 
 
 def test_items_with_neither_label_nor_tag_have_no_split_which_is_told() -> None:
-    placed = place_items([Item("a"), Item("b")], "80-10-10", {}, {}, seed=1)
+    placed = place_items([Item("a", Path("a")), Item("b", Path("b"))], "80-10-10", {}, {}, seed=1)
     assert (placed.split, {item.split for item in placed.items}) == ("none", {None})
     assert placed.notes == ("no item has a label or a tag, so that none has a split",)
 
 
 def test_a_published_split_stays_and_what_is_not_clean_is_told() -> None:
     items = [
-        Item("a", label="x", group="torn"),
-        Item("b", label="x", group="torn"),
-        Item("c", label="x", group="whole"),
+        Item("a", Path("a"), label="x", group="torn"),
+        Item("b", Path("b"), label="x", group="torn"),
+        Item("c", Path("c"), label="x", group="whole"),
     ]
-    items += [Item("d", label="y"), Item("e", label="x"), Item("f", label="x", group="whole"), Item("g", label="x")]
-    items += [Item("h", label="x"), Item("i", label="x")]
+    items += [
+        Item("d", Path("d"), label="y"),
+        Item("e", Path("e"), label="x"),
+        Item("f", Path("f"), label="x", group="whole"),
+        Item("g", Path("g"), label="x"),
+    ]
+    items += [Item("h", Path("h"), label="x"), Item("i", Path("i"), label="x")]
     split = {"a": "train", "b": "test", "c": "train", "d": "train", "e": "test", "f": "train", "h": "val", "i": "val"}
     contents = {"c": "1", "d": "1", "e": "1", "g": "1", "h": "2", "i": "2"}
     placed = place_items(items, "published", {"published": split}, contents, seed=1)
@@ -117,7 +129,12 @@ def test_a_published_split_stays_and_what_is_not_clean_is_told() -> None:
 
 
 def test_an_item_called_like_a_group_stays_out_of_it() -> None:
-    items = [Item("1.jpg"), Item("A", label="sad"), Item("B", label="sad", group="A"), Item("C", label="sad")]
+    items = [
+        Item("1.jpg", Path("1.jpg")),
+        Item("A", Path("A"), label="sad"),
+        Item("B", Path("B"), label="sad", group="A"),
+        Item("C", Path("C"), label="sad"),
+    ]
     split = {"A": "train", "B": "test", "C": "train"}
     placed = place_items(items, "given", {"given": split}, {"A": "a", "B": "b", "C": "c"}, seed=1)
     assert {item.id: item.group for item in placed.items} == {"A": None, "B": "A", "C": None}
@@ -131,7 +148,7 @@ names = st.sampled_from(["a", "b", "item a", "item b", "item item a"])
 
 @given(groups=st.dictionaries(names, st.none() | names))
 def test_names_of_groups_tell_apart_what_is_apart(groups: dict[str, str | None]) -> None:
-    called = group_names(Item(id_, group=group) for id_, group in groups.items())
+    called = group_names(Item(id_, Path(id_), group=group) for id_, group in groups.items())
     owners = {id_: ("group", group) if group else ("item", id_) for id_, group in groups.items()}
     assert (
         len(set(called.values()))
@@ -142,7 +159,7 @@ def test_names_of_groups_tell_apart_what_is_apart(groups: dict[str, str | None])
 
 
 def test_many_of_one_content_are_told_by_a_few() -> None:
-    items = [Item(f"{n}") for n in range(9)]
+    items = [Item(f"{n}", Path(f"{n}")) for n in range(9)]
     notes = place_items(items, "none", {}, {item.id: "same" for item in items}, seed=1).notes
     told = "1 contents occur more than once, kept in one part each (0 = 1 = 2 and 6 more)"
     assert notes == (told,)

@@ -338,9 +338,9 @@ def test_texts_are_items_of_a_manifest_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "columns", "told"),
     [
-        (Item("a", tags=("x|y",)), {}, r"a tag of a holds '\|'"),
-        (Item(" a"), {}, "the id ' a' cannot stand in"),
-        (Item("a"), {"Label": {"a": "x"}}, "column 'Label' of .* is one that a manifest has anyway"),
+        (Item("a", Path("a"), tags=("x|y",)), {}, r"a tag of a holds '\|'"),
+        (Item(" a", Path("a")), {}, "the id ' a' cannot stand in"),
+        (Item("a", Path("a")), {"Label": {"a": "x"}}, "column 'Label' of .* is one that a manifest has anyway"),
     ],
 )
 def test_what_would_not_be_read_again_is_not_written(

@@ -22,7 +22,12 @@ from emoclim.errors import ManifestError
 
 def items_of(counts: dict[str, int], per_group: int = 1) -> list[Item]:
     return [
-        Item(f"{label}/{n}", label=label, group=f"{label}-{n // per_group}" if per_group > 1 else None)
+        Item(
+            f"{label}/{n}",
+            Path(f"{label}/{n}"),
+            label=label,
+            group=f"{label}-{n // per_group}" if per_group > 1 else None,
+        )
         for label, count in counts.items()
         for n in range(count)
     ]
@@ -165,14 +170,18 @@ def test_own_splits_are_left_alone_and_half_of_them_refused(tmp_path: Path) -> N
 
 
 def test_a_group_that_joins_what_was_placed_apart_is_refused() -> None:
-    items = [Item("a", label="awe", group="song"), Item("b", label="awe", group="song")]
+    items = [Item("a", Path("a"), label="awe", group="song"), Item("b", Path("b"), label="awe", group="song")]
     with pytest.raises(ManifestError, match="group 'song' joins items placed in test and train"):
         assign_splits(items, 1, {"a": "train", "b": "test"})
     assert assign_splits(items, 1, {"a": "val"}) == {"a": "val", "b": "val"}
 
 
 def test_an_item_called_like_a_group_is_not_in_it() -> None:
-    items = [Item("a", label="awe"), Item("b", label="awe", group="a"), Item("item a", label="awe", group="b")]
+    items = [
+        Item("a", Path("a"), label="awe"),
+        Item("b", Path("b"), label="awe", group="a"),
+        Item("item a", Path("item a"), label="awe", group="b"),
+    ]
     kept = {"a": "train", "b": "test", "item a": "val"}
     assert assign_splits(items, 1, kept) == kept
 
@@ -186,7 +195,7 @@ def test_readers_do_not_place_items(tmp_path: Path) -> None:
 
 
 def test_items_without_a_label_get_no_split(tmp_path: Path) -> None:
-    items = [*items_of({"awe": 5}), Item("x")]
+    items = [*items_of({"awe": 5}), Item("x", Path("x"))]
     assert with_splits(manifest_of(tmp_path, items)).items[-1].split is None
 
 

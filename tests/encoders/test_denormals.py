@@ -63,7 +63,7 @@ def crop(item, generator):
     return torch.tensor([left()])
 
 if __name__ == "__main__":
-    items = [Item("a"), Item("b")]
+    items = [Item("a", text="a"), Item("b", text="b")]
     print([int(block) for _, block in decode(Probe(), items, 2) if isinstance(block, torch.Tensor)])
     rows = {"audio": torch.tensor([[0], [1]])}
     crops = CropLoader(make_encoder(), items, seed=1, workers=1, device=torch.device("cpu"), source=crop)
