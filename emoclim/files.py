@@ -108,6 +108,11 @@ def read_regular(path: Path, error: type[EmoclimError], *, follow: bool = False)
         return file.read()
 
 
+def require_regular(path: Path) -> None:
+    """Raise OSError where `path` is no regular file, for libraries that open it by its name."""
+    open_regular(path).close()
+
+
 def require_memory(path: Path, needed: int, error: type[EmoclimError]) -> None:
     """Raise `error` where reading a file takes `needed` bytes, which is out of all proportion to its size.
 

@@ -81,7 +81,8 @@ class OutputBank(_TrainedBank):
     @override
     def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
         n_heads, _, dim = state["out_weight"].shape
-        bank = cls(n_heads, dim, about["embedding_dim"], generator=torch.Generator())
+        with torch.device("meta"):  # a file may say that it is of any size
+            bank = cls(n_heads, dim, about["embedding_dim"], generator=torch.Generator())
         bank.load_state_dict(state, assign=True)
         return bank
 
@@ -134,7 +135,8 @@ class HeadBank(_TrainedBank):
     def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
         n_heads, hidden_dim, dim = state["hidden_weight"].shape
         sizes = n_heads, dim, hidden_dim, about["embedding_dim"]
-        bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
+        with torch.device("meta"):  # a file may say that it is of any size
+            bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
         bank.load_state_dict(state, assign=True)
         return bank
 
@@ -182,6 +184,8 @@ class LinearBank(Bank):
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.n_heads, self.embedding_dim, self.dim = weight.shape
+        if bias.shape != weight.shape[:2]:
+            raise ValueError(f"a bias of {tuple(bias.shape)} does not belong to weights of {tuple(weight.shape)}")
         self.register_buffer("weight", weight)
         self.register_buffer("bias", bias)
 

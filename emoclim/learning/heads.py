@@ -8,19 +8,20 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import safetensors
 import safetensors.torch
 import torch
+from pydantic_core import from_json
 from torch import Tensor
 from torch.nn.functional import pad
 
 from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import zero_denormals
-from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.files import atomic
+from emoclim.errors import CacheMismatch, ConfigError, RunError, reason_of
+from emoclim.files import atomic, require_regular
 from emoclim.learning.branches import KINDS, LABELS, Banks, Branch, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.objectives.loading import make_objective
@@ -52,11 +53,12 @@ class Heads:
             )
         for name, branch in self.banks.branches.items():
             dim = self.banks.bank(name).dim
-            if branch.shares is None and branch.input != LABELS and dim != self.specs[_modality(branch.input)].dim:
-                raise RunError(
-                    f"the {name} heads take {dim} values, not {self.specs[_modality(branch.input)].dim}; "
-                    "give the spec of the features that they were trained on"
-                )
+            expected = dim if branch.input == LABELS else self.specs[_modality(branch.input)].dim
+            if branch.shares is not None:
+                expected = getattr(dict(self.banks.items()).get(branch.shares), "hidden_dim", 0)
+            if dim != expected:
+                told = f"the {name} heads take {dim} values, not {expected}"
+                raise RunError(f"{told}; give the spec of the features that they were trained on")
 
     @property
     def n_heads(self) -> int:
@@ -239,27 +241,37 @@ def load_heads(path: Path | str) -> Heads:
     Raises
     ------
     RunError
-        The file is not there, is damaged, or is none of heads.
+        The file is not there, is damaged, is none of heads, or they are no numbers.
     """
     try:
+        require_regular(Path(path))
         with safetensors.safe_open(path, framework="pt") as file:
-            about = json.loads(file.metadata()["emoclim"])
-        if about["format"] != FORMAT:
-            raise RunError(f"{path} is of format {about['format']}, not {FORMAT}; train again")
-        tensors = safetensors.torch.load_file(path)
-        zero_denormals(tensors.values())
-        banks = {
-            name: KINDS[bank["kind"]].from_state(
-                {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")},
-                **bank["about"],
-            )
-            for name, bank in about["banks"].items()
-        }
-        branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
-        specs = {_modality(name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
-        return Heads(Banks(banks, branches), specs, make_objective(**about["objective"]))
-    except (OSError, safetensors.SafetensorError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise RunError(f"{path} is no file of heads ({error}); name one that train-heads wrote") from error
+            about = from_json(file.metadata()["emoclim"])
+        return _from_file(about, safetensors.torch.load_file(path))
+    except Exception as error:  # to which values of other types than ours may lead
+        reason = reason_of(error) if isinstance(error, OSError) else error
+        raise RunError(f"{path} is no file of heads ({reason}); name one that train-heads wrote") from error
+
+
+def _from_file(about: Any, tensors: dict[str, Tensor]) -> Heads:
+    if about["format"] != FORMAT:
+        raise ValueError(f"its format is {about['format']}, not {FORMAT}: it is of another version")
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32 or not tensor.numel():
+            raise ValueError(f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, not of float32")
+        if not tensor.isfinite().all() or (name.endswith(".running_var") and (tensor < 0).any()):
+            raise ValueError(f"{name} holds values that no training leaves, such as NaN")
+    zero_denormals(tensors.values())
+    banks = {
+        name: KINDS[bank["kind"]].from_state(
+            {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")},
+            **bank["about"],
+        )
+        for name, bank in about["banks"].items()
+    }
+    branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
+    specs = {_modality(name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
+    return Heads(Banks(banks, branches), specs, make_objective(**about["objective"]))
 
 
 def _modality(name: str) -> Modality:

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
-import safetensors.torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import RunConfig
-from emoclim.errors import ConfigError, RunError, name_some
-from emoclim.files import PARTIAL, atomic, partial_beside, read_json, write_json
+from emoclim.errors import ConfigError, RunError, name_some, reason_of
+from emoclim.files import PARTIAL, partial_beside, read_json, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
+from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
 
@@ -91,11 +91,7 @@ class Work:
 
     def read(self, name: str) -> Snapshot | None:
         """Read a snapshot, if there is one."""
-        path = self._path(name)
-        try:
-            return safetensors.torch.load_file(path) if path.exists() else None
-        except safetensors.SafetensorError as error:
-            raise RunError(f"{path} is damaged ({error}); delete it and resume again, without what it kept") from error
+        return read_snapshot(self._path(name))
 
     def keep(self, name: str) -> Callable[[Snapshot], None]:
         """Return a function that writes snapshots of that name."""
@@ -131,6 +127,10 @@ class Step(ABC, Generic[C, I, R]):
         """Return the folder of the plan and snapshots of a run."""
         return folder / UNFINISHED
 
+    def way_on(self, folder: Path) -> str:
+        """Say what to do once there is room on the disk, or whatever kept a run from going on is mended."""
+        return f"see to its place and its space, and go on with: emoclim {self.name} --resume {folder.name}"
+
 
 def digest_of(value: Any) -> str:
     """Return 12 hex digits of plain values."""
@@ -145,7 +145,11 @@ def start(step: Step[C, I, R], config: C, resources: Resources = Resources(), *,
     folder = resources.replicas.broadcast_result(lambda: step.place(config, inputs, resources.workspace, name))
     work = Work(folder, step.work_folder(folder), plan, resources)
     if resources.replicas.first:
-        _begin(work)
+        try:
+            _begin(work)
+        except OSError:
+            _discard(work)
+            raise
     return _execute(step, config, inputs, work)
 
 
@@ -171,17 +175,14 @@ def require_finite(losses: Iterable[float]) -> None:
         raise NothingToKeep("no validation loss was ever finite, so there is nothing to keep; lower the learning rate")
 
 
-def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write the tensors that a training needs to resume, whole or not at all."""
-    with atomic(path) as partial:
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}
-        safetensors.torch.save_file(tensors, partial)
-
-
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
     asked, noted = config.model_dump(mode="json"), to_jsonable_python(inputs.noted)
-    told = {name: value for name, value in asked.items() if name not in config.NOTED}
-    return Plan(step.name, asked, noted, digest_of([SCHEMA, step.name, told, noted]))
+    return Plan(step.name, asked, noted, _digest(step, asked, noted))
+
+
+def _digest(step: Step[C, I, R], asked: Mapping[str, Any], noted: Mapping[str, Any]) -> str:
+    told = {name: value for name, value in asked.items() if name not in step.config.NOTED}
+    return digest_of([SCHEMA, step.name, told, noted])
 
 
 def _begin(work: Work) -> None:
@@ -200,6 +201,10 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     try:
         result = step.run(config, inputs, work)
         work.resources.replicas.broadcast_result(result.write)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # a full disk, for one: what was done is kept, even if it was only asked for
+        raise RunError(f"run {work.run} stopped ({reason_of(error)}); {step.way_on(work.run)}") from error
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)
@@ -229,12 +234,15 @@ def _find_unfinished(workspace: Workspace, run: str, step: Step[C, I, R]) -> Pat
 
 def _read_plan(folder: Path, step: Step[C, I, R]) -> Plan:
     path = step.work_folder(folder) / PLAN
-    content: dict[str, Any] = read_json(path, RunError, f"delete {folder} and train again")
+    advice = f"delete {folder} and train again"
+    content: dict[str, Any] = read_json(path, RunError, advice)
     if content.get("schema") != SCHEMA or content.keys() != Plan.__dataclass_fields__.keys():
         raise _other_version(folder)
-    plan = Plan(**content)
+    plan = read_json(path, RunError, advice, Plan)
     if plan.step != step.name:
         raise RunError(f"run {folder} is another command's; go on with: emoclim {plan.step} --resume {folder.name}")
+    if plan.digest != _digest(step, plan.config, plan.inputs):
+        raise RunError(f"{path} is damaged: it does not say what it said; {advice}")
     return plan
 
 

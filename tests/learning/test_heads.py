@@ -1,6 +1,8 @@
 """Banks of heads against plain PyTorch layers, embedding of items, and the file of heads."""
 
 import json
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -288,7 +290,7 @@ def about(**changes: Any) -> dict[str, str]:
         ({"image.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
         ({"audio.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
         ({"image.hidden_weight": noise(2, 3, 4), "image.out_bias": noise(2, 3)}, about(), "is no file of heads"),
-        ({"image.out_bias": noise(2, 3)}, about(format=1), "is of format 1, not 2; train again"),
+        ({"image.out_bias": noise(2, 3)}, about(format=1), "its format is 1, not 2"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, tensors: dict[str, Tensor], metadata: Any, told: str) -> None:
@@ -296,6 +298,74 @@ def test_another_file_is_refused(tmp_path: Path, tensors: dict[str, Tensor], met
     safetensors.torch.save_file(tensors, path, metadata)
     with pytest.raises(RunError, match=told):
         load_heads(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda one: one * torch.nan, "hidden_weight holds values that no training leaves"),
+        (lambda one: one / 0, "holds values that no training leaves"),
+        (lambda one: one.half(), "torch.float16, not of float32"),
+        (lambda one: one.double(), "torch.float64, not of float32"),
+        (lambda one: torch.zeros(0, 2**20, 2**9), r"\(0, 1048576, 512\)"),
+    ],
+)
+def test_heads_that_are_no_numbers_are_refused(tmp_path: Path, change: Callable[[Tensor], Tensor], told: str) -> None:
+    path = tmp_path / "heads.safetensors"
+    state = {f"image.{name}": one for name, one in bank().state_dict().items()}
+    safetensors.torch.save_file(state | {"image.hidden_weight": change(state["image.hidden_weight"])}, path, about())
+    with pytest.raises(RunError, match=told):
+        load_heads(path)
+
+
+def test_heads_with_negative_variances_are_refused(tmp_path: Path) -> None:
+    trained, path = heads(), tmp_path / "heads.safetensors"
+    trained.banks["image"].running_var[0, 0] = -1
+    save_heads(trained, path)
+    with pytest.raises(RunError, match="image.running_var holds values"):
+        load_heads(path)
+
+
+def of_bank(**changes: Any) -> dict[str, str]:
+    """Metadata as of one image bank, of which something is changed."""
+    plain = {"kind": "HeadBank", "about": {"dropout": 0.5, "embedding_dim": 3}, "branch": {"input": "image"}}
+    return about(banks={"image": plain | changes})
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"emoclim": "[" * 100_000},
+        {"emoclim": "[]"},
+        {"emoclim": "3"},
+        about(banks=[]),
+        about(banks={"image": 3}),
+        about(specs={"image": {}}),
+        about(specs=[]),
+        about(objective={"name": "no such", "modalities": [], "settings": []}),
+        about(objective={"name": 3}),
+        of_bank(about={"dropout": 0.5, "embedding_dim": 2**40}),
+        of_bank(about={"dropout": 0.5, "embedding_dim": 2**62}),
+        of_bank(about={"dropout": 0.5, "embedding_dim": -1}),
+        of_bank(about={"dropout": 0.5, "embedding_dim": "3"}),
+        of_bank(kind="IdentityBank", about={"n_heads": 2**40, "dim": 2**40}),
+        of_bank(kind="LinearBank", about={}),
+        of_bank(branch={"input": "image", "shares": "none"}),
+        of_bank(branch={"input": "smell"}),
+        of_bank(branch={"input": ["image"]}),
+    ],
+)
+def test_other_metadata_than_ours_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
+    path = tmp_path / "heads.safetensors"
+    safetensors.torch.save_file({f"image.{name}": one for name, one in bank().state_dict().items()}, path, metadata)
+    with pytest.raises(RunError, match="is no file of heads"):
+        load_heads(path)
+
+
+def test_only_a_regular_file_is_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "heads.safetensors")
+    with pytest.raises(RunError, match="no regular file"):
+        load_heads(tmp_path / "heads.safetensors")
 
 
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:

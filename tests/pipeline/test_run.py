@@ -1,7 +1,11 @@
 """The machine that makes every kind of run: killed anywhere and resumed, a run leaves the same bytes."""
 
+import errno
 import json
-from collections.abc import Mapping
+import os
+import resource
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,7 +76,7 @@ class SumStep(Step[SumConfig, SumInputs, Sum]):
         value, done = snapshot["value"], int(snapshot["step"])
         for step in range(done, config.steps):
             value = value + inputs.number
-            work.keep("sum")({"value": value, "step": torch.tensor(step + 1)})
+            work.keep("sum")({"value": value, "step": torch.tensor(step + 1), "ballast": torch.zeros(1000)})
         if config.lost:
             raise NothingToKeep("nothing was ever finite")
         return Sum(float(value), work.plan.digest, work.run)
@@ -134,6 +138,59 @@ def test_a_damaged_snapshot_is_told(resources: Resources, monkeypatch: pytest.Mo
         resume(SumStep(), "part", resources)
     snapshot.unlink()
     assert resume(SumStep(), "part", resources) == start(SumStep(), SumConfig(), resources, name="whole")
+
+
+@pytest.mark.parametrize("place", [0, 100, -1])
+def test_a_snapshot_that_a_disk_has_changed_is_told(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, place: int
+) -> None:
+    [snapshot] = (killed(resources, monkeypatch, 3) / "unfinished").glob("*.safetensors")
+    content = bytearray(snapshot.read_bytes())
+    content[place] ^= 1
+    for damaged in (content, content[:-3], b"", b"\0" * 8 + b"{}"):
+        snapshot.write_bytes(damaged)
+        with pytest.raises(RunError, match=f"{snapshot.name} is damaged"):
+            resume(SumStep(), "part", resources)
+
+
+def test_a_snapshot_that_is_a_pipe_is_told(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    [snapshot] = (killed(resources, monkeypatch, 3) / "unfinished").glob("*.safetensors")
+    snapshot.unlink()
+    os.mkfifo(snapshot)
+    with pytest.raises(RunError, match="no regular file"):
+        resume(SumStep(), "part", resources)
+
+
+@contextmanager
+def full_disk(room: int) -> Iterator[None]:
+    """Let no file become longer than some bytes."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_one_sentence_and_nothing_is_lost(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = start(SumStep(), SumConfig(), resources, name="whole")
+    told = r"part stopped \(.*(large|space).*\); .* go on with: emoclim sum --resume part$"
+    with full_disk(2000), pytest.raises(RunError, match=told):  # no room for the first snapshot
+        start(SumStep(), SumConfig(), resources, name="part")
+    with monkeypatch.context() as patch, pytest.raises(RunError, match=told):  # nor for the result
+        patch.setattr(f"{__name__}.write_json", raise_no_space)
+        resume(SumStep(), "part", resources)
+    assert resume(SumStep(), "part", resources) == whole
+
+
+def test_a_disk_that_is_full_at_the_start_leaves_nothing(resources: Resources) -> None:
+    with full_disk(10), pytest.raises(OSError, match="large"):
+        start(SumStep(), SumConfig(), resources, name="part")
+    assert list(resources.workspace.runs.iterdir()) == []
+
+
+def raise_no_space(path: Path, content: Any) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 def test_killed_in_writing_it_is_no_run_until_it_was_resumed(

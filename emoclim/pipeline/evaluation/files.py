@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import from_json
 
 from emoclim.errors import RunError
-from emoclim.files import atomic, write_json
+from emoclim.files import atomic, open_regular, require_memory, write_json
 from emoclim.reports import QueryScores
 
 log = logging.getLogger(__name__)
@@ -24,6 +25,7 @@ REPORT_FILE = "report.json"
 QUERIES_FILE = "queries.parquet"
 QUERIES_SCHEMA = 1
 KEY = b"emoclim"
+CELL_BYTES = 16  # as read, at the least
 COLUMNS = ("direction", "id", "class", "n_relevant", "n_candidates")
 
 
@@ -68,8 +70,11 @@ def read_queries(path: Path) -> QueryTable:
     from pyarrow import parquet
 
     try:
-        rows = parquet.read_table(path)
-        about = json.loads((rows.schema.metadata or {})[KEY])
+        with open_regular(path) as file:
+            table = parquet.ParquetFile(file)
+            require_memory(path, table.metadata.num_rows * table.metadata.num_columns * CELL_BYTES, RunError)
+            rows = table.read()
+        about = from_json((rows.schema.metadata or {})[KEY])
         if about["schema"] != QUERIES_SCHEMA:
             raise RunError(
                 f"{path} has schema {about['schema']}, and this version reads {QUERIES_SCHEMA}; evaluate again"
@@ -109,7 +114,8 @@ def write_report(folder: Path, content: Mapping[str, Any]) -> None:
 def _holds(file: Path, content: Mapping[str, Any]) -> bool:
     """Whether a report says the same, but for the warnings, which may name a place."""
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
+        with open_regular(file) as opened:
+            told = from_json(opened.read())
         return bool(told | {"warnings": None} == json.loads(json.dumps(dict(content))) | {"warnings": None})
     except (OSError, ValueError, TypeError):
         return False

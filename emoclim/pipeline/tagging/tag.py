@@ -158,6 +158,12 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         """Return the folder of the report, in that of the run."""
         return inputs.run.folder / "tagging" / config.variant(inputs.read.manifest.name)
 
+    @override
+    def way_on(self, folder: Path) -> str:
+        """Name the command itself, which goes on with what it has begun."""
+        return "see to its place and its space, and run the same command again"
+
+    @override
     def work_folder(self, folder: Path) -> Path:
         """Return a folder beside that of the report, which may hold an older one."""
         return folder.with_name(f"{folder.name}.{UNFINISHED}")

@@ -11,7 +11,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from typing_extensions import NotRequired, TypedDict
 
 from emoclim.cache import CacheNote, located
 from emoclim.data import LabelMap, Setting
@@ -25,6 +26,32 @@ from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
+
+
+class _LabelMap(TypedDict):
+    classes: list[str]
+    maps: dict[Modality, dict[str, str | None]]
+
+
+class _Library(TypedDict):
+    path: str
+    digest: str
+
+
+class _Head(TypedDict):
+    candidate: int
+    loss_weights: list[float]
+
+
+class RunSettings(TypedDict):
+    """What is read of ``settings.json``."""
+
+    libraries: dict[Modality, _Library]
+    label_map: _LabelMap
+    heads: list[_Head]
+    kept: list[int]
+    chosen: int
+    encoder_settings: NotRequired[dict[str, bool | int | float | str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,24 +90,21 @@ class Run:
 def open_run(workspace: Workspace, name: str | None) -> Run:
     """Read a run by name or path; the newest for None."""
     folder = workspace.run(name)
-    settings: dict[str, Any] = read_json(folder / "settings.json", RunError, "train again")
-    if settings.get("schema") != SCHEMA:
+    file, advice = folder / "settings.json", "train again"
+    if read_json(file, RunError, advice).get("schema") != SCHEMA:
         raise RunError(f"run {folder.name} is of another version of emoclim; train again")
-    try:
-        libraries: dict[Modality, dict[str, Any]] = settings["libraries"]
-        return Run(
-            folder,
-            load_heads(folder / HEADS_FILE),
-            LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
-            settings["kept"],
-            settings["chosen"],
-            {modality: library["path"] for modality, library in libraries.items()},
-            {modality: library["digest"] for modality, library in libraries.items()},
-            settings.get("encoder_settings", {}),
-            {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
-        )
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{folder / 'settings.json'} is damaged ({error}); train again") from error
+    settings = read_json(file, RunError, advice, RunSettings)
+    return Run(
+        folder,
+        load_heads(folder / HEADS_FILE),
+        LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
+        settings["kept"],
+        settings["chosen"],
+        {modality: library["path"] for modality, library in settings["libraries"].items()},
+        {modality: library["digest"] for modality, library in settings["libraries"].items()},
+        settings.get("encoder_settings", {}),
+        {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
+    )
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:
