@@ -161,6 +161,8 @@ def resume(step: Step[C, I, R], run: str, resources: Resources = Resources()) ->
         config = step.config.model_validate_json(json.dumps(plan.config))
     except ConfigError as error:
         raise _other_version(folder) from error
+    if plan.digest != _digest(step, plan.config, plan.inputs):
+        raise RunError(f"the plan of run {folder} is damaged: it is not as it was; delete {folder} and train again")
     with resources.replicas.main_process_first():
         inputs = step.inputs(config, resources, plan.inputs)
     noted = to_jsonable_python(inputs.noted)
@@ -241,8 +243,6 @@ def _read_plan(folder: Path, step: Step[C, I, R]) -> Plan:
     plan = read_json(path, RunError, advice, Plan)
     if plan.step != step.name:
         raise RunError(f"run {folder} is another command's; go on with: emoclim {plan.step} --resume {folder.name}")
-    if plan.digest != _digest(step, plan.config, plan.inputs):
-        raise RunError(f"{path} is damaged: it does not say what it said; {advice}")
     return plan
 
 

@@ -257,6 +257,18 @@ def test_a_plan_that_is_damaged_or_missing_is_told(resources: Resources, monkeyp
         resume(SumStep(), "part", resources)
 
 
+@pytest.mark.parametrize(
+    "change", [{"config": {}}, {"inputs": {"the number": 4}}, {"digest": "0" * 12}, {"inputs": []}]
+)
+def test_a_plan_that_says_something_else_is_told(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    plan = killed(resources, monkeypatch) / "unfinished" / "plan.json"
+    plan.write_text(json.dumps(json.loads(plan.read_text()) | change))
+    with pytest.raises(RunError, match=r"part.* is damaged"):
+        resume(SumStep(), "part", resources)
+
+
 def test_names_are_taken_once(resources: Resources) -> None:
     start(SumStep(), SumConfig(), resources, name="part")
     for name, told in (("part", "exists already"), ("a/b", "no name for a run")):
