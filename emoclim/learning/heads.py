@@ -22,6 +22,7 @@ from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import zero_denormals
 from emoclim.errors import CacheMismatch, ConfigError, RunError, reason_of
 from emoclim.files import atomic, require_regular
+from emoclim.learning.banks import whole_lines
 from emoclim.learning.branches import KINDS, LABELS, Banks, Branch, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.objectives.loading import make_objective
@@ -53,9 +54,10 @@ class Heads:
             )
         for name, branch in self.banks.branches.items():
             dim = self.banks.bank(name).dim
-            expected = dim if branch.input == LABELS else self.specs[_modality(branch.input)].dim
+            expected = dim if branch.input == LABELS else self.specs[cast(Modality, branch.input)].dim
             if branch.shares is not None:
-                expected = getattr(dict(self.banks.items()).get(branch.shares), "hidden_dim", 0)
+                owner = dict(self.banks.items()).get(branch.shares)
+                dim, expected = whole_lines(dim), getattr(owner, "hidden_dim", 0)
             if dim != expected:
                 told = f"the {name} heads take {dim} values, not {expected}"
                 raise RunError(f"{told}; give the spec of the features that they were trained on")
@@ -270,9 +272,5 @@ def _from_file(about: Any, tensors: dict[str, Tensor]) -> Heads:
         for name, bank in about["banks"].items()
     }
     branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
-    specs = {_modality(name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
+    specs = {cast(Modality, name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
     return Heads(Banks(banks, branches), specs, make_objective(**about["objective"]))
-
-
-def _modality(name: str) -> Modality:
-    return cast(Modality, name)
