@@ -32,10 +32,10 @@ from .epochs import mean_loss as mean_loss
 from .heads import Heads as Heads
 from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries
-from .heads import load_heads as load_heads
 from .heads import mean_over_segments as mean_over_segments
-from .heads import save_heads as save_heads
 from .heads import stack_heads as stack_heads
+from .heads_file import load_heads as load_heads
+from .heads_file import save_heads as save_heads
 from .learner import BestHeads as BestHeads
 from .learner import Learner as Learner
 from .learner import new_learner as new_learner

@@ -14,7 +14,8 @@ from emoclim.encoders import fit, musicnn, read_tensors
 from emoclim.encoders.arithmetic import zero_denormals
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.heads import Heads, load_heads, save_heads
+from emoclim.learning.heads import Heads
+from emoclim.learning.heads_file import load_heads, save_heads
 
 PROBE = """
 import sys, torch

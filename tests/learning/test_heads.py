@@ -17,7 +17,8 @@ from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.heads import Heads, load_heads, save_heads, stack_heads
+from emoclim.learning.heads import Heads, stack_heads
+from emoclim.learning.heads_file import load_heads, save_heads
 
 D, H, E = 12, 16, 8
 IMAGE = FeatureSpec("clip", "image", D, "vit.pt@0123456789ab", {"pixels": "centre crop"})

@@ -17,7 +17,7 @@ from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.epochs import Callbacks, Epoch
-from emoclim.learning.heads import save_heads
+from emoclim.learning.heads_file import save_heads
 from emoclim.learning.learner import BestHeads, Learner
 from emoclim.learning.sampling import Batch
 from emoclim.seeding import generator_for

@@ -13,7 +13,8 @@ from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import ConfigError
 from emoclim.learning import load_objective, make_objective, objective_names
-from emoclim.learning.heads import as_candidates, as_queries, load_heads, save_heads
+from emoclim.learning.heads import as_candidates, as_queries
+from emoclim.learning.heads_file import load_heads, save_heads
 from emoclim.stages import Training, evaluate, search, train_heads
 
 CPU = torch.device("cpu")
