@@ -112,12 +112,10 @@ class SweepReport:
         """Say which candidates rank one modality by the other by luck."""
         if all(self.aligned):
             return []
-        which = f"{self.aligned.count(False)} of {len(self.aligned)} heads have"
-        fate = "is chosen" if self.aligned[self.chosen] else "had to be chosen, as there is no other"
-        return [
-            f"{which} loss weights that never compare the modalities with each other: how these rank one by the other "
-            f"is luck, and {'none' if self.aligned[self.chosen] else 'one'} {fate}"
-        ]
+        fate = "none of them is chosen" if self.aligned[self.chosen] else "one is chosen for want of others"
+        which = f"{self.aligned.count(False)} of {len(self.aligned)} heads: their loss weights"
+        reason = "never compare the modalities with each other, so how they rank one by the other is luck"
+        return [f"{which} {reason}; {fate}"]
 
     def _ranked(self) -> list[int]:
         def order(place: int) -> tuple[bool, bool, float]:

@@ -75,14 +75,18 @@ def search(
 
     Examples
     --------
-    >>> from emoclim import FeatureSpec, HeadBank
-    >>> from emoclim.learning import Banks
-    >>> bank = HeadBank(1, 2, 4, 3, dropout=0, generator=torch.Generator().manual_seed(1)).eval()
-    >>> poems = Features(FeatureSpec("any", "text", 2, "none", {}), ("a", "b", "c"), torch.eye(3, 2))
-    >>> heads = Heads(Banks({"text": bank}), {"text": poems.spec})
-    >>> found = search(poems, poems, heads, top=1, exclude=[[id_] for id_ in poems.ids])
-    >>> [hit.id for hits in found for hit in hits]
-    ['c', 'c', 'a']
+    >>> from emoclim import FeatureSpec, Split, TrainConfig, make_objective, train_heads
+    >>> specs = {name: FeatureSpec("noise", name, 8, "none", {}) for name in ("text", "speech")}
+    >>> rows = {name: Features(spec, tuple("abcd"), torch.eye(4, 8)) for name, spec in specs.items()}
+    >>> split = Split(rows, {name: torch.tensor([0, 0, 1, 1]) for name in specs}, ("calm", "glad"))
+    >>> config = TrainConfig(epochs=1, batches_per_epoch=2, val_batches=1, batch_size=8)
+    >>> objective = make_objective("emo_clim", tuple(specs), [{}])
+    >>> heads = train_heads(split, split, objective, [(1, 1, 0, 0)], config, device="cpu").heads
+    >>> found = search(rows["text"], rows["speech"], heads, top=3)
+    >>> [len(hits) for hits in found]
+    [3, 3, 3, 3]
+    >>> "a" in {hit.id for hit in search(rows["text"], rows["text"], heads, exclude=["a", "b", "c", "d"])[0]}
+    False
     """
     return Gallery(candidates, heads, average).search(queries, top=top, exclude=exclude)
 

@@ -65,7 +65,10 @@ def test_bad_queries_are_told_and_the_others_answered(finished: Path, tmp_path: 
     for text in ("bad.png cannot be used as a query: ", "a.pdf is of no kind that the run takes", "gone.wav cannot be"):
         assert text in told
     (tmp_path / "empty").mkdir()
-    assert "no file to search with" in run("search", tmp_path / "empty", "--workspace", finished, code=2).stderr
+    (tmp_path / "empty" / "notes.txt").write_text("no query")
+    (told,) = [one["error"] for one in answer("search", good, tmp_path / "empty", "--workspace", finished, code=3)[1:]]
+    assert "empty holds no image or audio" in told
+    assert "holds no image or audio" in run("search", tmp_path / "empty", "--workspace", finished, code=2).stderr
 
 
 def test_neither_the_query_nor_its_copies_are_hits(workspace: Path, tmp_path: Path) -> None:
@@ -123,7 +126,7 @@ def test_a_head_whose_losses_never_compared_the_modalities_says_so(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = run(*brief(workspace), "--loss-weights", "0,0,0,1", "--loss-weights", "1,1,0,0").stdout
-    assert "1 of 2 heads have loss weights that never compare the modalities" in told
+    assert "1 of 2 heads: their loss weights never compare the modalities" in told
     assert "how much of the differences is noise is not known" in told  # as the picture does
     settings = json.loads((workspace / "runs" / "002-colour-timbre" / "settings.json").read_text())
     assert settings["chosen"] == 1

@@ -10,7 +10,7 @@ import torch
 
 from emoclim.cache import CacheNote, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest, list_files
-from emoclim.errors import CacheError, DecodeError, ManifestError, name_some
+from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import open_library, read_features
@@ -20,20 +20,21 @@ from emoclim.stages import extract
 log = logging.getLogger(__name__)
 
 
-def list_queries(paths: Iterable[Path], modalities: Sequence[Modality]) -> list[Path]:
-    """List the files to search with, once each; in place of a folder, those of some modalities that lie in it."""
+def list_queries(path: Path, modalities: Sequence[Modality]) -> list[Path]:
+    """List the files that a path stands for: itself, or of a folder those of some modalities that lie in it."""
+    if not path.is_dir():
+        return [path]
     suffixes = frozenset[str]().union(*(MODALITIES[modality].suffixes for modality in modalities))
-    found: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            found.append(path)
-            continue
+    try:
         files = [path / name for name in list_files(path)]
-        usable = [file for file in files if file.suffix.lower() in suffixes]
-        if left_out := [str(file.relative_to(path)) for file in files if file not in usable]:
-            log.warning("%s: left out %s, by suffix no %s", path, name_some(left_out), " or ".join(modalities))
-        found += usable
-    return list(dict.fromkeys(found))
+    except OSError as error:
+        raise ManifestError(f"{path} cannot be listed ({reason_of(error)}); check its permissions") from error
+    usable = [file for file in files if file.suffix.lower() in suffixes]
+    if not usable:
+        raise ManifestError(f"{path} holds no {' or '.join(modalities)}; name a folder with files of these")
+    if left_out := [str(file.relative_to(path)) for file in files if file.suffix.lower() not in suffixes]:
+        log.warning("%s: left out %s, by suffix no %s", path, name_some(left_out), " or ".join(modalities))
+    return usable
 
 
 def modality_of(path: Path, modalities: Sequence[Modality]) -> Modality:

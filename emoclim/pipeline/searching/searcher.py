@@ -1,7 +1,7 @@
 """Rank a cached library by its likeness to files (`emoclim search`)."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -63,15 +63,23 @@ class Searcher:
 
     def search(self, queries: Iterable[Path], *, top: int = 5) -> Answers:
         """Rank a library by its likeness to each file, or to each file of a folder; none need be part of anything."""
-        files = list_queries(queries, list(self._heads.specs))
-        tracked = self._track(files, "search", len(files)) if len(files) > 1 else files
-        answers = Answers(tuple(self._answer(file, top) for file in tracked))
+        listed = list(dict.fromkeys(one for path in queries for one in self._listed(path)))
+        tracked = self._track(listed, "search", len(listed)) if len(listed) > 1 else listed
+        answers = Answers(tuple(self._answer(one, top) for one in tracked))
         self._keys.save()
         if not answers.results:
             raise ManifestError("; ".join(answers.failures) or "there is no file to search with; name one")
         return answers
 
-    def _answer(self, query: Path, top: int) -> SearchResult | FailedQuery:
+    def _listed(self, path: Path) -> Sequence[Path | FailedQuery]:
+        try:
+            return list_queries(path, list(self._heads.specs))
+        except ManifestError as error:
+            return [FailedQuery(path, str(error))]
+
+    def _answer(self, query: Path | FailedQuery, top: int) -> SearchResult | FailedQuery:
+        if isinstance(query, FailedQuery):
+            return query
         try:
             modality = modality_of(query, list(self._heads.specs))
         except ManifestError as error:

@@ -99,9 +99,14 @@ class TrainingResult:
         return findings(points, SCORE_NAMES[self.report.rule]) if len(self.report.lines) > 1 else []
 
     def ending(self, command: str) -> list[str]:
-        """Say how to go on, what the classes are and where the run is."""
+        """Say how to go on, which heads rank by luck, what the classes are and where the run is."""
         early = [f"stopped early; go on with: emoclim {command} --resume {self.folder.name}"] * self.interrupted
-        return [*early, f"classes: {', '.join(self.inputs.label_map.classes)}", f"run: {self.folder}"]
+        return [
+            *early,
+            *self.report.notes(),
+            f"classes: {', '.join(self.inputs.label_map.classes)}",
+            f"run: {self.folder}",
+        ]
 
     def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
         """Write everything; the heads come last and make it a run, once more if it was one.

@@ -67,7 +67,7 @@ class HeadsResult(TrainingResult):
         if len(self.report.lines) > SHOWN_HEADS:
             n_heads, rule = len(self.report.lines), self.report.rule
             lines.append(f"shown are the best {SHOWN_HEADS} of {n_heads} heads by {rule}; sweep.csv has all")
-        return [*lines, *self.report.notes(), *self.findings(), *self.ending("train-heads")]
+        return [*lines, *self.findings(), *self.ending("train-heads")]
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per pair of heads, the best first."""
