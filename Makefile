@@ -12,7 +12,7 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
-# Kills, fuzz and many users: all rounds, of which `make test` runs a tenth.
+# Spoilt files, kills, commands at the same time, many users: all rounds, of which `make test` runs a tenth.
 soak: $(INSTALLED)
 	EMOCLIM_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist load -m soak
 

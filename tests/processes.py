@@ -5,9 +5,14 @@ A fork of the tests' own process would have none of its threads, nor its devices
 
 import multiprocessing
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(
@@ -20,6 +25,27 @@ def start(work: Callable[..., object], *given: object, told: Path | None = None)
     process = CONTEXT.Process(target=_do, args=(work, given, told))
     process.start()
     return process
+
+
+@contextmanager
+def answering(serve: Callable[[Connection, Path], object], folder: Path) -> Iterator[Callable[..., Any]]:
+    """Yield a function whose arguments a process answers for, which gets a connection and a folder to work in."""
+    ours, theirs = CONTEXT.Pipe()
+    process = start(serve, theirs, folder, told=folder / "errors")
+    theirs.close()
+
+    def ask(*given: object) -> Any:
+        ours.send(given)
+        try:
+            return ours.recv()
+        except EOFError:
+            pytest.fail((folder / "errors").read_text())
+
+    try:
+        yield ask
+    finally:
+        ours.close()
+        process.join()
 
 
 def exit_codes(*processes: BaseProcess, seconds: float = 120) -> list[int | None]:

@@ -1,4 +1,4 @@
-"""How long tests of chance go on: kills, fuzz and many users run ten times as long in `make soak`."""
+"""How long tests of chance go on: spoilt files, kills and many users run ten times as long in `make soak`."""
 
 import os
 
