@@ -17,6 +17,10 @@ from emoclim.errors import ConfigError
 from emoclim.files import read_toml
 
 T = TypeVar("T")
+LARGEST = 2**32 - 1  # of whole numbers whose own limit is not lower
+MAX_WIDTH = 65_536  # of a layer of heads
+MAX_BATCHES = 1_000_000  # of an epoch
+MAX_RESAMPLES = 1_000_000
 Average = Literal["embeddings", "features"]
 Measure = Literal["MRR", "mAP", "R-precision"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -51,7 +55,7 @@ class Settings(BaseModel):
     @classmethod
     def _explain(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         try:
-            return handler(data)
+            made = handler(data)
         except ValidationError as error:
             found = error.errors(include_url=False, include_context=False)
             if unknown := [str(one["loc"][0]) for one in found if one["type"] == "extra_forbidden"]:
@@ -62,7 +66,11 @@ class Settings(BaseModel):
                     raise ConfigError(f"{found[0]['loc'][0]} takes more values; give all, as in 3,30") from error
                 raise ConfigError(f"{name} is missing; give it a value") from error
             allowed = found[0]["msg"].removeprefix("Value error, ").replace("Input ", "it ", 1)
-            raise ConfigError(f"{name} = {found[0]['input']!r} is not possible; {allowed}") from error
+            raise ConfigError(f"{name} = {found[0]['input']!r:.80} is not possible; {allowed}") from error
+        for name, value in made:
+            if isinstance(value, int) and value > LARGEST:
+                raise ConfigError(f"{name} = {value!r:.80} is not possible; it should be at most {LARGEST}")
+        return made
 
     @classmethod
     def floats(cls) -> frozenset[str]:
@@ -126,7 +134,12 @@ class CompareConfig(Settings):
     over_seeds: bool = Field(
         default=False, description="Take runs that differ only in their seed as one, by their mean"
     )
-    resamples: int = Field(default=10_000, description="Number of bootstrap resamples, and of random flips in the test")
+    resamples: int = Field(
+        default=10_000,
+        ge=1,
+        le=MAX_RESAMPLES,
+        description="Number of bootstrap resamples, and of random flips in the test",
+    )
     seed: int = Field(default=42, ge=0, description="Seed of resamples and flips")
 
 
@@ -180,10 +193,10 @@ class TrainConfig(Settings):
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
     epochs: int = Field(default=15, ge=1, description="Epochs to train for")
-    batches_per_epoch: int = Field(default=100, ge=1, description="Batches of an epoch")
-    val_batches: int = Field(default=100, ge=1, description="Batches of the validation loss")
-    hidden_dim: int = Field(default=256, ge=1, description="Hidden units of a head")
-    embedding_dim: int = Field(default=128, ge=1, description="Values of an embedding")
+    batches_per_epoch: int = Field(default=100, ge=1, le=MAX_BATCHES, description="Batches of an epoch")
+    val_batches: int = Field(default=100, ge=1, le=MAX_BATCHES, description="Batches of the validation loss")
+    hidden_dim: int = Field(default=256, ge=1, le=MAX_WIDTH, description="Hidden units of a head")
+    embedding_dim: int = Field(default=128, ge=1, le=MAX_WIDTH, description="Values of an embedding")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="Probability of dropping a hidden unit")
     patience: int | None = Field(
         default=None,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field
 
-from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
+from emoclim.config import MAX_WIDTH, Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 
 TUNING, AUGMENTATIONS = "encoder", "augmentations"  # tables of these settings in a TOML file
@@ -168,7 +168,9 @@ class TagConfig(Settings):
     patience: int = Field(
         default=10, ge=1, description="Epochs without a lower validation loss after which training ends"
     )
-    hidden_dim: int | None = Field(default=None, ge=1, description="Hidden units; default the width of the input")
+    hidden_dim: int | None = Field(
+        default=None, ge=1, le=MAX_WIDTH, description="Hidden units; default the width of the input"
+    )
 
 
 Joint = tuple[TrainConfig, dict[str, Any], EncoderTuning, Augmentations]

@@ -45,6 +45,11 @@ def test_the_defaults_are_those_of_the_papers() -> None:
         ("batch_size", 10_000, "less than or equal to 8192"),
         ("batch_size", 64.0, "a valid integer"),
         ("epochs", 0, "greater than or equal to 1"),
+        ("epochs", 10**22, "at most 4294967295"),
+        ("seed", 2**64, "at most 4294967295"),
+        ("hidden_dim", 2**63 - 1, "less than or equal to 65536"),
+        ("embedding_dim", 2**40, "less than or equal to 65536"),
+        ("batches_per_epoch", 10**9, "less than or equal to 1000000"),
         ("epochs", True, "a valid integer"),
         ("epochs", "3", "a valid integer"),
         ("dropout", 1, "less than 1"),
@@ -59,6 +64,13 @@ def test_out_of_range_is_told_with_what_is_allowed(name: str, value: Any, allowe
         TrainConfig(**{name: value})
     with pytest.raises(ConfigError, match=f"^{name} = "):
         TrainConfig().updated(**{name: value})
+
+
+def test_a_value_without_end_is_not_repeated_in_whole() -> None:
+    for value in (10**4000, "x" * 10_000, [[1] * 10_000]):
+        with pytest.raises(ConfigError, match="is not possible") as told:
+            TrainConfig(epochs=value)
+        assert len(str(told.value)) < 250
 
 
 class Nested(Settings):

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from emoclim.config import RunConfig
+from emoclim.config import MAX_RESAMPLES, RunConfig
 from emoclim.learning import TagConfig, TagProtocol
 
 On = Literal["embeddings", "features"]
@@ -37,7 +37,7 @@ class TaggingConfig(TagProtocol, RunConfig):
         default=False, description="Tagging: shuffle the tags first, as a control that learns nothing"
     )
     head: int | None = None  # number of a candidate; default the one that was chosen
-    resamples: int = Field(default=1000, ge=1)
+    resamples: int = Field(default=1000, ge=1, le=MAX_RESAMPLES)
     seed: int = Field(default=42, ge=0)  # the first of the seeds
     base: TagConfig = TagConfig()
     plots: bool = True
