@@ -98,7 +98,7 @@ def main() -> None:
 
 def ours(asked: argparse.Namespace) -> None:
     """As extraction does it."""
-    encoder, items = Same(), [Item(str(n)) for n in range(asked.pictures)]
+    encoder, items = Same(), [Item(str(n), text=str(n)) for n in range(asked.pictures)]
     packer = BatchPacker(encoder, BATCH, torch.device("cpu"), Stopwatch())
     encoded = 0
     for position, event in decode(encoder, items, asked.workers):

@@ -54,7 +54,7 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except UsageError as error:
-            error.message += _hint_at_dashes(words)
+            error.message += _hint(words, error.message)
             if not as_json:
                 raise
             self._fail(error, error.format_message(), as_json)
@@ -79,10 +79,15 @@ class Group(TyperGroup):
         raise typer.Exit(code) from error
 
 
-def _hint_at_dashes(words: Sequence[str]) -> str:
-    """Say how a file is named whose name begins like an option, if one that is there is among the words."""
-    found = [] if "--" in words else [word for word in words if word.startswith("-") and Path(word).exists()]
-    return f"; {found[0]} is a file: write ./{found[0]}, or -- before it" if found else ""
+def _hint(words: Sequence[str], mistake: str) -> str:
+    """Name the likely mistake, where a file is called like an option, or a pattern of the shell gave several files."""
+    there = [word for word in words[1:] if Path(word).exists()]
+    like_options = [word for word in there if word.startswith("-")]
+    if like_options and "--" not in words:
+        return f"; {like_options[0]} is a file: write ./{like_options[0]}, or -- before it"
+    if len(there) > 1 and "extra argument" in mistake:
+        return f"; {len(there)} files are named one by one: give the folder that holds them, or a table of them"
+    return ""
 
 
 class Commands(Group):

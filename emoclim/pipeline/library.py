@@ -54,8 +54,13 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None)
     for source in reversed(note.sources):
         if not source.unlabelled and name in (None, source.name, *names_of(note)):
             return open_library(note, source)
-    which = "labelled library" if name is None else f"labelled library called {name!r}"
-    raise CacheError(f"cache {note.path} holds no {which}; extract one with labels, or name another")
+    if name in (None, *names_of(note)):
+        held = ", ".join(str(source.found_from(note.path)) for source in note.sources)
+        raise CacheError(
+            f"heads learn from labels, and cache {note.path} holds none (of {held}); extract a folder with one "
+            "subfolder per emotion, or a table with a column 'label', or name another"
+        )
+    raise CacheError(f"cache {note.path} holds no labels of {name!r}; extract it with labels, or name another")
 
 
 def choose_libraries(
@@ -233,6 +238,6 @@ def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, 
     counts = torch.bincount(labels, minlength=len(label_map.classes)).tolist()
     if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if not count]:
         raise ManifestError(
-            f"class {', '.join(empty)} has no usable {manifest.modality} in split {split!r} of {manifest.source}; "
+            f"split {split!r} of {manifest.source} has no usable {manifest.modality} of class {', '.join(empty)}; "
             "add items, change the splits, or leave the class out by a label map"
         )

@@ -60,6 +60,17 @@ def test_evaluation_prints_every_direction_beside_a_random_order(finished: Path)
         assert text in shown
 
 
+def test_items_without_labels_are_no_reason_to_be_at_a_loss(tmp_path: Path) -> None:
+    for name in ("images/a.png", "audio/b.png"):
+        (tmp_path / "data" / name).parent.mkdir(parents=True)
+    Image.new("RGB", (8, 8)).save(tmp_path / "data" / "images" / "a.png")
+    told = run("extract", "images", "--encoder", "colour", "--workspace", tmp_path, "--workers", 0).stdout
+    assert "no item has a label: this library is searched, never trained on" in told
+    refused = run("train-heads", "--workspace", tmp_path, code=2).stderr
+    assert "heads learn from labels" in refused
+    assert "extract a folder with one subfolder per emotion, or a table with a column 'label'" in refused
+
+
 def test_unlabelled_libraries_are_searched_and_never_trained_on(workspace: Path, tmp_path: Path) -> None:
     library = tmp_path / "album"
     (library / "deep").mkdir(parents=True)
@@ -261,7 +272,7 @@ def test_a_class_without_items_in_a_split_is_told(workspace: Path) -> None:
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if ",fear,val" not in line) + "\n")
     result = run(*brief(workspace), code=2)
-    assert "class scary has no usable image in split 'val'" in result.stderr
+    assert "has no usable image of class scary" in result.stderr
 
 
 def test_items_that_were_never_encoded_are_told(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:

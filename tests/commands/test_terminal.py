@@ -52,6 +52,13 @@ def test_a_file_that_looks_like_an_option_is_named_as_one(tmp_path: Path, monkey
     assert "there is no run" in run("search", "--", "-dash.jpg", code=2).stderr
 
 
+def test_files_named_one_by_one_are_told_apart_from_a_folder(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.png" for n in range(3)]
+    for file in files:
+        file.touch()
+    assert "3 files are named one by one: give the folder" in run("extract", "images", *files, code=2).stderr
+
+
 def test_a_name_never_breaks_a_line_or_steers_a_terminal(tmp_path: Path) -> None:
     name = "two\nlines\x1b[31m café 😀.png"
     (tmp_path / "photos").mkdir()

@@ -12,7 +12,7 @@ from emoclim.errors import EmoclimError
 from emoclim.extraction import workers
 from emoclim.extraction.workers import ItemEnd, decode, explain_worker_death
 
-ITEMS = [Item(str(n)) for n in range(30)]
+ITEMS = [Item(str(n), text=str(n)) for n in range(30)]
 
 
 class Rows:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
-from emoclim.data.listing import empty_folders, list_files, of_modality
+from emoclim.data.listing import empty_folders, list_folder, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
 from emoclim.errors import ConfigError, ManifestError, name_some
@@ -37,11 +37,12 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
     """Make an item of each picture, or of each recording."""
     if groups not in GROUPS:
         raise ConfigError(f"groups are {' or '.join(GROUPS)}, not {groups!r}")
-    paths = list_files(folder)
+    paths, repeated = list_folder(folder)
     kind = modality_of(paths, modality, folder)
     usable = of_modality(paths, kind)
     others = sorted(set(paths) - set(usable))
     left_out = [LeftOut(path, "unused", f"no {kind} by its suffix") for path in others]
+    left_out += [LeftOut(path, "unused", "a link to a folder that is listed anyway") for path in repeated]
     depth = 1 if _is_split(folder, usable) else 0
     items, splits = [], {}
     for path in usable:
@@ -55,7 +56,7 @@ def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") 
             splits[path] = str(split_called(parts[0]))
     if not items:
         raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(paths)}")
-    empty = empty_folders(folder, usable, depth + 1)
+    empty = [path for path in empty_folders(folder, usable, depth + 1) if path not in repeated]
     notes = (f"no {kind} in {len(empty)} folders of labels: {name_some(empty)}",) if empty else ()
     return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {}, notes=notes)
 

@@ -95,8 +95,9 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
         strange = [label for label, name in names.items() if name not in common and not _is_known(label)]
         if strange:
             raise ManifestError(
-                f"{modality} label {', '.join(map(repr, strange))} has no partner in {_others(found, modality)} "
-                "and is in no known taxonomy; correct it or give a label map"
+                f"no class is known for {modality} label {', '.join(map(repr, strange))}: it is in no known taxonomy, "
+                f"and has no partner in {_others(found, modality)}; correct it, give a label map, or leave labels that "
+                "are no emotions out (extract --unlabelled)"
             )
     if not common:
         raise ManifestError("the labels of the modalities have no class in common; give a label map")

@@ -59,8 +59,8 @@ class Evaluation:
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader, after the tables."""
-        made = "report.html" if self.plots_written else "no pictures"
-        return [*self.notes(), f"Numbers and {made} are in {self.folder}"]
+        made = "Numbers, pictures and report.html" if self.plots_written else "Numbers"
+        return [*self.notes(), f"{made} are in {self.folder}"]
 
     def notes(self) -> list[str]:
         """Say which queries and candidates the means count, and which they do not."""

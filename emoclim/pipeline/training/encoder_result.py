@@ -18,6 +18,7 @@ from emoclim.data import Manifest, Split
 from emoclim.encoders import Encoder
 from emoclim.files import atomic
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.extraction_result import WORTH_ADVICE
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, describe, without_place
@@ -90,13 +91,14 @@ class EncoderResult(TrainingResult):
         training, tuning, nouns = self.training, self.config.tuning, MODALITIES[self.config.live].nouns
         norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
         waited = training.waiting / max(training.seconds, 1e-9)
-        quicker = "the files; more --workers, or --store," if self.stored is None else "the store; more --workers"
-        slowest = quicker if waited > 0.5 else "the network; a GPU, or there --precision bf16,"
+        of_files = "more --workers, or --store," if self.stored is None else "more --workers"
+        quicker = of_files if waited > 0.5 else "a GPU, or there --precision bf16,"
+        advice = f"; {quicker} would help" if training.seconds > WORTH_ADVICE else ""
         lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
         lines += [
             f"encoder {self.config.encoder}: {len(training.trained)} parameters trained "
             f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
-            f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files; slowest: {slowest} would help",
+            f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files{advice}",
         ]
         if self.stored is not None:
             lines.append(self.stored.told())
