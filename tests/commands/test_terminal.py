@@ -30,7 +30,7 @@ def test_work_that_fails_ends_its_lines(capsys: pytest.CaptureFixture[str]) -> N
         (("evaluate",), "RunError", "there is no run"),
         (("extract", "images", "--bogus", "1"), "NoSuchOption", "--bogus"),
         (("extract", "pictures"), "UsageError", "No such command"),
-        (("search",), "MissingParameter", "query"),
+        (("compare",), "MissingParameter", "runs"),
     ],
 )
 def test_mistakes_are_json_where_json_is_asked_for(
