@@ -39,6 +39,7 @@ from .manifest import read_manifest as read_manifest
 from .manifest_files import check_target as check_target
 from .manifest_files import is_writable as is_writable
 from .manifest_files import manifest_bytes as manifest_bytes
+from .media.c_messages import without_c_messages as without_c_messages
 from .media.checks import check_file as check_file
 from .media.image import read_image as read_image
 from .media.image_decoders import DECODERS as DECODERS

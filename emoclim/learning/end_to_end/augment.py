@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.data import Samples
+from emoclim.data import Samples, without_c_messages
 from emoclim.errors import DecodeError, MissingLibrary
 from emoclim.learning.settings import Augmentations
 
@@ -118,7 +118,7 @@ def _seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Suppress the warnings of the library: sounds were checked before."""
-    with warnings.catch_warnings(action="ignore"):
+    """Suppress what the library and its decoders print: sounds were checked before."""
+    with warnings.catch_warnings(action="ignore"), without_c_messages():
         warnings.filterwarnings("error", UNDECODABLE)
         yield
