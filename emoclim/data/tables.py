@@ -8,8 +8,8 @@ count from 2, as a spreadsheet shows them below a header. Rows that a quotation 
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,10 +34,16 @@ class Table:
     rows: tuple[tuple[int, Sequence[str]], ...]  # number and cells of each row that is not blank
     delimiter: str = ""  # what stands between cells; empty for Parquet
     notes: tuple[str, ...] = ()  # what looks odd, one sentence each
+    unreadable: Mapping[str, str] = field(default_factory=dict)  # why columns are not among those above, by name
 
     def where(self, wanted: str) -> int | None:
         """Place of a column, whatever its capitals; None if there is none. Two of one name are refused."""
         lowered = [name.lower() for name in self.columns]
+        for name, reason in self.unreadable.items():
+            if name.lower() == wanted.lower():
+                raise ManifestError(
+                    f"column {name!r} of {self.source} cannot be read as text ({reason}); write it again"
+                )
         if lowered.count(wanted.lower()) > 1:
             raise ManifestError(f"{self.source} has two columns {wanted!r} (it has: {self.named()}); rename one")
         return lowered.index(wanted.lower()) if wanted.lower() in lowered else None
@@ -126,17 +132,17 @@ def _read_parquet(source: Path) -> Table:
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{source} cannot be read as Parquet ({error}); write it again") from error
-    cells = []
-    for name, column in zip(table.column_names, table.columns, strict=True):
+    names, cells, unreadable = [], [], {}
+    for name, column in zip(map(str.strip, table.column_names), table.columns, strict=True):
         try:
             require_memory(source, _joined(column), ManifestError)
             cells.append(_column(column))
-        except (pa.ArrowException, ValueError, OverflowError) as error:
-            raise ManifestError(
-                f"column {name!r} of {source} cannot be read as text ({error}); write it again, or leave it out"
-            ) from error
+            names.append(name)
+        except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+            unreadable[name] = str(error)
     rows = enumerate((list(row) for row in zip(*cells, strict=True)), start=2)
-    return Table(source, tuple(name.strip() for name in table.column_names), tuple(rows))
+    notes = [f"left out column {name!r}, which cannot be read as text ({why})" for name, why in unreadable.items()]
+    return Table(source, tuple(names), tuple(rows), notes=tuple(notes), unreadable=unreadable)
 
 
 def _declared(metadata: Any) -> int:
@@ -184,6 +190,8 @@ def _as_text(value: Any) -> str:
         return ""
     if isinstance(value, bytes):
         return value.decode()
+    if isinstance(value, dict):
+        raise TypeError("it holds records")
     return SEPARATOR.join(map(_as_text, value)) if isinstance(value, list) else str(value)
 
 
