@@ -135,6 +135,7 @@ def _read_parquet(source: Path) -> Table:
     names, cells, unreadable = [], [], {}
     for name, column in zip(map(str.strip, table.column_names), table.columns, strict=True):
         try:
+            column.validate(full=True)  # that what recurs is there: damage may point to anything
             require_memory(source, _joined(column), ManifestError)
             cells.append(_column(column))
             names.append(name)
@@ -147,10 +148,11 @@ def _read_parquet(source: Path) -> Table:
 
 def _declared(metadata: Any) -> int:
     """Return the bytes that a Parquet file takes at least when it is read, as it says itself."""
-    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
-    values: int = sum(group.column(place).num_values for group in groups for place in range(group.num_columns))
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]  # of a column's, damage may abort
     rows: int = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    return CELL_BYTES * values + ROW_BYTES * rows + sum(int(group.total_byte_size) for group in groups)
+    return rows * (ROW_BYTES + CELL_BYTES * int(metadata.num_columns)) + sum(
+        int(group.total_byte_size) for group in groups
+    )
 
 
 def _joined(column: Any) -> int:
@@ -158,13 +160,14 @@ def _joined(column: Any) -> int:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    needed = 0
-    if pa.types.is_nested(column.type):
-        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
-            column = pc.list_flatten(column)
-        for chunk in column.chunks:
-            if pa.types.is_dictionary(chunk.type):
-                needed += pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0
+    if not pa.types.is_nested(column.type):
+        return 0
+    while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        column = pc.list_flatten(column)
+    needed: int = CELL_BYTES * len(column)
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            needed += int(pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0)
     return needed
 
 

@@ -1,5 +1,6 @@
 """Tables of text: what is read and written, as CSV and as Parquet."""
 
+import random
 from decimal import Decimal
 from pathlib import Path
 
@@ -134,12 +135,27 @@ def test_what_a_small_parquet_declares_is_checked_before_memory_is_taken(tmp_pat
         pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["a" * 10**5]),
     )
     pq.write_table(pa.table({"tags": tags}), path)
-    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=1"):
+    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=2"):
         read_table(path)
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["a" * 10**5])
     pq.write_table(pa.table({"path": long}), path)
     cells = {id(row[0]) for _, row in read_table(path).rows}
     assert len(cells) == 1  # 1 GB, were they not shared
+
+
+def test_damage_of_a_parquet_is_told_and_never_read_as_other_cells(tmp_path: Path) -> None:
+    rows, path = [(f"a{n}.png", f"l{n % 3}", "x|y") for n in range(200)], tmp_path / "damaged.parquet"
+    whole, draw, told = table_bytes(("path", "label", "tags"), rows, ".parquet"), random.Random(0), 0
+    for _ in range(200):
+        content = bytearray(whole)
+        for _ in range(4):
+            content[draw.randrange(len(content))] = draw.randrange(256)
+        path.write_bytes(content)
+        try:
+            read_table(path)
+        except ManifestError:
+            told += 1
+    assert told > 50
 
 
 UNREADABLE = {
