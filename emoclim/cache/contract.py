@@ -59,8 +59,8 @@ class FeatureCache(ABC):
         return key in self._committed()
 
     def __getitem__(self, key: str) -> "Tensor":
-        """Read the feature ``(D,)`` of one item; raise :class:`CacheError` where it is not committed."""
-        return self.read([key]).values[0]
+        """Read the feature ``(D,)`` of one item, by its key or whatever else :meth:`features` knows it by."""
+        return self.features([key]).values[0]
 
     def features(self, ids: Iterable[str] | None = None, *, verify: bool = True) -> "Features":
         """Read features of some items, by the names that their users know them by.
