@@ -125,7 +125,7 @@ class CacheContract(ABC):
         assert "d" in cache
         assert "f" not in cache
         assert torch.equal(cache["d"], encoded("d").value)
-        with pytest.raises(CacheError, match=r"1 of the 1 keys .*\(f\)"):
+        with pytest.raises(CacheError, match=r"does not hold 1 of the 1 items .*\(f\)"):
             cache["f"]
         for key in cache:  # what is appended meanwhile comes later
             cache.append([encoded(f"{key}{key}")])
