@@ -170,6 +170,14 @@ def test_what_pillow_warns_of_is_told_once_with_the_name_of_the_file(
     assert told[1].startswith(f"{tmp_path / 'other.jpg'}: ")
 
 
+def test_what_c_libraries_print_reaches_nobody(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    content = bytearray(encode("TIFF", compression="tiff_lzw"))
+    content[20:60] = b"\xff" * 40
+    with pytest.raises(DecodeError):
+        read(tmp_path, bytes(content))
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_pictures_made_after_reports(shared: Path) -> None:
     red, grey = (200, 30, 30), (131,) * 3
     expected = {

@@ -29,6 +29,7 @@ from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
 from emoclim.data.manifest import Item
+from emoclim.data.media.c_messages import without_c_messages
 from emoclim.data.media.checks import check_file
 from emoclim.data.media.image_colours import read_scale, to_rgb
 from emoclim.data.media.image_decoders import DECODERS, PILLOW
@@ -60,7 +61,7 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
     path, head = check_file(item)
     formats = _formats(head)
     try:
-        with path.open("rb") as file, _told_warnings(path):
+        with path.open("rb") as file, _told_warnings(path), without_c_messages():
             stream = essential_chunks(file) if head.startswith(PNG_SIGNATURE) else file
             try:
                 picture = _open(stream, formats)

@@ -9,7 +9,6 @@ from typing import BinaryIO, TypeAlias
 
 import PIL.Image
 
-from emoclim.data.media.c_messages import without_c_messages
 from emoclim.errors import MissingLibrary
 
 # header read by Pillow, the file it was read from, least side or None -> pixels, neither upright nor RGB yet
@@ -50,8 +49,7 @@ def by_torchvision(picture: PIL.Image.Image, stream: BinaryIO, _: int | None) ->
     stream.seek(0)
     content = torch.frombuffer(bytearray(stream.read()), dtype=torch.uint8)
     try:
-        with without_c_messages():
-            pixels = decode_image(content, mode="RGB")  # (3, H, W)
+        pixels = decode_image(content, mode="RGB")  # (3, H, W)
     except RuntimeError:
         return by_pillow(picture, stream)
     return PIL.Image.fromarray(pixels.permute(1, 2, 0).numpy())
