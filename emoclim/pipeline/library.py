@@ -146,8 +146,10 @@ def source_of(note: CacheNote, path: str) -> SourceRef:
     raise CacheError(f"{path} was not extracted into {note.path}; extract it again")
 
 
-def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False) -> Features:
-    """Read cached features of some items of a library; warn of those that are missing or failed to encode."""
+def read_features(
+    library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False, quiet: bool = False
+) -> Features:
+    """Read cached features of some items of a library; unless `quiet`, warn of those that are missing or failed."""
     ids: list[str] = []
     rows: list[str] = []
     lacking: list[str] = []
@@ -177,7 +179,7 @@ def read_features(library: Library, items: Sequence[Item], keys: ContentKeys, *,
                 f"{library.manifest.source} --encoder {library.note.spec.name}"
             )
         left_out["were not extracted yet"] = len(lacking)
-        for reason, count in (+left_out).items():
+        for reason, count in () if quiet else (+left_out).items():
             log.warning("%d of %d items of %s %s: left out", count, len(items), library.manifest.source, reason)
         return replace(cache.read(rows), ids=tuple(ids))
 
@@ -197,8 +199,9 @@ def read_splits(
     keys: ContentKeys,
     *,
     every_class: bool = True,
+    **how: bool,
 ) -> dict[str, Split]:
-    """Read the labelled features of some splits."""
+    """Read the labelled features of some splits, as :func:`read_features` does."""
     splits = {}
     for name in names:
         if name not in SPLITS:
@@ -207,7 +210,7 @@ def read_splits(
         labels: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
             items = labelled_items(library.manifest, label_map, name)
-            table = features[modality] = read_features(library, items, keys)
+            table = features[modality] = read_features(library, items, keys, **how)
             classes = {item.id: label_map.class_of(modality, item.label) for item in items}
             labels[modality] = torch.tensor([classes[id_] for id_ in table.ids], dtype=torch.int64)
             if every_class:

@@ -122,6 +122,17 @@ def test_without_the_training_items_no_emotions_are_read(workspace: Path, caplog
     assert "no emotions are read" in caplog.text
 
 
+def test_a_training_item_that_is_gone_or_changed_keeps_no_emotion_from_being_read(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = sorted((workspace / "data" / "images" / "fear").iterdir())
+    Image.new("RGB", (8, 8), "red").save(pictures[0])
+    pictures[1].unlink()
+    (found,) = answer("search", pictures[2], "--workspace", workspace)
+    assert found["emotions"].keys() == CLASSES
+    assert "left out" not in caplog.text  # the library that is searched is whole
+
+
 def test_a_head_whose_losses_never_compared_the_modalities_says_so(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -25,7 +25,7 @@ def fit_emotion_reader(
     try:
         opened = {name: trained_library(workspace, run, name) for name in heads.specs}
         sampled = {name: _sample(library, run.label_map) for name, library in opened.items()}
-        splits = read_splits(sampled, run.label_map, ("train", "val"), keys)
+        splits = read_splits(sampled, run.label_map, ("train", "val"), keys, partial=True, quiet=True)
     except EmoclimError as error:
         log.warning("no emotions are read, for want of what run %s was trained on: %s", run.folder.name, error)
         return None

@@ -1,0 +1,54 @@
+"""Queries: what a path stands for, and which items of a library are equal to a file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from emoclim.data.content import ContentKeys
+from emoclim.data.manifest import Item
+from emoclim.errors import ManifestError
+from emoclim.pipeline.searching.queries import Copies, list_queries, modality_of
+
+
+def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path) -> None:
+    files = {name: tmp_path / name for name in ("asked.wav", "twin.wav", "other.wav", "longer.wav")}
+    for name, path in files.items():
+        path.write_bytes({"other.wav": b"xxxx", "longer.wav": b"asked"}.get(name, b"aske"))
+    items = [Item(name, path) for name, path in files.items()]
+    items += [Item("part", files["twin.wav"], start=1.0, duration=2.0), Item("gone", tmp_path / "gone.wav")]
+    copies = Copies(items, ContentKeys())
+    assert copies.of(files["asked.wav"]) == {"asked.wav", "twin.wav", "part"}
+    assert copies.of(files["longer.wav"]) == {"longer.wav"}
+
+
+def test_a_text_is_equal_to_the_file_that_holds_it(tmp_path: Path) -> None:
+    (tmp_path / "poem.txt").write_text("a sunny day", encoding="utf-8")
+    copies = Copies([Item("1", text="a sunny day"), Item("2", text="a rainy day")], ContentKeys())
+    assert copies.of(tmp_path / "poem.txt") == {"1"}
+
+
+def test_a_query_without_a_file_is_known_by_its_path(tmp_path: Path) -> None:
+    copies = Copies([Item("a", tmp_path / "a.jpg"), Item("b", tmp_path / "b.jpg")], ContentKeys())
+    assert copies.of(tmp_path / "deep" / ".." / "a.jpg") == {"a"}
+
+
+def test_a_folder_stands_for_what_lies_in_it_at_any_depth(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "loop").symlink_to(tmp_path)
+    for name in ("b.JPG", "deep/a.flac", "notes.md"):
+        (tmp_path / name).write_bytes(b"")
+    assert list_queries(tmp_path, ("image", "audio")) == [tmp_path / "b.JPG", tmp_path / "deep" / "a.flac"]
+    with pytest.raises(ManifestError, match="holds no text"):
+        list_queries(tmp_path, ("text",))
+    assert list_queries(tmp_path / "gone.jpg", ("image",)) == [tmp_path / "gone.jpg"]
+    assert modality_of(Path("x.JPG"), ("audio", "image")) == "image"
+
+
+def test_a_folder_that_cannot_be_listed_is_one_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> list[str]:
+        raise PermissionError(13, os.strerror(13), str(tmp_path))
+
+    monkeypatch.setattr("emoclim.pipeline.searching.queries.list_files", refuse)
+    with pytest.raises(ManifestError, match="cannot be listed .Permission denied"):
+        list_queries(tmp_path, ("image",))
