@@ -1,6 +1,8 @@
 """Write trained heads to a file, and read them as they were written, or not at all."""
 
 import json
+import zlib
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
@@ -20,7 +22,8 @@ from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.modality import Modality
 
-FORMAT = 2
+FORMAT = 3
+CHECKSUM = "crc32"  # its name among the metadata
 
 
 def save_heads(heads: Heads, path: Path | str) -> None:
@@ -48,6 +51,7 @@ def save_heads(heads: Heads, path: Path | str) -> None:
     }
     about = {"format": FORMAT, "banks": banks, "objective": objective}
     about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
+    about |= {CHECKSUM: checksum(tensors, about)}
     with atomic(Path(path)) as partial:
         partial.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": json.dumps(about)}))
 
@@ -69,10 +73,24 @@ def load_heads(path: Path | str) -> Heads:
         require_regular(Path(path))
         with safetensors.safe_open(path, framework="pt") as file:
             about = from_json(file.metadata()["emoclim"])
-        return _from_file(about, safetensors.torch.load_file(path))
+        tensors, told = safetensors.torch.load_file(path), about.pop(CHECKSUM, None)
+        found = checksum(tensors, about)
+        heads = _from_file(about, tensors)  # first, for it tells more
+        if told != found:
+            raise ValueError("it is not as it was written")
+        return heads
     except Exception as error:  # to which values of other types than ours may lead
         reason = reason_of(error) if isinstance(error, OSError) else error
         raise RunError(f"{path} is no file of heads ({reason}); name one that train-heads wrote") from error
+
+
+def checksum(tensors: Mapping[str, Tensor], about: Any = None) -> str:
+    """Sum up tensors and plain values: what a disk has changed would be used without a word."""
+    total = zlib.crc32(json.dumps(about).encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
+        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
+    return str(total)
 
 
 def _from_file(about: Any, tensors: dict[str, Tensor]) -> Heads:

@@ -1,16 +1,12 @@
 """Write and read the tensors that a run needs to be resumed. A snapshot is read as it was written, or not at all."""
 
-import zlib
 from pathlib import Path
 
 import safetensors.torch
-import torch
 
 from emoclim.errors import RunError
 from emoclim.files import atomic, require_regular
-from emoclim.learning import Snapshot
-
-CHECKSUM = "crc32"  # in the metadata
+from emoclim.learning import CHECKSUM, Snapshot, checksum
 
 
 def write_snapshot(snapshot: Snapshot, path: Path) -> None:
@@ -18,7 +14,7 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
     tensors = {name: tensor.cpu().contiguous() for name, tensor in snapshot.items()}
     with atomic(path) as partial:
         try:
-            safetensors.torch.save_file(tensors, partial, {CHECKSUM: _checksum(tensors)})
+            safetensors.torch.save_file(tensors, partial, {CHECKSUM: checksum(tensors)})
         except safetensors.SafetensorError as error:
             raise OSError(f"{path} cannot be written: {error}") from error
 
@@ -31,17 +27,8 @@ def read_snapshot(path: Path) -> Snapshot | None:
         require_regular(path)
         with safetensors.safe_open(path, "pt") as file:
             snapshot = {name: file.get_tensor(name) for name in file.keys()}
-            if (file.metadata() or {}).get(CHECKSUM) != _checksum(snapshot):
+            if (file.metadata() or {}).get(CHECKSUM) != checksum(snapshot):
                 raise ValueError("it is not as it was written")
     except (OSError, safetensors.SafetensorError, LookupError, ValueError) as error:
         raise RunError(f"{path} is damaged ({error}); delete it and resume again, without what it kept") from error
     return snapshot
-
-
-def _checksum(tensors: Snapshot) -> str:
-    """Sum up tensors: with what a disk has changed, a training would go on without a word."""
-    total = 0
-    for name, tensor in sorted(tensors.items()):
-        total = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), total)
-        total = zlib.crc32(tensor.reshape(-1).view(torch.uint8).numpy().data, total)
-    return str(total)

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads, stack_heads
-from emoclim.learning.heads_file import load_heads, save_heads
+from emoclim.learning.heads_file import CHECKSUM, checksum, load_heads, save_heads
 
 D, H, E = 12, 16, 8
 IMAGE = FeatureSpec("clip", "image", D, "vit.pt@0123456789ab", {"pixels": "centre crop"})
@@ -278,7 +279,7 @@ def about(**changes: Any) -> dict[str, str]:
     about = {"dropout": 0.5, "embedding_dim": 3}
     banks = {"image": {"kind": "HeadBank", "about": about, "branch": {"input": "image"}}}
     objective = {"name": "", "modalities": [], "settings": []}
-    plain = {"format": 2, "banks": banks, "specs": {"image": IMAGE.to_dict()}, "objective": objective}
+    plain = {"format": 3, "banks": banks, "specs": {"image": IMAGE.to_dict()}, "objective": objective}
     return {"emoclim": json.dumps({**plain, **changes})}
 
 
@@ -291,7 +292,7 @@ def about(**changes: Any) -> dict[str, str]:
         ({"image.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
         ({"audio.out_bias": noise(2, 3)}, about(), "is no file of heads .*hidden_weight"),
         ({"image.hidden_weight": noise(2, 3, 4), "image.out_bias": noise(2, 3)}, about(), "is no file of heads"),
-        ({"image.out_bias": noise(2, 3)}, about(format=1), "its format is 1, not 2"),
+        ({"image.out_bias": noise(2, 3)}, about(format=2), "its format is 2, not 3"),
     ],
 )
 def test_another_file_is_refused(tmp_path: Path, tensors: dict[str, Tensor], metadata: Any, told: str) -> None:
@@ -327,6 +328,14 @@ def test_heads_with_negative_variances_are_refused(tmp_path: Path) -> None:
         load_heads(path)
 
 
+def sealed(tensors: dict[str, Tensor], metadata: dict[str, str]) -> dict[str, str]:
+    """The same metadata with the checksum that they would have."""
+    with suppress(ValueError, KeyError, TypeError, RecursionError):
+        told = json.loads(metadata["emoclim"])
+        return {"emoclim": json.dumps({**told, CHECKSUM: checksum(tensors, told)})}
+    return metadata
+
+
 def of_bank(**changes: Any) -> dict[str, str]:
     """Metadata as of one image bank, of which something is changed."""
     plain = {"kind": "HeadBank", "about": {"dropout": 0.5, "embedding_dim": 3}, "branch": {"input": "image"}}
@@ -358,7 +367,8 @@ def of_bank(**changes: Any) -> dict[str, str]:
 )
 def test_other_metadata_than_ours_is_refused(tmp_path: Path, metadata: dict[str, str]) -> None:
     path = tmp_path / "heads.safetensors"
-    safetensors.torch.save_file({f"image.{name}": one for name, one in bank().state_dict().items()}, path, metadata)
+    tensors = {f"image.{name}": one for name, one in bank().state_dict().items()}
+    safetensors.torch.save_file(tensors, path, sealed(tensors, metadata))
     with pytest.raises(RunError, match="is no file of heads"):
         load_heads(path)
 
@@ -374,6 +384,19 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     save_heads(heads(), path)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(RunError, match="is no file of heads"):
+        load_heads(path)
+
+
+@pytest.mark.parametrize("what", ["numbers", "metadata"])
+def test_a_file_that_a_disk_has_changed_is_refused(tmp_path: Path, what: str) -> None:
+    trained, path = heads(), tmp_path / "heads.safetensors"
+    save_heads(trained, path)
+    numbers = trained.banks["image"].state_dict()["hidden_weight"].numpy().tobytes()
+    old, new = {"numbers": (numbers[:8], b"\0" + numbers[1:8]), "metadata": (b"0.75", b"0.25")}[what]
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+    with pytest.raises(RunError, match="not as it was written"):
         load_heads(path)
 
 

@@ -18,7 +18,7 @@ def fuzz(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ask]:
 
 
 @soak
-@pytest.mark.parametrize("kind", [kind for kind in fuzzing.KINDS if kind != "heads"])
+@pytest.mark.parametrize("kind", fuzzing.KINDS)
 def test_a_spoilt_file_is_read_rightly_or_refused(fuzz: Ask, kind: str) -> None:
     report = fuzz(kind, range(rounds(50)))
     assert report.faults == {}
