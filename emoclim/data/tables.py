@@ -76,7 +76,7 @@ def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
     columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain) or [(1, [])]
     names = tuple(name.strip() for name in columns[1])
     notes = []
-    if swallowed := list(_swallowed(names, rows, delimiter)):
+    if '"' in text and (swallowed := list(_swallowed(names, rows, delimiter))):
         number, column = swallowed[0]
         told = f"a quotation mark in row {number}, column {column!r}, seems to have swallowed the rows that follow it"
         if column.lower() != PROSE or delimiter == "\t":
