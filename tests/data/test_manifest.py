@@ -1,6 +1,7 @@
 """Manifests from CSV files and folders: what is read, what is refused, and what is told."""
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 
@@ -226,3 +227,35 @@ def test_the_real_corpus_is_read_whole(shared: Path) -> None:
     assert (len(images.items), len(audio.items)) == (122, 246)
     assert images.notes == ("left out columns valence, arousal",)
     assert len({item.group for item in audio.items}) == 104
+
+
+def test_the_tables_made_after_reports(shared: Path) -> None:
+    refused = {
+        "blank_first.csv": "no column 'path'",
+        "comment_first.csv": "no column 'path'",
+        "decimal_comma.csv": "row 2 has start '1,5'",
+        "dup_header.csv": "two columns 'label'",
+        "excel_sep_line.csv": "no column 'path'",
+        "huge_cell.csv": "in row 3 a cell is too long",
+        "latin1.csv": "UTF-8",
+        "no_header.csv": "no column 'path'",
+        "quote_opens_path.tsv.csv": "in row 4 .* quotation mark",
+        "split_words.csv": "row 3 has split 'Train'",
+        "unquoted_tab_1000.csv": "in row 402 .* quotation mark",
+        "utf16.csv": "byte order mark of UTF-16",
+        "windows_paths.csv": "8 of 8 files are missing",
+    }
+    told = {"ragged_short.csv": "fewer cells than the header, .*: 5", "cut_last_line.csv": "fewer cells .*: 9"}
+    labels = {"int_label_with_gap.parquet": {"0", "1", None}, "label_unicode_nfd.csv": {"café"}}
+    files = [file for name in ("csv", "csv_quotes") for file in (shared / "cases" / name).iterdir() if file.is_file()]
+    assert refused.keys() <= {file.name for file in files}
+    for file in sorted(files):
+        if file.name in refused:
+            with pytest.raises(ManifestError, match=refused[file.name]):
+                read_manifest(file, "image")
+            continue
+        manifest = read_manifest(file, "image")
+        assert len(manifest.items) == (9 if file.name == "same_file_two_labels.csv" else 8)
+        assert re.search(told.get(file.name, ""), " ".join(manifest.notes)), file.name
+        if file.name in labels:
+            assert {item.label for item in manifest.items} == labels[file.name]
