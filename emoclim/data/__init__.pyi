@@ -64,6 +64,4 @@ from .plugins import Plugins as Plugins
 from .spec import VIEWS as VIEWS
 from .spec import FeatureSpec as FeatureSpec
 from .spec import Setting as Setting
-from .splits import assign_splits as assign_splits
-from .splits import splits_path as splits_path
 from .splits import with_splits as with_splits

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from emoclim.data.listing import composed
 from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError, name_some
 from emoclim.files import open_regular, require_memory
@@ -37,16 +38,16 @@ class Table:
     unreadable: Mapping[str, str] = field(default_factory=dict)  # why columns are not among those above, by name
 
     def where(self, wanted: str) -> int | None:
-        """Place of a column, whatever its capitals; None if there is none. Two of one name are refused."""
-        lowered = [name.lower() for name in self.columns]
+        """Place of a column, whatever its capitals and accents; None if there is none. Two of one name are refused."""
+        lowered, sought = [composed(name).lower() for name in self.columns], composed(wanted).lower()
         for name, reason in self.unreadable.items():
-            if name.lower() == wanted.lower():
+            if composed(name).lower() == sought:
                 raise ManifestError(
                     f"column {name!r} of {self.source} cannot be read as text ({reason}); write it again"
                 )
-        if lowered.count(wanted.lower()) > 1:
+        if lowered.count(sought) > 1:
             raise ManifestError(f"{self.source} has two columns {wanted!r} (it has: {self.named()}); rename one")
-        return lowered.index(wanted.lower()) if wanted.lower() in lowered else None
+        return lowered.index(sought) if sought in lowered else None
 
     def places(self, *wanted: str) -> dict[str, int]:
         """Return the places of columns that must be there."""

@@ -243,6 +243,56 @@ def test_floats_have_no_scale(tmp_path: Path) -> None:
             read(tmp_path, tiff([numbers], 32, meaning, tags={FORMAT: [3]}))
 
 
+RARE = {
+    "numbers of 14 bits": tiff([[0, 1, 16383]], 16, tags={BITS: [14]}),
+    "numbers of 64 bits": tiff([[0, 1]], 16, tags={BITS: [64]}),
+    "colours with a sign": tiff([[0, 64, 127]], 8, "RGB", samples=3, tags={FORMAT: [2] * 3}),
+    "floats of 16 bits": tiff([[0, 1]], 16, tags={FORMAT: [3]}),
+}
+
+
+@pytest.mark.parametrize("kind", RARE)
+def test_a_rare_kind_is_refused_and_never_read_as_another(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DecodeError, match="rare kind"):
+        read(tmp_path, RARE[kind])
+
+
+@pytest.mark.parametrize(
+    ("bits", "numbers", "expected"),
+    [
+        (1, [0, 1, 1, 0], [0, 255, 255, 0]),
+        (2, [0, 1, 2, 3], [0, 85, 170, 255]),
+        (8, [0, 1, 128, 255], [0, 1, 128, 255]),
+        (16, [0, 16640, 65535], [0, 65, 255]),
+    ],
+)
+def test_bits_that_are_filled_from_the_other_end(
+    tmp_path: Path, bits: int, numbers: list[int], expected: list[int]
+) -> None:
+    content = bytearray(tiff([numbers], bits, tags={FILL_ORDER: [2]}))
+    n_bytes = len(pack(numbers, bits, "<"))
+    content[8 : 8 + n_bytes] = [int(f"{byte:08b}"[::-1], 2) for byte in content[8 : 8 + n_bytes]]
+    assert grey(tmp_path, bytes(content)) == expected
+
+
+# Other formats
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"P1 3 1\n1 0 1\n", [0, 255, 0]),  # 1 is black
+        (b"P4 3 1\n\xa0", [0, 255, 0]),
+        (b"P2 3 1 15\n0 5 15\n", [0, 85, 255]),
+        (b"P5 3 1 100\n\x00\x32\x64", [0, 128, 255]),
+        (b"P5 3 1 4095\n" + struct.pack(">3H", 0, 2048, 4095), [0, 128, 255]),
+        (b"P5 3 1 65535\n" + struct.pack(">3H", 0, 16640, 65535), [0, 65, 255]),
+    ],
+)
+def test_numbers_of_a_pgm_are_scaled_to_its_own_white(tmp_path: Path, content: bytes, expected: list[int]) -> None:
+    assert grey(tmp_path, content) == expected
+
+
 # Transparency of PNG
 
 

@@ -1,6 +1,7 @@
 """Tables of text: what is read and written, as CSV and as Parquet."""
 
 import random
+import unicodedata
 from decimal import Decimal
 from pathlib import Path
 
@@ -114,6 +115,13 @@ def test_a_column_that_is_there_twice_is_refused_where_it_is_wanted(tmp_path: Pa
     assert table.where("path") == 0
     with pytest.raises(ManifestError, match="two columns 'label'"):
         table.where("label")
+
+
+def test_a_column_is_found_in_any_spelling(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "Gefühl") for form in ("NFC", "NFD")]
+    path = tmp_path / "table.csv"
+    path.write_text(f"path,{names[1]}\na.png,froh\n", encoding="utf-8")
+    assert read_table(path).where(names[0].lower()) == 1
 
 
 def test_a_delimiter_in_a_quoted_name_is_none(tmp_path: Path) -> None:

@@ -78,7 +78,9 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
         raise
     except PIL.UnidentifiedImageError as error:
         readable = ", ".join((*FORMATS, "HEIC"))
-        raise DecodeError(f"this is no picture that can be read ({readable}), or its header is damaged") from error
+        raise DecodeError(
+            f"this is no picture that can be read ({readable}), one of a rare kind, or its header is damaged"
+        ) from error
     except MemoryError as error:
         raise PassingError("there was not enough memory for the picture; run again with fewer --workers") from error
     except Exception as error:  # Pillow's readers raise nearly anything on damaged bytes
