@@ -34,8 +34,6 @@ from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries
 from .heads import mean_over_segments as mean_over_segments
 from .heads import stack_heads as stack_heads
-from .heads_file import CHECKSUM as CHECKSUM
-from .heads_file import checksum as checksum
 from .heads_file import load_heads as load_heads
 from .heads_file import save_heads as save_heads
 from .learner import BestHeads as BestHeads

@@ -18,10 +18,10 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import RunConfig
+from emoclim.encoders import read_own, write_own
 from emoclim.errors import ConfigError, RunError, name_some, reason_of
 from emoclim.files import PARTIAL, partial_beside, read_json, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
-from emoclim.pipeline.snapshots import read_snapshot, write_snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
 
@@ -91,7 +91,11 @@ class Work:
 
     def read(self, name: str) -> Snapshot | None:
         """Read a snapshot, if there is one."""
-        return read_snapshot(self._path(name))
+        path = self._path(name)
+        try:
+            return read_own(path, lambda tensors, _: tensors) if path.exists() else None
+        except (OSError, ValueError) as error:
+            raise RunError(f"{path} is damaged ({error}); delete it and resume again, without what it kept") from error
 
     def keep(self, name: str) -> Callable[[Snapshot], None]:
         """Return a function that writes snapshots of that name."""
@@ -175,6 +179,11 @@ def require_finite(losses: Iterable[float]) -> None:
     """Refuse a training that gave nothing to keep."""
     if not any(map(math.isfinite, losses)):
         raise NothingToKeep("no validation loss was ever finite, so there is nothing to keep; lower the learning rate")
+
+
+def write_snapshot(snapshot: Snapshot, path: Path) -> None:
+    """Write the tensors that a training needs to resume, whole or not at all."""
+    write_own(snapshot, path)
 
 
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:

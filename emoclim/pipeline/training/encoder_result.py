@@ -4,19 +4,16 @@
 metadata has the key ``emoclim``: JSON with what it was trained from and how.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 
 from emoclim.cache import MemoryCache
 from emoclim.data import Manifest, Split
-from emoclim.encoders import Encoder
-from emoclim.files import atomic
+from emoclim.encoders import Encoder, write_own
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.extraction_result import WORTH_ADVICE
 from emoclim.pipeline.library import Library, library_note
@@ -152,9 +149,7 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
     }
     if inputs.augmentations:
         about["augmentations"] = without_place(inputs.augmentations)
-    tensors = {name: tensor.contiguous() for name, tensor in training.encoder.items()}
-    with atomic(folder / ENCODER_FILE) as partial:
-        partial.write_bytes(safetensors.torch.save(tensors, metadata={"emoclim": json.dumps(about)}))
+    write_own(training.encoder, folder / ENCODER_FILE, about)
     return folder / ENCODER_FILE
 
 
