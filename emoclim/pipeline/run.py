@@ -165,7 +165,7 @@ def resume(step: Step[C, I, R], run: str, resources: Resources = Resources()) ->
         config = step.config.model_validate_json(json.dumps(plan.config))
     except ConfigError as error:
         raise _other_version(folder) from error
-    if plan.digest != _digest(step, plan.config, plan.inputs):
+    if plan.digest != digest_of_run(step, plan.config, plan.inputs):
         raise RunError(f"the plan of run {folder} is damaged: it is not as it was; delete {folder} and train again")
     with resources.replicas.main_process_first():
         inputs = step.inputs(config, resources, plan.inputs)
@@ -188,10 +188,11 @@ def write_snapshot(snapshot: Snapshot, path: Path) -> None:
 
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:
     asked, noted = config.model_dump(mode="json"), to_jsonable_python(inputs.noted)
-    return Plan(step.name, asked, noted, _digest(step, asked, noted))
+    return Plan(step.name, asked, noted, digest_of_run(step, asked, noted))
 
 
-def _digest(step: Step[C, I, R], asked: Mapping[str, Any], noted: Mapping[str, Any]) -> str:
+def digest_of_run(step: Step[C, I, R], asked: Mapping[str, Any], noted: Mapping[str, Any]) -> str:
+    """Return the digest of all that the bytes of a run depend on."""
     told = {name: value for name, value in asked.items() if name not in step.config.NOTED}
     return digest_of([SCHEMA, step.name, told, noted])
 

@@ -166,7 +166,10 @@ def test_a_run_is_gone_on_with_by_as_many_processes(workspace: Path, monkeypatch
     interrupt_after_an_epoch(monkeypatch)
     run(*begin(workspace, "--name", "part"))
     plan = workspace / "runs" / "part" / "unfinished" / "plan.json"
-    plan.write_text(plan.read_text().replace('"processes": 1', '"processes": 2'))
+    content = json.loads(plan.read_text().replace('"processes": 1', '"processes": 2'))
+    step = train_end_to_end.TrainEndToEnd()
+    content["digest"] = run_machine.digest_of_run(step, content["config"], content["inputs"])
+    plan.write_text(json.dumps(content))
     told = run("train-end-to-end", "--resume", "part", "--workspace", workspace, code=2)
     assert "begun by 2 processes, not 1; go on with as many" in told.output
 
