@@ -84,7 +84,7 @@ def _hint(words: Sequence[str], mistake: str) -> str:
     there = [word for word in words[1:] if Path(word).exists()]
     like_options = [word for word in there if word.startswith("-")]
     if like_options and "--" not in words:
-        return f"; {like_options[0]} is a file: write ./{like_options[0]}, or -- before it"
+        return f"; if {like_options[0]} in this folder is meant, write ./{like_options[0]}, or name it last, behind --"
     if len(there) > 1 and "extra argument" in mistake:
         return f"; {len(there)} files are named one by one: give the folder that holds them, or a table of them"
     return ""

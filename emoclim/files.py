@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 from emoclim.errors import ConfigError, EmoclimError, reason_of
 
 T = TypeVar("T")
+LONGEST_NAME = 200  # bytes of a file's name in that of its partial file; file systems take 255 in all
 PARTIAL = ".partial"  # suffix of what is being written
 MEMORY_LIMIT = "EMOCLIM_MEMORY_LIMIT"  # environment variable: GB that any file may take, however small it is
 DEFAULT_LIMIT = 0.25  # GB
@@ -72,7 +73,8 @@ def remove(path: Path) -> None:
 
 def partial_beside(path: Path) -> Path:
     """A hidden name beside `path` that nobody else takes, for what shall be renamed to it."""
-    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+    name = os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME])
+    return path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
 
 
 def process_of(partial: Path) -> int | None:

@@ -20,6 +20,8 @@ from .lock import is_alive as is_alive
 from .lock import kept_free as kept_free
 from .lock import who_writes as who_writes
 from .memory import MemoryCache as MemoryCache
+from .note import BACKENDS as BACKENDS
+from .note import SHARDS as SHARDS
 from .note import CacheNote as CacheNote
 from .note import SourceRef as SourceRef
 from .note import located as located
@@ -27,8 +29,6 @@ from .note import note_or_new as note_or_new
 from .note import note_path as note_path
 from .note import portable_path as portable_path
 from .note import read_note as read_note
-from .store import BACKENDS as BACKENDS
-from .store import SHARDS as SHARDS
 from .waveforms import WAV as WAV
 from .waveforms import WAVEFORMS as WAVEFORMS
 from .waveforms import StoreSize as StoreSize

@@ -21,7 +21,8 @@ from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
-from emoclim.cache.store import BACKENDS, SHARDS, Store, by_table, explained, gather, partial_of
+from emoclim.cache.note import BACKENDS, SHARDS
+from emoclim.cache.store import Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic, remove

@@ -6,7 +6,9 @@ looking up ids; what counts is the cache.
 """
 
 import csv
+import hashlib
 import io
+import os
 import re
 from collections.abc import Callable, Collection, Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +20,7 @@ from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import atomic, read_regular
 
 State = Literal["committed", "failed", "missing", "left out"]
+LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
 # a spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
 FORMULA = re.compile(r"'*[=+@-]")
@@ -37,12 +40,20 @@ class ItemStatus(NamedTuple):
 
 def item_table_path(cache: Path, manifest_name: str) -> Path:
     """Return where the table of a manifest's items lies."""
-    return cache.with_name(f"{cache.stem}.{manifest_name}.items.csv")
+    return cache.with_name(f"{cache.stem}.{_short(manifest_name)}.items.csv")
 
 
 def failures_path(cache: Path, manifest_name: str) -> Path:
     """Return where a manifest's failed items stand alone; there is no such file if there are none."""
-    return cache.with_name(f"{cache.stem}.{manifest_name}.failures.csv")
+    return cache.with_name(f"{cache.stem}.{_short(manifest_name)}.failures.csv")
+
+
+def _short(name: str) -> str:
+    """Cut a name that leaves no room for a cache's beside it, and make it another one's none the less."""
+    encoded = os.fsencode(name)
+    if len(encoded) <= LONGEST_NAME:
+        return name
+    return f"{encoded[:LONGEST_NAME].decode(errors='ignore')}-{hashlib.sha256(encoded).hexdigest()[:6]}"
 
 
 def write_item_table(cache: Path, manifest_name: str, statuses: Sequence[ItemStatus]) -> Path:

@@ -15,13 +15,15 @@ from pydantic import ConfigDict, Field, with_config
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from emoclim.cache.store import SHARDS
 from emoclim.data import FeatureSpec, Manifest, Setting
 from emoclim.errors import CacheError
 from emoclim.files import read_json, write_json
 
 log = logging.getLogger(__name__)
 
+# by suffix of a cache, the store that it lies in, which is loaded on first use
+BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}
+SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 HOME = "~"
 NO_NUL = Field(pattern=r"^[^\x00]*$")  # which no path has
 

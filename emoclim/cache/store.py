@@ -28,9 +28,6 @@ VERSION = 1
 CHUNK_BYTES = 2**21  # large enough to be read at the speed of the disk, small enough to be rewritten for a few rows
 CHUNK_ROWS = 4096
 NEAR = 64  # rows between two asked ones that are read rather than skipped
-# by suffix of a cache, the store that it lies in, which is loaded on first use
-BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}
-SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 
 
 class Store(ABC):

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.cache import BACKENDS, SHARDS, CacheNote, located, note_path, open_cache, read_note
+from emoclim.cache import BACKENDS, SHARDS, CacheNote, located, note_path, read_note
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.machine import provenance
@@ -81,6 +81,8 @@ def note_of(cache: Path) -> CacheNote:
     """Read the note beside a cache; where there is none, as after a stopped extraction, take what the cache says."""
     if note_path(cache).is_file():
         return read_note(cache)
+    from emoclim.cache import open_cache  # which loads numpy
+
     with open_cache(cache) as opened:
         return CacheNote(cache, opened.spec, None, {})
 

@@ -47,8 +47,11 @@ def test_mistakes_are_json_where_json_is_asked_for(
 def test_a_file_that_looks_like_an_option_is_named_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (8, 8)).save("-dash.jpg")
-    assert "-dash.jpg is a file: write ./-dash.jpg, or -- before it" in run("search", "-dash.jpg", code=2).stderr
-    assert "is a file" not in run("search", "-other.jpg", code=2).stderr
+    assert (
+        "if -dash.jpg in this folder is meant, write ./-dash.jpg, or name it last, behind --"
+        in run("search", "-dash.jpg", code=2).stderr
+    )
+    assert "is meant" not in run("search", "-other.jpg", code=2).stderr
     assert "there is no run" in run("search", "--", "-dash.jpg", code=2).stderr
 
 

@@ -249,6 +249,18 @@ def test_a_manifest_elsewhere_is_named_from_the_home(
     assert source.found_from(cache) == manifest
 
 
+@pytest.mark.parametrize("name", ["é" * 115, 'new\nline "quoted"', "-dash", ".. ", "emoji 😀"])
+def test_a_manifest_may_be_called_anything(workspace: Workspace, name: str) -> None:
+    folders = [folder_of(workspace.root / f"{name}{n}", "fear/1.png", "fear/2.png", "awe/3.png") for n in range(2)]
+    for folder in folders:
+        (folder / "bad.png").write_text("no picture")
+        found = extract_features("image", folder, COLOUR, workspace=workspace)
+        assert found.extraction.failures == ()
+    tables = [item_table_path(found.cache, source.name) for source in read_note(found.cache).sources]
+    assert len(set(tables)) == 2
+    assert all(len(read_item_table(table)) == 4 for table in tables)
+
+
 def test_a_killed_decoding_process_is_told(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def die(_encoder: object, item: Item) -> Iterator[Any]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -16,7 +16,6 @@ from emoclim.cache import (
     CacheNote,
     StoreSize,
     item_table_path,
-    open_cache,
     read_item_table,
     who_writes,
 )
@@ -163,6 +162,8 @@ def _state(path: Path) -> CacheState:
     spec: FeatureSpec | None = None
     manifests: tuple[str, ...] = ()
     held, problem = (0, 0, 0), None
+    from emoclim.cache import open_cache  # which loads numpy
+
     try:
         note = note_of(path)
         spec, manifests = note.spec, tuple(source.name for source in note.sources)
