@@ -28,7 +28,6 @@ log = logging.getLogger(__name__)
 Samples: TypeAlias = NDArray[np.float32]
 
 END = 2**62  # frames: no end
-LIBSNDFILE_SKIPS_TAGS = ("mp3",)
 RESAMPLER = "HQ"  # quality of soxr; stands in the spec of every feature of sound
 MIN_RATE, MAX_RATE = 1_000, 768_000  # Hz
 MAX_CHANNELS = 64
@@ -91,12 +90,7 @@ def _open_part(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Soun
 
 def _decoders(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[AbstractContextManager[Sound]]:
     """Yield what may open a sound, one after the other."""
-    if (
-        part.patches
-        or part.prefix
-        or (part.tail and part.hides_tail)
-        or (part.start and part.kind not in LIBSNDFILE_SKIPS_TAGS)
-    ):
+    if part.differs or (part.start and part.kind != "mp3"):  # of an MP3, decoders skip the tags themselves
         path = None
     if part.kind not in sound_ffmpeg.ONLY:
         yield open_plain(stream if path else View(stream, part), part)

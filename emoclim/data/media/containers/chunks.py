@@ -16,6 +16,7 @@ SIZE_SLACK = 1024  # bytes: sizes in headers are often off by a few
 STRAY = 4  # bytes after the end of a sound that may be anything
 STREAMED = {4: 0x7FFF_0000, 8: 2**62}  # by their bytes: sizes from here on are of writers that do not know the end
 UNKNOWN = 0xFFFF_FFFF
+SIDE_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"JUNK", b"_PMX")  # often after the sound; may be cut short
 CHUNK_NAME = re.compile(rb"[ -~]{4}")
 GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of chunks in Wave64
 
@@ -86,10 +87,24 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
                 long_field = _Field(long_size, "<Q")
                 stated = stated._replace(size=long_field.read(file), field=long_field)
             return _scan_data(file, start, chunks, stated)
+        if name[:4] == b"fmt ":
+            _check_format(file, field, order=chunks.size[0])
         if size < 0:
             break
         place = field.stop + _fill(size, chunks.align)
     return Part(start, file.size, chunks.kind)
+
+
+def _check_format(file: Bytes, field: _Field, order: str) -> None:
+    """Refuse integers and floats whose bytes per frame are told in three ways that differ."""
+    tag, channels, rate, byte_rate, block, bits = unpack(order + "HHIIHH", file.at(field.stop, 16).ljust(16, b"\0"))
+    size = channels * -(-bits // 8)
+    in_four_bytes = block == 4 * channels and 16 < bits < 32
+    if tag in (1, 3, 0xFFFE) and block != size and byte_rate != rate * size and not in_four_bytes:
+        raise DecodeError(
+            f"its header contradicts itself: {channels} channels of {bits} bits, but {block} bytes for all; "
+            "write the file again"
+        )
 
 
 def scan_au(file: Bytes, start: int) -> Part:
@@ -136,7 +151,8 @@ def _skip_chunks(file: Bytes, place: int, chunks: Chunks) -> int:
     while chunks.name:
         name, field = file.at(place, chunks.name), _Field(place + chunks.name, chunks.size)
         size = field.read(file) - chunks.counted
-        if not CHUNK_NAME.match(name) or name[:4] in BEGINS or size < 0 or field.stop + size > file.size + 1:
+        cut = field.stop + size > file.size + 1 and name not in SIDE_CHUNKS
+        if not CHUNK_NAME.match(name) or name[:4] in BEGINS or size < 0 or cut:
             break
         if name == chunks.data:
             raise DecodeError("its sound lies in two chunks of samples, which no decoder joins; convert it to FLAC")

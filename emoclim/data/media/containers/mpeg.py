@@ -175,7 +175,7 @@ def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> Run:
             if file.skip_tags(place) != place or packet_at(file, place) or file.begins(place):
                 break
             found = find_packet(file, place)
-            if form[2] == AAC and not file.is_zero(place, stop):
+            if (found or form[2] == AAC) and not file.is_zero(place, found or stop):
                 raise DecodeError(
                     "the sound is damaged: between its packets are bytes of something else; fetch it again"
                 )

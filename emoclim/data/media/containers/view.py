@@ -43,6 +43,11 @@ class Part:
     hides_tail: bool = False  # a decoder would take them for sound
 
     @property
+    def differs(self) -> bool:
+        """Return whether a decoder is to see something else than the bytes of the file."""
+        return bool(self.patches or self.prefix or (self.tail and self.hides_tail))
+
+    @property
     def sound_stop(self) -> int:
         """Place of the file where the sound ends."""
         return self.stop - self.tail
@@ -89,10 +94,19 @@ class Bytes:
                 return place
             place += size
 
+    def trim_end(self, stop: int) -> int:
+        """Return where the tags that are told by their last bytes (ID3v1, APEv2) begin; `stop` if there are none."""
+        if stop >= ID3V1_BYTES and self.at(stop - ID3V1_BYTES, 3) == ID3V1:
+            stop -= ID3V1_BYTES
+        footer = self.at(stop - APE_HEADER, APE_HEADER) if stop >= APE_HEADER else b""
+        if footer.startswith(APE):
+            size = int.from_bytes(footer[12:16], "little") + APE_HEADER * (footer[23] >> 7)
+            stop -= size if size <= stop else 0
+        return stop
+
     def trim_tags(self, start: int, stop: int) -> int:
         """Return where the tags begin that end a stretch of bytes; its end if there are none."""
-        if self.at(max(start, stop - ID3V1_BYTES), 3) == ID3V1:
-            stop -= ID3V1_BYTES
+        stop = self.trim_end(stop)
         return next((place for place in self.find(ID3_BEGINS, start, stop) if self.skip_tags(place) == stop), stop)
 
     def begins(self, place: int) -> bool:
