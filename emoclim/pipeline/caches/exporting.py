@@ -30,7 +30,7 @@ from emoclim.cache import (
     refreshed,
 )
 from emoclim.data import ContentKeys
-from emoclim.errors import CacheError, ConfigError, EmoclimError
+from emoclim.errors import CacheError, ConfigError, EmoclimError, reason_of
 from emoclim.files import atomic
 from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import open_library
@@ -90,8 +90,12 @@ def export_features(
         states = _states(note, source, cache, keys)
         keys.save()
         rows = _rows(note, source, states)
-        with atomic(out) as partial:
-            WRITERS[kind](partial, cache, rows, track)
+        try:
+            with atomic(out) as partial:
+                WRITERS[kind](partial, cache, rows, track)
+        except OSError as error:
+            room = "see that its disk has room and lets you write"
+            raise CacheError(f"{out} could not be written ({reason_of(error)}); {room}") from error
         others = len(cache.keys() - {row[1] for row in rows})
     lacking = dict(Counter[str](state.state for state in states if state.state != "committed"))
     return ExportResult(note.path, out, kind, source.name if source else None, len(rows), lacking, others)

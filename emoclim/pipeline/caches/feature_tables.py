@@ -4,7 +4,9 @@ Nothing is ever unpickled. Parquet is read batch by batch: memory does not grow 
 """
 
 import hashlib
+import math
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -18,11 +20,14 @@ from torch import Tensor
 from emoclim.cache import EncodedItem
 from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, EmoclimError, name_some
+from emoclim.files import open_regular, require_memory
 
 Array = NDArray[Any]
 
 NO_ID = ""  # key of an item whose file has no ids
 ROWS = 1024  # of Parquet, read at once
+ROW_BYTES = 128  # of Python's objects for one row, about
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LEVELS = {"values": 1, "segments": 2, "starts": 1, "seconds": 0}  # of lists in which a column has its numbers
 
 
@@ -52,11 +57,30 @@ def read_items(files: Sequence[Path], values: str) -> Iterator[EncodedItem]:
 
 
 def _read_npz(file: Path, values: str) -> Iterator[dict[str, Any]]:
-    with file.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:  # numpy would leave it open
-        _require(values, archive.files, file)
-        arrays = {name: archive[name] for name in ("ids", "offsets", *LEVELS) if name in archive.files}
-        arrays["values"] = archive[values]
+    with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
+        there = [name.removesuffix(".npy") for name in archive.namelist()]
+        _require(values, there, file)
+        members = {name: name for name in ("ids", "offsets", *LEVELS) if name in there} | {"values": values}
+        needed = sum(_declared(archive, f"{member}.npy") for member in members.values())
+        require_memory(file, needed, CacheError)
+        arrays = {}
+        for name, member in members.items():
+            with archive.open(f"{member}.npy") as content:
+                arrays[name] = np.lib.format.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]
         yield arrays | ({"ids": arrays["ids"].astype(str).tolist()} if "ids" in arrays else {})
+
+
+def _declared(archive: zipfile.ZipFile, member: str) -> int:
+    """Count the bytes that an array of an npz takes, with those of its rows, by its header."""
+    size = archive.getinfo(member).file_size
+    with archive.open(member) as content:
+        version = np.lib.format.read_magic(content)  # type: ignore[no-untyped-call]
+        if version not in HEADERS:
+            raise ValueError(f"{member} is no array of numbers or texts")
+        shape, _, dtype = HEADERS[version](content)
+    if math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"{member} is shorter than its header says")
+    return size + ROW_BYTES * math.prod(shape[:1])
 
 
 def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
@@ -65,11 +89,20 @@ def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(file) as table:
         there = table.schema_arrow.names
         _require(values, there, file)
+        require_memory(file, _decoded(table.metadata), CacheError)
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
         for batch in table.iter_batches(ROWS, columns=list(columns.values())):
             if batch.num_rows:
                 yield _arrays({name: batch.column(column) for name, column in columns.items()}, file)
+
+
+def _decoded(metadata: Any) -> int:
+    """Count the bytes that a file of Parquet takes by its own account; few of it may stand for many equal numbers."""
+    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
+    columns = [group.column(n) for group in groups for n in range(group.num_columns)]
+    numbers = sum(max(column.total_uncompressed_size, 4 * column.num_values) for column in columns)
+    return int(numbers + ROW_BYTES * metadata.num_rows)
 
 
 def _require(values: str, names: Sequence[str], file: Path) -> None:
@@ -120,6 +153,7 @@ def _items(file: Path, arrays: dict[str, Any]) -> Iterator[EncodedItem]:
     ids = arrays.get("ids", [NO_ID] * n_items)
     if len(ids) != n_items or not all(isinstance(id_, str) for id_ in ids):
         raise CacheError(f"the ids of {file} are not {n_items} texts, one for each row of values; correct them")
+    "".join(ids).encode()  # what is no Unicode raises ValueError
     offsets = _offsets(arrays, n_items, file)
     n = int(offsets[-1])
     shapes = {"values": (n_items, dim), "segments": (n, dim), "starts": (n,), "seconds": (n_items,)}
