@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, with_config
+from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
@@ -42,13 +42,18 @@ class SourceRef:
         return located(self.path, cache)
 
 
-@with_config(ConfigDict(extra="allow"))
 class _Run(TypedDict, total=False):
     """What is read of a run that encoded items."""
 
     time: str
     versions: dict[str, str]
     encoded: int | None
+
+
+def _as_written(run: dict[str, Any]) -> dict[str, Any]:
+    """Return a run with its entries in their order, if those that are read are of their kinds."""
+    TypeAdapter(_Run).validate_python(run)
+    return run
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class _Content:
     checkpoint: Annotated[str, NO_NUL] | None
     settings: dict[str, Setting]
     sources: tuple[SourceRef, ...]
-    made: tuple[_Run, ...]
+    made: tuple[Annotated[dict[str, Any], AfterValidator(_as_written)], ...]
 
 
 @dataclass(frozen=True, slots=True)
