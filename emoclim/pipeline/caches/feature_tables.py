@@ -27,7 +27,7 @@ Array = NDArray[Any]
 NO_ID = ""  # key of an item whose file has no ids
 ROWS = 1024  # of Parquet, read at once
 ROW_BYTES = 128  # of Python's objects for one row, about
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+HEADERS: dict[Any, Any] = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LEVELS = {"values": 1, "segments": 2, "starts": 1, "seconds": 0}  # of lists in which a column has its numbers
 
 
@@ -80,7 +80,7 @@ def _declared(archive: zipfile.ZipFile, member: str) -> int:
         shape, _, dtype = HEADERS[version](content)
     if math.prod(shape) * dtype.itemsize > size:
         raise ValueError(f"{member} is shorter than its header says")
-    return size + ROW_BYTES * math.prod(shape[:1])
+    return size + ROW_BYTES * int(math.prod(shape[:1]))
 
 
 def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
