@@ -217,4 +217,4 @@ def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
     from pyarrow import parquet
 
     with atomic(path) as partial:
-        parquet.write_table(pyarrow.table(dict(columns)), partial)
+        parquet.write_table(pyarrow.table(dict(columns)), partial, write_page_checksum=True)

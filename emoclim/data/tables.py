@@ -128,7 +128,8 @@ def _read_parquet(source: Path) -> Table:
         with open_regular(source) as stream:
             schema = pq.ParquetFile(stream).schema
             # A value that recurs stays one value in memory, where a small file may repeat a long one without end.
-            file = pq.ParquetFile(stream, read_dictionary=[schema.column(place).path for place in range(len(schema))])
+            recurring = [schema.column(place).path for place in range(len(schema))]
+            file = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
             require_memory(source, _declared(file.metadata), ManifestError)
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -220,7 +221,7 @@ def _parquet_bytes(columns: Sequence[str], rows: Sequence[Sequence[str]], text: 
         arrow = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}[kind.__name__]
         arrays[name] = pa.array([kind(row[place]) if row[place] else None for row in rows], arrow)
     stream = io.BytesIO()
-    pq.write_table(pa.table(arrays), stream)
+    pq.write_table(pa.table(arrays), stream, write_page_checksum=True)
     return stream.getvalue()
 
 

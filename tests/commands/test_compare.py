@@ -102,6 +102,11 @@ def test_what_is_no_such_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="is no table of queries"):
         read_queries(path)
     write_queries(path, table("a", 1))
+    number = table("a", 1).directions["image_audio"].metrics["MRR"].numpy()[:1].tobytes()
+    path.write_bytes(path.read_bytes().replace(number, bytes([number[0] ^ 1]) + number[1:], 1))
+    with pytest.raises(RunError, match="is no table of queries .*checksum"):
+        read_queries(path)
+    write_queries(path, table("a", 1))
     rows = parquet.read_table(path)
     about = {"schema": 7, "run": "a", "split": "test", "settings": {}}
     parquet.write_table(rows.replace_schema_metadata({"emoclim": json.dumps(about)}), path)

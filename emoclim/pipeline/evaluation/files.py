@@ -61,7 +61,7 @@ def write_queries(path: Path, table: QueryTable) -> None:
         parts.append(pa.table(columns | {metric: values.numpy() for metric, values in scores.metrics.items()}))
     whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
     with atomic(path) as partial:
-        parquet.write_table(whole, partial)
+        parquet.write_table(whole, partial, write_page_checksum=True)
 
 
 def read_queries(path: Path) -> QueryTable:
@@ -71,7 +71,7 @@ def read_queries(path: Path) -> QueryTable:
 
     try:
         with open_regular(path) as file:
-            table = parquet.ParquetFile(file)
+            table = parquet.ParquetFile(file, page_checksum_verification=True)
             require_memory(path, table.metadata.num_rows * table.metadata.num_columns * CELL_BYTES, RunError)
             rows = table.read()
         about = from_json((rows.schema.metadata or {})[KEY])
