@@ -161,7 +161,8 @@ def _drawn(content: Table) -> "table.Table":
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=content.title, title_justify="left")
+    title = None if content.title is None else Text(on_one_line(content.title))  # it may name a file
+    drawn = RichTable(title=title, title_justify="left")
     for name, *cells in zip(*content.rows, strict=True):
         numbers = any(cells) and all(NUMBER.match(cell) for cell in cells if cell)
         drawn.add_column(Text(name), justify="right" if numbers else "left", overflow="fold")

@@ -54,19 +54,33 @@ def test_a_folder_is_searched_with_file_by_file(
     assert {**found[2], "query": ""} == {**alone, "query": ""}
 
 
+def test_names_of_queries_are_text_and_stay_in_their_line(finished: Path, tmp_path: Path) -> None:
+    picture = next((finished / "data" / "images" / "fear").iterdir())
+    shutil.copy(picture, tmp_path / "[bold]a\nb\x1b[31m.png")
+    (tmp_path / "[red]bad\n.png").write_bytes(b"no picture")
+    shown = run("search", tmp_path, "--workspace", finished, code=3).stdout
+    assert r"[bold]a\nb\x1b[31m.png: reads as" in shown
+    assert r"[red]bad\n.png cannot be used as a query" in shown
+    assert "\x1b" not in shown
+
+
 def test_bad_queries_are_told_and_the_others_answered(finished: Path, tmp_path: Path) -> None:
     good = next((finished / "data" / "images" / "fear").iterdir())
     (tmp_path / "bad.png").write_bytes(b"no picture")
     words = ("search", tmp_path / "bad.png", good, tmp_path / "a.pdf", "gone.wav", "--workspace", finished)
     found = answer(*words, code=3)
     assert [list(one) for one in found[::2]] == [["query", "error"]] * 2
+    assert [one["error"]["type"] for one in found[2:]] == ["ManifestError"] * 2
     assert len(found[1]["found"]) == 5
     told = run(*words, code=3).stdout
     for text in ("bad.png cannot be used as a query: ", "a.pdf is of no kind that the run takes", "gone.wav cannot be"):
         assert text in told
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no query")
-    (told,) = [one["error"] for one in answer("search", good, tmp_path / "empty", "--workspace", finished, code=3)[1:]]
+    (told,) = [
+        one["error"]["message"]
+        for one in answer("search", good, tmp_path / "empty", "--workspace", finished, code=3)[1:]
+    ]
     assert "empty holds no image or audio" in told
     assert "holds no image or audio" in run("search", tmp_path / "empty", "--workspace", finished, code=2).stderr
 

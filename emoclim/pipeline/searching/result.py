@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
+from emoclim.errors import EmoclimError
 from emoclim.reports import shorten
 
 SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
@@ -41,6 +42,10 @@ class SearchResult:
     emotions: Emotions | None  # read in the query
     found: tuple[Found, ...]  # the nearest first
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return dict(to_jsonable_python(self))
+
     @property
     def title(self) -> str:
         """The query, what is read in it, and what was not ranked."""
@@ -69,7 +74,11 @@ class FailedQuery:
     """A query that could not be answered."""
 
     query: Path
-    error: str
+    error: EmoclimError
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON, in the form of all errors."""
+        return {"query": str(self.query), "error": {"type": type(self.error).__name__, "message": str(self.error)}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +95,11 @@ class Answers:
     @property
     def failures(self) -> list[str]:
         """Say why others were not."""
-        return [one.error for one in self.each if isinstance(one, FailedQuery)]
+        return [str(one.error) for one in self.each if isinstance(one, FailedQuery)]
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return plain values by query, for JSON."""
-        return [dict(to_jsonable_python(one)) for one in self.each]
+        return [one.to_dict() for one in self.each]
 
 
 def _told(emotions: Emotions | None) -> str:

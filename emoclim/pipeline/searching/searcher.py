@@ -75,7 +75,7 @@ class Searcher:
         try:
             return list_queries(path, list(self._heads.specs))
         except ManifestError as error:
-            return [FailedQuery(path, str(error))]
+            return [FailedQuery(path, error)]
 
     def _answer(self, query: Path | FailedQuery, top: int) -> SearchResult | FailedQuery:
         if isinstance(query, FailedQuery):
@@ -83,12 +83,12 @@ class Searcher:
         try:
             modality = modality_of(query, list(self._heads.specs))
         except ManifestError as error:
-            return FailedQuery(query, str(error))
+            return FailedQuery(query, error)
         reader, opened = self._reader(modality), self._opened(modality)
         try:
             asked = reader.read(query)
         except (ManifestError, CacheError) as error:
-            return FailedQuery(query, str(error))
+            return FailedQuery(query, error)
         alike = query.suffix.lower() in MODALITIES[opened.modality].suffixes
         copies = opened.copies.of(query) if alike else frozenset[str]()
         hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
