@@ -124,7 +124,21 @@ class ImportConfig(Settings):
     seed: int = Field(default=42, ge=0, description="Seed of the splits, if the manifest has none")
 
 
-class CompareConfig(Settings):
+class RelevanceConfig(Settings):
+    """What is relevant to a query, and what is ranked for it."""
+
+    label_map: Path | None = Field(
+        default=None,
+        strict=False,
+        description="TOML file, or name of a published map: relevant are labels with a class in common; default those "
+        "of one class of the run",
+    )
+    within: Literal["group"] | None = Field(
+        default=None, description="group: rank only what has the query's own entry in column group; default all"
+    )
+
+
+class CompareConfig(RelevanceConfig):
     """What of the evaluations of runs is compared."""
 
     split: str = Field(default="test", description="Which evaluation of each run: train, val or test")
@@ -143,7 +157,7 @@ class CompareConfig(Settings):
     seed: int = Field(default=42, ge=0, description="Seed of resamples and flips")
 
 
-class EvaluateConfig(Settings):
+class EvaluateConfig(RelevanceConfig):
     """What is evaluated, and by which metrics."""
 
     split: str = Field(default="test", description="Part of the manifests to rank: train, val or test")
@@ -167,6 +181,8 @@ class EvaluateConfig(Settings):
             "head": f"head-{self.head}",
             "average": self.average,
             "min_seconds": f"{self.min_seconds:g}s",
+            "label_map": f"by-{self.label_map.stem if self.label_map else ''}",
+            "within": f"within-{self.within}",
             "ks": f"k-{'-'.join(map(str, self.ks))}",
             "measures": "-".join(self.measures),
         }

@@ -17,7 +17,7 @@ TAGGING = SettingOptions(
     pipeline.TaggingConfig,
     {"manifest": "tagging", "seeds": "tag_seeds", "fractions": "train_fraction", "shuffle": "shuffle_tags"},
 )
-OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "memory"})
+OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "label_map", "within", "memory"})
 
 
 @command(app, "evaluate", forms=("json", "latex", "markdown"), first=CONFIG.options(), then=TAGGING.options())

@@ -109,15 +109,21 @@ class Split:
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""
-        features, tables = dict(self.features), [dict(table or {}) for table in (self.labels, self.numbers, self.pairs)]
+        kept = {}
         for modality in [modality for modality in self.features if MODALITIES[modality].timed]:
-            lengths = features[modality].seconds
+            lengths = self.features[modality].seconds
             if lengths is None or not (lengths > 0).all():
                 raise CacheError(
                     f"the features of {modality} do not say how long its items are; extract them here, or leave out "
                     "--min-seconds"
                 )
-            kept = (lengths >= seconds).nonzero()[:, 0]
+            kept[modality] = (lengths >= seconds).nonzero()[:, 0]
+        return self.select(kept)
+
+    def select(self, rows: Mapping[Modality, Tensor]) -> "Split":
+        """Select items by modality; of a modality that is not named, all are kept."""
+        features, tables = dict(self.features), [dict(table or {}) for table in (self.labels, self.numbers, self.pairs)]
+        for modality, kept in rows.items():
             features[modality] = features[modality].select(kept)
             for table in tables:
                 if modality in table:

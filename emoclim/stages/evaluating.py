@@ -7,7 +7,7 @@ equal items tie wherever they stand in the gallery.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import wraps
 from inspect import signature
-from typing import Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ def evaluate_each(
     *,
     ks: Sequence[int] = (1, 5, 10),
     measures: Sequence[Measure] = MEASURES,
-    relevance: Tensor | None = None,
+    relevance: Tensor | Mapping[Direction, Tensor] | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
     exclude_groups: Mapping[Modality, Tensor] | None = None,
     average: Average = "embeddings",
@@ -54,8 +54,8 @@ def evaluate_each(
     measures
         What is computed besides; ``"mAP"`` and ``"R-precision"`` sort all candidates, which the others do without.
     relevance
-        ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``; by
-        default those of the same class.
+        ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``, or such a
+        table for each (query, candidate) modalities; by default those of the same class.
     groups
         ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
     exclude_groups
@@ -93,14 +93,11 @@ def evaluate_each(
         raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
     if unknown := [name for name in measures if name not in MEASURES]:
         raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(MEASURES)}")
-    if relevance is not None and relevance.shape != (n_classes, n_classes):
-        raise ConfigError(
-            f"relevance is {tuple(relevance.shape)}; give one row and one column for each of the {n_classes} classes"
-        )
-    related = torch.eye(n_classes, dtype=torch.bool) if relevance is None else relevance.bool().cpu()
+    asked_pairs = tuple(pairs or directions(test.features))
+    related = _relevance(relevance, asked_pairs, n_classes)
     provenance = {
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
-        "relevance": "same class" if relevance is None else related.int().tolist(),
+        "relevance": _plain(relevance),
         "candidates": "all" if groups is None else "own group",
         "excluded": "itself" if exclude_groups is None else "own group",
     }
@@ -113,8 +110,9 @@ def evaluate_each(
                 for of in (as_queries, as_candidates)
             )
             reports = []
-            for query, candidate in pairs or directions(test.features):
-                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), related, ks, measures)
+            for query, candidate in asked_pairs:
+                wanted = related[query, candidate]
+                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), wanted, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
                 answer = measure_vectors(
@@ -159,6 +157,29 @@ def _embed(
     if not embeddings.isfinite().all():
         raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
     return embeddings.cpu() if device.type == "mps" else embeddings, metric
+
+
+def _relevance(
+    given: Tensor | Mapping[Direction, Tensor] | None, pairs: Sequence[Direction], n_classes: int
+) -> dict[Direction, Tensor]:
+    """Return what is relevant in each direction, on the CPU."""
+    if given is None:
+        given = torch.eye(n_classes, dtype=torch.bool)
+    tables = {pair: given[pair] if isinstance(given, Mapping) else given for pair in pairs}
+    if wrong := [table for table in tables.values() if table.shape != (n_classes, n_classes)]:
+        raise ConfigError(
+            f"relevance is {tuple(wrong[0].shape)}; give one row and one column for each of the {n_classes} classes"
+        )
+    return {pair: table.bool().cpu() for pair, table in tables.items()}
+
+
+def _plain(relevance: Tensor | Mapping[Direction, Tensor] | None) -> Any:
+    """Return plain values, by direction where there is a table for each."""
+    if relevance is None:
+        return "same class"
+    if isinstance(relevance, Mapping):
+        return {"_".join(pair): table.int().tolist() for pair, table in relevance.items()}
+    return relevance.int().tolist()
 
 
 def _groups(test: Split, groups: Mapping[Modality, Tensor], modality: Modality) -> Tensor:

@@ -5,7 +5,6 @@ import tomllib
 from pathlib import Path
 
 import pytest
-import torch
 
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.labels.published_maps import FOLDER, find_label_map, label_map_names, nearest_labels
@@ -106,22 +105,28 @@ def test_relevance_by_hand(tmp_path: Path) -> None:
     path.write_text(
         '[text]\njoy = ["up", "bright"]\nsad = "low"\nnone = ""\n[audio]\nsad = "low"\nloud = "up"\nodd = ""\n'
     )
-    labels = ("joy", "sad", "none", "loud", "odd")
-    relevant = {(labels[q], labels[c]) for q, c in read_relevance(path, "text", "audio", labels).nonzero().tolist()}
-    assert relevant == {("joy", "loud"), ("sad", "sad")}
-    assert torch.equal(read_relevance(path, "audio", "text", labels), read_relevance(path, "text", "audio", labels).T)
+    found, relevance = read_relevance(path, {"text": ("joy", "sad", "none"), "audio": ("sad", "loud", "odd")})
+    assert set(found.classes) == {"joy", "sad", "loud"}
+    assert found.maps["audio"] == {"sad": "sad", "loud": "loud", "odd": None}
+    assert found.names()["audio"]["joy"] == "–"
+    relevant = {
+        pair: {(found.classes[q], found.classes[c]) for q, c in table.nonzero().tolist()}
+        for pair, table in relevance.items()
+    }
+    assert relevant == {
+        ("text", "audio"): {("joy", "loud"), ("sad", "sad")},
+        ("audio", "text"): {("loud", "joy"), ("sad", "sad")},
+        ("text", "text"): {("joy", "joy"), ("sad", "sad")},
+        ("audio", "audio"): {("loud", "loud"), ("sad", "sad")},
+    }
 
 
 def test_the_manual_map_makes_several_moods_relevant() -> None:
-    labels = (*labels_of("won2021-isear-manual")["text"], *MUSIC_EMOTIONS)
-    relevance = read_relevance(find_label_map(Path("won2021-isear-manual")), "text", "audio", labels)
-    joy = relevance[labels.index("joy")]
-    assert {label for label, relevant in zip(labels, joy.tolist(), strict=True) if relevant} == {
-        "exciting",
-        "funny",
-        "happy",
-    }
-    assert not relevance[:, labels.index("tender")].any()
+    found, relevance = read_relevance(Path("won2021-isear-manual"), labels_of("won2021-isear-manual"))
+    joy = relevance["text", "audio"][found.classes.index("joy")]
+    moods = {label for label, relevant in zip(found.classes, joy.tolist(), strict=True) if relevant}
+    assert moods == {"exciting", "funny", "happy"}
+    assert found.class_of("audio", "tender") is None
 
 
 @pytest.mark.parametrize(
@@ -130,11 +135,12 @@ def test_the_manual_map_makes_several_moods_relevant() -> None:
         ('[text]\na = "x"\n', r"has no table \[audio\]"),
         ('[text]\na = "x"\n[audio]\nb = 3\n', r"audio\.b.*valid string"),
         ('[text]\na = ["x", 1]\n[audio]\nb = "x"\n', r"text\.a.*valid string"),
-        ('[text]\na = "x"\n[audio]\nc = "x"\n', "no class for 'b', neither as text nor as audio"),
+        ('[text]\na = "x"\n[audio]\nc = "x"\n', "no class for audio label 'b'"),
+        ('[text]\na = "x"\n[audio]\nb = "y"\n', "no audio label is relevant to a text label"),
         ("a = = 1", "cannot be read"),
     ],
 )
 def test_maps_that_say_nothing_of_relevance_are_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "map.toml").write_text(text)
     with pytest.raises(ManifestError, match=message):
-        read_relevance(tmp_path / "map.toml", "text", "audio", ("a", "b"))
+        read_relevance(tmp_path / "map.toml", {"text": ("a",), "audio": ("b",)})

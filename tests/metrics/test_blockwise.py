@@ -205,6 +205,21 @@ def test_groups_of_queries_without_candidates_find_nothing():
     assert float(found.expected()["P@1"][0]) == int(relevant[0].sum()) / 10
 
 
+def test_groups_and_copies_at_once_are_ranked_as_plain_rows_are():
+    items, _, question = vectors(40, 40, seed=8)
+    question = ask(question.queries, question.queries)
+    groups, copies = torch.arange(40) % 3, torch.arange(40) // 2
+    found = measure_vectors(items, items, question, memory=MEMORY, exclude_groups=copies, groups=(groups, groups))
+    for query in range(40):
+        ranked = (groups == groups[query]) & (copies != copies[query])
+        scores = (items[query] @ items.T)[ranked][None]
+        relevant = (question.queries == question.queries[query])[ranked][None]
+        assert (int(found.n_candidates[query]), int(found.n_relevant[query])) == (scores.numel(), int(relevant.sum()))
+        for name, whole in WHOLE_ROWS.items():
+            value = whole(scores, relevant)[0]
+            torch.testing.assert_close(found.values[name][query], value, rtol=1e-13, atol=1e-15, msg=name)
+
+
 def test_refuses_memory_that_does_not_hold_the_scores_of_one_query():
     queries, candidates, question = vectors(20, 1000, seed=7)
     with pytest.raises(ConfigError, match=r"ranking 1000 candidates takes 0\.\d MB"):

@@ -143,6 +143,13 @@ def test_relevance_between_classes_may_be_given():
     assert report.directions["audio_audio"].per_class["calm"].n_relevant == 1
     assert report.directions["audio_audio"].per_class["happy"].n_relevant == 2
     assert report.provenance["relevance"] == [[0, 1], [1, 1]]
+    each = dict.fromkeys([("audio", "image"), ("image", "image"), ("audio", "audio")], torch.eye(2))
+    each["image", "audio"] = torch.tensor([[False, True], [True, True]])
+    by_direction = evaluate(test, Identity(), relevance=each, device=CPU)
+    assert by_direction.directions["image_audio"] == found
+    plain = evaluate(test, Identity(), device=CPU)
+    assert by_direction.directions["audio_audio"] == plain.directions["audio_audio"]
+    assert by_direction.provenance["relevance"]["audio_image"] == [[1, 0], [0, 1]]
 
 
 def test_one_modality_of_any_kind_is_enough():

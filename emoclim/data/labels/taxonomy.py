@@ -49,10 +49,10 @@ class LabelMap:
         return None if name is None else self.classes.index(name)
 
     def names(self) -> dict[Modality, dict[str, str]]:
-        """Return what the labels of each modality call each class; several are joined by slashes."""
+        """Return what the labels of each modality call each class: several joined by slashes, a dash for none."""
         return {
             modality: {
-                name: "/".join(sorted(label for label, mapped in labels.items() if mapped == name)) or name
+                name: "/".join(sorted(label for label, mapped in labels.items() if mapped == name)) or "–"
                 for name in self.classes
             }
             for modality, labels in self.maps.items()

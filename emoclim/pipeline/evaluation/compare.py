@@ -1,12 +1,13 @@
 """Compare the evaluations of several runs, query by query (`emoclim compare`)."""
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.config import CompareConfig
+from emoclim.config import CompareConfig, EvaluateConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
@@ -43,7 +44,7 @@ def compare_runs(
         raise ConfigError(f"{output} exists already; give another name")
     if config.resamples < MIN_RESAMPLES:
         raise ConfigError(f"{config.resamples} resamples are too few for an interval; give at least {MIN_RESAMPLES}")
-    found = [_evaluated(workspace, name, config.split) for name in runs]
+    found = [_evaluated(workspace, name, config) for name in runs]
     if len({one.file.resolve() for one in found}) < len(found):
         raise ConfigError(f"an evaluation is named twice in {', '.join(runs)}; name each once")
     names = _metrics(found, metrics)
@@ -68,13 +69,17 @@ def compare_runs(
     return report
 
 
-def _evaluated(workspace: Workspace, name: str, split: str) -> Evaluated:
+def _evaluated(workspace: Workspace, name: str, config: CompareConfig) -> Evaluated:
     """Find an evaluation by its file, its folder, or its run."""
     file = next((file for file in (Path(name), Path(name) / QUERIES_FILE) if file.is_file()), None)
     if file is None:
-        file = workspace.run(name) / "evaluation" / split / QUERIES_FILE
+        asked = EvaluateConfig(split=config.split, label_map=config.label_map, within=config.within)
+        file = workspace.run(name) / "evaluation" / asked.folder_name / QUERIES_FILE
     if not file.is_file():
-        raise RunError(f"run {name} has no {file}; make it with: emoclim evaluate {name} --split {split}")
+        words = ["emoclim", "evaluate", name, "--split", config.split]
+        words += ["--label-map", str(config.label_map)] if config.label_map else []
+        words += ["--within", config.within] if config.within else []
+        raise RunError(f"run {name} has no {file}; make it with: {shlex.join(words)}")
     table = read_queries(file)
     return Evaluated(name, file, table, *_setup_and_seed(file, table.settings))
 
@@ -125,6 +130,10 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
     items = [table.settings.get("items") for table in (first, other)]
     if None not in items and items[0] != items[1]:
         yield "not on the same items, by their ids or by what is in their files"
+    for name in ("label_map", "within"):
+        one, another = (table.settings.get(name) for table in (first, other))
+        if one != another:
+            yield f"{name} is {one} and {another}"
     if strange := sorted(first.directions.keys() ^ other.directions.keys()):
         yield f"only one of them has {name_some(strange)}"
     for direction, mine in first.directions.items():

@@ -14,16 +14,16 @@ import torch
 
 from emoclim.cache import key_of
 from emoclim.config import Average, EvaluateConfig
-from emoclim.data import ContentKeys, Item, Split, contents_of, join_groups
+from emoclim.data import ContentKeys, Item, Split
 from emoclim.encoders import choose_device
-from emoclim.errors import ConfigError
 from emoclim.learning import Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
 from emoclim.pipeline.evaluation.page import Examples, write_page
+from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.pipeline.library import Library, labelled_items, library_note, read_splits
+from emoclim.pipeline.library import Library, labelled_items, library_note
 from emoclim.pipeline.machine import few_threads
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
@@ -49,15 +49,11 @@ def evaluate_run(
     opened, where = open_run(workspace, run), choose_device(device)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
     keys = workspace.content_keys()
-    whole = read_splits(libraries, opened.label_map, (config.split,), keys, every_class=False)[config.split]
-    part = whole.lasting(config.min_seconds) if config.min_seconds else whole
-    if empty := [modality for modality, features in part.features.items() if not len(features)]:
-        raise ConfigError(
-            f"split {config.split} has no {empty[0]} of {config.min_seconds:g} s or more; lower --min-seconds"
-        )
-    items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
+    ranked = Ranked.of(config, libraries, opened.label_map, keys)
+    part = ranked.split
     number = opened.chosen if config.head is None else config.head
-    warnings = tuple(filter(None, [opened.caution(number), *_warnings(whole, config.split, opened, libraries)]))
+    cautions = [opened.caution(number), *_warnings(ranked, config.split, opened, libraries)]
+    warnings = tuple(filter(None, cautions))
     for warning in warnings:
         log.warning(warning)
     heads = opened.head(config.head)
@@ -66,7 +62,9 @@ def evaluate_run(
         heads,
         ks=config.ks,
         measures=config.measures,
-        exclude_groups=_groups(part, items, keys),
+        relevance=ranked.relevance,
+        groups=ranked.groups,
+        exclude_groups=ranked.exclude_groups,
         average=config.average,
         memory=memory,
         device=where,
@@ -80,14 +78,18 @@ def evaluate_run(
             "head": number,
             "average": config.average,
             "min_seconds": config.min_seconds,
-            "items": {name: _fingerprint(part, library, items[name], keys) for name, library in libraries.items()},
+            "label_map": ranked.noted_map,
+            "within": config.within,
+            "items": {
+                name: _fingerprint(part, library, ranked.items[name], keys) for name, library in libraries.items()
+            },
         },
         report=report,
         folder=opened.folder / "evaluation" / config.folder_name,
-        label_map=opened.label_map,
+        label_map=ranked.label_map,
         libraries={modality: library_note(library) for modality, library in libraries.items()},
         warnings=warnings,
-        n_too_short=sum(map(len, whole.features.values())) - sum(map(len, part.features.values())),
+        n_too_short=ranked.n_too_short,
         plots_written=plots,
     )
     keys.save()
@@ -99,26 +101,14 @@ def evaluate_run(
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
         plot_confusion(report, evaluation.folder / "confusion.png")
         _plot_joint_space(part, heads, config.average, evaluation.folder / "joint_space.png", seed)
-        write_page(evaluation, Examples(part, heads, config.average, opened.label_map, items), opened.folder)
+        write_page(evaluation, Examples(ranked, heads, config.average), opened.folder)
     return evaluation
 
 
-def _groups(
-    split: Split, known: Mapping[Modality, Mapping[str, Item]], keys: ContentKeys
-) -> dict[Modality, torch.Tensor] | None:
-    """Number the items by modality, those of one group or of equal content alike; None if each is alone."""
-    numbers, grouped = {}, False
-    for modality, features in split.features.items():
-        items = [known[modality][id_] for id_ in features.ids]
-        groups = [item.group for item in join_groups(items, contents_of(items, keys))]
-        places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-        numbers[modality] = torch.tensor([places[group] for group in groups], dtype=torch.int64)
-        grouped |= any(item.group for item in items) or len(places) < len(items)
-    return numbers if grouped else None
-
-
-def _warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Library]) -> Iterator[str]:
+def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, Library]) -> Iterator[str]:
     """Say which items the heads or the encoders may know already, and which items and classes are not there."""
+    if ranked.n_without_group:
+        yield f"{ranked.n_without_group} items of split {name} have no group and are left out"
     for modality, library in libraries.items():
         manifest = library.manifest
         if manifest.digest() != run.digests[modality]:
@@ -128,11 +118,12 @@ def _warnings(split: Split, name: str, run: Run, libraries: Mapping[Modality, Li
             )
         if known := contamination(library.note.spec, manifest):
             yield known
-        wanted = len(labelled_items(manifest, run.label_map, name))
-        if missing := wanted - len(split.features[modality]):
+        wanted = len(labelled_items(manifest, ranked.label_map, name))
+        if missing := wanted - len(ranked.whole.features[modality]):
             yield f"{missing} of {wanted} {modality} items of split {name} have no features and are left out"
-        counts = split.labels[modality].bincount(minlength=len(split.classes)).tolist()
-        if empty := [label for label, count in zip(split.classes, counts, strict=True) if not count]:
+        there = {ranked.whole.classes[label] for label in ranked.whole.labels[modality].tolist()}
+        classes = dict.fromkeys(filter(None, ranked.label_map.maps[modality].values()))
+        if empty := [label for label in classes if label not in there]:
             yield f"split {name} has no {modality} of class {', '.join(empty)}"
 
 

@@ -1,7 +1,7 @@
 """Write `report.html`, the page of an evaluation: the best and worst queries with their hits, tables, and pictures."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from emoclim.config import Average
-from emoclim.data import Item, LabelMap, Split, excerpt, thumbnail
+from emoclim.data import Item, excerpt, thumbnail
 from emoclim.errors import DecodeError, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.reports import DirectionReport, Media, Page, save_page, shorten
 from emoclim.stages import Hit, search
@@ -36,11 +37,9 @@ NOTE = (
 class Examples:
     """Choose the queries of a split that went best and worst, and prepare previews of them and of their hits."""
 
-    split: Split
+    ranked: Ranked
     heads: Heads
     average: Average
-    label_map: LabelMap
-    items: Mapping[Modality, Mapping[str, Item]]  # by id
 
     def best_and_worst(self, direction: DirectionReport) -> list[tuple[str, list[list[Media]]]]:
         """Return the best and the worst queries by mAP, or by the last metric, each under a heading."""
@@ -54,18 +53,18 @@ class Examples:
         ]
 
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
-        queries = self.split.features[direction.query].select(rows)
-        candidates = self.split.features[direction.candidate]
-        hits = search(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average)
+        features = self.ranked.split.features
+        queries, candidates = features[direction.query].select(rows), features[direction.candidate]
+        exclude = [self.ranked.not_for(direction.query, row, direction.candidate) for row in rows.tolist()]
+        hits = search(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average, exclude=exclude)
         return [self._example(direction, *pair) for pair in zip(queries.ids, hits, strict=True)]
 
     def _example(self, direction: DirectionReport, query: str, hits: Sequence[Hit]) -> list[Media]:
-        asked = self.items[direction.query][query]
-        wanted = self.label_map.class_of(direction.query, asked.label)
+        asked = self.ranked.items[direction.query][query]
         shown = [_media(direction.query, asked)]
         for hit in hits:
-            item = self.items[direction.candidate][hit.id]
-            relevant = self.label_map.class_of(direction.candidate, item.label) == wanted
+            item = self.ranked.items[direction.candidate][hit.id]
+            relevant = self.ranked.is_relevant(asked, item, direction.query, direction.candidate)
             caption = f"cosine {hit.score:.3f}" + (f", best from {hit.start:.1f} s" if hit.start else "")
             shown.append(_media(direction.candidate, item, hit.start or 0.0, caption, relevant))
         return shown

@@ -32,7 +32,7 @@ class Evaluation:
 
     run: str
     split: str
-    settings: Mapping[str, Any]  # what else the numbers depend on: `head`, `average`, `min_seconds` and `items`
+    settings: Mapping[str, Any]  # what else the numbers depend on: `head`, `average`, `min_seconds`, `label_map` ...
     report: RetrievalReport
     folder: Path
     label_map: LabelMap
@@ -72,7 +72,11 @@ class Evaluation:
         ]
         if self.settings["min_seconds"]:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
-        if self.report.provenance.get("excluded") == "own group":
+        if noted := self.settings["label_map"]:
+            lines.append(f"relevant are labels with a class in common by the label map {noted['name']}")
+        if self.settings["within"]:
+            lines.append("each item ranks those of its own group only")
+        elif self.report.provenance.get("excluded") == "own group":
             lines.append("items of one group are no candidates of each other within their modality")
         return lines
 

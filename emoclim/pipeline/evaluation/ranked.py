@@ -1,0 +1,117 @@
+"""Decide what an evaluation ranks: the items of a split, what of them is relevant to what, and what is no candidate."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from emoclim.config import EvaluateConfig
+from emoclim.data import ContentKeys, Item, LabelMap, Relevance, Split, contents_of, join_groups, read_relevance
+from emoclim.errors import ConfigError
+from emoclim.modality import Modality
+from emoclim.pipeline.library import Library, labels_of, read_splits
+from emoclim.pipeline.run import digest_of
+
+Numbers = Mapping[Modality, Tensor]  # (N,) int64 of each item
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What is ranked."""
+
+    whole: Split  # all that has features
+    split: Split  # what of it is ranked
+    items: Mapping[Modality, Mapping[str, Item]]  # all of the manifests, by id
+    label_map: LabelMap  # of the classes of the split
+    relevance: Relevance | None  # None: what has the same class
+    noted_map: Mapping[str, str] | None  # name and digest of what the relevance was read from
+    groups: Numbers | None  # an item ranks those of its own number; None: all
+    exclude_groups: Numbers | None  # but within its modality none of its own number; None: all but itself
+    n_too_short: int
+    n_without_group: int  # of items that would be ranked, and are left out as they have none
+
+    @classmethod
+    def of(
+        cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], trained: LabelMap, keys: ContentKeys
+    ) -> Self:
+        """Read the features of a split; raise :class:`ConfigError` where the settings leave a modality nothing."""
+        label_map, relevance, noted = trained, None, None
+        if config.label_map is not None:
+            label_map, relevance = read_relevance(config.label_map, labels_of(libraries))
+            tables = {"_".join(pair): table.tolist() for pair, table in relevance.items()}
+            noted = {"name": config.label_map.stem, "digest": digest_of([label_map.classes, tables])}
+        whole = part = read_splits(libraries, label_map, (config.split,), keys, every_class=False)[config.split]
+        items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
+        if config.min_seconds:
+            part = whole.lasting(config.min_seconds)
+            _require_some(part, f"of {config.min_seconds:g} s or more; lower --min-seconds", config.split)
+        n_too_short, n_long, groups = _n_items(whole) - _n_items(part), _n_items(part), None
+        if config.within is not None:
+            part = part.select(_rows_with_group(part, items))
+            _require_some(part, "with a group; leave out --within, or fill in the column group", config.split)
+            groups = _own_groups(part, items)
+        exclude_groups = _excluded(part, items, keys, own_groups=config.within is None)
+        counts = n_too_short, n_long - _n_items(part)
+        return cls(whole, part, items, label_map, relevance, noted, groups, exclude_groups, *counts)
+
+    def is_relevant(self, query: Item, candidate: Item, asking: Modality, asked: Modality) -> bool:
+        """Whether a candidate is relevant to a query."""
+        wanted, found = self.label_map.class_of(asking, query.label), self.label_map.class_of(asked, candidate.label)
+        return wanted == found if self.relevance is None else bool(self.relevance[asking, asked][wanted, found])
+
+    def not_for(self, query: Modality, row: int, candidate: Modality) -> list[str]:
+        """Return the ids of another modality that are no candidates of a query."""
+        if self.groups is None:
+            return []
+        others = self.groups[candidate] != self.groups[query][row]
+        return [self.split.features[candidate].ids[other] for other in others.nonzero()[:, 0].tolist()]
+
+
+def _n_items(split: Split) -> int:
+    return sum(map(len, split.features.values()))
+
+
+def _require_some(split: Split, what: str, name: str) -> None:
+    if empty := [modality for modality, features in split.features.items() if not len(features)]:
+        raise ConfigError(f"split {name} has no {empty[0]} {what}")
+
+
+def _rows_with_group(split: Split, items: Mapping[Modality, Mapping[str, Item]]) -> dict[Modality, Tensor]:
+    return {
+        modality: torch.tensor(
+            [row for row, id_ in enumerate(one.ids) if items[modality][id_].group], dtype=torch.int64
+        )
+        for modality, one in split.features.items()
+    }
+
+
+def _own_groups(split: Split, items: Mapping[Modality, Mapping[str, Item]]) -> Numbers:
+    """Number the groups, those of one name alike in all modalities; refuse those of which none is in two."""
+    names = {
+        modality: [str(items[modality][id_].group) for id_ in features.ids]
+        for modality, features in split.features.items()
+    }
+    if not set.intersection(*map(set, names.values())):
+        raise ConfigError(
+            f"no group is in {' and '.join(names)} alike; leave out --within, or correct the column group"
+        )
+    numbers = {name: number for number, name in enumerate(sorted(set().union(*names.values())))}
+    return {modality: torch.tensor([numbers[name] for name in own]) for modality, own in names.items()}
+
+
+def _excluded(
+    split: Split, known: Mapping[Modality, Mapping[str, Item]], keys: ContentKeys, *, own_groups: bool
+) -> Numbers | None:
+    """Number items, those of equal content, and with `own_groups` of one group, alike; None if all differ."""
+    numbers, grouped = {}, False
+    for modality, features in split.features.items():
+        items = [known[modality][id_] for id_ in features.ids]
+        if not own_groups:
+            items = [replace(item, group=None) for item in items]
+        groups = [item.group for item in join_groups(items, contents_of(items, keys))]
+        places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+        numbers[modality] = torch.tensor([places[group] for group in groups], dtype=torch.int64)
+        grouped |= any(item.group for item in items) or len(places) < len(items)
+    return numbers if grouped else None
