@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.reports.queries import Intervals
 from emoclim.reports.retrieval import RetrievalReport
-from emoclim.reports.tables import Estimate, Row
+from emoclim.reports.tables import Estimate, Row, to_markdown
 from emoclim.reports.tagging import METRICS, TaggingReport
 
 TableFormat = Literal["latex", "markdown"]
@@ -155,13 +155,13 @@ def typeset_table(rows: Sequence[Sequence[str]], title: str, note: str, form: Ta
     """Format a header row and the rows below it, with a title and a note on how to read them."""
     from tabulate import tabulate
 
-    header, *body = rows
-    styles = {"latex": "latex_booktabs", "markdown": "github"}
-    align = ["left"] + ["right"] * (len(header) - 1)
-    body = [[" ".join(cell.split()) for cell in row] for row in body]
-    text = tabulate(body, header, tablefmt=styles[form], colalign=align, disable_numparse=True)
+    align = ["left"] + ["right"] * (len(rows[0]) - 1)
     if form == "markdown":
-        return "\n".join([f"### {title}", "", note, "", text, ""])
+        cells = [[to_markdown(cell) for cell in row] for row in rows]
+        text = tabulate(cells[1:], cells[0], tablefmt="github", colalign=align, disable_numparse=True)
+        return "\n".join([f"### {to_markdown(title)}", "", to_markdown(note), "", text, ""])
+    cells = [[" ".join(cell.split()) for cell in row] for row in rows]
+    text = tabulate(cells[1:], cells[0], tablefmt="latex_booktabs", colalign=align, disable_numparse=True)
     caption = SPECIAL.sub(r"\\\g<0>", f"{title}. {note}")
     text = "\n".join([r"\begin{table}", rf"\caption{{{caption}}}", text, r"\end{table}", ""])
     for sign, command in LATEX_SIGNS.items():

@@ -3,7 +3,9 @@
 A table is a list of rows, names of the columns first. Values are shares from 0 to 1, shown in percent.
 """
 
+import html
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 from emoclim.metrics import BootstrapMeans
 
 Row = tuple[str, ...]
+MARKDOWN = re.compile(r"[\\|`*\[\]~]|(?<!\w)_")  # within a word, an underscore is one
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ def percent(share: float | None) -> str:
 def shorten(name: str, limit: int = 60) -> str:
     """Return a name as tables and pictures show it: of a long one the beginning and the end."""
     return name if len(name) <= limit else f"{name[: limit - 16]}…{name[-15:]}"
+
+
+def to_markdown(text: str) -> str:
+    """Write text in one line of Markdown, and so that none of its signs is one: no cell, tag, link or code begins."""
+    return MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
 
 
 def candidate_table(

@@ -1,6 +1,9 @@
 """Tables of papers with own lines in them."""
 
-from emoclim.reports.papers import PaperLine, PaperTable, Reproduced
+import pytest
+from markdown_it import MarkdownIt
+
+from emoclim.reports.papers import PaperLine, PaperTable, Reproduced, typeset_table
 from emoclim.reports.tables import Estimate
 
 METRICS = [("P@1", "image_text P@1", "there"), ("MRR", "image_text MRR", "there"), ("P@1", "text_image P@1", "back")]
@@ -46,3 +49,30 @@ def test_plain_values_have_what_was_made_alone() -> None:
 def test_counts_are_shown_as_they_are() -> None:
     line = PaperLine("panel", (), ("1,736",), Reproduced("mine", {"image items": Estimate(1200)}))
     assert PaperTable("Figure", ("panel",), [("images", "image items", "")], [line]).rows[-1] == ("own (mine)", "1,200")
+
+
+HOSTILE = (
+    "a | b",
+    "x\ny",
+    "`code`",
+    "<script>alert(1)</script>",
+    "&lt;",
+    "[a](b)",
+    "*a* ~~b~~",
+    "\\|",
+    "a\\",
+    "# a",
+    "_a_",
+)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_a_cell_of_markdown_stays_one_cell_of_plain_text(text: str) -> None:
+    table = typeset_table([("a", text), (text, "1"), ("c", "2")], text, text, "markdown")
+    tokens = MarkdownIt("commonmark").enable("table").parse(table)
+    shown = [token.children or [] for token in tokens if token.type == "inline"]
+    plain = " ".join(text.split())
+    assert ["".join(part.content for part in parts) for parts in shown[2:]] == ["a", plain, plain, "1", "c", "2"]
+    kinds = {part.type for parts in shown[2:] for part in parts}
+    assert kinds <= {"text", "text_special"}
+    assert not [token for token in tokens if token.type in ("html_block", "html_inline", "code_block")]
