@@ -99,7 +99,7 @@ class Work:
 
     def keep(self, name: str) -> Callable[[Snapshot], None]:
         """Return a function that writes snapshots of that name."""
-        return lambda snapshot: write_snapshot(snapshot, self._path(name))
+        return lambda snapshot: write_own(snapshot, self._path(name))
 
     def has_snapshots(self) -> bool:
         """Tell whether there is anything to resume from."""
@@ -179,11 +179,6 @@ def require_finite(losses: Iterable[float]) -> None:
     """Refuse a training that gave nothing to keep."""
     if not any(map(math.isfinite, losses)):
         raise NothingToKeep("no validation loss was ever finite, so there is nothing to keep; lower the learning rate")
-
-
-def write_snapshot(snapshot: Snapshot, path: Path) -> None:
-    """Write the tensors that a training needs to resume, whole or not at all."""
-    write_own(snapshot, path)
 
 
 def _plan(step: Step[C, I, R], config: C, inputs: I) -> Plan:

@@ -66,15 +66,15 @@ def test_a_run_says_what_was_added_and_goes_on_with_it(
     }
     assert about(whole)["augmentations"] == {name: value for name, value in noted.items() if name != "background"}
     assert "audiomentations" in json.loads((whole / "run.json").read_text())["versions"]
-    write = run_machine.write_snapshot
+    write = run_machine.write_own
 
     def interrupting(snapshot: Snapshot, path: Path) -> None:
         write(snapshot, path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
+    monkeypatch.setattr(run_machine, "write_own", interrupting)
     assert answer(*begin(workspace, *words, "--name", "part"))["interrupted"]
-    monkeypatch.setattr(run_machine, "write_snapshot", write)
+    monkeypatch.setattr(run_machine, "write_own", write)
     resume = ("train-end-to-end", "--resume", "part", "--workspace", workspace, "--workers", 0, "--device", "cpu")
     kept = (sounds / "1.wav").read_bytes()
     (sounds / "1.wav").write_bytes((sounds / "0.wav").read_bytes())

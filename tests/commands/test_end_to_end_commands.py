@@ -34,8 +34,8 @@ def interrupt_after_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
         write(snapshot, path)
         raise KeyboardInterrupt
 
-    write = run_machine.write_snapshot
-    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
+    write = run_machine.write_own
+    monkeypatch.setattr(run_machine, "write_own", interrupting)
 
 
 def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: Path) -> None:
@@ -100,17 +100,17 @@ def test_killed_in_the_second_epoch_and_resumed_it_gives_the_same_bytes(
 ) -> None:
     if words:
         run(*begin(workspace, "--name", "whole", *words))
-    write = run_machine.write_snapshot
+    write = run_machine.write_own
 
     def dying(snapshot: Snapshot, path: Path) -> None:
         if path.exists():
             raise RuntimeError("killed")
         write(snapshot, path)
 
-    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_own", dying)
     with pytest.raises(AssertionError, match="killed"):
         run(*begin(workspace, "--name", "again", *words))
-    monkeypatch.setattr(run_machine, "write_snapshot", write)
+    monkeypatch.setattr(run_machine, "write_own", write)
     folder = workspace / "runs" / "again"
     assert sorted(path.name for path in (folder / "unfinished").iterdir()) == [
         "plan.json",

@@ -96,13 +96,13 @@ def test_a_killed_run_is_taken_up_and_ends_with_the_same_bytes(
             raise Killed
 
     seen: list[object] = []
-    keep = run_machine.write_snapshot
+    keep = run_machine.write_own
     words = (*brief(workspace), "--epochs", 3, "--sweep", 3)
     run(*words, "--name", "whole")
-    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_own", dying)
     with pytest.raises(Killed):
         CliRunner().invoke(app, [str(word) for word in (*words, "--name", "killed")], catch_exceptions=False)
-    monkeypatch.setattr(run_machine, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_own", keep)
     killed, whole = workspace / "runs" / "killed", workspace / "runs" / "whole"
     assert [path.name for path in killed.iterdir()] == ["unfinished"]
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["run"] == "whole"  # it is no run yet
@@ -122,11 +122,11 @@ def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch
         keep(snapshot, path)
         raise OSError(28, "No space left on device")
 
-    keep = run_machine.write_snapshot
-    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+    keep = run_machine.write_own
+    monkeypatch.setattr(run_machine, "write_own", dying)
     told = run(*brief(workspace), "--epochs", 3, "--name", "full", code=2).stderr
     assert "No space left on device" in told
-    monkeypatch.setattr(run_machine, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_own", keep)
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(table.read_text().splitlines()[:-1]) + "\n")
     told = run("train-heads", "--resume", "full", "--workspace", workspace, code=2).stderr
@@ -140,12 +140,12 @@ def test_a_run_is_gone_on_with_after_another_manifest_was_extracted(
         keep(snapshot, path)
         raise OSError(28, "No space left on device")
 
-    keep = run_machine.write_snapshot
+    keep = run_machine.write_own
     words = (*brief(workspace), "--epochs", 3)
     run(*words, "--name", "whole")
-    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_own", dying)
     run(*words, "--name", "killed", code=2)
-    monkeypatch.setattr(run_machine, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_own", keep)
     header, *rows = (workspace / "data" / "images.csv").read_text().splitlines()
     (workspace / "data" / "few.csv").write_text("\n".join([header, *rows[::2]]) + "\n")
     run("extract", "images", workspace / "data" / "few.csv", "--encoder", "colour", "--workspace", workspace)
@@ -159,12 +159,12 @@ def test_ctrl_c_ends_with_what_is_done(workspace: Path, monkeypatch: pytest.Monk
         keep(snapshot, path)
         raise KeyboardInterrupt
 
-    keep = run_machine.write_snapshot
-    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
+    keep = run_machine.write_own
+    monkeypatch.setattr(run_machine, "write_own", interrupting)
     stopped = run(*brief(workspace), "--epochs", 3, "--name", "stopped").stdout
     assert "stopped early; go on with: emoclim train-heads --resume stopped" in stopped
     assert answer("evaluate", "stopped", "--workspace", workspace, "--no-plots")["run"] == "stopped"
-    monkeypatch.setattr(run_machine, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_own", keep)
     finished = answer("train-heads", "--resume", "stopped", "--workspace", workspace)
     assert not finished["interrupted"]
     assert finished["heads"] == answer(*brief(workspace), "--epochs", 3)["heads"]
@@ -227,14 +227,14 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
     def dying(*given: object, **named: object) -> None:
         raise Killed
 
-    keep = run_machine.write_snapshot
+    keep = run_machine.write_own
 
     def interrupting(snapshot: Any, path: Path) -> None:
         keep(snapshot, path)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(run_machine, "write_snapshot", interrupting)
+        patch.setattr(run_machine, "write_own", interrupting)
         run(*quick(workspace, points="4"), "--keep", 2, "--name", "torn")
     with monkeypatch.context() as patch:
         patch.setattr(run_files, "plot_history", dying)

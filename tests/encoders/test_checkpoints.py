@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import random
 import resource
 import runpy
 import sys
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from mutations import mutate
+from soaking import rounds, soak
 from torch import Tensor, nn
 
 from emoclim.encoders import fit, identity, musicnn, read_tensors
@@ -412,3 +415,27 @@ def test_fit_names_all_that_does_not_fit(state: dict[str, Tensor]) -> None:
 def test_fit_bounds_its_message(state: dict[str, Tensor]) -> None:
     with pytest.raises(CheckpointError, match=r"1000 unexpected: x0, x1, x2, x3, x4 and 995 more"):
         fit(Net(), state | {f"x{number}": torch.ones(1) for number in range(1000)}, Path("other.pth"))
+
+
+@soak
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("form", ["zip", "legacy", "script", "safetensors"])
+def test_a_spoilt_checkpoint_is_read_or_refused(form: str, tmp_path: Path) -> None:
+    net, path = Net().eval(), tmp_path / "net"
+    if form == "script":
+        torch.jit.save(torch.jit.script(net), path)
+    elif form == "safetensors":
+        safetensors.torch.save_file({name: one.contiguous() for name, one in net.state_dict().items()}, path)
+    else:
+        torch.save({"state_dict": net.state_dict()}, path, _use_new_zipfile_serialization=form == "zip")
+    content, refused = path.read_bytes(), 0
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for number in range(rounds(200)):
+        path.unlink()  # tensors may look into it
+        path.write_bytes(mutate(content, "net", random.Random(number)))
+        try:
+            fit(Net(), read_tensors(path), path)
+        except CheckpointError:
+            refused += 1
+    assert 0 < refused < rounds(200)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB

@@ -251,18 +251,18 @@ def test_what_was_stopped_goes_on(workspace: Path, made: Path, monkeypatch: pyte
     before = json.loads((made / "answer.json").read_text())
     name = before["rows"][1]["run"]
     shutil.rmtree(workspace / "runs" / name)
-    write = run_machine.write_snapshot
+    write = run_machine.write_own
 
     def interrupting(snapshot: Snapshot, path: Path) -> None:
         write(snapshot, path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_machine, "write_snapshot", interrupting)
+    monkeypatch.setattr(run_machine, "write_own", interrupting)
     stopped = run("reproduce", "table1", "--encoder", "clap=timbre", *options(workspace, cnns=True), code=130)
     assert "the same command goes on from it" in stopped.stderr
     assert "3 of 5" not in stopped.stderr
     assert reproduce(workspace, "table1", "--explain", cnns=True)["rows"][1]["state"] == "unfinished"
-    monkeypatch.setattr(run_machine, "write_snapshot", write)
+    monkeypatch.setattr(run_machine, "write_own", write)
     assert reproduce(workspace, "table1", cnns=True)["table"] == before["table"]
     for file in ("heads.safetensors", "encoder.safetensors"):
         assert (workspace / "runs" / name / file).read_bytes() == (made / "runs" / name / file).read_bytes()

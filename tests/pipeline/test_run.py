@@ -94,7 +94,7 @@ def resources(tmp_path: Path) -> Resources:
 
 def die_at(calls: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     """Raise as snapshot number `calls` is written, half of the time before and half of the time after it is."""
-    write, seen = run_machine.write_snapshot, []
+    write, seen = run_machine.write_own, []
 
     def dying(snapshot: Any, path: Path) -> None:
         seen.append(path)
@@ -104,7 +104,7 @@ def die_at(calls: int, monkeypatch: pytest.MonkeyPatch, error: BaseException) ->
         if len(seen) == calls:
             raise error
 
-    monkeypatch.setattr(run_machine, "write_snapshot", dying)
+    monkeypatch.setattr(run_machine, "write_own", dying)
 
 
 def killed(resources: Resources, monkeypatch: pytest.MonkeyPatch, at: int = 2, **asked: Any) -> Path:

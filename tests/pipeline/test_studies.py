@@ -55,7 +55,7 @@ def stored(folder: Path) -> optuna.Study:
 @contextmanager
 def interrupting_after(n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Ctrl-C as an epoch has been kept."""
-    keep, seen = run_machine.write_snapshot, []
+    keep, seen = run_machine.write_own, []
 
     def counting(snapshot: object, path: Path) -> None:
         keep(snapshot, path)
@@ -63,9 +63,9 @@ def interrupting_after(n_epochs: int, monkeypatch: pytest.MonkeyPatch) -> Iterat
         if len(seen) == n_epochs:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_machine, "write_snapshot", counting)
+    monkeypatch.setattr(run_machine, "write_own", counting)
     yield
-    monkeypatch.setattr(run_machine, "write_snapshot", keep)
+    monkeypatch.setattr(run_machine, "write_own", keep)
 
 
 def score(candidate: Candidate) -> float:
