@@ -1,6 +1,7 @@
 """A way to give commands, and a small workspace in which everything was done once."""
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,14 @@ def run(*words: object, code: int = 0) -> Result:
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == code, result.output + repr(result.exception)
     return result
+
+
+def mistake(*words: object, code: int = 2) -> str:
+    """The one line that tells what is wrong, below any that tell how far slow work was."""
+    *before, last = run(*words, code=code).stderr.strip().splitlines()
+    assert last.startswith("emoclim: ")
+    assert not [line for line in before if not re.search(r"(^|, )\d+ s(, |$)|: \d+ s$", line)]
+    return last
 
 
 def answer(*words: object, code: int = 0) -> dict:

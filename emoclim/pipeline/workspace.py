@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from emoclim.cache import SHARDS
 from emoclim.data import ContentKeys, FeatureSpec
-from emoclim.errors import ConfigError, ManifestError, RunError
+from emoclim.errors import ConfigError, ManifestError, RunError, name_some
 from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
 
@@ -91,16 +91,17 @@ class Workspace:
 
     def run(self, name: str | None) -> Path:
         """Find the folder of a run, by name or path; the newest one for None."""
+        finished = [path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")]
         if name is None:
-            finished = sorted((path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")), key=_trained_at)
             if not finished:
                 raise RunError(f"there is no run in {self.runs}; train one with: emoclim train-heads")
-            return finished[-1]
+            return max(finished, key=_trained_at)
         for folder in (self.runs / name, Path(name)):
             if (folder / HEADS_FILE).is_file():
                 return folder
         unfinished = (self.runs / name).is_dir()
-        advice = f"finish it with --resume {name}" if unfinished else f"name a folder of {self.runs}"
+        there = name_some(sorted(folder.name for folder in finished), 10) or "there is none yet"
+        advice = f"finish it with --resume {name}" if unfinished else f"name one that is in {self.runs}: {there}"
         raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); {advice}")
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from commands import answer, brief, run
+from commands import answer, brief, mistake, run
 from commands import finished as finished
 from commands import workspace as workspace
 from PIL import Image
@@ -170,8 +170,8 @@ def test_ctrl_c_is_answered_in_one_line(workspace: Path, monkeypatch: pytest.Mon
         raise KeyboardInterrupt
 
     monkeypatch.setattr(features, "extract", interrupted)
-    result = run("extract", "images", "--encoder", "colour", "--workspace", workspace, code=130)
-    assert result.stderr.strip() == "emoclim: stopped; what was committed is kept, and the same command goes on from it"
+    told = mistake("extract", "images", "--encoder", "colour", "--workspace", workspace, code=130)
+    assert told == "emoclim: stopped; what was committed is kept, and the same command goes on from it"
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:
@@ -196,8 +196,7 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")  # where nobody listens
     soundfile.write(tmp_path / "one.wav", np.zeros(800), 8000)
-    told = run("extract", "audio", tmp_path, "--unlabelled", "--workspace", tmp_path / "ws", code=2).stderr.strip()
-    assert len(told.splitlines()) == 1
+    told = mistake("extract", "audio", tmp_path, "--unlabelled", "--workspace", tmp_path / "ws")
     assert "cannot download https://huggingface.co/lukewys/laion_clap/resolve/main/630k-best.pt" in told
     assert f"put the file at {tmp_path / 'home' / 'checkpoints' / '630k-best.pt'}" in told
     assert "name another with --checkpoint, or take an encoder without one: timbre" in told
@@ -222,16 +221,12 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
         (("train-heads", "--temperature", 0), "temperature = 0.0 is not possible"),
         (("train-heads", "--preset", "papre"), "there is no preset 'papre'"),
         (("evaluate",), "there is no run in .*; train one with: emoclim train-heads"),
-        (("evaluate", "my-run"), "my-run is no run"),
+        (("evaluate", "my-run"), "my-run is no run .*; name one that is in .*: there is none yet"),
         (("search", "photo.jpg"), "there is no run in"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...], message: str) -> None:
-    result = run(*words, "--workspace", tmp_path, code=2)
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("emoclim: ")
-    assert re.search(message, lines[0])
+    assert re.search(message, mistake(*words, "--workspace", tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -263,9 +258,7 @@ def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...]
 )
 def test_mistakes_in_a_finished_workspace(finished: Path, words: tuple[object, ...], message: str) -> None:
     shown = [finished / word if str(word).startswith("data/") else word for word in words]
-    result = run(*shown, "--workspace", finished, code=2)
-    assert len(result.stderr.strip().splitlines()) == 1
-    assert re.search(message, result.stderr)
+    assert re.search(message, mistake(*shown, "--workspace", finished))
 
 
 def test_a_class_without_items_in_a_split_is_told(workspace: Path) -> None:
@@ -349,7 +342,7 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / "a.png")
     (tmp_path / "cache").write_text("a file where a folder is needed")
     words = ("extract", "images", tmp_path / "images", "--encoder", "colour", "--workspace", tmp_path)
-    assert len(run(*words, code=2).stderr.strip().splitlines()) == 1
+    assert "cache" in mistake(*words)
 
 
 def test_the_version_is_told() -> None:
