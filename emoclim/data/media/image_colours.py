@@ -104,14 +104,14 @@ def to_rgb(picture: Image, scale: Scale, stream: BinaryIO) -> Image:
         raise DecodeError("the picture holds floats of unknown scale; save it with 8 or 16 bits per channel")
     hidden = None if scale.key is None else _is_key(picture, scale.key, stream)
     if picture.mode in WIDE:
-        picture = _to_8_bit(np.asarray(picture).astype(np.int64), scale)
+        picture = _to_8_bit(np.asarray(picture), scale)
     elif picture.mode == "L" and scale.signed:
-        picture = _to_8_bit(np.asarray(picture).view(np.int8).astype(np.int64), scale)
+        picture = _to_8_bit(np.asarray(picture).view(np.int8), scale)
     elif picture.mode == "La":  # multiplied by its alpha channel
         picture = picture.convert("LA")
     if hidden is not None:
         picture = picture.convert("RGB")
-        picture.putalpha(PIL.Image.fromarray(np.where(hidden, 0, 255).astype(np.uint8)))
+        picture.putalpha(PIL.Image.fromarray(np.where(hidden, np.uint8(0), np.uint8(255))))
     if picture.has_transparency_data:
         page = PIL.Image.new("RGBA", picture.size, BACKGROUND)
         picture = PIL.Image.alpha_composite(page, picture.convert("RGBA"))
@@ -120,22 +120,25 @@ def to_rgb(picture: Image, scale: Scale, stream: BinaryIO) -> Image:
 
 def _is_key(picture: Image, key: int | tuple[int, ...], stream: BinaryIO) -> NDArray[np.bool_]:
     """Return where a PNG of 16 bits has the number, or the colour, that is transparent."""
-    values = np.asarray(picture).astype(np.int64)
+    values, wanted = np.asarray(picture), np.array(key)
+    hidden: NDArray[np.bool_] = values == wanted
     if picture.mode == "RGB":  # its upper bytes
         stream.seek(0)
         again = PngImageFile(stream)
         again.tile = [_laid_out(tile, RGB_16_LOWER) for tile in again.tile]
-        values = 256 * values + np.asarray(again)
-    hidden: NDArray[np.bool_] = values == key
-    return hidden.all(axis=-1) if hidden.ndim > 2 else hidden
+        hidden = (values == wanted >> 8).all(axis=-1) & (np.asarray(again) == wanted & 255).all(axis=-1)
+    return hidden
 
 
-def _to_8_bit(values: NDArray[np.int64], scale: Scale) -> Image:
+def _to_8_bit(values: NDArray[Any], scale: Scale) -> Image:
     if values.min() < 0 or values.max() > scale.white:
         raise DecodeError(
             f"the picture holds numbers from {values.min()} to {values.max()}, of which nothing says what is black and "
             "what is white; save it with 8 or 16 bits per channel"
         )
-    if scale.inverted:
-        values = scale.white - values
-    return PIL.Image.fromarray(((510 * values + scale.white) // (2 * scale.white)).astype(np.uint8))
+    numbers = np.arange(scale.white + 1)
+    steps = (510 * (scale.white - numbers if scale.inverted else numbers) + scale.white) // (2 * scale.white)
+    result, table = np.empty(values.shape, np.uint8), steps.astype(np.uint8)
+    for row, place in zip(values, result, strict=True):  # one by one: looking up makes each number one of 8 bytes
+        place[:] = table[row]
+    return PIL.Image.fromarray(result)
