@@ -89,9 +89,9 @@ class CacheNote:
 
     def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """Add a manifest as the newest source."""
-        path = portable_path(manifest.source, self.path)
-        others = tuple(known for known in self.sources if known.path != path)
-        known_as = next((known.name for known in self.sources if known.path == path), manifest.name)
+        path, full = portable_path(manifest.source, self.path), manifest.source.resolve()
+        others = tuple(known for known in self.sources if known.found_from(self.path) != full)
+        known_as = next((known.name for known in self.sources if known not in others), manifest.name)
         if any(known.name == known_as for known in others):  # two files of one name, in different folders
             known_as = f"{manifest.name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
         source = SourceRef(known_as, path, manifest.digest(), unlabelled)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from emoclim.errors import CacheError
-from emoclim.files import atomic
+from emoclim.files import atomic, open_regular
 
 if TYPE_CHECKING:
     import soundfile
@@ -44,7 +44,7 @@ class StoreSize(NamedTuple):
     @classmethod
     def of(cls, store: Path) -> "StoreSize":
         """Count the files of a store, which need not exist."""
-        sizes = [file.stat().st_size for file in store.glob(f"*{WAV}")]
+        sizes = [file.lstat().st_size for file in store.glob(f"*{WAV}")]
         return cls(len(sizes), sum(sizes))
 
 
@@ -72,6 +72,7 @@ def open_waveform(path: Path) -> Iterator[StoredWaveform]:
     import soundfile
 
     try:
+        open_regular(path, follow=False).close()  # the library would wait for a pipe
         with soundfile.SoundFile(path) as file:
             yield StoredWaveform(file)
     except (OSError, soundfile.LibsndfileError) as error:

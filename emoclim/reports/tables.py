@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emoclim.errors import on_one_line
 from emoclim.metrics import BootstrapMeans
 
 Row = tuple[str, ...]
@@ -48,7 +49,7 @@ def shorten(name: str, limit: int = 60) -> str:
 
 def to_markdown(text: str) -> str:
     """Write text in one line of Markdown, and so that none of its signs is one: no cell, tag, link or code begins."""
-    return MARKDOWN.sub(r"\\\g<0>", html.escape(" ".join(text.split()), quote=False))
+    return MARKDOWN.sub(r"\\\g<0>", html.escape(on_one_line(" ".join(text.split())), quote=False))
 
 
 def candidate_table(

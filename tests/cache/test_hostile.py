@@ -19,7 +19,7 @@ from cache_files import ITEMS, assert_holds, assert_same, edit_ledger, fill
 from contracts import DIM, SPEC, encoded
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from emoclim.cache import FeatureCache, MemoryCache, open_cache
+from emoclim.cache import FeatureCache, MemoryCache, open_cache, open_waveform
 from emoclim.errors import CacheError
 
 path = cache_files.path
@@ -318,6 +318,14 @@ def test_a_link_to_a_folder_of_shards_is_not_followed(path: Path, tmp_path: Path
     with pytest.raises(CacheError, match="link"):
         open_cache(tmp_path / "cache.shards" / f"1-of-2{path.suffix}", SPEC)
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("what", ["pipe", "link"])
+def test_what_is_no_recording_of_a_store_is_told(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "a.wav"
+    os.mkfifo(path) if what == "pipe" else path.symlink_to("/dev/zero")
+    with pytest.raises(CacheError, match="delete it"), open_waveform(path):
+        pass
 
 
 def test_limit_may_be_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

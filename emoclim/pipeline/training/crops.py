@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from emoclim.cache import WAV, StoreSize, open_waveform, portable_path, store_name, write_waveform
+from emoclim.cache import WAV, StoreSize, located, open_waveform, portable_path, store_name, write_waveform
 from emoclim.data import ContentKeys, Item, Waveform, read_blocks
 from emoclim.encoders import AudioEncoder, Encoder
 from emoclim.errors import CacheError, ConfigError, DecodeError, EncoderError
@@ -140,13 +140,14 @@ def make_augmenter(
     if not isinstance(encoder, AudioEncoder):
         raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
     load_library()  # whoever lacks it is not to wait for the sounds first
-    folder = workspace.caches / known["background"] if known and known["background"] else settings.background
+    place = workspace.caches / "any"  # by which the folder is named in a note
+    folder = located(known["background"], place) if known and known["background"] else settings.background
     rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
     if folder is not None:
         keys = workspace.content_keys()
         sounds = read_backgrounds(folder.resolve(), encoder.spec.modality, rate, encoder.segment_seconds, keys, track)
         keys.save()
-        note |= {"background": portable_path(folder, workspace.caches / "any"), DIGEST: sounds.digest}
+        note |= {"background": portable_path(folder, place), DIGEST: sounds.digest}
     return note, Augmenter(settings, sounds.files, rate, encoder.length)
 
 
