@@ -7,7 +7,7 @@ peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. Mono is the mean o
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
@@ -96,9 +96,8 @@ def _decoders(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Abstr
         yield open_plain(stream if path else View(stream, part), part)
     if part.kind:
         yield sound_ffmpeg.open_media(path or View(stream, part), part.kind, part.seconds)
-    else:
-        for mp3 in find_mp3(stream)[:1]:
-            yield open_plain(View(stream, mp3), mp3)
+    elif found := find_mp3(stream):
+        yield nullcontext(_Chain(stream, found)) if len(found) > 1 else open_plain(View(stream, found[0]), found[0])
 
 
 class _Chain:

@@ -111,7 +111,7 @@ def scan_au(file: Bytes, start: int) -> Part:
     """Return the sound in an AU file."""
     order = AU[file.at(start, 4)]
     field = _Field(start + 8, order)
-    content = start + _Field(start + 4, order).read(file)
+    content = start + max(24, _Field(start + 4, order).read(file))
     chunks = Chunks("au", 0, 0, 0, order, 0, 1, b"")
     return _scan_data(file, start, chunks, _Stated(field.read(file), field, content, 0))
 

@@ -1,0 +1,206 @@
+"""Find the Ogg streams that lie one after another in a file, and check that each is whole and counts all that it holds.
+
+How long a stream is stands in its last page (RFC 3533). That page must be undamaged, be marked as the end, and not
+count many samples fewer than its packets last: encoders leave out a part of the last packet at most.
+"""
+
+import re
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import NamedTuple, TypeAlias
+
+from emoclim.data.media.containers.mpeg import packet_at
+from emoclim.data.media.containers.view import Bytes, Part
+from emoclim.errors import DecodeError
+
+BEGINS = re.compile(rb"OggS\0[\x02\x06]")  # pages that begin a stream, and may end it, too
+PAGE = 65_307  # bytes at most
+LAST_PAGES = 2  # of which the packets are looked at
+HEADERS = 64  # pages that hold them; more hold pictures, and are not looked at
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+OPUS_FRAMES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4  # samples at 48 kHz, by mode
+TRIM = 2  # packets, of the longest, that the end of a stream may leave out
+
+
+class _Page(NamedTuple):
+    place: int
+    ends: bool  # it is marked as the last of its stream
+    granule: int  # samples up to its end
+    stream: bytes
+    lacing: bytes
+
+    @property
+    def body(self) -> int:
+        return self.place + 27 + len(self.lacing)
+
+    @property
+    def stop(self) -> int:
+        return self.body + sum(self.lacing)
+
+
+Durations: TypeAlias = Callable[[Sequence[bytes]], list[int]]  # the first bytes of packets in a row -> samples of each
+
+
+def scan_ogg(file: Bytes, start: int) -> list[Part]:
+    """Cut a chain of streams into its links; those that begin together are one (RFC 3533, section 4)."""
+    first = _page(file, start)
+    begins, end, alone = [start], first.stop, True
+    for place in file.find(BEGINS, start + 1, file.size):
+        if place != end:
+            begins.append(place)
+        else:
+            alone = False
+        end = _page(file, place).stop
+    links = []
+    for part in (Part(first, last, "ogg") for first, last in pairwise([*begins, file.size])):
+        last = _last_page(file, part)
+        if alone:
+            _require_all_counted(file, part, last)
+        links.append(replace(part, stop=last.stop))
+        after = file.skip_tags(last.stop)
+        if after < part.stop and (file.begins(after) or packet_at(file, after)):
+            return links  # and then something else
+    return links if len(links) > 1 else [Part(start, file.size, "ogg")]
+
+
+def _page(file: Bytes, place: int) -> _Page:
+    head = file.at(place, 27).ljust(27, b"\0")
+    granule = int.from_bytes(head[6:14], "little", signed=True)
+    return _Page(place, bool(head[5] & 4), granule, head[14:18], file.at(place + 27, head[26]))
+
+
+def _last_page(file: Bytes, part: Part) -> _Page:
+    first = max(part.start, part.stop - 2 * PAGE)
+    page = _page(file, first + max(0, file.at(first, part.stop - first).rfind(b"OggS")))
+    if page.stop > part.stop or page.body > part.stop:
+        raise DecodeError("the file is cut short: the last page of its Ogg stream is not whole; fetch it again")
+    if not page.ends:
+        raise DecodeError(
+            "the mark at the end of its Ogg stream is missing: it is cut short, or was never finished; fetch it again, "
+            "or write it anew if it plays to its end"
+        )
+    content = file.at(page.place, page.stop - page.place)
+    if _checksum(content[:22] + bytes(4) + content[26:]) != int.from_bytes(content[22:26], "little"):
+        raise DecodeError("the last page of its Ogg stream is damaged; fetch it again")
+    return page
+
+
+def _checksum(content: bytes) -> int:
+    """Compute the CRC of Ogg, whose bits are in the other order than those of zip files."""
+    crc = zlib.crc32(content.translate(REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int.from_bytes(crc.to_bytes(4, "little").translate(REVERSED), "big")
+
+
+def _require_all_counted(file: Bytes, part: Part, last: _Page) -> None:
+    """Refuse a stream whose last page counts fewer samples than its packets last."""
+    durations_of = _durations(file, part)
+    if durations_of is None:
+        return
+    heads: list[bytes] = []
+    counted, before, head = 0, 0, b""
+    for page in _pages_up_to(file, part, last):
+        if page.place == last.place:
+            before = len(heads)
+        elif page.granule >= 0:
+            counted = page.granule
+        for beginning, whole in _packets(file, page):
+            head = head or beginning
+            if whole:
+                heads.append(head)
+                head = b""
+    durations = durations_of(heads)
+    missing = counted + sum(durations[before:]) - last.granule
+    if missing > TRIM * max(durations, default=0):
+        raise DecodeError(
+            f"the end of its Ogg stream counts too little: {missing} samples more are there; write the file again"
+        )
+
+
+def _pages_up_to(file: Bytes, part: Part, last: _Page) -> list[_Page]:
+    """Return the last pages of a stream."""
+    first = max(part.start, last.place - 2 * PAGE)
+    content = file.at(first, last.place - first)
+    pages, stop = [last], len(content)
+    while len(pages) < LAST_PAGES and (stop := content.rfind(b"OggS\0", 0, stop)) >= 0:
+        page = _page(file, first + stop)
+        if page.stop == pages[-1].place and page.stream == last.stream:
+            pages.append(page)
+    return pages[::-1]
+
+
+def _packets(file: Bytes, page: _Page) -> Iterator[tuple[bytes, bool]]:
+    """Yield the first bytes of each packet on a page, or of what is there of it, and whether it ends there."""
+    content, place, size = file.at(page.body, page.stop - page.body), 0, 0
+    for value in page.lacing:
+        size += value
+        if value < 255:
+            yield content[place : place + min(2, size)], True
+            place, size = place + size, 0
+    if size:
+        yield content[place : place + 2], False
+
+
+def _durations(file: Bytes, part: Part) -> Durations | None:
+    """Return how to tell the samples of a stream's packets; None for codecs whose packets do not tell."""
+    head = file.at(_page(file, part.start).body, 30)
+    if head.startswith(b"OpusHead"):
+        return lambda heads: [_opus_samples(packet) for packet in heads]
+    if not head.startswith(b"\x01vorbis") or len(head) < 30:
+        return None
+    modes = _vorbis_modes(_setup(file, part))
+    sizes = [1 << (head[28] >> 4 if long else head[28] & 15) for long in modes]
+    return (lambda heads: _vorbis_samples(heads, sizes)) if sizes else None
+
+
+def _opus_samples(packet: bytes) -> int:
+    """Return the samples of a packet (RFC 6716, section 3)."""
+    if not packet:
+        return 0
+    frames = (1, 2, 2, packet[-1] & 63)[packet[0] & 3]
+    return frames * OPUS_FRAMES[packet[0] >> 3]
+
+
+def _vorbis_samples(heads: Sequence[bytes], sizes: Sequence[int]) -> list[int]:
+    """Return the samples of packets: a quarter of each block and of the one before; the first gives none."""
+    mask, before = (1 << (len(sizes) - 1).bit_length()) - 1, 0
+    by_mode = [*sizes, *[sizes[-1]] * (mask + 1 - len(sizes))]
+    samples = []
+    for packet in heads:
+        size = 0 if not packet or packet[0] & 1 else by_mode[packet[0] >> 1 & mask]
+        samples.append((before + size) // 4 if before and size else 0)
+        before = size or before
+    return samples
+
+
+def _setup(file: Bytes, part: Part) -> bytes:
+    """Return the third packet of a stream."""
+    packets, pieces, page = 0, b"", _page(file, part.start)
+    for _ in range(HEADERS):
+        place = page.body
+        for value in page.lacing:
+            pieces += file.at(place, value) if packets == 2 else b""
+            place += value
+            packets += value < 255
+            if packets == 3:
+                return pieces
+        page = _page(file, page.stop)
+    return b""
+
+
+def _vorbis_modes(setup: bytes) -> list[bool]:
+    """Return which modes have long blocks, read from the end of the setup, for all before them is of unknown length."""
+    bits = int.from_bytes(setup, "little")
+    end = bits.bit_length() - 1  # the bit that ends the setup
+    flags: list[bool] = []
+    found: list[bool] = []
+    while end >= 41 + 6 and len(flags) < 64:
+        mode = bits >> end - 41 & (1 << 41) - 1  # long or not, window, transform, mapping
+        if mode >> 33 > 63 or mode >> 1 & 0xFFFF_FFFF:
+            break
+        flags.append(bool(mode & 1))
+        end -= 41
+        if (bits >> end - 6 & 63) + 1 == len(flags):
+            found = flags[::-1]
+    return found
