@@ -131,6 +131,9 @@ def _read_parquet(source: Path) -> Table:
             recurring = [schema.column(place).path for place in range(len(schema))]
             file = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
             require_memory(source, _declared(file.metadata), ManifestError)
+            if lists := [place for place in range(len(schema)) if schema.column(place).max_repetition_level]:
+                file.scan_contents([schema.column(place).path for place in lists])  # raises if they are damaged
+            require_memory(source, _declared(file.metadata, lists), ManifestError)
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{source} cannot be read as Parquet ({error}); write it again") from error
@@ -148,13 +151,16 @@ def _read_parquet(source: Path) -> Table:
     return Table(source, tuple(names), tuple(rows), notes=tuple(notes), unreadable=unreadable)
 
 
-def _declared(metadata: Any) -> int:
-    """Return the bytes that a Parquet file takes at least when it is read, as it says itself."""
-    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]  # of a column's, damage may abort
-    rows: int = max(metadata.num_rows, sum(group.num_rows for group in groups))
-    return rows * (ROW_BYTES + CELL_BYTES * int(metadata.num_columns)) + sum(
-        int(group.total_byte_size) for group in groups
-    )
+def _declared(metadata: Any, lists: Sequence[int] = ()) -> int:
+    """Return the bytes that a Parquet file takes at least when it is read, as it says itself.
+
+    `lists` are columns whose values are not one a row; to ask that of one that is damaged ends the process.
+    """
+    groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
+    values = sum(int(group.column(place).num_values) for group in groups for place in lists)
+    rows = max(int(metadata.num_rows), sum(int(group.num_rows) for group in groups))
+    cells = rows * int(metadata.num_columns) + values
+    return ROW_BYTES * rows + CELL_BYTES * cells + sum(int(group.total_byte_size) for group in groups)
 
 
 def _joined(column: Any) -> int:
@@ -166,7 +172,7 @@ def _joined(column: Any) -> int:
         return 0
     while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_flatten(column)
-    needed: int = CELL_BYTES * len(column)
+    needed = 0
     for chunk in column.chunks:
         if pa.types.is_dictionary(chunk.type):
             needed += int(pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0)

@@ -130,7 +130,9 @@ def test_a_delimiter_in_a_quoted_name_is_none(tmp_path: Path) -> None:
     assert read_table(path).columns == ("path", "label", "note, or what, so, ever")
 
 
-def test_what_a_small_parquet_declares_is_checked_before_memory_is_taken(tmp_path: Path) -> None:
+def test_what_a_small_parquet_declares_is_checked_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows, path = 4_000_000, tmp_path / "bomb.parquet"
     pq.write_table(
         pa.table({"path": pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["a" * 99])}), path
@@ -143,8 +145,16 @@ def test_what_a_small_parquet_declares_is_checked_before_memory_is_taken(tmp_pat
         pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["a" * 10**5]),
     )
     pq.write_table(pa.table({"tags": tags}), path)
-    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=2"):
+    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=1"):
         read_table(path)
+    many = pa.DictionaryArray.from_arrays(pa.array(np.zeros(2_000_000, np.int32)), ["a"])
+    pq.write_table(pa.table({"tags": pa.ListArray.from_arrays(pa.array([0, len(many)], pa.int32()), many)}), path)
+    assert path.stat().st_size < 2**12
+    monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "0.01")
+    monkeypatch.setattr(pq.ParquetFile, "read", lambda _: pytest.fail("the file was read"))
+    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=1"):
+        read_table(path)
+    monkeypatch.undo()
     long = pa.DictionaryArray.from_arrays(pa.array([0] * 10_000, pa.int32()), ["a" * 10**5])
     pq.write_table(pa.table({"path": long}), path)
     cells = {id(row[0]) for _, row in read_table(path).rows}
@@ -152,8 +162,11 @@ def test_what_a_small_parquet_declares_is_checked_before_memory_is_taken(tmp_pat
 
 
 def test_damage_of_a_parquet_is_told_and_never_read_as_other_cells(tmp_path: Path) -> None:
-    rows, path = [(f"a{n}.png", f"l{n % 3}", "x|y") for n in range(200)], tmp_path / "damaged.parquet"
-    whole, draw, told = table_bytes(("path", "label", "tags"), rows, ".parquet"), random.Random(0), 0
+    rows, path = [(f"a{n}.png", f"l{n % 3}") for n in range(200)], tmp_path / "damaged.parquet"
+    tags = pa.array([["x", "y"], ["z"]] * 100)
+    table = pa.table([*map(list, zip(*rows, strict=True)), tags], names=["path", "label", "tags"])
+    pq.write_table(table, path, write_page_checksum=True)
+    whole, draw, told = path.read_bytes(), random.Random(0), 0
     path.write_bytes(whole)
     written = read_table(path)
     for _ in range(200):
