@@ -133,11 +133,11 @@ def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setti
         raise EncoderError(f"encoder {name!r} has no setting {named}; it takes {', '.join(allowed)}")
     typed = dict(settings)
     for key, value in settings.items():
-        if kinds[key] is float and isinstance(value, int):
+        if kinds[key] is float and isinstance(value, int) and abs(value) <= MAX_SEED:
             typed[key] = float(value)
         elif not isinstance(value, kinds[key]):
             raise EncoderError(
-                f"setting {key} of encoder {name!r} takes a value of type {kinds[key].__name__}, not {value!r}"
+                f"setting {key} of encoder {name!r} takes a value of type {kinds[key].__name__}, not {value!r:.80}"
             )
     return typed
 

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
 
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 16_000  # Hz
+MAX_LENGTH = 600 * SAMPLE_RATE
 DIM = 151  # of its statistics
 VERSION = 1
 
 
 def load(*, length: int = 5 * SAMPLE_RATE, overlap: float = 0.5) -> AudioEncoder:
     """Make the encoder."""
-    if length < 2 * SAMPLE_RATE:
-        raise EncoderError(f"timbre takes a length of at least {2 * SAMPLE_RATE} samples, not {length}")
+    if not 2 * SAMPLE_RATE <= length <= MAX_LENGTH:
+        raise EncoderError(f"timbre takes a length from {2 * SAMPLE_RATE} to {MAX_LENGTH} samples, not {length}")
     settings: dict[str, Setting] = {
         "version": VERSION,
         "sample_rate": SAMPLE_RATE,

@@ -97,6 +97,8 @@ def test_usual_values_of_shared_settings_change_no_key() -> None:
         ("colour", {"views": 1001}, "from 0 to 1000 views, not 1001"),
         ("colour", {"views": 1, "view_seed": -1}, "view_seed from 0 to 4294967295, not -1"),
         ("colour", {"views": "many"}, "setting views of encoder 'colour' takes a value of type int, not 'many'"),
+        ("timbre", {"length": 2**63 - 1}, "length from 32000 to 9600000 samples, not 9223372036854775807"),
+        ("timbre", {"overlap": 10**400}, "setting overlap of encoder 'timbre' takes a value of type float, not 1000"),
         ("colour", {"source_rate": 16_000}, "'colour' has no setting source_rate; it takes size, precision, views"),
     ],
 )

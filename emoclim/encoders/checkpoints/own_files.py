@@ -5,6 +5,8 @@ and the same content shall give the same bytes.
 """
 
 import json
+import os
+import re
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +32,9 @@ def write_own(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, Any
         try:
             safetensors.torch.save_file(own, partial, metadata)
         except safetensors.SafetensorError as error:
-            raise OSError(f"{path} cannot be written: {error}") from error
+            number = re.search(r"os error (\d+)", str(error))
+            told = (int(number[1]), os.strerror(int(number[1]))) if number else (None, str(error))
+            raise OSError(*told, str(path)) from error
 
 
 def read_own(path: Path, use: Callable[[dict[str, Tensor], dict[str, Any]], T]) -> T:
