@@ -209,7 +209,7 @@ def test_overlap_is_refused(overlap: float) -> None:
 
 
 def test_short_segment_is_refused() -> None:
-    with pytest.raises(EncoderError, match="from 32000 samples, not 16000"):
+    with pytest.raises(EncoderError, match="from 32000 to 9600000 samples, not 16000"):
         encoder.load(length=16_000)
 
 
