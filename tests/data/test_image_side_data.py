@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -168,6 +169,14 @@ def test_what_pillow_warns_of_is_told_once_with_the_name_of_the_file(
     assert len(told) == 2
     assert told[0].startswith(f"{tmp_path / 'one.jpg'}: ")
     assert told[1].startswith(f"{tmp_path / 'other.jpg'}: ")
+
+
+def test_threads_that_read_at_once_leave_warnings_as_they_were(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png())
+    before = warnings.showwarning, warnings.filters.copy()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: read_image(Item("a", tmp_path / "a.png")), range(100)))
+    assert (warnings.showwarning, warnings.filters) == before
 
 
 def test_what_c_libraries_print_reaches_nobody(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

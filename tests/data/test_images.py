@@ -171,6 +171,12 @@ def test_the_first_frame_of_several_is_taken(tmp_path: Path, kind: str) -> None:
     assert (read(tmp_path, content) == (255, 0, 0)).all()
 
 
+def test_a_picture_beside_an_animation_is_taken_as_those_show_it_who_know_none(tmp_path: Path) -> None:
+    red, lime = (PIL.Image.new("RGB", (8, 6), colour) for colour in ("red", "lime"))
+    content = encode(red, "PNG", save_all=True, append_images=[lime, lime], default_image=True)
+    assert (read(tmp_path, content) == (255, 0, 0)).all()
+
+
 @pytest.mark.parametrize("size", [(1, 1), (3000, 2)])
 def test_odd_sizes_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
     assert read(tmp_path, encode(PIL.Image.new("RGB", size), "PNG")).shape == (size[1], size[0], 3)

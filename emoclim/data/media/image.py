@@ -17,6 +17,7 @@ from its content, never from its name.
 """
 
 import logging
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -134,7 +135,10 @@ def _upright(picture: Image, orientation: object) -> Image:
 
 @contextmanager
 def _told_warnings(path: Path) -> Iterator[None]:
-    """Tell what Pillow warns of with the name of the file."""
+    """Tell what Pillow warns of with the name of the file; in the main thread only, for what is caught is of all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield
