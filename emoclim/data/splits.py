@@ -195,7 +195,7 @@ def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[st
 def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
-    table = read_table(path)
+    table = read_table(path, prose="id")
     places = table.places("id", "split")
     splits = {row[places["id"]]: row[places["split"]] for _, row in table.rows if len(row) == len(table.columns)}
     if len(splits) < len(table.rows) or not set(splits.values()) <= set(SPLITS):

@@ -20,7 +20,6 @@ from emoclim.files import open_regular, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"  # between the tags of one cell
-PROSE = "text"  # name of the column whose cells may have any lines
 QUOTED, LINE_END = re.compile('"[^"]*"'), re.compile("\r\n?|\n")
 CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
 EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
@@ -63,11 +62,11 @@ class Table:
         return name_some(self.columns, 12) or "none"
 
 
-def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
+def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str = "text") -> Table:
     """Read a CSV file in UTF-8 whose delimiter follows from its header, or a Parquet file.
 
     In a table whose delimiter is in `plain`, nothing is quoted: a quotation mark is part of its cell. An `old` table
-    that is no UTF-8 is Latin-1.
+    that is no UTF-8 is Latin-1. In the column `prose`, lines may look like rows.
     """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
@@ -80,7 +79,7 @@ def read_table(source: Path, *, plain: str = "", old: bool = False) -> Table:
     if '"' in text and (swallowed := list(_swallowed(names, rows, delimiter))):
         number, column = swallowed[0]
         told = f"a quotation mark in row {number}, column {column!r}, seems to have swallowed the rows that follow it"
-        if column.lower() != PROSE or delimiter == "\t":
+        if column.lower() != prose or delimiter == "\t":
             raise ManifestError(f"{source} cannot be used: {told}; close it, or double it if it belongs to the cell")
         notes.append(f"{told} (or the lines of a text look like rows, as in {len(swallowed)} cells)")
     if short := [str(number) for number, row in rows if len(row) < len(names)]:

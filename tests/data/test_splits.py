@@ -211,3 +211,9 @@ def test_splits_that_cannot_be_kept_are_told(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path / "file", items_of({"awe": 5}))
     with pytest.raises(ManifestError, match="splits cannot be kept"):
         with_splits(manifest)
+
+
+def test_ids_that_look_like_rows_keep_their_splits(tmp_path: Path) -> None:
+    items = [Item(f"{n},\n{n}.png", text=f"{n}", label="awe") for n in range(10)]
+    manifest = Manifest("odd", "text", tmp_path / "odd.csv", tuple(items))
+    assert with_splits(manifest).items == with_splits(manifest).items

@@ -97,7 +97,9 @@ def _with_own_groups(prepared: Prepared, placed: Sequence[Item]) -> Mapping[str,
     """Return the further columns, among them the items' own groups where some were joined and no column tells them."""
     own = {item.id: item.group for item in prepared.items if item.group}
     joined = any(own.get(item.id, item.group) != item.group for item in placed)
-    told = any({id_: cell for id_, cell in cells.items() if cell} == own for cells in prepared.columns.values())
+    told = OWN_GROUP in prepared.columns or any(
+        {id_: cell for id_, cell in cells.items() if cell} == own for cells in prepared.columns.values()
+    )
     return prepared.columns if told or not joined else {**prepared.columns, OWN_GROUP: own}
 
 
