@@ -26,7 +26,7 @@ def test_labels_spelt_alike_map_to_each_other() -> None:
 
 
 def test_a_label_that_nobody_knows_is_an_error() -> None:
-    with pytest.raises(ManifestError, match="'hapy' .* happy, sad"):
+    with pytest.raises(ManifestError, match="'hapy': .* happy, sad"):
         match_labels({"image": ["hapy", "sadness"], "audio": ["happy", "sad"]})
 
 
