@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from soaking import examples, soak
+from sound_files import write_media
 
 from emoclim.data import read_blocks, read_crop, repeat_pad
 from emoclim.data.manifest import Item
@@ -232,9 +233,31 @@ def test_two_chunks_of_samples_are_refused(path: Path) -> None:
     assert "two chunks" in told(content + content[content.index(b"data") :], path)
 
 
-@pytest.mark.parametrize(("place", "form", "value"), [(22, "<H", 2), (34, "<H", 8)])
-def test_a_wav_that_contradicts_itself_is_refused(place: int, form: str, value: int, path: Path) -> None:
-    assert "contradicts itself" in told(put(made("wav", 440, 16_000, 1), place, form, value), path)
+@pytest.mark.parametrize(
+    ("name", "place", "form", "value"),
+    [
+        ("wav", 22, "<H", 2),
+        ("wav", 34, "<H", 8),
+        ("wav", 24, "<I", 22_050),
+        ("aiff", 20, ">H", 2),
+        ("aiff", 26, ">H", 8),
+    ],
+)
+def test_a_header_that_contradicts_itself_is_refused(name: str, place: int, form: str, value: int, path: Path) -> None:
+    assert "contradicts itself" in told(put(made(name, 440, 16_000, 1), place, form, value), path)
+
+
+@pytest.mark.parametrize(("place", "form", "value"), [(28, "<I", 0), (28, "<I", 12_345), (32, "<H", 7)])
+def test_one_odd_number_that_nobody_needs_is_passed_over(place: int, form: str, value: int, path: Path) -> None:
+    check(put(made("wav", 440, 16_000, 1), place, form, value), path, [("wav", 440, 16_000)], may_refuse=False)
+
+
+@pytest.mark.parametrize(("demuxer", "codec", "suffix"), [("ipod", "aac", "m4a"), ("webm", "libopus", "webm")])
+def test_joined_and_cut_files_of_ffmpeg(demuxer: str, codec: str, suffix: str, path: Path) -> None:
+    one = write_media(path.with_suffix("." + suffix), demuxer, codec).read_bytes()
+    samples, rate = decode(one + one, path)
+    assert abs(len(samples) / rate - 6) < 0.15
+    assert "cut short" in told(one[:-200], path)
 
 
 def test_a_flac_of_another_rate_than_its_frames_is_refused(path: Path) -> None:

@@ -16,6 +16,8 @@ SIZE_SLACK = 1024  # bytes: sizes in headers are often off by a few
 STRAY = 4  # bytes after the end of a sound that may be anything
 STREAMED = {4: 0x7FFF_0000, 8: 2**62}  # by their bytes: sizes from here on are of writers that do not know the end
 UNKNOWN = 0xFFFF_FFFF
+RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 88_200, 96_000, 176_400, 192_000)  # Hz
+PLAIN = (b"NONE", b"sowt", b"twos", b"in24", b"in32", b"fl32", b"FL32", b"fl64", b"FL64", b"raw ")  # in AIFC
 SIDE_CHUNKS = (b"LIST", b"id3 ", b"ID3 ", b"bext", b"iXML", b"JUNK", b"_PMX")  # often after the sound; may be cut short
 CHUNK_NAME = re.compile(rb"[ -~]{4}")
 GUID = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # ends the names of chunks in Wave64
@@ -75,7 +77,7 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
     """Return the sound in a container of chunks."""
     outer = start + _Field(start + chunks.outer, chunks.size).read(file) if chunks.outer else 0
     outer += 8 * (chunks.name == 4)
-    place, long_size = start + chunks.first, 0
+    place, long_size, counted = start + chunks.first, 0, 0
     while place + chunks.name < file.size:
         name, field = file.at(place, chunks.name), _Field(place + chunks.name, chunks.size)
         size = field.read(file) - chunks.counted
@@ -86,9 +88,13 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
             if long_size and size == UNKNOWN:
                 long_field = _Field(long_size, "<Q")
                 stated = stated._replace(size=long_field.read(file), field=long_field)
-            return _scan_data(file, start, chunks, stated)
+            part = _scan_data(file, start, chunks, stated)
+            _check_counted(counted, stated.size - 8, part.sound_stop - field.stop - 8)  # 8 bytes before are no samples
+            return part
         if name[:4] == b"fmt ":
             _check_format(file, field, order=chunks.size[0])
+        if name == b"COMM":
+            counted = _counted_bytes(file, field, size)
         if size < 0:
             break
         place = field.stop + _fill(size, chunks.align)
@@ -98,11 +104,29 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
 def _check_format(file: Bytes, field: _Field, order: str) -> None:
     """Refuse integers and floats whose bytes per frame are told in three ways that differ."""
     tag, channels, rate, byte_rate, block, bits = unpack(order + "HHIIHH", file.at(field.stop, 16).ljust(16, b"\0"))
-    size = channels * -(-bits // 8)
-    in_four_bytes = block == 4 * channels and 16 < bits < 32
-    if tag in (1, 3, 0xFFFE) and block != size and byte_rate != rate * size and not in_four_bytes:
+    size = channels * (4 if block == 4 * channels and 16 < bits < 32 else -(-bits // 8))
+    if tag not in (1, 3, 0xFFFE):
+        return
+    if block != size and byte_rate != rate * size:
+        odd = f"{channels} channels of {bits} bits, but {block} bytes for all"
+    elif byte_rate != rate * size and byte_rate in [size * usual for usual in RATES]:
+        odd = f"{rate} Hz, but as many bytes per second as of {byte_rate // size} Hz"
+    else:
+        return
+    raise DecodeError(f"its header contradicts itself: {odd}; write the file again")
+
+
+def _counted_bytes(file: Bytes, field: _Field, size: int) -> int:
+    """Return how many bytes of samples the header of an AIFF counts; 0 if it does not, or they are compressed."""
+    channels, frames, bits, _, form = unpack(">HIH10s4s", file.at(field.stop, 22).ljust(22, b"\0"))
+    count = int(channels * frames * -(-bits // 8))
+    return count if count < STREAMED[4] and (size < 22 or form in PLAIN) else 0
+
+
+def _check_counted(counted: int, stated: int, there: int) -> None:
+    if counted and min(abs(counted - stated), abs(counted - there)) > SIZE_SLACK:
         raise DecodeError(
-            f"its header contradicts itself: {channels} channels of {bits} bits, but {block} bytes for all; "
+            f"its header contradicts itself: it counts {counted} bytes of samples, but {there} are there; "
             "write the file again"
         )
 

@@ -53,7 +53,10 @@ def _scan(file: Bytes, place: int) -> list[Part]:
     if kind == "ogg":
         return scan_ogg(file, place)
     if kind == "matroska":
-        return _cut(file, "matroska", [place, *file.find(EBML_BEGINS, place + 1, file.size)])
+        parts = _cut(file, "matroska", [place, *file.find(EBML_BEGINS, place + 1, file.size)])
+        for part in parts:
+            _require_segment(file, part)
+        return parts
     if head[4:] == b"ftyp":
         return _cut(file, "mov", _mov_begins(file, place))
     if kind:
@@ -77,3 +80,19 @@ def _mov_begins(file: Bytes, start: int) -> Iterator[int]:
         if size < 8:
             return
         place += size
+    if place > file.size:
+        raise DecodeError(f"the file is cut short: {place - file.size} bytes are missing at its end; fetch it again")
+
+
+def _require_segment(file: Bytes, part: Part) -> None:
+    """Refuse a Matroska or WebM file that is shorter than its two elements state (RFC 8794, section 6)."""
+    place = part.start
+    for _ in ("head", "segment"):
+        first = file.at(place + 4, 1) or b"\0"  # after its name
+        width = 9 - first[0].bit_length()
+        unknown = (1 << 7 * width) - 1
+        size = int.from_bytes(file.at(place + 4, width), "big") & unknown
+        place += 4 + width + (size if size < unknown else 0)
+        if place > part.stop:
+            missing = place - part.stop
+            raise DecodeError(f"the file is cut short: {missing} bytes are missing at its end; fetch it again")
