@@ -38,7 +38,7 @@ from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE
-from emoclim.reports import findings, plot_history, save_figure, sweep_figure, sweep_points
+from emoclim.reports import findings, plot_history, save_figure, shorten, sweep_figure, sweep_points
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ class TrainingResult:
         return [
             *early,
             *self.report.notes(),
-            f"classes: {', '.join(self.inputs.label_map.classes)}",
+            f"classes: {', '.join(map(shorten, self.inputs.label_map.classes))}",
             f"run: {self.folder}",
         ]
 
