@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -24,7 +24,18 @@ MANIFESTS = tuple(
 )
 
 
-@command(app, forms=("json", "latex", "markdown"), then=MANIFESTS)
+MATCHING = (
+    option(
+        "label_map",
+        Path | None,
+        "TOML file, or name of a published map: of one class for each label to train on, of several to say what is "
+        "relevant; default labels meet as in the paper.",
+    ),
+    option("within", Literal["group"] | None, "group: rank only what has the query's own entry in column group."),
+)
+
+
+@command(app, forms=("json", "latex", "markdown"), then=[*MANIFESTS, *MATCHING])
 def reproduce(
     words: Annotated[
         list[str],
@@ -65,6 +76,9 @@ def reproduce(
     config: JointConfig = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of each training; default as in --preset.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the trainings; default 42.")] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Seeds to train each row with, from --seed on; numbers are means over them.")
+    ] = 1,
     store: Store = False,
     batch_size: BatchSize = None,
     workers: Workers = None,
@@ -103,7 +117,12 @@ def reproduce(
         tuning,
         augmentations,
         store,
+        seeds,
+        given["label_map"],
+        given["within"],
     )
+    if len(tables) > 1:
+        tables = tuple(table for table in tables if replace(request, target=table).has_chosen())
     place = pipeline.Workspace(workspace)
     if explain:
         plans = [pipeline.plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
@@ -124,11 +143,17 @@ def reproduce(
     ]
     return View(
         _data(results),
-        [Table(one.table_rows(), one.title) for one in results],
+        [table for one in results for table in _shown(one)],
         [line for one in results for line in one.summary()],
         paper=[one.table for one in results],
         incomplete=any(not one.complete or one.lost > max_failures for one in results),
     )
+
+
+def _shown(result: "pipeline.Reproduction") -> list[Table]:
+    """Show a table, and the tests between its rows if there are any."""
+    tests = [Table(result.test_rows(), f"{result.title}, between rows")] if result.tests else []
+    return [Table(result.table_rows(), result.title), *tests]
 
 
 def _data(results: Sequence["pipeline.Reproduction"]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from .features import Split as Split
 from .generated.corpus import generate as generate
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
+from .labels.published_maps import gives_several as gives_several
 from .labels.published_maps import nearest_labels as nearest_labels
 from .labels.relevance import Relevance as Relevance
 from .labels.relevance import read_relevance as read_relevance

@@ -39,6 +39,20 @@ class Row:
     encoders: Mapping[Modality, str]  # the paper's; another may stand in for each
     trained: Modality | None = None  # whose encoder is trained with the heads
     options: Mapping[str, Any] = field(default_factory=dict)  # of the measure
+    base: str = ""  # name of the row that it is tested against; by default the first of its table
+    training: Mapping[str, Any] = field(default_factory=dict)  # what it changes of the training's settings
+    tuning: Mapping[str, Any] = field(default_factory=dict)  # and of those of the encoder's training
+    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of the encoders, by the paper's
+
+    @property
+    def names(self) -> set[str]:
+        """Names that choose it: its own and those of its encoders."""
+        return {self.name, *self.encoders.values()}
+
+    @property
+    def bare(self) -> bool:
+        """Whether its numbers are of features, so that no heads have a part in them."""
+        return self.options.get("on") == "features"
 
 
 class Metric(NamedTuple):

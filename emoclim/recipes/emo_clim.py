@@ -24,7 +24,8 @@ def _row(encoder: str, title: str, *, frozen: bool = True) -> Row:
     encoders: dict[Modality, str] = {"image": "clip", "audio": encoder}
     if frozen:
         return Row(f"{encoder}-frozen", f"{title} (frozen)", "train-heads", encoders)
-    return Row(f"{encoder}-unfrozen", f"{title} (unfrozen)", "train-end-to-end", encoders, "audio")
+    name, base = f"{encoder}-unfrozen", f"{encoder}-frozen"
+    return Row(name, f"{title} (unfrozen)", "train-end-to-end", encoders, "audio", base=base)
 
 
 SHORT, SHORT_UNFROZEN = (_row("short_chunk_cnn", "Short-Chunk CNN", frozen=frozen) for frozen in (True, False))

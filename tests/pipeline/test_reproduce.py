@@ -3,7 +3,6 @@
 import csv
 import json
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -15,21 +14,23 @@ import safetensors.torch
 import soundfile
 import torch
 from commands import answer, mistake, run
-from example_encoders import dropped_in
 from PIL import Image
+from reproduced import QUICK, only_row, options, reproduce, rewrite
+from reproduced import made as made
+from reproduced import workspace as workspace
 
 from emoclim import pipeline
 from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders import Published, location
-from emoclim.encoders.loading import find_encoder, load_encoder
+from emoclim.encoders.loading import load_encoder
 from emoclim.errors import CheckpointError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettings, TagConfig
 from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.reproduction import request
+from emoclim.pipeline.reproduction import departures
 from emoclim.pipeline.reproduction.plan import departures_of
 from emoclim.pipeline.reproduction.request import EncoderChoice
 from emoclim.pipeline.tagging.config import TaggingConfig
@@ -40,81 +41,7 @@ from emoclim.recipes import find_recipe
 
 RECIPE = find_recipe("emo_clim")
 ROWS = list(RECIPE.tables["table1"].rows)
-CLAP = ("--rows", "clap")
 MINIATURE = "miniature: not the paper's encoder, data, settings and splits"
-QUICK = "batch_size = 8\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\nhidden_dim = 16\nembedding_dim = 16\n"
-
-
-COUNTS: dict[Modality, dict[str, int]] = {
-    "image": {**dict.fromkeys(("excitement", "amusement", "contentment", "anger", "sadness", "fear"), 5), "awe": 1},
-    "audio": {**dict.fromkeys(("exciting", "funny", "happy", "angry", "sad", "scary"), 5), "tender": 1},
-}
-SPLITS = ("train", "train", "train", "val", "test")
-
-
-def write_corpus(data: Path) -> None:
-    """Two seconds of sound or a picture of few pixels for each item, five of each emotion that has a partner."""
-    generator = np.random.default_rng(1)
-    for modality, counts in COUNTS.items():
-        (data / modality).mkdir(parents=True)
-        rows = [(f"{modality}/{label}-{n}", label, SPLITS[n]) for label, count in counts.items() for n in range(count)]
-        for name, _, _ in rows:
-            if modality == "image":
-                Image.fromarray(generator.integers(0, 256, (16, 16, 3), np.uint8)).save(data / f"{name}.png")
-            else:
-                soundfile.write(data / f"{name}.wav", generator.normal(0, 0.1, 32_000), 16_000)
-        file, suffix = ("images.csv", ".png") if modality == "image" else ("audio.csv", ".wav")
-        rewrite(data / file, "path label split", ((f"{name}{suffix}", *rest) for name, *rest in rows))
-    tagged = [
-        (f"{name}.wav", f"{label}|{'even' if n % 2 else 'odd'}", ("train", "val", "test")[n % 3])
-        for n, (name, label, _) in enumerate(rows)
-    ]
-    rewrite(data / "tagging.csv", "path tags split", tagged)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace in which table 1 was made; its answer is in answer.json."""
-    root = tmp_path_factory.mktemp("reproduced")
-    write_corpus(root / "data")
-    (root / "quick.toml").write_text(QUICK)
-    with dropped_in(tmp_path_factory.mktemp("encoders")):
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            net = find_encoder("small_cnn").untrained(width=4)
-        safetensors.torch.save_file(net.state_dict(), root / "small.safetensors")
-        (root / "answer.json").write_text(json.dumps(reproduce(root, "table1", cnns=True)))
-        yield root
-
-
-@pytest.fixture
-def workspace(made: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made, tmp_path / "copy"))
-
-
-def options(root: Path, cnns: bool = False) -> list[object]:
-    """Small encoders that stand in; for CNNs only where they are of use."""
-    words: list[object] = ["--encoder", "clip=colour"]
-    for role in ("short_chunk_cnn", "harmonic_cnn") if cnns else ():
-        words += ["--encoder", f"{role}=small_cnn", "--setting", f"{role}.width=4"]
-        words += ["--checkpoint", f"{role}={root / 'small.safetensors'}"]
-    return [*words, "--config", root / "quick.toml", "--workspace", root, "--workers", 0, "--device", "cpu"]
-
-
-def reproduce(root: Path, *words: object, cnns: bool = False, code: int = 0) -> Any:
-    clap = () if "clap=small_cnn" in words else ("--encoder", "clap=timbre")
-    return answer("reproduce", *words, *clap, *options(root, cnns), code=code)
-
-
-def only_row(root: Path, *words: object, code: int = 0) -> Any:
-    """Table 3 with one frozen encoder; its row stands in the answer's place."""
-    found = reproduce(root, "table3", *CLAP, *words, code=code)
-    return found | found["rows"][0]
-
-
-def rewrite(path: Path, columns: str, rows: Any) -> None:
-    with path.open("w", newline="") as file:
-        csv.writer(file).writerows([columns.split(), *rows])
 
 
 def music(root: Path, split: str | None = None) -> list[Path]:
@@ -139,8 +66,8 @@ def test_every_row_is_made_and_told_as_a_miniature(made: Path) -> None:
     assert any("epochs=1 (15)" in note for note in found["notes"])
     lines = own(found)
     for row in found["rows"]:
-        report = json.loads((made / row["report"]).read_text())
-        assert report["run"] == row["run"]
+        report = json.loads((made / row["reports"][0]).read_text())
+        assert report["run"] == row["runs"][0]
         assert (
             lines[row["title"]]["own"]["Image → Music MRR"]["value"]
             == report["directions"]["image_audio"]["metrics"]["MRR"]
@@ -188,7 +115,7 @@ def test_other_targets_are_made_from_the_same_runs(
         assert all(line["own"]["P@5 by chance"]["value"] == pytest.approx(1 / 6) for line in lines.values())
     if target == "table4":
         assert lines["CLAP"]["mark"] == "miniature: not the paper's encoder and data"  # no heads have a part in it
-        report = json.loads((made / found["rows"][0]["report"]).read_text())
+        report = json.loads((made / found["rows"][0]["reports"][0]).read_text())
         assert report["on"] == "features"
         assert report["provenance"]["aggregate"] == "embeddings"
         assert report["macro"]["roc_auc"]["mean"] == lines["CLAP"]["own"]["ROC-AUC"]["value"]
@@ -196,7 +123,7 @@ def test_other_targets_are_made_from_the_same_runs(
 
 
 def test_explain_tells_what_is_to_be_done_and_does_nothing(workspace: Path) -> None:
-    shutil.rmtree(workspace / "runs" / json.loads((workspace / "answer.json").read_text())["rows"][0]["run"])
+    shutil.rmtree(workspace / "runs" / json.loads((workspace / "answer.json").read_text())["rows"][0]["runs"][0])
     before = contents(workspace)
     plan = reproduce(workspace, "table1", "--explain", cnns=True)
     assert [row["state"] for row in plan["rows"]] == ["to do", "done", "to do", "done", "done"]
@@ -249,7 +176,7 @@ def test_a_checkpoint_is_fetched_if_asked_for(workspace: Path, tmp_path: Path, m
 
 def test_what_was_stopped_goes_on(workspace: Path, made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = json.loads((made / "answer.json").read_text())
-    name = before["rows"][1]["run"]
+    name = before["rows"][1]["runs"][0]
     shutil.rmtree(workspace / "runs" / name)
     write = run_machine.write_own
 
@@ -270,17 +197,17 @@ def test_what_was_stopped_goes_on(workspace: Path, made: Path, monkeypatch: pyte
 
 def test_results_of_other_settings_are_kept_aside(workspace: Path) -> None:
     before, changed = only_row(workspace), only_row(workspace, "--seed", 7)
-    assert changed["run"] != before["run"]
+    assert changed["runs"][0] != before["runs"][0]
     assert any("seed=7 (42)" in note for note in changed["notes"])
     kept = workspace / "reports" / "table3-clap.1" / "report.json"
-    assert json.loads(kept.read_text())["rows"][0]["run"] == before["run"]
+    assert json.loads(kept.read_text())["rows"][0]["runs"][0] == before["runs"][0]
 
 
 def test_encoders_are_trained_as_told(workspace: Path) -> None:
     (workspace / "quick.toml").write_text(f"{QUICK}[encoder]\nunfreeze = 'none'\n")
-    first = {row["row"]: row["run"] for row in json.loads((workspace / "answer.json").read_text())["rows"]}
+    first = {row["row"]: row["runs"][0] for row in json.loads((workspace / "answer.json").read_text())["rows"]}
     found = reproduce(workspace, "table1", "--rows", "harmonic_cnn", "--store", cnns=True)
-    runs = {row["row"]: row["run"] for row in found["rows"]}
+    runs = {row["row"]: row["runs"][0] for row in found["rows"]}
     settings = json.loads((workspace / "runs" / runs["harmonic_cnn-unfrozen"] / "settings.json").read_text())
     assert (settings["store"], settings["trained"]) == (True, [])
     assert any(note.endswith("; encoder: unfreeze=none (all).") for note in found["notes"])
@@ -361,11 +288,11 @@ def test_half_a_download_is_told_and_trained_anew_when_it_is_whole(workspace: Pa
     assert {"kind": "data", "told": lost} in half["departures"]
     assert f"audio.csv has {31 - len(away)} items with a label, where the paper had 13,713" in str(half["notes"])
     assert own(half)
-    assert only_row(workspace, "--max-failures", 0.9)["run"] == half["run"]
+    assert only_row(workspace, "--max-failures", 0.9)["runs"][0] == half["runs"][0]
     for path in away:
         path.with_suffix(".away").rename(path)
     whole = only_row(workspace)
-    assert whole["run"] != half["run"]
+    assert whole["runs"][0] != half["runs"][0]
     assert lost not in str(whole["departures"])
 
 
@@ -377,11 +304,11 @@ def test_files_that_change_places_are_other_data(workspace: Path) -> None:
     second.rename(first)
     (workspace / "aside").rename(second)
     after = only_row(workspace, "--explain")
-    assert (after["state"], after["run"] == before["run"]) == ("to do", False)
+    assert (after["state"], after["runs"][0] == before["runs"][0]) == ("to do", False)
     (workspace / "data" / "aside").write_bytes(b"")
     unchanged = music(workspace, "test")[0]
     unchanged.write_bytes(unchanged.read_bytes() + b"\0")
-    assert only_row(workspace, "--explain")["run"] == after["run"]  # no training sees it
+    assert only_row(workspace, "--explain")["runs"][0] == after["runs"][0]  # no training sees it
 
 
 def test_what_fails_to_encode_is_no_data(workspace: Path) -> None:
@@ -389,9 +316,9 @@ def test_what_fails_to_encode_is_no_data(workspace: Path) -> None:
     expected, found = only_row(workspace, "--explain"), only_row(workspace, code=3)
     assert "1 of 31 items of audio.csv cannot be used" in str(found["departures"])
     again = only_row(workspace, "--explain")
-    assert (again["run"], again["state"]) == (found["run"], "done")
-    assert found["run"] != expected["run"]  # which had it that all could be encoded
-    assert only_row(workspace, "--max-failures", 0.05)["run"] == found["run"]
+    assert (again["runs"][0], again["state"]) == (found["runs"][0], "done")
+    assert found["runs"][0] != expected["runs"][0]  # which had it that all could be encoded
+    assert only_row(workspace, "--max-failures", 0.05)["runs"][0] == found["runs"][0]
 
 
 def test_explain_refuses_the_splits_that_the_run_would_refuse(workspace: Path) -> None:
@@ -426,13 +353,13 @@ def manifest(modality: Modality, items: list[Item]) -> Manifest:
 
 def test_the_papers_own_data_are_known_by_their_numbers() -> None:
     for name in ("image", "audio"):
-        assert request.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
-    (other,) = request.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
+        assert departures.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
+    (other,) = departures.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
     assert other.told == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
-    assert request.mark_of([other], "paper") == "not the paper's data"
+    assert departures.mark_of([other], "paper") == "not the paper's data"
     most = labelled("image")
     few = replace(most, items=most.items[:2])  # all others are names of files that are not there
-    lost, counted = request.of_data(most, few, RECIPE.data["image"])
+    lost, counted = departures.of_data(most, few, RECIPE.data["image"])
     assert lost.told.startswith("21,827 of 21,829 items of data.csv cannot be used")
     assert lost.small
     assert counted.small
@@ -444,9 +371,9 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
     parts = [part for part, count in description.split_sizes[data.split].items() for _ in range(count)]
     tags = description.labels
     items = [Item(str(n), Path(str(n)), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
-    assert request.of_data(manifest("audio", items), manifest("audio", items), data) == []
+    assert departures.of_data(manifest("audio", items), manifest("audio", items), data) == []
     fewer = [replace(item, tags=tags[:1]) for item in items[1:]]
-    told = request.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
+    told = departures.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
     assert [one.small for one in told] == [False, False]
     assert told[1].told == "data.csv has 1 tags, and not the 50 that the paper had"
 
@@ -454,46 +381,48 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
 def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paper, code = (RECIPE.preset(name) for name in ("paper", "paper-code"))
     heard = paper.encoder("clap")
-    assert request.of_encoder("clap", EncoderChoice("clap", None, heard), paper) == []
+    assert departures.of_encoder("clap", EncoderChoice("clap", None, heard), paper) == []
     other = EncoderChoice("clap", None, {"model": "630k", "source_rate": 0, "overlap": 0.5})
-    (rate,) = request.of_encoder("clap", other, paper)
+    (rate,) = departures.of_encoder("clap", other, paper)
     assert rate.told == "clap has model=630k (music_speech), source_rate=0 (16000), overlap=0.5 (0.0)"
-    assert request.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
+    assert departures.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
     file = tmp_path / "mine.pt"
     file.write_bytes(b"parameters")
     given = EncoderChoice("clap", file, heard)
-    (unknown,) = request.of_encoder("clap", given, paper)
+    (unknown,) = departures.of_encoder("clap", given, paper)
     assert unknown.told == "clap has mine.pt, which is not known to be music_speech_epoch_15_esc_89.25.pt"
-    monkeypatch.setattr(request, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:a2"))
-    assert request.of_encoder("clap", given, paper) == []
-    assert request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
-    assert request.of_settings(TrainConfig(epochs=30, views_per_item=2), SupConSettings(), None, code) == []
+    monkeypatch.setattr(
+        departures, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:a2")
+    )
+    assert departures.of_encoder("clap", given, paper) == []
+    assert departures.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
+    assert departures.of_settings(TrainConfig(epochs=30, views_per_item=2), SupConSettings(), None, code) == []
     noise = Augmentations(gaussian_snr=(5, 40))
-    (tuned,) = request.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
+    (tuned,) = departures.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
     assert tuned.told == (
         "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them) (none)"
     )
     assert not tuned.small
-    (shorter,) = request.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
+    (shorter,) = departures.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
     assert shorter.told == "training with epochs=14 (15), temperature=0.1 (0.07)"
     assert shorter.small
     silent, published = Augmentations(), noise.updated(background=Path("sounds"))
-    (without,) = request.of_settings(code.training, SupConSettings(), (EncoderTuning(), silent), code)
+    (without,) = departures.of_settings(code.training, SupConSettings(), (EncoderTuning(), silent), code)
     assert without.told.startswith("training with augmentations: none (sounds of NSynth at 3 to 30 dB")
-    assert request.of_settings(code.training, SupConSettings(), (EncoderTuning(), published), code) == []
+    assert departures.of_settings(code.training, SupConSettings(), (EncoderTuning(), published), code) == []
 
 
 def test_a_mark_says_what_no_one_can_have_and_what_is_not_the_sources() -> None:
-    kinds = {kind: request.Departure(kind, kind) for kind in request.KINDS}
-    assert request.mark_of([], "paper") == "as in the paper"
+    kinds = {kind: departures.Departure(kind, kind) for kind in departures.KINDS}
+    assert departures.mark_of([], "paper") == "as in the paper"
     aside = [kinds["crops"], kinds["splits"]]
-    assert request.mark_of(aside, "paper") == "as in the paper, but for its splits and crops"
-    assert request.mark_of(aside[1:], "published code") == "as in the published code, but for its splits"
-    assert request.mark_of([*aside, kinds["settings"]], "published code") == (
+    assert departures.mark_of(aside, "paper") == "as in the paper, but for its splits and crops"
+    assert departures.mark_of(aside[1:], "published code") == "as in the published code, but for its splits"
+    assert departures.mark_of([*aside, kinds["settings"]], "published code") == (
         "not the published code's settings, splits and crops"
     )
     small = replace(kinds["encoder"], small=True)
-    assert request.mark_of([small, kinds["data"]], "paper") == "miniature: not the paper's encoder and data"
+    assert departures.mark_of([small, kinds["data"]], "paper") == "miniature: not the paper's encoder and data"
 
 
 @pytest.mark.parametrize(
@@ -521,7 +450,7 @@ def test_rows_of_the_papers_data_and_encoders_are_marked_by_what_is_left(
     asked = pipeline.Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
     manifests = {of: manifest(data.modality, []) for of, data in RECIPE.data.items()}
     found = departures_of(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
-    assert request.mark_of(found, asked.settings.source) == mark
+    assert departures.mark_of(found, asked.settings.source) == mark
 
 
 def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
@@ -531,16 +460,16 @@ def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
     file.write_bytes(b"parameters")
     load = partial(load_encoder, checkpoint=file)
     told = {
-        "short": request.of_crops(load("short_chunk_cnn"), music),
-        "harmonic": request.of_crops(load("harmonic_cnn"), music),
-        "centre": request.of_crops(load("clip"), images),
-        "views": request.of_crops(load("clip", views=8), images),
+        "short": departures.of_crops(load("short_chunk_cnn"), music),
+        "harmonic": departures.of_crops(load("harmonic_cnn"), music),
+        "centre": departures.of_crops(load("clip"), images),
+        "views": departures.of_crops(load("clip", views=8), images),
     }
     few = {name: one.told.partition(";")[0] for name, (one,) in told.items()}
     assert few["short"] == "training hears one of 7 windows of each 10 s by short_chunk_cnn, and never the last 0.77 s"
     assert few["harmonic"] == "training hears one of 5 windows of each 10 s by harmonic_cnn"
     assert few["centre"] == "training sees the centre of each image by clip"
     assert few["views"] == "training sees one of 8 crops of each image by clip"
-    assert request.of_crops(load("clap"), music) == []  # which takes ten seconds whole
-    (windows,) = request.of_crops(load("clap"), tagged)
+    assert departures.of_crops(load("clap"), music) == []  # which takes ten seconds whole
+    (windows,) = departures.of_crops(load("clap"), tagged)
     assert windows.told.startswith("training hears one of 2 windows of each 29.1 s by clap, and never the last 9.10 s")

@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-from collections.abc import Iterator
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 from commands import answer, run
 from commands import finished as finished
 from pyarrow import parquet
+from results_page import PAGE, TEXT, check, flat
 
 from emoclim.learning.settings import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -20,11 +19,7 @@ from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.workspace import Workspace
 
-PAGE = Path(__file__).parents[2] / "docs" / "results_format.md"
-TEXT = PAGE.read_text(encoding="utf-8")
 NAME = "001-colour-timbre"
-
-Path_ = tuple[str, ...]
 
 
 @pytest.fixture(scope="module")
@@ -42,41 +37,6 @@ def tagged(finished: Path) -> Path:
     place, quick = Workspace(finished), TagConfig(epochs=2)
     asked = TaggingConfig(run=NAME, manifest=music, seeds=2, fractions=(0.5, 1.0), tag_groups=groups, base=quick)
     return start(Tag(), asked, Resources(place)).folder
-
-
-def documented(file: str) -> dict[Path_, bool]:
-    """Paths in the table of a file, and whether each is always there."""
-    section = TEXT.split(f"\n## `{file}`\n")[1].split("\n## ")[0]
-    rows = re.findall(r"^\| (\*?)`([^`]+)`\*? \|", section, re.MULTILINE)
-    return {tuple(path.replace("[]", ".[]").split(".")): not sometimes for sometimes, path in rows}
-
-
-def flat(content: Any, path: Path_ = ()) -> Iterator[Path_]:
-    """Paths of all that has no parts with names."""
-    if isinstance(content, dict) and content:
-        for name, part in content.items():
-            yield from flat(part, (*path, name))
-    elif isinstance(content, list) and content and isinstance(content[0], dict | list):
-        for part in content:
-            yield from flat(part, (*path, "[]"))
-    else:
-        yield path
-
-
-def tells(pattern: Path_, path: Path_) -> bool:
-    """Whether a path is that of a pattern, or of a part of it."""
-    return len(pattern) <= len(path) and all(
-        one == other if one == "[]" else fnmatchcase(other, one) for one, other in zip(pattern, path, strict=False)
-    )
-
-
-def check(file: str, there: set[Path_]) -> None:
-    table = documented(file)
-    assert table, file
-    missing = [path for path, always in table.items() if always and not any(tells(path, one) for one in there)]
-    untold = [path for path in there if not any(tells(one, path) for one in table)]
-    assert not missing, f"{file} lacks {missing}"
-    assert not untold, f"the page does not tell of {untold} in {file}"
 
 
 @pytest.mark.parametrize("file", ["settings.json", "history.json", "run.json", "evaluation/test/report.json"])

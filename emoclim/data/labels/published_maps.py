@@ -41,6 +41,11 @@ def read_tables(given: Path) -> Tables:
     return read_toml(path, ManifestError, 'write tables such as [image] with lines such as sunset = "calm"', Tables)
 
 
+def gives_several(given: Path) -> bool:
+    """Whether a map gives some label a list of classes, so that it only says what is relevant."""
+    return any(not isinstance(classes, str) for table in read_tables(given).values() for classes in table.values())
+
+
 def nearest_labels(labels: Sequence[str], among: Sequence[str], places: ValenceArousal) -> dict[str, str]:
     """Map each label to the nearest of some others by valence and arousal.
 

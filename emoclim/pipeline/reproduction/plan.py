@@ -10,27 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import open_cache, portable_path
-from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_manifest, with_splits
+from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_label_map, read_manifest, with_splits
 from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
-from emoclim.errors import CheckpointError, DecodeError
-from emoclim.modality import Modality
-from emoclim.pipeline.reproduction.request import (
+from emoclim.errors import CheckpointError, DecodeError, ManifestError
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.reproduction.departures import (
     Departure,
-    EncoderChoice,
-    Request,
     of_crops,
     of_data,
     of_encoder,
+    of_matching,
     of_settings,
     of_splits,
 )
-from emoclim.pipeline.reproduction.result import Reproduction, RowPlan, State
+from emoclim.pipeline.reproduction.request import EncoderChoice, Request
+from emoclim.pipeline.reproduction.result import Reproduction
+from emoclim.pipeline.reproduction.rows import RowPlan, State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
 from emoclim.pipeline.training.crops import make_augmenter, without_place
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
-from emoclim.recipes import Row
+from emoclim.recipes import Recipe, Row
 
 SPLIT_SEED = 42  # of splits that a manifest lacks
 TAGGING = "tagging"  # name of the data that the measure of that name is of
@@ -45,44 +46,42 @@ def plan_reproduction(
     track: Track = silent,
 ) -> Reproduction:
     """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""
-    recipe, rows = request.recipe, request.chosen_rows()
-    keys = workspace.content_keys()
-    manifests = {name: _read(name, request, keep, keys, workspace, track) for name in request.table.data}
-    needed = dict.fromkeys(encoder for row in rows.values() for encoder in row.encoders.values())
-    missing = {encoder: _missing_file(request.encoders[encoder], download, track) for encoder in needed}
-    loaded = {encoder: request.encoders[encoder].load(track) for encoder in needed if not missing[encoder]}
-    caches = {encoder: workspace.cache_path(one.spec, ".h5") for encoder, one in loaded.items()}
+    recipe, rows, keys = request.recipe, request.chosen_rows(), workspace.content_keys()
+    manifests: dict[str, Manifest] = {}
+    absent: dict[str, str] = {}
+    for name in request.table.data:
+        path = _path_of(name, request, keep, workspace)
+        if not keep and not path.exists():
+            absent |= _absent(name, path, recipe)
+        manifests[name] = _read(name, path, request, keep, keys, track)
+    choices = {name: request.choices(row) for name, row in rows.items()}
+    needed = {one.key: one for of_row in choices.values() for one in of_row.values()}
+    missing = {key: _missing_file(one, download, track) for key, one in needed.items()}
+    loaded = {key: one.load(track) for key, one in needed.items() if not missing[key]}
+    caches = {key: workspace.cache_path(one.spec, ".h5") for key, one in loaded.items()}
     used, data, plans = {}, {}, {}
     for name, manifest in manifests.items():
-        filled = [path for encoder, path in caches.items() if recipe.encoders[encoder] == manifest.modality]
+        filled = [path for key, path in caches.items() if loaded[key].spec.modality == manifest.modality]
         used[name] = usable(manifest, filled, keys)
-        data[name] = of_data(manifest, used[name], recipe.data[name])
+        data[name] = [] if absent else of_data(manifest, used[name], recipe.data[name])
     for name, row in rows.items():
-        choices = {modality: request.encoders[encoder] for modality, encoder in row.encoders.items()}
-        lacking = {what: how for encoder in row.encoders.values() for what, how in missing[encoder].items()}
-        lacking |= _untrainable(row, choices)
-        encoders = {modality: loaded[encoder] for modality, encoder in row.encoders.items() if encoder in loaded}
-        stems = {modality: caches[encoder].stem for modality, encoder in row.encoders.items() if encoder in caches}
-        source = str(manifests[row.trained].source) if row.trained else ""
+        lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
+        lacking |= _untrainable(row, choices[name])
+        encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
         shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
         min_seconds = shortest if request.settings.drop_short else 0.0
-        asked = None if lacking else _asked(row, request, source, stems, min_seconds)
-        run = _run_name(row, asked, manifests, encoders, workspace, keys, track) if asked else ""
-        plans[name] = RowPlan(
-            row,
-            choices,
-            asked,
-            run,
-            state_of(workspace, run) if run else "not possible",
-            lacking,
-            departures_of(row, request, data, manifests, encoders),
-            request.settings.source,
-            min_seconds,
-        )
+        trainings = []
+        for asked in [] if lacking else _asked(row, request, manifests, encoders, workspace, min_seconds):
+            run = _run_name(row, asked, manifests, encoders, workspace, keys, track)
+            trainings.append(Training(asked, run, state_of(workspace, run)))
+        departures = departures_of(row, request, data, manifests, encoders)
+        found = request.seeds_of(row), trainings, lacking, departures, request.settings.source, min_seconds
+        plans[name] = RowPlan(row, choices[name], *found)
     if keep:
         keys.save()
     held = {path.name: _held(path) for path in caches.values()}
-    return Reproduction(request, manifests, used, plans, held, data, workspace.root / "reports" / request.folder)
+    folder = workspace.root / "reports" / request.folder
+    return Reproduction(request, manifests, used, plans, held, data, absent, folder)
 
 
 def state_of(workspace: Workspace, run: str) -> State:
@@ -110,11 +109,34 @@ def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Man
     return replace(manifest, items=tuple(filter(fits, manifest.items)))
 
 
-def _read(name: str, request: Request, keep: bool, keys: ContentKeys, workspace: Workspace, track: Track) -> Manifest:
-    """Read a manifest with its splits; data that are not called like their modality have the paper's own."""
+def _path_of(name: str, request: Request, keep: bool, workspace: Workspace) -> Path:
+    """Return where a manifest is looked for; data that are not called like their modality have a file of their own."""
     modality = request.recipe.data[name].modality
-    default = workspace.root / "data" / f"{name}.csv"
-    path = request.manifests.get(name) or (workspace.manifest(modality) if name == modality else default)
+    if name in request.manifests:
+        return request.manifests[name]
+    if name != modality:
+        return workspace.root / "data" / f"{name}.csv"
+    try:
+        return workspace.manifest(modality)
+    except ManifestError:
+        if keep:
+            raise
+        return workspace.root / "data" / f"{MODALITIES[modality].folder}.csv"
+
+
+def _absent(name: str, path: Path, recipe: Recipe) -> dict[str, str]:
+    """Name a manifest that is not there, and how to get it."""
+    own = recipe.data[name]
+    option = MODALITIES[own.modality].folder if name == own.modality else name
+    advice = f"make it with: emoclim prepare {own.dataset} FOLDER, or name yours with --{option}"
+    return {f"manifest {path}": advice}
+
+
+def _read(name: str, path: Path, request: Request, keep: bool, keys: ContentKeys, track: Track) -> Manifest:
+    """Read a manifest with its splits; only to look around, one that is not there has no items."""
+    modality = request.recipe.data[name].modality
+    if not keep and not path.exists():
+        return Manifest(name, modality, path, ())
     manifest = read_manifest(path, modality)
     return with_splits(manifest, SPLIT_SEED, keys, track, keep=keep) if name == modality else manifest
 
@@ -149,11 +171,11 @@ def departures_of(
     encoders: Mapping[Modality, Encoder],
 ) -> list[Departure]:
     """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
-    recipe, preset, bare = request.recipe, request.settings, row.options.get("on") == "features"
-    names = [TAGGING] if bare else list(data)
+    recipe, preset, choices = request.recipe, request.settings, request.choices(row)
+    names = [TAGGING] if row.bare else list(data)
     found = []
     for modality in {recipe.data[name].modality: None for name in names}:
-        found += of_encoder(row.encoders[modality], request.encoders[row.encoders[modality]], preset)
+        found += of_encoder(row.encoders[modality], choices[modality], preset)
     for name in names:
         own = recipe.data[name]
         encoder = encoders.get(own.modality)
@@ -162,31 +184,42 @@ def departures_of(
         found += [*data[name], *of_splits(manifests[name], own)]
         if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
             found += of_crops(encoder, own)
-    if not bare:
-        joint = (request.tuning, request.augmentations) if row.trained else None
-        found += of_settings(request.config, request.own, joint, preset)
+    if not row.bare:
+        joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
+        found += of_settings(request.config.updated(**row.training), request.own, joint, preset)
+        found += of_matching(request)
     return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 
 def _asked(
-    row: Row, request: Request, source: str, caches: Mapping[Modality, str], min_seconds: float
-) -> LabelledConfig:
-    """Make the configuration of a row's training; an encoder is trained on the manifest `source`."""
+    row: Row,
+    request: Request,
+    manifests: Mapping[str, Manifest],
+    encoders: Mapping[Modality, Encoder],
+    workspace: Workspace,
+    min_seconds: float,
+) -> list[LabelledConfig]:
+    """Make the configurations of a row's trainings: heads of all seeds are one run, encoders one each."""
     loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
+    shared = loss | {"label_map": request.trained_map}
+    libraries = {modality: workspace.cache_path(one.spec, ".h5").stem for modality, one in encoders.items()}
+    base, seeds = request.config.updated(**row.training), request.seeds_of(row)
     if row.trained is None:
-        return HeadsConfig(libraries=dict(caches), base=request.config, min_seconds=min_seconds, **loss)
-    choice = request.encoders[row.encoders[row.trained]]
-    return EndToEndConfig(
+        settings: dict[str, tuple[Any, ...]] = {"seed": tuple(seeds)} if len(seeds) > 1 else {}
+        return [HeadsConfig(libraries=libraries, base=base, settings=settings, min_seconds=min_seconds, **shared)]
+    choice = request.choices(row)[row.trained]
+    one = EndToEndConfig(
         encoder=choice.name,
         checkpoint=choice.checkpoint,
         encoder_settings=dict(choice.settings),
-        libraries={**caches, row.trained: source},
-        base=request.config,
-        tuning=request.tuning,
+        libraries={**libraries, row.trained: str(manifests[row.trained].source)},
+        base=base,
+        tuning=request.tuning.updated(**row.tuning),
         augmentations=request.augmentations,
         store=request.store,
-        **loss,
+        **shared,
     )
+    return [one.updated(base=base.updated(seed=seed)) for seed in seeds]
 
 
 def _run_name(
@@ -200,6 +233,9 @@ def _run_name(
 ) -> str:
     """Make a name that only a training of the same settings on the same items, with the same content, has."""
     what: list[Any] = [row.step, asked.model_dump(mode="json", exclude={"libraries", *asked.NOTED})]
+    if asked.label_map is not None:
+        labels = {modality: {item.label for item in manifests[modality].items if item.label} for modality in encoders}
+        what.append(read_label_map(asked.label_map, labels).maps)
     for modality, encoder in encoders.items():
         cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
         kept = usable(manifest, [] if modality == row.trained else [cache], keys)  # an encoder is trained from files

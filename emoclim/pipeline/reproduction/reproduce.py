@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from emoclim.config import EvaluateConfig, ExtractConfig
+from emoclim.config import ExtractConfig
 from emoclim.data import Manifest
 from emoclim.errors import RunError
 from emoclim.modality import MODALITIES, Modality
@@ -21,9 +21,11 @@ from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.library import read_splits
+from emoclim.pipeline.reproduction.paired import compare_rows
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
-from emoclim.pipeline.reproduction.result import Reproduction, RowPlan
+from emoclim.pipeline.reproduction.result import Reproduction
+from emoclim.pipeline.reproduction.rows import RowPlan, Training, over_seeds
 from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
@@ -56,11 +58,16 @@ def reproduce_table(
     plan = runner.plan
     possible = [row for row in plan.rows.values() if not row.missing]
     for number, row in enumerate(possible, start=1):
-        tell(f"{number} of {len(possible)}: {row.row.title}, run {row.run}")
-        runner.train(row)
-        plan.rows[row.row.name] = replace(row, state="done")
-        plan.results[row.row.name] = MEASURES[request.table.measure](runner, row)
+        tell(f"{number} of {len(possible)}: {row.row.title}, run {', '.join(row.runs)}")
+        for training in row.trainings:
+            runner.train(row, training)
+        done = [replace(training, state="done") for training in row.trainings]
+        plan.rows[row.row.name] = replace(row, trainings=done)
+        measure = MEASURES[request.table.measure]
+        plan.results[row.row.name] = over_seeds([measure(runner, row, *head) for head in row.heads()])
     plan.warnings.extend(runner.warnings)
+    if request.table.measure == "retrieval":
+        plan.tests.extend(compare_rows(plan, workspace))
     plan.write()
     return plan
 
@@ -83,33 +90,34 @@ class Runner:
                     self.encode(row, modality)
         return any(result.extraction.failures for result in self.encoded.values())
 
-    def train(self, row: RowPlan) -> None:
-        """Bring a row's training, and the features of all that it was trained on, to their end."""
-        step, state = STEPS[row.row.step], state_of(self.resources.workspace, row.run)
+    def train(self, row: RowPlan, training: Training) -> None:
+        """Bring a training of a row, and the features of all that it was trained on, to their end."""
+        step, state = STEPS[row.row.step], state_of(self.resources.workspace, training.run)
         for modality in row.encoders:
             if modality != row.row.trained:
                 self.encode(row, modality)
         if state == "unfinished":
-            stopped = resume(step, row.run, self.resources).interrupted
+            stopped = resume(step, training.run, self.resources).interrupted
         else:
-            stopped = state == "to do" and start(step, row.config, self.resources, name=row.run).interrupted
+            stopped = state == "to do" and start(step, training.config, self.resources, name=training.run).interrupted
         if stopped:
             raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
         for modality in row.encoders:
-            self.encode(row, modality)
+            trained = self._trained_file(training.run) if modality == row.row.trained else None
+            self.encode(row, modality, trained)
 
-    def encode(self, row: RowPlan, modality: Modality) -> ExtractionResult:
+    def encode(self, row: RowPlan, modality: Modality, trained: Path | None = None) -> ExtractionResult:
         """Encode what is not cached yet of the data of a modality, and of those with tags, which train no heads."""
         choice, manifests = row.encoders[modality], self.plan.manifests
-        if modality == row.row.trained:
-            choice = replace(choice, checkpoint=self._trained_file(row))
+        if trained is not None:
+            choice = replace(choice, checkpoint=trained)
         tagged = manifests.get(TAGGING)
         if tagged and tagged.modality == modality and tagged.source.resolve() != manifests[modality].source.resolve():
             self._encode(tagged, choice, unlabelled=True)
         return self._encode(manifests[modality], choice)
 
     def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> ExtractionResult:
-        key = manifest.source, choice.name, choice.checkpoint, tuple(sorted(choice.settings.items()))
+        key = manifest.source, *choice.key
         if key not in self.encoded:
             config = ExtractConfig(
                 encoder=choice.name,
@@ -135,40 +143,41 @@ class Runner:
                 self.warnings.append(f"{told} with {choice.name}")
         return self.encoded[key]
 
-    def _trained_file(self, row: RowPlan) -> Path:
-        path = self.resources.workspace.runs / row.run / ENCODER_FILE
+    def _trained_file(self, run: str) -> Path:
+        path = self.resources.workspace.runs / run / ENCODER_FILE
         if not path.is_file():
-            raise RunError(f"run {row.run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
+            raise RunError(f"run {run} has lost its {ENCODER_FILE}; delete {path.parent} and run again")
         return path
 
-    def evaluate(self, row: RowPlan) -> Results:
+    def evaluate(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Rank the test split: the means over all classes, or those of each."""
-        config = EvaluateConfig(min_seconds=row.min_seconds)
+        config = self.plan.request.ranking.updated(min_seconds=row.min_seconds, head=head)
         resources = self.resources
-        found = evaluate_run(row.run, config, plots=False, workspace=resources.workspace, device=resources.device)
+        found = evaluate_run(training.run, config, plots=False, workspace=resources.workspace, device=resources.device)
         self._note(row, found.folder, [*found.warnings, *found.notes()])
         wanted = self.plan.request.table.measure == "classes"
         return {title: numbers for title, numbers in found.results().items() if (title != ALL) == wanted}
 
-    def tag(self, row: RowPlan) -> Results:
+    def tag(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Find the tags of what the heads were not trained on."""
         source, settings = self.plan.manifests[TAGGING].source, self.plan.request.settings.tagging
-        asked = TaggingConfig(run=row.run, manifest=source, plots=False, **settings, **row.row.options)
+        run = training.run
+        asked = TaggingConfig(run=run, head=head, manifest=source, plots=False, **settings, **row.row.options)
         found = start(Tag(), asked, self.resources)
         self._note(row, found.folder, found.inputs.warnings)
         return tagging_results(found.report)
 
-    def embed(self, row: RowPlan) -> Results:
+    def embed(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Embed the test split for a panel of the figure, and count the items that it shows."""
         workspace = self.resources.workspace
-        run = open_run(workspace, row.run)
+        run = open_run(workspace, training.run)
         libraries = {modality: trained_library(workspace, run, modality) for modality in run.sources}
         keys = workspace.content_keys()
         split = read_splits(libraries, run.label_map, ("test",), keys, every_class=False)["test"]
         keys.save()
         if row.min_seconds:
             split = split.lasting(row.min_seconds)
-        embeddings = {modality: run.head().vectors(features)[0][0] for modality, features in split.features.items()}
+        embeddings = {modality: run.head(head).vectors(features)[0][0] for modality, features in split.features.items()}
         sizes = {modality: len(found) for modality, found in embeddings.items()}
         note = ", ".join(f"{size:,} {MODALITIES[modality].name} items" for modality, size in sizes.items())
         title = next(line.title for line in self.plan.request.table.lines if line.row is row.row)
@@ -177,12 +186,13 @@ class Runner:
         return {ALL: {f"{modality} items": Estimate(size) for modality, size in sizes.items()}}
 
     def _note(self, row: RowPlan, folder: Path, warnings: Iterable[str]) -> None:
-        self.plan.reports[row.row.name] = (folder / REPORT_FILE).relative_to(self.resources.workspace.root).as_posix()
+        report = (folder / REPORT_FILE).relative_to(self.resources.workspace.root).as_posix()
+        self.plan.reports.setdefault(row.row.name, []).append(report)
         self.warnings += warnings
 
 
 STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd())}
-MEASURES: Mapping[str, Callable[[Runner, RowPlan], Results]] = {
+MEASURES: Mapping[str, Callable[[Runner, RowPlan, Training, int | None], Results]] = {
     "retrieval": Runner.evaluate,
     "classes": Runner.evaluate,
     "tagging": Runner.tag,

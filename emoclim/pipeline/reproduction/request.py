@@ -1,41 +1,20 @@
-"""Ask for a paper's table to be made anew, and find how what is asked for departs from the paper.
+"""Ask for a paper's table to be made anew: with which data, encoders and settings. Used by the whole room."""
 
-Used by the plan and its result. Invariant: a number is called as in the paper, or as in its code, only if nothing that
-it depends on is known to differ, but for what no one can have: splits that were never published, and random crops of
-what a cache keeps once. A miniature differs so far that its numbers say only that everything runs: another encoder in
-the place of the paper's, a shorter training, or less than half of the data.
-"""
-
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-from emoclim.config import Settings, TrainConfig
-from emoclim.data import VIEWS, Description, Manifest, Setting, find_dataset
-from emoclim.encoders import (
-    SHARED,
-    VIEW_SEED,
-    Encoder,
-    find_encoder,
-    has_hash,
-    load_encoder,
-    own_settings,
-    published_file,
-)
+from emoclim.config import EvaluateConfig, Settings, TrainConfig
+from emoclim.data import LabelMap, Setting, gives_several, match_labels, read_label_map
+from emoclim.encoders import Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
-from emoclim.learning import Augmentations, EncoderTuning
-from emoclim.pipeline.training.crops import describe
+from emoclim.learning import Augmentations, EncoderTuning, seeds
+from emoclim.modality import Modality
 from emoclim.progress import Track
-from emoclim.recipes import Data, Preset, Recipe, Row, Table
+from emoclim.recipes import Preset, Recipe, Row, Table
 
-CROPPED = frozenset({VIEWS, VIEW_SEED})  # told by of_crops
-SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
-
-Kind = Literal["encoder", "data", "settings", "splits", "crops"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-UNHAD = frozenset({"splits", "crops"})  # what no one can have as in the paper
+SEEDED = frozenset({"retrieval", "classes", "tagging"})  # measures whose numbers are means over seeds
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +24,11 @@ class EncoderChoice:
     name: str
     checkpoint: Path | None  # file of its parameters; None takes the published one
     settings: Mapping[str, Setting]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What tells it from others."""
+        return self.name, self.checkpoint, tuple(sorted(self.settings.items()))
 
     def load(self, track: Track) -> Encoder:
         """Load it."""
@@ -66,6 +50,9 @@ class Request:
     tuning: EncoderTuning = EncoderTuning()
     augmentations: Augmentations = Augmentations()
     store: bool = False  # keep decoded recordings for the training of encoders
+    n_seeds: int = 1  # of each training, from that of the config on
+    label_map: Path | None = None  # of one class for each label, to train on; of several, of what is relevant
+    within: Literal["group"] | None = None  # what a query ranks
 
     @property
     def table(self) -> Table:
@@ -81,17 +68,51 @@ class Request:
     def folder(self) -> str:
         """Name of the folder of results: the table, and whatever is not by default."""
         other = [self.preset] if self.preset != next(iter(self.recipe.presets)) else []
+        other += [f"{self.n_seeds}-seeds"] if self.n_seeds > 1 else []
+        other += [f"by-{self.label_map.stem}"] if self.label_map else []
+        other += [f"within-{self.within}"] if self.within else []
         return "-".join([self.target, *self.rows, *other])
+
+    @property
+    def trained_map(self) -> Path | None:
+        """The label map that rows are trained on; None where labels meet by themselves."""
+        return None if self.label_map is None or gives_several(self.label_map) else self.label_map
+
+    @property
+    def ranking(self) -> EvaluateConfig:
+        """What is relevant, and what is ranked."""
+        several = self.label_map if self.trained_map is None else None
+        return EvaluateConfig(label_map=several, within=self.within)
+
+    def match(self, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
+        """Bring labels to classes as the trainings do."""
+        return read_label_map(self.trained_map, labels) if self.trained_map else match_labels(labels)
+
+    def choices(self, row: Row) -> dict[Modality, EncoderChoice]:
+        """Return the encoders of a row, with the settings that it changes."""
+        found = {modality: (paper, self.encoders[paper]) for modality, paper in row.encoders.items()}
+        return {
+            modality: replace(choice, settings={**choice.settings, **row.settings.get(paper, {})})
+            for modality, (paper, choice) in found.items()
+        }
+
+    def seeds_of(self, row: Row) -> list[int]:
+        """Return the seeds that a row is trained with: one where its numbers are of features, or it is drawn."""
+        several = self.table.measure in SEEDED and not row.bare
+        return seeds(self.config.seed, self.n_seeds if several else 1)
 
     def chosen_rows(self) -> dict[str, Row]:
         """Return the rows that are called so, by their own name or by that of an encoder; all if none is."""
-        rows = self.table.rows
-        known = {name for row in rows.values() for name in (row.name, *row.encoders.values())}
-        if strange := sorted(set(self.rows) - known):
-            there = f"its rows are {', '.join(rows)}" if rows else "it has none of encoders"
-            raise ConfigError(f"{self.target} has no row called {', '.join(strange)}; {there}")
-        wanted = set(self.rows) or known
-        return {name: row for name, row in rows.items() if wanted & {name, *row.encoders.values()}}
+        rows, wanted = self.table.rows, set(self.rows)
+        known = {name for table in self.recipe.tables.values() for row in table.rows.values() for name in row.names}
+        if strange := sorted(wanted - known) or ([] if self.has_chosen() else self.rows):
+            raise ConfigError(f"{self.target} has no row called {', '.join(strange)}; there are {', '.join(rows)}")
+        return {name: row for name, row in rows.items() if not wanted or wanted & row.names}
+
+    def has_chosen(self) -> bool:
+        """Whether the table has one of the rows that are asked for, or needs none."""
+        rows = self.table.rows.values()
+        return not (self.rows and rows) or any(row.names & set(self.rows) for row in rows)
 
 
 def choose_encoders(
@@ -114,113 +135,3 @@ def choose_encoders(
         chosen = {**recipe.preset(preset).encoder(name), **settings.get(paper, {})}
         choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
     return choices
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """One thing that is not as in the paper."""
-
-    kind: Kind
-    told: str
-    small: bool = False  # whether this alone makes a miniature
-
-
-def mark_of(departures: Iterable[Departure], source: str) -> str:
-    """Say in a few words for a table: ``"miniature: not the paper's encoder and settings"``."""
-    found = list(departures)
-    kinds = [kind for kind in KINDS if any(one.kind == kind for one in found)]
-    listed = " and ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]]))
-    if UNHAD.issuperset(kinds):
-        return f"as in the {source}{listed and f', but for its {listed}'}"
-    return f"{'miniature: ' if any(one.small for one in found) else ''}not the {source}'s {listed}"
-
-
-def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
-    """Find what an encoder has that the paper's has not."""
-    if choice.name != paper:
-        return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
-    expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
-    given = {name: value for name, value in choice.settings.items() if name not in CROPPED}
-    found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
-    if choice.checkpoint is not None:
-        published = published_file(paper, choice.settings)
-        if published.hash is None or not has_hash(choice.checkpoint, published.hash):
-            found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {published.file}")
-    return [Departure("encoder", one) for one in found]
-
-
-def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
-    """Find what of an item a training on cached features never sees, where the paper's takes crops from anywhere."""
-    name, views, length = encoder.spec.name, encoder.spec.views, encoder.segment_seconds
-    if not data.cropped or (length and length >= data.seconds):
-        return []
-    if not length:
-        few = f"one of {views} crops" if views else "the centre"
-        how = "" if views else f" (--setting {name}.{VIEWS}=8 keeps several)"
-        return [
-            Departure("crops", f"training sees {few} of each image by {name}; there, a new random one each time{how}")
-        ]
-    n_windows = int((data.seconds - length) / encoder.hop_seconds + 1e-9) + 1
-    unheard = data.seconds - length - (n_windows - 1) * encoder.hop_seconds
-    told = f"training hears one of {n_windows} windows of each {data.seconds:g} s by {name}"
-    told += f", and never the last {unheard:.2f} s" if round(unheard, 2) else ""
-    return [Departure("crops", f"{told}; there, a crop from anywhere each time")]
-
-
-def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
-    """Compare how many items each label, or each part of the split, has with the paper's, and count what is lost."""
-    name, n_items, n_lost = manifest.source.name, len(manifest.items), len(manifest.items) - len(usable.items)
-    found = []
-    if n_lost:
-        lost = f"{n_lost:,} of {n_items:,} items of {name} cannot be used: missing, or failed to encode"
-        found.append(Departure("data", lost, small=2 * n_lost > n_items))
-    description: Description = find_dataset(data.dataset).DESCRIPTION
-    what = "split" if data.split else "label"
-    published = Counter(description.split_sizes[data.split] if data.split else description.published[data.counted_by])
-    own = Counter(value for item in usable.items if (value := item.split if data.split else item.label) is not None)
-    if own != published:
-        other = ", but not as many of each" if own.total() == published.total() else ""
-        counted = f"{name} has {own.total():,} items with a {what}, where the paper had {published.total():,}{other}"
-        found.append(Departure("data", counted, small=2 * own.total() < published.total()))
-    tags = {tag for item in usable.items for tag in item.tags}
-    if data.split and tags != set(description.labels):
-        tagged = f"{name} has {len(tags)} tags, and not the {len(description.labels)} that the paper had"
-        found.append(Departure("data", tagged))
-    return found
-
-
-def of_splits(manifest: Manifest, data: Data) -> list[Departure]:
-    """Say that splits are not the paper's, which can only be had where it took published ones."""
-    told = f"{manifest.source.name} has splits of its own; those of the paper were never published"
-    return [] if data.split else [Departure("splits", told)]
-
-
-def of_settings(
-    config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
-) -> list[Departure]:
-    """Find settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
-    paper = preset.training
-    found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | type(own)().model_dump())]
-    if joint:
-        tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
-        found += [f"encoder: {tuned}"] if tuned else []
-        found += _of_augmentations(joint[1], Augmentations(**preset.augmentations))
-    shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
-    listed = "; ".join(filter(None, found))
-    return [Departure("settings", f"training with {listed}", small=shorter)] if listed else []
-
-
-def _of_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:
-    if own == expected.updated(background=own.background) and bool(own.background) == bool(expected.background):
-        return []
-    told, others = (describe(one.model_dump(mode="json")) or "none" for one in (own, expected))
-    return [f"augmentations: {told} ({others})"]
-
-
-def _differing(own: Mapping[str, Any], expected: Mapping[str, Any]) -> str:
-    """``"epochs=1 (15)"``: what differs, with what was expected in brackets."""
-    return ", ".join(
-        f"{name}={value} ({expected[name]})" if name in expected else f"{name}={value}"
-        for name, value in own.items()
-        if name not in expected or expected[name] != value
-    )

@@ -7,17 +7,19 @@ from data, encoders and settings, so that the same ones give the same bytes.
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from emoclim.data import Manifest, match_labels
+from pydantic_core import to_jsonable_python
+
+from emoclim.data import Manifest
 from emoclim.files import atomic
-from emoclim.modality import Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import class_titles
-from emoclim.pipeline.reproduction.request import KINDS, Departure, EncoderChoice, Request, mark_of
-from emoclim.pipeline.training.config import LabelledConfig
-from emoclim.recipes import Row
+from emoclim.pipeline.reproduction.departures import KINDS, Departure, mark_of, of_matching
+from emoclim.pipeline.reproduction.request import Request
+from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, tests_table
 from emoclim.reports import (
     ALL,
     Estimate,
@@ -32,47 +34,10 @@ from emoclim.reports import (
 )
 from emoclim.reports import Row as Cells
 
-State = Literal["to do", "unfinished", "done", "not possible"]
-
 FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
 
-SCHEMA = 1  # of report.json
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """What is to be done for one row."""
-
-    row: Row
-    encoders: Mapping[Modality, EncoderChoice]
-    config: LabelledConfig | None  # of its training; None where that is not possible
-    run: str  # name of the training
-    state: State
-    missing: Mapping[str, str]  # what is not there, and how to get it; nothing if the row is possible
-    departures: Sequence[Departure]
-    source: str  # what they depart from: the paper, or its code
-    min_seconds: float  # shorter recordings are not ranked
-
-    @property
-    def mark(self) -> str:
-        """A few words for a table."""
-        return (
-            f"not made: lacks {' and '.join(self.missing)}" if self.missing else mark_of(self.departures, self.source)
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
-        return {
-            "row": self.row.name,
-            "title": self.row.title,
-            "encoders": {modality: choice.name for modality, choice in self.encoders.items()},
-            "run": self.run or None,
-            "mark": self.mark,
-            "departures": [{"kind": one.kind, "told": one.told} for one in self.departures],
-            "missing": list(self.missing),
-            "state": self.state,
-        }
+SCHEMA = 2  # of report.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +50,11 @@ class Reproduction:
     rows: dict[str, RowPlan]  # by name
     caches: Mapping[str, int | None]  # by file name: the features it holds; None where it is yet to be made
     data: Mapping[str, Sequence[Departure]]  # by name of the data
+    absent: Mapping[str, str]  # manifests that are not there, and how to get them
     folder: Path
     results: dict[str, Results] = field(default_factory=dict)  # by name of a row
-    reports: dict[str, str] = field(default_factory=dict)  # where all numbers are, relative to the workspace
+    reports: dict[str, list[str]] = field(default_factory=dict)  # by row: of each seed, relative to the workspace
+    tests: list[RowTest] = field(default_factory=list)  # between rows
     spaces: list[JointSpace] = field(default_factory=list)  # panels of a figure
     warnings: list[str] = field(default_factory=list)  # what else a reader of the numbers must know
 
@@ -105,10 +72,13 @@ class Reproduction:
     def notes(self) -> list[str]:
         """Say what a reader of the numbers must know: departures, what is missing, and the paper's own remarks."""
         every = [one for row in self.rows.values() for one in row.departures]
-        every = every or [one for of in self.data.values() for one in of]
+        every = every or [*chain(*self.data.values()), *of_matching(self.request)]
         settings, table = self.request.settings, self.request.table
         lines = [f"Not as in the {settings.source}: {one.told}." for kind in KINDS for one in every if one.kind == kind]
-        lines += [f"Missing: {what}; {how}." for row in self.rows.values() for what, how in row.missing.items()]
+        lacking = [self.absent, *(row.missing for row in self.rows.values())]
+        lines += [f"Missing: {what}; {how}." for missing in lacking for what, how in missing.items()]
+        if n_seeds := max((len(row.seeds) for row in self.rows.values() if len(row.seeds) > 1), default=0):
+            lines.append(f"Own numbers are means over {n_seeds} seeds, with the interval of that mean by Student's t.")
         return list(dict.fromkeys([*(settings.remarks if table.rows else ()), *lines, *table.remarks]))
 
     @property
@@ -128,7 +98,7 @@ class Reproduction:
     def _own(self) -> dict[str, Reproduced]:
         """Return what was made, or why not, by title of a line."""
         if self.request.table.measure == "labels":
-            mark = mark_of((one for of in self.data.values() for one in of), "paper")
+            mark = mark_of([*chain(*self.data.values()), *of_matching(self.request)], "paper")
             return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
         own: dict[str, Reproduced] = {}
         for line in self.request.table.lines:
@@ -144,7 +114,9 @@ class Reproduction:
     def _labels(self) -> Results:
         """Count the usable items of each class, and of each label without a partner; this takes no encoder."""
         items = {modality: self.usable[modality].items for modality in self.request.recipe.modalities}
-        label_map = match_labels(
+        if self.absent:
+            return {}
+        label_map = self.request.match(
             {modality: {item.label for item in self.manifests[modality].items if item.label} for modality in items}
         )
         titles, found = class_titles(label_map), Counter[tuple[str, str]]()
@@ -171,8 +143,9 @@ class Reproduction:
             "source": self.request.table.source,
             "preset": self.request.preset,
             "notes": self.notes(),
-            "rows": [one.to_dict() | {"report": self.reports.get(name)} for name, one in self.rows.items()],
+            "rows": [one.to_dict() | {"reports": self.reports.get(name, [])} for name, one in self.rows.items()],
             "table": self.table.to_dict(),
+            "tests": to_jsonable_python(self.tests),
             "warnings": list(dict.fromkeys(self.warnings)),
         }
 
@@ -181,26 +154,34 @@ class Reproduction:
         table = self.table
         return table.rows_by_group() if any(group for *_, group in table.metrics) else table.rows
 
+    def test_rows(self) -> list[Cells]:
+        """Make rows for a terminal: tests between rows."""
+        return tests_table(self.tests)
+
     def plan_rows(self) -> list[Cells]:
         """Make rows for a terminal: what is to be done, row by row."""
         rows: list[Cells] = [("row", "the paper's", "encoders here", "training", "run", "own is")]
         for one in self.rows.values():
             encoders = ", ".join(choice.name for choice in one.encoders.values())
-            rows.append((one.row.name, one.row.title, encoders, f"{one.row.step}: {one.state}", one.run, one.mark))
+            rows.append(
+                (one.row.name, one.row.title, encoders, f"{one.row.step}: {one.state}", ", ".join(one.runs), one.mark)
+            )
         return rows
 
     def plan_summary(self) -> list[str]:
         """Say what is there, and what is to be done."""
         lines = []
         for name, one in self.manifests.items():
-            lines.append("; ".join([f"{name}: {one.source}, {len(one.items):,} items", *one.notes]))
+            size = f"{len(one.items):,} items" if f"manifest {one.source}" not in self.absent else "not there"
+            lines.append("; ".join([f"{name}: {one.source}, {size}", *one.notes]))
         for cache, held in self.caches.items():
             lines.append(f"{cache}: {'to be made' if held is None else f'holds {held:,} features; none is made again'}")
         return [*lines, *self.notes(), f"results go to {self.folder}"]
 
     def summary(self) -> list[str]:
         """Say what a reader must know, after the table."""
-        lines = [f"{one.row.title}: {one.mark}{one.run and f' (run {one.run})'}" for one in self.rows.values()]
+        runs = {name: f" (run {', '.join(one.runs)})" if one.runs else "" for name, one in self.rows.items()}
+        lines = [f"{one.row.title}: {one.mark}{runs[name]}" for name, one in self.rows.items()]
         lines += [*self.notes(), *(f"note: {one}" for one in dict.fromkeys(self.warnings))]
         made = ", ".join(["report.json", *FORMS, *([FIGURE] if self.spaces else [])])
         return [*lines, f"{made} are in {self.folder}"]
