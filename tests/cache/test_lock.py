@@ -20,8 +20,19 @@ from cache_files import ITEMS, assert_holds, files, fill, forked, kill
 from contracts import SPEC, encoded
 from soaking import rounds, soak
 
-from emoclim.cache import EncodedItem, FeatureCache, open_cache
+from emoclim.cache import (
+    CacheNote,
+    EncodedItem,
+    FeatureCache,
+    ItemStatus,
+    failures_path,
+    item_table_path,
+    open_cache,
+    write_failures,
+    write_item_table,
+)
 from emoclim.cache.lock import Writer, lock_file, who_writes
+from emoclim.data import ContentKeys, Item
 from emoclim.errors import CacheError
 
 path, small_chunks = cache_files.path, cache_files.small_chunks
@@ -209,16 +220,31 @@ def test_torn_word_of_a_writer_that_died_does_not_matter(path: Path, tmp_path: P
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("suffix", [".lock", ".writer"])
-def test_a_link_in_the_place_of_a_lock_is_not_followed(path: Path, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize("suffix", [".lock", ".writer", ".partial", ".json", ".items.csv", ".failures.csv", "memo"])
+def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, suffix: str) -> None:
     other = tmp_path / "other"
     other.write_text("not ours")
-    lock_file(path, suffix).symlink_to(other)
+    tables = {".items.csv": item_table_path(path, "m"), ".failures.csv": failures_path(path, "m")}
+    tables["memo"] = tmp_path / "content.json"
+    tables.get(suffix, lock_file(path, suffix)).symlink_to(other)
+    (tmp_path / "file.txt").write_text("glad")
+    item = Item("a", tmp_path / "file.txt")
+
+    def write() -> None:
+        fill(path)
+        CacheNote(path, SPEC, None, {}).save()
+        write_item_table(path, "m", [ItemStatus("a", "failed", "", "x")])
+        write_failures(path, "m", [ItemStatus("a", "failed", "", "x")], [item])
+        keys = ContentKeys(tmp_path / "content.json")
+        keys(item)
+        keys.save()
+
     if suffix == ".lock":
         with pytest.raises(CacheError, match="cannot be opened for writing"):
-            open_cache(path, SPEC)
+            write()
     else:
-        fill(path)
+        write()
+        assert_holds(path, ITEMS)
     assert other.read_text() == "not ours"
 
 

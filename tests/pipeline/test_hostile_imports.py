@@ -14,6 +14,7 @@ import pytest
 
 from emoclim.config import ImportConfig
 from emoclim.errors import CacheError
+from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.workspace import Workspace
 
@@ -100,6 +101,7 @@ TWO = array(np.ones((2, 4), np.float32))
 ATTACKS: dict[str, Callable[[Path], Path]] = {
     "deflated zeros": npz(values=headed((6000, 1000), content=bytes(24_000_000))),
     "header of more than there is": npz(values=headed((10**13, 4))),
+    "header of less than there is": npz(values=headed((2, 4))),
     "header of no width": npz(values=headed((10**13, 0))),
     "header of empty texts": npz(values=TWO, ids=headed((10**13,), "<U0")),
     "header of 70 bits": npz(values=headed((2**70, 4))),
@@ -140,3 +142,18 @@ def test_the_limit_can_be_raised(space: Path, monkeypatch: pytest.MonkeyPatch) -
         import_features(file, "image", "x", ImportConfig(), workspace=Workspace(space))
     monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "1")
     assert import_features(file, "image", "x", ImportConfig(), workspace=Workspace(space)).imported == 2
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet"])
+def test_damage_of_an_export_never_gives_other_numbers(space: Path, suffix: str) -> None:
+    workspace, values = Workspace(space), np.random.default_rng(0).standard_normal((2, 100)).astype(np.float32)
+    given = npz(values=array(values), ids=array(np.array(["a.png", "b.png"])))(space)
+    import_features(given, "image", "x", ImportConfig(), workspace=workspace)
+    file = space / f"exported{suffix}"
+    export_features("x", file, workspace=workspace)
+    content = file.read_bytes()
+    first = content.index(values.tobytes())
+    for byte in range(first, first + values.nbytes, 97):
+        file.write_bytes(content[:byte] + bytes([content[byte] ^ 1]) + content[byte + 1 :])
+        with pytest.raises(CacheError, match="cannot be read"):
+            import_features(file, "image", "y", ImportConfig(), workspace=workspace)

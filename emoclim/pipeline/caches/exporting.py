@@ -178,7 +178,7 @@ def _write_parquet(path: Path, cache: FeatureCache, rows: Sequence[Row], track: 
     if cache.n_segments:
         columns |= {"segments": pa.list_(vector), "starts": pa.list_(pa.float32())}
     schema = pa.schema(list(columns.items()), metadata={"emoclim.spec": json.dumps(spec.to_dict())})
-    with pq.ParquetWriter(path, schema, use_dictionary=["label", "split"]) as writer:
+    with pq.ParquetWriter(path, schema, use_dictionary=["label", "split"], write_page_checksum=True) as writer:
         for block in track(_blocks(cache, rows), description="export Parquet"):
             texts = [pa.array(block[name], mask=block[name] == "") for name in ("ids", "labels", "splits")]
             values, segments = (vectors(block[name].ravel(), spec.dim) for name in ("values", "segments"))

@@ -67,6 +67,8 @@ def _read_npz(file: Path, values: str) -> Iterator[dict[str, Any]]:
         for name, member in members.items():
             with archive.open(f"{member}.npy") as content:
                 arrays[name] = np.lib.format.read_array(content, allow_pickle=False)  # type: ignore[no-untyped-call]
+                if content.read(1):  # which also compares all of it with its checksum
+                    raise ValueError(f"{member}.npy is longer than its header says")
         yield arrays | ({"ids": arrays["ids"].astype(str).tolist()} if "ids" in arrays else {})
 
 
@@ -86,7 +88,7 @@ def _declared(archive: zipfile.ZipFile, member: str) -> int:
 def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file) as table:
+    with pq.ParquetFile(file, page_checksum_verification=True) as table:
         there = table.schema_arrow.names
         _require(values, there, file)
         require_memory(file, _decoded(table.metadata), CacheError)
