@@ -228,6 +228,14 @@ def test_what_follows_a_sound_is_not_taken_for_sound(path: Path) -> None:
     assert len(decode(content + b"LIST" + struct.pack("<I", 999) + b"INFO", path)[0]) == 8_000
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"RIFF\4\0\0\0WAVE" + b"JUNK\0\0\0\0" * 20_000, b"fLaC\0\0\0\x22" * 20_000, b"\0\0\0\x08ftyp" * 20_000],
+)
+def test_files_of_absurdly_many_parts_are_refused(content: bytes, path: Path) -> None:
+    assert "more than 10000 parts" in told(content, path)
+
+
 def test_two_chunks_of_samples_are_refused(path: Path) -> None:
     content = made("wav", 440, 16_000, 1)
     assert "two chunks" in told(content + content[content.index(b"data") :], path)

@@ -40,6 +40,14 @@ def _enter(streams: tuple[ctypes.c_void_p, int, int], change: int) -> None:
         variable.value = null if _users else real
 
 
+def _begin_anew() -> None:
+    """Give a forked process its own state: other threads, which may have been decoding, are not in it."""
+    global _lock, _users
+    _lock, _users = threading.Lock(), 0
+    if _streams.cache_info().currsize and (streams := _streams()):
+        streams[0].value = streams[1]
+
+
 @cache
 def _streams() -> tuple[ctypes.c_void_p, int, int] | None:
     """Return C's variable `stderr`, the stream in it, and one that discards; None where the variable is a constant."""
@@ -50,3 +58,7 @@ def _streams() -> tuple[ctypes.c_void_p, int, int] | None:
     library.fopen.restype = ctypes.c_void_p
     null: int | None = library.fopen(os.devnull.encode(), b"w")
     return None if variable.value is None or null is None else (variable, variable.value, null)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from struct import calcsize, pack, unpack
 from typing import NamedTuple
 
-from emoclim.data.media.containers.view import BEGINS, Bytes, Part
+from emoclim.data.media.containers.view import BEGINS, Bytes, Part, require_few
 from emoclim.errors import DecodeError
 
 SIZE_SLACK = 1024  # bytes: sizes in headers are often off by a few
@@ -78,7 +78,10 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
     outer = start + _Field(start + chunks.outer, chunks.size).read(file) if chunks.outer else 0
     outer += 8 * (chunks.name == 4)
     place, long_size, counted = start + chunks.first, 0, 0
+    count = 0
     while place + chunks.name < file.size:
+        count += 1
+        require_few(count)
         name, field = file.at(place, chunks.name), _Field(place + chunks.name, chunks.size)
         size = field.read(file) - chunks.counted
         if name == b"ds64":  # of RF64
@@ -172,7 +175,10 @@ def _scan_data(file: Bytes, start: int, chunks: Chunks, stated: _Stated) -> Part
 
 def _skip_chunks(file: Bytes, place: int, chunks: Chunks) -> int:
     """Return where the chunks that follow the samples end; the same place if there are none."""
+    count = 0
     while chunks.name:
+        count += 1
+        require_few(count)
         name, field = file.at(place, chunks.name), _Field(place + chunks.name, chunks.size)
         size = field.read(file) - chunks.counted
         cut = field.stop + size > file.size + 1 and name not in SIDE_CHUNKS

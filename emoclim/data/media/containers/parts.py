@@ -14,10 +14,9 @@ from emoclim.data.media.containers.chunks import AU, CONTAINERS, scan_au, scan_c
 from emoclim.data.media.containers.flac import scan_flac
 from emoclim.data.media.containers.mpeg import find_packet, packet_at, split_packets
 from emoclim.data.media.containers.ogg import scan_ogg
-from emoclim.data.media.containers.view import BEGINS, Bytes, Part
+from emoclim.data.media.containers.view import BEGINS, Bytes, Part, require_few
 from emoclim.errors import DecodeError
 
-MAX_PARTS = 1000
 EBML_BEGINS = re.compile(rb"\x1a\x45\xdf\xa3[\x01-\xff].{0,7}?\x42[\x82\x86]", re.S)  # the head of Matroska and WebM
 
 
@@ -26,11 +25,14 @@ def find_parts(stream: BinaryIO) -> list[Part]:
     file = Bytes(stream)
     parts: list[Part] = []
     place = file.skip_tags(0)
-    while place < file.size and (found := _scan(file, place)):
-        parts += found
-        place = file.skip_tags(parts[-1].stop)
-        if len(parts) > MAX_PARTS:
-            raise DecodeError(f"the file holds more than {MAX_PARTS} sounds one after another; split it")
+    known = 0
+    while place < file.size:
+        for part in _scan(file, place):
+            parts.append(part)
+            require_few(len(parts))
+        if len(parts) == known:
+            break
+        known, place = len(parts), file.skip_tags(parts[-1].stop)
     return parts or [Part(0, file.size)]
 
 
@@ -41,7 +43,7 @@ def find_mp3(stream: BinaryIO) -> list[Part]:
     return [] if place is None else [part for part in split_packets(file, place) if part.kind == "mp3"]
 
 
-def _scan(file: Bytes, place: int) -> list[Part]:
+def _scan(file: Bytes, place: int) -> Iterable[Part]:
     head = file.at(place, 8)
     mark, kind = head[:4], BEGINS.get(head[:4])
     if mark in CONTAINERS:
@@ -61,7 +63,7 @@ def _scan(file: Bytes, place: int) -> list[Part]:
         return _cut(file, "mov", _mov_begins(file, place))
     if kind:
         return [Part(place, file.size, kind)]
-    return list(split_packets(file, place)) if packet_at(file, place) else []
+    return split_packets(file, place) if packet_at(file, place) else []
 
 
 def _cut(file: Bytes, kind: str, begins: Iterable[int]) -> list[Part]:
@@ -70,8 +72,10 @@ def _cut(file: Bytes, kind: str, begins: Iterable[int]) -> list[Part]:
 
 def _mov_begins(file: Bytes, start: int) -> Iterator[int]:
     """Yield where the MP4 files that lie one after another begin."""
-    place = start
+    place, count = start, 0
     while place + 8 <= file.size:
+        count += 1
+        require_few(count)
         size, name = unpack(">I4s", file.at(place, 8))
         if name == b"ftyp":
             yield place

@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from emoclim.errors import DecodeError
+
 BLOCK = 2**17  # bytes that are read at once while a file is looked at
 MARK = 16
+MAX_COUNT = 10_000
 ID3, APE, ID3V1 = b"ID3", b"APETAGEX", b"TAG"
 ID3_BEGINS = re.compile(rb"ID3[\2-\4]\0")
 ID3V1_BYTES, APE_HEADER = 128, 32
@@ -53,6 +56,12 @@ class Part:
         return self.stop - self.tail
 
 
+def require_few(count: int) -> None:
+    """Refuse a file of more parts or chunks than any honest one has, before they take time and memory."""
+    if count > MAX_COUNT:
+        raise DecodeError(f"the file has more than {MAX_COUNT} parts; split it")
+
+
 class Bytes:
     """The bytes of a file at any place, a block of which is kept."""
 
@@ -73,9 +82,14 @@ class Bytes:
 
     def find(self, mark: re.Pattern[bytes], start: int, stop: int) -> Iterator[int]:
         """Yield where a mark of at most :data:`MARK` bytes stands."""
+        count = 0
         for place in range(start, stop, BLOCK):
             block = self.at(place, min(BLOCK + MARK - 1, stop - place))
-            yield from (place + found.start() for found in mark.finditer(block) if found.start() < BLOCK)
+            for found in mark.finditer(block):
+                if found.start() < BLOCK:
+                    count += 1
+                    require_few(count)
+                    yield place + found.start()
 
     def skip_tags(self, place: int) -> int:
         """Return the place after the tags (ID3v2, APEv2, ID3v1) that begin at a place."""
