@@ -5,8 +5,7 @@ which setting, what it was given and what is allowed. The description of a field
 """
 
 import difflib
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeVar, get_args
 
@@ -245,18 +244,6 @@ def read_settings_file(path: Path, use: Callable[[dict[str, Any]], T]) -> T:
         return use(content)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:
-    """Check the coefficients of the loss terms, one per term, and return them as a tuple."""
-    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
-    usable = len(numbers) == len(values) == n_terms and all(math.isfinite(number) and number >= 0 for number in numbers)
-    if not n_terms and not values:
-        return ()
-    if not usable or not any(numbers):
-        listed = ", ".join(str(value) for value in values)
-        raise ConfigError(f"loss weights ({listed}) must be {n_terms} finite numbers of at least 0, not all 0")
-    return tuple(float(number) for number in numbers)
 
 
 def closest(name: str, known: Iterable[str]) -> str:

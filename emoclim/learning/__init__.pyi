@@ -68,6 +68,7 @@ from .sweep import Candidate as Candidate
 from .sweep import Space as Space
 from .sweep import even_weights as even_weights
 from .sweep import groups as groups
+from .sweep import loss_weights as loss_weights
 from .sweep import read_space as read_space
 from .sweep import seeds as seeds
 from .sweep import simplex_points as simplex_points

@@ -5,6 +5,7 @@ loss weights and in floats of the objective's settings only are trained as one b
 from the options.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch.quasirandom import SobolEngine
 
-from emoclim.config import Settings, TrainConfig, loss_weights, read_settings_file, split_settings
+from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import Objective
 
@@ -70,6 +71,18 @@ class Space:
         own = self.objective.settings[0]
         of_training, of_objective = split_settings(values, TrainConfig, type(own))
         return self.base.updated(**of_training), own.updated(**of_objective)
+
+
+def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:
+    """Check the coefficients of the loss terms, one per term, and return them as a tuple."""
+    numbers = [value for value in values if isinstance(value, int | float) and not isinstance(value, bool)]
+    usable = len(numbers) == len(values) == n_terms and all(math.isfinite(number) and number >= 0 for number in numbers)
+    if not n_terms and not values:
+        return ()
+    if not usable or not any(numbers):
+        listed = ", ".join(str(value) for value in values)
+        raise ConfigError(f"loss weights ({listed}) must be {n_terms} finite numbers of at least 0, not all 0")
+    return tuple(float(number) for number in numbers)
 
 
 def even_weights(n_terms: int) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from emoclim.config import TrainConfig, loss_weights
+from emoclim.config import TrainConfig
 from emoclim.data import Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
@@ -30,6 +30,7 @@ from emoclim.learning import (
     Objective,
     Snapshot,
     check_pair,
+    loss_weights,
     mean_loss,
     new_learner,
     weighted_sum,

@@ -9,12 +9,12 @@ from pydantic import Field
 from emoclim.config import (
     Settings,
     TrainConfig,
-    loss_weights,
     read_settings_file,
     split_settings,
 )
 from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, EncoderTuning, TagConfig
+from emoclim.learning.sweep import loss_weights
 
 
 def load_config(path: Path, base: TrainConfig) -> TrainConfig:
