@@ -110,7 +110,8 @@ class WriterLock:
             if former := _writer(self._place):
                 log.warning("cache %s was left open by %s; all it committed is kept", cache, former)
             opened = datetime.now(UTC).isoformat(" ", "seconds")
-            writer = Writer(platform.node(), self._pid, opened, shlex.join(sys.argv))
+            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+            writer = Writer(platform.node(), self._pid, opened, command)
             write_json(lock_file(self._place, ".writer"), asdict(writer))
         except BaseException:
             self.release()

@@ -37,6 +37,7 @@ from .tables import Estimate as Estimate
 from .tables import Row as Row
 from .tables import candidate_table as candidate_table
 from .tables import shorten as shorten
+from .tables import to_markdown as to_markdown
 from .tagging import TaggingReport as TaggingReport
 from .tagging import Trained as Trained
 from .tagging import make_report as make_report

@@ -58,6 +58,22 @@ def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(tmp_path: Path) -> N
         assert key in memo.read_text()
 
 
+def test_only_a_file_of_its_own_is_a_memo(tmp_path: Path) -> None:
+    path, memo, other = tmp_path / "song", tmp_path / "memo.json", tmp_path / "other"
+    path.write_text("la")
+    forged = f'{{"{path}": [2, {path.stat().st_mtime_ns}, "wrong"]}}'
+    other.write_text(forged)
+    for make in (lambda: os.mkfifo(memo), lambda: memo.symlink_to(other), lambda: memo.write_text("[" * 100_000)):
+        memo.unlink(missing_ok=True)
+        make()
+        keys = ContentKeys(memo)
+        key = keys(Item("x", path))
+        assert key == ContentKeys()(Item("x", path))
+        keys.save()
+        assert key in memo.read_text()
+    assert other.read_text() == forged
+
+
 def test_a_memo_that_cannot_be_kept_is_no_reason_to_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "song").write_text("la")
     keys = ContentKeys(tmp_path / "song" / "memo.json")

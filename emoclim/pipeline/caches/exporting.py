@@ -36,6 +36,7 @@ from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
+from emoclim.reports import to_markdown
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,8 @@ def _write_folder(folder: Path, cache: FeatureCache, rows: Sequence[Row], track:
         if part := [row for row in rows if row[3] == split]:
             _write_parquet(folder / "data" / f"{name}-00000-of-00001.parquet", cache, part, track)
     spec = json.dumps(cache.spec.to_dict(), indent=2)
-    card = f"# {cache.spec.name} features of {len(rows)} {cache.spec.modality} items\n\n```json\n{spec}\n```\n"
+    title = f"{to_markdown(cache.spec.name)} features of {len(rows)} {cache.spec.modality} items"
+    card = f"# {title}\n\n```json\n{spec}\n```\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
