@@ -121,7 +121,7 @@ def test_wrappers_inside_names_count_for_nothing(state: dict[str, Tensor]) -> No
 
 def test_a_running_average_is_taken_only_where_nothing_else_fits(state: dict[str, Tensor]) -> None:
     averaged = {name: tensor * 0 for name, tensor in state.items()}
-    for prefix in ("ema.", "model_ema.module.", "teacher."):
+    for prefix in ("ema.", "model_ema.module.", "teacher.", "callbacks.EMA.", "target_encoder.", "shadow."):
         net = Net()
         both = {f"{prefix}{name}": one for name, one in averaged.items()} | {
             f"net.{n}": one for n, one in state.items()

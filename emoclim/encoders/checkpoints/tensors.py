@@ -17,7 +17,7 @@ from emoclim.errors import CheckpointError, name_some
 from emoclim.files import open_regular
 
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-AVERAGED = re.compile(r"(?<![a-z])(?:ema|swa|teacher|averaged?)(?![a-z])")  # parts of a prefix
+AVERAGED = re.compile(r"(?<![a-z])(?:ema|swa|avg|averaged?|polyak|shadow|teacher|target)(?![a-z])", re.IGNORECASE)
 COUNTERS = "num_batches_tracked"  # of batch normalisation, which count for nothing once it is trained
 TOLD = (pickle.UnpicklingError, safetensors.SafetensorError, BadZipFile, OSError)  # whose messages can be understood
 
