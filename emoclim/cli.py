@@ -5,6 +5,7 @@ import gc
 import io
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,6 +36,9 @@ MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "eval
 
 
 UsageError: Any = typer.BadParameter.__base__  # of options and arguments that a command does not take
+
+
+OUT_OF_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory")
 
 
 class Group(TyperGroup):
@@ -69,6 +73,10 @@ class Group(TyperGroup):
             place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
             reason = f"{place} ({reason_of(error)}); check the place, its permissions and its space"
             self._fail(error, reason, as_json)
+        except (MemoryError, RuntimeError) as error:  # torch has no type of its own for it on the CPU
+            if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+                raise
+            self._fail(error, "there is not enough memory; ask for smaller batches or widths, or fewer heads", as_json)
 
     @staticmethod
     def _fail(error: BaseException, reason: str, as_json: bool, code: int = 2) -> NoReturn:

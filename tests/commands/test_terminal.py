@@ -2,12 +2,16 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from commands import run
 from PIL import Image
 
+from emoclim import pipeline
 from emoclim.commands.terminal import track, working
 
 
@@ -70,3 +74,17 @@ def test_a_name_never_breaks_a_line_or_steers_a_terminal(tmp_path: Path) -> None
     told = run(*words, code=3).stdout
     assert r"two\nlines\x1b[31m café 😀.png: " in told
     assert "\x1b" not in told
+
+
+@pytest.mark.parametrize("take", [lambda: torch.empty(2**50), lambda: np.empty(2**50), lambda: bytes(2**62)])
+def test_memory_that_is_not_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch, take: Callable[[], object]) -> None:
+    monkeypatch.setattr(pipeline, "list_caches", lambda *_, **__: take())
+    assert run("cache", "list", code=2).output == (
+        "emoclim: there is not enough memory; ask for smaller batches or widths, or fewer heads\n"
+    )
+
+
+def test_a_mistake_of_our_own_is_not_taken_for_a_lack_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "list_caches", lambda *_, **__: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(AssertionError, match="inconsistent tensor size"):  # it ended with a traceback
+        run("cache", "list")
