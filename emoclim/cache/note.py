@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,15 +112,16 @@ def read_note(cache: Path) -> CacheNote:
 
 
 def note_or_new(new: CacheNote) -> CacheNote:
-    """Read the note beside a cache that is about to be filled; return `new` where it is missing or damaged."""
+    """Read the note beside a cache that is about to be filled; return `new` where none of its features is there."""
     path = note_path(new.path)
     if not path.exists():
         return new
-    try:
-        return read_note(new.path)
-    except CacheError:
-        log.warning("%s is damaged, and is begun anew without other manifests and runs", path)
-        return new
+    with suppress(CacheError):
+        note = read_note(new.path)
+        if note.spec == new.spec:
+            return note
+    log.warning("%s is damaged, or of other features, and is begun anew without other manifests and runs", path)
+    return new
 
 
 def portable_path(path: Path, cache: Path) -> str:

@@ -10,7 +10,7 @@ from cache_workspace import answer, run, write_music
 from contracts import SPEC, encoded
 from typer.testing import CliRunner, Result
 
-from emoclim.cache import CacheNote, open_cache, read_note
+from emoclim.cache import CacheNote, note_or_new, open_cache, read_note
 from emoclim.cli import app
 from emoclim.config import ExtractConfig
 from emoclim.pipeline.caches import collect
@@ -173,3 +173,14 @@ def test_a_note_shows_nothing_of_a_file_that_it_calls_a_manifest(caches: Path, t
         more = {"export": [tmp_path / "out.npz"], "diff": [STEM]}.get(command, [])
         told = outcome("cache", command, STEM, *more, "--workspace", tmp_path)
         assert "secret" not in told.output
+
+
+def test_a_note_of_other_features_is_told_and_written_anew(caches: Path, tmp_path: Path) -> None:
+    path, note = caches / f"{STEM}.h5", caches / f"{STEM}.h5.json"
+    forge(note, spec=SPEC.to_dict() | {"dim": 5}, settings={"mine": 1})
+    told = answer("cache", "verify", STEM, "--workspace", tmp_path, code=3)
+    assert ["dim: 5" in problem for problem in told["problems"]] == [True]
+    assert note_or_new(CacheNote(path, SPEC, None, {})).spec == SPEC
+    forge(note, spec=SPEC.to_dict())
+    assert note_or_new(CacheNote(path, SPEC, None, {})).settings == {"mine": 1}
+    assert answer("cache", "verify", STEM, "--workspace", tmp_path)["sound"]

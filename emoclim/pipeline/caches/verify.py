@@ -110,6 +110,9 @@ def verify_cache(
         problems, remarks = cache.problems(), tuple(changed_versions(note))
         if path.resolve().parent.suffix == PARTIAL:
             problems += (f"{path} was being made by a run that did not end; delete it, and run that again",)
+        if lines := note.spec.differences(cache.spec):
+            what = f"the note beside {path} is of other features ({'; '.join(lines)})"
+            problems += (f"{what}; extract or import its manifest again to write it anew",)
         for source in note.sources:
             wrong, stale = _disagreements(note, source, cache)
             problems, remarks = problems + wrong, remarks + stale
