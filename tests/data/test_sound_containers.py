@@ -318,6 +318,9 @@ def test_damage_between_the_packets_of_an_mp3_is_refused(path: Path) -> None:
     assert len(decode(uncounted, path)[0]) > 80_000
     half = len(uncounted) // 2
     assert "damaged" in told(uncounted[:half] + b"\x55" * 500 + uncounted[half + 500 :], path)
+    assert "damaged" in told(uncounted + b"\x55" * 200_000 + uncounted, path)
+    boundary = 8 * content.index(content[:2], 2)  # all packets are equally long here
+    assert len(decode(uncounted[:boundary] + b"\x55" + uncounted[boundary:], path)[0]) > 80_000
 
 
 def test_a_chain_may_follow_other_bytes(path: Path) -> None:

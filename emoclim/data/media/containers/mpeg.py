@@ -5,12 +5,13 @@ packet without sound that counts the others (Xing, Info, VBRI). Where that one c
 where libsndfile would guess the length wrongly, the file is cut into parts that each are right.
 """
 
+import re
 import struct
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from emoclim.data.media.containers.view import Bytes, Part
+from emoclim.data.media.containers.view import BLOCK, Bytes, Part
 from emoclim.errors import DecodeError
 
 RATES = (44_100, 48_000, 32_000)  # Hz, of MPEG 1; half in MPEG 2, a quarter in MPEG 2.5
@@ -24,7 +25,8 @@ BIT_RATES = {  # kbit/s, by (MPEG 1 or not, layer)
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 IN_A_ROW = 3  # packets that must follow each other for bytes to be taken for packets
-SEARCH = 65_536  # bytes, after a place without a packet, in which the next is looked for
+SYNC = re.compile(rb"\xff")
+STRAY = 4  # bytes between packets that some encoders leave
 SIDE_INFO = {(True, 2): 32, (True, 1): 17, (False, 2): 17, (False, 1): 9}  # bytes, by (MPEG 1 or not, channels)
 AAC = 4  # in place of the layer
 
@@ -82,17 +84,13 @@ def packet_at(file: Bytes, place: int) -> Packet | None:
     return first if packet else None
 
 
-def find_packet(file: Bytes, place: int) -> int | None:
-    """Return where the first packet at or soon after a place begins."""
-    stop = min(file.size, place + SEARCH)
-    while place < stop:
-        found = file.at(place, stop - place).find(b"\xff")
-        if found < 0:
-            return None
-        place += found
-        if packet_at(file, place):
-            return place
-        place += 1
+def find_packet(file: Bytes, place: int, stop: int | None = None) -> int | None:
+    """Return where the first packet at or after a place begins."""
+    stop = file.size if stop is None else min(stop, file.size)
+    for start in range(place, stop, BLOCK):
+        for found in SYNC.finditer(file.at(start, min(BLOCK, stop - start))):
+            if packet_at(file, start + found.start()):
+                return start + found.start()
     return None
 
 
@@ -175,7 +173,8 @@ def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> Run:
             if file.skip_tags(place) != place or packet_at(file, place) or file.begins(place):
                 break
             found = find_packet(file, place)
-            if (found or form[2] == AAC) and not file.is_zero(place, found or stop):
+            stray = found is not None and found - place <= STRAY
+            if (found or form[2] == AAC) and not stray and not file.is_zero(place, found or stop):
                 raise DecodeError(
                     "the sound is damaged: between its packets are bytes of something else; fetch it again"
                 )
