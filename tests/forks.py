@@ -12,15 +12,10 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
-
 from emoclim.errors import EmoclimError
-from emoclim.pipeline.caches import collect
 
 SECONDS = 20
 DONE, FAULT, REFUSED = range(3)
@@ -94,17 +89,6 @@ def count_events(work: Callable[[], object]) -> None:
 def tell(what: object) -> None:
     """Write a line to stdout, which is a file in a fork."""
     sys.stdout.write(f"{what}\n")
-
-
-def answer(asked: Connection, make: Callable[[], Callable[..., object]]) -> None:
-    """Answer for a function until nobody asks any more; the work of a warm parent, whose forks share what it made."""
-    torch.set_num_threads(1)
-    os.fsync = lambda handle: None  # type: ignore[assignment] # processes are killed here, but the power is never cut
-    collect.RECENT = 0
-    function = make()
-    with suppress(EOFError):
-        while True:
-            asked.send(function(*asked.recv()))
 
 
 def _outcome(work: Callable[[], object]) -> int:

@@ -9,15 +9,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pyarrow.csv
 import pyarrow.parquet
 import torch
-from forks import Ended, answer, fork, tell, wait
+from forks import Ended, fork, tell, wait
 from mutations import mutate
-from tiny_workspace import GIVEN, PICTURES, RUN, STOPPED, TRAINED, Rows, build, copy, require_same, rows_of
+from tiny_workspace import GIVEN, PICTURES, RUN, STOPPED, TRAINED, Rows, copy, require_same, rows_of
 
 from emoclim import pipeline
 from emoclim.cache import open_cache, split_features
@@ -33,12 +32,15 @@ ROOM = 2**30  # bytes of memory that a fork may take
 KEPT = "kept"  # folder of what was written, to be compared
 
 
+Call = Callable[[Workspace], None]
+
+
 @dataclass(frozen=True)
 class Kind:
     """Files to be spoilt, by patterns, and what is done with them."""
 
     files: Sequence[str]
-    calls: Sequence[Callable[[Workspace], None]]
+    calls: Sequence[Call]
 
 
 @dataclass(frozen=True)
@@ -50,31 +52,33 @@ class Report:
     faults: dict[int, str]  # by the number of the mutation
 
 
-def serve(asked: Connection, folder: Path) -> None:
-    answer(asked, lambda: Fuzzer(folder))
-
-
 class Fuzzer:
     """Spoils files in forks, each in a copy of one workspace."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, tiny: Path, folder: Path) -> None:
         self._clean, self._root, self._told = folder / "clean", folder / "spoilt", folder / "told"
-        self._clean.mkdir(parents=True)
-        _keep(build(self._clean))
+        self._warm = set[Call]()
+        _keep(copy(tiny, self._clean))
 
     def __call__(self, name: str, numbers: Sequence[int]) -> Report:
         """Spoil a file of a kind once by each of the numbers."""
         kind = KINDS[name]
-        for call in kind.calls:  # loads what it needs, and shows that it works
-            workspace = self._anew()
-            call(workspace)
-            check_rows(workspace)
+        for call in kind.calls:
+            self._warm_up(call)
         ended = {number: self._spoil(kind, f"{name} {number}") for number in numbers}
         return Report(
             Counter(one.code for one in ended.values()),
             max(one.grown for one in ended.values()),
             {number: one.fault for number, one in ended.items() if one.fault},
         )
+
+    def _warm_up(self, call: Call) -> None:
+        """Do once what forks will do, which loads what it needs, and shows that it works."""
+        if call not in self._warm:
+            workspace = self._anew()
+            call(workspace)
+            check_rows(workspace)
+            self._warm.add(call)
 
     def _spoil(self, kind: Kind, seed: str) -> Ended:
         draw, workspace = random.Random(seed), self._anew()
@@ -244,7 +248,7 @@ KINDS = {
     "heads": Kind([f"runs/{RUN}/heads.safetensors"], (open_heads, evaluate, search, tag)),
     "runs": Kind(
         [f"runs/**/*.{suffix}" for suffix in ("json", "safetensors", "parquet")],
-        (resume, resume, evaluate, search, compare, tag),
+        (resume, evaluate, search, compare, tag),
     ),
     "parquet": Kind(["data/pictures.parquet", "given.parquet"], (read_tables,)),
     "npz": Kind(["given.npz"], (import_npz,)),

@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-from forks import Ended, answer, count_events, fork, kill_after, wait
-from tiny_workspace import CLASSES, GIVEN, Rows, build, copy, require_same, rows_of
+from forks import Ended, count_events, fork, kill_after, wait
+from tiny_workspace import CLASSES, GIVEN, Rows, copy, require_same, rows_of
 
 from emoclim import pipeline
 from emoclim.cache import BACKENDS, LOCKS, SHARDS
@@ -62,9 +61,9 @@ JOBS: dict[str, Sequence[Job]] = {
 }
 
 
-def build_whole(root: Path) -> None:
-    """Make a workspace in which each job has something to do."""
-    workspace = build(root)
+def add_work(workspace: Workspace) -> None:
+    """Give each job something to do in a workspace."""
+    root = workspace.root
     shutil.rmtree(next(workspace.caches.glob("*.shards")))
     for number, path in enumerate(sorted((root / "data" / "images").iterdir())):
         (folder := root / "photos" / CLASSES[number % 3]).mkdir(parents=True, exist_ok=True)
@@ -88,9 +87,9 @@ class Whole:
 class Killer:
     """Does jobs in forks, always in the same place, and kills them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, tiny: Path, folder: Path) -> None:
         self._clean, self._root, self._told = folder / "clean", folder / "work", folder / "told"
-        build_whole(self._clean)
+        add_work(copy(tiny, self._clean))
 
     def __call__(self, name: str, number: int) -> list[str]:
         """Kill a job so many times, each time from anew; return what is wrong."""
@@ -139,10 +138,6 @@ class Killer:
     def _begin(self) -> Workspace:
         shutil.rmtree(self._root, ignore_errors=True)
         return copy(self._clean, self._root)
-
-
-def serve(asked: Connection, folder: Path) -> None:
-    answer(asked, lambda: Killer(folder))
 
 
 def visible(root: Path) -> Bytes:

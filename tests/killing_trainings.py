@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +13,8 @@ import safetensors.torch
 import soundfile
 import torch
 from example_encoders import ROOT
-from forks import Ended, answer, count_events, fork, kill_after, wait
-from tiny_workspace import BRIEF, RUN, TRAINED, build, copy
+from forks import Ended, count_events, fork, kill_after, wait
+from tiny_workspace import BRIEF, RUN, TRAINED, copy
 
 import emoclim.encoders
 from emoclim.learning import EncoderTuning, TagConfig
@@ -84,12 +83,12 @@ TRAININGS = {
 }
 
 
-class Killer:
+class TrainingKiller:
     """Trains in forks, always in the same place, and kills them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, tiny: Path, folder: Path) -> None:
         self._clean, self._root, self._told = folder / "clean", folder / "work", folder / "told"
-        build(self._clean)
+        copy(tiny, self._clean)
         write_sound(self._clean)
         emoclim.encoders.__path__.append(str(ROOT / "examples"))
         with torch.random.fork_rng():
@@ -160,10 +159,6 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All of a folder, hidden files too, but for what ``run.json`` says of the time."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): b"" if path.name == "run.json" else path.read_bytes() for path in files}
-
-
-def serve(asked: Connection, folder: Path) -> None:
-    answer(asked, lambda: Killer(folder))
 
 
 def write_sound(root: Path) -> None:

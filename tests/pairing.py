@@ -8,13 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Self
 
 import torch
-from forks import DONE, answer, fork, wait
-from tiny_workspace import GIVEN, PICTURES, RUN, Rows, build, copy, require_same, rows_of, write_pictures
+from forks import DONE, fork, wait
+from tiny_workspace import GIVEN, PICTURES, RUN, Rows, copy, require_same, rows_of, write_pictures
 
 from emoclim import pipeline
 from emoclim.cache import read_note
@@ -72,10 +71,6 @@ COMMANDS: dict[str, Callable[[Workspace], None]] = {
 PAIRS = list(combinations(COMMANDS, 2))
 
 
-def serve(asked: Connection, folder: Path) -> None:
-    answer(asked, lambda: Pairer(folder))
-
-
 @dataclass(frozen=True)
 class State:
     """What a workspace holds: rows by cache, and the manifests that each cache notes."""
@@ -101,9 +96,9 @@ class State:
 class Pairer:
     """Gives two commands at once, each time from anew."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, tiny: Path, folder: Path) -> None:
         self._clean, self._root, self._told = folder / "clean", folder / "work", (folder / "one", folder / "other")
-        build_shared(self._clean)
+        add_work(copy(tiny, self._clean))
         self._after = {name: self._alone(command) for name, command in COMMANDS.items()}
 
     def __call__(self, one: str, other: str, number: int) -> list[str]:
@@ -152,9 +147,9 @@ class Pairer:
         return copy(self._clean, self._root)
 
 
-def build_shared(root: Path) -> None:
-    """Make a workspace in which each command has something to do."""
-    workspace = build(root)
+def add_work(workspace: Workspace) -> None:
+    """Give each command something to do in a workspace."""
+    root = workspace.root
     write_pictures(root, "new", 1, 6)
     source = write_pictures(root, "parts", 2, 6)
     for index in (1, 2):

@@ -29,7 +29,7 @@ def start(work: Callable[..., object], *given: object, told: Path | None = None)
 
 @contextmanager
 def answering(serve: Callable[[Connection, Path], object], folder: Path) -> Iterator[Callable[..., Any]]:
-    """Yield a function whose arguments a process answers for, which gets a connection and a folder to work in."""
+    """Yield a function that sends its arguments to a process, and returns what comes back."""
     ours, theirs = CONTEXT.Pipe()
     process = start(serve, theirs, folder, told=folder / "errors")
     theirs.close()
