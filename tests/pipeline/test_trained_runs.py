@@ -51,13 +51,29 @@ def test_a_run_is_opened_as_it_was_written(folder: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_other_types_are_told(name: str, value: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "settings.json").write_text(json.dumps(SETTINGS | {name: value}))
-    allowed = {"libraries": [{}], "heads": [[]], "kept": [[]], "chosen": [3], "encoder_settings": [{}, {"image": 3}]}
+    allowed = {"libraries": [{}], "encoder_settings": [{}, {"image": 3}]}
     if value in allowed.get(name, []):
         open_run(Workspace(tmp_path), "one")
         return
     with pytest.raises(RunError, match="train again") as told:
         open_run(Workspace(tmp_path), "one")
     assert "one" in str(told.value)
+
+
+CONTRADICTIONS: dict[str, Any] = {
+    "label_map": {"classes": ["calm"], "maps": {"image": {"sunset": "wild"}}},
+    "libraries": {"audio": {"path": "data/audio.csv", "digest": "0123456789ab"}},
+    "kept": [0, 0],
+    "chosen": 1,
+    "heads": [],
+}
+
+
+@pytest.mark.parametrize("name", CONTRADICTIONS)
+def test_settings_that_contradict_themselves_or_the_heads_are_told(name: str, folder: Path, tmp_path: Path) -> None:
+    (folder / "settings.json").write_text(json.dumps(SETTINGS | {name: CONTRADICTIONS[name]}))
+    with pytest.raises(RunError, match="contradicts itself"):
+        open_run(Workspace(tmp_path), "one")
 
 
 @pytest.mark.parametrize("content", [b"", b"[" * 100_000, b'{"a":' * 100_000, b"\xff", b"[]"])

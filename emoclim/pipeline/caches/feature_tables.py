@@ -91,18 +91,21 @@ def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
     with pq.ParquetFile(file, page_checksum_verification=True) as table:
         there = table.schema_arrow.names
         _require(values, there, file)
-        require_memory(file, _decoded(table.metadata), CacheError)
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
+        require_memory(file, _decoded(table, list(columns.values())), CacheError)
         for batch in table.iter_batches(ROWS, columns=list(columns.values())):
             if batch.num_rows:
                 yield _arrays({name: batch.column(column) for name, column in columns.items()}, file)
 
 
-def _decoded(metadata: Any) -> int:
-    """Count the bytes that a file of Parquet takes by its own account; few of it may stand for many equal numbers."""
+def _decoded(table: Any, names: Sequence[str]) -> int:
+    """Count the bytes that columns of Parquet take by their own account; few may stand for many equal numbers."""
+    table.scan_contents(names)  # raises what to ask a damaged column would end the process with
+    metadata, schema = table.metadata, table.schema
+    places = [n for n in range(len(schema)) if schema.column(n).path.partition(".")[0] in names]
     groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-    columns = [group.column(n) for group in groups for n in range(group.num_columns)]
+    columns = [group.column(n) for group in groups for n in places]
     numbers = sum(max(column.total_uncompressed_size, 4 * column.num_values) for column in columns)
     return int(numbers + ROW_BYTES * metadata.num_rows)
 

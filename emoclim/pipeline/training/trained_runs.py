@@ -95,7 +95,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
     if read_json(file, RunError, advice).get("schema") != SCHEMA:
         raise RunError(f"run {folder.name} is of another version of emoclim; train again")
     settings = read_json(file, RunError, advice, RunSettings)
-    return Run(
+    run = Run(
         folder,
         load_heads(folder / HEADS_FILE),
         LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
@@ -106,6 +106,17 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         settings.get("encoder_settings", {}),
         {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
     )
+    if not _agrees(run):
+        raise RunError(f"{file} contradicts itself or {folder / HEADS_FILE}; {advice}")
+    return run
+
+
+def _agrees(run: Run) -> bool:
+    """Tell whether what settings say fits together, and fits the heads."""
+    maps = run.label_map.maps
+    named = {name for labels in maps.values() for name in labels.values()} - {None}
+    known = run.sources.keys() <= maps.keys() and named <= set(run.label_map.classes)
+    return known and len(run.kept) == run.heads.n_heads and run.loss_weights.keys() >= {run.chosen, *run.kept}
 
 
 def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNote:
