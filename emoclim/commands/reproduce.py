@@ -42,7 +42,7 @@ def reproduce(
         typer.Argument(
             metavar="[PAPER] [TABLE]",
             help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
-            "figure2, as its extended version (arXiv 2308.12610v1) numbers them.",
+            "figure2, as its extended version (arXiv 2308.12610v1) numbers them, or ablations: one departure each.",
         ),
     ],
     tagging: Annotated[
@@ -127,7 +127,12 @@ def reproduce(
     if explain:
         plans = [pipeline.plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
         lines = [line for one in plans for line in one.plan_summary()]
-        return View(_data(plans), [Table(one.plan_rows(), one.title) for one in plans], lines)
+        return View(
+            _data(plans),
+            [Table(one.plan_rows(), one.title) for one in plans],
+            lines,
+            paper=[one.table for one in plans],
+        )
     results = [
         pipeline.reproduce_table(
             replace(request, target=table),

@@ -1,7 +1,7 @@
 """Define what a recipe is made of, and find recipes by name.
 
-Every other file of this folder is a paper, called like its file, and states it as ``RECIPE``; other installed packages
-offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by the pipeline.
+Every other file of this folder but ``ablations`` is a paper, called like its file, and states it as ``RECIPE``; other
+installed packages offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by the pipeline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 
 DEFAULT = "emo_clim"  # the paper whose tables need no paper's name before theirs
-RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base"}))
+RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base", "ablations"}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,11 @@ class Table:
     def rows(self) -> dict[str, Row]:
         """What is to be made, by name."""
         return {line.row.name: line.row for line in self.lines if line.row}
+
+    @property
+    def printed(self) -> bool:
+        """Whether the paper has it; others are made only if they are named."""
+        return any(line.numbers for line in self.lines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,4 +173,4 @@ def choose_tables(words: Sequence[str]) -> tuple[Recipe, tuple[str, ...]]:
     if len(tables) > 1 or any(table not in recipe.tables for table in tables):
         papers, listed = ", ".join(recipe_names()), ", ".join(recipe.tables)
         raise ConfigError(f"{' '.join(words)!r} names no table; the papers are {papers}, and {paper} has {listed}")
-    return recipe, tuple(tables or recipe.tables)
+    return recipe, tuple(tables or (name for name, table in recipe.tables.items() if table.printed))

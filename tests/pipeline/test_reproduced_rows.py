@@ -154,3 +154,27 @@ def test_explain_may_be_added_to_every_option(made: Path) -> None:
     for table in ("table1", "table2", "table5"):
         rows = reproduce(made, table, *words, "--explain")["rows"]
         assert [row["state"] for row in rows] == ["to do"] * len(rows)
+    shown = run("reproduce", "table1", *words, "--explain", "--markdown", "--encoder", "clap=timbre", *options(made))
+    assert "| CLAP (frozen) " in shown.stdout
+
+
+def test_departures_are_measured_one_by_one(workspace: Path) -> None:
+    found = reproduce(workspace, "ablations", cnns=True)
+    rows = {row["row"]: row for row in found["rows"]}
+    told = {name: str(row["departures"]) for name, row in rows.items()}
+    assert "views_per_item=2 (1)" in told["two-views"]
+    assert "dropout=0.0 (0.5)" in told["no-dropout"]
+    assert "unfreeze=none (all), batchnorm=frozen (train)" in told["music-crops"]
+    assert {test["row"]: test["against"] for test in found["tests"]} == {
+        **dict.fromkeys(("image-crops", "two-views", "no-dropout", "music-crops"), "harmonic_cnn-frozen"),
+        "batch-statistics": "music-crops",
+    }
+    assert len(found["tests"]) == 5 * 6
+    assert len({run for row in rows.values() for run in row["runs"]}) == 6
+    settings = {name: report_of(workspace, f"runs/{row['runs'][0]}/settings.json") for name, row in rows.items()}
+    assert settings["batch-statistics"]["heads"][0]["config"]["encoder"]["batchnorm"] == "train"
+    assert settings["image-crops"]["features"]["image"]["settings"]["views"] == 8
+    assert settings["image-crops"]["features"]["audio"] == settings["no-dropout"]["features"]["audio"]
+    assert any("unit length of features" in note for note in found["notes"])
+    first = json.loads((workspace / "answer.json").read_text())["rows"]
+    assert rows["harmonic_cnn-frozen"]["runs"] in [row["runs"] for row in first]  # that of table 1

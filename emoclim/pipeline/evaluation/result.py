@@ -120,7 +120,7 @@ def paper_tables(results: Results, name: str, measures: Iterable[str]) -> tuple[
         by_class = {title: numbers for title, numbers in results.items() if title != ALL}
         own = by_class if table.measure == "classes" else {name: results[ALL]}
         known = {key for numbers in own.values() for key in numbers}
-        if table.measure in measures and known & {metric.key for metric in table.metrics}:
+        if table.printed and table.measure in measures and known & {metric.key for metric in table.metrics}:
             lines = [PaperLine(line.title, line.cells, line.numbers) for line in table.lines]
             lines += [PaperLine(title, own=Reproduced(numbers=numbers)) for title, numbers in own.items()]
             tables.append(PaperTable(table.title, table.columns, table.metrics, lines, OTHER_DATA))
