@@ -178,7 +178,7 @@ def track(sequence: Iterable[T], description: str = "", total: float | None = No
         yield from track_by_lines(sequence, description, total, tell=lambda line: print_lines([line], err=True))
     else:
         with bar:
-            yield from bar.track(sequence, description=description, total=total)
+            yield from bar.track(sequence, description=on_one_line(description), total=total)
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def live_table(shown: bool = True) -> Iterator[tuple[Track, Callable[[Rows], Non
     live = Live(bar, console=bar.console, transient=True)
 
     def track_here(sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterable[T]:
-        task = bar.add_task(description, total=total)
+        task = bar.add_task(on_one_line(description), total=total)
         try:
             for value in sequence:  # the bar's own track would wait for the bar to be started, which only `live` is
                 yield value
@@ -231,7 +231,7 @@ def _progress() -> "Progress":
     from rich.console import Console
 
     columns = (
-        progress.TextColumn("{task.description}"),
+        progress.TextColumn("{task.description}", markup=False),  # names of files may hold brackets
         progress.BarColumn(),
         progress.MofNCompleteColumn(),
         progress.TimeElapsedColumn(),

@@ -12,7 +12,7 @@ from commands import run
 from PIL import Image
 
 from emoclim import pipeline
-from emoclim.commands.terminal import track, working
+from emoclim.commands.terminal import Table, View, emit, live_table, track, working
 
 
 def test_work_that_fails_ends_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,6 +25,23 @@ def test_work_that_fails_ends_its_lines(capsys: pytest.CaptureFixture[str]) -> N
     assert list(track([1, 2], "count")) == [1, 2]
     time.sleep(1.1)
     assert capsys.readouterr().err == ""
+
+
+def test_a_bar_shows_a_name_of_any_kind_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(track([1, 2], "encode [/odd]\n[red]")) == [1, 2]
+    with live_table() as (track_here, show):
+        for number in track_here([3], "train [/odd]"):
+            show([("epoch",), (f"[/{number}]",)])
+    emit(View({}, [Table([("hit",), ("[/a].jpg",)], "[/q]\n.jpg")]))
+    shown = capsys.readouterr()
+    assert r"encode [/odd]\n[red]" in shown.err
+    assert "train [/odd]" in shown.err
+    assert "[/3]" in shown.err
+    assert r"[/q]\n.jpg" in shown.out
+    assert "[/a].jpg" in shown.out
 
 
 @pytest.mark.parametrize(
