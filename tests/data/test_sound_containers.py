@@ -337,6 +337,13 @@ def test_a_part_and_a_crop_of_a_chain(path: Path) -> None:
     assert (whole.unfold(0, 4_000, 1) == crop).all(1).any()
 
 
+def test_opposite_phase_is_told_of_a_chain_too(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = io.BytesIO()
+    sf.write(file, tone(440, 16_000, 2) * np.float32([1, -1]), 16_000, format="FLAC")
+    assert not decode(2 * file.getvalue(), path)[0].any()
+    assert "opposite phase" in caplog.text
+
+
 def test_the_bad_one_of_several_sounds_is_told(path: Path) -> None:
     content = made("flac", 440, 16_000, 1) + made("flac", 880, 16_000, 1)[:-900]
     assert "of number 2, the sound is damaged" in told(content, path)

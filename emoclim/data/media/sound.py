@@ -1,7 +1,8 @@
 """Open one sound file, whichever library decodes it, and mix it down at its own sample rate.
 
 Conventions: what a file is follows from its content, never from its name. No header is trusted: nothing is allocated by
-it, and a file that decodes to less than it promises is cut short and refused. Samples are float32 with full scale at 1;
+it, and a file that decodes to less than it promises is cut short and refused. All the sounds that lie one after another
+in a file are decoded; which those are, the rooms of `containers` find before a decoder sees it. Samples are float32 with full scale at 1;
 peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. Mono is the mean of the channels.
 """
 
@@ -57,7 +58,7 @@ def open_sound(item: Item) -> Iterator[Sound]:
             stream = opened.enter_context(path.open("rb", buffering=0))  # libsndfile shares its position
             parts = find_parts(stream)
         if len(parts) > 1:
-            yield _Chain(stream, parts)
+            yield _Chain(stream, parts, item.id)
         else:
             yield opened.enter_context(_open_part(stream, parts[0], path))
 
@@ -103,8 +104,8 @@ def _decoders(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Abstr
 class _Chain:
     """Sounds of one file, one after another, at the highest of their sample rates and mixed to mono."""
 
-    def __init__(self, stream: BinaryIO, parts: Sequence[Part]) -> None:
-        self._stream, self._parts = stream, parts
+    def __init__(self, stream: BinaryIO, parts: Sequence[Part], name: str | None = None) -> None:
+        self._stream, self._parts, self._name = stream, parts, name
         self.sample_rate, self.channels, self.slack = 0, 1, 0
         self.frames: int | None = None
         for number in range(len(parts)):
@@ -124,7 +125,7 @@ class _Chain:
         position = 0
         for number in range(len(self._parts)):
             with self._open(number) as sound:
-                for mono in resample(read_mono(sound, 0, END), sound.sample_rate, self.sample_rate):
+                for mono in resample(read_mono(sound, 0, END, self._name), sound.sample_rate, self.sample_rate):
                     wanted = mono[max(0, first - position) : max(0, last - position)]
                     position += len(mono)
                     if len(wanted):
