@@ -2,8 +2,8 @@
 
 Conventions: what a file is follows from its content, never from its name. No header is trusted: nothing is allocated by
 it, and a file that decodes to less than it promises is cut short and refused. All the sounds that lie one after another
-in a file are decoded; which those are, the rooms of `containers` find before a decoder sees it. Samples are float32 with full scale at 1;
-peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. Mono is the mean of the channels.
+in a file are decoded; which those are is found in `containers` before a decoder sees the file. Samples are float32 with
+full scale at 1; peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. Mono is the mean of the channels.
 """
 
 import logging
