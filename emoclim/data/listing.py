@@ -77,9 +77,8 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError for a name that is too long
 
 
-def usable_files(folder: Path, modality: Modality) -> tuple[list[str], dict[str, str], list[str]]:
-    """List the files of a modality below a folder, then why each other one is left out, and the same in sentences."""
-    listed = list_folder(folder)
+def usable_files(listed: Listing, modality: Modality) -> tuple[list[str], dict[str, str], list[str]]:
+    """List the files of a modality in a folder, then why each other one is left out, and the same in sentences."""
     usable = of_modality(listed.files, modality)
     others = sorted(set(listed.files).difference(usable))
     misnamed = [path for path in usable if not is_utf8(path)]

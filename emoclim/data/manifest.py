@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emoclim.data.listing import composed, counted, empty_folders, is_there, is_utf8, usable_files
+from emoclim.data.listing import composed, counted, empty_folders, is_there, is_utf8, list_folder, usable_files
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
@@ -211,7 +211,7 @@ def _cell(row: dict[str, str], name: str) -> str | None:
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
-    files, left_out, notes = usable_files(source, modality)
+    files, left_out, notes = usable_files(list_folder(source), modality)
     labelled = [] if unlabelled else [path for path in files if "/" in path]
     if labelled and (loose := sorted(set(files).difference(labelled))):
         notes.append(f"left out {counted(len(loose), 'file')} in no label's folder ({name_some(loose)})")

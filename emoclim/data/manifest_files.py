@@ -58,17 +58,10 @@ def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
         raise ManifestError(
             f"a tag of {item.id} holds {SEPARATOR!r}, which parts the tags in {target}; call it otherwise"
         )
-    return {
-        "path": path,
-        "label": item.label or "",
-        "split": item.split or "",
-        "id": item.id,
-        "tags": SEPARATOR.join(item.tags),
-        "group": item.group or "",
-        "start": "" if item.start is None else repr(float(item.start)),
-        "duration": "" if item.duration is None else repr(float(item.duration)),
-        "text": item.text or "",
-    }
+    texts = {name: getattr(item, name) or "" for name in ("label", "split", "id", "group", "text")}
+    seconds = {"start": item.start, "duration": item.duration}
+    times = {name: "" if value is None else repr(float(value)) for name, value in seconds.items()}
+    return {"path": path, "tags": SEPARATOR.join(item.tags), **texts, **times}
 
 
 def _relative(path: Path, home: str, real: Callable[[str], str]) -> str:

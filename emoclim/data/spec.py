@@ -54,7 +54,11 @@ class FeatureSpec:
         for value, kind in ((spec.name, str), (spec.dim, int), (spec.checkpoint, str), (spec.settings, dict)):
             if not isinstance(value, kind):
                 raise TypeError(f"{value!r} is no {kind.__name__}")
-        if spec.dim < 1 or spec.modality not in MODALITIES or not all(map(_is_setting, spec.settings.values())):
+        if (
+            spec.dim < 1
+            or spec.modality not in MODALITIES
+            or not all(isinstance(value, Setting) for value in spec.settings.values())
+        ):
             raise ValueError("no features are of that length, modality and settings")
         return spec
 
@@ -76,10 +80,6 @@ class FeatureSpec:
         """Raise :class:`CacheMismatch`, naming each difference, unless `other`, asked of `what`, equals this spec."""
         if lines := self.differences(other):
             raise CacheMismatch(f"{what} holds other features than asked for ({'; '.join(lines)})")
-
-
-def _is_setting(value: object) -> bool:
-    return isinstance(value, Setting)
 
 
 def _flat(spec: FeatureSpec) -> dict[str, Setting]:

@@ -196,8 +196,7 @@ def _read(path: Path) -> dict[str, str]:
     if not path.exists():
         return {}
     table = read_table(path, prose="id")
-    places = table.places("id", "split")
-    splits = {row[places["id"]]: row[places["split"]] for _, row in table.rows if len(row) == len(table.columns)}
+    splits = {row["id"]: row["split"] for _, row in table.records("id", "split")}
     if len(splits) < len(table.rows) or not set(splits.values()) <= set(SPLITS):
         raise ManifestError(f"{path} is not a table of id and split (train, val, test); correct or delete it")
     return splits

@@ -57,6 +57,18 @@ class Table:
             )
         return found
 
+    def records(self, *wanted: str) -> list[tuple[int, dict[str, str]]]:
+        """Return the number of each row and its cells in columns that must be there; a cell that lacks is empty."""
+        places, width = self.places(*wanted), len(self.columns)
+        for number, row in self.rows:
+            if len(row) > width:
+                raise ManifestError(
+                    f"row {number} of {self.source} has {len(row)} cells below a header of {width}; quote a cell that "
+                    f"holds what stands between cells ({self.delimiter!r})"
+                )
+        padded = ((number, [*row, *[""] * (width - len(row))]) for number, row in self.rows)
+        return [(number, {name: cells[place] for name, place in places.items()}) for number, cells in padded]
+
     def named(self) -> str:
         """Return the names of the columns, or of the first few, in words."""
         return name_some(self.columns, 12) or "none"

@@ -213,15 +213,6 @@ def test_pictures_have_no_start(tmp_path: Path) -> None:
     assert "left out start and duration of 1 pictures" in told
 
 
-def test_folders_inside_a_label_can_be_groups(tmp_path: Path) -> None:
-    files = {f"sad/album {n}/{track}.flac": f"{n} {track}".encode() for n in range(5) for track in range(4)}
-    folder = write_tree(tmp_path / "music", files)
-    result = prepare_dataset("folder", folder, options={"groups": "folder"}, workspace=Workspace(tmp_path))
-    parts = {(item.group, item.split) for item in result.items}
-    assert {group for group, _ in parts} == {f"sad/album {n}" for n in range(5)}
-    assert len(parts) == 5
-
-
 def test_equal_contents_are_read_only_where_that_is_wanted(photos: Path, tmp_path: Path) -> None:
     write_tree(photos, {"awe/twin.jpg": b"fear 3"})
     result = prepare_dataset("folder", photos, workspace=Workspace(tmp_path))
@@ -250,7 +241,10 @@ def test_names_that_are_no_text_are_told(photos: Path, tmp_path: Path) -> None:
     (photos / "awe" / "a\rb.jpg").write_bytes(b"another")
     told = answer("prepare", "folder", photos, "--workspace", tmp_path)
     assert told["items"] == 20
-    assert {one["reason"] for one in told["left_out"]} == {"its name cannot stand in a manifest"}
+    assert {one["reason"] for one in told["left_out"]} == {
+        "its name cannot stand in a manifest",
+        "its name is no UTF-8",
+    }
     assert "awe/\\udcff.jpg" in {one["id"] for one in told["left_out"]}
 
 
@@ -275,17 +269,15 @@ def test_a_few_broken_files_are_told_and_many_are_half_a_download(photos: Path, 
         (("nonsense", "--explain"), "no data set is called 'nonsense'; there are: .*audioset_mood, "),
         (("folder", "photos", "--output", "a.txt"), r"a\.txt is no name for a manifest; it ends in .csv, .parquet"),
         (("folder", "photos", "--output", "photos.csv"), r"photos\.csv is a folder; give the manifest another name"),
-        (("folder", "photos", "--option", "groups"), "--option 'groups' is not NAME=VALUE"),
-        (
-            ("folder", "photos", "--option", "groups=none", "--option", "groups=folder"),
-            r"groups is given twice \('none', 'folder'\)",
-        ),
+        (("folder", "photos", "--option", "modality"), "--option 'modality' is not NAME=VALUE"),
         (
             ("csv", "photos", "--path-column", "a", "--option", "path_column=b"),
             r"path_column is given twice \('a', 'b'\)",
         ),
-        (("folder", "photos", "--option", "groups=genre"), "groups are none or folder, not 'genre'"),
-        (("folder", "photos", "--modality", "film"), "a modality is one of image, audio, "),
+        (
+            ("folder", "photos", "--modality", "film"),
+            "option modality .* cannot be 'film'; it should be 'image', 'audio'",
+        ),
         (
             ("folder", "photos", "--label-column", "x"),
             "data set 'folder' has no option label_column; it takes modality",

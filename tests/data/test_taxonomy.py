@@ -54,7 +54,7 @@ def test_a_map_names_a_label_in_any_spelling(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[image]\na = "x"\n[audio]\nb = "x"\n', "gives no class for image label z"),
+        ('[image]\na = "x"\n[audio]\nb = "x"\n', "gives no class for image label 'z'"),
         ('[image]\nz = "x"\n[audio]\nb = "y"\n', "gives class 'x' to one modality only"),
         ('[picture]\nz = "x"\n', "picture.*should be 'image', 'audio'"),
         ("z = = 1", "cannot be read"),

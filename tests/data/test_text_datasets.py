@@ -73,13 +73,6 @@ def test_reports_are_cleaned_and_kept_by_person(tmp_path: Path) -> None:
     )
 
 
-def test_silent_reports_can_be_left_out(tmp_path: Path) -> None:
-    folder = write_tree(tmp_path / "isear", isear.MINIATURE.files)
-    prepared = read_dataset("isear", folder, {"keep_silent": "false"})
-    assert {one.id: one.reason for one in prepared.left_out} == dict.fromkeys(isear.SILENT, "no response")
-    assert len(prepared.items) == 26
-
-
 @pytest.mark.parametrize(("delimiter", "zero", "named"), [(",", "0", False), (";", "", True), ("\t", "", False)])
 def test_other_exports_of_the_reports_give_the_same(tmp_path: Path, delimiter: str, zero: str, named: bool) -> None:
     lines = [delimiter.join(('"MYKEY"', "id", "Emot", '"SIT"'))]
@@ -115,13 +108,14 @@ def test_what_listeners_said_has_the_ids_of_the_recordings(tmp_path: Path) -> No
     assert recordings.splits == said.splits
 
 
-def test_each_answer_may_be_an_item(tmp_path: Path) -> None:
-    folder = write_tree(tmp_path / "game", performances.ANSWERS)
-    prepared = read_dataset("con_espressione", folder, {"items": "answers"})
-    assert len(prepared.items) == 2 * len(performances.PERFORMANCES) - 1
-    assert {one.id: one.reason for one in prepared.left_out} == {f"{performances.LOST}/11": "says nothing"}
-    assert {item.id: item.text for item in prepared.items}[f"{performances.KEPT[0]}/21"] == "tempo 2"
-    assert set(prepared.columns["performer"].values()) == {who for _, _, who in performances.PERFORMANCES.values()}
+def test_a_performance_of_which_nothing_was_said_has_no_description(tmp_path: Path) -> None:
+    silent = {
+        path: table.replace(b"slow, sad, clear_phrasing", b" ", 1) for path, table in performances.ANSWERS.items()
+    }
+    prepared = read_dataset("con_espressione", write_tree(tmp_path / "game", silent), {"items": "descriptions"})
+    assert [item.id for item in prepared.items] == performances.KEPT
+    assert [one.id for one in prepared.left_out] == [performances.LOST]
+    assert set(prepared.columns["performer"].values()) == {f"Pianist{number}" for number in range(2, 19)}
 
 
 def test_every_fold_leaves_one_piece_out(tmp_path: Path) -> None:
@@ -145,11 +139,11 @@ def test_answers_without_recordings_are_told(tmp_path: Path) -> None:
     folder = write_tree(tmp_path / "game", performances.ANSWERS)
     with pytest.raises(ManifestError, match=r"none of the 18 recordings"):
         read_dataset("con_espressione", folder)
-    with pytest.raises(ConfigError, match="recordings, descriptions, answers, not 'songs'"):
+    with pytest.raises(ConfigError, match="option items of data set 'con_espressione' cannot be 'songs'"):
         read_dataset("con_espressione", folder, {"items": "songs"})
     changed = {path: table.replace(b"liszt", b"lizst") for path, table in performances.ANSWERS.items()}
-    with pytest.raises(ManifestError, match=r"'lizst', where .*bach"):
-        read_dataset("con_espressione", write_tree(tmp_path / "other", changed), {"items": "answers"})
+    with pytest.raises(ManifestError, match=r"piece_name 'lizst' .*one of bach"):
+        read_dataset("con_espressione", write_tree(tmp_path / "other", changed))
 
 
 def test_the_track_of_full_quality_is_taken(tmp_path: Path) -> None:
@@ -182,7 +176,7 @@ def test_the_five_splits_are_read_as_published(tmp_path: Path) -> None:
         ({"data/splits/split-3/autotagging_moodtheme-test.tsv": None}, "has no split-3/autotagging_moodtheme-test"),
         (
             {"old/split-1/autotagging_moodtheme-test.tsv": b"TRACK_ID\n"},
-            "has 2 times split-1/autotagging_moodtheme-test",
+            "holds split-1/autotagging_moodtheme-test.tsv 2 times",
         ),
         (
             {"data/splits/split-2/autotagging_moodtheme-test.tsv": jamendo.table({"track_0000001": ("sad",)})},

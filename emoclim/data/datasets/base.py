@@ -20,13 +20,13 @@ GIVEN = "given"  # the split that the user's own material states; where there is
 class Description:
     """What there is to know of a data set before it is prepared."""
 
-    modality: Modality | None  # of its items; None if that follows from the files
     about: str  # what it is, in one line of a list
     what: str  # a sentence or two: what it holds, how it was labelled
-    licence: str  # of the data set, in words; empty for the user's own files
-    citation: str  # of its paper; empty likewise
-    source: str  # where to get it; empty for the user's own files
     layouts: tuple[str, ...]  # what may be in the folder, one in a line
+    modality: Modality | None = None  # of its items; None if that follows from the files
+    licence: str = ""  # of the data set, in words; this and the next two are empty for the user's own files
+    citation: str = ""
+    source: str = ""  # where to get it
     options: Mapping[str, str] = field(default_factory=dict)  # what each option of its `prepare` means
     labels: tuple[str, ...] = ()  # every label, or every tag, that an item may have; empty if any
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by who counted: items of each label

@@ -6,15 +6,16 @@ and descriptions have the same ids, so that they can be paired. Terms of several
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import Literal
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, require_table
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
 PIECES = {  # how many performances each has
@@ -30,8 +31,8 @@ PIECES = {  # how many performances each has
 }
 PERFORMANCES = sum(PIECES.values())
 ANSWERS = "con_espressione_game_answers.csv"
-COLUMNS = ("answer_id", "answer", "piece_name", "performer", "performance_name")
-KINDS = ("recordings", "descriptions", "answers")
+COLUMNS = ("answer", "piece_name", "performer", "performance_name")
+Kind = Literal["recordings", "descriptions"]
 
 DESCRIPTION = Description(
     modality="audio",
@@ -50,9 +51,7 @@ DESCRIPTION = Description(
         f"{ANSWERS}, anywhere",
         "<performance_name>.<wav, flac, mp3 ...> or <piece_name>_<performer>.<...>, anywhere; descriptions need none",
     ),
-    options={
-        "items": "recordings of the performances; descriptions, a text of all answers for each; or answers, a text each"
-    },
+    options={"items": "recordings of the performances; or descriptions, a text of all answers for each"},
     splits={
         "all": "all to test, for what was trained elsewhere",
         **{f"fold-{piece}": f"{piece} to test, all others to learn (Chowdhury and Widmer 2023)" for piece in PIECES},
@@ -66,95 +65,83 @@ DESCRIPTION = Description(
 )
 
 
-class Answer(NamedTuple):
-    """What one listener said of one performance."""
+@dataclass
+class Performance:
+    """What listeners said of a performance of a piece."""
 
-    id: str
-    text: str
     piece: str
     performer: str
-    performance: str
+    answers: list[str] = field(default_factory=list)
 
 
-def prepare(folder: Path, *, items: str = "recordings") -> Prepared:
-    """Make an item of each performance, or of each answer.
+def prepare(folder: Path, *, items: Kind = "recordings") -> Prepared:
+    """Make an item of each performance.
 
     Notes
     -----
     S. Chowdhury, G. Widmer, "Expressivity-aware Music Performance Retrieval using Mid-level Perceptual Features and
     Emotion Word Embeddings", 2023: all answers joined, and one piece left out at a time.
     """
-    if items not in KINDS:
-        raise ConfigError(f"items are {', '.join(KINDS)}, not {items!r}")
     paths = list_files(folder)
-    answers = _read_answers(require_table(folder, paths, ANSWERS))
-    performances = {answer.performance: answer for answer in answers}
+    performances = _read_answers(require_table(folder, paths, ANSWERS))
     sounds = of_modality(paths, "audio")
     notes = _notes(performances.values())
+    found: list[Item]
+    left_out: list[LeftOut]
     if items == "recordings":
         found, left_out = _recordings(folder, sounds, performances)
         if unused := len(sounds) - len(found):
             notes += (f"left out {unused:,} audio files of no listed performance",)
-    elif items == "descriptions":
-        found, left_out = _descriptions(answers), []
     else:
-        found = [Item(answer.id, text=answer.text, group=answer.piece) for answer in answers if answer.text]
-        left_out = [LeftOut(answer.id, "unused", "says nothing") for answer in answers if not answer.text]
-    columns = {"performer": {item.id: performances[item.id.partition("/")[0]].performer for item in found}}
+        said = {name: ", ".join(one.answers) for name, one in performances.items()}
+        found = [Item(name, text=text, group=performances[name].piece) for name, text in said.items() if text]
+        left_out = [LeftOut(name, "unused", "nothing was said of it") for name, text in said.items() if not text]
+    columns = {"performer": {item.id: performances[item.id].performer for item in found}}
     modality: Modality = "audio" if items == "recordings" else "text"
     return Prepared(modality, tuple(found), tuple(left_out), _splits(found), columns, notes)
 
 
-def _read_answers(table: Table) -> list[Answer]:
-    """Read the table of answers; an answer's id is the performance's name and its own number."""
-    places = table.places(*COLUMNS)
-    answers = []
-    for number, row in table.rows:
-        if len(row) != len(table.columns) or row[places["piece_name"]] not in PIECES:
-            piece = row[places["piece_name"]] if len(row) == len(table.columns) else ""
+def _read_answers(table: Table) -> dict[str, Performance]:
+    """Read the table of answers, by the names of performances."""
+    performances: dict[str, Performance] = {}
+    for number, row in table.records(*COLUMNS):
+        answer, piece, performer, name = map(str.strip, row.values())
+        if piece not in PIECES or not name:
             raise ManifestError(
-                f"row {number} of {table.source} has {len(row)} cells and piece_name {piece!r}, where {ANSWERS} has "
-                f"{len(table.columns)} and one of {', '.join(PIECES)}; fetch it again"
+                f"row {number} of {table.source} has piece_name {piece!r} and performance_name {name!r}, where "
+                f"{ANSWERS} has one of {', '.join(PIECES)}, and a performance of it; fetch it again"
             )
-        id_, answer, piece, performer, performance = (row[places[name]].strip() for name in COLUMNS)
-        text = " ".join(answer.replace("_", " ").split())
-        answers.append(Answer(f"{performance}/{id_}", text, piece, performer, performance))
-    if not answers:
+        one = performances.setdefault(name, Performance(piece, performer))
+        if text := " ".join(answer.replace("_", " ").split()):
+            one.answers.append(text)
+    if not performances:
         raise ManifestError(f"{table.source} has no rows; fetch it again")
-    return answers
+    return performances
 
 
 def _recordings(
-    folder: Path, paths: Sequence[str], performances: Mapping[str, Answer]
+    folder: Path, paths: Sequence[str], performances: Mapping[str, Performance]
 ) -> tuple[list[Item], list[LeftOut]]:
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in paths:
         by_name[PurePosixPath(path).stem.lower()].append(path)
     items, left_out = [], []
-    for name, answer in performances.items():
-        own = by_name[name.lower()] + by_name[f"{answer.piece}_{answer.performer}".lower()]
+    for name, one in performances.items():
+        own = by_name[name.lower()] + by_name[f"{one.piece}_{one.performer}".lower()]
         if len(own) > 1:
             raise ManifestError(f"{folder} has two files of one performance ({own[0]} and {own[1]}); keep one of each")
         if own:
-            items.append(Item(name, folder / own[0], group=answer.piece))
+            items.append(Item(name, folder / own[0], group=one.piece))
         else:
             left_out.append(LeftOut(name, "missing", "its recording not in the folder"))
     if not items:
-        first = next(iter(performances.values()))
+        name, one = next(iter(performances.items()))
         raise ManifestError(
-            f"{folder} has none of the {len(performances)} recordings, such as {first.performance}.wav or "
-            f"{first.piece}_{first.performer}.mp3; found {in_words(paths)}; add them, or take what listeners said: "
+            f"{folder} has none of the {len(performances)} recordings, such as {name}.wav or "
+            f"{one.piece}_{one.performer}.mp3; found {in_words(paths)}; add them, or take what listeners said: "
             "--option items=descriptions"
         )
     return items, left_out
-
-
-def _descriptions(answers: Iterable[Answer]) -> list[Item]:
-    said: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for answer in answers:
-        if answer.text:
-            said[answer.performance, answer.piece].append(answer.text)
-    return [Item(name, text=", ".join(texts), group=piece) for (name, piece), texts in said.items()]
 
 
 def _splits(items: Iterable[Item]) -> dict[str, dict[str, str]]:
@@ -165,7 +152,7 @@ def _splits(items: Iterable[Item]) -> dict[str, dict[str, str]]:
     return {"all": dict.fromkeys(pieces, "test"), **folds}
 
 
-def _notes(performances: Iterable[Answer]) -> tuple[str, ...]:
-    counts = Counter(answer.piece for answer in performances)
+def _notes(performances: Iterable[Performance]) -> tuple[str, ...]:
+    counts = Counter(one.piece for one in performances)
     other = [f"{piece} {counts[piece]} of {count}" for piece, count in PIECES.items() if counts[piece] != count]
     return (f"not all performances are in {ANSWERS}: {', '.join(other)}",) if other else ()

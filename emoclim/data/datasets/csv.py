@@ -4,7 +4,7 @@ A CSV (commas, semicolons or tabs) or Parquet file whose columns are called as y
 looked for under the names that a manifest has; all further ones are kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,17 +15,13 @@ from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
 from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError, name_some
-from emoclim.modality import MODALITIES
+from emoclim.modality import MODALITIES, Modality
 
 ROLES = ("path", "label", "tags", "split", "group")  # an option says which column each is
 
 DESCRIPTION = Description(
-    modality=None,
     about="your own files, listed in a table",
     what="Pictures or recordings of your own, listed in a table with a row for each.",
-    licence="",
-    citation="",
-    source="",
     layouts=(
         "a CSV or Parquet file with a column of paths; --path-column, --label-column and so on say which is which",
     ),
@@ -48,7 +44,7 @@ def prepare(
     split_column: str | None = None,
     group_column: str | None = None,
     root: str | None = None,
-    modality: str | None = None,
+    modality: Modality | None = None,
 ) -> Prepared:
     """Make an item of each row."""
     named = dict(zip(ROLES, (path_column, label_column, tags_column, split_column, group_column), strict=True))
@@ -59,10 +55,10 @@ def prepare(
     table = read_table(folder)
     columns = _columns(table, named | dict.fromkeys(("id", "start", "duration")))
     path = columns["path"]
-    rows = [(number, _cells(table, number, row)) for number, row in table.rows]
+    rows = table.records(*table.columns)
     pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])
     rows = [(number, row) for number, row in rows if row[path]]
-    kind = modality_of([row[path] for _, row in rows], modality, folder)
+    kind = modality or modality_of([row[path] for _, row in rows], folder)
     base = folder.parent if root is None else Path(root)
     joined = {"group"} - {columns.get("group", "").lower()}  # a column of groups stays: those of equal files are joined
     used = {name for role, name in columns.items() if role not in joined}
@@ -95,8 +91,6 @@ def prepare(
 
 def _columns(table: Table, named: Mapping[str, str | None]) -> dict[str, str]:
     """Find the name of the column of each role."""
-    if len(set(table.columns)) < len(table.columns):  # of any: the further ones are kept, by name
-        raise ManifestError(f"{table.source} has two columns of one name (it has: {table.named()}); rename one")
     found = {}
     for role, name in named.items():
         place = table.where(name or role)
@@ -107,12 +101,3 @@ def _columns(table: Table, named: Mapping[str, str | None]) -> dict[str, str]:
                 f"{table.source} has no column {name or role!r} (it has: {table.named()}); name one: --{role}-column"
             )
     return found
-
-
-def _cells(table: Table, number: int, row: Sequence[str]) -> dict[str, str]:
-    if len(row) > len(table.columns):
-        raise ManifestError(
-            f"row {number} of {table.source} has {len(row)} cells below a header of {len(table.columns)}; "
-            "quote a cell that holds a comma"
-        )
-    return dict(zip(table.columns, [*row, *[""] * (len(table.columns) - len(row))], strict=True))

@@ -5,18 +5,14 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.listing import of_modality
 from emoclim.data.tables import Table, read_table
-from emoclim.errors import ConfigError, ManifestError, name_some
+from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 SHOWN = 6
 
 
-def modality_of(paths: Collection[str], wanted: str | None, source: Path) -> Modality:
-    """Return the modality of files: the one wanted, or else what their suffixes say."""
-    if wanted is not None:
-        if named := [modality for modality in MODALITIES if modality == wanted]:
-            return named[0]
-        raise ConfigError(f"a modality is one of {', '.join(MODALITIES)}, not {wanted!r}")
+def modality_of(paths: Collection[str], source: Path) -> Modality:
+    """Return the modality of files, as their suffixes say."""
     encoded = [kind for kind, facts in MODALITIES.items() if facts.encoder]  # a readme.txt makes no folder one of texts
     counts = {kind: len(of_modality(paths, kind)) for kind in encoded}
     found = [kind for kind, count in counts.items() if count]
@@ -40,15 +36,15 @@ def in_words(paths: Iterable[str]) -> str:
 
 
 def find_table(folder: Path, paths: Iterable[str], name: str) -> Path | None:
-    """Find a table by its name, wherever in the folder it lies; None if it is not there."""
-    found = [path for path in paths if PurePosixPath(path).name.lower() == name.lower()]
+    """Find a table by the end of its path, wherever in the folder it lies; None if it is not there."""
+    found = [path for path in paths if f"/{path}".lower().endswith(f"/{name.lower()}")]
     if len(found) > 1:
         raise ManifestError(f"{folder} holds {name} {len(found)} times ({', '.join(found[:3])}); keep one of them")
     return folder / found[0] if found else None
 
 
 def require_table(folder: Path, paths: Sequence[str], name: str) -> Table:
-    """Read a table by its name, wherever in the folder it lies."""
+    """Read a table that must be there."""
     source = find_table(folder, paths, name)
     if source is None:
         raise ManifestError(f"{folder} has no {name}; found {in_words(paths)}")

@@ -9,56 +9,44 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
-from emoclim.data.listing import empty_folders, list_folder, of_modality
+from emoclim.data.listing import empty_folders, list_folder, usable_files
 from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
-from emoclim.errors import ConfigError, ManifestError, name_some
+from emoclim.errors import ManifestError, name_some
+from emoclim.modality import Modality
 
 DESCRIPTION = Description(
-    modality=None,
     about="your own files, in one folder per label",
     what="Pictures or recordings of your own, in one folder per label.",
-    licence="",
-    citation="",
-    source="",
     layouts=(
         "<label>/**/<file>",
         "<split>/<label>/**/<file>, where every top folder is called train, val (valid, validation, dev) or test",
     ),
-    options={
-        "modality": "image or audio; if not given, what there is, if it is of one kind",
-        "groups": "folder: files of one folder inside a label's (an album, an author) stay in one split; or none",
-    },
+    options={"modality": "image or audio; if not given, what there is, if it is of one kind"},
 )
-GROUPS = ("none", "folder")
 
 
-def prepare(folder: Path, *, modality: str | None = None, groups: str = "none") -> Prepared:
+def prepare(folder: Path, *, modality: Modality | None = None) -> Prepared:
     """Make an item of each picture, or of each recording."""
-    if groups not in GROUPS:
-        raise ConfigError(f"groups are {' or '.join(GROUPS)}, not {groups!r}")
-    paths, repeated = list_folder(folder)
-    kind = modality_of(paths, modality, folder)
-    usable = of_modality(paths, kind)
-    others = sorted(set(paths) - set(usable))
-    left_out = [LeftOut(path, "unused", f"no {kind} by its suffix") for path in others]
-    left_out += [LeftOut(path, "unused", "a link to a folder that is listed anyway") for path in repeated]
+    listed = list_folder(folder)
+    kind = modality or modality_of(listed.files, folder)
+    usable, left_out, _ = usable_files(listed, kind)
     depth = 1 if _is_split(folder, usable) else 0
     items, splits = [], {}
     for path in usable:
         parts = PurePosixPath(path).parts
         if len(parts) < depth + 2:
-            left_out.append(LeftOut(path, "unused", "in no label's folder"))
+            left_out[path] = "in no label's folder"
             continue
-        inside = "/".join(parts[:-1]) if groups == "folder" and len(parts) > depth + 2 else None
-        items.append(Item(path, folder / path, label=parts[depth], group=inside))
+        items.append(Item(path, folder / path, label=parts[depth]))
         if depth:
             splits[path] = str(split_called(parts[0]))
     if not items:
-        raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(paths)}")
-    empty = [path for path in empty_folders(folder, usable, depth + 1) if path not in repeated]
+        raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(listed.files)}")
+    empty = [path for path in empty_folders(folder, usable, depth + 1) if path not in left_out]
     notes = (f"no {kind} in {len(empty)} folders of labels: {name_some(empty)}",) if empty else ()
-    return Prepared(kind, tuple(items), tuple(left_out), {GIVEN: splits} if splits else {}, notes=notes)
+    unused = tuple(LeftOut(path, "unused", reason) for path, reason in left_out.items())
+    return Prepared(kind, tuple(items), unused, {GIVEN: splits} if splits else {}, notes=notes)
 
 
 def _is_split(folder: Path, paths: Sequence[str]) -> bool:

@@ -41,15 +41,14 @@ DESCRIPTION = Description(
         "a table anywhere, exported from the database (.mdb, .sav) with its 40 or so columns, MYKEY, ID, EMOT and SIT "
         "among them, and | or comma, semicolon, tab between its cells; such as the isear.csv that is passed round",
     ),
-    options={"keep_silent": "keep the reports that there was no response, as those who published results did"},
     labels=EMOTIONS,
     published={"ISEAR": dict(zip(EMOTIONS, (1094, 1095, 1096, 1096, 1096, 1096, 1093), strict=True))},
     default_split="70-15-15",  # of Won et al.
 )
 
 
-def prepare(folder: Path, *, keep_silent: bool = True) -> Prepared:
-    """Make an item of each report."""
+def prepare(folder: Path) -> Prepared:
+    """Make an item of each report; those that there was no response are kept, as by those who published results."""
     table = _find_export(folder, list_files(folder))
     items, left_out, silent = [], [], set()
     for number, row in table.rows:
@@ -57,14 +56,14 @@ def prepare(folder: Path, *, keep_silent: bool = True) -> Prepared:
         text = " ".join(word for word in situation.split() if word != LINE_END)
         if SILENT.fullmatch(text):
             silent.add(key)
-        if not text or (key in silent and not keep_silent):
+        if not text:
             left_out.append(LeftOut(key, "unused", "no response"))
         else:
             label = _emotion(emotion, f"row {number} of {table.source}")
             items.append(Item(key, text=text, label=label, group=person))
     if lacking := [emotion for emotion in EMOTIONS if emotion not in {item.label for item in items}]:
         raise ManifestError(f"{table.source} has no report of {lacking[0]} among its {len(items)}; export all of it")
-    notes = [f"{len(silent):,} reports say that there was no response"] if silent and keep_silent else []
+    notes = [f"{len(silent):,} reports say that there was no response"] if silent else []
     if (count := len(table.rows)) != REPORTS:
         notes.append(f"{table.source.name} has {count:,} reports, of {REPORTS:,} published")
     return Prepared("text", tuple(items), tuple(left_out), notes=tuple(notes), incomparable=frozenset(silent))

@@ -61,24 +61,23 @@ def prepare(folder: Path) -> Prepared:
     """Make an item of each clip that is listed."""
     paths = list_files(folder)
     table = require_table(folder, paths, ANNOTATIONS)
-    places = table.places("clip_id", *TAGS, "mp3_path")
     sounds = of_modality(paths, "audio")
     clips = one_of_each(folder, sounds, _named, "clip")
     items: list[Item] = []
     missing: list[LeftOut] = []
     parts: dict[str, str] = {}
-    for number, row in table.rows:
-        path = row[places["mp3_path"]] if len(row) == len(table.columns) else ""
+    for number, row in table.records("clip_id", *TAGS, "mp3_path"):
+        path = row["mp3_path"]
         if not (match := PATH.fullmatch(path)):
             raise ManifestError(
-                f"row {number} of {table.source} has {len(row)} cells and mp3_path {path!r}, where {ANNOTATIONS} has "
-                "190 and a path like f/artist-album-01-title-30-59.mp3; fetch it again"
+                f"row {number} of {table.source} has mp3_path {path!r}, where {ANNOTATIONS} has a path like "
+                "f/artist-album-01-title-30-59.mp3; fetch it again"
             )
-        id_, file = row[places["clip_id"]], clips.get(path.removesuffix(".mp3"))
+        id_, file = row["clip_id"], clips.get(path.removesuffix(".mp3"))
         if file is None:
             missing.append(LeftOut(id_, "missing", "its mp3 not in the folder"))
             continue
-        tags = tuple(tag for tag in TAGS if row[places[tag]] == "1")
+        tags = tuple(tag for tag in TAGS if row[tag] == "1")
         items.append(Item(id_, folder / file, tags=tags, group=match[2]))
         parts[id_] = PARTS[match[1]]
     tagged = {item.id: parts[item.id] for item in items if item.tags}

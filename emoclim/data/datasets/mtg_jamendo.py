@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, one_of_each, require_table
+from emoclim.data.datasets.files import one_of_each, require_table
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
-from emoclim.data.tables import Table, read_table
+from emoclim.data.tables import Table
 from emoclim.errors import ManifestError
 
 TRACKS = {  # of each tag in the splits
@@ -121,14 +121,10 @@ def _split(folder: Path, paths: Sequence[str], name: str) -> dict[str, str]:
     """Read a published split: part by track."""
     placed: dict[str, str] = {}
     for part, meant in PARTS.items():
-        wanted = f"{name}/autotagging_moodtheme-{part}.tsv"
-        found = [path for path in paths if f"/{path}".endswith(f"/{wanted}")]
-        if len(found) != 1:
-            what = f"{len(found)} times {wanted}" if found else f"no {wanted}"
-            raise ManifestError(f"{folder} has {what}, as the repository has once; found {in_words(paths)}")
-        for number, row in read_table(folder / found[0]).rows:
+        table = require_table(folder, paths, f"{name}/autotagging_moodtheme-{part}.tsv")
+        for number, row in table.rows:
             if placed.setdefault(row[0], meant) != meant:
-                raise ManifestError(f"row {number} of {folder / found[0]} is in another part of {name}; fetch it again")
+                raise ManifestError(f"row {number} of {table.source} is in another part of {name}; fetch it again")
     return placed
 
 

@@ -5,7 +5,6 @@ pieces are among them, which have no partner in the other modality. Emotions sha
 error. Same seed, same bytes; item n of a label is the same in a corpus of any size.
 """
 
-import csv
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import soundfile
 
 from emoclim.data.generated.music import SAMPLE_RATE, STYLES, compose
 from emoclim.data.generated.pictures import LOOKS, paint
+from emoclim.data.tables import table_bytes
 from emoclim.errors import ConfigError
 from emoclim.progress import Track, silent
 
@@ -67,8 +67,5 @@ def _write_piece(folder: Path, seed: int, place: int, label: str, number: int) -
 
 
 def _write_csv(path: Path, rows: list[Row]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    path.write_bytes(table_bytes(list(rows[0]), [list(row.values()) for row in rows], path.suffix))
     return path

@@ -5,18 +5,16 @@ list of classes says what is relevant to it, and is for :func:`~emoclim.data.lab
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from emoclim.data.labels.valence_arousal import ValenceArousal
+from emoclim.data.labels.valence_arousal import ValenceArousal, places_of
 from emoclim.data.listing import Name
 from emoclim.errors import ManifestError
 from emoclim.files import read_toml
 from emoclim.modality import Modality
 
 FOLDER = Path(__file__).parents[1] / "label_maps"
-
-
 Tables = dict[Modality, dict[Name, Name | list[Name]]]
 
 
@@ -35,10 +33,22 @@ def find_label_map(given: Path) -> Path:
     raise ManifestError(f"there is no label map {given}: give a TOML file, or the name of a published one ({names})")
 
 
-def read_tables(given: Path) -> Tables:
-    """Read the tables of a label map: by modality, the class or the classes of each label; an empty one is none."""
+def read_tables(given: Path, labels: Mapping[Modality, Iterable[str]] = {}) -> Tables:
+    """Read the tables of a label map: by modality, the class or the classes of each label; an empty one is none.
+
+    Each of `labels` must be there.
+    """
     path = find_label_map(given)
-    return read_toml(path, ManifestError, 'write tables such as [image] with lines such as sunset = "calm"', Tables)
+    tables = read_toml(path, ManifestError, 'write tables such as [image] with lines such as sunset = "calm"', Tables)
+    for modality, names in labels.items():
+        if modality not in tables:
+            raise ManifestError(f"label map {given} has no table [{modality}]; write one line per label below that")
+        if lacking := sorted(set(names) - tables[modality].keys()):
+            raise ManifestError(
+                f"label map {given} gives no class for {modality} label {', '.join(map(repr, lacking))}; "
+                'add it, with "" to leave it out'
+            )
+    return tables
 
 
 def gives_several(given: Path) -> bool:
@@ -54,10 +64,7 @@ def nearest_labels(labels: Sequence[str], among: Sequence[str], places: ValenceA
     M. Won et al., "Emotion embedding spaces for matching music to stories", ISMIR 2021, section 4.3: Euclidean
     distance. With the NRC VAD lexicon it gives the column VA of their Table 2.
     """
-    if unknown := [label for label in (*labels, *among) if label.lower() not in places]:
-        raise ManifestError(f"{unknown[0]!r} has no valence and arousal in the file given; add a row for it")
     if not among:
         raise ManifestError("there is no label to map to; give at least one")
-    return {
-        label: min(among, key=lambda other: math.dist(places[label.lower()], places[other.lower()])) for label in labels
-    }
+    own, others = places_of(labels, places), places_of(among, places)
+    return {label: min(among, key=lambda other: math.dist(own[label], others[other])) for label in own}

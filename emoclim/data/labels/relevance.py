@@ -30,16 +30,10 @@ def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tupl
     """
     import torch
 
-    tables = read_tables(path)
+    tables = read_tables(path, labels)
     found: dict[Modality, dict[str, set[str]]] = {}  # by modality and label, its classes
     for modality, names in labels.items():
-        if modality not in tables:
-            raise ManifestError(f"label map {path} has no table [{modality}]; write one line per label below that")
         table = tables[modality]
-        if unknown := sorted(set(names) - table.keys()):
-            raise ManifestError(
-                f'label map {path} gives no class for {modality} label {unknown[0]!r}; add it, with "" to leave it out'
-            )
         listed = {name: [given] if isinstance(given := table[name], str) else given for name in sorted(set(names))}
         found[modality] = {name: set(given) - {""} for name, given in listed.items()}
     maps = {modality: {name: name if given else None for name, given in own.items()} for modality, own in found.items()}

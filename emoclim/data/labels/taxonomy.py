@@ -17,7 +17,7 @@ from emoclim.modality import Modality
 IMAGE_EMOTIONS = ("amusement", "awe", "contentment", "excitement", "anger", "disgust", "fear", "sadness")
 # the mood music classes of AudioSet (Gemmeke et al., ICASSP 2017), as the papers shorten them
 MUSIC_EMOTIONS = ("happy", "funny", "sad", "tender", "exciting", "angry", "scary")
-TAXONOMIES = (frozenset(IMAGE_EMOTIONS), frozenset(MUSIC_EMOTIONS))
+EMOTIONS = frozenset(IMAGE_EMOTIONS + MUSIC_EMOTIONS)
 # Emo-CLIM, section 4.1: image label -> music label; awe, disgust and tender have no partner
 PARTNERS = {
     "excitement": "exciting",
@@ -92,11 +92,12 @@ def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
     }
     common = set.intersection(*(set(names.values()) for names in named.values()))
     for modality, names in named.items():
-        strange = [label for label, name in names.items() if name not in common and not _is_known(label)]
+        strange = [label for label, name in names.items() if name not in common and label not in EMOTIONS]
         if strange:
+            others = (f"{one}: {', '.join(sorted(own))}" for one, own in found.items() if one != modality)
             raise ManifestError(
                 f"no class is known for {modality} label {', '.join(map(repr, strange))}: it is in no known taxonomy, "
-                f"and has no partner in {_others(found, modality)}; correct it, give a label map, or leave labels that "
+                f"and has no partner in {'; '.join(others)}; correct it, give a label map, or leave labels that "
                 "are no emotions out (extract --unlabelled)"
             )
     if not common:
@@ -115,18 +116,10 @@ def _class_name(label: str, found: Iterable[set[str]]) -> str:
     return label if all(label in names for names in found) else PARTNERS.get(label, label)
 
 
-def _is_known(label: str) -> bool:
-    return any(label in taxonomy for taxonomy in TAXONOMIES)
-
-
 def known_emotions() -> frozenset[str]:
     """Collect the labels of every known taxonomy and of every published map."""
     maps = [read_tables(Path(name)) for name in label_map_names()]
-    return frozenset(MUSIC_EMOTIONS).union(IMAGE_EMOTIONS, *(table for tables in maps for table in tables.values()))
-
-
-def _others(found: Mapping[Modality, set[str]], modality: Modality) -> str:
-    return "; ".join(f"{other}: {', '.join(sorted(names))}" for other, names in found.items() if other != modality)
+    return EMOTIONS.union(*(table for tables in maps for table in tables.values()))
 
 
 def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
@@ -134,19 +127,14 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
 
     ``[image]`` then ``excitement = "exciting"``; an empty string leaves a label out.
     """
-    tables = read_tables(path)
+    tables = read_tables(path, labels)
     maps: dict[Modality, dict[str, str | None]] = {}
-    for modality, names in labels.items():
-        table = tables.get(modality, {})
+    for modality in labels:
+        table = tables[modality]
         if several := [label for label, given in table.items() if not isinstance(given, str)]:
             raise ManifestError(
                 f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
                 "not what to train on; give one class for each label"
-            )
-        if lacking := sorted(set(names) - table.keys()):
-            raise ManifestError(
-                f"label map {path} gives no class for {modality} label {', '.join(lacking)}; "
-                'add it, with "" to leave it out'
             )
         maps[modality] = {label: given or None for label, given in table.items() if isinstance(given, str)}
     named: list[set[str]] = [{name for name in table.values() if name} for table in maps.values()]

@@ -33,9 +33,13 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
     2018: from 0 to 1; its second version (2025) from -1 to 1. The lexicon may not be redistributed.
     """
     places: dict[str, tuple[float, float]] = {}
-    for number, (word, valence, arousal) in _rows(path):
-        where = f"row {number} of {path}"
-        place = _value(valence, f"valence {valence!r}", where), _value(arousal, f"arousal {arousal!r}", where)
+    table = read_table(path, plain="\t")
+    name = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
+    for number, row in table.records(name, "valence", "arousal"):
+        if not any(map(str.strip, row.values())):
+            continue
+        where, word = f"row {number} of {path}", composed(row[name].strip().lower())
+        place = _value(row, "valence", where), _value(row, "arousal", where)
         if not word:
             raise ManifestError(f"{where} has no word; add it or take the row out")
         if places.setdefault(word, place) != place:
@@ -48,31 +52,26 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
     return places
 
 
-def _rows(path: Path) -> list[tuple[int, tuple[str, str, str]]]:
-    """Read the number, word, valence and arousal of each row that is not blank."""
-    table = read_table(path, plain="\t")
-    word = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
-    first, second, third = table.places(word, "valence", "arousal").values()
-    filled = [(number, [*row, *[""] * len(table.columns)]) for number, row in table.rows if any(map(str.strip, row))]
-    return [(number, (composed(row[first].strip().lower()), row[second], row[third])) for number, row in filled]
-
-
-def _value(text: str, what: str, where: str) -> float:
+def _value(row: Mapping[str, str], name: str, where: str) -> float:
     try:
-        value = float(text)
+        value = float(row[name])
     except ValueError:
         value = math.nan
     if not -1 <= value <= 1:
-        raise ManifestError(f"{where} has {what}; give a number from 0 to 1, or from -1 to 1 throughout")
+        raise ManifestError(f"{where} has {name} {row[name]!r}; give a number from 0 to 1, or from -1 to 1 throughout")
     return value
+
+
+def places_of(names: Sequence[str], places: ValenceArousal) -> dict[str, tuple[float, float]]:
+    """Return valence and arousal of labels or classes, by name."""
+    if unknown := [name for name in names if name.lower() not in places]:
+        named = ", ".join(map(repr, unknown))
+        raise ManifestError(f"{named} has no valence and arousal in the file given; add a row for it")
+    return {name: places[name.lower()] for name in names}
 
 
 def class_vectors(classes: Sequence[str], places: ValenceArousal) -> Tensor:
     """List valence and arousal of classes, ``(C, 2)`` float64."""
-    if unknown := [name for name in classes if name.lower() not in places]:
-        raise ManifestError(
-            f"class {', '.join(map(repr, unknown))} has no valence and arousal in the file given; add a row for it"
-        )
     import torch
 
-    return torch.tensor([places[name.lower()] for name in classes], dtype=torch.float64)
+    return torch.tensor(list(places_of(classes, places).values()), dtype=torch.float64)
