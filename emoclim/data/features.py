@@ -98,7 +98,7 @@ class Split:
 
     features: Mapping[Modality, Features]
     labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`, after the label map
-    classes: tuple[str, ...]  # C names
+    classes: tuple[str, ...]
     label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
     numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named
     pairs: Mapping[Modality, Tensor] | None = None  # (N,) int64: items of equal number belong together

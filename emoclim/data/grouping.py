@@ -33,7 +33,7 @@ def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Ite
             owner = before
         return owner
 
-    holder: dict[str, str] = {}  # of each content
+    holder: dict[str, str] = {}
     for item in items:
         owner = owners[item.id]
         if content := contents.get(item.id):

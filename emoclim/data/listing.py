@@ -19,7 +19,7 @@ from emoclim.modality import MODALITIES, Modality
 class Listing(NamedTuple):
     """What lies in a folder."""
 
-    files: list[str]  # sorted
+    files: list[str]
     repeated: list[str]  # links to folders whose files are listed anyway: loops, and second ways to one place
 
 

@@ -8,7 +8,7 @@ split or group is one however its accents are spelt: as letters of their own (as
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
 SPLITS = ("train", "val", "test")
-FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))  # that are no tables
+FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class Item:
 
     id: str  # unique in its manifest
     path: Path | None = None  # the file that holds it, or
-    text: str | None = None  # the content itself
+    text: str | None = None
     start: float | None = None  # seconds: where the part of the file begins that is meant
-    duration: float | None = None  # seconds of that part
+    duration: float | None = None
     label: str | None = None  # one emotion in the manifest's own taxonomy; None for what is only to be searched
     tags: tuple[str, ...] = ()
-    split: str | None = None  # train, val or test
+    split: str | None = None
     group: str | None = None  # track, author or piece; never in two splits
 
     def __post_init__(self) -> None:
@@ -74,7 +74,7 @@ class Manifest:
     source: Path  # the table or folder it was read from
     items: tuple[Item, ...]
     notes: tuple[str, ...] = ()  # what was left out or looked odd while reading, one sentence each
-    left_out: Mapping[str, str] = field(default_factory=dict)  # files of the folder that are no items, and why
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
@@ -157,7 +157,7 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
         item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
         for number, row in table.rows
     ]
-    _tell(source, problems)
+    require_none(source, problems)
     left_out = [name for name in columns if name not in known]
     notes = [f"left out column{'s' * (len(left_out) > 1)} {name_some(left_out, 12)}"] if left_out else []
     kept, told = untimed(items, modality)
@@ -232,24 +232,26 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
     problems = []
     if twice := [id_ for id_, n in Counter(item.id for item in items).items() if n > 1]:
         problems.append(f"{len(twice)} ids occur more than once ({name_some(twice)})")
-    splits: dict[str, set[str]] = {}
-    for item in items:
-        if item.group and item.split:
-            splits.setdefault(item.group, set()).add(item.split)
-    if torn := [group for group, where in splits.items() if len(where) > 1]:
+    if torn := torn_sets(items, {item.id: item.group for item in items if item.group}):
         problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
     missing = [item.id for item in items if need_files and item.path is not None and not is_there(item.path)]
+    told = f"{len(missing)} of {len(items)} files are missing"
     if missing and (problems or len(missing) == len(items)):
-        problems.append(
-            f"{len(missing)} of {len(items)} files are missing ({name_some(missing)}; paths are relative to it)"
-        )
-    _tell(source, problems)
-    notes = manifest.notes
-    if missing:
-        notes += (f"{len(missing)} of {len(items)} files are missing: {name_some(missing)}",)
-    return replace(manifest, notes=notes)
+        problems.append(f"{told} ({name_some(missing)}; paths are relative to it)")
+    require_none(source, problems)
+    return replace(manifest, notes=(*manifest.notes, f"{told}: {name_some(missing)}")) if missing else manifest
 
 
-def _tell(source: Path, problems: list[str]) -> None:
+def torn_sets(items: Iterable[Item], sets: Mapping[str, str]) -> list[str]:
+    """Return which sets of items lie in more than one split; the set of an item is by its id."""
+    splits: dict[str, set[str]] = {}
+    for item in items:
+        if item.split and (found := sets.get(item.id)):
+            splits.setdefault(found, set()).add(item.split)
+    return [found for found, within in splits.items() if len(within) > 1]
+
+
+def require_none(source: Path, problems: Sequence[str]) -> None:
+    """Raise what is wrong with a table, in one sentence."""
     if problems:
         raise ManifestError(f"{source} cannot be used: {name_some(problems, 8, '; ')}; correct it")

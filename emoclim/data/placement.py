@@ -5,13 +5,13 @@ stays as it was published, and what is not clean about it is told.
 """
 
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
-from emoclim.data.manifest import SPLITS, Item
+from emoclim.data.manifest import SPLITS, Item, torn_sets
 from emoclim.data.splits import assign_splits
 from emoclim.errors import ConfigError, name_some
 
@@ -26,7 +26,7 @@ class Placement:
 
     split: str
     items: tuple[Item, ...]  # each with its split and its group, sorted by id
-    left_out: tuple[LeftOut, ...] = ()  # what is in no part of a published split
+    left_out: tuple[LeftOut, ...] = ()
     notes: tuple[str, ...] = ()  # what there is to tell of equal contents and of groups, one sentence each
 
 
@@ -76,8 +76,8 @@ def _as_published(
     reason = f"in no part of the split {name!r}"
     left_out = tuple(LeftOut(item.id, "unused", reason) for item in items if item.id not in published)
     contents = {item.id: contents[item.id] for item in kept if item.id in contents}
-    torn = _torn(kept, {item.id: item.group for item in kept if item.group})
-    leaking = _torn(kept, contents)
+    torn = torn_sets(kept, {item.id: item.group for item in kept if item.group})
+    leaking = torn_sets(kept, contents)
     notes = []
     if torn:
         kept = [replace(item, group=None) if item.group in torn else item for item in kept]
@@ -90,21 +90,10 @@ def _as_published(
     return Placement(name, _with_groups(kept, inside), left_out, tuple(notes))
 
 
-def _torn(items: Iterable[Item], sets: Mapping[str, str]) -> set[str]:
-    """Return which sets of items lie in more than one part; the set of an item is by its id."""
-    parts: dict[str, set[str | None]] = defaultdict(set)
-    for item in items:
-        if found := sets.get(item.id):
-            parts[found].add(item.split)
-    return {found for found, within in parts.items() if len(within) > 1}
-
-
 def _with_groups(items: Sequence[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
     """Put items of equal content into one group; leave an item without group alone if nothing equals it."""
     joined = join_groups(items, contents)
-    sizes: dict[str | None, int] = defaultdict(int)
-    for item in joined:
-        sizes[item.group] += 1
+    sizes = Counter(item.group for item in joined)
     both = zip(items, joined, strict=True)
     return tuple(item if before.group or sizes[item.group] > 1 else before for before, item in both)
 

@@ -31,7 +31,7 @@ class Plugins:
     """
 
     package: str  # ours; its subpackages hold what plug-ins share
-    noun: str  # what messages call one
+    noun: str
     error: type[EmoclimError]
     beside: frozenset[str] = frozenset()  # modules of the package that are no plug-ins
 

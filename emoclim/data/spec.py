@@ -11,7 +11,7 @@ from emoclim.modality import MODALITIES, Modality
 
 Setting = int | float | str
 
-VIEWS = "views"  # name of the setting
+VIEWS = "views"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class FeatureSpec:
     """
 
     name: str  # of the encoder, or of the import
-    modality: Modality  # what the encoder takes
+    modality: Modality
     dim: int  # values per feature, D
     checkpoint: str  # "<file>@<first 12 hex of its sha256>"; "none" for an encoder without parameters
     settings: Mapping[str, Setting]  # all else that changes a number: segments, resampler, pixel pipeline, precision

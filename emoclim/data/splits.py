@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import group_names, join_groups
-from emoclim.data.manifest import SPLITS, Item, Manifest
+from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
 from emoclim.files import atomic
@@ -184,12 +184,10 @@ def _complete(
 
 def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> tuple[Item, ...]:
     """Put items of equal content into one group, unless that would join what lies in different splits already."""
-    joined = join_groups(items, contents)
-    splits: dict[str | None, set[str]] = {}
-    for item in joined:
-        splits.setdefault(item.group, set()).update({kept[item.id]} if item.id in kept else ())
-    whole = {item.id for item in joined if len(splits[item.group]) < 2}
-    return join_groups(items, {id_: content for id_, content in contents.items() if id_ in whole})
+    joined = [replace(item, split=kept.get(item.id)) for item in join_groups(items, contents)]
+    groups = {item.id: str(item.group) for item in joined}
+    torn = torn_sets(joined, groups)
+    return join_groups(items, {id_: content for id_, content in contents.items() if groups[id_] not in torn})
 
 
 def _read(path: Path) -> dict[str, str]:

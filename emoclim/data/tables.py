@@ -9,6 +9,7 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,7 @@ from emoclim.errors import ManifestError, name_some
 from emoclim.files import open_regular, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
-SEPARATOR = "|"  # between the tags of one cell
+SEPARATOR = "|"
 QUOTED, LINE_END = re.compile('"[^"]*"'), re.compile("\r\n?|\n")
 CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
 EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
@@ -33,7 +34,7 @@ class Table:
     columns: tuple[str, ...]  # their names, as they are written but for spaces round them
     rows: tuple[tuple[int, Sequence[str]], ...]  # number and cells of each row that is not blank
     delimiter: str = ""  # what stands between cells; empty for Parquet
-    notes: tuple[str, ...] = ()  # what looks odd, one sentence each
+    notes: tuple[str, ...] = ()
     unreadable: Mapping[str, str] = field(default_factory=dict)  # why columns are not among those above, by name
 
     def where(self, wanted: str) -> int | None:
@@ -246,9 +247,7 @@ def _kind(cells: Sequence[str]) -> type[int] | type[float] | type[str]:
     """Return the type of cells: numbers if each would be written as it is."""
     kinds: tuple[type[int], type[float]] = (int, float)
     for kind in kinds:
-        try:
+        with suppress(ValueError):
             if cells and all(str(kind(cell)) == cell for cell in cells):
                 return kind
-        except ValueError:
-            continue
     return str

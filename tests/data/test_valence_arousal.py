@@ -88,7 +88,7 @@ def test_vectors_are_valence_and_arousal_in_the_order_of_the_classes() -> None:
 
 
 def test_a_class_without_a_word_is_named() -> None:
-    with pytest.raises(ManifestError, match="class 'tender', 'awe' has no valence"):
+    with pytest.raises(ManifestError, match="'tender', 'awe' has no valence"):
         class_vectors(("happy", "tender", "awe"), PLACES)
 
 

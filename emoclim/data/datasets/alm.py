@@ -15,7 +15,7 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 
-EMOTIONS = {"2": "anger", "3": "fearful", "4": "happy", "6": "sad", "7": "surprised"}  # codes of the corpus
+EMOTIONS = {"2": "anger", "3": "fearful", "4": "happy", "6": "sad", "7": "surprised"}
 AUTHORS = {"Grimms": "train", "HCAndersen": "train", "Potter": "test"}
 INSIDE, SUFFIX = "agree-sent", ".agree"
 SENTENCE = re.compile(r"\s*(\d+)@(\d+)@(.*\S)\s*")  # 35@3@"It is very unpleasant", said Pickles.

@@ -21,8 +21,8 @@ LIKE_MOODS = "/t/dd0003"
 MOODS = {f"{LIKE_MOODS}{number}": mood for number, mood in enumerate(MUSIC_EMOTIONS, start=1)}
 SUBSETS = {"unbalanced_train": "train", "balanced_train": "val", "eval": "test"}
 LISTED = re.compile(r'([\w-]{11}), *(\d+(?:\.\d+)?), *\d+(?:\.\d+)?, *"([^"]+)"')
-PARTS = re.compile(r"(?:_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?)?")  # start and end
-VIDEO = 11  # letters of its name
+PARTS = re.compile(r"(?:_(\d+(?:\.\d+)?)(?:_\d+(?:\.\d+)?)?)?")
+VIDEO = 11
 
 DESCRIPTION = Description(
     modality="audio",

@@ -20,18 +20,18 @@ GIVEN = "given"  # the split that the user's own material states; where there is
 class Description:
     """What there is to know of a data set before it is prepared."""
 
-    about: str  # what it is, in one line of a list
+    about: str
     what: str  # a sentence or two: what it holds, how it was labelled
-    layouts: tuple[str, ...]  # what may be in the folder, one in a line
+    layouts: tuple[str, ...]
     modality: Modality | None = None  # of its items; None if that follows from the files
     licence: str = ""  # of the data set, in words; this and the next two are empty for the user's own files
     citation: str = ""
-    source: str = ""  # where to get it
-    options: Mapping[str, str] = field(default_factory=dict)  # what each option of its `prepare` means
+    source: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
     labels: tuple[str, ...] = ()  # every label, or every tag, that an item may have; empty if any
     published: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # by who counted: items of each label
     splits: Mapping[str, str] = field(default_factory=dict)  # how each published one was made; "official" is the first
-    split_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # items in each part of a published one
+    split_sizes: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     default_split: str = "80-10-10"  # a published one, or shares, such as these of Emo-CLIM, section 4.1
     max_missing: float = 0.1  # share of files that may be missing or broken: with more, it is half a download
 
@@ -55,8 +55,8 @@ class Prepared:
 
     modality: Modality
     items: tuple[Item, ...]  # in any order, without a split; ids are unique
-    left_out: tuple[LeftOut, ...] = ()  # what is no item, and why
+    left_out: tuple[LeftOut, ...] = ()
     splits: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # by name: part of each id that is in it
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # further ones of the manifest: cell by id
-    notes: tuple[str, ...] = ()  # what looked odd, one sentence each
+    notes: tuple[str, ...] = ()
     incomparable: frozenset[str] = frozenset()  # ids whose contents say nothing if equal, such as "no response"

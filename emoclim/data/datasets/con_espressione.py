@@ -18,7 +18,7 @@ from emoclim.data.tables import Table
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
-PIECES = {  # how many performances each has
+PIECES = {
     "bach": 7,
     "beethoven": 6,
     "brahms": 5,

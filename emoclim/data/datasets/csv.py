@@ -11,13 +11,13 @@ from pathlib import Path
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
 from emoclim.data.listing import list_files
-from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
+from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, require_none, untimed
 from emoclim.data.splits import split_called
 from emoclim.data.tables import Table, read_table
-from emoclim.errors import ManifestError, name_some
+from emoclim.errors import ManifestError
 from emoclim.modality import MODALITIES, Modality
 
-ROLES = ("path", "label", "tags", "split", "group")  # an option says which column each is
+ROLES = ("path", "label", "tags", "split", "group")
 
 DESCRIPTION = Description(
     about="your own files, listed in a table",
@@ -83,8 +83,7 @@ def prepare(
             problems.append(f"row {number} has split {split!r} (the parts are called {', '.join(SPLITS)})")
         for name, cells in extra.items():
             cells[item.id] = row[name].strip()
-    if problems:
-        raise ManifestError(f"{folder} cannot be used: {name_some(problems, 8, '; ')}; correct it")
+    require_none(folder, problems)
     kept, told = untimed(items, kind)
     return Prepared(kind, tuple(kept), pathless, {GIVEN: splits} if splits else {}, extra, (*notes, *told))
 

@@ -43,7 +43,7 @@ DESCRIPTION = Description(
     ),
     labels=EMOTIONS,
     published={"ISEAR": dict(zip(EMOTIONS, (1094, 1095, 1096, 1096, 1096, 1096, 1093), strict=True))},
-    default_split="70-15-15",  # of Won et al.
+    default_split="70-15-15",
 )
 
 

@@ -19,7 +19,7 @@ from emoclim.progress import Track, silent
 
 WITHOUT_PARTNER = frozenset({"awe", "disgust", "tender"})
 SPLITS = ("train", "test", "train", "val", "train")  # of every five pictures, or works, of a label
-EXCERPTS = 2  # of each work
+EXCERPTS = 2
 LEAST_PICTURES, LEAST_PIECES = 4, 8  # per label, for it to be in every split
 PICTURE, WORK, EXCERPT = range(3)  # streams of random numbers
 

@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 16_000  # Hz
 SECONDS = 10.0
-BORROWED = 0.2  # chance that a work takes a cue from another emotion
+BORROWED = 0.2
 TABLE = 2048  # samples of one period of a wave
 HARMONICS = np.sin(np.arange(1, 17)[:, None] * np.linspace(0, 2 * math.pi, TABLE, endpoint=False))
 PEAK = 0.9
 
 MAJOR = (0, 2, 4, 5, 7, 9, 11)
 MINOR = (0, 2, 3, 5, 7, 8, 10)
-MAJOR_CHORDS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3), (0, 3, 0, 4))  # degrees of the scale
+MAJOR_CHORDS = ((0, 3, 4, 0), (0, 5, 3, 4), (0, 4, 5, 3), (0, 3, 0, 4))
 MINOR_CHORDS = ((0, 5, 6, 0), (0, 3, 4, 0), (0, 6, 5, 4), (0, 5, 3, 4))
 
 Wave = NDArray[np.float64]
@@ -37,14 +37,14 @@ class Style:
     tempo: float
     minor: float
     dissonance: float  # chance that a note is a semitone off, and that a chord is a cluster
-    register: float  # middle of the melody, MIDI number
+    register: float
     level: float  # dB of the whole, root mean square
     brightness: float  # strength of the higher harmonics, 0..1
     articulation: float  # sounding part of a note: 0.2 is staccato, 1 legato
-    density: float  # notes of the melody per beat
-    irregularity: float  # of rhythm and loudness, 0..1
-    percussion: float  # level of the drums, 0..1
-    roughness: float  # overdrive, 0..1
+    density: float
+    irregularity: float
+    percussion: float
+    roughness: float
 
 
 STYLES = {

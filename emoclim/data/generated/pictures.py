@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 320, 240  # pixels
 FINE = 2  # drawn this much larger, then reduced: smooth edges
-BORROWED = 0.25  # chance that a picture takes a cue from another emotion
+BORROWED = 0.25
 JITTER = 0.09
 
 Colour = tuple[int, int, int]

@@ -31,7 +31,7 @@ def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tupl
     import torch
 
     tables = read_tables(path, labels)
-    found: dict[Modality, dict[str, set[str]]] = {}  # by modality and label, its classes
+    found: dict[Modality, dict[str, set[str]]] = {}
     for modality, names in labels.items():
         table = tables[modality]
         listed = {name: [given] if isinstance(given := table[name], str) else given for name in sorted(set(names))}

@@ -40,7 +40,7 @@ class LabelMap:
     (('scary',), 0, {'awe': 2})
     """
 
-    classes: tuple[str, ...]  # C names, in a fixed order
+    classes: tuple[str, ...]
     maps: Mapping[Modality, Mapping[str, str | None]]  # label to class; to None for one that is knowingly left out
 
     def class_of(self, modality: Modality, label: str | None) -> int | None:

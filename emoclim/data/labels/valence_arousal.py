@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ValenceArousal = Mapping[str, tuple[float, float]]  # by word in lower case
+ValenceArousal = Mapping[str, tuple[float, float]]
 WORD_COLUMNS = ("word", "term")  # versions 1 and 2 of the NRC lexicon differ in this
 
 

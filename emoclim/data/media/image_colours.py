@@ -33,11 +33,12 @@ from emoclim.errors import DecodeError
 Image: TypeAlias = PIL.Image.Image
 
 BACKGROUND = (255, 255, 255, 255)
-WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})  # modes of more than 8 bits
+WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 RGB_16, RGB_16_LOWER = "RGB;16B", "RGB;16L"  # what Pillow calls 16-bit colours, of which it takes one byte or the other
 SIGNED, PLANES = 2, 2  # of TIFF's sample format and of its planar configuration
 
-# What Pillow can unpack and does not look for: the other byte order, or white at 0, of what it knows.
+# What Pillow can unpack and does not look for: the other byte order, or white at 0, of what it knows. It has one table
+# for all of the process; the rows added let files be opened that it refuses otherwise, and change no other.
 for order, white, bits, modes in (
     (b"MM", 0, 16, ("I;16B", "I;16B")),
     (b"MM", 1, 32, ("I", "I;32B")),

@@ -17,7 +17,7 @@ ORIENTATION = {
     b"tEXt": b"Raw profile type exif\0",
 }
 MAX_ORIENTATION = 2**20  # bytes of what may say how a picture lies
-PHOTOSHOP = 0xED  # marker of a JPEG's segment
+PHOTOSHOP = 0xED
 SCAN = 0xDA  # marker behind which a JPEG's pixels follow
 
 

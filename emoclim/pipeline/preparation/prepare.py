@@ -32,7 +32,7 @@ from emoclim.pipeline.preparation.result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
-SEED = 42  # of a split that is made
+SEED = 42
 OWN_GROUP = "own_group"  # further column: the groups that there were before those with equal files were joined
 TAGGING = "tagging"  # name of a manifest without labels: it is for `evaluate --tagging`
 

@@ -11,8 +11,8 @@ from emoclim import __version__
 from emoclim.data import SPLITS, Description, Item, LeftOut, Option
 from emoclim.modality import Modality
 
-SCHEMA = 1  # of the account
-SHOWN = 8  # reasons
+SCHEMA = 1
+SHOWN = 8
 PLACES = frozenset({"root"})  # options that say where something lies
 
 
@@ -28,14 +28,14 @@ class PreparedManifest:
     dataset: str
     folder: Path
     path: Path
-    description: Description  # of the data set
+    description: Description
     modality: Modality
     options: Mapping[str, Option]  # of the data set, as they were given
-    split: str  # name of its split
+    split: str
     seed: int | None  # that the split was made with; None where it was not made
     items: tuple[Item, ...]  # with their splits and groups, sorted by id
-    left_out: tuple[LeftOut, ...]  # what is no item, and why
-    notes: tuple[str, ...]  # what looked odd, one sentence each
+    left_out: tuple[LeftOut, ...]
+    notes: tuple[str, ...]
     changed: bool = True  # whether the manifest was written; it was there already otherwise, as it should be
 
     def to_dict(self) -> dict[str, Any]:
