@@ -50,7 +50,7 @@ MINIATURE = Miniature(
             r"line 1 of .*eval_segments\.csv is 'segment_id.*where AudioSet's lists of 2017 have video",
         ),
         "duplicate ids": Spoilt(
-            FILES | {"copy/-happy____0_30.wav": b"again"}, r"two files of 1 clips \(-happy____0_30\.wav and copy/"
+            FILES | {"copy/-happy____0_30.wav": b"again"}, r"two files of one clip \(-happy____0_30\.wav and copy/"
         ),
     },
 )

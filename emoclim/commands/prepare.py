@@ -79,7 +79,7 @@ def prepare(
     result = pipeline.prepare_dataset(
         dataset,
         folder,
-        options=read_pairs([*named, *(pairs or ())], "--option", "min_agree=4"),
+        options=read_pairs([*named, *(pairs or ())], "--option", "items=descriptions"),
         output=output,
         split=split,
         seed=seed,

@@ -37,9 +37,7 @@ def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Ma
         _cells(item, _relative(item.path, home, real) if item.path else "", target)
         for item in sorted(items, key=lambda item: item.id)
     ]
-    filled = [name for name in COLUMNS if name in ("path", "id") or any(row[name] for row in rows)]
-    if not any(row["path"] for row in rows):
-        filled.remove("path")
+    filled = [name for name in COLUMNS if name == "id" or any(row[name] for row in rows)]
     further = [name for name, cells in columns.items() if any(cells.get(row["id"]) for row in rows)]
     cells = [[*(row[name] for name in filled), *(columns[name].get(row["id"], "") for name in further)] for row in rows]
     return table_bytes([*filled, *further], cells, target.suffix, TEXT)

@@ -55,9 +55,14 @@ def test_a_seed_is_told_of_splits_that_are_made_only(photos: Path, tmp_path: Pat
     assert "--seed would have no effect: the split 'none' is not made; leave it out" in refused
 
 
-def test_an_account_says_where_a_root_is_from_the_manifest(photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("home", [False, True])
+def test_an_account_says_where_a_root_is_from_the_manifest(
+    photos: Path, tmp_path: Path, home: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(photos.parent))
+    root = f"~/{photos.name}" if home else photos
     (tmp_path / "list.csv").write_text("path,label\nawe/1.jpg,awe\nfear/1.jpg,fear\n")
-    words = ("prepare", "csv", tmp_path / "list.csv", "--workspace", tmp_path, "--option", f"root={photos}")
+    words = ("prepare", "csv", tmp_path / "list.csv", "--workspace", tmp_path, "--option", f"root={root}")
     told = answer(*words, "--option", "tags_separator=/")
     assert told["options"] == {"root": "../photos", "tags_separator": "/"}
     assert str(tmp_path) not in (tmp_path / "data" / "images.csv.prepared.json").read_text()

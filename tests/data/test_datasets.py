@@ -4,11 +4,13 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from dataset_contract import DatasetContract, Subject, miniature_of
 
-from emoclim.data.datasets.loading import dataset_names, find_dataset
+from emoclim.data.datasets import loading
+from emoclim.data.datasets.loading import dataset_names, find_dataset, read_dataset
 from emoclim.errors import ConfigError
 
 
@@ -24,6 +26,16 @@ class TestEveryDataset(DatasetContract):
 def test_a_name_that_is_no_data_set_is_told() -> None:
     with pytest.raises(ConfigError, match="'base'; there are: .*folder"):
         find_dataset("base")
+
+
+def test_options_become_what_a_data_set_says_that_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def prepare(folder: Path, *, least: int = 1, whole: bool = True, name: str | None = None) -> object:
+        return least, whole, name
+
+    monkeypatch.setattr(loading, "find_dataset", lambda _: SimpleNamespace(prepare=prepare))
+    assert read_dataset("any", tmp_path, {"least": "4", "whole": "false", "name": "4"}) == (4, False, "4")
+    with pytest.raises(ConfigError, match="least of data set 'any' cannot be 'all'"):
+        read_dataset("any", tmp_path, {"least": "all"})
 
 
 def test_a_data_set_without_a_miniature_fails() -> None:

@@ -283,8 +283,8 @@ def test_a_few_broken_files_are_told_and_many_are_half_a_download(photos: Path, 
             "data set 'folder' has no option label_column; it takes modality",
         ),
         (
-            ("deepemotion", "photos", "--option", "min_agree=all"),
-            "min_agree of data set 'deepemotion' cannot be 'all'",
+            ("con_espressione", "photos", "--option", "items=songs"),
+            "items of data set 'con_espressione' cannot be 'songs'",
         ),
     ],
 )

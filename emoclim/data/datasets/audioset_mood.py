@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import find_table, in_words
+from emoclim.data.datasets.files import find_table, in_words, only_file
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
@@ -122,11 +122,7 @@ def _clips(folder: Path, paths: Iterable[str], segments: Sequence[Segment]) -> t
             clips.setdefault(segment.id, []).append(path)
         else:
             shifted.append(path)
-    if twice := [found for found in clips.values() if len(found) > 1]:
-        raise ManifestError(
-            f"{folder} has two files of {len(twice)} clips ({' and '.join(twice[0][:2])}, for one); keep one of each"
-        )
     notes = [f"left out {others:,} audio files that are in no list with a mood"] if others else []
     if shifted:
         notes.append(f"left out {len(shifted)} clips that start elsewhere than AudioSet's ({shifted[0]}, for one)")
-    return {id_: found[0] for id_, found in clips.items()}, notes
+    return {id_: str(only_file(folder, found, "clip")) for id_, found in clips.items()}, notes

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words, require_table
+from emoclim.data.datasets.files import in_words, only_file, require_table
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
 from emoclim.data.tables import Table
@@ -127,11 +127,9 @@ def _recordings(
         by_name[PurePosixPath(path).stem.lower()].append(path)
     items, left_out = [], []
     for name, one in performances.items():
-        own = by_name[name.lower()] + by_name[f"{one.piece}_{one.performer}".lower()]
-        if len(own) > 1:
-            raise ManifestError(f"{folder} has two files of one performance ({own[0]} and {own[1]}); keep one of each")
-        if own:
-            items.append(Item(name, folder / own[0], group=one.piece))
+        called = by_name[name.lower()] + by_name[f"{one.piece}_{one.performer}".lower()]
+        if own := only_file(folder, called, "performance"):
+            items.append(Item(name, folder / own, group=one.piece))
         else:
             left_out.append(LeftOut(name, "missing", "its recording not in the folder"))
     if not items:

@@ -59,7 +59,7 @@ def prepare(
     pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])
     rows = [(number, row) for number, row in rows if row[path]]
     kind = modality or modality_of([row[path] for _, row in rows], folder)
-    base = folder.parent if root is None else Path(root)
+    base = folder.parent if root is None else Path(root).expanduser()
     joined = {"group"} - {columns.get("group", "").lower()}  # a column of groups stays: those of equal files are joined
     used = {name for role, name in columns.items() if role not in joined}
     further = [name for name in table.columns if name not in used]

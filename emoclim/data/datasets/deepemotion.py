@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
-from emoclim.data.datasets.files import in_words
+from emoclim.data.datasets.files import in_words, only_file
 from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS
 from emoclim.data.listing import list_files, of_modality
 from emoclim.data.manifest import Item
@@ -43,10 +43,6 @@ DESCRIPTION = Description(
         "the authors' lists (CSV: address of each photo, emotion, numbers of people who agree and disagree) and the "
         "photos, called as in their address, in <emotion>/ or anywhere",
     ),
-    options={
-        "min_agree": "of the five people who were asked, how many must agree with the emotion, where the lists tell; 3 "
-        "if not given",
-    },
     labels=IMAGE_EMOTIONS,
     published={
         "You et al.": dict(zip(IMAGE_EMOTIONS, (4942, 3151, 5374, 2963, 1266, 1658, 1032, 2922), strict=True)),
@@ -65,7 +61,7 @@ class Listed(NamedTuple):
     disagree: int | None
 
 
-def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
+def prepare(folder: Path) -> Prepared:
     """Make an item of each photo that is still there."""
     paths = list_files(folder)
     pictures = of_modality(paths, "image")
@@ -76,11 +72,8 @@ def prepare(folder: Path, *, min_agree: int | None = None) -> Prepared:
         what = "its lists have no photo" if rows else "it has no list with addresses, and no folder with photos"
         raise ManifestError(f"{folder} is not all of deepemotion: {what} of {lacking[0]}; found {in_words(paths)}")
     untold = sum(row.agree is None for row in rows)
-    if min_agree is not None and (untold or not rows):
-        what = f"its lists do not tell for {untold:,} photos" if rows else "it has no lists, which tell"
-        raise ManifestError(f"{folder} cannot be asked for min_agree={min_agree}: {what} how many agree; leave it out")
     if rows:
-        found, left_out = _match(folder, rows, pictures, MIN_AGREE if min_agree is None else min_agree)
+        found, left_out = _match(folder, rows, pictures)
     else:
         found = {path: Listed(path, emotion, None, None) for path in pictures if (emotion := _emotion_of(path))}
         left_out = [LeftOut(path, "unused", "in no emotion's folder") for path in pictures if path not in found]
@@ -156,9 +149,7 @@ def _votes(rows: Sequence[Sequence[str]], names: Sequence[str]) -> tuple[int | N
     return None, None
 
 
-def _match(
-    folder: Path, rows: Iterable[Listed], pictures: Iterable[str], min_agree: int
-) -> tuple[dict[str, Listed], list[LeftOut]]:
+def _match(folder: Path, rows: Iterable[Listed], pictures: Iterable[str]) -> tuple[dict[str, Listed], list[LeftOut]]:
     """Match pictures to rows; also return what is not there, not listed or not agreed on."""
     by_name: dict[str, list[str]] = defaultdict(list)
     for path in pictures:
@@ -168,18 +159,16 @@ def _match(
     for row in rows:
         own = [path for path in by_name[row.name] if _emotion_of(path) == row.emotion]
         own = own or [path for path in by_name[row.name] if _emotion_of(path) is None]
-        if len(own) > 1:
-            raise ManifestError(f"{folder} has two files of one photo ({' and '.join(own[:2])}); keep one of each")
-        if not own:
-            left_out.append(LeftOut(f"{row.emotion}/{row.name}", "missing", "not in the folder"))
+        if photo := only_file(folder, own, "photo"):
+            claims.setdefault(photo, []).append(row)
         else:
-            claims.setdefault(own[0], []).append(row)
+            left_out.append(LeftOut(f"{row.emotion}/{row.name}", "missing", "not in the folder"))
     found = {}
     for path, listed in claims.items():
         if len({row.emotion for row in listed}) > 1:
             left_out.append(LeftOut(path, "unused", "listed with several emotions"))
-        elif listed[0].agree is not None and listed[0].agree < min_agree:
-            left_out.append(LeftOut(path, "unused", f"fewer than {min_agree} agree with its emotion"))
+        elif listed[0].agree is not None and listed[0].agree < MIN_AGREE:
+            left_out.append(LeftOut(path, "unused", f"fewer than {MIN_AGREE} agree with its emotion"))
         else:
             found[path] = listed[0]
     others = (path for same in by_name.values() for path in same if path not in claims)

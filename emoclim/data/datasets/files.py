@@ -51,6 +51,13 @@ def require_table(folder: Path, paths: Sequence[str], name: str) -> Table:
     return read_table(source)
 
 
+def only_file(folder: Path, files: Sequence[str], noun: str) -> str | None:
+    """Return the file of something; None if there is none, and an error if there are two."""
+    if len(files) > 1:
+        raise ManifestError(f"{folder} has two files of one {noun} ({' and '.join(files[:2])}); keep one of each")
+    return files[0] if files else None
+
+
 def one_of_each(
     folder: Path, paths: Iterable[str], key: Callable[[PurePosixPath], tuple[str, str]], noun: str
 ) -> dict[str, str]:
@@ -60,5 +67,5 @@ def one_of_each(
         name, kind = key(PurePosixPath(path))
         first = found.setdefault(name, path)
         if first != path and key(PurePosixPath(first))[1] == kind:
-            raise ManifestError(f"{folder} has two files of one {noun} ({first} and {path}); keep one of each")
+            only_file(folder, (first, path), noun)
     return found

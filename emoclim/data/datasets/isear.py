@@ -110,8 +110,7 @@ def _cells(table: Table, number: int, row: Sequence[str]) -> tuple[str, ...]:
 
 def _emotion(cell: str, where: str) -> str:
     """Read an emotion by its number or by its name."""
-    if cell.lower() in EMOTIONS:
-        return cell.lower()
-    if cell in {str(number) for number in range(1, len(EMOTIONS) + 1)}:
-        return EMOTIONS[int(cell) - 1]
+    numbered = {str(number): emotion for number, emotion in enumerate(EMOTIONS, start=1)}
+    if (emotion := numbered.get(cell, cell.lower())) in EMOTIONS:
+        return emotion
     raise ManifestError(f"{where} has EMOT {cell!r}; ISEAR has 1 to {len(EMOTIONS)} ({', '.join(EMOTIONS)})")

@@ -70,7 +70,9 @@ class PreparedManifest:
 
     def _from_here(self, place: Path) -> str:
         """Return where something lies, seen from the manifest."""
-        return Path(os.path.relpath(os.path.realpath(place), os.path.realpath(self.path.parent))).as_posix()
+        return Path(
+            os.path.relpath(os.path.realpath(place.expanduser()), os.path.realpath(self.path.parent))
+        ).as_posix()
 
     def labels(self) -> dict[str, Counter[str]]:
         """Count the items by label, or by tag where there are no labels, then by split; "" is none."""
