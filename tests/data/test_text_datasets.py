@@ -137,7 +137,7 @@ def test_recordings_of_no_piece_are_counted(tmp_path: Path) -> None:
 
 def test_answers_without_recordings_are_told(tmp_path: Path) -> None:
     folder = write_tree(tmp_path / "game", performances.ANSWERS)
-    with pytest.raises(ManifestError, match=r"none of the 18 recordings"):
+    with pytest.raises(ManifestError, match=r"none of the 18 recordings.*found con_espressione_game_answers\.csv;"):
         read_dataset("con_espressione", folder)
     with pytest.raises(ConfigError, match="option items of data set 'con_espressione' cannot be 'songs'"):
         read_dataset("con_espressione", folder, {"items": "songs"})

@@ -84,13 +84,12 @@ def prepare(folder: Path, *, items: Kind = "recordings") -> Prepared:
     """
     paths = list_files(folder)
     performances = _read_answers(require_table(folder, paths, ANSWERS))
-    sounds = of_modality(paths, "audio")
     notes = _notes(performances.values())
     found: list[Item]
     left_out: list[LeftOut]
     if items == "recordings":
-        found, left_out = _recordings(folder, sounds, performances)
-        if unused := len(sounds) - len(found):
+        found, left_out = _recordings(folder, paths, performances)
+        if unused := len(of_modality(paths, "audio")) - len(found):
             notes += (f"left out {unused:,} audio files of no listed performance",)
     else:
         said = {name: ", ".join(one.answers) for name, one in performances.items()}
@@ -123,7 +122,7 @@ def _recordings(
     folder: Path, paths: Sequence[str], performances: Mapping[str, Performance]
 ) -> tuple[list[Item], list[LeftOut]]:
     by_name: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
+    for path in of_modality(paths, "audio"):
         by_name[PurePosixPath(path).stem.lower()].append(path)
     items, left_out = [], []
     for name, one in performances.items():
