@@ -2,6 +2,7 @@
 
 import csv
 import json
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from reproduced import made as made
 from reproduced import workspace as workspace
 from results_page import check, flat
 
+from emoclim.learning.settings import TagConfig
 from emoclim.metrics.retrieval import macro_mean
 from emoclim.pipeline.evaluation.files import read_queries
+from emoclim.pipeline.tagging.config import TaggingConfig
 
 ONE_CLASS = '[image]\n{}\nawe = ""\n[audio]\n{}\ntender = ""\n'
 TITLES = {"image_audio": "Image → Music", "audio_image": "Music → Image", "audio_audio": "Music → Music"}
@@ -77,6 +80,27 @@ def test_rows_are_means_over_seeds_and_tested_against_each_other(workspace: Path
     assert any("means over 2 seeds" in note for note in found["notes"])
     assert Path(found["folder"]).name == "table1-clap-harmonic_cnn-2-seeds"
     check("reports/<table>/report.json", set(flat(report_of(Path(found["folder"]), "report.json"))))
+
+
+def test_seeds_reach_what_is_learnt_and_shown_in_numbers(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = partial(TaggingConfig, base=TagConfig(epochs=1), resamples=10)
+    monkeypatch.setattr("emoclim.pipeline.reproduction.reproduce.TaggingConfig", quick)
+    seeds, values = {}, {}
+    for table in ("table4", "table5", "figure2"):
+        found = reproduce(workspace, table, "--rows", "clap", "--seeds", 2)
+        seeds[table] = [row["seeds"] for row in found["rows"]]
+        reports = [report_of(workspace, place) for row in found["rows"] for place in row["reports"]]
+        values[table] = reports, {line["title"]: line["own"] for line in found["table"]["lines"] if line["own"]}
+        assert found["tests"] == []
+    assert seeds == {"table4": [[42], [42, 43]], "table5": [[42, 43]], "figure2": [[42]]}
+    (features, *of_seeds), lines = values["table4"]
+    assert lines["CLAP"]["ROC-AUC"]["value"] == features["macro"]["roc_auc"]["mean"]
+    mean = sum(report["macro"]["roc_auc"]["mean"] for report in of_seeds) / 2
+    assert lines["Emo-CLIM (CLAP)"]["ROC-AUC"]["value"] == pytest.approx(mean)
+    reports, lines = values["table5"]
+    scary = [report["directions"]["image_audio"]["per_class"]["scary"]["metrics"]["P@5"] for report in reports]
+    assert lines["fear ↔ scary"]["Image → Music"]["value"] == pytest.approx(sum(scary) / 2)
+    assert lines["fear ↔ scary"]["images"]["value"] == 1
 
 
 def test_what_is_one_run_is_not_tested(made: Path) -> None:
@@ -159,22 +183,24 @@ def test_explain_may_be_added_to_every_option(made: Path) -> None:
 
 
 def test_departures_are_measured_one_by_one(workspace: Path) -> None:
-    found = reproduce(workspace, "ablations", cnns=True)
-    rows = {row["row"]: row for row in found["rows"]}
+    plan = reproduce(workspace, "ablations", "--explain", cnns=True)
+    rows = {row["row"]: row for row in plan["rows"]}
+    assert len({run for row in rows.values() for run in row["runs"]}) == len(rows) == 6
     told = {name: str(row["departures"]) for name, row in rows.items()}
     assert "views_per_item=2 (1)" in told["two-views"]
     assert "dropout=0.0 (0.5)" in told["no-dropout"]
     assert "unfreeze=none (all), batchnorm=frozen (train)" in told["music-crops"]
+    assert any("unit length of features" in note for note in plan["notes"])
+    assert len(plan["caches"]) == 3  # of images two, with their centre and with crops
+    chosen = "harmonic_cnn-frozen,no-dropout,music-crops,batch-statistics"
+    found = reproduce(workspace, "ablations", "--rows", chosen, cnns=True)
     assert {test["row"]: test["against"] for test in found["tests"]} == {
-        **dict.fromkeys(("image-crops", "two-views", "no-dropout", "music-crops"), "harmonic_cnn-frozen"),
+        **dict.fromkeys(("no-dropout", "music-crops"), "harmonic_cnn-frozen"),
         "batch-statistics": "music-crops",
     }
-    assert len(found["tests"]) == 5 * 6
-    assert len({run for row in rows.values() for run in row["runs"]}) == 6
-    settings = {name: report_of(workspace, f"runs/{row['runs'][0]}/settings.json") for name, row in rows.items()}
-    assert settings["batch-statistics"]["heads"][0]["config"]["encoder"]["batchnorm"] == "train"
-    assert settings["image-crops"]["features"]["image"]["settings"]["views"] == 8
-    assert settings["image-crops"]["features"]["audio"] == settings["no-dropout"]["features"]["audio"]
-    assert any("unit length of features" in note for note in found["notes"])
+    assert len(found["tests"]) == 3 * 6
+    made = {row["row"]: row["runs"][0] for row in found["rows"]}
+    settings = report_of(workspace, f"runs/{made['batch-statistics']}/settings.json")
+    assert settings["heads"][0]["config"]["encoder"]["batchnorm"] == "train"
     first = json.loads((workspace / "answer.json").read_text())["rows"]
-    assert rows["harmonic_cnn-frozen"]["runs"] in [row["runs"] for row in first]  # that of table 1
+    assert [made["harmonic_cnn-frozen"]] in [row["runs"] for row in first]  # that of table 1

@@ -130,10 +130,10 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
     items = [table.settings.get("items") for table in (first, other)]
     if None not in items and items[0] != items[1]:
         yield "not on the same items, by their ids or by what is in their files"
-    for name in ("label_map", "within"):
-        one, another = (table.settings.get(name) for table in (first, other))
+    for name, what in (("label_map", "label map"), ("within", "entry for --within")):
+        one, another = (_told(table.settings.get(name)) for table in (first, other))
         if one != another:
-            yield f"{name} is {one} and {another}"
+            yield f"the {what} is not the same ({one} and {another})"
     if strange := sorted(first.directions.keys() ^ other.directions.keys()):
         yield f"only one of them has {name_some(strange)}"
     for direction, mine in first.directions.items():
@@ -152,6 +152,10 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
                 id_, *values = differing[0]
                 told = f"{id_}: {' and '.join(map(str, values))}"
                 yield f"in {direction} the {name} of {len(differing)} queries is not the same ({told})"
+
+
+def _told(setting: Mapping[str, str] | str | None) -> str:
+    return " ".join(setting.values()) if isinstance(setting, Mapping) else setting or "none"
 
 
 def _system(runs: Sequence[Evaluated], over_seeds: bool) -> System:

@@ -13,10 +13,9 @@ from pathlib import Path
 import torch
 
 from emoclim.cache import key_of
-from emoclim.config import Average, EvaluateConfig
+from emoclim.config import EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split
 from emoclim.encoders import choose_device
-from emoclim.learning import Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
@@ -93,16 +92,22 @@ def evaluate_run(
         plots_written=plots,
     )
     keys.save()
+    _write(evaluation, Examples(ranked, heads, config.average), opened, seed)
+    return evaluation
+
+
+def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> None:
+    """Write all files of an evaluation."""
     write_report(evaluation.folder, evaluation.to_dict())
+    report = evaluation.report
     scores = {name: direction.scores for name, direction in report.directions.items()}
     table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
     write_queries(evaluation.folder / QUERIES_FILE, table)
-    if plots:
+    if evaluation.plots_written:
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
         plot_confusion(report, evaluation.folder / "confusion.png")
-        _plot_joint_space(part, heads, config.average, evaluation.folder / "joint_space.png", seed)
-        write_page(evaluation, Examples(ranked, heads, config.average), opened.folder)
-    return evaluation
+        _plot_joint_space(examples, evaluation.folder / "joint_space.png", seed)
+        write_page(evaluation, examples, run.folder)
 
 
 def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, Library]) -> Iterator[str]:
@@ -134,11 +139,12 @@ def _fingerprint(split: Split, library: Library, items: Mapping[str, Item], keys
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
 
 
-def _plot_joint_space(split: Split, heads: Heads, average: Average, path: Path, seed: int) -> None:
+def _plot_joint_space(examples: Examples, path: Path, seed: int) -> None:
+    split = examples.ranked.split
     generator = torch.Generator().manual_seed(seed)
     embeddings, labels = {}, {}
     for modality, features in split.features.items():
         rows = torch.randperm(len(features), generator=generator)[:MAP_ITEMS].sort().values
-        embeddings[modality] = heads.vectors(features.select(rows), average=average)[0][0]
+        embeddings[modality] = examples.heads.vectors(features.select(rows), average=examples.average)[0][0]
         labels[modality] = split.labels[modality][rows]
     plot_joint_spaces([JointSpace(embeddings, labels, split.classes)], path, seed=seed)

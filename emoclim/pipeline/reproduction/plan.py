@@ -31,7 +31,7 @@ from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, Labell
 from emoclim.pipeline.training.crops import make_augmenter, without_place
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
-from emoclim.recipes import Recipe, Row
+from emoclim.recipes import Row
 
 SPLIT_SEED = 42  # of splits that a manifest lacks
 TAGGING = "tagging"  # name of the data that the measure of that name is of
@@ -47,13 +47,7 @@ def plan_reproduction(
 ) -> Reproduction:
     """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""
     recipe, rows, keys = request.recipe, request.chosen_rows(), workspace.content_keys()
-    manifests: dict[str, Manifest] = {}
-    absent: dict[str, str] = {}
-    for name in request.table.data:
-        path = _path_of(name, request, keep, workspace)
-        if not keep and not path.exists():
-            absent |= _absent(name, path, recipe)
-        manifests[name] = _read(name, path, request, keep, keys, track)
+    manifests, absent = _read_manifests(request, keep, workspace, keys, track)
     choices = {name: request.choices(row) for name, row in rows.items()}
     needed = {one.key: one for of_row in choices.values() for one in of_row.values()}
     missing = {key: _missing_file(one, download, track) for key, one in needed.items()}
@@ -63,7 +57,7 @@ def plan_reproduction(
     for name, manifest in manifests.items():
         filled = [path for key, path in caches.items() if loaded[key].spec.modality == manifest.modality]
         used[name] = usable(manifest, filled, keys)
-        data[name] = [] if absent else of_data(manifest, used[name], recipe.data[name])
+        data[name] = of_data(manifest, used[name], recipe.data[name]) if manifest.items else []
     for name, row in rows.items():
         lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _untrainable(row, choices[name])
@@ -124,21 +118,23 @@ def _path_of(name: str, request: Request, keep: bool, workspace: Workspace) -> P
         return workspace.root / "data" / f"{MODALITIES[modality].folder}.csv"
 
 
-def _absent(name: str, path: Path, recipe: Recipe) -> dict[str, str]:
-    """Name a manifest that is not there, and how to get it."""
-    own = recipe.data[name]
-    option = MODALITIES[own.modality].folder if name == own.modality else name
-    advice = f"make it with: emoclim prepare {own.dataset} FOLDER, or name yours with --{option}"
-    return {f"manifest {path}": advice}
-
-
-def _read(name: str, path: Path, request: Request, keep: bool, keys: ContentKeys, track: Track) -> Manifest:
-    """Read a manifest with its splits; only to look around, one that is not there has no items."""
-    modality = request.recipe.data[name].modality
-    if not keep and not path.exists():
-        return Manifest(name, modality, path, ())
-    manifest = read_manifest(path, modality)
-    return with_splits(manifest, SPLIT_SEED, keys, track, keep=keep) if name == modality else manifest
+def _read_manifests(
+    request: Request, keep: bool, workspace: Workspace, keys: ContentKeys, track: Track
+) -> tuple[dict[str, Manifest], dict[str, str]]:
+    """Read manifests with their splits; name those that are not there and how to get them, if only to look around."""
+    found, absent = {}, {}
+    for name in request.table.data:
+        own, path = request.recipe.data[name], _path_of(name, request, keep, workspace)
+        if not keep and not path.exists():
+            option = MODALITIES[own.modality].folder if name == own.modality else name
+            advice = f"make it with: emoclim prepare {own.dataset} FOLDER, or name yours with --{option}"
+            absent[f"manifest {path}"] = advice
+            found[name] = Manifest(name, own.modality, path, ())
+            continue
+        manifest = read_manifest(path, own.modality)
+        split = name == own.modality  # others have the paper's own
+        found[name] = with_splits(manifest, SPLIT_SEED, keys, track, keep=keep) if split else manifest
+    return found, absent
 
 
 def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[str, str]:
