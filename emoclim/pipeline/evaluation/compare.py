@@ -155,7 +155,7 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
 
 
 def _told(setting: Mapping[str, str] | str | None) -> str:
-    return " ".join(setting.values()) if isinstance(setting, Mapping) else setting or "none"
+    return f"{setting.get('name')} {setting.get('digest')}" if isinstance(setting, Mapping) else setting or "none"
 
 
 def _system(runs: Sequence[Evaluated], over_seeds: bool) -> System:
