@@ -16,6 +16,7 @@ from tiny_workspace import CLASSES, GIVEN, Rows, copy, require_same, rows_of
 from emoclim import pipeline
 from emoclim.cache import BACKENDS, LOCKS, SHARDS
 from emoclim.config import EvaluateConfig, ExtractConfig
+from emoclim.files import PARTIAL
 from emoclim.pipeline import Shard, Workspace
 from emoclim.pipeline.find_caches import cache_paths
 
@@ -127,7 +128,7 @@ class Killer:
         assert not wrong, f"not as it should be: {wrong}, after {again.told}"
         check_caches(workspace, whole)
         pipeline.collect_leftovers(workspace, delete=True)
-        left = [str(path) for path in workspace.caches.rglob("*") if path.name.startswith(".")]
+        left = [str(path) for path in workspace.caches.rglob("*") if is_partial(path.name)]
         assert not left, f"left over: {left}"
 
     def _wait(self, pid: int) -> Ended:
@@ -140,14 +141,19 @@ class Killer:
         return copy(self._clean, self._root)
 
 
+def is_partial(name: str) -> bool:
+    """Whether nobody takes a file or folder of that name for what it is to become."""
+    return name.startswith(".") or name.endswith(PARTIAL)
+
+
 def visible(root: Path) -> Bytes:
     """All files that a user sees, but for what they say of the time, and locks."""
     found = {}
     for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_partial(name)]
         for name in names:
             path = Path(folder, name)
-            if not name.startswith(".") and path.suffix not in LOCKS:
+            if not is_partial(name) and path.suffix not in LOCKS:
                 found[str(path.relative_to(root))] = _lasting(path)
     return found
 
