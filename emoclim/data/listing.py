@@ -6,7 +6,8 @@ and what a Mac packs beside them do not count.
 
 import os
 import unicodedata
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Annotated, NamedTuple
 
@@ -14,6 +15,8 @@ from pydantic import AfterValidator
 
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
+
+NO_SUFFIX = "no {} by its suffix"
 
 
 class Listing(NamedTuple):
@@ -48,15 +51,18 @@ def list_folder(folder: Path) -> Listing:
     return Listing(sorted(files), sorted(repeated))
 
 
-def empty_folders(folder: Path, files: Iterable[str], depth: int = 1) -> list[str]:
-    """List the folders, down to a depth, in which none of some files lies, however deep."""
+def tell_empty(
+    folder: Path, files: Iterable[str], modality: Modality, skip: Container[str], depth: int = 1
+) -> list[str]:
+    """Name the folders, down to a depth, in which none of some files lies, however deep, in a sentence if any."""
     filled = {
         "/".join(path.split("/")[:level]) for path in files for level in range(1, min(depth, path.count("/")) + 1)
     }
     found = (one for level in range(depth) for one in folder.glob("*/" * level + "*") if one.is_dir())
     inside = {one.relative_to(folder) for one in found}
-    empty = {one.as_posix() for one in inside if not any(map(_is_hidden, one.parts))} - filled
-    return sorted(name.encode("utf-8", "backslashreplace").decode() for name in empty)
+    names = {one.as_posix() for one in inside if not any(map(_is_hidden, one.parts))} - filled
+    empty = [name for name in sorted(map(as_utf8, names)) if name not in skip]
+    return [f"no {modality} in {len(empty)} folders of labels: {name_some(empty)}"] if empty else []
 
 
 def _refuse(error: OSError) -> None:
@@ -77,25 +83,33 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError for a name that is too long
 
 
-def usable_files(listed: Listing, modality: Modality) -> tuple[list[str], dict[str, str], list[str]]:
-    """List the files of a modality in a folder, then why each other one is left out, and the same in sentences."""
+def usable_files(listed: Listing, modality: Modality) -> tuple[list[str], dict[str, str]]:
+    """List the files of a modality in a folder, and why each other one is left out."""
     usable = of_modality(listed.files, modality)
-    others = sorted(set(listed.files).difference(usable))
-    misnamed = [path for path in usable if not is_utf8(path)]
-    taken = ", ".join(sorted(MODALITIES[modality].suffixes))
-    kinds = [
-        (others, f"no {modality} by its suffix", f"{{}} with a suffix of no {modality} ({{}}); taken are {taken}"),
-        (misnamed, "its name is no UTF-8", "{} with a name that is no UTF-8 ({}); rename what is meant"),
-        (listed.repeated, "a link to a folder that is listed anyway", "{} that a link leads to again ({})"),
+    reasons = {
+        NO_SUFFIX.format(modality): sorted(set(listed.files).difference(usable)),
+        "its name is no UTF-8": [path for path in usable if not is_utf8(path)],
+        "a link to a folder that is listed anyway": listed.repeated,
+    }
+    left_out = {as_utf8(path): reason for reason, paths in reasons.items() for path in paths}
+    return [path for path in usable if is_utf8(path)], left_out
+
+
+def tell_left_out(left_out: Mapping[str, str], modality: Modality) -> list[str]:
+    """Say what is left out, in a sentence for each reason."""
+    advice = {NO_SUFFIX.format(modality): f"; taken are {', '.join(sorted(MODALITIES[modality].suffixes))}"}
+    names: dict[str, list[str]] = defaultdict(list)
+    for name, reason in left_out.items():
+        names[reason].append(name)
+    return [
+        f"left out {len(found)}: {reason} ({name_some(found)}){advice.get(reason, '')}"
+        for reason, found in names.items()
     ]
-    left_out, notes = dict[str, str](), []
-    for paths, reason, note in kinds:
-        if paths:
-            names = [path.encode("utf-8", "backslashreplace").decode() for path in paths]
-            left_out |= dict.fromkeys(names, reason)
-            noun = "folder" if paths is listed.repeated else "file"
-            notes.append("left out " + note.format(counted(len(paths), noun), name_some(names)))
-    return [path for path in usable if is_utf8(path)], left_out, notes
+
+
+def as_utf8(name: str) -> str:
+    """Spell out the bytes of a name that are no UTF-8."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def is_utf8(name: str) -> bool:
@@ -109,8 +123,3 @@ def composed(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(composed)]  # of a label, tag, split or group, in a file that pydantic validates
-
-
-def counted(number: int, noun: str) -> str:
-    """``"1 file"``, ``"2 files"``."""
-    return f"{number} {noun}{'s' * (number != 1)}"

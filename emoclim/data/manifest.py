@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emoclim.data.listing import composed, counted, empty_folders, is_there, is_utf8, list_folder, usable_files
+from emoclim.data.listing import composed, is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import SEPARATOR, read_table
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
@@ -211,17 +211,15 @@ def _cell(row: dict[str, str], name: str) -> str | None:
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
-    files, left_out, notes = usable_files(list_folder(source), modality)
+    files, left_out = usable_files(list_folder(source), modality)
     labelled = [] if unlabelled else [path for path in files if "/" in path]
-    if labelled and (loose := sorted(set(files).difference(labelled))):
-        notes.append(f"left out {counted(len(loose), 'file')} in no label's folder ({name_some(loose)})")
-        left_out |= dict.fromkeys(loose, "in no label's folder")
+    if labelled:
+        left_out |= dict.fromkeys(sorted(set(files).difference(labelled)), "in no label's folder")
     items = [
         Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or files
     ]
-    if labelled and (empty := [name for name in empty_folders(source, files) if name not in left_out]):
-        notes.append(f"no {modality} in {counted(len(empty), 'folder')} of labels: {name_some(empty)}")
-    return Manifest(source.name, modality, source, tuple(items), tuple(notes), left_out)
+    empty = tell_empty(source, files, modality, left_out) if labelled else []
+    return Manifest(source.name, modality, source, tuple(items), (*tell_left_out(left_out, modality), *empty), left_out)
 
 
 def _checked(manifest: Manifest, need_files: bool) -> Manifest:

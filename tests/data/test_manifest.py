@@ -157,8 +157,8 @@ def test_folders_give_labels_sorted_ids_and_notes(tmp_path: Path) -> None:
     manifest = read_manifest(tmp_path / "photos", "image")
     assert [(item.id, item.label) for item in manifest.items] == [("awe/deep/a.png", "awe"), ("fear/b.JPG", "fear")]
     suffix, loose = manifest.notes
-    assert suffix.startswith("left out 1 file with a suffix of no image (awe/notes.txt); taken are .avif, .bmp, ")
-    assert loose == "left out 1 file in no label's folder (loose.jpg)"
+    assert suffix.startswith("left out 1: no image by its suffix (awe/notes.txt); taken are .avif, .bmp, ")
+    assert loose == "left out 1: in no label's folder (loose.jpg)"
     assert manifest.left_out == {"awe/notes.txt": "no image by its suffix", "loose.jpg": "in no label's folder"}
 
 
@@ -172,7 +172,7 @@ def test_links_to_folders_are_followed_once_and_never_before_the_folder_itself(t
         (photos / link).symlink_to(target)
     manifest = read_manifest(photos, "image")
     assert [(item.id, item.label) for item in manifest.items] == [("fear/b.jpg", "fear"), ("zeal/a.jpg", "zeal")]
-    assert "left out 2 folders that a link leads to again (awe/again, awe/loop)" in manifest.notes
+    assert "left out 2: a link to a folder that is listed anyway (awe/again, awe/loop)" in manifest.notes
     assert manifest.left_out.keys() == {"awe/again", "awe/loop", "gone"}
 
 
@@ -204,7 +204,7 @@ def test_names_that_are_no_utf8_are_told(tmp_path: Path) -> None:
         path.touch()
     manifest = read_manifest(tmp_path / "photos", "image")
     assert [item.id for item in manifest.items] == ["awe/fine.png"]
-    told = r"left out 2 files with a name that is no UTF-8 (awe/na\udcefve.png, f\udce9ar/a.png); rename what is meant"
+    told = r"left out 2: its name is no UTF-8 (awe/na\udcefve.png, f\udce9ar/a.png)"
     assert told in manifest.notes
     (tmp_path / "photos").rename(tmp_path / os.fsdecode(b"caf\xe9"))
     with pytest.raises(ManifestError, match=r"caf\\udce9' is no UTF-8"):

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
-from emoclim.data.listing import empty_folders, list_folder, usable_files
+from emoclim.data.listing import list_folder, tell_empty, usable_files
 from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
-from emoclim.errors import ManifestError, name_some
+from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
 DESCRIPTION = Description(
@@ -30,7 +30,7 @@ def prepare(folder: Path, *, modality: Modality | None = None) -> Prepared:
     """Make an item of each picture, or of each recording."""
     listed = list_folder(folder)
     kind = modality or modality_of(listed.files, folder)
-    usable, left_out, _ = usable_files(listed, kind)
+    usable, left_out = usable_files(listed, kind)
     depth = 1 if _is_split(folder, usable) else 0
     items, splits = [], {}
     for path in usable:
@@ -43,8 +43,7 @@ def prepare(folder: Path, *, modality: Modality | None = None) -> Prepared:
             splits[path] = str(split_called(parts[0]))
     if not items:
         raise ManifestError(f"{folder} has no folder per label with {kind} files in it; found {in_words(listed.files)}")
-    empty = [path for path in empty_folders(folder, usable, depth + 1) if path not in left_out]
-    notes = (f"no {kind} in {len(empty)} folders of labels: {name_some(empty)}",) if empty else ()
+    notes = tuple(tell_empty(folder, usable, kind, left_out, depth + 1))
     unused = tuple(LeftOut(path, "unused", reason) for path, reason in left_out.items())
     return Prepared(kind, tuple(items), unused, {GIVEN: splits} if splits else {}, notes=notes)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclim import __version__
-from emoclim.data import SPLITS, Description, Item, LeftOut, Option
+from emoclim.data import SPLITS, Description, Item, LeftOut, Option, as_utf8
 from emoclim.modality import Modality
 
 SCHEMA = 1
@@ -64,8 +64,8 @@ class PreparedManifest:
             "published": {who: dict(counts) for who, counts in self.description.published.items()},
             "splits": _by_split(self.sizes()),
             "published_splits": dict(self.description.split_sizes.get(self.split, {})),
-            "left_out": [one._asdict() | {"id": _as_utf8(one.id)} for one in self.left_out],
-            "notes": list(map(_as_utf8, self.notes)),
+            "left_out": [one._asdict() | {"id": as_utf8(one.id)} for one in self.left_out],
+            "notes": list(map(as_utf8, self.notes)),
         }
 
     def _from_here(self, place: Path) -> str:
@@ -125,8 +125,3 @@ def _by_split(counts: Mapping[str, int]) -> dict[str, int]:
 
 def _number(count: int | None) -> str:
     return "" if count is None else f"{count:,}"
-
-
-def _as_utf8(name: str) -> str:
-    """Spell out the bytes of a file's name that are no UTF-8."""
-    return name.encode("utf-8", "backslashreplace").decode()
