@@ -93,7 +93,7 @@ class ComparisonReport:
             if seeds:
                 cells.append("" if spread is None else f"± {spread * 100:.2f} ({len(line.by_run)})")
             if tested:
-                cells += ["", ""] if gap is None else [f"{gap.value * 100:+.2f}", gap.ends]
+                cells += ["", ""] if gap is None else [gap.signed, gap.ends]
                 cells += ["" if p is None else f"{p:.4f}" if p >= 0.001 else f"{p:.1e}" for p in (line.p, line.p_holm)]
             rows.append(tuple(cells))
         return rows

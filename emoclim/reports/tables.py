@@ -34,7 +34,14 @@ class Estimate:
     @property
     def ends(self) -> str:
         """``"31.2–35.8"``, in percent; nothing where there is no interval."""
-        return "" if self.low is None or self.high is None else f"{self.low * 100:.1f}–{self.high * 100:.1f}"
+        if self.low is None or self.high is None:
+            return ""
+        return "–".join(f"{round(100 * end, 1) + 0.0:.1f}" for end in (self.low, self.high))  # never -0.0
+
+    @property
+    def signed(self) -> str:
+        """A difference, in percent: ``"+1.20"``."""
+        return f"{round(100 * self.value, 2) + 0.0:+.2f}"
 
 
 def percent(share: float | None) -> str:

@@ -284,3 +284,9 @@ def test_long_names_of_classes_break_no_picture_and_no_table(tmp_path: Path) -> 
     assert shown[0].endswith("at night")
     assert shown[0].startswith("very afraid very")
     assert len(json.dumps(report.to_dict())) > 100_000  # files keep names whole
+
+
+def test_a_number_that_rounds_to_nothing_has_no_sign_of_less() -> None:
+    none = Estimate(-1e-17, low=-0.0004, high=0.133)
+    assert (none.signed, none.ends) == ("+0.00", "0.0–13.3")
+    assert (Estimate(-0.0123, -0.02, -0.01).signed, Estimate(-0.0123, -0.02, -0.01).ends) == ("-1.23", "-2.0–-1.0")

@@ -94,7 +94,7 @@ def tests_table(tests: Sequence[RowTest]) -> list[Cells]:
     names = ("row", "against", "metric", "difference", "95 % interval", "p", f"p, Holm ({len(tests)})")
     rows: list[Cells] = [names]
     for one in tests:
-        found = f"{one.difference.value * 100:+.2f}", one.difference.ends, f"{one.p:.4f}", f"{one.p_holm:.4f}"
+        found = one.difference.signed, one.difference.ends, f"{one.p:.4f}", f"{one.p_holm:.4f}"
         rows.append((one.row, one.against, one.metric, *found))
     return rows
 
