@@ -79,6 +79,8 @@ def test_rows_are_means_over_seeds_and_tested_against_each_other(workspace: Path
     assert told["difference"]["value"] == pytest.approx(means["clap-frozen"] - means["harmonic_cnn-frozen"])
     assert any("means over 2 seeds" in note for note in found["notes"])
     assert Path(found["folder"]).name == "table1-clap-harmonic_cnn-2-seeds"
+    table = (Path(found["folder"]) / "table.md").read_text()
+    assert "| harmonic_cnn-unfrozen | " in " ".join(table.split())
     check("reports/<table>/report.json", set(flat(report_of(Path(found["folder"]), "report.json"))))
 
 

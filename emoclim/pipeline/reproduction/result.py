@@ -38,6 +38,7 @@ FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
 
 SCHEMA = 2  # of report.json
+TESTS = "Differences in percent, with 95 % intervals and p-values of paired randomisation tests, by query."
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,10 @@ class Reproduction:
         write_report(self.folder, self.content())
         table = self.table
         for name, form in FORMS.items():
+            text = typeset_table(table.rows, table.title, table.note, form)
+            if self.tests:
+                text += "\n" + typeset_table(self.test_rows(), f"{table.title}, between rows", TESTS, form)
             with atomic(self.folder / name) as partial:
-                partial.write_text(typeset_table(table.rows, table.title, table.note, form), encoding="utf-8")
+                partial.write_text(text, encoding="utf-8")
         if self.spaces:
             plot_joint_spaces(self.spaces, self.folder / FIGURE, seed=SEED, perplexity=PERPLEXITY)
