@@ -133,7 +133,7 @@ class RelevanceConfig(Settings):
         "of one class of the run",
     )
     within: Literal["group"] | None = Field(
-        default=None, description="group: rank only what has the query's own entry in column group; default all"
+        default=None, description="Rank only candidates that have the query's own entry in this column; default all"
     )
 
 

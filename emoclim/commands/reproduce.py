@@ -31,7 +31,11 @@ MATCHING = (
         "TOML file, or name of a published map: of one class for each label to train on, of several to say what is "
         "relevant; default labels meet as in the paper.",
     ),
-    option("within", Literal["group"] | None, "group: rank only what has the query's own entry in column group."),
+    option(
+        "within",
+        Literal["group"] | None,
+        "Rank only candidates that have the query's own entry in this column; default all.",
+    ),
 )
 
 

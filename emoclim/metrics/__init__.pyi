@@ -8,7 +8,6 @@ from .retrieval import macro_mean as macro_mean
 from .retrieval import precision_at_k as precision_at_k
 from .retrieval import r_precision as r_precision
 from .retrieval import reciprocal_rank as reciprocal_rank
-from .student import mean_interval as mean_interval
 from .tagging import draw_counts as draw_counts
 from .tagging import resampled_metrics as resampled_metrics
 from .tagging import tag_metrics as tag_metrics

@@ -120,7 +120,7 @@ def test_scores_are_written_whole_or_not_at_all(workspace, monkeypatch):
     result = tag_run(base=QUICK, plots=False, workspace=Workspace(workspace))
     before = (result.folder / "scores.parquet").read_bytes()
 
-    def broken(table: object, path: Path) -> None:
+    def broken(table: object, path: Path, **_: object) -> None:
         path.write_bytes(b"half of")
         raise OSError("no space left")
 
@@ -310,7 +310,7 @@ def test_says_how_to_extract_what_is_missing(workspace):
     [
         (("--tag-seeds", 1), "there is no manifest at"),
         (("--tagging", "data/audio.csv", "--split", "train"), "should be 'val' or 'test'"),
-        (("--tagging", "data/audio.csv", "--train-fraction", "0,1"), "give shares up to 1"),
+        (("--tagging", "data/audio.csv", "--train-fraction", "0,1"), "give shares above 0, up to 1"),
         (("--tagging", "data/audio.csv", "--train-fraction", "some"), "not a list of numbers"),
         (("--tagging", "data/audio.csv", "--head", 9), "keeps no head 9"),
     ],

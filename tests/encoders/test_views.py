@@ -76,5 +76,5 @@ def test_heads_and_search_take_the_picture_itself(tmp_path: Path) -> None:
     assert viewed.windows is None
     assert torch.equal(heads.vectors(viewed)[0], heads.vectors(viewed, average="features")[0])
     hits = search(viewed.select(torch.tensor([0])), viewed, heads, top=3)
-    assert hits[0].id == viewed.ids[0]
-    assert [hit.start for hit in hits] == [None] * 3
+    assert hits[0][0].id == viewed.ids[0]
+    assert [hit.start for hit in hits[0]] == [None] * 3

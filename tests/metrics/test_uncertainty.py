@@ -1,7 +1,5 @@
 """Intervals and tests: against plain loops, against scipy, on data with known truth, and at their edges."""
 
-from statistics import fmean, stdev
-
 import pytest
 import reference_uncertainty as reference
 import torch
@@ -12,7 +10,6 @@ from torch import Tensor
 
 from emoclim.metrics import uncertainty
 from emoclim.metrics.retrieval import class_means, macro_mean
-from emoclim.metrics.student import mean_interval
 from emoclim.metrics.uncertainty import bootstrap_means, holm, mean_weights, sign_flip_test
 
 CLASSES = torch.tensor([5, 2, 2, 5, 9, 9, 9, 2, 5, 5, 2, 9, 2])  # 5 of 2, 4 of 5, 4 of 9
@@ -186,13 +183,3 @@ def test_p_values_are_uniform_where_nothing_differs_but_chance():
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_is_the_stepwise_procedure(p_values: list[float]):
     assert holm(torch.tensor(p_values, dtype=torch.float64)).tolist() == pytest.approx(reference.holm(p_values))
-
-
-@pytest.mark.parametrize(
-    ("n_draws", "quantile"), [(2, 12.7062), (3, 4.3027), (4, 3.1824), (5, 2.7764), (6, 2.5706), (31, 2.0423)]
-)
-def test_the_mean_of_a_few_draws_has_the_interval_of_students_t(n_draws: int, quantile: float) -> None:
-    draws = [((place * 7) % 11) / 11 for place in range(n_draws)]
-    low, high = mean_interval(draws)
-    reach = quantile * stdev(draws) / n_draws**0.5
-    assert (low, high) == pytest.approx((fmean(draws) - reach, fmean(draws) + reach), abs=1e-4)

@@ -5,6 +5,7 @@ import json
 from functools import partial
 from itertools import product
 from pathlib import Path
+from statistics import fmean, stdev
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from results_page import check, flat
 from emoclim.learning.settings import TagConfig
 from emoclim.metrics.retrieval import macro_mean
 from emoclim.pipeline.evaluation.files import read_queries
+from emoclim.pipeline.reproduction.rows import over_seeds
 from emoclim.pipeline.tagging.config import TaggingConfig
+from emoclim.reports import Estimate
 
 ONE_CLASS = '[image]\n{}\nawe = ""\n[audio]\n{}\ntender = ""\n'
 TITLES = {"image_audio": "Image → Music", "audio_image": "Music → Image", "audio_audio": "Music → Music"}
@@ -82,6 +85,15 @@ def test_rows_are_means_over_seeds_and_tested_against_each_other(workspace: Path
     table = (Path(found["folder"]) / "table.md").read_text()
     assert "| harmonic_cnn-unfrozen | " in " ".join(table.split())
     check("reports/<table>/report.json", set(flat(report_of(Path(found["folder"]), "report.json"))))
+
+
+@pytest.mark.parametrize(("seeds", "quantile"), [(2, 12.7062), (3, 4.3027), (5, 2.7764)])
+def test_a_mean_over_seeds_has_the_interval_of_students_t(seeds: int, quantile: float) -> None:
+    drawn = [0.5 + 0.01 * ((seed * 7) % 11) / 11 for seed in range(seeds)]
+    found = over_seeds([{"CLAP": {"P@5": Estimate(value)}} for value in drawn])["CLAP"]["P@5"]
+    reach = quantile * stdev(drawn) / seeds**0.5
+    expected = (fmean(drawn), fmean(drawn) - reach, fmean(drawn) + reach)
+    assert (found.value, found.low, found.high) == pytest.approx(expected, abs=1e-5)
 
 
 def test_seeds_reach_what_is_learnt_and_shown_in_numbers(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

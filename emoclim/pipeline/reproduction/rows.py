@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
-from emoclim.metrics import mean_interval
+from emoclim.metrics import LEVEL
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.departures import Departure, mark_of
 from emoclim.pipeline.reproduction.request import EncoderChoice
@@ -114,5 +115,8 @@ def _mean(values: Sequence[float]) -> Estimate:
     """Average; counts, and whatever is the same by every seed, have no interval."""
     if len(set(values)) == 1:
         return Estimate(values[0])
-    low, high = mean_interval(values)
-    return Estimate(sum(values) / len(values), max(0.0, low), min(1.0, high))
+    from scipy import stats  # takes half a second, which only several seeds should wait for
+
+    mean = fmean(values)
+    low, high = stats.t.interval(LEVEL, len(values) - 1, mean, stats.sem(values))
+    return Estimate(mean, max(0.0, float(low)), min(1.0, float(high)))
