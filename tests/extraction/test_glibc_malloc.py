@@ -68,6 +68,7 @@ def test_a_forked_process_keeps_nothing(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.skipif(glibc_malloc._glibc() is None or not STATUS.exists(), reason="needs glibc and Linux")
 def test_freed_memory_stays_within_the_block_and_goes_after_it() -> None:
+    give_back_freed_memory()  # of other tests, which would be used first
     before = resident_pages()
     with keep_freed_memory(torch.device("cpu")):
         torch.ones(BLOCK, dtype=torch.uint8)
