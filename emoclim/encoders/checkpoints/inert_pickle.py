@@ -95,14 +95,11 @@ def _first(value: object, *_: object) -> object:
     return value
 
 
-def _apply(function: Callable[..., object], _kind: object, arguments: Sequence[object], _state: object) -> object:
-    return function(*arguments)
-
-
 def _table(pairs: Sequence[Sequence[object]] = ()) -> dict[str, object]:
     return {key: value for key, value in pairs if isinstance(key, str)}
 
 
+APPLY = object()  # stands in for a call of its first argument with its third
 STAND_INS: dict[tuple[str, str], object] = {
     ("collections", "OrderedDict"): _table,
     ("torch._utils", "_rebuild_tensor"): _describe,
@@ -110,7 +107,7 @@ STAND_INS: dict[tuple[str, str], object] = {
     ("torch._utils", "_rebuild_tensor_v3"): _describe_typed,
     ("torch._utils", "_rebuild_parameter"): _first,
     ("torch._utils", "_rebuild_parameter_with_state"): _first,
-    ("torch._tensor", "_rebuild_from_type_v2"): _apply,
+    ("torch._tensor", "_rebuild_from_type_v2"): APPLY,
     **{("torch", name): dtype for name, dtype in STORAGES.items()},
     ("torch.storage", "UntypedStorage"): torch.uint8,
     **{("torch", name): kind for name, kind in vars(torch).items() if isinstance(kind, torch.dtype)},
@@ -207,10 +204,13 @@ class PickleReader:
             raise pickle.UnpicklingError("it names something else than a storage")
         return self.storages.setdefault(key, Storage(key, dtype))
 
-    def _call(self, function: Callable[..., object], arguments: Sequence[object]) -> object:
+    def _call(self, function: Any, arguments: Sequence[Any]) -> object:
         self._left -= len(arguments) + sum(len(one) for one in arguments if isinstance(one, list | tuple | dict))
         if self._left < 0:  # one list may be given any number of times, for a byte or two each
             raise pickle.UnpicklingError("it copies more than it holds")
+        if function is APPLY:
+            inner, _kind, given, _state = arguments
+            return self._call(inner, given)
         return function(*arguments)
 
 
