@@ -1,5 +1,6 @@
 """Tables of text: what is read and written, as CSV and as Parquet."""
 
+import os
 import random
 import unicodedata
 from decimal import Decimal
@@ -231,6 +232,15 @@ def test_lists_and_gaps_of_parquet_become_text(tmp_path: Path) -> None:
     assert table.columns == ("Tags", "score", "n")
     assert [row for _, row in table.rows] == [["calm|slow", "1", "7"], ["", "", "8"], ["", "", ""]]
     assert (table.where("tags"), table.where("N"), table.where("none")) == (0, 2, None)
+
+
+def test_a_table_of_holes_is_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("path\na.jpg\n")
+    (tmp_path / "link.csv").symlink_to("a.csv")
+    assert [row for _, row in read_table(tmp_path / "link.csv").rows] == [["a.jpg"]]
+    os.truncate(tmp_path / "a.csv", 300_000_000)
+    with pytest.raises(ManifestError, match="EMOCLIM_MEMORY_LIMIT=1 "):
+        read_table(tmp_path / "a.csv")
 
 
 @pytest.mark.parametrize(

@@ -4,14 +4,13 @@ import codecs
 from pathlib import Path
 
 from emoclim.errors import ManifestError, reason_of
-from emoclim.files import open_regular
+from emoclim.files import read_regular
 
 
 def read_text(path: Path, *, old: bool = False) -> str:
     """Read a file in UTF-8, with a byte order mark or without; an `old` one may be in Latin-1 and does not say so."""
     try:
-        with open_regular(path) as stream:
-            content = stream.read()
+        content = read_regular(path, ManifestError, follow=True)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read ({reason_of(error)}); make it readable, or name another") from error
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
