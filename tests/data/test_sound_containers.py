@@ -21,6 +21,8 @@ from sound_files import write_media
 
 from emoclim.data import read_blocks, read_crop, repeat_pad
 from emoclim.data.manifest import Item
+from emoclim.data.media.containers.mpeg import packet_at, read_count, split_packets
+from emoclim.data.media.containers.view import Bytes
 from emoclim.data.media.sound import open_sound, read_mono
 from emoclim.errors import DecodeError
 
@@ -321,6 +323,25 @@ def test_damage_between_the_packets_of_an_mp3_is_refused(path: Path) -> None:
     assert "damaged" in told(uncounted + b"\x55" * 200_000 + uncounted, path)
     boundary = 8 * content.index(content[:2], 2)  # all packets are equally long here
     assert len(decode(uncounted[:boundary] + b"\x55" + uncounted[boundary:], path)[0]) > 80_000
+
+
+@pytest.mark.parametrize("start", [0, 7_000, 5_000_000_000])
+def test_the_packet_that_counts_those_of_a_part_is_the_same_at_any_place(start: int, path: Path) -> None:
+    wave = np.outer([0, 1, 1], np.random.default_rng(0).uniform(-0.5, 0.5, 16_000)).ravel()
+    sf.write(path, wave, 16_000, format="MP3", bitrate_mode="VARIABLE", compression_level=0.5)
+    content = path.read_bytes()
+    with path.open("wb") as file:
+        file.seek(start)  # a hole, where that is beyond the beginning
+        file.write(content[content.index(content[:2], 2) :])
+    with path.open("rb") as stream:
+        [part] = split_packets(Bytes(stream), start)
+    made = Bytes(io.BytesIO(part.prefix + content))
+    packet = packet_at(made, 0)
+    assert packet is not None
+    count = read_count(made, 0, packet)
+    assert count is not None
+    assert abs(576 * (count.packets or 0) - len(wave)) < 3 * 576
+    assert count.size is None
 
 
 def test_a_chain_may_follow_other_bytes(path: Path) -> None:

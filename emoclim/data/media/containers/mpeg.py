@@ -206,5 +206,5 @@ def _counting_packet(header: bytes, packet: Packet, run: Run) -> bytes:
     made = read_packet(header + bytes(3))
     assert made is not None
     side_info = bytes(SIDE_INFO[packet.rate >= min(RATES), packet.channels])
-    counts = b"Xing" + struct.pack(">III", 3, run.packets, made.size + run.stop)
+    counts = b"Xing" + struct.pack(">II", 1, run.packets)  # not the bytes, which may be more than 4 GB
     return (header + side_info + counts).ljust(made.size, b"\0")
