@@ -14,7 +14,7 @@ import shutil
 import stat
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, TypeVar
@@ -60,13 +60,14 @@ def atomic(path: Path, partial: Path | None = None) -> Iterator[Path]:
         partial.replace(path)
         sync_name(path.parent)
     finally:
-        remove(partial)
+        with suppress(OSError):  # the error that is on its way tells more
+            remove(partial)
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder with all that is in it, if it is there."""
+    """Remove a file, or a folder with all that is in it, if it is there; what cannot be removed raises OSError."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
+        shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

@@ -20,7 +20,7 @@ from pydantic_core import to_jsonable_python
 from emoclim.config import RunConfig
 from emoclim.encoders import read_own, write_own
 from emoclim.errors import ConfigError, RunError, name_some, reason_of
-from emoclim.files import PARTIAL, partial_beside, read_json, write_json
+from emoclim.files import PARTIAL, partial_beside, read_json, remove, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
@@ -204,7 +204,7 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     first = work.resources.replicas.first
     if first:
         for left in work.run.glob(f".*{PARTIAL}"):  # by a process that was killed while it wrote
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
+            remove(left)
     try:
         result = step.run(config, inputs, work)
         work.resources.replicas.broadcast_result(result.write)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emoclim.errors import ConfigError, RunError
-from emoclim.files import atomic, open_regular, read_json, read_toml, require_memory, write_json
+from emoclim.files import atomic, open_regular, read_json, read_toml, remove, require_memory, write_json
 
 
 def test_a_file_is_replaced_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -137,6 +137,29 @@ def test_no_link_is_followed_to_a_file_of_ours(tmp_path: Path) -> None:
         open_regular(tmp_path / "link", follow=False)
     with pytest.raises(RunError, match="link"):
         read_json(tmp_path / "link", RunError, "train again")
+
+
+def test_what_cannot_be_removed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    with monkeypatch.context() as patch, pytest.raises(PermissionError):
+        patch.setattr("os.rmdir", refuse)
+        remove(tmp_path / "folder")
+    remove(tmp_path / "folder")
+    remove(tmp_path / "folder")  # it is gone
+    assert not (tmp_path / "folder").exists()
+
+
+def test_an_error_is_told_though_what_was_written_cannot_be_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.rmdir", refuse)
+    with pytest.raises(ZeroDivisionError), atomic(tmp_path / "folder") as partial:
+        partial.mkdir()
+        raise ZeroDivisionError
+
+
+def refuse(*_: object, **__: object) -> None:
+    raise PermissionError
 
 
 def test_holes_of_a_file_are_not_taken_for_its_size(tmp_path: Path) -> None:

@@ -123,9 +123,12 @@ def test_killed_anywhere_and_resumed_it_leaves_the_same_bytes(
     folder = killed(resources, monkeypatch, at)
     assert [path.name for path in folder.iterdir()] == ["unfinished"]
     partial_beside(folder / "run.json").write_text("{")  # as a kill leaves it
+    (elsewhere := resources.workspace.runs / "elsewhere").mkdir()
+    partial_beside(folder / "page").symlink_to(elsewhere)
     assert resume(SumStep(), "part", resources) == whole
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert files == {path.name: path.read_bytes() for path in (resources.workspace.runs / "whole").iterdir()}
+    assert elsewhere.is_dir()
     with pytest.raises(RunError, match="is not unfinished"):
         resume(SumStep(), "part", resources)
 

@@ -4,7 +4,6 @@ Invariant: what a living process may be using is kept, and a cache itself is nev
 """
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -16,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, kept_free, open_cache, who_writes
 from emoclim.errors import CacheError
-from emoclim.files import PARTIAL, process_of
+from emoclim.files import PARTIAL, process_of, remove
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, note_of, shards_in, whole_of
@@ -157,10 +156,7 @@ def _delete(path: Path) -> bool:
     with kept_free(path.with_name(owner[1])) if owner else nullcontext(True) as free:
         if not free:
             return False
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
     if path.parent.suffix == SHARDS and not any(path.parent.iterdir()):
         path.parent.rmdir()
     return True

@@ -9,6 +9,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -145,7 +146,8 @@ def _keep(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
             with atomic(path, room / path.name):
                 return imported
     finally:
-        remove(room)
+        with suppress(OSError):  # `emoclim cache gc` finds what is left
+            remove(room)
 
 
 def _append(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
