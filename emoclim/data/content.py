@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.errors import CacheError, DecodeError, PassingError, reason_of
-from emoclim.files import atomic, read_regular
+from emoclim.files import atomic, open_regular, read_regular
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ MEMO = TypeAdapter(dict[str, Fingerprint])  # by the absolute path of a file
 
 def hash_bytes(path: Path) -> str:
     """Return 32 hex digits (BLAKE2b-128) of a file's bytes."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 

@@ -1,14 +1,18 @@
 """Content keys: what they depend on, and the memo that spares rereading."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from emoclim.data import content
-from emoclim.data.content import ContentKeys
+from emoclim.data.content import ContentKeys, read_fingerprint
 from emoclim.data.manifest import Item
-from emoclim.errors import DecodeError
+from emoclim.data.media import checks, image, sound
+from emoclim.errors import DecodeError, PassingError
 
 
 def test_keys_follow_the_bytes_and_not_the_path(tmp_path: Path) -> None:
@@ -90,3 +94,31 @@ def test_what_is_no_file_is_told(tmp_path: Path, name: str, message: str) -> Non
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DecodeError, match=message):
         ContentKeys()(Item("x", tmp_path / name))
+
+
+@pytest.mark.parametrize(
+    ("module", "look", "read"),
+    [
+        (checks, "stat_file", checks.check_file),
+        (image, "check_file", image.read_image),
+        (sound, "check_file", lambda item: sound.open_sound(item).__enter__()),
+        (content, "stat_file", read_fingerprint),
+    ],
+    ids=["check", "image", "sound", "content"],
+)
+def test_a_device_that_takes_the_place_of_a_file_meanwhile_is_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: ModuleType, look: str, read: Callable[[Item], Any]
+) -> None:
+    path = tmp_path / "item"
+    path.write_bytes(b"RIFF" + bytes(100))
+    looked = getattr(module, look)
+
+    def look_and_swap(it: Any) -> Any:
+        found = looked(it)
+        path.unlink()
+        path.symlink_to("/dev/null")
+        return found
+
+    monkeypatch.setattr(module, look, look_and_swap)
+    with pytest.raises(PassingError, match="no regular file"):
+        read(Item("x", path))

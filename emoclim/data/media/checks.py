@@ -12,6 +12,7 @@ from pathlib import Path
 
 from emoclim.data.manifest import Item
 from emoclim.errors import DecodeError, PassingError, reason_of
+from emoclim.files import open_regular
 
 HEAD = 64  # bytes: enough for every signature that the decoders look for
 
@@ -54,7 +55,7 @@ def check_file(item: Item) -> tuple[Path, bytes]:
     """Make sure that an item is a regular file with something in it; return its path and its first bytes."""
     path = file_of(item)
     stat_file(path)
-    with file_errors(), path.open("rb") as stream:
+    with file_errors(), open_regular(path) as stream:
         head = stream.read(HEAD)
     if not head:
         raise DecodeError("the file is empty; fetch it again")

@@ -36,6 +36,7 @@ from emoclim.data.media.image_colours import read_scale, to_rgb
 from emoclim.data.media.image_decoders import DECODERS, PILLOW
 from emoclim.data.media.image_side_data import JPEG_SIGNATURE, PNG_SIGNATURE, essential_chunks, without_photoshop
 from emoclim.errors import DecodeError, MissingLibrary, PassingError, reason_of
+from emoclim.files import open_regular
 
 Image: TypeAlias = PIL.Image.Image
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
     path, head = check_file(item)
     formats = _formats(head)
     try:
-        with path.open("rb") as file, _told_warnings(path), without_c_messages():
+        with open_regular(path) as file, _told_warnings(path), without_c_messages():
             stream = essential_chunks(file) if head.startswith(PNG_SIGNATURE) else file
             try:
                 picture = _open(stream, formats)

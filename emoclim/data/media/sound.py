@@ -7,6 +7,7 @@ full scale at 1; peaks above that pass unchanged, up to :data:`MAX_AMPLITUDE`. M
 """
 
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ from emoclim.data.media.containers.parts import find_mp3, find_parts
 from emoclim.data.media.containers.view import Part, View
 from emoclim.data.media.sound_libsndfile import open_plain
 from emoclim.errors import DecodeError, MissingLibrary
+from emoclim.files import regular_handle
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +57,8 @@ def open_sound(item: Item) -> Iterator[Sound]:
     path, _ = check_file(item)
     with ExitStack() as opened:
         with file_errors():
-            stream = opened.enter_context(path.open("rb", buffering=0))  # libsndfile shares its position
+            handle = regular_handle(path, os.O_RDONLY, follow=True)
+            stream = opened.enter_context(os.fdopen(handle, "rb", buffering=0))  # libsndfile shares its position
             parts = find_parts(stream)
         if len(parts) > 1:
             yield _Chain(stream, parts, item.id)
