@@ -34,7 +34,7 @@ from emoclim.encoders.nets.won2020 import SAMPLE_RATE as TAGGERS_RATE
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sweep import simplex_points
 from emoclim.modality import Modality
-from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.machine import limit_threads
 from emoclim.pipeline.training.sweep import HEADS_PER_THREAD
 from emoclim.recipes import find_preset
 from emoclim.stages.evaluating import evaluate
@@ -152,7 +152,7 @@ def timed_training(splits: Mapping[str, Split], heads: int, config: TrainConfig)
     """Train so many pairs of heads, on as many threads as the command would; and whether the first of them learnt."""
     objective = make_objective("emo_clim", ("image", "audio"), [{}] * heads)
     weights = simplex_points(heads, len(objective.terms), config.seed)
-    with few_threads(max(1, heads // HEADS_PER_THREAD)):
+    with limit_threads(max(1, heads // HEADS_PER_THREAD)):
         threads = torch.get_num_threads()
         begun = time.perf_counter()
         training = train_heads(splits["train"], splits["val"], objective, weights, config, device=CPU)

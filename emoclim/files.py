@@ -87,7 +87,7 @@ def process_of(partial: Path) -> int | None:
 def open_regular(path: Path, *, follow: bool = True) -> BufferedReader:
     """Open a file to read; a pipe, a socket or a device raises OSError at once, where `open` might wait for ever.
 
-    What we wrote ourselves is no link: do not `follow` one there, for whoever put it may have aimed it anywhere.
+    Do not `follow` links to our own files: another user may have placed them.
     """
     return os.fdopen(regular_handle(path, os.O_RDONLY, follow=follow), "rb")
 

@@ -95,7 +95,7 @@ class Stopwatch:
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Let a Ctrl-C that comes during the block wait for its end, where it does what it would have done."""
+    """Delay SIGINT until the block ends."""
     if threading.current_thread() is not threading.main_thread():
         yield  # a signal never comes here
         return

@@ -54,7 +54,7 @@ def list_folder(folder: Path) -> Listing:
 def tell_empty(
     folder: Path, files: Iterable[str], modality: Modality, skip: Container[str], depth: int = 1
 ) -> list[str]:
-    """Name the folders, down to a depth, in which none of some files lies, however deep, in a sentence if any."""
+    """Name label folders without a usable file, in a sentence; none if each has one. They lie down to `depth`."""
     filled = {
         "/".join(path.split("/")[:level]) for path in files for level in range(1, min(depth, path.count("/")) + 1)
     }

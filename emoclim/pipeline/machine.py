@@ -31,8 +31,8 @@ def usable_cores() -> int:
 
 
 @contextmanager
-def few_threads(most: int) -> Iterator[None]:
-    """Let torch use at most so many threads for a while.
+def limit_threads(max_threads: int) -> Iterator[None]:
+    """Limit the threads of torch within the block.
 
     Small products gain little from a second thread, and lose much where it shares its core with another process: a
     step with one pair of heads took 5.3 ms on one thread, 4.3 on two, and several times that on two with a neighbour.
@@ -40,7 +40,7 @@ def few_threads(most: int) -> Iterator[None]:
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(min(before, most))
+    torch.set_num_threads(min(before, max_threads))
     try:
         yield
     finally:
@@ -61,7 +61,7 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
 
 
 def _from_home(word: str) -> str:
-    """Begin with ``~`` what lies in the user's home, which is nobody else's business."""
+    """Replace the home folder by ``~``."""
     home = os.path.expanduser("~")  # noqa: PTH111 - it raises nothing where no home is known
     return re.sub(rf"(^|=){re.escape(home)}(?=/)", r"\1~", word)
 

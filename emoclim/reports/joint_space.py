@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from torch import Tensor
 
 from emoclim.modality import MODALITIES, Modality
-from emoclim.reports.plots import MOST_LETTERS, TITLE, distinct_colours, new_figure, save_figure
+from emoclim.reports.plots import MAX_LETTERS, TITLE, distinct_colours, new_figure, save_figure
 from emoclim.reports.tables import shorten
 
 NOTE_WIDTH = 45  # letters
@@ -67,7 +67,7 @@ def _legend(spaces: Sequence[JointSpace]) -> list[Line2D]:
     """Make one entry per class, then one per modality, with how many items a single panel shows."""
     first = spaces[0]
     colours = distinct_colours(len(first.classes))
-    entries = [(shorten(name, MOST_LETTERS), colour, "s") for name, colour in zip(first.classes, colours, strict=True)]
+    entries = [(shorten(name, MAX_LETTERS), colour, "s") for name, colour in zip(first.classes, colours, strict=True)]
     entries.append((" ", "none", "none"))
     for modality in _in_order(first):
         size = f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else ""

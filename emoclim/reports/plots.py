@@ -26,7 +26,7 @@ from emoclim.reports.retrieval import RetrievalReport
 from emoclim.reports.tables import shorten
 
 DPI = 150
-MOST_LETTERS = 24  # of a name in a picture
+MAX_LETTERS = 24  # of a name in a picture
 TITLE: Mapping[str, Any] = {"loc": "left", "fontweight": "bold", "pad": 10.0}
 # M. Okabe and K. Ito, "Color Universal Design", 2008; the yellow comes last because it is faint on white.
 OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#F0E442")
@@ -87,7 +87,7 @@ def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> 
                 if (one := found[metric]).low is not None and one.high is not None:
                     axes.vlines(places[name], 100 * one.low, 100 * one.high, "0.35", linewidth=1.2)
         _mark(axes, list(shown), [100 * one.random[metric] for one in shown.values()], 0.9 * width)
-    axes.set_xticks(range(len(report.classes)), [shorten(name, MOST_LETTERS) for name in report.classes])
+    axes.set_xticks(range(len(report.classes)), [shorten(name, MAX_LETTERS) for name in report.classes])
     axes.set(xlim=(-0.6, len(report.classes) - 0.4), ylim=(0, 100), ylabel=f"{metric} (%)")
     axes.set_title(f"Retrieval by emotion: {metric}", **TITLE)
     handles, _ = axes.get_legend_handles_labels()
@@ -106,14 +106,14 @@ def plot_confusion(report: RetrievalReport, path: Path) -> None:
     n_columns = min(2, len(shown))
     n_rows = -(-len(shown) // n_columns)
     size = 1.6 + 0.5 * len(report.classes)
-    names = [shorten(name, MOST_LETTERS) for name in report.classes]
+    names = [shorten(name, MAX_LETTERS) for name in report.classes]
     figure = new_figure(n_columns * (size + 0.6), n_rows * size)
     panels = figure.subplots(n_rows, n_columns, squeeze=False).flat
     for axes, direction in zip(panels, shown, strict=False):
         table = [[shares.get(name, 0.0) for name in report.classes] for shares in direction.confusion.values()]
         axes.imshow(table, cmap="Blues", vmin=0, vmax=1)
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
-        axes.set_yticks(range(len(table)), [shorten(name, MOST_LETTERS) for name in direction.confusion])
+        axes.set_yticks(range(len(table)), [shorten(name, MAX_LETTERS) for name in direction.confusion])
         axes.set_title(direction.title, **TITLE)
         axes.set(xlabel="found first", ylabel="asked for")
         for row, shares in enumerate(table):

@@ -3,7 +3,7 @@
 from math import nan
 from pathlib import Path
 
-from emoclim.reports.plots import MOST_LETTERS, OKABE_ITO, TITLE, new_figure, plain_axes, save_figure
+from emoclim.reports.plots import MAX_LETTERS, OKABE_ITO, TITLE, new_figure, plain_axes, save_figure
 from emoclim.reports.tables import shorten
 from emoclim.reports.tagging import METRICS, SeedMean, TaggingReport
 
@@ -24,7 +24,7 @@ def plot_tags(report: TaggingReport, path: Path) -> None:
         axes.hlines(places, low, high, OKABE_ITO[0], linewidth=1.8)
         axes.plot(values, places, "o", color=OKABE_ITO[0], markersize=5, clip_on=False)
         axes.set_yticks(
-            range(len(scores)), [f"{shorten(score.name, MOST_LETTERS)} ({score.n_positive})" for score in scores]
+            range(len(scores)), [f"{shorten(score.name, MAX_LETTERS)} ({score.n_positive})" for score in scores]
         )
         axes.set(xlim=(0, 100), ylim=(-0.7, len(scores) - 0.3))
         axes.set_xlabel(f"{name} (%), 95 % interval; black: random scores")

@@ -16,7 +16,7 @@ from emoclim.data.features import Features
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.loading import encoder_names
-from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.machine import limit_threads
 from emoclim.stages.extracting import extract
 
 TOLERANCE = 1e-5
@@ -75,7 +75,7 @@ def equal(one: Features, other: Features) -> bool:
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """As the whole suite should be run: several processes with several threads each are in each other's way."""
-    with few_threads(1):
+    with limit_threads(1):
         yield
 
 

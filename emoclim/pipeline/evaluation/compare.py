@@ -11,7 +11,7 @@ from emoclim.config import CompareConfig, EvaluateConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
-from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.machine import limit_threads
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import ComparisonReport, System, compare
 
@@ -61,7 +61,7 @@ def compare_runs(
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
     systems = [_system(group, as_one) for group in (alike if as_one else [[one] for one in found])]
-    with few_threads(1):
+    with limit_threads(1):
         report = compare(systems, names, mean=config.mean, n_resamples=config.resamples, seed=config.seed)
     report = replace(report, split=found[0].table.split, notes=notes)
     if output is not None:

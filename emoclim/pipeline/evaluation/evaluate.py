@@ -23,7 +23,7 @@ from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, labelled_items, library_note
-from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.machine import limit_threads
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import JointSpace, plot_confusion, plot_joint_spaces, plot_per_class
@@ -68,7 +68,7 @@ def evaluate_run(
         memory=memory,
         device=where,
     )
-    with few_threads(1):
+    with limit_threads(1):
         report = report.with_intervals()
     evaluation = Evaluation(
         run=opened.folder.name,

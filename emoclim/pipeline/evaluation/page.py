@@ -20,7 +20,7 @@ from emoclim.reports import DirectionReport, Media, Page, save_page, shorten
 from emoclim.stages import Hit, search
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
-PIXELS, SECONDS, MOST_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
+PIXELS, SECONDS, MAX_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
 PICTURES = {
     "per_class.png": ("By emotion", "precision of each emotion and direction, beside a random order"),
     "confusion.png": ("What comes first", "share of each emotion among the items found first, by emotion of the query"),
@@ -82,7 +82,7 @@ def _media(
 def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None, str]:
     """Return the bytes to show; or None with the item's text, or with why its file cannot be shown."""
     if item.text is not None:
-        return None, shorten(item.text, MOST_TEXT)
+        return None, shorten(item.text, MAX_TEXT)
     try:
         seen = MODALITIES[modality].preview.startswith("image/")
         return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""

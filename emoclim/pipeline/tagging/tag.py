@@ -23,7 +23,7 @@ from emoclim.files import write_parquet
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
-from emoclim.pipeline.machine import few_threads
+from emoclim.pipeline.machine import limit_threads
 from emoclim.pipeline.run import UNFINISHED, Resources, Step, Work
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.inputs import TaggingInputs, left_out, read_tagged, warnings_about
@@ -184,7 +184,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
             work.keep(name)({"probabilities": one.probabilities, "numbers": numbers})
             return one
 
-        with few_threads(THREADS):
+        with limit_threads(THREADS):
             report = tag(
                 parts["train"],
                 parts["val"],

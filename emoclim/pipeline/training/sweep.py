@@ -32,7 +32,7 @@ from emoclim.learning import (
     own_score,
     stack_heads,
 )
-from emoclim.pipeline.machine import available_memory, few_threads
+from emoclim.pipeline.machine import available_memory, limit_threads
 from emoclim.pipeline.run import Work
 from emoclim.pipeline.training.studies import Study
 from emoclim.progress import uninterrupted
@@ -156,7 +156,7 @@ class Trainer:
 
     def _train_bank(self, name: str, candidates: Round, places: Sequence[int], first: int) -> Training:
         part, numbers = [candidates[place] for place in places], [first + place for place in places]
-        with few_threads(max(1, len(part) // HEADS_PER_THREAD)):
+        with limit_threads(max(1, len(part) // HEADS_PER_THREAD)):
             return train_heads(
                 self.splits["train"],
                 self.splits["val"],

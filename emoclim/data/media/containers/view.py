@@ -149,20 +149,20 @@ class View(io.RawIOBase):
         self._size = len(part.prefix) + (part.sound_stop if part.hides_tail else part.stop) - part.start
 
     def readable(self) -> bool:
-        """Return whether it can be read."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Return whether it can be gone to a place of it."""
+        """Return True."""
         return True
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Go to a place."""
+        """Set the read position."""
         self._place = max(0, offset + (0, self._place, self._size)[whence])
         return self._place
 
     def tell(self) -> int:
-        """Return the place that is read next."""
+        """Return the read position."""
         return self._place
 
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
