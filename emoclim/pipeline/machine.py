@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -18,11 +18,14 @@ PACKAGES = (
     "torchaudio",
     "torchvision",
     "numpy",
+    "scipy",
     "open_clip_torch",
     "laion_clap",
+    "pillow",
     "soundfile",
     "soxr",
 )
+OPTIONAL = ("av", "pillow_heif")  # they decode some files, where they are installed
 
 
 def usable_cores() -> int:
@@ -51,11 +54,14 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
     program = Path(sys.argv[0]).name
     words = ["emoclim" if program in ("emoclim", "__main__.py") else program, *map(_from_home, sys.argv[1:])]
+    versions = {name: metadata.version(name) for name in (*PACKAGES, *libraries)}
+    for name in OPTIONAL:
+        with suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": list(map(without_password, words)),
-        "versions": {"python": platform.python_version()}
-        | {name: metadata.version(name) for name in (*PACKAGES, *libraries)},
+        "versions": {"python": platform.python_version(), **versions},
         "platform": platform.platform(),
     }
 

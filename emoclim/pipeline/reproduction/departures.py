@@ -1,8 +1,9 @@
 """Find how what is asked for departs from a paper, or from its code.
 
 Used by the plan and its result. Invariant: a number is called as in the paper, or as in its code, only if nothing that
-it depends on is known to differ, except splits that were never published and random crops of cached items. A miniature differs so far that its numbers say only that everything runs: another encoder in
-the place of the paper's, a shorter training, or less than half of the data.
+it depends on is known to differ, except splits that were never published and random crops of cached items. A
+miniature differs so far that its numbers say only that everything runs: another encoder in the place of the paper's, a
+shorter training, or less than half of the data.
 """
 
 from collections import Counter

@@ -23,7 +23,7 @@ class Found:
     id: str
     path: Path | None
     label: str | None
-    score: float  # cosine of the two embeddings
+    score: float  # cosine of the two embeddings, augmented where the objective compares by distances
     percentile: float  # percent of the ranked items that score lower
     emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
     start: float | None  # seconds at which its best passage begins; None for what has no segments

@@ -49,7 +49,8 @@ class HeadsResult(TrainingResult):
         asked = self.config.model_dump(mode="json", include={"weights", "settings", "base", "own"})
         hidden = {"storage"}  # a place, and it may hold a password
         told = study and study.model_dump(exclude=hidden) | asked
-        return super().settings(**config) | {"study": told, "keep": self.keep}
+        asked_for = {"study": told, "keep": self.keep, "min_seconds": self.config.min_seconds}
+        return super().settings(**config) | asked_for
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
