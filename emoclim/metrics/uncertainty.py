@@ -6,7 +6,6 @@ an interval is about other queries of the same kind, asked of the same candidate
 """
 
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal
 
 import torch
@@ -201,16 +200,14 @@ def _resampled_means(group: Tensor, n_resamples: int, generator: torch.Generator
 def _tail(variances: Tensor, free: Tensor, level: float) -> Tensor:
     """Return the share ``(T,)`` of resamples to leave out at each end, for a sum of means of classes.
 
-    The variances are ``(P, T)`` and have ``(P,)`` degrees of freedom. The t quantile is by D. Wallace, "Bounds on
-    normal approximations to Student's and the chi-square distributions", Annals of Mathematical Statistics 30, 1959.
+    The variances are ``(P, T)`` and have ``(P,)`` degrees of freedom; the quantile is that of Student's t.
     """
+    from scipy import special
+
     total = variances.sum(0)
     freedom = total.square() / (variances.square() / free[:, None]).sum(0)
     freedom = torch.where(total > 0, freedom, torch.ones_like(total))
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    stretched = z * (8 * freedom + 3) / (8 * freedom + 1)
-    tail: Tensor = torch.special.ndtr(-(freedom * torch.expm1(stretched.square() / freedom)).sqrt())
-    return tail
+    return torch.from_numpy(special.ndtr(special.stdtrit(freedom.numpy(), (1 - level) / 2)))
 
 
 def _estimate(value: Tensor, drawn: Tensor, tail: Tensor, spread: Tensor) -> BootstrapMeans:

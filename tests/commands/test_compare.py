@@ -286,11 +286,13 @@ def test_seeds_of_one_recipe_are_taken_together(runs: Path) -> None:
         {"processes": 2},
         {"trained": ["last"]},
         {"objective": "other"},
+        {"min_seconds": 2.0},
     ],
 )
 def test_runs_that_differ_in_more_than_the_seed_are_no_seeds(runs: Path, settings: dict[str, object]) -> None:
     usual = {
         "plan": "0a",
+        "min_seconds": 0.0,
         "augmentations": None,
         "store": False,
         "processes": 1,

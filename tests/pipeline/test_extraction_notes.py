@@ -30,6 +30,7 @@ from emoclim.encoders.base import Encoder, ImageEncoder
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError, EncoderError
 from emoclim.pipeline import extract as features
+from emoclim.pipeline import machine
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult, advice_for
 from emoclim.pipeline.workspace import Shard, Workspace
@@ -173,7 +174,14 @@ def test_runs_that_encode_something_are_remembered_with_their_versions(workspace
         made = read_note(extract(workspace).cache).made
         assert [run["encoded"] for run in made] == [6] * expected
     assert {"time", "command", "versions"} <= made[0].keys()
-    assert made[0]["versions"]["torch"]
+    assert made[0]["versions"].keys() >= {"torch", "numpy", "scipy", "pillow"}
+
+
+def test_versions_of_optional_libraries_are_noted_where_they_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "OPTIONAL", ("rich", "not_installed"))
+    versions = machine.provenance()["versions"]
+    assert versions["rich"]
+    assert "not_installed" not in versions
 
 
 def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

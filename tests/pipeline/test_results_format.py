@@ -12,11 +12,14 @@ from commands import finished as finished
 from pyarrow import parquet
 from results_page import PAGE, TEXT, check, flat
 
+from emoclim.config import TrainConfig
 from emoclim.learning.settings import TagConfig
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
+from emoclim.pipeline.training.config import HeadsConfig
+from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import Workspace
 
 NAME = "001-colour-timbre"
@@ -102,3 +105,9 @@ def test_the_lines_of_python_give_the_means_of_the_report(evaluated: Path, monke
     for line in json.loads(shown)["lines"]:
         found = names["macro"].loc[line["direction"], line["metric"]]
         assert found == pytest.approx(line["mean"]["value"])
+
+
+def test_the_shortest_recording_that_trains_is_told(finished: Path) -> None:
+    quick = TrainConfig(epochs=1, batches_per_epoch=1, val_batches=1)
+    trained = start(TrainHeads(), HeadsConfig(min_seconds=1.5, base=quick), Resources(Workspace(finished)), name="long")
+    assert json.loads((trained.folder / "settings.json").read_text(encoding="utf-8"))["min_seconds"] == 1.5
