@@ -19,8 +19,8 @@ class PassingError(DecodeError):
     """What keeps an item from being used is not its content, and may be gone another time: it is tried again."""
 
 
-class MissingLibrary(PassingError):
-    """An optional library is not installed; where an item needs it, that is tried again another time."""
+class MissingLibrary(EmoclimError):
+    """An optional library is not installed; an item that needs it fails for now, and is tried again another time."""
 
 
 class EncoderError(EmoclimError):

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from emoclim.data import Item
 from emoclim.encoders import flush_denormals
-from emoclim.errors import DecodeError, EmoclimError, PassingError
+from emoclim.errors import DecodeError, EmoclimError, MissingLibrary, PassingError
 from emoclim.extraction.glibc_malloc import give_back_freed_memory, trim_periodically
 from emoclim.progress import Stopwatch
 
@@ -96,8 +96,8 @@ def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[in
                     yield position, ItemEnd(seconds=end.value, decoding=watch.seconds["decode"])
                     break
                 yield position, block
-        except DecodeError as error:
-            permanent = not isinstance(error, PassingError)
+        except (DecodeError, MissingLibrary) as error:
+            permanent = not isinstance(error, (PassingError, MissingLibrary))
             yield position, ItemEnd(reason=str(error), permanent=permanent, decoding=watch.seconds["decode"])
 
 

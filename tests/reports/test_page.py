@@ -2,6 +2,7 @@
 
 import base64
 import re
+import sys
 from html.parser import HTMLParser
 from io import BytesIO
 from pathlib import Path
@@ -134,6 +135,14 @@ def test_a_file_that_is_gone_is_told(tmp_path: Path) -> None:
         content, told = preview(modality, Item("a", tmp_path / "gone.flac"), 0.0)
         assert content is None
         assert told.startswith("cannot be shown: ")
+
+
+def test_a_picture_that_needs_a_library_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "p.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    content, told = preview("image", Item("a", tmp_path / "p.heic"), 0.0)
+    assert content is None
+    assert told.endswith("pip install 'emoclim[media]'")
 
 
 def test_other_numbers_are_never_overwritten(workspace: Path, caplog: pytest.LogCaptureFixture) -> None:

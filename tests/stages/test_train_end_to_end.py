@@ -3,6 +3,7 @@
 import gc
 import logging
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -336,9 +337,12 @@ def test_a_file_that_cannot_be_decoded_is_left_out_and_told_once(
         train(material)
 
 
-def test_crops_go_to_their_places(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["gone.wav", "needs_a_library.m4a"])
+def test_crops_go_to_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "needs_a_library.m4a").write_bytes(b"\0\0\0\x10ftypM4A \0\0\2\0")
     items = [write_tone(tmp_path / f"{n}.wav", 100, LENGTH / RATE, n) for n in range(4)]
-    items.insert(2, Item("gone", tmp_path / "gone.wav"))
+    items.insert(2, Item("lost", tmp_path / name))
     encoder = make_encoder()
     table = numbered(encoder, items, 7)
     assert table.values[:, 0].tolist() == [7, 8, 9, 10, 11]

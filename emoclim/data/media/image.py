@@ -76,7 +76,7 @@ def read_image(item: Item, *, decoder: str = PILLOW, least_side: int | None = No
             pixels = decode(picture, stream, least_side)
             orientation = _orientation(picture)
             return _upright(to_rgb(pixels, scale, stream), orientation)
-    except DecodeError:
+    except (DecodeError, MissingLibrary):
         raise
     except PIL.UnidentifiedImageError as error:
         readable = ", ".join((*FORMATS, "HEIC"))

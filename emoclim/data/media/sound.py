@@ -120,7 +120,7 @@ class _Chain:
         try:
             with _open_part(self._stream, self._parts[number], None) as sound:
                 yield sound
-        except DecodeError as error:
+        except (DecodeError, MissingLibrary) as error:
             where = f"the file holds {len(self._parts)} sounds one after another; of number {number + 1}, "
             raise type(error)(f"{where}{error}") from error
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from emoclim.data import Features, Item
 from emoclim.encoders import Encoder
-from emoclim.errors import DecodeError, EmoclimError, ManifestError
+from emoclim.errors import DecodeError, EmoclimError, ManifestError, MissingLibrary
 from emoclim.extraction import plain_loader
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
 from emoclim.learning.sampling import Batch
@@ -61,7 +61,7 @@ class _Crops(Dataset[_Read]):
                 crop = self._source(self._items[number], generator)
                 crops.append(self._augment(crop, generator) if augmented and self._augment else crop)
                 places.append(place)
-            except DecodeError as error:
+            except (DecodeError, MissingLibrary) as error:
                 reasons[number] = str(error)
             except EmoclimError as error:
                 return _Read(None, (), {}, error)

@@ -10,7 +10,7 @@ import torch
 
 from emoclim.config import Average
 from emoclim.data import Item, excerpt, thumbnail
-from emoclim.errors import DecodeError, RunError
+from emoclim.errors import DecodeError, MissingLibrary, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
@@ -86,7 +86,7 @@ def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None,
     try:
         seen = MODALITIES[modality].preview.startswith("image/")
         return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""
-    except DecodeError as error:
+    except (DecodeError, MissingLibrary) as error:
         return None, f"cannot be shown: {error}"
 
 
