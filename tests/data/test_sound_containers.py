@@ -44,6 +44,11 @@ FORMATS = {  # name of a container: options of libsndfile, and samples of a pack
     "aac": ({}, 1024 + 1024 + 1024),
 }
 ID3 = b"ID3\4\0\0\0\0\x0f\x76" + bytes(2038)
+ID3V1 = b"TAG" + bytes(125)
+APE_ITEM = struct.pack("<II", 6, 0) + b"Title\0a song"
+APE_FOOTER = b"APETAGEX" + struct.pack("<IIII", 1000, 32 + len(APE_ITEM), 1, 0) + bytes(8)  # of the first version
+APE_ENDS = [struct.pack("<IIII", 2000, 32 + len(APE_ITEM), 1, flags << 28) + bytes(8) for flags in (0xA, 0x8)]
+APE = b"APETAGEX" + APE_ENDS[0] + APE_ITEM + b"APETAGEX" + APE_ENDS[1]
 
 
 def tone(pitch: float, rate: int, channels: int = 1) -> NDArray[np.float32]:
@@ -268,6 +273,36 @@ def test_joined_and_cut_files_of_ffmpeg(demuxer: str, codec: str, suffix: str, p
     samples, rate = decode(one + one, path)
     assert abs(len(samples) / rate - 6) < 0.15
     assert "cut short" in told(one[:-200], path)
+
+
+@pytest.mark.parametrize(
+    ("demuxer", "codec", "options"),
+    [
+        ("webm", "libopus", {}),
+        ("webm", "libopus", {"live": "1"}),
+        ("matroska", "aac", {}),
+        ("ipod", "aac", {}),
+        ("mp4", "aac", {"movflags": "frag_keyframe+empty_moov"}),
+    ],
+)
+def test_what_follows_a_file_of_ffmpeg_is_decoded_and_tags_are_left_out(
+    demuxer: str, codec: str, options: dict[str, str], path: Path
+) -> None:
+    one = write_media(path.with_suffix(".media"), demuxer, codec, options).read_bytes()
+    whole, rate = decode(one, path)
+    for name in ("mp3", "flac", "ogg", "aac", "wav"):
+        samples, _ = decode(one + ID3 + made(name, 880, 16_000, 1), path)
+        assert len(samples) / rate - len(whole) / rate == pytest.approx(0.5, abs=0.2)
+        middle = samples[len(whole) + rate // 8 : len(whole) + 3 * rate // 8]
+        assert abs(np.argmax(np.abs(np.fft.rfft(middle * np.hanning(len(middle)), 4 * rate))) / 4 - 880) < 6
+    for behind in (ID3, ID3V1, APE, ID3 + APE + ID3V1, bytes(500)):
+        assert np.array_equal(decode(one + behind, path)[0], whole)
+
+
+def test_other_bytes_behind_an_mp4_are_told(path: Path) -> None:
+    one = write_media(path.with_suffix(".m4a"), "ipod", "aac").read_bytes()
+    assert "200 bytes of something else" in told(one + b"what" * 50, path)
+    assert "cut short" in told(one + one[:-200], path)
 
 
 def test_a_flac_of_another_rate_than_its_frames_is_refused(path: Path) -> None:

@@ -5,8 +5,7 @@ pages are looked for. What cannot be mended for certain is refused.
 """
 
 import re
-from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterable
 from struct import unpack
 from typing import BinaryIO
 
@@ -19,6 +18,15 @@ from emoclim.errors import DecodeError
 
 SEARCH = 65_536  # bytes at the beginning of an unknown file in which MP3 packets are looked for
 EBML_BEGINS = re.compile(rb"\x1a\x45\xdf\xa3[\x01-\xff].{0,7}?\x42[\x82\x86]", re.S)  # the head of Matroska and WebM
+ELEMENTS = frozenset(  # of Matroska, in a segment or a cluster
+    map(
+        bytes.fromhex,
+        "114d9b74 1549a966 1654ae6b 1f43b675 1c53bb6b 1941a469 1043a770 1254c367 ec bf e7 5854 a7 ab a3 a0 af".split(),
+    )
+)
+BOXES = frozenset(  # of MP4 and QuickTime, of which files consist
+    b"ftyp moov mdat free skip wide uuid meta moof mfra sidx ssix styp prft emsg pnot PICT pdin udta".split()
+)
 
 
 def find_parts(stream: BinaryIO) -> list[Part]:
@@ -56,48 +64,76 @@ def _scan(file: Bytes, place: int) -> Iterable[Part]:
     if kind == "ogg":
         return scan_ogg(file, place)
     if kind == "matroska":
-        parts = _cut(file, "matroska", [place, *file.find(EBML_BEGINS, place + 1, file.size)])
-        for part in parts:
-            _require_segment(file, part)
-        return parts
-    if head[4:] == b"ftyp":
-        return _cut(file, "mov", _mov_begins(file, place))
+        following = next(file.find(EBML_BEGINS, place + 1, file.size), file.size)
+        return [Part(place, _stop(file, _segment_end(file, place, following), following), kind)]
+    if file.begins(place) and not kind:
+        return [Part(place, _stop(file, _boxes_end(file, place), file.size), "mov")]
     if kind:
         return [Part(place, file.size, kind)]
     return split_packets(file, place) if packet_at(file, place) else []
 
 
-def _cut(file: Bytes, kind: str, begins: Iterable[int]) -> list[Part]:
-    return [Part(first, last, kind) for first, last in pairwise([*begins, file.size])]
+def _stop(file: Bytes, end: int, following: int) -> int:
+    """Return where a part stops whose container ends at a place."""
+    return end if _follows(file, end) else following
 
 
-def _mov_begins(file: Bytes, start: int) -> Iterator[int]:
-    """Yield where the MP4 files that lie one after another begin."""
+def _follows(file: Bytes, place: int) -> bool:
+    """Return whether at a place tags begin, another sound, or nothing."""
+    after = file.skip_tags(place)
+    return after != place or after == file.size or file.begins(after) or packet_at(file, after) is not None
+
+
+def _boxes_end(file: Bytes, start: int) -> int:
+    """Return where an MP4 file ends (ISO 14496-12, section 4.2); refuse one that is cut, or goes on unknown."""
     place, count = start, 0
-    while place + 8 <= file.size:
+    while place + 8 <= file.size and (place == start or not _follows(file, place)):
         count += 1
         require_few(count)
         size, name = unpack(">I4s", file.at(place, 8))
-        if name == b"ftyp":
-            yield place
         if size == 1:
             size = int.from_bytes(file.at(place + 8, 8), "big")
-        if size < 8:
-            return
+        if size == 0 and name in BOXES:  # up to the end of the file
+            return file.size
+        if size < 8 or (name not in BOXES and place + size > file.size):
+            break
         place += size
     if place > file.size:
         raise DecodeError(f"the file is cut short: {place - file.size} bytes are missing at its end; fetch it again")
+    if not _follows(file, place) and not file.is_zero(place, file.size):
+        raise DecodeError(f"{file.size - place} bytes of something else follow after its last box; fetch it again")
+    return place
 
 
-def _require_segment(file: Bytes, part: Part) -> None:
-    """Refuse a Matroska or WebM file that is shorter than its two elements state (RFC 8794, section 6)."""
-    place = part.start
+def _segment_end(file: Bytes, start: int, following: int) -> int:
+    """Return where the two elements of a Matroska or WebM file end (RFC 8794, section 6); refuse one that is cut."""
+    place = start
     for _ in ("head", "segment"):
-        first = file.at(place + 4, 1) or b"\0"  # after its name
-        width = 9 - first[0].bit_length()
-        unknown = (1 << 7 * width) - 1
-        size = int.from_bytes(file.at(place + 4, width), "big") & unknown
-        place += 4 + width + (size if size < unknown else 0)
-        if place > part.stop:
-            missing = place - part.stop
+        _, place, size = _element(file, place)
+        if size is None:  # of a stream that was sent while it was made
+            return _elements_end(file, place, following)
+        place += size
+        if place > following:
+            missing = place - following
             raise DecodeError(f"the file is cut short: {missing} bytes are missing at its end; fetch it again")
+    return place
+
+
+def _elements_end(file: Bytes, place: int, following: int) -> int:
+    """Return where the elements end that can lie in a segment; into those of unknown size it is gone."""
+    while place < following:
+        name, content, size = _element(file, place)
+        if name not in ELEMENTS:
+            return place
+        place = content + (size or 0)
+    return following
+
+
+def _element(file: Bytes, place: int) -> tuple[bytes, int, int | None]:
+    """Return the name of an element, where its content begins, and its size if that is known."""
+    name = file.at(place, 9 - (file.at(place, 1) or b"\0")[0].bit_length())
+    place += len(name)
+    width = 9 - (file.at(place, 1) or b"\0")[0].bit_length()
+    unknown = (1 << 7 * width) - 1
+    size = int.from_bytes(file.at(place, width), "big") & unknown
+    return name, place + width, None if size == unknown else size

@@ -125,7 +125,8 @@ class Bytes:
 
     def begins(self, place: int) -> bool:
         """Return whether a container begins at a place."""
-        return self.at(place, 4) in BEGINS
+        head = self.at(place, 8)
+        return head[:4] in BEGINS or head[4:] == b"ftyp"  # MP4 begins with the size of its first box
 
     def is_zero(self, start: int, stop: int) -> bool:
         """Return whether there is nothing but zeros."""
