@@ -8,20 +8,20 @@ count from 2, as a spreadsheet shows them below a header. Rows that a quotation 
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.data.listing import composed
-from emoclim.data.media.text import read_text
+from emoclim.data.media.text import LINE_END, read_text, swallowed_rows
 from emoclim.errors import ManifestError, name_some
 from emoclim.files import open_regular, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"
-QUOTED, LINE_END = re.compile('"[^"]*"'), re.compile("\r\n?|\n")
+QUOTED = re.compile('"[^"]*"')
 CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
 EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
 
@@ -89,7 +89,7 @@ def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str =
     columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain) or [(1, [])]
     names = tuple(name.strip() for name in columns[1])
     notes = []
-    if '"' in text and (swallowed := list(_swallowed(names, rows, delimiter))):
+    if '"' in text and (swallowed := list(swallowed_rows(source.parent, names, rows, delimiter))):
         number, column = swallowed[0]
         told = f"a quotation mark in row {number}, column {column!r}, seems to have swallowed the rows that follow it"
         if column.lower() != prose or delimiter == "\t":
@@ -117,19 +117,6 @@ def _split(source: Path, text: str, delimiter: str, *, quoted: bool) -> list[tup
             f"does not close as it should ({error}); close it, or double it if it belongs to the cell"
         ) from error
     return rows
-
-
-def _swallowed(
-    columns: Sequence[str], rows: Iterable[tuple[int, Sequence[str]]], delimiter: str
-) -> Iterator[tuple[int, str]]:
-    """Yield the row and column of each cell that seems to hold the rest of its row, whole rows, and part of another."""
-    width = len(columns)
-    for number, row in rows:
-        for place, cell in enumerate(row[:width]):
-            if "\n" in cell or "\r" in cell:
-                found = [line.count(delimiter) for line in LINE_END.split(cell)]
-                if found == [width - 1 - place, *[width - 1] * (len(found) - 2), place]:
-                    yield number, columns[place]
 
 
 def _read_parquet(source: Path) -> Table:

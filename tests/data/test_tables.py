@@ -68,24 +68,51 @@ def test_integers_stay_integers_beside_a_gap(tmp_path: Path) -> None:
         'a.png,sad,x\nb.png,"sad" one,x\nc.png,sad,x\n',  # goes on behind its end
         'a.png,sad,x\n"b.png,sad,x\nc.png,sad,x\n12",sad,x\n',  # the next one ends a cell: rows lie between
         'a.png,sad,x\nb.png,sad,"oh\nc.png,sad,no"\n',  # in a column that is not used
+        'a.png,sad,x\nb.png,sad,"5 inch\nc.png,sad,x\n\nd.png,sad,7"\n',  # a blank row among them
+        'a.png,sad,x\nb.png,sad,"oh\nc.png,sad\nd.png,sad,"\n',  # a short one
+        'a,sad,x\nb,sad,"oh\nc,sad\nd,sad,"\n',  # and names without an ending
+        'a.png,sad,x\nb.png,sad,"oh\nc.png,sad,x,y\nd.png,sad,no"\n',  # a long one
+        'a,sad,x\nb,"sad\nc,sad,x\nd,",x\n',  # itself short
+        'a.png,sad,x\nb.png,sad,"oh\nc.png,sad"\n',  # the last one short
+        'a.png,sad,x\nb.png,sad,"oh\nthere,sad"\n',  # and the file that it names is there
+        'a.png,sad,x\nb.png,sad,"oh\nthere"\n',
     ],
 )
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_a_quotation_mark_that_swallows_rows_is_told_by_its_row(tmp_path: Path, rows: str, delimiter: str) -> None:
     path = tmp_path / "table.csv"
+    (tmp_path / "there").touch()
     path.write_text(("path,label,note\n" + rows).replace(",", delimiter))
     with pytest.raises(ManifestError, match="row 3[, ].* quotation mark|quotation mark in row 3"):
         read_table(path)
 
 
+def test_rows_that_are_swallowed_are_known_by_their_files_in_any_column(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text('score,file,note\n.5,a.png,x\n.5,b.png,"oh\n.7,c.png\n.5"\n')
+    with pytest.raises(ManifestError, match="quotation mark in row 3"):
+        read_table(path)
+
+
 def test_lines_and_quotation_marks_inside_cells_are_read(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
-    path.write_text('path,label,text\n12" mix.png,sad,"one, two\nthree, ""four"", five\n\nsix"\n"a\nb.png",sad,\n')
+    path.write_text('path,label,note\n12" mix.png,sad,"one, two\nthree, ""four"", five\n\nsix"\n"a\nb.png",sad,\n')
     table = read_table(path)
     assert [list(row) for _, row in table.rows] == [
         ['12" mix.png', "sad", 'one, two\nthree, "four", five\n\nsix'],
         ["a\nb.png", "sad", ""],
     ]
+    assert table.notes == ()
+
+
+@pytest.mark.parametrize(
+    "note", ["Kim, May 2\n\nsee d.png,\nd.png\n, ...", "a\nb", "a,\r\nb", "\n", "\n\na,b\n", "a\nb,c,d\ne"]
+)
+def test_lines_of_a_note_are_no_rows(tmp_path: Path, note: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(table_bytes(("path", "label", "by", "note"), [("a.png", "sad", "Kim", note)] * 2, ".csv"))
+    table = read_table(path)
+    assert [row[3] for _, row in table.rows] == [note] * 2
     assert table.notes == ()
 
 

@@ -1,10 +1,17 @@
 """Read files of plain text, such as tables and sentences."""
 
 import codecs
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from emoclim.errors import ManifestError, reason_of
 from emoclim.files import read_regular
+
+LINE_END = re.compile("\r\n?|\n")
+ENDING = re.compile(r"\.[^\W\d]\w{0,4}$")  # of the name of a file
 
 
 def read_text(path: Path, *, old: bool = False) -> str:
@@ -21,3 +28,40 @@ def read_text(path: Path, *, old: bool = False) -> str:
         if old:
             return content.decode("latin-1")
         raise ManifestError(f"{path} cannot be read as text in UTF-8 ({error}); save it so") from error
+
+
+def swallowed_rows(
+    folder: Path, columns: Sequence[str], rows: Sequence[tuple[int, Sequence[str]]], delimiter: str
+) -> Iterator[tuple[int, str]]:
+    """Yield the row and column of each cell that seems to hold the rest of its row, rows, and part of another.
+
+    Its last line leads to its own column, and its first ends a row or one between is whole; or, since any row may be
+    blank or lack cells, one of its lines names a file, as the rows of the table do.
+    """
+    width = len(columns)
+    kinds = [Counter(_kind_of_name(row[place]) for _, row in rows if place < len(row)) for place in range(width)]
+    path = max(range(width), key=lambda place: kinds[place].total() - kinds[place][None], default=0)
+
+    def names_file(line: str, place: int) -> bool:
+        cells = line.split(delimiter)
+        name = cells[path].strip().strip('"') if path < len(cells) else ""
+        if len(cells) == 1 and place == path:
+            return False  # a path may have a line end in it
+        alike = (kind := _kind_of_name(name)) is not None and len(cells) > 1 and kind in kinds[path]
+        return alike or os.path.isfile(folder / name)  # noqa: PTH113 - Path.is_file raises for a name that is too long
+
+    for number, row in rows:
+        for place, cell in enumerate(row[:width]):
+            if "\n" in cell or "\r" in cell:
+                first, *lines = LINE_END.split(cell)
+                counts = [line.count(delimiter) for line in lines]
+                ends = first.count(delimiter) == width - 1 - place or width - 1 in counts[:-1]
+                if (ends and counts[-1] == place) or any(names_file(line, place) for line in lines):
+                    yield number, columns[place]
+
+
+def _kind_of_name(path: str) -> tuple[str, bool] | None:
+    """Tell names of files from other text: how one ends, and whether there are spaces in it; None if it is none."""
+    path = path.strip()
+    ending = ENDING.search(path)
+    return (ending[0].lower(), " " in path) if ending else None
