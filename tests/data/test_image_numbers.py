@@ -175,6 +175,17 @@ def test_palettes_of_any_number_of_bits(tmp_path: Path, bits: int) -> None:
     assert found == [[list(colours[number]) for number in numbers]]
 
 
+@pytest.mark.parametrize("compression", [RAW, DEFLATE])
+@pytest.mark.parametrize("bits", [1, 4, 8])
+def test_palettes_whose_colours_have_8_bits(tmp_path: Path, bits: int, compression: int) -> None:
+    colours = [(255, n, 7) for n in range(2**bits)]
+    table = [colour[channel] for channel in range(3) for colour in colours]
+    found = read(tmp_path, tiff([[1, 0]], bits, "palette", compression=compression, tags={320: table}))
+    assert found == [[[255, 1, 7], [255, 0, 7]]]
+    table[0] = 256  # now they are of 16 bits, all but black
+    assert read(tmp_path, tiff([[1, 0]], bits, "palette", tags={320: table})) == [[[0, 0, 0], [1, 0, 0]]]
+
+
 @pytest.mark.parametrize(
     ("kind", "numbers", "pixels"),
     [

@@ -21,6 +21,7 @@ from soaking import examples, soak
 from emoclim.data.manifest import Item
 from emoclim.data.media import image
 from emoclim.data.media.image import read_image
+from emoclim.data.media.image_decoders import DECODERS
 from emoclim.errors import DecodeError, MissingLibrary
 
 WIDTH, HEIGHT = 96, 64
@@ -169,6 +170,45 @@ def test_the_first_frame_of_several_is_taken(tmp_path: Path, kind: str) -> None:
     lossless = {"lossless": True} if kind == "WEBP" else {}
     content = encode(frames[0], kind, save_all=True, append_images=frames[1:], **lossless)
     assert (read(tmp_path, content) == (255, 0, 0)).all()
+
+
+def drawing() -> list[PIL.Image.Image]:
+    """Two frames of a blue square, then with red in it, on a canvas that no frame covers."""
+    first = PIL.Image.new("RGBA", (64, 64))
+    first.paste((0, 0, 255, 255), (16, 16, 48, 48))
+    second = first.copy()
+    second.paste((255, 0, 0, 255), (20, 20, 24, 24))
+    return [first, second]
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "PNG"])
+def test_what_the_first_frame_leaves_of_its_canvas_is_white(tmp_path: Path, kind: str, decoder: str) -> None:
+    path, options = tmp_path / "picture", {"lossless": True} if kind == "WEBP" else {}
+    first, second = drawing()
+    path.write_bytes(encode(first, kind, save_all=True, append_images=[second], **options))
+    expected = np.full((64, 64, 3), 255)
+    expected[16:48, 16:48] = (0, 0, 255)
+    assert (np.asarray(read_image(Item("x", path), decoder=decoder)) == expected).all()
+
+
+def test_a_single_frame_of_an_animation_need_not_cover_its_canvas_either(tmp_path: Path) -> None:
+    first, second = drawing()
+    content = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True)
+    alone = content[: content.rindex(b"ANMF")]
+    found = read(tmp_path, alone[:4] + struct.pack("<I", len(alone) - 8) + alone[8:])
+    assert found[4, 4].tolist() == [255, 255, 255]
+    assert found[20, 20].tolist() == [0, 0, 255]
+
+
+@pytest.mark.parametrize("colours", [b"\xff\0\0\0\0\xff", b"\0\0\0\1\1\1"])  # of the latter Pillow makes grey
+def test_a_gif_without_transparency_is_white_round_its_frame(tmp_path: Path, colours: bytes) -> None:
+    packed = b"\x02\x02\x4c\x01\0"  # one pixel, of colour 1
+    header = b"GIF89a" + struct.pack("<HHBBB", 3, 2, 0x80, 0, 0) + colours
+    found = read(tmp_path, header + b"," + struct.pack("<HHHHB", 1, 0, 1, 1, 0) + packed + b";")
+    expected = np.full((2, 3, 3), 255)
+    expected[0, 1] = list(colours[3:])
+    assert found.tolist() == expected.tolist()
 
 
 def test_a_picture_beside_an_animation_is_taken_as_those_show_it_who_know_none(tmp_path: Path) -> None:

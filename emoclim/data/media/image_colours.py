@@ -8,7 +8,8 @@ whether they have a sign, whether 0 is white, which of them is transparent.
   beyond that range, as floats and numbers below 0 are: nothing tells their scale.
 * CMYK, L*a*b*, palettes and 8-bit grey become RGB by Pillow's plain formulas; of 16-bit colours the upper 8 are taken.
 * What is transparent is laid over white, :data:`BACKGROUND`: what has an alpha channel (drawings, cut-outs, logos) is
-  mostly made to be seen on a white page, and dark lines would vanish on black.
+  mostly made to be seen on a white page, and dark lines would vanish on black. So is what the first frame of an
+  animation leaves of its canvas, whatever the header says of transparency.
 """
 
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from typing import Any, BinaryIO, TypeAlias
 import numpy as np
 import PIL.Image
 from numpy.typing import NDArray
+from PIL import ImagePalette
+from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
+    COLORMAP,
     OPEN_INFO,
     PHOTOMETRIC_INTERPRETATION,
     PLANAR_CONFIGURATION,
@@ -35,6 +39,7 @@ Image: TypeAlias = PIL.Image.Image
 BACKGROUND = (255, 255, 255, 255)
 WIDE = frozenset({"I", "I;16", "I;16B", "I;16L", "I;16N"})
 RGB_16, RGB_16_LOWER = "RGB;16B", "RGB;16L"  # what Pillow calls 16-bit colours, of which it takes one byte or the other
+ANIMATION, ANIMATED = 12, 2  # where a WebP says that it is extended and how, and the bit of it for an animation
 SIGNED, PLANES = 2, 2  # of TIFF's sample format and of its planar configuration
 
 # What Pillow can unpack and does not look for: the other byte order, or white at 0, of what it knows. It has one table
@@ -60,12 +65,15 @@ class Scale:
     inverted: bool = False  # 0 is white, and `white` black
     signed: bool = False
     key: int | tuple[int, ...] | None = None  # the 16-bit number, or the colour, that is transparent
+    frame: tuple[int, int, int, int] | None = None  # left, top, right, bottom of the part that has pixels; None: all
 
 
 def read_scale(picture: Image) -> Scale:
     """Read the scale of a picture whose header was read, before its pixels are; make a key of few bits one of 8."""
     if isinstance(picture, TiffImageFile):
         return _read_tiff_scale(picture)
+    if isinstance(picture, GifImageFile):
+        return Scale(frame=picture.tile[0][1])
     if not isinstance(picture, PngImageFile) or not isinstance(picture.info.get("transparency"), int | tuple):
         return Scale()
     key, layout = picture.info["transparency"], str(picture.tile[0][3])
@@ -90,6 +98,8 @@ def _read_tiff_scale(picture: TiffImageFile) -> Scale:
             raise DecodeError("the colours of the picture lie in a way that cannot be read; save it again, or as a PNG")
     elif isinstance(layout, tuple) and layout[0] in NATIVE:
         picture.tile = [_laid_out(tile, (NATIVE[layout[0]], *layout[1:])) for tile in picture.tile]
+    if picture.mode in ("P", "PA") and max(colours := tags[COLORMAP]) <= 255:  # not of 16 bits, as libtiff takes it too
+        picture.palette = ImagePalette.raw("RGB;L", bytes(colours))
     white = 65535 if bits > 16 else 2 ** (bits - signed) - 1
     return Scale(white, inverted=bits > 8 and tags.get(PHOTOMETRIC_INTERPRETATION) == 0, signed=signed)
 
@@ -110,13 +120,26 @@ def to_rgb(picture: Image, scale: Scale, stream: BinaryIO) -> Image:
         picture = _to_8_bit(np.asarray(picture).view(np.int8), scale)
     elif picture.mode == "La":  # multiplied by its alpha channel
         picture = picture.convert("LA")
+    elif picture.format == "WEBP" and picture.mode == "RGB" and _is_animated_webp(stream):  # it has alpha all the same
+        picture = PIL.Image.frombytes("RGBA", picture.size, picture.tobytes("raw", "RGBX"))
     if hidden is not None:
         picture = picture.convert("RGB")
         picture.putalpha(PIL.Image.fromarray(np.where(hidden, np.uint8(0), np.uint8(255))))
     if picture.has_transparency_data:
         page = PIL.Image.new("RGBA", picture.size, BACKGROUND)
         picture = PIL.Image.alpha_composite(page, picture.convert("RGBA"))
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+    picture = picture if picture.mode == "RGB" else picture.convert("RGB")
+    if scale.frame in (None, (0, 0, *picture.size)):
+        return picture
+    page = PIL.Image.new("RGB", picture.size, BACKGROUND[:3])
+    page.paste(picture.crop(scale.frame), scale.frame)
+    return page
+
+
+def _is_animated_webp(stream: BinaryIO) -> bool:
+    stream.seek(ANIMATION)
+    head = stream.read(9)
+    return head[:4] == b"VP8X" and bool(head[8] & ANIMATED)
 
 
 def _is_key(picture: Image, key: int | tuple[int, ...], stream: BinaryIO) -> NDArray[np.bool_]:
