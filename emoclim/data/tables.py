@@ -202,7 +202,12 @@ def _as_text(value: Any) -> str:
         return value.decode()
     if isinstance(value, dict):
         raise TypeError("it holds records")
-    return SEPARATOR.join(map(_as_text, value)) if isinstance(value, list) else str(value)
+    if not isinstance(value, list):
+        return str(value)
+    parts = [_as_text(part) for part in value]
+    if any(SEPARATOR in part for part in parts):
+        raise ValueError(f"a part of a list holds {SEPARATOR!r}, which parts them")
+    return SEPARATOR.join(parts)
 
 
 def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]], suffix: str, text: Sequence[str] = ()) -> bytes:

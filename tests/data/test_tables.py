@@ -218,6 +218,7 @@ UNREADABLE = {
     "bytes that should be text": pa.Array.from_buffers(pa.string(), 1, pa.array([b"na\xefve"]).buffers()),
     "records": pa.array([{"bytes": b"\x89PNG", "path": "a.png"}]),
     "lists of records": pa.array([[{"bytes": b"\x89PNG"}]]),
+    "lists whose parts hold what parts them": pa.array([["c|d"]]),
 }
 
 
