@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.functional import batch_norm, normalize, pad
 from typing_extensions import override
 
+from emoclim.errors import name_some
+
 CACHE_LINE = 16  # float32 values
 
 
@@ -53,6 +55,16 @@ class Bank(nn.Module):
 class _TrainedBank(Bank):
     """A bank whose last layer is linear and trained."""
 
+    def _filled(self, state: Mapping[str, Tensor]) -> Self:
+        own = self.state_dict()
+        if other := own.keys() ^ state.keys():
+            raise ValueError(f"a bank lacks, or has beyond what it should: {name_some(sorted(other))}")
+        for name, tensor in state.items():
+            if tensor.shape != own[name].shape:
+                raise ValueError(f"{name} of a bank has the shape {tuple(tensor.shape)}, not {tuple(own[name].shape)}")
+        self.load_state_dict(state, assign=True)
+        return self
+
     def _add_output(self, hidden_dim: int, generator: torch.Generator) -> None:
         self.out_weight = _initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
         self.out_bias = _initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
@@ -83,8 +95,7 @@ class OutputBank(_TrainedBank):
         n_heads, _, dim = state["out_weight"].shape
         with torch.device("meta"):  # a file may say that it is of any size
             bank = cls(n_heads, dim, about["embedding_dim"], generator=torch.Generator())
-        bank.load_state_dict(state, assign=True)
-        return bank
+        return bank._filled(state)
 
 
 class HeadBank(_TrainedBank):
@@ -137,8 +148,7 @@ class HeadBank(_TrainedBank):
         sizes = n_heads, dim, hidden_dim, about["embedding_dim"]
         with torch.device("meta"):  # a file may say that it is of any size
             bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
-        bank.load_state_dict(state, assign=True)
-        return bank
+        return bank._filled(state)
 
     @override
     def about(self) -> dict[str, Any]:

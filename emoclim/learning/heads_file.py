@@ -61,7 +61,7 @@ def load_heads(path: Path | str) -> Heads:
     try:
         return read_own(Path(path), _from_file)
     except Exception as error:  # to which values of other types than ours may lead
-        reason = reason_of(error) if isinstance(error, OSError) else error
+        reason = reason_of(error) if isinstance(error, OSError) else " ".join(str(error).split())
         raise RunError(f"{path} is no file of heads ({reason}); name one that train-heads wrote") from error
 
 

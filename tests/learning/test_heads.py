@@ -324,6 +324,16 @@ def test_heads_with_negative_variances_are_refused(tmp_path: Path) -> None:
         load_heads(path)
 
 
+@pytest.mark.parametrize("name", ["out_weight", "hidden_bias"])
+def test_a_wrong_width_is_told_in_one_plain_sentence(tmp_path: Path, name: str) -> None:
+    path, image = tmp_path / "heads.safetensors", bank()
+    state = image.state_dict()
+    state[name] = state[name][:, 1:].clone()
+    write_own({f"image.{each}": one for each, one in state.items()}, path, of_bank(about=image.about()))
+    with pytest.raises(RunError, match=rf"is no file of heads \({name} of a bank has the shape \(3, .*, not \(3, "):
+        load_heads(path)
+
+
 def of_bank(**changes: Any) -> dict[str, Any]:
     """What is said of one image bank, of which something is changed."""
     plain = {"kind": "HeadBank", "about": {"dropout": 0.5, "embedding_dim": 3}, "branch": {"input": "image"}}

@@ -189,5 +189,9 @@ def _floats(array: Array | None, shape: tuple[int, ...], what: str) -> Tensor:
         return torch.zeros(shape)
     if array.dtype.kind != "f" or array.dtype.itemsize > 8 or array.shape != shape:
         raise CacheError(f"the {what} are {array.dtype} {array.shape}, not float16, float32 or float64 {shape}")
-    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
-        return torch.from_numpy(np.require(array, np.float32, ["C", "W"]))
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+        floats = np.require(array, np.float32, ["C", "W"])
+    if array.dtype.itemsize > 4 and (beyond := np.isinf(floats) & np.isfinite(array)).any():
+        row, number = np.argwhere(beyond)[0, 0], array[beyond][0]
+        raise CacheError(f"row {row} of the {what} holds {number:g}, which does not fit float32; scale them down")
+    return torch.from_numpy(floats)
