@@ -40,7 +40,7 @@ class SourceRef:
 
     def found_from(self, cache: Path) -> Path:
         """Return where the manifest lies, given where the cache does."""
-        return located(self.path, cache)
+        return located(self.path, cache.parent)
 
 
 class _Run(TypedDict, total=False):
@@ -90,8 +90,8 @@ class CacheNote:
 
     def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
         """Add a manifest as the newest source."""
-        path, full = portable_path(manifest.source, self.path), manifest.source.resolve()
-        others = tuple(known for known in self.sources if known.found_from(self.path) != full)
+        path, full = portable_path(manifest.source, self.path.parent), manifest.source.resolve()
+        others = tuple(known for known in self.sources if known.found_from(self.path).resolve() != full)
         known_as = next((known.name for known in self.sources if known not in others), manifest.name)
         if any(known.name == known_as for known in others):  # two files of one name, in different folders
             known_as = f"{manifest.name}-{hashlib.sha256(path.encode()).hexdigest()[:6]}"
@@ -124,12 +124,12 @@ def note_or_new(new: CacheNote) -> CacheNote:
     return new
 
 
-def portable_path(path: Path, cache: Path) -> str:
-    """Name a file relative to the cache's folder if both are in one workspace, else from the user's home or the root.
+def portable_path(path: Path, folder: Path) -> str:
+    """Name a file relative to a folder of caches if both are in one workspace, else from the user's home or the root.
 
     :func:`located` finds it again.
     """
-    folder, full = cache.parent.resolve(), path.resolve()
+    folder, full = folder.resolve(), path.resolve()
     workspace = folder.parent.parent if folder.suffix == SHARDS else folder.parent
     if full.is_relative_to(workspace):
         return os.path.relpath(full, folder)
@@ -137,9 +137,9 @@ def portable_path(path: Path, cache: Path) -> str:
     return f"{HOME}/{full.relative_to(home).as_posix()}" if full.is_relative_to(home) else str(full)
 
 
-def located(name: str, cache: Path) -> Path:
-    """Find the file that a note beside a cache names; its path is from the current folder if it lies in that."""
-    path = Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else cache.parent / name))
+def located(name: str, folder: Path) -> Path:
+    """Find the file that a note names, from the folder of caches; relative to the current folder if it lies in that."""
+    path = Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else folder / name))
     return path.relative_to(here) if path.is_relative_to(here := Path.cwd()) else path
 
 

@@ -99,7 +99,7 @@ def _replaced(path: Path, manifest: Manifest, n_now: int) -> str | None:
         sources = read_note(path).sources
     except CacheError:  # there is none, or nothing can be told from it
         return None
-    place = portable_path(manifest.source, path)
+    place = portable_path(manifest.source, path.parent)
     before = next((one for one in sources if one.path == place and one.digest != manifest.digest()), None)
     if before is None:
         return None
@@ -114,7 +114,7 @@ def _replaced(path: Path, manifest: Manifest, n_now: int) -> str | None:
 def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: ExtractConfig) -> Iterator[CacheNote]:
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
     there, before = note_path(path).exists(), len(cache)
-    checkpoint = portable_path(config.checkpoint, path) if config.checkpoint else None
+    checkpoint = portable_path(config.checkpoint, path.parent) if config.checkpoint else None
     unlabelled = config.unlabelled or all(item.label is None for item in manifest.items)
     note = note_or_new(CacheNote(path, cache.spec, checkpoint, config.settings)).with_source(manifest, unlabelled)
     note.with_run(provenance(), None).save()

@@ -149,7 +149,7 @@ def encoder_of(note: CacheNote, track: Track = silent) -> "Encoder":
 
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
-    checkpoint = None if note.checkpoint is None else located(note.checkpoint, note.path)
+    checkpoint = None if note.checkpoint is None else located(note.checkpoint, note.path.parent)
     encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
     note.spec.require(encoder.spec, f"cache {note.path.name}")
     return encoder

@@ -242,6 +242,23 @@ def test_manifests_of_one_name_have_tables_of_their_own(workspace: Workspace) ->
     assert {source.name for source in read_note(second.cache).sources} == set(names)  # each keeps its name
 
 
+@pytest.mark.parametrize("start", [".", "data", "/"])
+def test_a_manifest_that_is_extracted_anew_replaces_itself_from_any_folder(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    monkeypatch.chdir(workspace.root / start)
+    table = workspace.root / "data" / "images.csv"
+    table.write_text("path,label,split\n0.png,awe,train\n1.png,fear,val\n")
+    shown = Path(os.path.relpath(table))
+    for n, unlabelled in ((2, False), (3, False), (4, True)):
+        table.write_text(f"{table.read_text()}{n}.png,awe,test\n")
+        config = COLOUR.model_copy(update={"unlabelled": unlabelled})
+        cache = extract_features("image", shown, config, workspace=workspace).cache
+    (source,) = read_note(cache).sources
+    assert (source.name, source.unlabelled) == ("images", True)
+    assert len(list(cache.parent.glob("*items*"))) == 1
+
+
 def test_a_manifest_elsewhere_is_named_from_the_home(
     workspace: Workspace, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

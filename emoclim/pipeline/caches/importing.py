@@ -98,7 +98,7 @@ def import_features(
     cache = workspace.cache_path(spec, f".{config.backend}")
     named = zip(own_ids, track(read_items(files, config.values), f"import {file.name}"), strict=True)
     imported = _keep(cache, spec, (replace(item, key=f"{BY_ID}{id_}") for id_, item in named if id_ is not None))
-    missing = _note(cache, spec, manifest, portable_path(file, cache), imported)
+    missing = _note(cache, spec, manifest, portable_path(file, cache.parent), imported)
     left_out = tuple(id_ for id_, own_id in zip(ids, own_ids, strict=True) if own_id is None)
     counts = len(manifest.items), imported, len(ids) - len(left_out) - imported
     return ImportResult(file, manifest.source, spec, cache, *counts, missing, left_out, tuple(notes))

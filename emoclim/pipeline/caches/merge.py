@@ -102,12 +102,12 @@ def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> 
 def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
     """Join the notes of all parts to that of the whole."""
     first = next((part for part in parts if part.sources), parts[0])  # a shard in the making has no note yet
-    checkpoint = first.checkpoint and portable_path(located(first.checkpoint, first.path), cache)
+    checkpoint = first.checkpoint and portable_path(located(first.checkpoint, first.path.parent), cache.parent)
     note = note_or_new(CacheNote(cache, first.spec, checkpoint, first.settings))
     sources = {source.path: source for source in note.sources}
     for part in parts:
         for source in part.sources:
-            path = portable_path(source.found_from(part.path), cache)
+            path = portable_path(source.found_from(part.path), cache.parent)
             sources[path] = replace(source, path=path)
     here = {(source.name, source.digest) for source in sources.values() if source.found_from(cache).exists()}
     kept = [one for one in sources.values() if one.found_from(cache).exists() or (one.name, one.digest) not in here]

@@ -236,7 +236,7 @@ def _run_name(
         cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
         kept = usable(manifest, [] if modality == row.trained else [cache], keys)  # an encoder is trained from files
         contents = contents_of((item for item in kept.items if item.split in ("train", "val")), keys)
-        what.append((cache.name, portable_path(manifest.source, cache), manifest.digest(), contents))
+        what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
     if isinstance(asked, EndToEndConfig):
         note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
         what.append(without_place(note))

@@ -202,7 +202,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 keep=keep,
             )
         manifest = {
-            "path": portable_path(read.manifest.source, inputs.note.path),
+            "path": portable_path(read.manifest.source, inputs.note.path.parent),
             "digest": read.manifest.digest(),
         }
         items = {name: len(part.inputs) for name, part in parts.items()}

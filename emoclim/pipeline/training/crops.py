@@ -140,14 +140,13 @@ def make_augmenter(
     if not isinstance(encoder, AudioEncoder):
         raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
     load_library()  # whoever lacks it is not to wait for the sounds first
-    place = workspace.caches / "any"  # by which the folder is named in a note
-    folder = located(known["background"], place) if known and known["background"] else settings.background
+    folder = located(known["background"], workspace.caches) if known and known["background"] else settings.background
     rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")
     if folder is not None:
         keys = workspace.content_keys()
         sounds = read_backgrounds(folder.resolve(), encoder.spec.modality, rate, encoder.segment_seconds, keys, track)
         keys.save()
-        note |= {"background": portable_path(folder, place), DIGEST: sounds.digest}
+        note |= {"background": portable_path(folder, workspace.caches), DIGEST: sounds.digest}
     return note, Augmenter(settings, sounds.files, rate, encoder.length)
 
 

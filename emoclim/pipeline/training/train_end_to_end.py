@@ -59,7 +59,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         keys = workspace.content_keys()
         named = config.libraries.get(live)
         if known:
-            place = located(known[called(live)]["path"], workspace.caches / "any")
+            place = located(known[called(live)]["path"], workspace.caches)
             manifest = with_splits(read_manifest(place, live), None)
         else:
             source = Path(named) if named else workspace.manifest(live)

@@ -127,7 +127,7 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"
     if modality in run.sources and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
-        manifest = located(run.sources[modality], workspace.caches / "any")
+        manifest = located(run.sources[modality], workspace.caches)
         command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings)
         advice = f"make them with: {command}"
     raise CacheError(
