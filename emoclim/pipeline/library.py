@@ -6,7 +6,7 @@ never by its name, unless its features were imported by id.
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -46,6 +46,9 @@ class Library:
     manifest: Manifest
     note: CacheNote
     source: SourceRef
+
+
+OpenLibrary = Callable[[CacheNote, SourceRef], Library]
 
 
 def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
@@ -115,7 +118,7 @@ def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True)
         ) from error
     manifest = with_splits(manifest, seed=None)
     if manifest.digest() != source.digest:
-        log.warning("%s changed since it was extracted into %s", source.path, note.path.name)
+        log.warning("%s changed since it was extracted into %s", path, note.path.name)
     return Library(manifest, note, source)
 
 

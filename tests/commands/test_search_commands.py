@@ -190,3 +190,16 @@ def test_one_searcher_answers_many_times(finished: Path, monkeypatch: pytest.Mon
     assert len(searcher.search(pictures).results) == len(pictures)
     with pytest.raises(ManifestError, match="no file to search with"):
         searcher.search([])
+
+
+def test_a_library_that_changed_is_told_once_by_the_path_where_it_is(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.chdir(workspace)
+    table = Path("data") / "images.csv"
+    table.write_text("\n".join(line for line in table.read_text().splitlines() if "fear/000.png" not in line))
+    pieces = sorted((workspace / "data" / "audio" / "happy").iterdir())[:2]
+    answer("search", *pieces)
+    assert [text for text in caplog.messages if "changed since" in text] == [
+        f"{table} changed since it was extracted into {next(Path('cache').glob('image-*.h5')).name}"
+    ]

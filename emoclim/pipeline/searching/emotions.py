@@ -2,15 +2,16 @@
 
 import logging
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
 
 from emoclim.config import Average
 from emoclim.data import ContentKeys, Item, LabelMap
 from emoclim.errors import EmoclimError
 from emoclim.learning import Heads
+from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, labelled_items, read_splits
-from emoclim.pipeline.training.trained_runs import Run, trained_library
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.training.trained_runs import Run
 from emoclim.stages import EmotionReader
 
 log = logging.getLogger(__name__)
@@ -19,11 +20,11 @@ READ_FROM = 200  # training and validation items of each class and modality, at 
 
 
 def fit_emotion_reader(
-    workspace: Workspace, run: Run, heads: Heads, average: Average, keys: ContentKeys
+    run: Run, trained_on: Callable[[Modality], Library], heads: Heads, average: Average, keys: ContentKeys
 ) -> EmotionReader | None:
     """Fit the reader of one head of a run; None, and told, where the items that it was trained on are not at hand."""
     try:
-        opened = {name: trained_library(workspace, run, name) for name in heads.specs}
+        opened = {name: trained_on(name) for name in heads.specs}
         sampled = {name: _sample(library, run.label_map) for name, library in opened.items()}
         splits = read_splits(sampled, run.label_map, ("train", "val"), keys, partial=True, quiet=True)
     except EmoclimError as error:

@@ -13,7 +13,7 @@ from emoclim.data import ContentKeys, Features, Item, Manifest, list_files
 from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import encoder_of
-from emoclim.pipeline.library import open_library, read_features
+from emoclim.pipeline.library import OpenLibrary, read_features
 from emoclim.progress import Track
 from emoclim.stages import extract
 
@@ -50,8 +50,10 @@ def modality_of(path: Path, modalities: Sequence[Modality]) -> Modality:
 class QueryReader:
     """Reads files as the items of a cache were read; of an imported cache, the features that it holds of them."""
 
-    def __init__(self, note: CacheNote, keys: ContentKeys, device: torch.device, track: Track) -> None:
-        self._note, self._keys, self._device = note, keys, device
+    def __init__(
+        self, note: CacheNote, opened: OpenLibrary, keys: ContentKeys, device: torch.device, track: Track
+    ) -> None:
+        self._note, self._opened, self._keys, self._device = note, opened, keys, device
         self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
 
     def read(self, path: Path) -> Features:
@@ -68,7 +70,7 @@ class QueryReader:
     def _imported(self, path: Path) -> Features:
         note, wanted = self._note, path.resolve()
         for source in reversed(note.sources):
-            library = open_library(note, source)
+            library = self._opened(note, source)
             # paths are only resolved, which asks the file system, where names agree
             named = [item for item in library.manifest.items if item.path is not None and item.path.name == path.name]
             same = [item for item in named if item.path is not None and item.path.resolve() == wanted]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from emoclim.cache import CacheNote, SourceRef
 from emoclim.config import Average
 from emoclim.data import Features, Item
 from emoclim.encoders import choose_device
@@ -15,7 +16,7 @@ from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.searching.emotions import fit_emotion_reader
 from emoclim.pipeline.searching.queries import Copies, QueryReader, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
-from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library, trained_note
+from emoclim.pipeline.training.trained_runs import open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.stages import EmotionReader, Gallery
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _Searched:
     """A library that is searched."""
 
     name: str
@@ -57,7 +58,8 @@ class Searcher:
         self._workspace, self._name, self._average, self._track = workspace, library, average, track
         self._keys = workspace.content_keys()
         self._readers: dict[Modality, QueryReader] = {}
-        self._libraries: dict[Modality, _Opened] = {}
+        self._searched: dict[Modality, _Searched] = {}
+        self._libraries: dict[tuple[Path, str], Library] = {}
         if caution := self._run.caution(self._head):
             log.warning(caution)
 
@@ -84,7 +86,7 @@ class Searcher:
             modality = modality_of(query, list(self._heads.specs))
         except ManifestError as error:
             return FailedQuery(query, error)
-        reader, opened = self._reader(modality), self._opened(modality)
+        reader, opened = self._reader(modality), self._search_in(modality)
         try:
             asked = reader.read(query)
         except (ManifestError, CacheError) as error:
@@ -112,35 +114,46 @@ class Searcher:
     def _reader(self, modality: Modality) -> QueryReader:
         if modality not in self._readers:
             note = trained_note(self._workspace, self._run, modality)
-            self._readers[modality] = QueryReader(note, self._keys, self._device, self._track)
+            self._readers[modality] = QueryReader(note, self._open, self._keys, self._device, self._track)
         return self._readers[modality]
 
-    def _opened(self, asked: Modality) -> _Opened:
-        """Open the library that queries of a modality are searched in."""
-        if asked not in self._libraries:
-            library = _library(self._workspace, self._run, asked, self._name)
+    def _search_in(self, asked: Modality) -> _Searched:
+        """Make ready the library that queries of a modality are searched in."""
+        if asked not in self._searched:
+            library = self._library(asked)
             manifest = library.manifest
             candidates = read_features(library, manifest.items, self._keys, partial=True)
             items = {item.id: item for item in manifest.items}
             gallery = Gallery(candidates, self._heads, self._average)
             copies = Copies(manifest.items, self._keys)
-            self._libraries[asked] = _Opened(manifest.name, manifest.modality, items, gallery, copies)
-        return self._libraries[asked]
+            self._searched[asked] = _Searched(manifest.name, manifest.modality, items, gallery, copies)
+        return self._searched[asked]
 
     @cached_property
     def _emotions(self) -> EmotionReader | None:
-        return fit_emotion_reader(self._workspace, self._run, self._heads, self._average, self._keys)
+        return fit_emotion_reader(self._run, self._trained_on, self._heads, self._average, self._keys)
 
+    def _library(self, asked: Modality) -> Library:
+        """Open the library that is named, or that of the other modality that the run was trained on."""
+        run, name = self._run, self._name
+        modalities = sorted(run.heads.specs, key=lambda modality: modality == asked)  # the other one first
+        if name is None:
+            return self._trained_on(modalities[0])
+        notes = [trained_note(self._workspace, run, modality) for modality in modalities]
+        for note in notes:
+            for source in reversed(note.sources):
+                if name == source.name or source.found_from(note.path).resolve() == Path(name).resolve():
+                    return self._open(note, source)
+        there = ", ".join(source.name for note in notes for source in note.sources)
+        raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
 
-def _library(workspace: Workspace, run: Run, asked: Modality, name: str | None) -> Library:
-    """Open the library that is named, or that of the other modality that the run was trained on."""
-    modalities = sorted(run.heads.specs, key=lambda modality: modality == asked)  # the other one first
-    if name is None:
-        return trained_library(workspace, run, modalities[0])
-    notes = [trained_note(workspace, run, modality) for modality in modalities]
-    for note in notes:
-        for source in reversed(note.sources):
-            if name == source.name or source.found_from(note.path).resolve() == Path(name).resolve():
-                return open_library(note, source)
-    there = ", ".join(source.name for note in notes for source in note.sources)
-    raise CacheError(f"no library called {name!r} was extracted for run {run.folder.name}; there are: {there}")
+    def _trained_on(self, modality: Modality) -> Library:
+        """Open the library that the run was trained on."""
+        return trained_library(self._workspace, self._run, modality, self._open)
+
+    def _open(self, note: CacheNote, source: SourceRef) -> Library:
+        """Open a library once, so that it is read, and what is told of it is told, once."""
+        key = note.path, source.path
+        if key not in self._libraries:
+            self._libraries[key] = open_library(note, source)
+        return self._libraries[key]

@@ -22,7 +22,7 @@ from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes
-from emoclim.pipeline.library import Library, open_library, source_of
+from emoclim.pipeline.library import Library, OpenLibrary, open_library, source_of
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
@@ -154,7 +154,7 @@ def encoding_command(
     return shlex.join(words)
 
 
-def trained_library(workspace: Workspace, run: Run, modality: Modality) -> Library:
+def trained_library(workspace: Workspace, run: Run, modality: Modality, opened: OpenLibrary = open_library) -> Library:
     """Open the library that a run was trained on."""
     note = trained_note(workspace, run, modality)
-    return open_library(note, source_of(note, run.sources[modality]))
+    return opened(note, source_of(note, run.sources[modality]))
