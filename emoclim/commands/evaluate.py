@@ -23,7 +23,9 @@ OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "label_map"
 @command(app, "evaluate", forms=("json", "latex", "markdown"), first=CONFIG.options(), then=TAGGING.options())
 def evaluate(
     context: typer.Context,
-    run: Annotated[str | None, typer.Argument(help="Name of a run; default the newest.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(help="Name of a run; default the newest (but for those of reproduce).")
+    ] = None,
     memory: Annotated[int, typer.Option(min=1, help="MB that ranking may take.")] = 1024,
     plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",

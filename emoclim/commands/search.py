@@ -24,7 +24,10 @@ def search(
     library: Annotated[
         str | None, typer.Option("--in", help="Extracted manifest to search, by name; default the run's own.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="Run whose heads to use, by name; default the newest.")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(help="Run whose heads to use, by name; default the newest (but for those of reproduce)."),
+    ] = None,
     head: Annotated[int | None, typer.Option(help="Number of the heads to use; default the run's best.")] = None,
     average: Average = "embeddings",
     device: Device = "auto",

@@ -98,7 +98,8 @@ def test_neither_the_query_nor_its_copies_are_hits(workspace: Path, tmp_path: Pa
         assert found["left_out"] == ["images/fear/000.png", "images/fear/twin.png"]
         assert found["candidates"] == len(found["found"])
         assert not {Path(one["path"]).name for one in found["found"] if "fear" in one["path"]} & {"000.png", "twin.png"}
-    assert "(2 equal to it left out)" in run("search", own, "--in", "images", "--workspace", workspace).stdout
+    shown = run("search", own, "--in", "images", "--workspace", workspace).stdout
+    assert "(run 001-colour-timbre; 2 equal to it left out)" in " ".join(shown.split())
 
 
 def test_parts_of_the_file_that_is_asked_for_are_no_hits(workspace: Path, tmp_path: Path) -> None:
@@ -203,3 +204,13 @@ def test_a_library_that_changed_is_told_once_by_the_path_where_it_is(
     assert [text for text in caplog.messages if "changed since" in text] == [
         f"{table} changed since it was extracted into {next(Path('cache').glob('image-*.h5')).name}"
     ]
+
+
+def test_what_reproduce_trained_is_searched_with_where_nothing_else_is_there(workspace: Path) -> None:
+    run(*brief(workspace), "--name", "reproduce-colour-timbre-frozen-00000000")  # newer than the other one
+    picture = next((workspace / "data" / "images" / "fear").iterdir())
+    assert answer("search", picture, "--workspace", workspace)[0]["run"] == "001-colour-timbre"
+    assert answer("evaluate", "--no-plots", "--workspace", workspace)["run"] == "001-colour-timbre"
+    shutil.rmtree(workspace / "runs" / "001-colour-timbre")
+    shown = run("search", picture, "--workspace", workspace).stdout
+    assert "(run reproduce-colour-timbre-frozen-00000000)" in " ".join(shown.split())

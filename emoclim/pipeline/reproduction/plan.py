@@ -29,7 +29,7 @@ from emoclim.pipeline.reproduction.rows import RowPlan, State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
 from emoclim.pipeline.training.crops import make_augmenter, without_place
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
 from emoclim.progress import Track, silent
 from emoclim.recipes import Row
 
@@ -241,7 +241,7 @@ def _run_name(
         note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
         what.append(without_place(note))
     names = "-".join(encoder.spec.name for encoder in encoders.values())
-    return f"reproduce-{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
+    return f"{REPRODUCED}{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
 
 
 def _held(path: Path) -> int | None:

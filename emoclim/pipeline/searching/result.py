@@ -48,10 +48,9 @@ class SearchResult:
 
     @property
     def title(self) -> str:
-        """The query, what is read in it, and what was not ranked."""
-        title = f"{self.query}{f': reads as {_told(self.emotions)}' if self.emotions else ''}"
-        if self.left_out:
-            title += f" ({len(self.left_out)} equal to it left out)"
+        """The query, what is read in it, by which run, and what was not ranked."""
+        title = f"{self.query}{f': reads as {_told(self.emotions)}' if self.emotions else ''} (run {self.run}"
+        title += f"; {len(self.left_out)} equal to it left out)" if self.left_out else ")"
         return title if self.found else f"{title}: nothing else in {self.library} to rank"
 
     def table_rows(self) -> list[tuple[str, ...]]:
