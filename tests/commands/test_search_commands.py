@@ -82,7 +82,10 @@ def test_bad_queries_are_told_and_the_others_answered(finished: Path, tmp_path: 
         for one in answer("search", good, tmp_path / "empty", "--workspace", finished, code=3)[1:]
     ]
     assert "empty holds no image or audio" in told
-    assert "holds no image or audio" in run("search", tmp_path / "empty", "--workspace", finished, code=2).stderr
+    none_answered = answer("search", tmp_path / "empty", tmp_path / "a.pdf", "--workspace", finished, code=2)
+    assert none_answered["error"]["type"] == "ManifestError"
+    for text in ("holds no image or audio", "a.pdf is of no kind"):
+        assert text in none_answered["error"]["message"]
 
 
 def test_neither_the_query_nor_its_copies_are_hits(workspace: Path, tmp_path: Path) -> None:
