@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from emoclim.data.manifest import Item, read_manifest
-from emoclim.data.media.image_decoders import DECODERS, DRAFT, PILLOW
+from emoclim.data.media.images.decoders import DECODERS, DRAFT, PILLOW
 from emoclim.encoders import Encoder, frozen
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError

@@ -44,10 +44,10 @@ from .manifest_files import is_writable as is_writable
 from .manifest_files import manifest_bytes as manifest_bytes
 from .media.c_messages import without_c_messages as without_c_messages
 from .media.checks import check_file as check_file
-from .media.image import read_image as read_image
-from .media.image_decoders import DECODERS as DECODERS
-from .media.image_decoders import DRAFT as DRAFT
-from .media.image_decoders import PILLOW as PILLOW
+from .media.images.decoders import DECODERS as DECODERS
+from .media.images.decoders import DRAFT as DRAFT
+from .media.images.decoders import PILLOW as PILLOW
+from .media.images.image import read_image as read_image
 from .media.previews import excerpt as excerpt
 from .media.previews import thumbnail as thumbnail
 from .media.segments import cut_segments as cut_segments

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emoclim.data import read_blocks, read_crop, repeat_pad
 from emoclim.data.manifest import Item
-from emoclim.data.media.image import read_image
+from emoclim.data.media.images.image import read_image
 from emoclim.errors import DecodeError
 
 OTHER_VERDICTS: dict[str, str] = {}  # path -> verdict, where we decide otherwise than a row that leaves it to policy

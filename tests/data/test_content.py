@@ -11,7 +11,8 @@ import pytest
 from emoclim.data import content
 from emoclim.data.content import ContentKeys, read_fingerprint
 from emoclim.data.manifest import Item
-from emoclim.data.media import checks, image, sound
+from emoclim.data.media import checks, sound
+from emoclim.data.media.images import image
 from emoclim.errors import DecodeError, PassingError
 
 

@@ -21,8 +21,8 @@ from pseudo_weights import register_tiny_clip
 from emoclim.cache import open_cache
 from emoclim.data.features import Features
 from emoclim.data.manifest import Item
-from emoclim.data.media.image import Image, read_image
-from emoclim.data.media.image_decoders import DECODERS
+from emoclim.data.media.images.decoders import DECODERS
+from emoclim.data.media.images.image import Image, read_image
 from emoclim.encoders.base import ImageEncoder
 from emoclim.encoders.clip import Preprocessing
 from emoclim.encoders.loading import load_encoder

@@ -12,7 +12,7 @@ import PIL.ImageOps
 import pytest
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.image import read_image
+from emoclim.data.media.images.image import read_image
 from emoclim.errors import DecodeError
 
 BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER, PLANES, EXTRA, FORMAT = 258, 259, 262, 266, 284, 338, 339

@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.image import read_image
+from emoclim.data.media.images.image import read_image
 from emoclim.errors import DecodeError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)

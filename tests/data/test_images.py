@@ -19,9 +19,9 @@ from PIL import ImageOps
 from soaking import examples, soak
 
 from emoclim.data.manifest import Item
-from emoclim.data.media import image
-from emoclim.data.media.image import read_image
-from emoclim.data.media.image_decoders import DECODERS
+from emoclim.data.media.images import image
+from emoclim.data.media.images.decoders import DECODERS
+from emoclim.data.media.images.image import read_image
 from emoclim.errors import DecodeError, MissingLibrary
 
 WIDTH, HEIGHT = 96, 64

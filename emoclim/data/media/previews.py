@@ -8,7 +8,7 @@ import soundfile
 from PIL.Image import Resampling
 
 from emoclim.data.manifest import Item
-from emoclim.data.media.image import read_image
+from emoclim.data.media.images.image import read_image
 from emoclim.data.media.waveform import read_blocks
 
 EXCERPT_RATE = 32_000  # Hz

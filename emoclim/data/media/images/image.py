@@ -3,16 +3,16 @@
 Conventions: the result is 8-bit RGB, upright (EXIF orientation applied), of the file's own size. What a file is follows
 from its content, never from its name.
 
-* What the numbers of its pixels mean is as :mod:`.image_colours` says; embedded colour profiles are ignored, as CLIP's
+* What the numbers of its pixels mean is as :mod:`.colours` says; embedded colour profiles are ignored, as CLIP's
   own preprocessing does.
-* What tells nothing of the pixels, such as comments, keeps no picture from being read (:mod:`.image_side_data`).
+* What tells nothing of the pixels, such as comments, keeps no picture from being read (:mod:`.side_data`).
 * Of an animation, or of several pages, the first frame is taken.
 * At most :data:`MAX_PIXELS` pixels and :data:`MAX_RATIO` between the sides, checked from the header, before any pixel
   is allocated.
 * A file whose end is missing is refused, even if that is but the end mark of a JPEG: then it cannot be told whether
   pixels are missing too.
 * Only the :data:`FORMATS` are tried: Pillow's other readers include ones that start programs (EPS).
-* Pixels are decoded by Pillow, or in another of the ways of :mod:`.image_decoders`; headers are read by Pillow always.
+* Pixels are decoded by Pillow, or in another of the ways of :mod:`.decoders`; headers are read by Pillow always.
   What it warns of is told once, with the name of the file.
 """
 
@@ -32,9 +32,9 @@ from PIL.Image import Transpose
 from emoclim.data.manifest import Item
 from emoclim.data.media.c_messages import without_c_messages
 from emoclim.data.media.checks import check_file
-from emoclim.data.media.image_colours import read_scale, to_rgb
-from emoclim.data.media.image_decoders import DECODERS, PILLOW
-from emoclim.data.media.image_side_data import JPEG_SIGNATURE, PNG_SIGNATURE, essential_chunks, without_photoshop
+from emoclim.data.media.images.colours import read_scale, to_rgb
+from emoclim.data.media.images.decoders import DECODERS, PILLOW
+from emoclim.data.media.images.side_data import JPEG_SIGNATURE, PNG_SIGNATURE, essential_chunks, without_photoshop
 from emoclim.errors import DecodeError, MissingLibrary, PassingError, reason_of
 from emoclim.files import open_regular
 
