@@ -305,6 +305,31 @@ def test_other_bytes_behind_an_mp4_are_told(path: Path) -> None:
     assert "cut short" in told(one + one[:-200], path)
 
 
+@pytest.mark.parametrize(
+    ("demuxer", "codec", "field", "skip", "form"),
+    [("webm", "libopus", b"\x44\x89\x88", 3, ">d"), ("ipod", "aac", b"mdhd", 20, ">I")],
+)
+def test_a_length_that_is_understated_bounds_nothing(
+    demuxer: str, codec: str, field: bytes, skip: int, form: str, path: Path
+) -> None:
+    content = write_media(path.with_suffix(".media"), demuxer, codec).read_bytes()
+    place = content.index(field) + skip
+    (stated,) = struct.unpack_from(form, content, place)
+    whole, _ = decode(content, path)
+    short = bytearray(content)
+    struct.pack_into(form, short, place, type(stated)(stated / 3))
+    path.write_bytes(short)
+    assert len(torch.cat(list(read_blocks(Item("x", path), 48_000)))) == len(whole)
+    part = torch.cat(list(read_blocks(Item("x", path, start=2), 48_000)))
+    assert np.array_equal(part, whole[96_000:])
+    crop = read_crop(Item("x", path), 48_000, 4_800, torch.Generator().manual_seed(0), repeat_pad)
+    position = torch.rand((), generator=torch.Generator().manual_seed(0), dtype=torch.float64).item()
+    first = int(position * (len(whole) - 4_800 + 1))
+    assert np.array_equal(crop, whole[first : first + 4_800])
+    with pytest.raises(DecodeError, match="begins at 4.00 s, but the sound ends before"):
+        list(read_blocks(Item("x", path, start=4), 48_000))
+
+
 def test_a_flac_of_another_rate_than_its_frames_is_refused(path: Path) -> None:
     content = bytearray(made("flac", 440, 16_000, 1))
     content[18:21] = (22_050 << 4 | content[20] & 15).to_bytes(3, "big")

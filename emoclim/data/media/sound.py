@@ -43,7 +43,8 @@ class Sound(Protocol):
 
     sample_rate: int
     channels: int
-    frames: int | None  # samples per channel that the file promises; None where it promises nothing
+    frames: int | None  # samples per channel that are there; None where only decoding tells
+    promised: int | None  # those that the file promises, of which there may be more; None where it promises nothing
     slack: int  # frames that may be missing at the end of a file that is whole
 
     def chunks(self, first: int, last: int) -> Iterator[Samples]:
@@ -111,6 +112,7 @@ class _Chain:
         self._stream, self._parts, self._name = stream, parts, name
         self.sample_rate, self.channels, self.slack = 0, 1, 0
         self.frames: int | None = None
+        self.promised: int | None = None
         for number in range(len(parts)):
             with self._open(number) as sound:
                 self.sample_rate = max(self.sample_rate, sound.sample_rate)
@@ -160,9 +162,12 @@ def read_mono(sound: Sound, first: int, last: int, name: str | None = None) -> I
         separate += float(np.vdot(chunk, chunk)) / channels
         decoded += len(mono)
         yield mono
-    if sound.frames is not None and decoded < (promised := min(last, sound.frames) - first) - sound.slack:
+    if sound.promised is not None and decoded < (promised := min(last, sound.promised) - first) - sound.slack:
         seconds, of = decoded / sound.sample_rate, promised / sound.sample_rate
         raise DecodeError(f"the file is cut short: {seconds:.2f} s of {of:.2f} s can be decoded; fetch it again")
+    if decoded == 0 < first:
+        seconds = first / sound.sample_rate
+        raise DecodeError(f"the part begins at {seconds:.2f} s, but the sound ends before; correct the manifest")
     if decoded < 2:
         raise DecodeError(f"the sound is too short: {decoded} sample{'s' * (decoded != 1)}; leave it out")
     if mixed < CANCELLED * separate and name is not None:

@@ -27,12 +27,14 @@ SLACK = 0.25  # seconds: durations in these files are rounded, and count the enc
 class _Media:
     """A :class:`~emoclim.data.media.sound.Sound`."""
 
-    def __init__(self, container: "InputContainer", stream: "AudioStream", seconds: float | None) -> None:
+    def __init__(self, container: "InputContainer", stream: "AudioStream", counted: float | None) -> None:
         self._container, self._stream = container, stream
         self.sample_rate = stream.rate or 0
         self.channels = stream.channels
         self.slack = round(SLACK * self.sample_rate)
-        self.frames = None if seconds is None else round(seconds * self.sample_rate)
+        seconds = _seconds(container, stream) if counted is None else counted
+        self.promised = None if seconds is None else round(seconds * self.sample_rate)
+        self.frames = None if counted is None else self.promised
 
     def chunks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         import av
@@ -105,4 +107,4 @@ def open_media(source: Path | View, kind: str, seconds: float | None) -> Iterato
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise DecodeError("the file holds sound of a codec that this FFmpeg does not know; convert it to FLAC")
-        yield _Media(container, stream, _seconds(container, stream) if kind != "aac" else seconds)
+        yield _Media(container, stream, seconds)

@@ -45,7 +45,7 @@ class _Plain:
         self.slack = MP3_SLACK // (1 if file.samplerate >= 32_000 else 2) if is_mp3 else 0
         self._run_up = MP3_RUN_UP if is_mp3 else 0
         self._last_exact = file.frames - (OGG_TAIL * file.samplerate if file.format == "OGG" else 0)
-        self.frames: int | None = None if part.guessed or file.frames == sys.maxsize else file.frames
+        self.frames = self.promised = None if part.guessed or file.frames == sys.maxsize else file.frames
 
     def chunks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         try:
