@@ -196,6 +196,25 @@ def test_explain_may_be_added_to_every_option(made: Path) -> None:
     assert "| CLAP (frozen) " in shown.stdout
 
 
+@pytest.mark.parametrize(
+    ("words", "setting", "same"),
+    [
+        (("--preset", "paper-code"), "", "two-views"),
+        (("--setting", "clip.views=8"), "", "image-crops"),
+        ((), "dropout = 0.0\n", "no-dropout"),
+    ],
+)
+def test_a_row_that_would_change_nothing_is_not_made(
+    workspace: Path, words: tuple[str, ...], setting: str, same: str
+) -> None:
+    with (workspace / "quick.toml").open("a") as file:
+        file.write(setting)
+    rows = {row["row"]: row for row in reproduce(workspace, "ablations", *words, "--explain", cnns=True)["rows"]}
+    assert [name for name, row in rows.items() if not row["runs"]] == [same]
+    assert len({run for row in rows.values() for run in row["runs"]}) == len(rows) - 1
+    assert "a difference" in str(rows[same])
+
+
 def test_departures_are_measured_one_by_one(workspace: Path) -> None:
     plan = reproduce(workspace, "ablations", "--explain", cnns=True)
     rows = {row["row"]: row for row in plan["rows"]}

@@ -61,6 +61,8 @@ def plan_reproduction(
     for name, row in rows.items():
         lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _untrainable(row, choices[name])
+        if request.changes_nothing(row):
+            lacking[f"a difference: {row.title} is what the others have"] = "ask for other settings or another --preset"
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
         shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
         min_seconds = shortest if request.settings.drop_short else 0.0

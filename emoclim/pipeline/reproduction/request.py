@@ -96,6 +96,13 @@ class Request:
             for modality, (paper, choice) in found.items()
         }
 
+    def changes_nothing(self, row: Row) -> bool:
+        """Whether a row that is to differ from others in some settings would not, for all are made with these."""
+        if self.table.printed or not (row.training or row.settings):
+            return False
+        bare = replace(row, settings={})
+        return self.config.updated(**row.training) == self.config and self.choices(row) == self.choices(bare)
+
     def seeds_of(self, row: Row) -> list[int]:
         """Return the seeds that a row is trained with: one where its numbers are of features, or it is drawn."""
         several = self.table.measure in SEEDED and not row.bare
