@@ -145,10 +145,27 @@ def test_what_does_not_fit_names_the_prefix(state: dict[str, Tensor]) -> None:
         fit(Net(), {f"encoder.{name}": one for name, one in state.items()}, Path("x.pt"))
 
 
-def test_parameters_that_are_no_numbers_are_named(state: dict[str, Tensor]) -> None:
-    state["linear.bias"] = torch.tensor([1.0, torch.nan])
-    with pytest.raises(CheckpointError, match=r"1 with NaN: linear.bias"):
-        fit(Net(), state, Path("x.pt"))
+@pytest.mark.parametrize(
+    ("name", "values", "told"),
+    [
+        ("linear.bias", torch.tensor([1.0, torch.nan]), "1 with NaN"),
+        ("linear.bias", torch.tensor([1.0, -torch.inf]), "1 with infinity"),
+        ("linear.bias", torch.tensor([1.0, 1e300], dtype=torch.float64), "1 with infinity"),
+        ("norm.running_var", torch.tensor([1.0, -1e-6]), "1 with negative variances"),
+        ("linear.bias", torch.tensor([1, 2]), r"1 of another type \(torch.int64 for torch.float32\)"),
+        ("linear.bias", torch.tensor([True, False]), r"1 of another type \(torch.bool for torch.float32\)"),
+        ("linear.bias", torch.tensor([1j, 2]), r"1 of another type \(torch.complex64 for torch.float32\)"),
+        ("flag", torch.tensor(1j), r"1 of another type \(torch.complex64 for torch.bool\)"),
+    ],
+)
+def test_parameters_that_no_training_leaves_are_named(
+    state: dict[str, Tensor], name: str, values: Tensor, told: str
+) -> None:
+    net = Net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    with pytest.raises(CheckpointError, match=f"{told}: {name}"):
+        fit(net, state | {name: values}, Path("x.pt"))
+    assert_equal(net.state_dict(), before)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")

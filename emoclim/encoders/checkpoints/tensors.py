@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 import safetensors.torch
+import torch
 from torch import Tensor, nn
 
 from emoclim.encoders.arithmetic import zero_denormals
@@ -71,13 +72,27 @@ def fit(module: nn.Module, tensors: Mapping[str, Tensor], source: Path, *, aside
         ],
     }
     if not any(faults.values()):
-        faults = {"with NaN": [name for name, one in found.items() if one.to(needed[name].dtype).isnan().any()]}
+        for name, tensor in found.items():
+            if fault := _spoilt(name, tensor, needed[name].dtype):
+                faults.setdefault(fault, []).append(name)
     if told := "; ".join(f"{len(names)} {fault}: {name_some(names)}" for fault, names in faults.items() if names):
         below = f"below {prefix!r} " if prefix else ""
         raise CheckpointError(f"{source} does not fit {type(module).__name__} ({below}{told}); name one made for it")
     for name, tensor in found.items():
         needed[name].copy_(tensor)
     zero_denormals(needed.values())
+
+
+def _spoilt(name: str, tensor: Tensor, dtype: torch.dtype) -> str:
+    """Say what keeps a tensor from being a parameter of a type that training left; nothing if nothing does."""
+    if tensor.is_complex() or (dtype.is_floating_point and not tensor.is_floating_point()):
+        return f"of another type ({tensor.dtype} for {dtype})"
+    cast = tensor.to(dtype)
+    if cast.isnan().any():
+        return "with NaN"
+    if not cast.isfinite().all():
+        return "with infinity"
+    return "with negative variances" if name.endswith("running_var") and (cast < 0).any() else ""
 
 
 def _unwrapped(name: str) -> str:
