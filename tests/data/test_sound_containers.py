@@ -206,11 +206,42 @@ def told(content: bytes, path: Path) -> str:
     return str(failure.value)
 
 
+TAGS = {
+    "ID3v1": ID3V1,
+    "ID3v1 enlarged": b"TAG+" + b"\2" * 223 + ID3V1,
+    "ID3v2": ID3,
+    "ID3v2 and ID3v1": ID3 + ID3V1,
+    "ID3v2.4 with a footer": b"ID3\4\0\x10\0\0\0\x10" + b"\2" * 16 + b"3DI\4\0\x10\0\0\0\x10",
+    "APEv1": APE_ITEM + APE_FOOTER,
+    "APEv1 and ID3v1": APE_ITEM + APE_FOOTER + ID3V1,
+    "APEv2 and ID3v1": APE + ID3V1,
+    "Lyrics3": b"LYRICSBEGIN" + b"la " * 99 + b"LYRICSEND" + ID3V1,
+    "Lyrics3v2 after APEv2": APE + b"LYRICSBEGIN" + b"la " * 1_300 + b"003911LYRICS200" + ID3V1,
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("name", [*FORMATS, "uncounted mp3"])
+def test_tags_behind_a_container_are_left_out(name: str, tag: str, path: Path) -> None:
+    content = made(name.removeprefix("uncounted "), 440, 44_100, 2)
+    if name == "uncounted mp3":
+        content = content[content.index(content[:2], 2) :]
+    whole, _ = decode(content, path)
+    assert np.array_equal(decode(content + TAGS[tag], path)[0], whole)
+
+
 @pytest.mark.parametrize("name", [name for name in FORMATS if name != "aac"])
-def test_tags_around_a_container_are_left_out(name: str, path: Path) -> None:
+def test_tags_before_a_container_are_left_out(name: str, path: Path) -> None:
     whole, _ = decode(made(name, 440, 44_100, 2), path)
-    for content in (ID3 + ID3 + made(name, 440, 44_100, 2), made(name, 440, 44_100, 2) + b"TAG" + bytes(125)):
-        assert np.array_equal(decode(content, path)[0], whole)
+    assert np.array_equal(decode(ID3 + ID3 + made(name, 440, 44_100, 2), path)[0], whole)
+
+
+def test_a_tag_is_found_behind_a_large_flac(path: Path) -> None:
+    file = io.BytesIO()
+    sf.write(file, np.random.default_rng(0).uniform(-0.5, 0.5, 400_000), 16_000, format="FLAC")
+    whole, _ = decode(file.getvalue(), path)
+    for tag in (ID3, b"ID3\3\0\0\0\x08\0\0" + bytes(2**17)):
+        assert np.array_equal(decode(file.getvalue() + tag, path)[0], whole)
 
 
 @pytest.mark.parametrize(

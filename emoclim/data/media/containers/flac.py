@@ -41,12 +41,12 @@ CRCS = {8: _crc_table(8, 0x07), 16: _crc_table(16, 0x8005)}
 
 def scan_flac(file: Bytes, start: int) -> list[Part]:
     """Return the streams from a place on; of a large file that is as its header says, only some frames are read."""
-    stop = file.trim_end(file.size)
+    stop = file.trim_tags(max(start, file.size - TAIL), file.size)
     last = _last_frame(file, start, stop)
     one = last and last.end == _total(file, start) and stop - start > LARGE and _is_one(file, start)
-    begins = [start] if one else [start, *file.find(BEGINS, start + 1, stop)]
-    if len(begins) == 1:
+    if one:
         return [_mend(file, start, file.size, stop)]
+    begins = [start, *file.find(BEGINS, start + 1, stop)]
     return [_mend(file, *edges, file.trim_tags(*edges)) for edges in pairwise([*begins, file.size])]
 
 

@@ -8,6 +8,7 @@ where libsndfile would guess the length wrongly, the file is cut into parts that
 import re
 import struct
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -121,7 +122,10 @@ def split_packets(file: Bytes, start: int) -> Iterator[Part]:
             first = place + packet.size * (count is not None)  # without a packet that counts less than there is
             run = _walk(file, first, packet.form)
             agreed = count is not None and count.packets is not None and abs(run.packets - count.packets) <= 1
-            yield Part(place, run.stop, "mp3") if agreed else _part(file, first, run, packet)
+            part = Part(place, run.stop, "mp3") if agreed else _part(file, first, run, packet)
+            if file.skip_tags(run.stop) == file.size:  # which decoders may take for sound
+                part = replace(part, stop=file.size, tail=file.size - run.stop, hides_tail=True)
+            yield part
             stop = run.stop
         else:
             yield Part(place, stop, "mp3", tail=max(0, stop - place - (count.size or 0)) if count else 0)

@@ -62,7 +62,7 @@ def scan_ogg(file: Bytes, start: int) -> list[Part]:
         after = file.skip_tags(last.stop)
         if after < part.stop and (file.begins(after) or packet_at(file, after)):
             return links  # and then something else
-    return links if len(links) > 1 else [Part(start, file.size, "ogg")]
+    return links if len(links) > 1 else [Part(start, file.size, "ogg", tail=file.size - links[0].stop)]
 
 
 def _page(file: Bytes, place: int) -> _Page:

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import BinaryIO
 
 from emoclim.errors import DecodeError
@@ -13,7 +14,8 @@ MARK = 16
 MAX_COUNT = 10_000
 ID3, APE, ID3V1 = b"ID3", b"APETAGEX", b"TAG"
 ID3_BEGINS = re.compile(rb"ID3[\2-\4]\0")
-ID3V1_BYTES, APE_HEADER = 128, 32
+LYRICS = b"LYRICSBEGIN"
+ID3V1_BYTES, ID3V1_MORE, APE_HEADER, LYRICS_BYTES = 128, 227, 32, 5_120  # the last: at most, of Lyrics3 without a size
 BEGINS = {  # how a container begins: FFmpeg's name of it
     b"RIFF": "wav",
     b"RIFX": "wav",
@@ -92,36 +94,53 @@ class Bytes:
                     yield place + found.start()
 
     def skip_tags(self, place: int) -> int:
-        """Return the place after the tags (ID3v2, APEv2, ID3v1) that begin at a place."""
-        while True:
+        """Return the place after the tags that begin at a place: ID3v2, APEv2, and at the end those told by it."""
+        while place != self._tail:
             head = self.at(place, APE_HEADER)
             if head.startswith(ID3) and len(head) >= 10 and max(head[6:10]) < 128:
-                footer = 10 if head[5] & 0x10 else 0
-                size = 10 + sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)) + footer
+                size = _id3_size(head)
             elif head.startswith(APE) and len(head) == APE_HEADER:
                 size = APE_HEADER + int.from_bytes(head[12:16], "little")
-            elif head.startswith(ID3V1) and self.size - place == ID3V1_BYTES:
-                size = ID3V1_BYTES
             else:
                 return place
             if place + size > self.size:
                 return place
             place += size
+        return self.size
+
+    @cached_property
+    def _tail(self) -> int:
+        return self.trim_end(self.size)
 
     def trim_end(self, stop: int) -> int:
-        """Return where the tags that are told by their last bytes (ID3v1, APEv2) begin; `stop` if there are none."""
-        if stop >= ID3V1_BYTES and self.at(stop - ID3V1_BYTES, 3) == ID3V1:
-            stop -= ID3V1_BYTES
-        footer = self.at(stop - APE_HEADER, APE_HEADER) if stop >= APE_HEADER else b""
-        if footer.startswith(APE):
-            size = int.from_bytes(footer[12:16], "little") + APE_HEADER * (footer[23] >> 7)
-            stop -= size if size <= stop else 0
+        """Return where the tags begin that end at a place and are told by their last bytes; it if there are none."""
+        while size := self._tag_before(stop):
+            stop -= size
         return stop
+
+    def _tag_before(self, stop: int) -> int:
+        """Return how long the tag is that ends at a place (ID3v1, Lyrics3, APE, ID3v2.4); 0 if there is none."""
+        if stop >= ID3V1_BYTES and self.at(stop - ID3V1_BYTES, 3) == ID3V1:
+            return ID3V1_BYTES
+        if stop >= ID3V1_MORE and self.at(stop - ID3V1_MORE, 4) == ID3V1 + b"+":
+            return ID3V1_MORE
+        footer = self.at(max(0, stop - APE_HEADER), min(APE_HEADER, stop)).rjust(APE_HEADER, b"\0")
+        size, begins = 0, LYRICS
+        if footer.startswith(APE):
+            size, begins = int.from_bytes(footer[12:16], "little") + APE_HEADER * (footer[23] >> 7), b""
+        elif footer.endswith(b"LYRICS200") and footer[-15:-9].isdigit():
+            size = int(footer[-15:-9]) + 15
+        elif footer.endswith(b"LYRICSEND"):
+            content = self.at(max(0, stop - LYRICS_BYTES), min(LYRICS_BYTES, stop))
+            size = len(content) - max(0, content.rfind(LYRICS))
+        elif footer[-10:-7] == ID3[::-1]:
+            size, begins = _id3_size(footer[-10:]), ID3
+        return size if 0 < size <= stop and self.at(stop - size, len(begins)) == begins else 0
 
     def trim_tags(self, start: int, stop: int) -> int:
         """Return where the tags begin that end a stretch of bytes; its end if there are none."""
-        stop = self.trim_end(stop)
-        return next((place for place in self.find(ID3_BEGINS, start, stop) if self.skip_tags(place) == stop), stop)
+        ends = (stop, stop := self.trim_end(stop))
+        return next((place for place in self.find(ID3_BEGINS, start, stop) if self.skip_tags(place) in ends), stop)
 
     def begins(self, place: int) -> bool:
         """Return whether a container begins at a place."""
@@ -131,6 +150,12 @@ class Bytes:
     def is_zero(self, start: int, stop: int) -> bool:
         """Return whether there is nothing but zeros."""
         return not any(any(self.at(place, min(BLOCK, stop - place))) for place in range(start, stop, BLOCK))
+
+
+def _id3_size(head: bytes) -> int:
+    """Return how long a tag of ID3v2 is by its header, or by its footer, which is like it (ID3v2.4, section 3)."""
+    size = sum((byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
+    return size + (20 if head[5] & 0x10 else 10)
 
 
 def _read(stream: BinaryIO, count: int) -> bytes:
