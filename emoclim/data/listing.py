@@ -16,6 +16,7 @@ from pydantic import AfterValidator
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
+UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\xad\xa0 \t\r\n"  # letters of no width, and spaces
 NO_SUFFIX = "no {} by its suffix"
 
 
@@ -118,8 +119,11 @@ def is_utf8(name: str) -> bool:
 
 
 def composed(name: str) -> str:
-    """Spell a name the one way that is taken for all of its spellings: with composed letters (Unicode's NFC)."""
-    return unicodedata.normalize("NFC", name)
+    """Spell a name the one way that is taken for all of its spellings: with composed letters (Unicode's NFC).
+
+    What stands at its ends and cannot be seen, as copying from web pages leaves it, is no part of it.
+    """
+    return unicodedata.normalize("NFC", name).strip(UNSEEN)
 
 
 Name = Annotated[str, AfterValidator(composed)]  # of a label, tag, split or group, in a file that pydantic validates

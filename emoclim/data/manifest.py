@@ -54,9 +54,9 @@ class Item:
             object.__setattr__(self, "path", Path(self.path))
         for name in ("label", "split", "group"):
             if (given := getattr(self, name)) and not given.isascii():
-                object.__setattr__(self, name, composed(given))
+                object.__setattr__(self, name, composed(given) or None)
         if self.tags:
-            object.__setattr__(self, "tags", tuple(dict.fromkeys(map(composed, self.tags))))
+            object.__setattr__(self, "tags", tuple(dict.fromkeys(filter(None, map(composed, self.tags)))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +135,8 @@ def read_manifest(
     elif source.is_file():
         manifest = _from_table(source, modality, unlabelled)
     else:
-        raise ManifestError(
-            f"there is no manifest at {source}; give a CSV file or a folder with one subfolder per label"
-        )
+        fault = f"{source} is no regular file" if is_there(source) else f"there is no manifest at {source}"
+        raise ManifestError(f"{fault}; give a CSV file or a folder with one subfolder per label")
     return _checked(manifest, need_files)
 
 

@@ -2,7 +2,7 @@
 
 Conventions: every cell is text, and a cell that is not there is ``""``; a list in a Parquet cell becomes its parts with
 ``|`` between them, and whole numbers have no point, even where a gap among them made their column one of floats. Rows
-count from 2, as a spreadsheet shows them below a header. Rows that a quotation mark swallows are no cell.
+count as a spreadsheet shows them, from 2 below a header. Rows that a quotation mark swallows are no cell.
 """
 
 import csv
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from emoclim.data.listing import composed
+from emoclim.data.listing import UNSEEN, composed
 from emoclim.data.media.text import LINE_END, read_text, swallowed_rows
 from emoclim.errors import ManifestError, name_some
 from emoclim.files import open_regular, require_memory
@@ -22,6 +22,7 @@ from emoclim.files import open_regular, require_memory
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"
 QUOTED = re.compile('"[^"]*"')
+SAID = re.compile('[\r\n]*"?sep=([,;\t|])"?[\r\n]')  # what Excel writes above a header
 CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
 EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
 
@@ -84,10 +85,11 @@ def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str =
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
     text = read_text(source, old=old)
-    header = QUOTED.sub("", LINE_END.split(text, 1)[0])
-    delimiter = max(f",;\t{plain}", key=header.count)
-    columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain) or [(1, [])]
-    names = tuple(name.strip() for name in columns[1])
+    said = SAID.match(text)
+    header = QUOTED.sub("", LINE_END.split(text.lstrip("\r\n"), 1)[0])
+    delimiter = said[1] if said else max(f",;\t{plain}", key=header.count)
+    columns, *rows = _split(source, text, delimiter, quoted=delimiter not in plain)[bool(said) :] or [(1, [])]
+    names = tuple(name.strip(UNSEEN) for name in columns[1])
     notes = []
     if '"' in text and (swallowed := list(swallowed_rows(source.parent, names, rows, delimiter))):
         number, column = swallowed[0]
@@ -109,7 +111,7 @@ def _split(source: Path, text: str, delimiter: str, *, quoted: bool) -> list[tup
     rows, number = [], 0
     try:
         for number, row in enumerate(lines, start=1):
-            if row or number == 1:
+            if row:
                 rows.append((number, row))
     except csv.Error as error:
         raise ManifestError(

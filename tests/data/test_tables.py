@@ -1,5 +1,7 @@
 """Tables of text: what is read and written, as CSV and as Parquet."""
 
+import codecs
+import gzip
 import os
 import random
 import unicodedata
@@ -123,6 +125,28 @@ def test_a_text_whose_lines_look_like_rows_is_read_and_told(tmp_path: Path) -> N
     assert [number for number, _ in table.rows] == [2, 3]
     assert len(table.notes) == 1
     assert "row 2, column 'text'" in table.notes[0]
+
+
+@pytest.mark.parametrize("above", ["sep=;\n", '"sep=;"\n', "\n", "\r\n\n", "\nsep=;\n\n"])
+def test_what_stands_above_the_header_is_read_past_and_counted(tmp_path: Path, above: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(f'{above}path;"label, or so"\na.png;sad\n'.encode())
+    table = read_table(path)
+    assert table.columns == ("path", "label, or so")
+    assert table.rows == ((2 + above.count("\n"), ["a.png", "sad"]),)
+    assert table.delimiter == ";"
+
+
+def test_a_header_of_one_column_may_say_anything_below_its_delimiter(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("sep=|\npath|label\na,b.png|sad\n")
+    assert read_table(path).rows == ((3, ["a,b.png", "sad"]),)
+
+
+def test_what_cannot_be_seen_beside_a_name_of_a_column_is_no_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("path,\u200blabel\ufeff\na.png,sad\n", encoding="utf-8")
+    assert read_table(path).columns == ("path", "label")
 
 
 def test_rows_that_lack_cells_are_told_by_number(tmp_path: Path) -> None:
@@ -276,13 +300,28 @@ def test_a_table_of_holes_is_refused_before_memory_is_taken(tmp_path: Path) -> N
     [
         ("a.parquet", b"path\na.jpg\n", "cannot be read as Parquet"),
         ("a.csv", b"path\nna\xefve.jpg\n", "cannot be read as text in UTF-8"),
-        ("a.csv", "path\na.jpg\n".encode("utf-16"), "byte order mark of UTF-16"),
+        *[
+            ("a.csv", "path,label\na.jpg,é\n".encode(name), f"in UTF-{name[4:6]}; save it in UTF-8")
+            for name in ("utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be")
+        ],
+        ("a.csv", codecs.BOM_UTF16_BE + "path".encode("utf-16-be"), "in UTF-16; save it in UTF-8"),
+        ("a.csv", codecs.BOM_UTF32_BE + "path".encode("utf-32-be"), "in UTF-32; save it in UTF-8"),
+        ("a.csv", b"PK\3\4\x14\0\6\0" + bytes(200), "a zip or Excel file; .*save it as CSV"),
+        ("a.csv", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(200), "an old Excel file; save it as CSV"),
+        ("a.csv", table_bytes(("path",), [("a.jpg",)], ".parquet"), r"a Parquet file; name it so \(.parquet\)"),
+        ("a.csv", gzip.compress(b"path\na.jpg\n"), "packed by gzip"),
+        ("a.csv", b"path\na.jpg\nb.jpg\n" + bytes(500), "row 4 of .* holds null characters"),
+        ("a.csv", b"path,label\r\na.jpg,hap\0py\r\n", "row 2 of .* holds null characters"),
+        ("a.csv", b"path\na.jpg\n\x1a", r"row 3 of .* holds an end-of-file mark \(Ctrl-Z\)"),
+        ("a.csv", bytes(500), "row 1 of .* holds null characters"),
+        ("pipe", None, "it is no regular file"),
         ("folder.csv", None, r"cannot be read \("),
         ("absent.csv", None, r"cannot be read \(No such file or directory\)"),
     ],
 )
 def test_what_is_no_table_is_told(tmp_path: Path, name: str, content: bytes | None, told: str) -> None:
     (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(ManifestError, match=told):

@@ -362,7 +362,7 @@ def test_nothing_that_is_no_regular_file_is_opened(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path):
         for read in (read_tensors, identity):
-            with pytest.raises(CheckpointError):
+            with pytest.raises(CheckpointError, match="is no regular file"):
                 read(path)
 
 

@@ -11,6 +11,25 @@ from emoclim.errors import ManifestError, reason_of
 from emoclim.files import read_regular
 
 LINE_END = re.compile("\r\n?|\n")
+NO_TEXT = re.compile("[\0\x1a]")
+SAVE = "; save it in UTF-8"
+BEGINNINGS = {
+    codecs.BOM_UTF32_LE: f"in UTF-32{SAVE}",  # which begins as UTF-16 does
+    codecs.BOM_UTF32_BE: f"in UTF-32{SAVE}",
+    codecs.BOM_UTF16_LE: f"in UTF-16{SAVE}",
+    codecs.BOM_UTF16_BE: f"in UTF-16{SAVE}",
+    b"PK\3\4": "a zip or Excel file; unpack it, or save it as CSV",
+    b"\xd0\xcf\x11\xe0": "an old Excel file; save it as CSV",
+    b"PAR1": "a Parquet file; name it so (.parquet)",
+    b"\x1f\x8b": "packed by gzip; unpack it",
+    b"%PDF": "a PDF file; save it as CSV",
+}
+NULLS = {  # which of the first bytes are not null, in text without a byte order mark
+    b"\1\0\1\0": f"in UTF-16{SAVE}",
+    b"\0\1\0\1": f"in UTF-16{SAVE}",
+    b"\1\0\0\0": f"in UTF-32{SAVE}",
+    b"\0\0\0\1": f"in UTF-32{SAVE}",
+}
 ENDING = re.compile(r"\.[^\W\d]\w{0,4}$")  # of the name of a file
 
 
@@ -20,14 +39,25 @@ def read_text(path: Path, *, old: bool = False) -> str:
         content = read_regular(path, ManifestError, follow=True)
     except OSError as error:
         raise ManifestError(f"{path} cannot be read ({reason_of(error)}); make it readable, or name another") from error
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise ManifestError(f"{path} begins with the byte order mark of UTF-16; save it in UTF-8")
+    if foreign := _foreign(content):
+        raise ManifestError(f"{path} is no text in UTF-8 but {foreign}")
     try:
-        return content.decode("utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if old:
-            return content.decode("latin-1")
-        raise ManifestError(f"{path} cannot be read as text in UTF-8 ({error}); save it so") from error
+        if not old:
+            raise ManifestError(f"{path} cannot be read as text in UTF-8 ({error}); save it so") from error
+        text = content.decode("latin-1")
+    if found := NO_TEXT.search(text):
+        row = 1 + sum(1 for _ in LINE_END.finditer(text, 0, found.start()))
+        what = "null characters" if found[0] == "\0" else "an end-of-file mark (Ctrl-Z)"
+        raise ManifestError(f"row {row} of {path} holds {what}, as damaged files do; remove them or fetch it again")
+    return text
+
+
+def _foreign(content: bytes) -> str:
+    """Say what a file is that is no text in UTF-8, and what to do; nothing if it may be one."""
+    found = [what for beginning, what in BEGINNINGS.items() if content.startswith(beginning)]
+    return (found or [NULLS.get(bytes(map(bool, content[:4])), "")])[0]
 
 
 def swallowed_rows(

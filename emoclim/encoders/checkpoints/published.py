@@ -85,4 +85,5 @@ def identity(path: Path) -> str:
 def require_file(path: Path) -> None:
     """Raise :class:`CheckpointError` unless a checkpoint is there."""
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; name a file that exists")
+        fault = f"{path} is no regular file" if path.exists() else f"no checkpoint at {path}"
+        raise CheckpointError(f"{fault}; name a file that exists")
