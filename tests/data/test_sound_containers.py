@@ -380,7 +380,12 @@ def with_last_granule(content: bytes, change: int) -> bytes:
     """Change what the last page of an Ogg stream counts, and its checksum."""
     place = content.rindex(b"OggS")
     (granule,) = struct.unpack_from("<q", content, place + 6)
-    page = put(put(content, place + 6, "<q", granule + change), place + 22, "<I", 0)[place:]
+    return with_checksum(put(content, place + 6, "<q", granule + change), place)
+
+
+def with_checksum(content: bytes, place: int) -> bytes:
+    """Correct the checksum of the last page of an Ogg stream."""
+    page = put(content, place + 22, "<I", 0)[place:]
     crc = 0
     for byte in page:
         crc ^= byte << 24
@@ -395,6 +400,20 @@ def test_an_ogg_stream_that_counts_too_little_is_refused(name: str, path: Path) 
     assert with_last_granule(content, 0) == content
     assert "counts too little" in told(with_last_granule(content, -6_000), path)
     check(with_last_granule(content, 6_000), path, [(name, 440, 44_100)])
+
+
+@pytest.mark.parametrize("name", ["ogg", "opus"])
+def test_an_ogg_stream_may_end_with_an_empty_page(name: str, path: Path) -> None:
+    content = made(name, 440, 44_100, 2)
+    whole, _ = decode(content, path)
+    last = content.rindex(b"OggS")
+    (number,) = struct.unpack_from("<I", content, last + 18)
+    empty = put(content[last : last + 26] + b"\0", 18, "<I", number + 1)
+    one = with_checksum(put(content, last + 5, "<B", content[last + 5] & ~4), last) + with_checksum(empty, 0)
+    assert np.array_equal(decode(one, path)[0], whole)
+    assert np.array_equal(decode(one + ID3 + one, path)[0], np.tile(whole, 2))
+    end = len(content)
+    assert "last page" in told(one[: end - 9] + bytes([one[end - 9] ^ 1]) + one[end - 8 :], path)
 
 
 def test_an_ogg_stream_whose_last_page_is_damaged_is_refused(path: Path) -> None:

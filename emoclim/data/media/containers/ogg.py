@@ -58,11 +58,11 @@ def scan_ogg(file: Bytes, start: int) -> list[Part]:
         last = _last_page(file, part)
         if alone:
             _require_all_counted(file, part, last)
-        links.append(replace(part, stop=last.stop))
+        links.append(_without_empty_end(file, replace(part, stop=last.stop), last))
         after = file.skip_tags(last.stop)
         if after < part.stop and (file.begins(after) or packet_at(file, after)):
             return links  # and then something else
-    return links if len(links) > 1 else [Part(start, file.size, "ogg", tail=file.size - links[0].stop)]
+    return links if len(links) > 1 else [replace(links[0], stop=file.size, tail=file.size - links[0].sound_stop)]
 
 
 def _page(file: Bytes, place: int) -> _Page:
@@ -81,14 +81,33 @@ def _last_page(file: Bytes, part: Part) -> _Page:
             "the mark at the end of its Ogg stream is missing: it is cut short, or was never finished; fetch it again, "
             "or write it anew if it plays to its end"
         )
-    content = file.at(page.place, page.stop - page.place)
-    if _checksum(content[:22] + bytes(4) + content[26:]) != int.from_bytes(content[22:26], "little"):
-        raise DecodeError("the last page of its Ogg stream is damaged; fetch it again")
+    _require_undamaged(file, page)
     return page
+
+
+def _without_empty_end(file: Bytes, part: Part, last: _Page) -> Part:
+    """Let a stream end with its last packet: libsndfile refuses an Opus that ends with a page without any."""
+    before = _pages_up_to(file, part, last)[0]
+    if sum(last.lacing) or before is last:
+        return part
+    _require_undamaged(file, before)
+    content = bytearray(file.at(before.place, before.stop - before.place))
+    content[5] |= 4
+    content[6:14] = file.at(last.place + 6, 8)
+    content[22:26] = _checksum(bytes(content)).to_bytes(4, "little")
+    patches = [(before.place, bytes(content[:26]))]
+    return replace(part, patches=patches, tail=part.stop - before.stop, hides_tail=True)
+
+
+def _require_undamaged(file: Bytes, page: _Page) -> None:
+    content = file.at(page.place, page.stop - page.place)
+    if _checksum(content) != int.from_bytes(content[22:26], "little"):
+        raise DecodeError("the last page of its Ogg stream is damaged; fetch it again")
 
 
 def _checksum(content: bytes) -> int:
     """Compute the CRC of Ogg, whose bits are in the other order than those of zip files."""
+    content = content[:22] + bytes(4) + content[26:]  # where it stands itself, zeros count
     crc = zlib.crc32(content.translate(REVERSED), 0xFFFF_FFFF) ^ 0xFFFF_FFFF
     return int.from_bytes(crc.to_bytes(4, "little").translate(REVERSED), "big")
 
