@@ -212,16 +212,19 @@ def test_passwords_are_not_shown() -> None:
     assert without_password("sqlite:///a.db") == "sqlite:///a.db"
 
 
-@pytest.mark.parametrize("program", ["/home/me/venv/bin/emoclim", "/src/emoclim/__main__.py"])
+@pytest.mark.parametrize("program", ["venv/bin/emoclim", "src/emoclim/__main__.py"])
 def test_the_command_is_noted_as_typed_but_for_passwords(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(sys, "argv", [program, "train-heads", "--optuna", "mysql://me:secret@host/db"])
     assert provenance()["command"] == ["emoclim", "train-heads", "--optuna", "mysql://me:***@host/db"]
 
 
-def test_a_command_is_noted_without_the_place_of_the_program_or_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/me")
-    monkeypatch.setattr(sys, "argv", ["/opt/tools/mine.py", "/home/me/a", "--workspace=/home/me/w", "/home/mean/b"])
-    assert provenance()["command"] == ["mine.py", "~/a", "--workspace=~/w", "/home/mean/b"]
+def test_a_command_is_noted_without_the_place_of_the_program_or_the_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home, other = tmp_path / "me", str(tmp_path / "mean" / "b")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(sys, "argv", [str(tmp_path / "mine.py"), f"{home}/a", f"--workspace={home}/w", other])
+    assert provenance()["command"] == ["mine.py", "~/a", "--workspace=~/w", other]
 
 
 def test_without_optuna_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

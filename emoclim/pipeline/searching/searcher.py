@@ -102,8 +102,16 @@ class Searcher:
         )
         left_out = sorted(copies.intersection(opened.gallery.candidates.ids))
         ranked = len(opened.gallery.candidates) - len(left_out)
-        about = self._run.folder.name, self._head, opened.name, ranked, tuple(left_out)
-        return SearchResult(query, *about, own, found)
+        return SearchResult(
+            query,
+            run=self._run.folder.name,
+            head=self._head,
+            library=opened.name,
+            candidates=ranked,
+            left_out=tuple(left_out),
+            emotions=own,
+            found=found,
+        )
 
     def _read(self, tables: Iterable[Features]) -> list[Emotions | None]:
         """Read the emotions of each item of some features."""
