@@ -131,7 +131,7 @@ class Step(ABC, Generic[C, I, R]):
         """Return the folder of the plan and snapshots of a run."""
         return folder / UNFINISHED
 
-    def way_on(self, folder: Path) -> str:
+    def how_to_continue(self, folder: Path) -> str:
         """Say what to do once there is room on the disk, or whatever kept a run from going on is mended."""
         return f"see to its place and its space, and go on with: emoclim {self.name} --resume {folder.name}"
 
@@ -211,7 +211,7 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, for one: what was done is kept, even if it was only asked for
-        raise RunError(f"run {work.run} stopped ({reason_of(error)}); {step.way_on(work.run)}") from error
+        raise RunError(f"run {work.run} stopped ({reason_of(error)}); {step.how_to_continue(work.run)}") from error
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)

@@ -8,7 +8,7 @@ import pytest
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.errors import ManifestError
-from emoclim.pipeline.searching.queries import Copies, list_queries, modality_of
+from emoclim.pipeline.searching.queries import CopyFinder, list_queries, modality_of
 
 
 def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path) -> None:
@@ -17,20 +17,20 @@ def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path)
         path.write_bytes({"other.wav": b"xxxx", "longer.wav": b"asked"}.get(name, b"aske"))
     items = [Item(name, path) for name, path in files.items()]
     items += [Item("part", files["twin.wav"], start=1.0, duration=2.0), Item("gone", tmp_path / "gone.wav")]
-    copies = Copies(items, ContentKeys())
-    assert copies.of(files["asked.wav"]) == {"asked.wav", "twin.wav", "part"}
-    assert copies.of(files["longer.wav"]) == {"longer.wav"}
+    copies = CopyFinder(items, ContentKeys())
+    assert copies.find_ids(files["asked.wav"]) == {"asked.wav", "twin.wav", "part"}
+    assert copies.find_ids(files["longer.wav"]) == {"longer.wav"}
 
 
 def test_a_text_is_equal_to_the_file_that_holds_it(tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("a sunny day", encoding="utf-8")
-    copies = Copies([Item("1", text="a sunny day"), Item("2", text="a rainy day")], ContentKeys())
-    assert copies.of(tmp_path / "poem.txt") == {"1"}
+    copies = CopyFinder([Item("1", text="a sunny day"), Item("2", text="a rainy day")], ContentKeys())
+    assert copies.find_ids(tmp_path / "poem.txt") == {"1"}
 
 
 def test_a_query_without_a_file_is_known_by_its_path(tmp_path: Path) -> None:
-    copies = Copies([Item("a", tmp_path / "a.jpg"), Item("b", tmp_path / "b.jpg")], ContentKeys())
-    assert copies.of(tmp_path / "deep" / ".." / "a.jpg") == {"a"}
+    copies = CopyFinder([Item("a", tmp_path / "a.jpg"), Item("b", tmp_path / "b.jpg")], ContentKeys())
+    assert copies.find_ids(tmp_path / "deep" / ".." / "a.jpg") == {"a"}
 
 
 def test_a_folder_stands_for_what_lies_in_it_at_any_depth(tmp_path: Path) -> None:

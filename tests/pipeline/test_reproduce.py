@@ -31,7 +31,7 @@ from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettin
 from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import departures
-from emoclim.pipeline.reproduction.plan import departures_of
+from emoclim.pipeline.reproduction.plan import row_departures
 from emoclim.pipeline.reproduction.request import EncoderChoice
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.config import HeadsConfig
@@ -353,14 +353,17 @@ def manifest(modality: Modality, items: list[Item]) -> Manifest:
 
 def test_the_papers_own_data_are_known_by_their_numbers() -> None:
     for name in ("image", "audio"):
-        assert departures.of_data(labelled(name), labelled(name), RECIPE.data[name]) == []
-    (other,) = departures.of_data(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
-    assert other.told == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
+        assert departures.data_departures(labelled(name), labelled(name), RECIPE.data[name]) == []
+    (other,) = departures.data_departures(labelled("image", 1), labelled("image", 1), RECIPE.data["image"])
+    assert (
+        other.description
+        == "data.csv has 21,829 items with a label, where the paper had 21,829, but not as many of each"
+    )
     assert departures.mark_of([other], "paper") == "not the paper's data"
     most = labelled("image")
     few = replace(most, items=most.items[:2])  # all others are names of files that are not there
-    lost, counted = departures.of_data(most, few, RECIPE.data["image"])
-    assert lost.told.startswith("21,827 of 21,829 items of data.csv cannot be used")
+    lost, counted = departures.data_departures(most, few, RECIPE.data["image"])
+    assert lost.description.startswith("21,827 of 21,829 items of data.csv cannot be used")
     assert lost.small
     assert counted.small
 
@@ -371,45 +374,49 @@ def test_the_published_split_is_known_by_its_numbers() -> None:
     parts = [part for part, count in description.split_sizes[data.split].items() for _ in range(count)]
     tags = description.labels
     items = [Item(str(n), Path(str(n)), tags=(tags[n % len(tags)],), split=part) for n, part in enumerate(parts)]
-    assert departures.of_data(manifest("audio", items), manifest("audio", items), data) == []
+    assert departures.data_departures(manifest("audio", items), manifest("audio", items), data) == []
     fewer = [replace(item, tags=tags[:1]) for item in items[1:]]
-    told = departures.of_data(manifest("audio", fewer), manifest("audio", fewer), data)
+    told = departures.data_departures(manifest("audio", fewer), manifest("audio", fewer), data)
     assert [one.small for one in told] == [False, False]
-    assert told[1].told == "data.csv has 1 tags, and not the 50 that the paper had"
+    assert told[1].description == "data.csv has 1 tags, and not the 50 that the paper had"
 
 
 def test_encoders_and_settings_are_the_papers_or_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paper, code = (RECIPE.preset(name) for name in ("paper", "paper-code"))
     heard = paper.encoder("clap")
-    assert departures.of_encoder("clap", EncoderChoice("clap", None, heard), paper) == []
+    assert departures.encoder_departures("clap", EncoderChoice("clap", None, heard), paper) == []
     other = EncoderChoice("clap", None, {"model": "630k", "source_rate": 0, "overlap": 0.5})
-    (rate,) = departures.of_encoder("clap", other, paper)
-    assert rate.told == "clap has model=630k (music_speech), source_rate=0 (16000), overlap=0.5 (0.0)"
-    assert departures.of_encoder("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
+    (rate,) = departures.encoder_departures("clap", other, paper)
+    assert rate.description == "clap has model=630k (music_speech), source_rate=0 (16000), overlap=0.5 (0.0)"
+    assert departures.encoder_departures("clip", EncoderChoice("clip", None, {"views": 8, "view_seed": 1}), paper) == []
     file = tmp_path / "mine.pt"
     file.write_bytes(b"parameters")
     given = EncoderChoice("clap", file, heard)
-    (unknown,) = departures.of_encoder("clap", given, paper)
-    assert unknown.told == "clap has mine.pt, which is not known to be music_speech_epoch_15_esc_89.25.pt"
+    (unknown,) = departures.encoder_departures("clap", given, paper)
+    assert unknown.description == "clap has mine.pt, which is not known to be music_speech_epoch_15_esc_89.25.pt"
     monkeypatch.setattr(
         departures, "has_hash", lambda path, expected: path == file and expected.startswith("sha256:a2")
     )
-    assert departures.of_encoder("clap", given, paper) == []
-    assert departures.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
-    assert departures.of_settings(TrainConfig(epochs=30, views_per_item=2), SupConSettings(), None, code) == []
+    assert departures.encoder_departures("clap", given, paper) == []
+    assert (
+        departures.settings_departures(TrainConfig(), SupConSettings(), (EncoderTuning(), Augmentations()), paper) == []
+    )
+    assert departures.settings_departures(TrainConfig(epochs=30, views_per_item=2), SupConSettings(), None, code) == []
     noise = Augmentations(gaussian_snr=(5, 40))
-    (tuned,) = departures.of_settings(TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper)
-    assert tuned.told == (
+    (tuned,) = departures.settings_departures(
+        TrainConfig(), SupConSettings(), (EncoderTuning(unfreeze="last:1"), noise), paper
+    )
+    assert tuned.description == (
         "training with encoder: unfreeze=last:1 (all); augmentations: Gaussian noise at 5 to 40 dB (80% of them) (none)"
     )
     assert not tuned.small
-    (shorter,) = departures.of_settings(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
-    assert shorter.told == "training with epochs=14 (15), temperature=0.1 (0.07)"
+    (shorter,) = departures.settings_departures(TrainConfig(epochs=14), SupConSettings(temperature=0.1), None, paper)
+    assert shorter.description == "training with epochs=14 (15), temperature=0.1 (0.07)"
     assert shorter.small
     silent, published = Augmentations(), noise.updated(background=Path("sounds"))
-    (without,) = departures.of_settings(code.training, SupConSettings(), (EncoderTuning(), silent), code)
-    assert without.told.startswith("training with augmentations: none (sounds of NSynth at 3 to 30 dB")
-    assert departures.of_settings(code.training, SupConSettings(), (EncoderTuning(), published), code) == []
+    (without,) = departures.settings_departures(code.training, SupConSettings(), (EncoderTuning(), silent), code)
+    assert without.description.startswith("training with augmentations: none (sounds of NSynth at 3 to 30 dB")
+    assert departures.settings_departures(code.training, SupConSettings(), (EncoderTuning(), published), code) == []
 
 
 def test_a_mark_says_what_no_one_can_have_and_what_is_not_the_sources() -> None:
@@ -449,7 +456,7 @@ def test_rows_of_the_papers_data_and_encoders_are_marked_by_what_is_left(
     }
     asked = pipeline.Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
     manifests = {of: manifest(data.modality, []) for of, data in RECIPE.data.items()}
-    found = departures_of(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
+    found = row_departures(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
     assert departures.mark_of(found, asked.settings.source) == mark
 
 
@@ -460,16 +467,18 @@ def test_what_a_cache_keeps_of_an_item_is_told(tmp_path: Path) -> None:
     file.write_bytes(b"parameters")
     load = partial(load_encoder, checkpoint=file)
     told = {
-        "short": departures.of_crops(load("short_chunk_cnn"), music),
-        "harmonic": departures.of_crops(load("harmonic_cnn"), music),
-        "centre": departures.of_crops(load("clip"), images),
-        "views": departures.of_crops(load("clip", views=8), images),
+        "short": departures.crop_departures(load("short_chunk_cnn"), music),
+        "harmonic": departures.crop_departures(load("harmonic_cnn"), music),
+        "centre": departures.crop_departures(load("clip"), images),
+        "views": departures.crop_departures(load("clip", views=8), images),
     }
-    few = {name: one.told.partition(";")[0] for name, (one,) in told.items()}
+    few = {name: one.description.partition(";")[0] for name, (one,) in told.items()}
     assert few["short"] == "training hears one of 7 windows of each 10 s by short_chunk_cnn, and never the last 0.77 s"
     assert few["harmonic"] == "training hears one of 5 windows of each 10 s by harmonic_cnn"
     assert few["centre"] == "training sees the centre of each image by clip"
     assert few["views"] == "training sees one of 8 crops of each image by clip"
-    assert departures.of_crops(load("clap"), music) == []  # which takes ten seconds whole
-    (windows,) = departures.of_crops(load("clap"), tagged)
-    assert windows.told.startswith("training hears one of 2 windows of each 29.1 s by clap, and never the last 9.10 s")
+    assert departures.crop_departures(load("clap"), music) == []  # which takes ten seconds whole
+    (windows,) = departures.crop_departures(load("clap"), tagged)
+    assert windows.description.startswith(
+        "training hears one of 2 windows of each 29.1 s by clap, and never the last 9.10 s"
+    )

@@ -55,7 +55,7 @@ class Examples:
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
         features = self.ranked.split.features
         queries, candidates = features[direction.query].select(rows), features[direction.candidate]
-        exclude = [self.ranked.not_for(direction.query, row, direction.candidate) for row in rows.tolist()]
+        exclude = [self.ranked.excluded_ids(direction.query, row, direction.candidate) for row in rows.tolist()]
         hits = search(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average, exclude=exclude)
         return [self._example(direction, *pair) for pair in zip(queries.ids, hits, strict=True)]
 

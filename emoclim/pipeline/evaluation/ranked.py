@@ -61,7 +61,7 @@ class Ranked:
         wanted, found = self.label_map.class_of(asking, query.label), self.label_map.class_of(asked, candidate.label)
         return wanted == found if self.relevance is None else bool(self.relevance[asking, asked][wanted, found])
 
-    def not_for(self, query: Modality, row: int, candidate: Modality) -> list[str]:
+    def excluded_ids(self, query: Modality, row: int, candidate: Modality) -> list[str]:
         """Return the ids of another modality that are no candidates of a query."""
         if self.groups is None:
             return []

@@ -19,12 +19,12 @@ from emoclim.pipeline.reproduction.request import EncoderChoice, Request
 from emoclim.pipeline.training.crops import describe
 from emoclim.recipes import Data, Preset
 
-CROPPED = frozenset({VIEWS, VIEW_SEED})  # told by of_crops
+CROPPED = frozenset({VIEWS, VIEW_SEED})  # described by crop_departures
 SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
 
 Kind = Literal["encoder", "data", "settings", "splits", "crops"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-UNHAD = frozenset({"splits", "crops"})  # what no one can have as in the paper
+UNAVOIDABLE = frozenset({"splits", "crops"})  # what no one can have as in the paper
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Departure:
     """One thing that is not as in the paper."""
 
     kind: Kind
-    told: str
+    description: str
     small: bool = False  # whether this alone makes a miniature
 
 
@@ -41,12 +41,12 @@ def mark_of(departures: Iterable[Departure], source: str) -> str:
     found = list(departures)
     kinds = [kind for kind in KINDS if any(one.kind == kind for one in found)]
     listed = " and ".join(filter(None, [", ".join(kinds[:-1]), *kinds[-1:]]))
-    if UNHAD.issuperset(kinds):
+    if UNAVOIDABLE.issuperset(kinds):
         return f"as in the {source}{listed and f', but for its {listed}'}"
     return f"{'miniature: ' if any(one.small for one in found) else ''}not the {source}'s {listed}"
 
 
-def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
+def encoder_departures(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
     """Find what an encoder has that the paper's has not."""
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
@@ -60,7 +60,7 @@ def of_encoder(paper: str, choice: EncoderChoice, preset: Preset) -> list[Depart
     return [Departure("encoder", one) for one in found]
 
 
-def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
+def crop_departures(encoder: Encoder, data: Data) -> list[Departure]:
     """Find what of an item a training on cached features never sees, where the paper's takes crops from anywhere."""
     name, views, length = encoder.spec.name, encoder.spec.views, encoder.segment_seconds
     if not data.cropped or (length and length >= data.seconds):
@@ -78,7 +78,7 @@ def of_crops(encoder: Encoder, data: Data) -> list[Departure]:
     return [Departure("crops", f"{told}; there, a crop from anywhere each time")]
 
 
-def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
+def data_departures(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]:
     """Compare how many items each label, or each part of the split, has with the paper's, and count what is lost."""
     name, n_items, n_lost = manifest.source.name, len(manifest.items), len(manifest.items) - len(usable.items)
     found = []
@@ -100,13 +100,13 @@ def of_data(manifest: Manifest, usable: Manifest, data: Data) -> list[Departure]
     return found
 
 
-def of_splits(manifest: Manifest, data: Data) -> list[Departure]:
+def split_departures(manifest: Manifest, data: Data) -> list[Departure]:
     """Say that splits are not the paper's, which can only be had where it took published ones."""
     told = f"{manifest.source.name} has splits of its own; those of the paper were never published"
     return [] if data.split else [Departure("splits", told)]
 
 
-def of_matching(request: Request) -> list[Departure]:
+def matching_departures(request: Request) -> list[Departure]:
     """Say which labels and which items meet, where those are not the paper's."""
     found = []
     if request.label_map is not None:
@@ -116,7 +116,7 @@ def of_matching(request: Request) -> list[Departure]:
     return [Departure("settings", one) for one in found]
 
 
-def of_settings(
+def settings_departures(
     config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
 ) -> list[Departure]:
     """Find settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
@@ -125,13 +125,13 @@ def of_settings(
     if joint:
         tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
         found += [f"encoder: {tuned}"] if tuned else []
-        found += _of_augmentations(joint[1], Augmentations(**preset.augmentations))
+        found += _differing_augmentations(joint[1], Augmentations(**preset.augmentations))
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
     listed = "; ".join(filter(None, found))
     return [Departure("settings", f"training with {listed}", small=shorter)] if listed else []
 
 
-def _of_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:
+def _differing_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:
     if own == expected.updated(background=own.background) and bool(own.background) == bool(expected.background):
         return []
     told, others = (describe(one.model_dump(mode="json")) or "none" for one in (own, expected))

@@ -16,12 +16,12 @@ from emoclim.errors import CheckpointError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.reproduction.departures import (
     Departure,
-    of_crops,
-    of_data,
-    of_encoder,
-    of_matching,
-    of_settings,
-    of_splits,
+    crop_departures,
+    data_departures,
+    encoder_departures,
+    matching_departures,
+    settings_departures,
+    split_departures,
 )
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
@@ -57,7 +57,7 @@ def plan_reproduction(
     for name, manifest in manifests.items():
         filled = [path for key, path in caches.items() if loaded[key].spec.modality == manifest.modality]
         used[name] = usable(manifest, filled, keys)
-        data[name] = of_data(manifest, used[name], recipe.data[name]) if manifest.items else []
+        data[name] = data_departures(manifest, used[name], recipe.data[name]) if manifest.items else []
     for name, row in rows.items():
         lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _untrainable(row, choices[name])
@@ -70,7 +70,7 @@ def plan_reproduction(
         for asked in [] if lacking else _asked(row, request, manifests, encoders, workspace, min_seconds):
             run = _run_name(row, asked, manifests, encoders, workspace, keys, track)
             trainings.append(Training(asked, run, state_of(workspace, run)))
-        departures = departures_of(row, request, data, manifests, encoders)
+        departures = row_departures(row, request, data, manifests, encoders)
         found = request.seeds_of(row), trainings, lacking, departures, request.settings.source, min_seconds
         plans[name] = RowPlan(row, choices[name], *found)
     if keep:
@@ -161,7 +161,7 @@ def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[st
     return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
 
 
-def departures_of(
+def row_departures(
     row: Row,
     request: Request,
     data: Mapping[str, Sequence[Departure]],
@@ -173,19 +173,19 @@ def departures_of(
     names = [TAGGING] if row.bare else list(data)
     found = []
     for modality in {recipe.data[name].modality: None for name in names}:
-        found += of_encoder(row.encoders[modality], choices[modality], preset)
+        found += encoder_departures(row.encoders[modality], choices[modality], preset)
     for name in names:
         own = recipe.data[name]
         encoder = encoders.get(own.modality)
         # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
         anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
-        found += [*data[name], *of_splits(manifests[name], own)]
+        found += [*data[name], *split_departures(manifests[name], own)]
         if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
-            found += of_crops(encoder, own)
+            found += crop_departures(encoder, own)
     if not row.bare:
         joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
-        found += of_settings(request.config.updated(**row.training), request.own, joint, preset)
-        found += of_matching(request)
+        found += settings_departures(request.config.updated(**row.training), request.own, joint, preset)
+        found += matching_departures(request)
     return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 

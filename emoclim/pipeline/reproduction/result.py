@@ -17,7 +17,7 @@ from emoclim.data import Manifest
 from emoclim.files import atomic
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import class_titles
-from emoclim.pipeline.reproduction.departures import KINDS, Departure, mark_of, of_matching
+from emoclim.pipeline.reproduction.departures import KINDS, Departure, mark_of, matching_departures
 from emoclim.pipeline.reproduction.request import Request
 from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, tests_table
 from emoclim.reports import (
@@ -73,9 +73,14 @@ class Reproduction:
     def notes(self) -> list[str]:
         """Say what a reader of the numbers must know: departures, what is missing, and the paper's own remarks."""
         every = [one for row in self.rows.values() for one in row.departures]
-        every = every or [*chain(*self.data.values()), *of_matching(self.request)]
+        every = every or [*chain(*self.data.values()), *matching_departures(self.request)]
         settings, table = self.request.settings, self.request.table
-        lines = [f"Not as in the {settings.source}: {one.told}." for kind in KINDS for one in every if one.kind == kind]
+        lines = [
+            f"Not as in the {settings.source}: {one.description}."
+            for kind in KINDS
+            for one in every
+            if one.kind == kind
+        ]
         lacking = [self.absent, *(row.missing for row in self.rows.values())]
         lines += [f"Missing: {what}; {how}." for missing in lacking for what, how in missing.items()]
         if n_seeds := max((len(row.seeds) for row in self.rows.values() if len(row.seeds) > 1), default=0):
@@ -99,7 +104,7 @@ class Reproduction:
     def _own(self) -> dict[str, Reproduced]:
         """Return what was made, or why not, by title of a line."""
         if self.request.table.measure == "labels":
-            mark = mark_of([*chain(*self.data.values()), *of_matching(self.request)], "paper")
+            mark = mark_of([*chain(*self.data.values()), *matching_departures(self.request)], "paper")
             return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
         own: dict[str, Reproduced] = {}
         for line in self.request.table.lines:

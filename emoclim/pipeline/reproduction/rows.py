@@ -72,7 +72,7 @@ class RowPlan:
             "runs": self.runs,
             "seeds": list(self.seeds),
             "mark": self.mark,
-            "departures": [{"kind": one.kind, "told": one.told} for one in self.departures],
+            "departures": [{"kind": one.kind, "told": one.description} for one in self.departures],
             "missing": list(self.missing),
             "state": self.state,
         }

@@ -83,7 +83,7 @@ class QueryReader:
         )
 
 
-class Copies:
+class CopyFinder:
     """Finds which items of a library lie in a file, wholly or in part, or in one of equal content."""
 
     def __init__(self, items: Iterable[Item], keys: ContentKeys) -> None:
@@ -97,7 +97,7 @@ class Copies:
             found[_size_of(item)].append(item)
         return found
 
-    def of(self, path: Path) -> frozenset[str]:
+    def find_ids(self, path: Path) -> frozenset[str]:
         """Return the ids of those items."""
         asked = Item(path.name, path)
         near = self._by_size.get(size := _size_of(asked), [])

@@ -14,7 +14,7 @@ from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.searching.emotions import fit_emotion_reader
-from emoclim.pipeline.searching.queries import Copies, QueryReader, list_queries, modality_of
+from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.training.trained_runs import open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace
@@ -32,7 +32,7 @@ class _Searched:
     modality: Modality
     items: Mapping[str, Item]  # by id
     gallery: Gallery
-    copies: Copies
+    copies: CopyFinder
 
 
 class Searcher:
@@ -92,7 +92,7 @@ class Searcher:
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
         alike = query.suffix.lower() in MODALITIES[opened.modality].suffixes
-        copies = opened.copies.of(query) if alike else frozenset[str]()
+        copies = opened.copies.find_ids(query) if alike else frozenset[str]()
         hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
         (own, *read) = self._read([asked, opened.gallery.select(hits)])
         items = [opened.items[hit.id] for hit in hits]
@@ -133,7 +133,7 @@ class Searcher:
             candidates = read_features(library, manifest.items, self._keys, partial=True)
             items = {item.id: item for item in manifest.items}
             gallery = Gallery(candidates, self._heads, self._average)
-            copies = Copies(manifest.items, self._keys)
+            copies = CopyFinder(manifest.items, self._keys)
             self._searched[asked] = _Searched(manifest.name, manifest.modality, items, gallery, copies)
         return self._searched[asked]
 

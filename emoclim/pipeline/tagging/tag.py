@@ -159,7 +159,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
         return inputs.run.folder / "tagging" / config.variant(inputs.read.manifest.name)
 
     @override
-    def way_on(self, folder: Path) -> str:
+    def how_to_continue(self, folder: Path) -> str:
         """Name the command itself, which goes on with what it has begun."""
         return "see to its place and its space, and run the same command again"
 

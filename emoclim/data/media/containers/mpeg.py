@@ -103,7 +103,7 @@ class Count(NamedTuple):
     constant: bool  # the bit rate is constant
 
 
-class Run(NamedTuple):
+class PacketSequence(NamedTuple):
     """Packets of one form, one after another."""
 
     stop: int
@@ -120,13 +120,13 @@ def split_packets(file: Bytes, start: int) -> Iterator[Part]:
         stop = _counted_stop(file, place, packet, count) if count else None
         if stop is None:
             first = place + packet.size * (count is not None)  # without a packet that counts less than there is
-            run = _walk(file, first, packet.form)
-            agreed = count is not None and count.packets is not None and abs(run.packets - count.packets) <= 1
-            part = Part(place, run.stop, "mp3") if agreed else _part(file, first, run, packet)
-            if file.skip_tags(run.stop) == file.size:  # which decoders may take for sound
-                part = replace(part, stop=file.size, tail=file.size - run.stop, hides_tail=True)
+            sequence = _walk(file, first, packet.form)
+            agreed = count is not None and count.packets is not None and abs(sequence.packets - count.packets) <= 1
+            part = Part(place, sequence.stop, "mp3") if agreed else _part(file, first, sequence, packet)
+            if file.skip_tags(sequence.stop) == file.size:  # which decoders may take for sound
+                part = replace(part, stop=file.size, tail=file.size - sequence.stop, hides_tail=True)
             yield part
-            stop = run.stop
+            stop = sequence.stop
         else:
             yield Part(place, stop, "mp3", tail=max(0, stop - place - (count.size or 0)) if count else 0)
         after = file.skip_tags(stop)
@@ -167,7 +167,7 @@ def _counted_stop(file: Bytes, place: int, packet: Packet, count: Count) -> int 
     return stop if unlike or after != stop else None
 
 
-def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> Run:
+def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> PacketSequence:
     """Count packets up to a tag, the end, or packets of another form."""
     packets, samples, sizes, stop = 0, 0, [0, 0], file.size
     while place < stop:
@@ -193,22 +193,22 @@ def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> Run:
         sizes = [min(sizes[0] or packet.size, packet.size), max(sizes[1], packet.size)]
     if place > stop and form[2] == AAC:
         raise DecodeError("the file is cut short: its last packet is not whole; fetch it again")
-    return Run(min(place, stop), packets, samples, sizes[1] - sizes[0] <= 4)
+    return PacketSequence(min(place, stop), packets, samples, sizes[1] - sizes[0] <= 4)
 
 
-def _part(file: Bytes, start: int, run: Run, packet: Packet) -> Part:
+def _part(file: Bytes, start: int, sequence: PacketSequence, packet: Packet) -> Part:
     if packet.layer == AAC:
-        return Part(start, run.stop, "aac", seconds=run.samples / packet.rate)
-    if run.constant:
-        return Part(start, run.stop, "mp3", guessed=True)
-    return Part(start, run.stop, "mp3", prefix=_counting_packet(file.at(start, 4), packet, run))
+        return Part(start, sequence.stop, "aac", seconds=sequence.samples / packet.rate)
+    if sequence.constant:
+        return Part(start, sequence.stop, "mp3", guessed=True)
+    return Part(start, sequence.stop, "mp3", prefix=_counting_packet(file.at(start, 4), packet, sequence))
 
 
-def _counting_packet(header: bytes, packet: Packet, run: Run) -> bytes:
-    """Make a packet that counts those of a run, which libsndfile needs where the bit rate varies."""
+def _counting_packet(header: bytes, packet: Packet, sequence: PacketSequence) -> bytes:
+    """Make a packet that counts those of a sequence, which libsndfile needs where the bit rate varies."""
     header = bytes([header[0], header[1] | 1, 0xE0 | header[2] & 0x0C, header[3]])
     made = read_packet(header + bytes(3))
     assert made is not None
     side_info = bytes(SIDE_INFO[packet.rate >= min(RATES), packet.channels])
-    counts = b"Xing" + struct.pack(">II", 1, run.packets)  # not the bytes, which may be more than 4 GB
+    counts = b"Xing" + struct.pack(">II", 1, sequence.packets)  # not the bytes, which may be more than 4 GB
     return (header + side_info + counts).ljust(made.size, b"\0")
