@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from emoclim.data.listing import composed, is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
-from emoclim.data.tables import SEPARATOR, read_table
+from emoclim.data.tables import SEPARATOR, read_table, require_none
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
@@ -146,11 +146,7 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     known = [name for name in COLUMNS if table.where(name) is not None]
     if not {"path", "text"}.intersection(known):
         raise ManifestError(f"{source} has no column 'path' (it has: {table.named()}); add one")
-    problems = [
-        f"row {number} has more cells than the header (quote a cell that holds a comma)"
-        for number, row in table.rows
-        if len(row) > len(columns)
-    ]
+    problems = table.overfull()
     folder = str(source.parent)
     items = [
         item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
@@ -246,9 +242,3 @@ def torn_sets(items: Iterable[Item], sets: Mapping[str, str]) -> list[str]:
         if item.split and (found := sets.get(item.id)):
             splits.setdefault(found, set()).add(item.split)
     return [found for found, within in splits.items() if len(within) > 1]
-
-
-def require_none(source: Path, problems: Sequence[str]) -> None:
-    """Raise what is wrong with a table, in one sentence."""
-    if problems:
-        raise ManifestError(f"{source} cannot be used: {name_some(problems, 8, '; ')}; correct it")

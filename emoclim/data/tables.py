@@ -62,18 +62,25 @@ class Table:
     def records(self, *wanted: str) -> list[tuple[int, dict[str, str]]]:
         """Return the number of each row and its cells in columns that must be there; a cell that lacks is empty."""
         places, width = self.places(*wanted), len(self.columns)
-        for number, row in self.rows:
-            if len(row) > width:
-                raise ManifestError(
-                    f"row {number} of {self.source} has {len(row)} cells below a header of {width}; quote a cell that "
-                    f"holds what stands between cells ({self.delimiter!r})"
-                )
+        require_none(self.source, self.overfull())
         padded = ((number, [*row, *[""] * (width - len(row))]) for number, row in self.rows)
         return [(number, {name: cells[place] for name, place in places.items()}) for number, cells in padded]
+
+    def overfull(self) -> list[str]:
+        """Say which rows have more cells than the header."""
+        width, advice = len(self.columns), f"quote a cell that holds {self.delimiter!r}"
+        wide = ((number, len(row)) for number, row in self.rows if len(row) > width)
+        return [f"row {number} has {count} cells below a header of {width} ({advice})" for number, count in wide]
 
     def named(self) -> str:
         """Return the names of the columns, or of the first few, in words."""
         return name_some(self.columns, 12) or "none"
+
+
+def require_none(source: Path, problems: Sequence[str]) -> None:
+    """Raise what is wrong with a table, in one sentence."""
+    if problems:
+        raise ManifestError(f"{source} cannot be used: {name_some(problems, 8, '; ')}; correct it")
 
 
 def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str = "text") -> Table:

@@ -150,7 +150,7 @@ def test_tags_without_labels_go_to_a_manifest_of_their_own(tmp_path: Path) -> No
     [
         ("a.jpg,awe,dev ,\nb.jpg,awe,later,\n", "list.csv cannot be used: row 3 has split 'later'"),
         ("a.jpg,awe,,soon\n", "list.csv cannot be used: row 2 has start 'soon'"),
-        ("a.jpg,awe,,1,2\n", "row 2 of .*list.csv has 5 cells below a header of 4"),
+        ("a.jpg,awe,,1,2\n", "list.csv cannot be used: row 2 has 5 cells below a header of 4"),
         ("a.jpg,awe,,\nb.flac,awe,,\n", "has 1 image files and 1 audio files .*or say which: --modality"),
         ("a.txt,awe,,\n", "has neither pictures nor recordings"),
     ],

@@ -11,9 +11,9 @@ from pathlib import Path
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
 from emoclim.data.listing import list_files
-from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, require_none, untimed
+from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
 from emoclim.data.splits import split_called
-from emoclim.data.tables import Table, read_table
+from emoclim.data.tables import Table, read_table, require_none
 from emoclim.errors import ManifestError
 from emoclim.modality import MODALITIES, Modality
 
