@@ -32,6 +32,9 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "Make tables of a paper anew.",
     "demo": "Run everything on a generated corpus.",
 }
+CONTINUED = frozenset({"extract", "reproduce", "demo"})  # commands that leave caches and runs behind step by step
+KEPT = "what was committed is kept, and the same command goes on from it"
+AGAIN = "nothing is left half written; run the same command again for its result"
 MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike
 
 
@@ -65,8 +68,8 @@ class Group(TyperGroup):
         except EmoclimError as error:
             self._fail(error, str(error), as_json)
         except KeyboardInterrupt as error:
-            reason = "stopped; what was committed is kept, and the same command goes on from it"
-            self._fail(error, reason, as_json, code=130)
+            left = KEPT if ctx.invoked_subcommand in CONTINUED else str(error) or AGAIN
+            self._fail(error, f"stopped; {left}", as_json, code=130)
         except BrokenPipeError:
             raise  # whoever read the result has seen enough
         except OSError as error:

@@ -132,8 +132,8 @@ class Step(ABC, Generic[C, I, R]):
         return folder / UNFINISHED
 
     def how_to_continue(self, folder: Path) -> str:
-        """Say what to do once there is room on the disk, or whatever kept a run from going on is mended."""
-        return f"see to its place and its space, and go on with: emoclim {self.name} --resume {folder.name}"
+        """Say how a run that was stopped goes on."""
+        return f"go on with: emoclim {self.name} --resume {folder.name}"
 
 
 def digest_of(value: Any) -> str:
@@ -211,10 +211,13 @@ def _execute(step: Step[C, I, R], config: C, inputs: I, work: Work) -> R:
     except BrokenPipeError:
         raise
     except OSError as error:  # a full disk, for one: what was done is kept, even if it was only asked for
-        raise RunError(f"run {work.run} stopped ({reason_of(error)}); {step.how_to_continue(work.run)}") from error
+        advice = f"see to its place and its space, and {step.how_to_continue(work.run)}"
+        raise RunError(f"run {work.run} stopped ({reason_of(error)}); {advice}") from error
     except BaseException as error:
         if first and (isinstance(error, NothingToKeep) or not work.has_snapshots()):
             _discard(work)
+        elif isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(step.how_to_continue(work.run)) from error
         raise
     if first and not result.interrupted:
         done = work.folder.rename(partial_beside(work.folder))  # at once, for what is half deleted cannot be resumed

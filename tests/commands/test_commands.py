@@ -16,6 +16,7 @@ from commands import finished as finished
 from commands import workspace as workspace
 from PIL import Image
 
+from emoclim import pipeline
 from emoclim.config import TrainConfig
 from emoclim.encoders.loading import encoder_names
 from emoclim.learning import objective_names
@@ -165,13 +166,16 @@ def test_objectives_are_listed_with_their_settings() -> None:
     assert "width=0.05" in run("train-heads", "--list").stdout
 
 
-def test_ctrl_c_is_answered_in_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_answered_by_what_is_kept(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_given: object, **_options: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(features, "extract", interrupted)
     told = mistake("extract", "images", "--encoder", "colour", "--workspace", workspace, code=130)
     assert told == "emoclim: stopped; what was committed is kept, and the same command goes on from it"
+    monkeypatch.setattr(pipeline, "list_caches", interrupted)
+    told = mistake("cache", "list", "--workspace", workspace, code=130)
+    assert told == "emoclim: stopped; nothing is left half written; run the same command again for its result"
 
 
 def test_bad_files_are_listed_and_the_run_goes_on(tmp_path: Path) -> None:

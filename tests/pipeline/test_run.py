@@ -225,6 +225,13 @@ def test_before_the_first_snapshot_nothing_is_left(resources: Resources, monkeyp
     assert list(resources.workspace.runs.iterdir()) == []
 
 
+def test_ctrl_c_after_a_snapshot_says_how_to_go_on(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        die_at(2, patch, KeyboardInterrupt())
+        with pytest.raises(KeyboardInterrupt, match="emoclim sum --resume part"):
+            start(SumStep(), SumConfig(), resources, name="part")
+
+
 def test_what_changed_since_is_named(resources: Resources, monkeypatch: pytest.MonkeyPatch) -> None:
     killed(resources, monkeypatch)
     (resources.workspace.root / "number.txt").write_text("4")

@@ -161,7 +161,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
     @override
     def how_to_continue(self, folder: Path) -> str:
         """Name the command itself, which goes on with what it has begun."""
-        return "see to its place and its space, and run the same command again"
+        return "run the same command again"
 
     @override
     def work_folder(self, folder: Path) -> Path:
