@@ -24,6 +24,7 @@ from .note import BACKENDS as BACKENDS
 from .note import SHARDS as SHARDS
 from .note import CacheNote as CacheNote
 from .note import SourceRef as SourceRef
+from .note import from_home as from_home
 from .note import located as located
 from .note import note_or_new as note_or_new
 from .note import note_path as note_path

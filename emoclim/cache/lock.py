@@ -8,7 +8,6 @@ import errno
 import logging
 import os
 import platform
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -86,7 +85,6 @@ class Writer:
     host: str
     pid: int
     opened: str  # in UTC
-    command: str
 
     def __str__(self) -> str:
         return f"process {self.pid} on host {self.host} since {self.opened}"
@@ -110,8 +108,7 @@ class WriterLock:
             if former := _writer(self._place):
                 log.warning("cache %s was left open by %s; all it committed is kept", cache, former)
             opened = datetime.now(UTC).isoformat(" ", "seconds")
-            command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-            writer = Writer(platform.node(), self._pid, opened, command)
+            writer = Writer(platform.node(), self._pid, opened)
             write_json(lock_file(self._place, ".writer"), asdict(writer))
         except BaseException:
             self.release()

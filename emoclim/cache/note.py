@@ -6,6 +6,7 @@ Used by the pipeline. The cache whose note was written last is the newest.
 import hashlib
 import logging
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -141,6 +142,11 @@ def located(name: str, folder: Path) -> Path:
     """Find the file that a note names, from the folder of caches; relative to the current folder if it lies in that."""
     path = Path(os.path.realpath(_home(name) if name.startswith(f"{HOME}/") else folder / name))
     return path.relative_to(here) if path.is_relative_to(here := Path.cwd()) else path
+
+
+def from_home(word: str) -> str:
+    """Write the home folder as ``~`` where a word of a command line, or the value of an option in it, begins so."""
+    return re.sub(rf"(^|=){re.escape(str(_home(HOME)))}(?=/)", rf"\1{HOME}", word)
 
 
 def _home(name: str) -> Path:

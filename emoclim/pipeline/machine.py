@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from emoclim.cache import from_home
+
 UNKNOWN = 2**32  # bytes taken to be available where the system does not say, as on macOS and Windows
 PACKAGES = (
     "emoclim",
@@ -53,7 +55,7 @@ def limit_threads(max_threads: int) -> Iterator[None]:
 def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
     program = Path(sys.argv[0]).name
-    words = ["emoclim" if program in ("emoclim", "__main__.py") else program, *map(_from_home, sys.argv[1:])]
+    words = ["emoclim" if program in ("emoclim", "__main__.py") else program, *map(from_home, sys.argv[1:])]
     versions = {name: metadata.version(name) for name in (*PACKAGES, *libraries)}
     for name in OPTIONAL:
         with suppress(metadata.PackageNotFoundError):
@@ -64,12 +66,6 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **versions},
         "platform": platform.platform(),
     }
-
-
-def _from_home(word: str) -> str:
-    """Replace the home folder by ``~``."""
-    home = os.path.expanduser("~")  # noqa: PTH111 - it raises nothing where no home is known
-    return re.sub(rf"(^|=){re.escape(home)}(?=/)", r"\1~", word)
 
 
 def without_password(text: str) -> str:
