@@ -3,8 +3,8 @@
 from dataset_contract import Miniature, Spoilt
 
 FILES = {f"music/{n}.flac": f"piece {n}".encode() for n in range(8)}
-HEADER = "File;Mood;valence\n"
-ROWS = "".join(f"music/{n}.flac;{'happy' if n % 2 else 'sad'};0.{n}\n" for n in range(8))
+HEADER = "File;Mood;valence;arousal\n"
+ROWS = "".join(f"music/{n}.flac;{'happy' if n % 2 else 'sad'};0.{n};5\n" for n in range(8))
 
 
 def table(text: str) -> dict[str, bytes]:
@@ -12,7 +12,7 @@ def table(text: str) -> dict[str, bytes]:
 
 
 MINIATURE = Miniature(
-    files=table(HEADER + ROWS + "gone.flac;happy;1\n;sad;0\n"),
+    files=table(HEADER + ROWS + "gone.flac;happy;1;1\n;sad;0;0\n"),
     labels={name: "happy" if n % 2 else "sad" for n, name in enumerate(FILES)},
     left_out={"gone.flac": "missing", "row 11": "unused"},
     spoilt={
@@ -21,7 +21,8 @@ MINIATURE = Miniature(
             r"holds 7 of the 8 files .*music/7\.flac: not in the folder.*--max-missing 0\.13",
         ),
         "another version": Spoilt(
-            table(HEADER.replace("Mood", "emotion") + ROWS), r"no column 'Mood' \(it has: File, emotion, valence\)"
+            table(HEADER.replace("Mood", "emotion") + ROWS),
+            r"no column 'Mood' \(it has: File, emotion, valence, arousal\)",
         ),
         "duplicate ids": Spoilt(table(HEADER + ROWS + ROWS), "gives 8 ids of csv more than once"),
     },

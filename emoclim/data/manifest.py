@@ -7,17 +7,19 @@ split or group is one however its accents are spelt: as letters of their own (as
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from emoclim.data.labels.valence_arousal import NUMBERS, numbers_of_row
 from emoclim.data.listing import composed, is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import SEPARATOR, read_table, require_none
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
-COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text")
+COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text", *NUMBERS)
 SPLITS = ("train", "val", "test")
 FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))
 
@@ -29,7 +31,7 @@ class Item:
     Raises
     ------
     ManifestError
-        There is neither a path nor a text.
+        There is neither a path nor a text, or there are numbers that are not two, or not finite.
 
     Examples
     --------
@@ -46,10 +48,13 @@ class Item:
     tags: tuple[str, ...] = ()
     split: str | None = None
     group: str | None = None  # track, author or piece; never in two splits
+    numbers: tuple[float, ...] = ()  # valence and arousal, in the manifest's own scale; or none
 
     def __post_init__(self) -> None:
         if self.path is None and self.text is None:
             raise ManifestError(f"item {self.id!r} has neither a path nor a text; give one of them")
+        if self.numbers and (len(self.numbers) != len(NUMBERS) or not all(map(math.isfinite, self.numbers))):
+            raise ManifestError(f"item {self.id!r} has the numbers {self.numbers}; give valence and arousal, finite")
         if isinstance(self.path, str):
             object.__setattr__(self, "path", Path(self.path))
         for name in ("label", "split", "group"):
@@ -57,6 +62,11 @@ class Item:
                 object.__setattr__(self, name, composed(given) or None)
         if self.tags:
             object.__setattr__(self, "tags", tuple(dict.fromkeys(filter(None, map(composed, self.tags)))))
+
+    @property
+    def annotated(self) -> bool:
+        """Whether heads can learn from it: it has a label, or valence and arousal."""
+        return self.label is not None or bool(self.numbers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,7 @@ class Manifest:
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
-        rows = [(item.id, item.label, item.tags, item.split, item.group) for item in self.items]
+        rows = [(item.id, item.label, item.tags, item.split, item.group, *item.numbers) for item in self.items]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
@@ -91,12 +101,12 @@ def read_manifest(
     ----------
     source
         A CSV (commas, semicolons or tabs) or Parquet file with a column `path` and any of `label`, `split`, `id`,
-        `tags` (separated by ``|``), `group`, `start`, `duration` (seconds), or with `id` and `text` where the content
-        itself stands in the table; or a folder ``<label>/**/<file>``.
+        `tags` (separated by ``|``), `group`, `start`, `duration` (seconds), `valence` and `arousal`, or with `id` and
+        `text` where the content itself stands in the table; or a folder ``<label>/**/<file>``.
     modality
         What the items are.
     unlabelled
-        Leave labels out: the library is only to be searched.
+        Leave labels, valence and arousal out: the library is only to be searched.
     need_files
         False where only ids and labels are used: no file is looked for.
 
@@ -188,6 +198,7 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
         tags=tuple(tag.strip() for tag in (_cell(row, "tags") or "").split(SEPARATOR) if tag.strip()),
         split=split,
         group=_cell(row, "group"),
+        numbers=() if unlabelled else numbers_of_row(number, row, problems),
     )
 
 

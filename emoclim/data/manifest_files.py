@@ -10,12 +10,15 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
+from emoclim.data.labels.valence_arousal import NUMBERS
 from emoclim.data.listing import is_utf8
 from emoclim.data.manifest import COLUMNS, Item
 from emoclim.data.tables import PARQUET, SEPARATOR, table_bytes
 from emoclim.errors import ManifestError
 
-TEXT = tuple(name for name in COLUMNS if name not in ("start", "duration"))  # never numbers, even if written like some
+TEXT = tuple(
+    name for name in COLUMNS if name not in ("start", "duration", *NUMBERS)
+)  # never numbers, even if written like some
 SUFFIXES = frozenset({".csv", *PARQUET})
 
 
@@ -58,8 +61,9 @@ def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
         )
     texts = {name: getattr(item, name) or "" for name in ("label", "split", "id", "group", "text")}
     seconds = {"start": item.start, "duration": item.duration}
-    times = {name: "" if value is None else repr(float(value)) for name, value in seconds.items()}
-    return {"path": path, "tags": SEPARATOR.join(item.tags), **texts, **times}
+    given = seconds | dict(zip(NUMBERS, item.numbers or (None, None), strict=True))
+    numbers = {name: "" if value is None else repr(float(value)) for name, value in given.items()}
+    return {"path": path, "tags": SEPARATOR.join(item.tags), **texts, **numbers}
 
 
 def _relative(path: Path, home: str, real: Callable[[str], str]) -> str:

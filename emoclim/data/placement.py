@@ -58,11 +58,13 @@ def place_items(
     joined = _with_groups(items, contents)
     if not (shares := SHARES.fullmatch(split)):
         return Placement(split, joined, notes=tuple(notes))
-    labelled = [item for item in joined if item.label is not None]
+    labelled = [item for item in joined if item.annotated]
     if not labelled and any(item.tags for item in joined):
         labelled = list(labelled_by_rarest_tag(joined))
     if not labelled:
-        return Placement(NONE, joined, notes=(*notes, "no item has a label or a tag, so that none has a split"))
+        return Placement(
+            NONE, joined, notes=(*notes, "no item has a label, valence and arousal, or a tag, so that none has a split")
+        )
     fractions = dict(zip(SPLITS, (float(share) / 100 for share in shares.groups()), strict=True))
     placed = assign_splits(labelled, seed, fractions=fractions)
     return Placement(split, tuple(replace(item, split=placed.get(item.id)) for item in joined), notes=tuple(notes))

@@ -1,4 +1,4 @@
-"""Make train, validation and test parts: stratified by label, once, and kept beside the manifest.
+"""Make train, validation and test parts: stratified by label if there are any, once, and kept beside the manifest.
 
 Conventions: items of one group, and items of equal content, share a split; the split of an item never changes once it
 is written; items added later are placed round those there.
@@ -43,7 +43,7 @@ def with_splits(
     *,
     keep: bool = True,
 ) -> Manifest:
-    """Give each labelled item a split, from the manifest's own column or from the file kept beside it.
+    """Give each item that heads can learn from a split, from the manifest's own column or from the file kept beside it.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def with_splits(
     >>> sorted(item.split for item in with_splits(manifest).items)[:3]
     ['test', 'train', 'train']
     """
-    labelled = [item for item in manifest.items if item.label is not None]
+    labelled = [item for item in manifest.items if item.annotated]
     given = sum(item.split is not None for item in labelled)
     if given == len(labelled):
         return manifest

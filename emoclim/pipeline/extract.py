@@ -115,7 +115,7 @@ def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: Extr
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
     there, before = note_path(path).exists(), len(cache)
     checkpoint = portable_path(config.checkpoint, path.parent) if config.checkpoint else None
-    unlabelled = config.unlabelled or all(item.label is None for item in manifest.items)
+    unlabelled = config.unlabelled or not any(item.annotated for item in manifest.items)
     note = note_or_new(CacheNote(path, cache.spec, checkpoint, config.settings)).with_source(manifest, unlabelled)
     note.with_run(provenance(), None).save()
     try:

@@ -36,8 +36,40 @@ def test_reads_every_column_and_resolves_paths_from_the_csv(tmp_path: Path) -> N
 
 
 def test_unknown_columns_are_left_out_with_a_note(tmp_path: Path) -> None:
-    manifest = read_manifest(write_csv(tmp_path, "path,valence,arousal\na.jpg,1,2\n", "a.jpg"), "image")
-    assert manifest.notes == ("left out columns valence, arousal",)
+    manifest = read_manifest(write_csv(tmp_path, "path,agree,disagree\na.jpg,1,2\n", "a.jpg"), "image")
+    assert manifest.notes == ("left out columns agree, disagree",)
+
+
+def test_valence_and_arousal_are_numbers_of_items_in_any_scale(tmp_path: Path) -> None:
+    plain = read_manifest(write_csv(tmp_path, "path\na.jpg\nb.jpg\n", "a.jpg", "b.jpg"), "image")
+    source = write_csv(tmp_path, "path,Valence,arousal\na.jpg,-1,8.25\nb.jpg,,\n", "a.jpg", "b.jpg")
+    manifest = read_manifest(source, "image")
+    assert [item.numbers for item in manifest.items] == [(-1.0, 8.25), ()]
+    assert [item.annotated for item in manifest.items] == [True, False]
+    assert manifest.digest() != plain.digest()
+    assert read_manifest(source, "image", unlabelled=True).digest() == plain.digest()
+
+
+@pytest.mark.parametrize(
+    ("cells", "fault"),
+    [
+        ("high,1", "row 3 has valence 'high'"),
+        ("1,nan", "row 3 has arousal 'nan'"),
+        ("1,1e999", "row 3 has arousal '1e999'"),
+        ("1,", "row 3 has valence alone"),
+    ],
+)
+def test_places_that_are_half_or_no_numbers_are_refused_by_row(tmp_path: Path, cells: str, fault: str) -> None:
+    source = write_csv(tmp_path, f"path,valence,arousal\na.jpg,1,2\nb.jpg,{cells}\n", "a.jpg", "b.jpg")
+    with pytest.raises(ManifestError, match=fault):
+        read_manifest(source, "image")
+
+
+def test_valence_without_a_column_of_arousal_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="row 2 has valence alone"):
+        read_manifest(write_csv(tmp_path, "path,valence\na.jpg,1\n", "a.jpg"), "image")
+    with pytest.raises(ManifestError, match="numbers"):
+        Item("a", Path("a.jpg"), numbers=(1.0,))
 
 
 def test_duplicate_ids_and_missing_files_are_told_together(tmp_path: Path) -> None:
@@ -243,7 +275,7 @@ def test_the_real_corpus_is_read_whole(shared: Path) -> None:
     images = read_manifest(shared / "corpus" / "images.csv", "image")
     audio = read_manifest(shared / "corpus" / "audio.csv", "audio")
     assert (len(images.items), len(audio.items)) == (122, 246)
-    assert images.notes == ("left out columns valence, arousal",)
+    assert (images.notes, all(item.numbers for item in images.items)) == ((), True)
     assert len({item.group for item in audio.items}) == 104
 
 

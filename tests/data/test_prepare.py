@@ -314,12 +314,12 @@ def test_data_sets_are_listed_and_explained() -> None:
 def test_texts_are_items_of_a_manifest_too(tmp_path: Path) -> None:
     items = [
         Item("b", text="I was glad, very", label="joy"),
-        Item("a", text='He said "no"', label="anger", split="test"),
+        Item("a", text='He said "no"', label="anger", split="test", numbers=(1 / 3, -7.0)),
     ]
-    path = tmp_path / "text.csv"
-    path.write_bytes(manifest_bytes(items, path, {}))
-    assert path.read_text().splitlines()[0] == "label,split,id,text"
-    assert read_manifest(path, "text").items == (items[1], items[0])
+    for path in (tmp_path / "text.parquet", tmp_path / "text.csv"):
+        path.write_bytes(manifest_bytes(items, path, {}))
+        assert read_manifest(path, "text").items == (items[1], items[0])
+    assert path.read_text().splitlines()[0] == "label,split,id,text,valence,arousal"
     path.write_text("text,label\nhello,joy\n")
     with pytest.raises(ManifestError, match="row 2 has a text and no id"):
         read_manifest(path, "text")

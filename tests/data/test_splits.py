@@ -199,6 +199,13 @@ def test_items_without_a_label_get_no_split(tmp_path: Path) -> None:
     assert with_splits(manifest_of(tmp_path, items)).items[-1].split is None
 
 
+def test_items_with_valence_and_arousal_alone_get_a_split(tmp_path: Path) -> None:
+    items = [*items_of({"awe": 10}), *(Item(f"n{n}", text=str(n), numbers=(0.5, n)) for n in range(10))]
+    placed = with_splits(manifest_of(tmp_path, items)).items
+    assert {item.split for item in placed[10:]} == set(SPLITS)
+    assert sorted(item.split or "" for item in placed[10:]) == ["test", *["train"] * 8, "val"]
+
+
 def test_a_spoilt_splits_file_is_refused(tmp_path: Path) -> None:
     manifest = manifest_of(tmp_path, items_of({"awe": 5}))
     splits_path(manifest).write_text("id,split\nawe/0,dev\n")

@@ -98,6 +98,21 @@ def test_an_export_says_what_it_holds_and_is_the_same_each_time(root: Path) -> N
     assert (root / "a.parquet").read_bytes() == (root / "b.parquet").read_bytes()
 
 
+def test_an_export_has_valence_and_arousal_where_any_item_has(root: Path) -> None:
+    manifest = root / "data" / "audio.csv"
+    header, *rows = manifest.read_text().splitlines()
+    lines = [f"{header},valence,arousal", *(f"{row},{n},{n / 2}" if n else f"{row},," for n, row in enumerate(rows))]
+    manifest.write_text("\n".join(lines))
+    for out in ("a.npz", "a.parquet", "folder"):
+        export_features("timbre", root / out, workspace=Workspace(root))
+    with np.load(root / "a.npz", allow_pickle=False) as arrays:
+        assert np.isnan(arrays["valence"][0])
+        assert arrays["arousal"][1:].tolist() == [n / 2 for n in range(1, 8)]
+    assert pq.read_table(root / "a.parquet")["valence"].to_pylist() == [None, *map(float, range(1, 8))]
+    for part in (root / "folder" / "data").iterdir():
+        assert {"valence", "arousal"} < set(pq.read_table(part).column_names)
+
+
 def test_a_folder_for_datasets_has_a_file_for_each_split(root: Path) -> None:
     result = answer("cache", "export", "timbre", root / "out", "--workspace", root)
     assert (result["format"], result["items"]) == ("hf", 8)

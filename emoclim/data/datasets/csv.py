@@ -10,6 +10,7 @@ from pathlib import Path
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
+from emoclim.data.labels.valence_arousal import NUMBERS
 from emoclim.data.listing import list_files
 from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
 from emoclim.data.splits import split_called
@@ -53,7 +54,7 @@ def prepare(
             f"{folder} is a folder, not a table; name the table in it (found {in_words(list_files(folder))})"
         )
     table = read_table(folder)
-    columns = _columns(table, named | dict.fromkeys(("id", "start", "duration")))
+    columns = _columns(table, named | dict.fromkeys(("id", "start", "duration", *NUMBERS)))
     path = columns["path"]
     rows = table.records(*table.columns)
     pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])

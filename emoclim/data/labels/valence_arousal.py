@@ -1,13 +1,14 @@
-"""Read the valence and arousal of words from a file of the user's, and compute how similar classes are by them.
+"""Read the valence and arousal of words from a file of the user's, and of items from the rows of manifests.
 
-Conventions: valence and arousal run from 0 to 1; words are compared without regard to upper case.
+Conventions: those of words run from 0 to 1, and words are compared without regard to upper case; those of items stay in
+the scale that they are given in.
 """
 
 from __future__ import annotations  # lest reading a file load torch
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ValenceArousal = Mapping[str, tuple[float, float]]
+NUMBERS = ("valence", "arousal")
 WORD_COLUMNS = ("word", "term")  # versions 1 and 2 of the NRC lexicon differ in this
 
 
@@ -35,7 +37,7 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
     places: dict[str, tuple[float, float]] = {}
     table = read_table(path, plain="\t")
     name = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
-    for number, row in table.records(name, "valence", "arousal"):
+    for number, row in table.records(name, *NUMBERS):
         if not any(map(str.strip, row.values())):
             continue
         where, word = f"row {number} of {path}", composed(row[name].strip().lower())
@@ -60,6 +62,22 @@ def _value(row: Mapping[str, str], name: str, where: str) -> float:
     if not -1 <= value <= 1:
         raise ManifestError(f"{where} has {name} {row[name]!r}; give a number from 0 to 1, or from -1 to 1 throughout")
     return value
+
+
+def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequence[str]) -> tuple[float, ...]:
+    """Read valence and arousal of a manifest's row, both or none; add whatever is wrong to `problems`."""
+    given = {name: cell for name in NUMBERS if (cell := row.get(name, "").strip())}
+    values = []
+    for name, cell in given.items():
+        try:
+            values.append(float(cell))
+        except ValueError:
+            values.append(math.nan)
+        if not math.isfinite(values[-1]):
+            problems.append(f"row {number} has {name} {cell!r} (it is a finite number)")
+    if len(given) == 1:
+        problems.append(f"row {number} has {next(iter(given))} alone (valence and arousal go together)")
+    return tuple(values) if len(values) == len(NUMBERS) and all(map(math.isfinite, values)) else ()
 
 
 def places_of(names: Sequence[str], places: ValenceArousal) -> dict[str, tuple[float, float]]:

@@ -6,6 +6,7 @@ so that memory does not grow with the cache; an npz is one block.
 
 import json
 import logging
+import math
 import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,7 +45,9 @@ Format = Literal["npz", "parquet", "hf"]  # hf: a folder that Hugging Face's `da
 FORMATS: Mapping[str, Format] = {".npz": "npz", ".parquet": "parquet", "": "hf"}
 PARTS = {"train": "train", "val": "validation", "test": "test", "": "unlabelled"}  # what has a label has a split
 ROWS = 2**13  # values and segments read at once, about
-Row = tuple[str, str, str, str]  # id, key in the cache, label, split
+NUMBERS = ("valence", "arousal")
+NONE = (math.nan, math.nan)
+Row = tuple[Any, ...]  # id, key in the cache, label, split; if any item has them, valence and arousal
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +127,16 @@ def _states(note: CacheNote, source: SourceRef | None, cache: FeatureCache, keys
 
 def _rows(note: CacheNote, source: SourceRef | None, states: Sequence[ItemStatus]) -> list[Row]:
     """List the items that have features, with what their manifest says of them if it is still there."""
-    said: dict[str, tuple[str, str]] = {}
+    said: dict[str, tuple[Any, ...]] = {}
+    none: tuple[float, ...] = ()
     if source is not None:
         try:
             items = open_library(note, source, need_files=False).manifest.items
-            said = {item.id: (item.label or "", item.split or "") for item in items}
+            none = NONE if any(item.numbers for item in items) else ()
+            said = {item.id: (item.label or "", item.split or "", *(item.numbers or none)) for item in items}
         except EmoclimError as error:
             log.warning("labels and splits are left out: %s", error)
-    rows = [(one.id, one.key, *said.get(one.id, ("", ""))) for one in states if one.state == "committed"]
+    rows = [(one.id, one.key, *said.get(one.id, ("", "", *none))) for one in states if one.state == "committed"]
     if not rows:
         raise CacheError(f"cache {note.path} holds no features of {source.name if source else 'anything'}; extract it")
     return rows
@@ -141,7 +146,7 @@ def _blocks(cache: FeatureCache, rows: Sequence[Row]) -> Iterator[dict[str, NDAr
     """Yield arrays of some rows at a time; `counts` are the numbers of their segments."""
     step = max(1, ROWS * len(cache) // (len(cache) + cache.n_segments))
     for first in range(0, len(rows), step):
-        ids, keys, labels, splits = map(np.array, zip(*rows[first : first + step], strict=True))
+        ids, keys, labels, splits, *numbers = map(np.array, zip(*rows[first : first + step], strict=True))
         features = cache.read(keys.tolist())
         n, none = len(features), features.values[:0]
         tensors = {
@@ -151,11 +156,12 @@ def _blocks(cache: FeatureCache, rows: Sequence[Row]) -> Iterator[dict[str, NDAr
             "starts": none[:, 0] if features.starts is None else features.starts,
             "counts": torch.zeros(n).long() if features.offsets is None else features.offsets.diff(),
         }
-        yield {"ids": ids, "labels": labels, "splits": splits} | {name: tensors[name].numpy() for name in tensors}
+        of_items = {"ids": ids, "labels": labels, "splits": splits, **dict(zip(NUMBERS, numbers, strict=False))}
+        yield of_items | {name: tensors[name].numpy() for name in tensors}
 
 
 def _write_npz(path: Path, cache: FeatureCache, rows: Sequence[Row], track: Track) -> None:
-    """Write arrays ids, labels, splits, values, seconds and spec (JSON); segments, offsets and starts if there are."""
+    """Write arrays ids, labels, splits, values, seconds and spec (JSON); valence and segments etc. if there are."""
     blocks = list(track(_blocks(cache, rows), description="export npz"))
     arrays = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
     arrays["spec"] = np.array(json.dumps(cache.spec.to_dict()))
@@ -169,13 +175,15 @@ def _write_npz(path: Path, cache: FeatureCache, rows: Sequence[Row], track: Trac
 
 
 def _write_parquet(path: Path, cache: FeatureCache, rows: Sequence[Row], track: Track) -> None:
-    """Write columns id, label, split, seconds, values (lists); segments (lists of lists) and starts if there are."""
+    """Write columns id, label, split, seconds, values (lists); valence, arousal, segments and starts if there are."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     spec = cache.spec
     vector, vectors = pa.list_(pa.float32(), spec.dim), pa.FixedSizeListArray.from_arrays
-    columns = {"id": pa.string(), "label": pa.string(), "split": pa.string(), "seconds": pa.float32(), "values": vector}
+    columns = {"id": pa.string(), "label": pa.string(), "split": pa.string(), "seconds": pa.float32()}
+    numbers = NUMBERS[: len(rows[0]) - 4]
+    columns |= dict.fromkeys(numbers, pa.float64()) | {"values": vector}
     if cache.n_segments:
         columns |= {"segments": pa.list_(vector), "starts": pa.list_(pa.float32())}
     schema = pa.schema(list(columns.items()), metadata={"emoclim.spec": json.dumps(spec.to_dict())})
@@ -185,7 +193,8 @@ def _write_parquet(path: Path, cache: FeatureCache, rows: Sequence[Row], track: 
             values, segments = (vectors(block[name].ravel(), spec.dim) for name in ("values", "segments"))
             offsets = np.concatenate([[0], block["counts"].cumsum()]).astype(np.int32)
             lists = [pa.ListArray.from_arrays(offsets, flat) for flat in (segments, pa.array(block["starts"]))]
-            arrays = [*texts, pa.array(block["seconds"]), values, *lists]
+            places = [pa.array(block[name], mask=np.isnan(block[name])) for name in numbers]
+            arrays = [*texts, pa.array(block["seconds"]), *places, values, *lists]
             writer.write_table(pa.table(arrays[: len(schema)], schema=schema))
 
 

@@ -164,7 +164,7 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
     note = note_or_new(CacheNote(cache, spec, origin, {}))
     if imported:
         note = note.with_run(provenance(), imported)
-    note = note.with_source(manifest, all(item.label is None for item in manifest.items))
+    note = note.with_source(manifest, not any(item.annotated for item in manifest.items))
     with open_cache(cache) as opened:
         states = item_statuses(manifest.items, lambda item: f"{BY_ID}{item.id}", opened.keys(), {})
     write_item_table(cache, note.sources[-1].name, states)
