@@ -93,7 +93,7 @@ def test_nothing_is_left_of_a_manifest_that_cannot_be_written(
 def test_a_parquet_manifest_is_found_and_read(photos: Path, tmp_path: Path) -> None:
     table = tmp_path / "votes.csv"
     rows = "".join(f"photos/{name},{name.partition('/')[0]},{n},{n}.5,code {n}\n" for n, name in enumerate(PHOTOS))
-    table.write_text("file,mood,agree,valence,code\n" + rows)
+    table.write_text("file,mood,agree,score,code\n" + rows)
     output = tmp_path / "data" / "images.parquet"
     words = ("--path-column", "file", "--label-column", "mood", "--output", output, "--workspace", tmp_path)
     run("prepare", "csv", table, *words)
@@ -102,9 +102,9 @@ def test_a_parquet_manifest_is_found_and_read(photos: Path, tmp_path: Path) -> N
     assert {item.id: item.label for item in manifest.items} == {
         f"photos/{name}": name.partition("/")[0] for name in PHOTOS
     }
-    assert manifest.notes == ("left out columns agree, valence, code",)
+    assert manifest.notes == ("left out columns agree, score, code",)
     first = pq.read_table(output).to_pylist()[0]
-    assert (first["agree"], first["valence"], first["code"]) == (0, 0.5, "code 0")
+    assert (first["agree"], first["score"], first["code"]) == (0, 0.5, "code 0")
 
 
 def test_a_split_a_group_and_parts_of_files_are_taken_from_a_table(tmp_path: Path) -> None:
