@@ -4,7 +4,9 @@ Invariants: a reader never sees half a file; only regular files are opened, for 
 memory is taken for a file than its size warrants, see :func:`require_memory`.
 """
 
+import csv
 import errno
+import io
 import json
 import math
 import os
@@ -13,7 +15,7 @@ import secrets
 import shutil
 import stat
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -150,10 +152,32 @@ def memory_limit() -> float:
     return limit * GB
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_bytes(content)
+
+
+def csv_bytes(rows: Iterable[Iterable[object]], errors: str = "strict") -> bytes:
+    """Make the bytes of a CSV file; `errors` says what becomes of text that is no UTF-8."""
+    stream = io.StringIO(newline="")
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue().encode(errors=errors)
+
+
+def parquet_bytes(table: Any) -> bytes:
+    """Make the bytes of a Parquet file of a table of pyarrow, or of a dict of columns by name."""
+    import pyarrow
+    from pyarrow import parquet
+
+    stream = io.BytesIO()
+    parquet.write_table(pyarrow.table(table), stream, write_page_checksum=True)
+    return stream.getvalue()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON, whole or not at all; NaN and infinity raise ValueError, since they are not JSON."""
-    with atomic(path) as partial:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path, error: type[EmoclimError], advice: str, schema: type[T] = dict[str, Any]) -> T:  # type: ignore[assignment]
@@ -210,12 +234,3 @@ def sync_name(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def write_parquet(columns: Mapping[str, Sequence[Any]], path: Path) -> None:
-    """Write columns by name to a Parquet file, whole or not at all."""
-    import pyarrow
-    from pyarrow import parquet
-
-    with atomic(path) as partial:
-        parquet.write_table(pyarrow.table(dict(columns)), partial, write_page_checksum=True)

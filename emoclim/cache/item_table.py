@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, get_args
 
 from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import atomic, read_regular
+from emoclim.files import csv_bytes, read_regular, write_bytes
 
 State = Literal["committed", "failed", "missing", "left out"]
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
@@ -161,9 +161,7 @@ def item_tables(cache: Path) -> list[Path]:
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    """Write a CSV file, whole or not at all."""
-    with atomic(path) as partial, partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
-        csv.writer(file, lineterminator="\n").writerows(map(_shielded, row) for row in rows)
+    write_bytes(path, csv_bytes((map(_shielded, row) for row in rows), "backslashreplace"))
 
 
 def _shielded(cell: object) -> str:

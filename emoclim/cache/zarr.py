@@ -32,7 +32,7 @@ from emoclim.cache.lock import WriterFile
 from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, require_tables, shape_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import atomic, open_regular, read_regular, remove, require_memory
+from emoclim.files import open_regular, read_regular, remove, require_memory, write_bytes
 
 LEDGER = "ledger.jsonl"
 CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
@@ -55,7 +55,7 @@ class SyncedStore(LocalStore):
     async def set(self, key: str, value: Buffer) -> None:
         """Write one file."""
         self._check_writable()
-        await asyncio.to_thread(_write, self.root / key, value.to_bytes())
+        await asyncio.to_thread(write_bytes, self.root / key, value.to_bytes())
 
 
 def _require_plain(root: Path, key: str) -> None:
@@ -64,11 +64,6 @@ def _require_plain(root: Path, key: str) -> None:
         raise OSError(errno.ELOOP, f"{folder} is a link, which is not followed", str(folder))
     with open_regular(root / key, follow=False) as file:
         require_memory(root / key, os.fstat(file.fileno()).st_size, CacheError)  # it may be of holes
-
-
-def _write(path: Path, content: bytes) -> None:
-    with atomic(path) as partial:
-        partial.write_bytes(content)
 
 
 class ZarrStore(Store):

@@ -14,7 +14,7 @@ from pydantic import TypeAdapter
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.errors import CacheError, DecodeError, PassingError, reason_of
-from emoclim.files import atomic, open_regular, read_regular
+from emoclim.files import open_regular, read_regular, write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -116,8 +116,7 @@ class ContentKeys:
             return
         known = _read_memo(self._path) | self._known  # other processes may have learnt more meanwhile
         try:
-            with atomic(self._path) as partial:
-                partial.write_text(json.dumps(known), encoding="utf-8")
+            write_bytes(self._path, json.dumps(known).encode())
         except OSError as error:
             log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, reason_of(error))
         self._changed = False

@@ -18,7 +18,7 @@ from emoclim.data.grouping import group_names, join_groups
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
-from emoclim.files import atomic
+from emoclim.files import write_bytes
 from emoclim.progress import Track, silent
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}  # of the papers (Emo-CLIM, section 4.1)
@@ -173,8 +173,7 @@ def _complete(
                 items = track(labelled, description=f"read {path.name}", total=len(labelled))
                 splits |= assign_splits(_joined(labelled, contents_of(items, keys), splits), seed, splits)
             if keep:
-                with atomic(path) as partial:
-                    partial.write_bytes(table_bytes(("id", "split"), sorted(splits.items()), path.suffix))
+                write_bytes(path, table_bytes(("id", "split"), sorted(splits.items()), path.suffix))
             return splits
     except OSError as error:
         raise ManifestError(

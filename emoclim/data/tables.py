@@ -17,7 +17,7 @@ from typing import Any, Literal
 from emoclim.data.listing import UNSEEN, composed
 from emoclim.data.media.text import LINE_END, read_text, swallowed_rows
 from emoclim.errors import ManifestError, name_some
-from emoclim.files import open_regular, require_memory
+from emoclim.files import csv_bytes, open_regular, parquet_bytes, require_memory
 
 PARQUET = frozenset({".parquet", ".pq"})
 SEPARATOR = "|"
@@ -223,25 +223,18 @@ def table_bytes(columns: Sequence[str], rows: Iterable[Sequence[str]], suffix: s
     """Make the bytes of a CSV or Parquet file; the same table has the same bytes on every machine."""
     if suffix.lower() in PARQUET:
         return _parquet_bytes(columns, list(rows), frozenset(text))
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue().encode()
+    return csv_bytes([columns, *rows])
 
 
 def _parquet_bytes(columns: Sequence[str], rows: Sequence[Sequence[str]], text: frozenset[str]) -> bytes:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     arrays = {}
     for place, name in enumerate(columns):
         kind = str if name in text else _kind([row[place] for row in rows if row[place]])
         arrow = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}[kind.__name__]
         arrays[name] = pa.array([kind(row[place]) if row[place] else None for row in rows], arrow)
-    stream = io.BytesIO()
-    pq.write_table(pa.table(arrays), stream, write_page_checksum=True)
-    return stream.getvalue()
+    return parquet_bytes(arrays)
 
 
 def _kind(cells: Sequence[str]) -> type[int] | type[float] | type[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from emoclim.files import atomic
+from emoclim.files import write_bytes
 from emoclim.reports.tables import Row
 
 TitledTable = tuple[str, Sequence[Row], str]  # title, rows of text with the names of the columns first, note
@@ -43,8 +43,7 @@ class Page:
 
 def save_page(page: Page, path: Path) -> None:
     """Write the page as HTML, whole or not at all."""
-    with atomic(path) as partial:  # names of files may be any bytes
-        partial.write_text(render_page(page), encoding="utf-8")
+    write_bytes(path, render_page(page).encode())
 
 
 def render_page(page: Page) -> str:

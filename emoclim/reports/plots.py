@@ -21,7 +21,7 @@ from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from emoclim.errors import ConfigError
-from emoclim.files import atomic
+from emoclim.files import write_bytes
 from emoclim.reports.retrieval import RetrievalReport
 from emoclim.reports.tables import shorten
 
@@ -62,8 +62,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     picture = BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(picture, format="png", metadata={"Software": None})
-    with atomic(path) as partial:
-        partial.write_bytes(picture.getvalue())
+    write_bytes(path, picture.getvalue())
 
 
 def plot_per_class(report: RetrievalReport, path: Path, metric: str = "P@5") -> None:

@@ -16,7 +16,7 @@ import torch
 from pydantic_core import from_json
 
 from emoclim.errors import RunError
-from emoclim.files import atomic, open_regular, require_memory, write_json
+from emoclim.files import open_regular, parquet_bytes, require_memory, write_bytes, write_json
 from emoclim.reports import QueryScores
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,6 @@ class QueryTable:
 def write_queries(path: Path, table: QueryTable) -> None:
     """Write the file, whole or not at all; the same table gives the same bytes."""
     import pyarrow as pa
-    from pyarrow import parquet
 
     names = {tuple(scores.metrics) for scores in table.directions.values()}
     if len(names) != 1:
@@ -60,8 +59,7 @@ def write_queries(path: Path, table: QueryTable) -> None:
         }
         parts.append(pa.table(columns | {metric: values.numpy() for metric, values in scores.metrics.items()}))
     whole = pa.concat_tables(parts).replace_schema_metadata({KEY: json.dumps(about, sort_keys=True, allow_nan=False)})
-    with atomic(path) as partial:
-        parquet.write_table(whole, partial, write_page_checksum=True)
+    write_bytes(path, parquet_bytes(whole))
 
 
 def read_queries(path: Path) -> QueryTable:

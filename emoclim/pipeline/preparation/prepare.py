@@ -26,7 +26,7 @@ from emoclim.data import (
     read_dataset,
 )
 from emoclim.errors import ConfigError, DecodeError, ManifestError, name_some
-from emoclim.files import atomic, write_json
+from emoclim.files import write_bytes, write_json
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.preparation.result import PreparedManifest, account_path
 from emoclim.pipeline.workspace import Workspace
@@ -168,6 +168,5 @@ def _write(target: Path, content: bytes, force: bool) -> bool:
             return False
         if not force:
             raise ManifestError(f"{target} exists and holds something else; name another --output, or --force this one")
-    with atomic(target) as partial:
-        partial.write_bytes(content)
+    write_bytes(target, content)
     return True

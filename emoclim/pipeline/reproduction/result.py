@@ -14,7 +14,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.data import Manifest
-from emoclim.files import atomic
+from emoclim.files import write_bytes
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.pipeline.reproduction.departures import KINDS, Departure, mark_of, matching_departures
@@ -200,7 +200,6 @@ class Reproduction:
             text = typeset_table(table.rows, table.title, table.note, form)
             if self.tests:
                 text += "\n" + typeset_table(self.test_rows(), f"{table.title}, between rows", TESTS, form)
-            with atomic(self.folder / name) as partial:
-                partial.write_text(text, encoding="utf-8")
+            write_bytes(self.folder / name, text.encode())
         if self.spaces:
             plot_joint_spaces(self.spaces, self.folder / FIGURE, seed=SEED, perplexity=PERPLEXITY)

@@ -19,7 +19,7 @@ from emoclim.cache import portable_path
 from emoclim.data import SPLITS, groups_of
 from emoclim.encoders import choose_device
 from emoclim.errors import RunError
-from emoclim.files import write_parquet
+from emoclim.files import parquet_bytes, write_bytes
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.files import write_report
 from emoclim.pipeline.evaluation.result import paper_tables
@@ -125,7 +125,7 @@ class TaggingResult:
     def write(self) -> None:
         """Write ``report.json``, ``scores.parquet`` and the pictures."""
         write_report(self.folder, self.to_dict())
-        write_parquet(_score_columns(self.report), self.folder / "scores.parquet")
+        write_bytes(self.folder / "scores.parquet", parquet_bytes(_score_columns(self.report)))
         if self.config.plots:
             plot_tags(self.report, self.folder / TAGS_PICTURE)
             if len(self.report.curve) > 1:

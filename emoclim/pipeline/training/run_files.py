@@ -5,7 +5,6 @@ has one of its own, ``tensorboard/<round>-<bank>/``, with ``train_loss/head_<num
 before weighting, ``val_loss_<anchor>_<contrast>/head_<number>``.
 """
 
-import csv
 import math
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ import torch
 from torch import Tensor
 
 from emoclim.errors import MissingLibrary
-from emoclim.files import atomic, write_json, write_parquet
+from emoclim.files import csv_bytes, parquet_bytes, write_bytes, write_json
 from emoclim.learning import (
     SCORE_NAMES,
     Candidate,
@@ -223,12 +222,9 @@ def _finite(losses: Tensor) -> list[Any]:
 def _write_tables(report: SweepReport, sweep: Sweep, folder: Path) -> None:
     """Write ``sweep.csv``, ``sweep.parquet`` and ``history.parquet``."""
     columns = report.columns()
-    with atomic(folder / "sweep.csv") as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(zip(*columns.values(), strict=True))
-    write_parquet(columns, folder / "sweep.parquet")
-    write_parquet(_history_columns(sweep, report.terms), folder / "history.parquet")
+    write_bytes(folder / "sweep.csv", csv_bytes([columns, *zip(*columns.values(), strict=True)]))
+    write_bytes(folder / "sweep.parquet", parquet_bytes(columns))
+    write_bytes(folder / "history.parquet", parquet_bytes(_history_columns(sweep, report.terms)))
 
 
 def _history_columns(sweep: Sweep, terms: Sequence[str]) -> dict[str, list[Any]]:
