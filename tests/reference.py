@@ -1,11 +1,12 @@
 """Slow, plain versions of the losses, written from the equations with one loop per index."""
 
 from collections.abc import Mapping, Sequence
-from math import exp, log
+from math import exp, log, sqrt
 
 from torch import Tensor
 
 from emoclim.learning.contrastive import NoPositive
+from emoclim.learning.triplets import Negatives
 from emoclim.modality import Modality
 
 
@@ -84,3 +85,35 @@ def objective(
             one = similarity_supcon(*rows, related, temperature, skip_self=same, no_positive=no_positive)
         total += weight * one
     return total
+
+
+def negative_probabilities(
+    anchor: Tensor, contrast: Tensor, negative: Tensor, negatives: Negatives
+) -> list[dict[int, float]]:
+    """Probability of each negative of each anchor of one head, by its row: ``(N, E)``, ``(M, E)``, ``(N, M)``."""
+    found = []
+    for i in range(len(anchor)):
+        weights = {}
+        for j in range(len(contrast)):
+            cosine = float(anchor[i].double() @ contrast[j].double())
+            distance = max(0.5, sqrt(max(0.0, 2 - 2 * cosine)))
+            if not negative[i, j] or (negatives == "inverse_density" and distance >= 1.4):
+                continue
+            e = anchor.shape[1]
+            density = distance ** (e - 2) * (1 - distance**2 / 4) ** ((e - 3) / 2) if distance < 1.4 else 0.0
+            weights[j] = (cosine + 1) / 2 if negatives == "similar" else 1 / density
+        found.append({j: weight / sum(weights.values()) for j, weight in weights.items()})
+    return found
+
+
+def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float, negatives: Negatives) -> float:
+    """Expected loss of one head: ``(N, E)``, ``(N, E)``, ``(N, N)``; row i of the second is the positive of i."""
+    losses = []
+    for i, chances in enumerate(negative_probabilities(anchor, contrast, negative, negatives)):
+        if chances:
+            positive = float(anchor[i].double() @ contrast[i].double())
+            loss = 0.0
+            for j, chance in chances.items():
+                loss += chance * max(0.0, margin - positive + float(anchor[i].double() @ contrast[j].double()))
+            losses.append(loss)
+    return sum(losses) / len(losses) if losses else 0.0
