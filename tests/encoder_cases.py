@@ -136,11 +136,28 @@ def write_recordings(folder: Path, *seconds: float) -> list[Item]:
     return items
 
 
+def write_texts(folder: Path, *numbers: int) -> list[Item]:
+    """Texts of so many common words, in sentences of ten and paragraphs of a hundred."""
+    words = "the cat saw rain and we ran home where a quiet old river sang of summer light over green hills".split()
+    generator, items = np.random.default_rng(0), []
+    for number in numbers:
+        text = "".join(
+            words[int(drawn)] + ("\n\n" if place % 100 == 99 else ". " if place % 10 == 9 else " ")
+            for place, drawn in enumerate(generator.integers(0, len(words), number))
+        )
+        path = folder / f"{number}.txt"
+        path.write_text(text, encoding="utf-8")
+        items.append(Item(path.stem, path))
+    return items
+
+
 def write_items(modality: Modality, folder: Path) -> Sequence[Item]:
     if modality == "image":
         return write_pictures(folder, (90, 160), (20, 13))
     if modality == "audio":
         return write_recordings(folder, 21.0, 1.3)
+    if modality == "text":
+        return write_texts(folder, 5000, 3)
     pytest.fail(f"write items of modality {modality!r} in {Path(__file__).name}")
 
 

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from emoclim.data.manifest import Item
+from emoclim.data.media.checks import Remark
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError
+from emoclim.modality import MODALITIES
 
 BATCH = 7
 TOLERANCE = 1e-5
@@ -22,7 +24,8 @@ class EncoderContract:
     """What a derived class tests follows from four fixtures of its file.
 
     ``encoder`` is under test; ``again`` is the same made anew; ``changed`` are the same with another value of one
-    setting, one for each setting; ``items`` are of its modality: if sound, one much longer than a segment, one shorter.
+    setting, one for each setting; ``items`` are of its modality: if sound or text, one much longer than a segment, one
+    shorter.
     """
 
     @pytest.fixture(scope="class")
@@ -30,6 +33,8 @@ class EncoderContract:
     def batch(cls, encoder: Encoder, items: Sequence[Item]) -> Tensor:
         """``(BATCH, *input_shape)``."""
         generator = torch.Generator().manual_seed(0)
+        if encoder.spec.modality == "text":  # few passages, of which two may be drawn that are one
+            return torch.cat(prepare(encoder, items[0])[0])[:BATCH]
         return torch.stack([encoder.crop(items[0], generator) for _ in range(BATCH)])
 
     @pytest.fixture(scope="class")
@@ -59,10 +64,13 @@ class EncoderContract:
     def test_the_network_can_be_trained_through(self, encoder: Encoder, batch: Tensor) -> None:
         parameters = [parameter for parameter in encoder.module.parameters() if parameter.requires_grad]
         rounds = "quantise" in encoder.spec.settings  # whoever rounds the input has no gradient there
+        rounds |= not batch.is_floating_point()  # nor has whoever takes numbers of words
         inputs = batch[:1].clone().requires_grad_(not rounds)
         wanted = [*([] if rounds else [inputs]), *parameters]
         direction = torch.linspace(-1, 1, encoder.spec.dim)  # a plain sum is constant after some normalisations
         loss = (encoder.module(inputs) * direction).sum()
+        if not wanted:
+            return
         gradients = torch.autograd.grad(loss, wanted, allow_unused=True, materialize_grads=True)
         assert all(gradient.isfinite().all() for gradient in gradients)
         assert rounds or gradients[0].any()
@@ -75,12 +83,12 @@ class EncoderContract:
             for block in blocks:
                 assert len(block) > 0
                 assert block.shape[1:] == encoder.input_shape
-                assert block.dtype in (torch.float32, torch.uint8)
+                assert block.dtype in (torch.float32, torch.uint8, torch.int64)
                 assert block.isfinite().all()
             count = sum(len(block) for block in blocks)
             spanned = (count - 1) * encoder.hop_seconds + encoder.segment_seconds
             assert seconds >= 0
-            assert count == 1 or spanned <= seconds < spanned + encoder.hop_seconds
+            assert count == 1 or not encoder.segment_seconds or spanned <= seconds < spanned + encoder.hop_seconds
 
     def test_preparing_is_repeatable_and_draws_nothing(
         self, encoder: Encoder, again: Encoder, items: Sequence[Item]
@@ -99,9 +107,14 @@ class EncoderContract:
         for item in items:
             first = encoder.crop(item, torch.Generator().manual_seed(3))
             assert first.shape == encoder.input_shape
-            assert first.dtype == torch.float32
+            assert first.dtype == (torch.int64 if encoder.spec.modality == "text" else torch.float32)
             assert torch.equal(first, again.crop(item, torch.Generator().manual_seed(3)))
         assert random_state() == state
+
+    def test_rows_of_zeros_beside_others_do_no_harm(self, encoder: Encoder, batch: Tensor, features: Tensor) -> None:
+        with torch.inference_mode():
+            found = encoder.module(torch.cat([batch[:1], torch.zeros_like(batch[:1])]))
+        torch.testing.assert_close(found[:1], features[:1], atol=TOLERANCE, rtol=TOLERANCE)
 
     def test_crops_vary(self, batch: Tensor) -> None:
         assert len(batch.flatten(1).unique(dim=0)) > 1
@@ -114,7 +127,7 @@ class EncoderContract:
             encoder.crop(absent, torch.Generator())
 
     def test_segments_have_a_length_and_a_step_if_they_are_sound(self, encoder: Encoder) -> None:
-        if encoder.spec.modality == "image":
+        if not MODALITIES[encoder.spec.modality].timed:
             assert encoder.hop_seconds == encoder.segment_seconds == 0
         else:
             assert 0 < encoder.hop_seconds <= encoder.segment_seconds
@@ -136,7 +149,9 @@ def prepare(encoder: Encoder, item: Item) -> tuple[list[Tensor], float]:
     running = encoder.prepare(item)
     while True:
         try:
-            blocks.append(next(running))
+            block = next(running)
+            if not isinstance(block, Remark):
+                blocks.append(block)
         except StopIteration as end:
             return blocks, end.value
 

@@ -11,7 +11,7 @@ import pytest
 import emoclim.encoders
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = {"palette", "small_cnn"}  # without and with parameters
+EXAMPLES = {"palette", "small_cnn", "hashed_words"}  # of images; of audio, with parameters; of text
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
+from emoclim.data.media.prose import as_seen, is_text, read_prose
 from emoclim.errors import CacheError, DecodeError, PassingError, reason_of
 from emoclim.files import open_regular, read_regular, write_bytes
 
@@ -36,12 +37,25 @@ def hash_bytes(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
+def hash_text(text: str) -> str:
+    """Return 32 hex digits of a text as a reader sees it, however it is kept."""
+    return hashlib.blake2b(as_seen(text).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+
+
 def read_fingerprint(item: Item) -> Fingerprint:
     """Read the file of an item for what it is."""
     path = file_of(item)
     status = stat_file(path)
     with file_errors():
-        return Fingerprint(status.st_size, status.st_mtime_ns, hash_bytes(path))
+        return Fingerprint(status.st_size, status.st_mtime_ns, _digest(item, path))
+
+
+def _digest(item: Item, path: Path) -> str:
+    """Hash what a file says, if it is one of text that can be read, or its bytes."""
+    if is_text(item):
+        with suppress(DecodeError):
+            return hash_text(read_prose(item)[0])
+    return hash_bytes(path)
 
 
 def require_unchanged(item: Item, fingerprint: Fingerprint) -> None:
@@ -91,7 +105,7 @@ class ContentKeys:
     def known(self, item: Item) -> str | None:
         """Return the key of an item, if that can be told without reading its file."""
         if item.path is None and item.text is not None:
-            return hashlib.blake2b(item.text.encode(), digest_size=16).hexdigest()
+            return hash_text(item.text)
         fingerprint = self.fingerprint(item)
         return None if fingerprint is None else content_key(item, fingerprint)
 

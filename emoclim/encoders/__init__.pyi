@@ -30,3 +30,5 @@ from .loading import load_encoder as load_encoder
 from .loading import own_settings as own_settings
 from .loading import published_file as published_file
 from .loading import published_files as published_files
+from .text_encoder import TextEncoder as TextEncoder
+from .text_encoder import passage_settings as passage_settings

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from typing_extensions import Protocol, runtime_checkable  # typing's would build the network to check for it
 
 from emoclim import data
-from emoclim.data import PILLOW, FeatureSpec, Item, repeat_pad, segment_step
+from emoclim.data import PILLOW, FeatureSpec, Item, Remark, repeat_pad, segment_step
 from emoclim.errors import EncoderError
 
 if TYPE_CHECKING:
@@ -54,23 +54,25 @@ class Encoder(Protocol):
 
     @property
     def hop_seconds(self) -> float:
-        """Seconds between the starts of successive segments of one item; 0 for an image."""
+        """Seconds between the starts of successive segments of one item; 0 for an image or a text."""
 
     @property
     def segment_seconds(self) -> float:
-        """Length of one segment; 0 for an image."""
+        """Length of one segment; 0 for an image or a text."""
 
     @property
     def module(self) -> nn.Module:
         """``(B, *input_shape) -> (B, D)`` float32, differentiable, in eval mode; built on first use.
 
+        Rows never depend on each other: the last batch is filled up with rows of zeros.
         What :meth:`prepare` yields may also be uint8, if the module takes that as well.
         """
 
-    def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+    def prepare(self, item: Item) -> Generator[Tensor | Remark, None, float]:
         """Yield blocks ``(S, *input_shape)`` that together are the item; return its decoded length in seconds.
 
-        If the spec has views, the first row is the item and the others are they. Runs in worker processes. Raises
+        What a user should know of the item, such as words that the network does not know, is yielded between them. If
+        the spec has views, the first row is the item and the others are they. Runs in worker processes. Raises
         :class:`DecodeError` for content that cannot be used.
         """
 
@@ -98,7 +100,7 @@ class ImageEncoder:
 
     @cached_property
     def module(self) -> nn.Module:
-        network = _build(self.build)
+        network = build_network(self.build)
         if self.normalise is not None:
             network.register_forward_pre_hook(partial(_normalise_pixels, self.normalise))
         return network
@@ -155,7 +157,7 @@ class AudioEncoder:
 
     @cached_property
     def module(self) -> nn.Module:
-        return _build(self.build)
+        return build_network(self.build)
 
     def prepare(self, item: Item) -> Generator[Tensor, None, float]:
         waveform = data.read_blocks(item, self.sample_rate, source_rate=self.source_rate)
@@ -177,7 +179,8 @@ def _normalise_pixels(normalise: Callable[[Tensor], Tensor], _: nn.Module, given
     return normalise(given[0]) if given[0].dtype == torch.uint8 else given[0]
 
 
-def _build(build: Callable[[], nn.Module]) -> nn.Module:
+def build_network(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network that can be trained, in eval mode."""
     import torch
 
     with torch.inference_mode(False):  # parameters made in inference mode could never be trained

@@ -28,7 +28,9 @@ from emoclim.encoders.checkpoints.published import Published, obtain
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=frozenset({"arithmetic", "base", "loading"}))
+ENCODERS = Plugins(
+    "emoclim.encoders", "encoder", EncoderError, beside=frozenset({"arithmetic", "base", "loading", "text_encoder"})
+)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1

@@ -1,7 +1,7 @@
 """Hold what a run of extraction did with its items, and where its time went."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -46,3 +46,6 @@ class Extraction:
     leaks: tuple[str, ...]  # those among them whose earlier item is in another split
     timing: Timing
     keys: Mapping[str, str]  # content key by id, of the items whose content can be read
+    segments: int = 0  # of the items that were encoded now
+    # What is odd about items that were encoded now, in words that follow "12 texts"; of each an example, by id
+    remarks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

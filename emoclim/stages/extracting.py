@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from emoclim.cache import EncodedItem, FeatureCache, ItemStatus, State
-from emoclim.data import ContentKeys, Item, Manifest
+from emoclim.data import ContentKeys, Item, Manifest, Remark
 from emoclim.encoders import Encoder, choose_device
 from emoclim.extraction import (
     AsyncWriter,
@@ -130,6 +130,8 @@ def extract(
         leaks=leaks,
         timing=Timing(**{kind.name: watch.seconds[kind.name] for kind in fields(Timing)}),
         keys=found,
+        segments=run.segments,
+        remarks=run.remarks,
     )
 
 
@@ -173,10 +175,12 @@ class _Run:
     watch: Stopwatch
     encoded: int = 0
     padded: int = 0
+    segments: int = 0
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)  # examples by id, by what is remarked
     transient: dict[str, str] = field(default_factory=dict)  # reasons that are none of the content's, by key
     _progress: dict[int, _Progress] = field(default_factory=dict)  # by position
 
-    def finish_items(self, events: Iterator[Event[Tensor | FileRead]]) -> Generator[str, None, None]:
+    def finish_items(self, events: Iterator[Event[Tensor | FileRead | Remark]]) -> Generator[str, None, None]:
         """Yield the id of each item that is done."""
         for position, event in events:
             self.writer.commit_in_time()
@@ -188,6 +192,8 @@ class _Run:
                 self.watch.seconds["read"] += event.seconds
                 self.watch.seconds["decode"] -= event.seconds  # which the end will bring
                 progress.wanted = self.plan.learn(self.plan.todo[position], event.fingerprint)
+            elif isinstance(event, Remark):
+                self.remarks.setdefault(event.about, {})[self.plan.todo[position].id] = event.example
             elif progress.wanted:
                 progress.decoded += len(event)
                 yield from self._collect(self.packer.add(position, event))
@@ -222,6 +228,7 @@ class _Run:
         if reason is None:
             self.writer.append(self._encoded(key, item, segments, end.seconds))
             self.encoded += 1
+            self.segments += len(segments)
             self.padded += 0 < end.seconds < self.encoder.segment_seconds
         elif end.permanent:
             self.writer.record_failure(key, reason)
@@ -235,5 +242,6 @@ class _Run:
             value = segments.mean(0)
         if not self.keep_segments:
             return EncodedItem(key, value, seconds=seconds)
-        starts = (item.start or 0.0) + torch.arange(len(segments)) * self.encoder.hop_seconds
+        step = self.encoder.hop_seconds if self.encoder.segment_seconds or self.encoder.spec.views else 1.0
+        starts = (item.start or 0.0) + torch.arange(len(segments)) * step  # of what has no length: their numbers
         return EncodedItem(key, value, segments, starts, seconds)

@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from emoclim.data.manifest import Item
@@ -19,6 +20,14 @@ HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 class NotDecodable(DecodeError):
     """One decoder, which its message names, does not know what is in a file; another may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """Something that is odd about an item and no fault, for whoever extracts it to know."""
+
+    about: str  # what the item does or is, in words that follow "12 texts"
+    example: str = ""
 
 
 def file_of(item: Item) -> Path:
