@@ -2,13 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from emoclim import pipeline, recipes
+from emoclim import pipeline
 from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, parse_settings, read_pairs
 from emoclim.commands.terminal import Table, View, command, new_app, option, print_lines, track
 from emoclim.errors import ConfigError
@@ -99,76 +98,42 @@ def reproduce(
     done again. Whatever is not as in the paper, or in its code, is told. Exit code 3: some rows could not be
     made, or more items than --max-failures could not be used. See: emoclim prepare --list, for the data.
     """
-    from emoclim.learning import load_joint_config, load_objective
-
-    recipe, tables = recipes.choose_tables(words)
-    base = recipe.preset(preset).training
-    objective = load_objective(recipe.objective).Settings
-    training, own, tuning, augmentations = load_joint_config(config, base, objective)
     changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
-    files = {role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()}
-    names = read_pairs(encoder, "--encoder", "clap=timbre")
     manifests = {name: given[facts.folder] for name, facts in MODALITIES.items()} | {"tagging": tagging}
-    request = pipeline.Request(
-        recipe,
-        tables[0],
-        tuple(rows.split(",")) if rows else (),
-        pipeline.choose_encoders(recipe, preset, names, files, _by_role(setting)),
-        preset,
-        training.updated(**changes),
-        objective(**own),
-        {name: path for name, path in manifests.items() if path},
-        tuning,
-        augmentations,
-        store,
-        seeds,
-        given["label_map"],
-        given["within"],
+    requests = pipeline.make_requests(
+        words,
+        rows=rows.split(",") if rows else (),
+        preset=preset,
+        config=config,
+        changes=changes,
+        names=read_pairs(encoder, "--encoder", "clap=timbre"),
+        checkpoints={role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()},
+        settings=_by_role(setting),
+        manifests={name: path for name, path in manifests.items() if path},
+        store=store,
+        n_seeds=seeds,
+        label_map=given["label_map"],
+        within=given["within"],
     )
-    if len(tables) > 1:
-        tables = tuple(table for table in tables if replace(request, target=table).has_chosen())
-    place = pipeline.Workspace(workspace)
+    resources = pipeline.Resources(pipeline.Workspace(workspace), device, workers, track)
     if explain:
-        plans = [pipeline.plan_reproduction(replace(request, target=table), workspace=place) for table in tables]
-        lines = [line for one in plans for line in one.plan_summary()]
-        return View(
-            _data(plans),
-            [Table(one.plan_rows(), one.title) for one in plans],
-            lines,
-            paper=[one.table for one in plans],
-        )
-    results = [
-        pipeline.reproduce_table(
-            replace(request, target=table),
-            download=download,
-            batch_size=batch_size,
-            workers=workers,
-            workspace=place,
-            device=device,
-            track=track,
-            tell=lambda line: print_lines([line], err=True),
-        )
-        for table in tables
-    ]
+        found = [pipeline.plan_reproduction(one, workspace=resources.workspace) for one in requests]
+    else:
+        found = [
+            pipeline.reproduce_table(one, resources, download=download, batch_size=batch_size, tell=_tell)
+            for one in requests
+        ]
     return View(
-        _data(results),
-        [table for one in results for table in _shown(one)],
-        [line for one in results for line in one.summary()],
-        paper=[one.table for one in results],
-        incomplete=any(not one.complete or one.lost > max_failures for one in results),
+        found[0].to_dict() if len(found) == 1 else {"tables": [one.to_dict() for one in found]},
+        [Table(*table) for one in found for table in (one.plan_tables() if explain else one.made_tables())],
+        [line for one in found for line in (one.plan_summary() if explain else one.summary())],
+        paper=[one.table for one in found],
+        incomplete=not explain and any(not one.complete or one.lost > max_failures for one in found),
     )
 
 
-def _shown(result: "pipeline.Reproduction") -> list[Table]:
-    """Show a table, and the tests between its rows if there are any."""
-    tests = [Table(result.test_rows(), f"{result.title}, between rows")] if result.tests else []
-    return [Table(result.table_rows(), result.title), *tests]
-
-
-def _data(results: Sequence["pipeline.Reproduction"]) -> Mapping[str, Any]:
-    """Give one table as it is, several in a list."""
-    found = [one.to_dict() for one in results]
-    return found[0] if len(found) == 1 else {"tables": found}
+def _tell(line: str) -> None:
+    print_lines([line], err=True)
 
 
 def _by_role(pairs: Sequence[str] | None) -> Mapping[str, Mapping[str, "Setting"]]:

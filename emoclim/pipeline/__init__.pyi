@@ -19,9 +19,7 @@ from .preparation.datasets import explain_datasets as explain_datasets
 from .preparation.prepare import prepare_dataset as prepare_dataset
 from .reproduction.plan import plan_reproduction as plan_reproduction
 from .reproduction.reproduce import reproduce_table as reproduce_table
-from .reproduction.request import Request as Request
-from .reproduction.request import choose_encoders as choose_encoders
-from .reproduction.result import Reproduction as Reproduction
+from .reproduction.request import make_requests as make_requests
 from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start

@@ -19,7 +19,6 @@ from reproduced import QUICK, only_row, options, reproduce, rewrite
 from reproduced import made as made
 from reproduced import workspace as workspace
 
-from emoclim import pipeline
 from emoclim.config import TrainConfig
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.manifest import Item, Manifest
@@ -32,7 +31,7 @@ from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import departures
 from emoclim.pipeline.reproduction.plan import row_departures
-from emoclim.pipeline.reproduction.request import EncoderChoice
+from emoclim.pipeline.reproduction.request import EncoderChoice, Request, choose_encoders
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
@@ -449,12 +448,12 @@ def test_rows_of_the_papers_data_and_encoders_are_marked_by_what_is_left(
     file = tmp_path / "any.pt"
     file.write_bytes(b"parameters")
     row = RECIPE.tables["table4"].rows[name]
-    choices = pipeline.choose_encoders(RECIPE, preset, {}, {}, {})
+    choices = choose_encoders(RECIPE, preset, {}, {}, {})
     encoders = {
         modality: load_encoder(encoder, checkpoint=file, **choices[encoder].settings)
         for modality, encoder in row.encoders.items()
     }
-    asked = pipeline.Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
+    asked = Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
     manifests = {of: manifest(data.modality, []) for of, data in RECIPE.data.items()}
     found = row_departures(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
     assert departures.mark_of(found, asked.settings.source) == mark

@@ -32,8 +32,6 @@ from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
-from emoclim.pipeline.workspace import Workspace
-from emoclim.progress import Track, silent
 from emoclim.reports import ALL, Estimate, JointSpace, Results, tagging_results
 
 log = logging.getLogger(__name__)
@@ -41,18 +39,16 @@ log = logging.getLogger(__name__)
 
 def reproduce_table(
     request: Request,
+    resources: Resources,
     *,
     download: bool = False,
     batch_size: int | None = None,
-    workers: int | None = None,
-    workspace: Workspace = Workspace(),
-    device: str = "auto",
-    track: Track = silent,
     tell: Callable[[str], object] = log.info,
 ) -> Reproduction:
     """Extract, train and measure what a table shows, as far as its encoders can be had."""
+    workspace, track = resources.workspace, resources.track
     look = partial(plan_reproduction, request, keep=True, download=download, workspace=workspace, track=track)
-    runner = Runner(look(), Resources(workspace, device, workers, track), batch_size)
+    runner = Runner(look(), resources, batch_size)
     if runner.extract():
         runner.plan = look()  # what failed to encode is no data
     plan = runner.plan

@@ -1,6 +1,6 @@
 """Ask for a paper's table to be made anew: with which data, encoders and settings. Used by the whole room."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -9,10 +9,10 @@ from emoclim.config import EvaluateConfig, Settings, TrainConfig
 from emoclim.data import LabelMap, Setting, gives_several, match_labels, read_label_map
 from emoclim.encoders import Encoder, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
-from emoclim.learning import Augmentations, EncoderTuning, seeds
+from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective, seeds
 from emoclim.modality import Modality
 from emoclim.progress import Track
-from emoclim.recipes import Preset, Recipe, Row, Table
+from emoclim.recipes import Preset, Recipe, Row, Table, choose_tables
 
 SEEDED = frozenset({"retrieval", "classes", "tagging"})  # measures whose numbers are means over seeds
 
@@ -120,6 +120,48 @@ class Request:
         """Whether the table has one of the rows that are asked for, or needs none."""
         rows = self.table.rows.values()
         return not (self.rows and rows) or any(row.names & set(self.rows) for row in rows)
+
+
+def make_requests(
+    words: Sequence[str],
+    *,
+    rows: Sequence[str] = (),
+    preset: str,
+    config: Path | None = None,
+    changes: Mapping[str, Any],
+    names: Mapping[str, str],
+    checkpoints: Mapping[str, Path],
+    settings: Mapping[str, Mapping[str, Setting]],
+    manifests: Mapping[str, Path],
+    store: bool = False,
+    n_seeds: int = 1,
+    label_map: Path | None = None,
+    within: Literal["group"] | None = None,
+) -> list[Request]:
+    """Ask for each table that words name, or of several for those with chosen rows; `changes` are of the preset."""
+    recipe, tables = choose_tables(words)
+    objective = load_objective(recipe.objective).Settings
+    training, own, tuning, augmentations = load_joint_config(config, recipe.preset(preset).training, objective)
+    requests = [
+        Request(
+            recipe=recipe,
+            target=target,
+            rows=tuple(rows),
+            encoders=choose_encoders(recipe, preset, names, checkpoints, settings),
+            preset=preset,
+            config=training.updated(**changes),
+            own=objective(**own),
+            manifests=manifests,
+            tuning=tuning,
+            augmentations=augmentations,
+            store=store,
+            n_seeds=n_seeds,
+            label_map=label_map,
+            within=within,
+        )
+        for target in tables
+    ]
+    return [one for one in requests if one.has_chosen()] or requests
 
 
 def choose_encoders(

@@ -155,24 +155,21 @@ class Reproduction:
             "warnings": list(dict.fromkeys(self.warnings)),
         }
 
-    def table_rows(self) -> list[Cells]:
-        """Make rows for a terminal: what was made beside what the paper printed."""
+    def made_tables(self) -> list[tuple[list[Cells], str]]:
+        """Make rows for a terminal, with titles: what was made beside the numbers of the paper, and tests of rows."""
         table = self.table
-        return table.rows_by_group() if any(group for *_, group in table.metrics) else table.rows
+        rows = table.rows_by_group() if any(group for *_, group in table.metrics) else table.rows
+        return [(rows, self.title)] + [(tests_table(self.tests), f"{self.title}, between rows")] * bool(self.tests)
 
-    def test_rows(self) -> list[Cells]:
-        """Make rows for a terminal: tests between rows."""
-        return tests_table(self.tests)
-
-    def plan_rows(self) -> list[Cells]:
-        """Make rows for a terminal: what is to be done, row by row."""
+    def plan_tables(self) -> list[tuple[list[Cells], str]]:
+        """Make rows for a terminal, with a title: what is to be done, row by row."""
         rows: list[Cells] = [("row", "the paper's", "encoders here", "training", "run", "own is")]
         for one in self.rows.values():
             encoders = ", ".join(choice.name for choice in one.encoders.values())
             rows.append(
                 (one.row.name, one.row.title, encoders, f"{one.row.step}: {one.state}", ", ".join(one.runs), one.mark)
             )
-        return rows
+        return [(rows, self.title)]
 
     def plan_summary(self) -> list[str]:
         """Say what is there, and what is to be done."""
@@ -199,7 +196,7 @@ class Reproduction:
         for name, form in FORMS.items():
             text = typeset_table(table.rows, table.title, table.note, form)
             if self.tests:
-                text += "\n" + typeset_table(self.test_rows(), f"{table.title}, between rows", TESTS, form)
+                text += "\n" + typeset_table(tests_table(self.tests), f"{table.title}, between rows", TESTS, form)
             write_bytes(self.folder / name, text.encode())
         if self.spaces:
             plot_joint_spaces(self.spaces, self.folder / FIGURE, seed=SEED, perplexity=PERPLEXITY)
