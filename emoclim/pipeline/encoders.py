@@ -22,6 +22,7 @@ from emoclim.encoders import (
     has_parameters,
     location,
     own_settings,
+    published_file,
     published_files,
 )
 from emoclim.errors import EncoderError
@@ -139,8 +140,11 @@ def _load_without_parameters(name: str, **settings: Setting) -> Encoder:
     load: Callable[..., Encoder] = find_encoder(name).load
     if not has_parameters(name):
         return load(**settings)
-    with tempfile.NamedTemporaryFile() as file:
-        return load(checkpoint=Path(file.name), **settings)
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, part.file) for part in published_file(name, settings).parts]
+        for file in files:
+            file.touch()
+        return load(checkpoint=files[-1], **settings)
 
 
 def choose_encoder(modality: Modality, name: str | None) -> str:
@@ -176,7 +180,7 @@ def _published(spec: FeatureSpec) -> list[Published]:
     published = list(published_files(spec.name).values())
     for one in published:
         kind, _, known = (one.hash or "").partition(":")
-        if known.startswith(digits) if kind == "sha256" else one.file == file:
+        if known.startswith(digits) if kind == "sha256" else Path(one.file).name == file:
             return [one]
     return published
 
