@@ -78,14 +78,15 @@ def test_objectives_of_another_package_are_trained_for(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A loss of two terms, and features of one width that are compared as they are."""
-    (tmp_path / "triplets.py").write_text((Path(__file__).parents[2] / "examples" / "triplet.py").read_text())
+    (tmp_path / "triplets.py").write_text((Path(__file__).parents[2] / "examples" / "hardest_triplet.py").read_text())
     (tmp_path / "as_they_are.py").write_text((TOYS / "nothing_to_train.py").read_text())
-    install(tmp_path, "others", {"triplet": "triplets", "as_they_are": "as_they_are"})
+    install(tmp_path, "others", {"hardest_triplet": "triplets", "as_they_are": "as_they_are"})
     monkeypatch.syspath_prepend(tmp_path)
     bring(root, "video", 0, 16)
     words = ("--text", "made-text", "--config", root / "quick.toml", "--epochs", 1, "--workspace", root)
-    wide = answer("train-heads", "--speech", "made-speech", *words, "--objective", "triplet", "--setting", "margin=0.4")
-    assert (wide["objective"], len(wide["terms"])) == ("triplet", 2)
+    other = ("--objective", "hardest_triplet", "--setting", "margin=0.4")
+    wide = answer("train-heads", "--speech", "made-speech", *words, *other)
+    assert (wide["objective"], len(wide["terms"])) == ("hardest_triplet", 2)
     assert wide["heads"][0]["config"]["margin"] == 0.4
     assert wide["heads"][0]["config"]["dropout"] == 0.1  # of its preset
     bare = answer("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--name", "bare")

@@ -108,15 +108,15 @@ def test_the_nearest_are_ranked_first_by_distance() -> None:
 
 
 def test_a_triplet_loss_is_one_file_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (Path(__file__).parents[3] / "examples" / "triplet.py").read_text(encoding="utf-8")
+    source = (Path(__file__).parents[3] / "examples" / "hardest_triplet.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 60
     (tmp_path / "emotion_triplets.py").write_text(source, encoding="utf-8")
-    install(tmp_path, "triplets", {"triplet": "emotion_triplets"})
+    install(tmp_path, "triplets", {"hardest_triplet": "emotion_triplets"})
     monkeypatch.syspath_prepend(tmp_path)
-    assert "triplet" in objective_names()
-    monkeypatch.setitem(VARIED, "triplet", [{"margin": value} for value in (0.1, 0.2, 0.4)])
+    assert "hardest_triplet" in objective_names()
+    monkeypatch.setitem(VARIED, "hardest_triplet", [{"margin": value} for value in (0.1, 0.2, 0.4)])
     config = CONFIG.updated(epochs=8, learning_rate=1e-2)
-    together, alone = tensors(train("triplet", [0, 1, 2], config)), tensors(train("triplet", [1], config))
+    together, alone = (tensors(train("hardest_triplet", chosen, config)) for chosen in ([0, 1, 2], [1]))
     assert all(torch.equal(tensor[0], together[name][1]) for name, tensor in alone.items())
     assert (together["val_loss"][:, -1] < together["val_loss"][:, 0]).all()
 
@@ -140,7 +140,7 @@ def test_what_is_no_number_is_the_same_for_all_heads_of_a_bank() -> None:
 def test_the_guide_quotes_the_example() -> None:
     root = Path(__file__).parents[3]
     guide = (root / "docs" / "adding_an_objective.md").read_text(encoding="utf-8")
-    source = (root / "examples" / "triplet.py").read_text(encoding="utf-8")
+    source = (root / "examples" / "hardest_triplet.py").read_text(encoding="utf-8")
     quotes = re.findall(r"^```python\n(.*?)^```", guide, re.MULTILINE | re.DOTALL)
     assert len(quotes) == 2
     assert all(quote in source for quote in quotes)

@@ -11,7 +11,7 @@ from emoclim import config
 from emoclim.learning import Batch, Objective, inner_products
 
 
-class Triplet(Objective):
+class HardestTriplet(Objective):
     """The hardest positive against the hardest negative of each anchor, across two modalities.
 
     References
