@@ -59,7 +59,7 @@ def train_heads(
         list[str] | None,
         typer.Option(
             help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
-            "the options above; may be repeated; default equal."
+            "the options above; may be repeated; default the objective's own, or equal."
         ),
     ] = None,
     sweep: Annotated[
@@ -169,7 +169,8 @@ def train_end_to_end(
     loss_weights: Annotated[
         str | None,
         typer.Option(
-            help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B; default even."
+            help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B; "
+            "default the objective's own, or equal."
         ),
     ] = None,
     preset: Preset = "default",

@@ -66,7 +66,6 @@ from .settings import TagProtocol as TagProtocol
 from .settings import load_joint_config as load_joint_config
 from .sweep import Candidate as Candidate
 from .sweep import Space as Space
-from .sweep import even_weights as even_weights
 from .sweep import groups as groups
 from .sweep import loss_weights as loss_weights
 from .sweep import read_space as read_space

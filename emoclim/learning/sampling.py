@@ -47,10 +47,10 @@ def class_balanced(
         raise ManifestError(
             f"the {what} lack class {', '.join(map(repr, empty))}; add items of it, or leave it out of the label map"
         )
-    return _one_of_each(labels, counts, torch.randint(len(classes), shape, generator=generator), generator)
+    return one_of_each(labels, counts, torch.randint(len(classes), shape, generator=generator), generator)
 
 
-def _one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
+def one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
     """Draw a row for each of the drawn numbers, among the rows of that number."""
     by_number = numbers.argsort(stable=True)
     first = counts.cumsum(0) - counts
@@ -71,7 +71,7 @@ def draw_rows(
             raise ManifestError(f"no items of the {name} split belong together; give both of a pair the same number")
         drawn = whole[torch.randint(len(whole), shape, generator=generator)]
         return {
-            modality: _one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
+            modality: one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
         }
     if "labels" in needs:
         return {
@@ -100,13 +100,17 @@ def batches(
 
     Each item drawn has `views` rows, one after the other, whose segments are drawn for themselves.
     """
-    drawn = {
-        modality: rows.repeat_interleave(views, dim=1)
-        for modality, rows in draw_rows(split, shape, items, needs, name=name).items()
-    }
+    return batches_of(split, draw_rows(split, shape, items, needs, name=name), segments, needs, views)
+
+
+def batches_of(
+    split: Split, drawn: Mapping[Modality, Tensor], segments: torch.Generator, needs: Collection[str], views: int = 1
+) -> Iterator[Batch]:
+    """Yield the batches of row numbers ``(batches, B)`` that were drawn by modality."""
+    drawn = {modality: rows.repeat_interleave(views, dim=1) for modality, rows in drawn.items()}
     vectors = split.label_vectors if "label_vectors" in needs else None
-    for number in range(shape[0]):
-        chosen = {modality: rows[number] for modality, rows in drawn.items()}
+    for numbers in zip(*drawn.values(), strict=True):
+        chosen = dict(zip(drawn, numbers, strict=True))
         rows: dict[str, Tensor] = {
             modality: split.features[modality].draw(picked, segments) for modality, picked in chosen.items()
         }

@@ -70,7 +70,11 @@ class Space:
         """Return the settings of training and of the objective, with some values in place of their own."""
         own = self.objective.settings[0]
         of_training, of_objective = split_settings(values, TrainConfig, type(own))
-        return self.base.updated(**of_training), own.updated(**of_objective)
+        settings = own.updated(**of_objective)
+        if self.objective.of([settings]).terms != self.objective.terms:
+            told = ", ".join(sorted(of_objective))
+            raise ConfigError(f"a sweep has the same terms throughout, but {told} changes them; give it by --setting")
+        return self.base.updated(**of_training), settings
 
 
 def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]:
@@ -83,11 +87,6 @@ def loss_weights(values: Sequence[float], n_terms: int = 4) -> tuple[float, ...]
         listed = ", ".join(str(value) for value in values)
         raise ConfigError(f"loss weights ({listed}) must be {n_terms} finite numbers of at least 0, not all 0")
     return tuple(float(number) for number in numbers)
-
-
-def even_weights(n_terms: int) -> tuple[float, ...]:
-    """Return the same weight for each term."""
-    return (1 / n_terms,) * n_terms if n_terms else ()
 
 
 def simplex_points(number: int, n_terms: int, seed: int) -> list[tuple[float, ...]]:
@@ -137,7 +136,7 @@ def _space(content: dict[str, Any], base: TrainConfig, objective: Objective) -> 
         settings |= {"seed": seeds(base.seed, number)}
     n_terms = len(objective.terms)
     rows = (rows or []) + (simplex_points(points, n_terms, base.seed) if points else [])
-    space = Space(rows or [even_weights(n_terms)], settings, base, objective)
+    space = Space(rows or [objective.default_weights], settings, base, objective)
     space.candidates()  # what cannot be tried is told with the name of the file
     return space
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from objective_cases import TERMS, emo_clim
 
-from emoclim.config import TrainConfig
+from emoclim.config import Settings, TrainConfig
 from emoclim.errors import ConfigError
+from emoclim.learning.objectives.base import Objective
 from emoclim.learning.selection import RULES, Leaders, TrainedCandidate, choose
 from emoclim.learning.sweep import Candidate, Space, groups, read_space, simplex_points
 
@@ -87,6 +88,31 @@ def test_settings_are_crossed_and_the_weights_change_first() -> None:
 def test_what_cannot_be_tried(weights: Sequence[Sequence[float]], settings: Mapping[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Space(weights, settings, BASE, OBJECTIVE).candidates()
+
+
+class Branching(Objective):
+    """Terms that follow from a setting, and weights of its own."""
+
+    class Settings(Settings):
+        branches: int = 2
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        return ("one", "two", "three")[: self.choice("branches")]
+
+    @property
+    def default_weights(self) -> tuple[float, ...]:
+        return (0.3, 0.3, 0.4)[: self.choice("branches")]
+
+
+def test_terms_and_their_weights_may_follow_from_settings(tmp_path: Path) -> None:
+    (path := tmp_path / "sweep.toml").write_text("seed = [1, 2]")
+    for branches, weights in ((2, (0.3, 0.3)), (3, (0.3, 0.3, 0.4))):
+        objective = Branching((), [Branching.Settings(branches=branches)])
+        assert {one.loss_weights for one in read_space(path, BASE, objective).candidates()} == {weights}
+    path.write_text("branches = [2, 3]")
+    with pytest.raises(ConfigError, match="branches changes them"):
+        read_space(path, BASE, objective)
 
 
 def test_what_shares_all_but_weights_and_temperature_is_one_bank() -> None:

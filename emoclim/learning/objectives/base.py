@@ -40,15 +40,12 @@ class Objective:
     ----------
     Settings
         Class of its settings. Fields that are floats may differ between the heads of a bank, all else may not.
-    needs
-        What of a split it needs, beside features: labels, label_vectors, numbers, pairs.
     preset
         Values of :class:`~emoclim.config.TrainConfig` that commands begin with, where the paper has its own.
     """
 
     name: ClassVar[str] = ""
     Settings: ClassVar[type[config.Settings]] = config.Settings
-    needs: ClassVar[frozenset[str]] = frozenset({"labels"})
     preset: ClassVar[Mapping[str, Any]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -59,9 +56,19 @@ class Objective:
         self._device, self._dtype, self._numbers = torch.device("cpu"), torch.float32, dict[str, Tensor]()
 
     @property
+    def needs(self) -> frozenset[str]:
+        """What of a split it needs beside features: labels, label_vectors, numbers, pairs; or a plain attribute."""
+        return frozenset({"labels"})
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """Names of its losses, which the loss weights weigh."""
         return ()
+
+    @property
+    def default_weights(self) -> tuple[float, ...]:
+        """Loss weights of its terms where none are asked for; here they count the same."""
+        return tuple(1 / len(self.terms) for _ in self.terms)
 
     def aligns(self, weights: Sequence[float]) -> bool:
         """Whether losses of these weights compare the modalities; without that, retrieval across them is luck."""

@@ -57,12 +57,13 @@ def describe_objectives() -> list[dict[str, Any]]:
             name: {"default": None if field.is_required() else field.default, "means": field.description}
             for name, field in kind.Settings.model_fields.items()
         }
+        made = kind(tuple(MODALITIES)[:2], [kind.Settings.model_construct()])
         described.append(
             {
                 "name": kind.name,
                 "about": " ".join((inspect.getdoc(kind) or "").partition("\n\n")[0].split()),
-                "terms": list(kind(tuple(MODALITIES)[:2]).terms),
-                "needs": sorted(kind.needs),
+                "terms": list(made.terms),
+                "needs": sorted(made.needs),
                 "settings": settings,
             }
         )

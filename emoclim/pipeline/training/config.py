@@ -85,7 +85,9 @@ class HeadsConfig(LabelledConfig):
 
     NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
 
-    weights: Annotated[tuple[Weights, ...], Field(strict=False)] = ()  # of the terms of the loss; default even
+    weights: Annotated[
+        tuple[Weights, ...], Field(strict=False)
+    ] = ()  # of the terms of the loss; default those of the objective
     settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
         default={}
     )  # by name of one, the values to try
@@ -100,9 +102,9 @@ class HeadsConfig(LabelledConfig):
 
     def space(self, objective: "Objective") -> "Space":
         """Return what may be tried."""
-        from emoclim.learning import Space, even_weights
+        from emoclim.learning import Space
 
-        return Space(self.weights or [even_weights(len(objective.terms))], self.settings, self.base, objective)
+        return Space(self.weights or [objective.default_weights], self.settings, self.base, objective)
 
 
 class EndToEndConfig(LabelledConfig):
@@ -117,7 +119,7 @@ class EndToEndConfig(LabelledConfig):
         default=None, description="File of the encoder's parameters to start from; default the published one"
     )
     encoder_settings: dict[str, Setting] = Field(default={})  # by name
-    weights: Weights = ()  # of the terms of the loss; default even
+    weights: Weights = ()  # of the terms of the loss; default those of the objective
     base: TrainConfig = TrainConfig()  # of the heads and of the batches
     tuning: EncoderTuning = EncoderTuning()
     augmentations: Augmentations = Augmentations()
@@ -127,9 +129,7 @@ class EndToEndConfig(LabelledConfig):
 
     def weights_of(self, objective: "Objective") -> tuple[float, ...]:
         """Return the weights of an objective's terms."""
-        from emoclim.learning import even_weights
-
-        return self.weights or even_weights(len(objective.terms))
+        return self.weights or objective.default_weights
 
     @property
     def live(self) -> Modality:
