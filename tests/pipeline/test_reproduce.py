@@ -30,7 +30,6 @@ from emoclim.learning.settings import Augmentations, EncoderTuning, SupConSettin
 from emoclim.modality import Modality
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.reproduction import departures
-from emoclim.pipeline.reproduction.plan import row_departures
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request, choose_encoders
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.config import HeadsConfig
@@ -455,7 +454,7 @@ def test_rows_of_the_papers_data_and_encoders_are_marked_by_what_is_left(
     }
     asked = Request(RECIPE, "table4", (), choices, preset, RECIPE.preset(preset).training, SupConSettings())
     manifests = {of: manifest(data.modality, []) for of, data in RECIPE.data.items()}
-    found = row_departures(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
+    found = departures.row_departures(row, asked, dict.fromkeys(RECIPE.data, ()), manifests, encoders)
     assert departures.mark_of(found, asked.settings.source) == mark
 
 

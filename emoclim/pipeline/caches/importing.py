@@ -100,8 +100,18 @@ def import_features(
     imported = _keep(cache, spec, (replace(item, key=f"{BY_ID}{id_}") for id_, item in named if id_ is not None))
     missing = _note(cache, spec, manifest, portable_path(file, cache.parent), imported)
     left_out = tuple(id_ for id_, own_id in zip(ids, own_ids, strict=True) if own_id is None)
-    counts = len(manifest.items), imported, len(ids) - len(left_out) - imported
-    return ImportResult(file, manifest.source, spec, cache, *counts, missing, left_out, tuple(notes))
+    return ImportResult(
+        file=file,
+        manifest=manifest.source,
+        spec=spec,
+        cache=cache,
+        items=len(manifest.items),
+        imported=imported,
+        reused=len(ids) - len(left_out) - imported,
+        missing=missing,
+        left_out=left_out,
+        notes=tuple(notes),
+    )
 
 
 def survey(items: Iterable[EncodedItem], file: Path) -> tuple[list[str], int, int]:

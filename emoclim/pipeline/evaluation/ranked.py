@@ -47,14 +47,23 @@ class Ranked:
         if config.min_seconds:
             part = whole.lasting(config.min_seconds)
             _require_some(part, f"of {config.min_seconds:g} s or more; lower --min-seconds", config.split)
-        n_too_short, n_long, groups = _n_items(whole) - _n_items(part), _n_items(part), None
+        long, groups = part, None
         if config.within is not None:
             part = part.select(_rows_with_group(part, items))
             _require_some(part, "with a group; leave out --within, or fill in the column group", config.split)
             groups = _own_groups(part, items)
-        exclude_groups = _excluded(part, items, keys, own_groups=config.within is None)
-        counts = n_too_short, n_long - _n_items(part)
-        return cls(whole, part, items, label_map, relevance, noted, groups, exclude_groups, *counts)
+        return cls(
+            whole=whole,
+            split=part,
+            items=items,
+            label_map=label_map,
+            relevance=relevance,
+            noted_map=noted,
+            groups=groups,
+            exclude_groups=_excluded(part, items, keys, own_groups=config.within is None),
+            n_too_short=_n_items(whole) - _n_items(long),
+            n_without_group=_n_items(long) - _n_items(part),
+        )
 
     def is_relevant(self, query: Item, candidate: Item, asking: Modality, asked: Modality) -> bool:
         """Whether a candidate is relevant to a query."""

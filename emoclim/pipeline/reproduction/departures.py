@@ -7,7 +7,7 @@ shorter training, or less than half of the data.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -15,9 +15,10 @@ from emoclim.config import Settings, TrainConfig
 from emoclim.data import VIEWS, Description, Manifest, find_dataset
 from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, own_settings, published_file
 from emoclim.learning import Augmentations, EncoderTuning
-from emoclim.pipeline.reproduction.request import EncoderChoice, Request
+from emoclim.modality import Modality
+from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.training.crops import describe
-from emoclim.recipes import Data, Preset
+from emoclim.recipes import Data, Preset, Row
 
 CROPPED = frozenset({VIEWS, VIEW_SEED})  # described by crop_departures
 SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
@@ -129,6 +130,34 @@ def settings_departures(
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
     listed = "; ".join(filter(None, found))
     return [Departure("settings", f"training with {listed}", small=shorter)] if listed else []
+
+
+def row_departures(
+    row: Row,
+    request: Request,
+    data: Mapping[str, Sequence[Departure]],
+    manifests: Mapping[str, Manifest],
+    encoders: Mapping[Modality, Encoder],
+) -> list[Departure]:
+    """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
+    recipe, preset, choices = request.recipe, request.settings, request.choices(row)
+    names = [TAGGING] if row.bare else list(data)
+    found = []
+    for modality in {recipe.data[name].modality: None for name in names}:
+        found += encoder_departures(row.encoders[modality], choices[modality], preset)
+    for name in names:
+        own = recipe.data[name]
+        encoder = encoders.get(own.modality)
+        # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
+        anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
+        found += [*data[name], *split_departures(manifests[name], own)]
+        if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
+            found += crop_departures(encoder, own)
+    if not row.bare:
+        joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
+        found += settings_departures(request.config.updated(**row.training), request.own, joint, preset)
+        found += matching_departures(request)
+    return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
 
 
 def _differing_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:

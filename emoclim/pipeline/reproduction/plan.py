@@ -1,40 +1,26 @@
 """Look at data, encoders, caches and runs, to see what of a paper's table is there and what is missing.
 
-Used by the runner and by ``emoclim reproduce --explain``. Invariant: the run of a row is named after a digest of all
-that its heads depend on, so that one that is there need not be made again.
+Used by the runner and by ``emoclim reproduce --explain``.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from emoclim.cache import open_cache, portable_path
-from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_label_map, read_manifest, with_splits
-from emoclim.encoders import Encoder, has_parameters, location, obtain, published_file
-from emoclim.errors import CheckpointError, DecodeError, ManifestError
+from emoclim.cache import open_cache
+from emoclim.data import ContentKeys, Manifest, read_manifest, with_splits
+from emoclim.encoders import has_parameters, location, obtain, published_file
+from emoclim.errors import CheckpointError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.reproduction.departures import (
-    Departure,
-    crop_departures,
-    data_departures,
-    encoder_departures,
-    matching_departures,
-    settings_departures,
-    split_departures,
-)
+from emoclim.pipeline.reproduction.departures import data_departures, row_departures
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
-from emoclim.pipeline.reproduction.rows import RowPlan, State, Training
-from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
-from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
-from emoclim.pipeline.training.crops import make_augmenter, without_place
-from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
+from emoclim.pipeline.reproduction.rows import RowPlan
+from emoclim.pipeline.reproduction.trainings import TrainingPlanner, usable
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.recipes import Row
 
 SPLIT_SEED = 42  # of splits that a manifest lacks
-TAGGING = "tagging"  # name of the data that the measure of that name is of
 
 
 def plan_reproduction(
@@ -60,49 +46,31 @@ def plan_reproduction(
         data[name] = data_departures(manifest, used[name], recipe.data[name]) if manifest.items else []
     for name, row in rows.items():
         lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
-        lacking |= _untrainable(row, choices[name])
-        if request.changes_nothing(row):
-            lacking[f"a difference: {row.title} is what the others have"] = "ask for other settings or another --preset"
+        lacking |= _hindrances(row, request, choices[name])
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
-        shortest = max((one.segment_seconds for one in encoders.values()), default=0.0)
-        min_seconds = shortest if request.settings.drop_short else 0.0
-        trainings = []
-        for asked in [] if lacking else _asked(row, request, manifests, encoders, workspace, min_seconds):
-            run = _run_name(row, asked, manifests, encoders, workspace, keys, track)
-            trainings.append(Training(asked, run, state_of(workspace, run)))
-        departures = row_departures(row, request, data, manifests, encoders)
-        found = request.seeds_of(row), trainings, lacking, departures, request.settings.source, min_seconds
-        plans[name] = RowPlan(row, choices[name], *found)
+        planner = TrainingPlanner(row, request, manifests, encoders, workspace, keys, track)
+        plans[name] = RowPlan(
+            row=row,
+            encoders=choices[name],
+            seeds=request.seeds_of(row),
+            trainings=[] if lacking else planner.trainings(),
+            missing=lacking,
+            departures=row_departures(row, request, data, manifests, encoders),
+            source=request.settings.source,
+            min_seconds=planner.min_seconds,
+        )
     if keep:
         keys.save()
-    held = {path.name: _held(path) for path in caches.values()}
-    folder = workspace.root / "reports" / request.folder
-    return Reproduction(request, manifests, used, plans, held, data, absent, folder)
-
-
-def state_of(workspace: Workspace, run: str) -> State:
-    """Tell how far the training of a row is."""
-    folder = workspace.runs / run
-    if (folder / UNFINISHED / PLAN).is_file():
-        return "unfinished"
-    return "done" if (folder / HEADS_FILE).is_file() else "to do"
-
-
-def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
-    """Leave out items whose file is missing, or that failed to encode into one of some caches."""
-    failed: set[str] = set()
-    for path in caches:
-        if path.exists():
-            with open_cache(path) as cache:
-                failed |= cache.failures().keys()
-
-    def fits(item: Item) -> bool:
-        try:
-            return (item.path is None or item.path.is_file()) and not (failed and keys(item) in failed)
-        except DecodeError:
-            return False
-
-    return replace(manifest, items=tuple(filter(fits, manifest.items)))
+    return Reproduction(
+        request=request,
+        manifests=manifests,
+        usable=used,
+        rows=plans,
+        caches={path.name: _held(path) for path in caches.values()},
+        data=data,
+        absent=absent,
+        folder=workspace.root / "reports" / request.folder,
+    )
 
 
 def _path_of(name: str, request: Request, keep: bool, workspace: Workspace) -> Path:
@@ -154,96 +122,15 @@ def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[s
     return {} if path.is_file() else {f"{published.file} of {choice.name}": advice}
 
 
-def _untrainable(row: Row, choices: Mapping[Modality, EncoderChoice]) -> dict[str, str]:
-    """Name the encoder that is to be trained and has no parameters, and what to do about it."""
-    if row.trained is None or has_parameters(name := choices[row.trained].name):
-        return {}
-    return {f"parameters of {name} to train": f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"}
-
-
-def row_departures(
-    row: Row,
-    request: Request,
-    data: Mapping[str, Sequence[Departure]],
-    manifests: Mapping[str, Manifest],
-    encoders: Mapping[Modality, Encoder],
-) -> list[Departure]:
-    """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
-    recipe, preset, choices = request.recipe, request.settings, request.choices(row)
-    names = [TAGGING] if row.bare else list(data)
-    found = []
-    for modality in {recipe.data[name].modality: None for name in names}:
-        found += encoder_departures(row.encoders[modality], choices[modality], preset)
-    for name in names:
-        own = recipe.data[name]
-        encoder = encoders.get(own.modality)
-        # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
-        anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
-        found += [*data[name], *split_departures(manifests[name], own)]
-        if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
-            found += crop_departures(encoder, own)
-    if not row.bare:
-        joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
-        found += settings_departures(request.config.updated(**row.training), request.own, joint, preset)
-        found += matching_departures(request)
-    return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
-
-
-def _asked(
-    row: Row,
-    request: Request,
-    manifests: Mapping[str, Manifest],
-    encoders: Mapping[Modality, Encoder],
-    workspace: Workspace,
-    min_seconds: float,
-) -> list[LabelledConfig]:
-    """Make the configurations of a row's trainings: heads of all seeds are one run, encoders one each."""
-    loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
-    shared = loss | {"label_map": request.trained_map}
-    libraries = {modality: workspace.cache_path(one.spec, ".h5").stem for modality, one in encoders.items()}
-    base, seeds = request.config.updated(**row.training), request.seeds_of(row)
-    if row.trained is None:
-        settings: dict[str, tuple[Any, ...]] = {"seed": tuple(seeds)} if len(seeds) > 1 else {}
-        return [HeadsConfig(libraries=libraries, base=base, settings=settings, min_seconds=min_seconds, **shared)]
-    choice = request.choices(row)[row.trained]
-    one = EndToEndConfig(
-        encoder=choice.name,
-        checkpoint=choice.checkpoint,
-        encoder_settings=dict(choice.settings),
-        libraries={**libraries, row.trained: str(manifests[row.trained].source)},
-        base=base,
-        tuning=request.tuning.updated(**row.tuning),
-        augmentations=request.augmentations,
-        store=request.store,
-        **shared,
-    )
-    return [one.updated(base=base.updated(seed=seed)) for seed in seeds]
-
-
-def _run_name(
-    row: Row,
-    asked: LabelledConfig,
-    manifests: Mapping[str, Manifest],
-    encoders: Mapping[Modality, Encoder],
-    workspace: Workspace,
-    keys: ContentKeys,
-    track: Track,
-) -> str:
-    """Make a name that only a training of the same settings on the same items, with the same content, has."""
-    what: list[Any] = [row.step, asked.model_dump(mode="json", exclude={"libraries", *asked.NOTED})]
-    if asked.label_map is not None:
-        labels = {modality: {item.label for item in manifests[modality].items if item.label} for modality in encoders}
-        what.append(read_label_map(asked.label_map, labels).maps)
-    for modality, encoder in encoders.items():
-        cache, manifest = workspace.cache_path(encoder.spec, ".h5"), manifests[modality]
-        kept = usable(manifest, [] if modality == row.trained else [cache], keys)  # an encoder is trained from files
-        contents = contents_of((item for item in kept.items if item.split in ("train", "val")), keys)
-        what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
-    if isinstance(asked, EndToEndConfig):
-        note, _ = make_augmenter(asked.augmentations, encoders[asked.live], workspace, track)
-        what.append(without_place(note))
-    names = "-".join(encoder.spec.name for encoder in encoders.values())
-    return f"{REPRODUCED}{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
+def _hindrances(row: Row, request: Request, choices: Mapping[Modality, EncoderChoice]) -> dict[str, str]:
+    """Say why a row cannot be made although all files are there, and what to do about it."""
+    found = {}
+    if row.trained is not None and not has_parameters(name := choices[row.trained].name):
+        advice = f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"
+        found[f"parameters of {name} to train"] = advice
+    if request.changes_nothing(row):
+        found[f"a difference: {row.title} is what the others have"] = "ask for other settings or another --preset"
+    return found
 
 
 def _held(path: Path) -> int | None:

@@ -22,10 +22,11 @@ from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.reproduction.paired import compare_rows
-from emoclim.pipeline.reproduction.plan import SPLIT_SEED, TAGGING, plan_reproduction, state_of
-from emoclim.pipeline.reproduction.request import EncoderChoice, Request
+from emoclim.pipeline.reproduction.plan import SPLIT_SEED, plan_reproduction
+from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
 from emoclim.pipeline.reproduction.rows import RowPlan, Training, over_seeds
+from emoclim.pipeline.reproduction.trainings import state_of
 from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag

@@ -14,6 +14,7 @@ from emoclim.modality import Modality
 from emoclim.progress import Track
 from emoclim.recipes import Preset, Recipe, Row, Table, choose_tables
 
+TAGGING = "tagging"  # name of the data that the measure of that name is of
 SEEDED = frozenset({"retrieval", "classes", "tagging"})  # measures whose numbers are means over seeds
 
 

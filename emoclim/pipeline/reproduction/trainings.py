@@ -1,0 +1,120 @@
+"""Configure and name the trainings of a row of a table. Used by the plan.
+
+Invariant: the run of a row is named after a digest of all that its heads depend on, so that one that is there need not
+be made again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from emoclim.cache import open_cache, portable_path
+from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_label_map
+from emoclim.encoders import Encoder
+from emoclim.errors import DecodeError
+from emoclim.modality import Modality
+from emoclim.pipeline.reproduction.request import Request
+from emoclim.pipeline.reproduction.rows import State, Training
+from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
+from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
+from emoclim.pipeline.training.crops import make_augmenter, without_place
+from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
+from emoclim.progress import Track
+from emoclim.recipes import Row
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlanner:
+    """Finds what is to be trained for a row, given all that it needs."""
+
+    row: Row
+    request: Request
+    manifests: Mapping[str, Manifest]
+    encoders: Mapping[Modality, Encoder]  # of the row
+    workspace: Workspace
+    keys: ContentKeys
+    track: Track
+
+    @property
+    def min_seconds(self) -> float:
+        """What a recording lasts at least that heads are trained on, and that is ranked."""
+        shortest = max((one.segment_seconds for one in self.encoders.values()), default=0.0)
+        return shortest if self.request.settings.drop_short else 0.0
+
+    def trainings(self) -> list[Training]:
+        """List the runs of the row, and how far each is."""
+        named = [(config, self._run_name(config)) for config in self._configs()]
+        return [Training(config, run, state_of(self.workspace, run)) for config, run in named]
+
+    def _configs(self) -> list[LabelledConfig]:
+        """Make the configurations of the trainings: heads of all seeds are one run, encoders one each."""
+        row, request = self.row, self.request
+        loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
+        shared = loss | {"label_map": request.trained_map}
+        libraries = {
+            modality: self.workspace.cache_path(one.spec, ".h5").stem for modality, one in self.encoders.items()
+        }
+        base, seeds = request.config.updated(**row.training), request.seeds_of(row)
+        if row.trained is None:
+            settings: dict[str, tuple[Any, ...]] = {"seed": tuple(seeds)} if len(seeds) > 1 else {}
+            return [
+                HeadsConfig(libraries=libraries, base=base, settings=settings, min_seconds=self.min_seconds, **shared)
+            ]
+        choice = request.choices(row)[row.trained]
+        one = EndToEndConfig(
+            encoder=choice.name,
+            checkpoint=choice.checkpoint,
+            encoder_settings=dict(choice.settings),
+            libraries={**libraries, row.trained: str(self.manifests[row.trained].source)},
+            base=base,
+            tuning=request.tuning.updated(**row.tuning),
+            augmentations=request.augmentations,
+            store=request.store,
+            **shared,
+        )
+        return [one.updated(base=base.updated(seed=seed)) for seed in seeds]
+
+    def _run_name(self, config: LabelledConfig) -> str:
+        """Make a name that only a training of the same settings on the same items, with the same content, has."""
+        row, encoders, workspace = self.row, self.encoders, self.workspace
+        what: list[Any] = [row.step, config.model_dump(mode="json", exclude={"libraries", *config.NOTED})]
+        if config.label_map is not None:
+            items = {modality: self.manifests[modality].items for modality in encoders}
+            labels = {modality: {item.label for item in own if item.label} for modality, own in items.items()}
+            what.append(read_label_map(config.label_map, labels).maps)
+        for modality, encoder in encoders.items():
+            cache, manifest = workspace.cache_path(encoder.spec, ".h5"), self.manifests[modality]
+            kept = usable(manifest, [] if modality == row.trained else [cache], self.keys)  # trained ones take files
+            contents = contents_of((item for item in kept.items if item.split in ("train", "val")), self.keys)
+            what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
+        if isinstance(config, EndToEndConfig):
+            note, _ = make_augmenter(config.augmentations, encoders[config.live], workspace, self.track)
+            what.append(without_place(note))
+        names = "-".join(encoder.spec.name for encoder in encoders.values())
+        return f"{REPRODUCED}{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
+
+
+def state_of(workspace: Workspace, run: str) -> State:
+    """Tell how far the training of a row is."""
+    folder = workspace.runs / run
+    if (folder / UNFINISHED / PLAN).is_file():
+        return "unfinished"
+    return "done" if (folder / HEADS_FILE).is_file() else "to do"
+
+
+def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
+    """Leave out items whose file is missing, or that failed to encode into one of some caches."""
+    failed: set[str] = set()
+    for path in caches:
+        if path.exists():
+            with open_cache(path) as cache:
+                failed |= cache.failures().keys()
+
+    def fits(item: Item) -> bool:
+        try:
+            return (item.path is None or item.path.is_file()) and not (failed and keys(item) in failed)
+        except DecodeError:
+            return False
+
+    return replace(manifest, items=tuple(filter(fits, manifest.items)))
