@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.learning.objectives.base import Objective
 
 CPU = torch.device("cpu")
 
@@ -12,13 +13,14 @@ class Identity:
     """Heads whose embedding is the feature itself; with ``average="features"``, its absolute value."""
 
     n_heads = 1
+    objective = Objective()
 
     def select(self, *numbers: int) -> "Identity":
         return self
 
-    def vectors(self, features: Features, *, average: str) -> tuple[Tensor, str]:
+    def outputs(self, features: Features, *, average: str) -> dict[str, Tensor]:
         values = {"embeddings": features.values, "features": features.values.abs()}[average]
-        return values[None], "ip"
+        return {features.spec.modality: values[None]}
 
 
 def table(modality: str, values: Tensor) -> Features:

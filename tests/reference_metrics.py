@@ -62,9 +62,12 @@ def retrieval(
     *,
     same_items: bool,
 ) -> list[float]:
-    """`metric` of each query by cosine similarity; an item is never its own candidate."""
+    """`metric` of each query by cosine similarity; an item is never its own candidate, and a zero query finds none."""
     values = []
     for row, (query, label) in enumerate(zip(queries, query_labels, strict=True)):
+        if not any(query):
+            values.append(0.0)
+            continue
         others = [column for column in range(len(candidates)) if not (same_items and column == row)]
         scores = [_cosine(query, candidates[column]) for column in others]
         values.append(metric(ordered(scores, [candidate_labels[column] == label for column in others])))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from emoclim.data.labels.relevance import Taxonomy
 from emoclim.data.spec import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
@@ -102,6 +103,11 @@ class Split:
     label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
     numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named
     pairs: Mapping[Modality, Tensor] | None = None  # (N,) int64: items of equal number belong together
+    taxonomy: Taxonomy | None = None  # None: all classes are labels of all modalities, and relevant are equal ones
+
+    def own_classes(self, modality: Modality) -> tuple[int, ...]:
+        """Return which classes are labels of a modality."""
+        return tuple(range(len(self.classes))) if self.taxonomy is None else self.taxonomy.own[modality]
 
     def without_views(self) -> "Split":
         """Leave out random views of images."""

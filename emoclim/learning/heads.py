@@ -58,7 +58,9 @@ class Heads:
         """K."""
         return self.banks.n_heads
 
-    def vectors(self, features: Features, *, average: Average = "embeddings") -> tuple[Tensor, Metric]:
+    def vectors(
+        self, features: Features, *, average: Average = "embeddings", candidates: Modality | None = None
+    ) -> tuple[Tensor, Metric]:
         """Return what each head compares N items by, on the device where their features lie, and how.
 
         Parameters
@@ -68,6 +70,8 @@ class Heads:
         average
             ``"embeddings"``: mean of the unit embeddings of an item's segments, as in the papers; not normalised again.
             ``"features"``: embedding of the item's value; also for items without windows.
+        candidates
+            Of which modality the candidates are, where the items are queries; None: the items are candidates.
 
         Returns
         -------
@@ -82,6 +86,13 @@ class Heads:
         ConfigError
             No such average.
         """
+        outputs, modality = self.outputs(features, average=average), features.spec.modality
+        if candidates is None:
+            return self.objective.vectors(modality, outputs)
+        return self.objective.query_vectors(modality, outputs, candidates)
+
+    def outputs(self, features: Features, *, average: Average = "embeddings") -> dict[str, Tensor]:
+        """Return the outputs ``(K, N, E)`` of each branch that takes N items; as for :meth:`vectors`."""
         modality = features.spec.modality
         if modality not in self.specs:
             raise CacheMismatch(f"there are no heads for {modality} features; these take {' and '.join(self.specs)}")
@@ -91,15 +102,13 @@ class Heads:
         banks = copy.deepcopy(self.banks).to(features.values.device).eval()
         with torch.no_grad():
             if average == "features" or features.windows is None:
-                outputs = _embed_rows(banks, modality, features.values)
-            else:
-                outputs = mean_over_segments(
-                    features,
-                    ROWS_PER_BLOCK,
-                    lambda rows: _embed_block(banks, modality, rows),
-                    lambda bare: _embed_rows(banks, modality, features.values[bare]),
-                )
-        return self.objective.vectors(modality, outputs)
+                return _embed_rows(banks, modality, features.values)
+            return mean_over_segments(
+                features,
+                ROWS_PER_BLOCK,
+                lambda rows: _embed_block(banks, modality, rows),
+                lambda bare: _embed_rows(banks, modality, features.values[bare]),
+            )
 
     def select(self, *numbers: int) -> "Heads":
         """Select heads of each bank, in that order; a number that is none raises :class:`RunError`."""

@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from emoclim.data import FeatureSpec
+from emoclim.data import FeatureSpec, Taxonomy, plain_relevance, read_plain_relevance
 from emoclim.encoders import read_own, write_own, zero_denormals
 from emoclim.errors import RunError, reason_of
 from emoclim.learning.branches import KINDS, Banks, Branch
@@ -40,8 +40,12 @@ def save_heads(heads: Heads, path: Path | str) -> None:
         "modalities": list(heads.objective.modalities),
         "settings": [one.model_dump(mode="json") for one in heads.objective.settings],
     }
-    about = {"format": FORMAT, "banks": banks, "objective": objective}
+    about: dict[str, Any] = {"format": FORMAT, "banks": banks, "objective": objective}
     about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
+    if (known := heads.objective.taxonomy) is not None:
+        own = {modality: list(numbers) for modality, numbers in known.own.items()}
+        relevance = plain_relevance(known.relevance)
+        about["taxonomy"] = {"classes": known.classes, "own": own, "relevance": relevance, "name": known.name}
     write_own(heads.banks.state_dict(), Path(path), about)
 
 
@@ -83,4 +87,14 @@ def _from_file(tensors: dict[str, Tensor], about: dict[str, Any]) -> Heads:
     }
     branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
     specs = {cast(Modality, name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
-    return Heads(Banks(banks, branches), specs, make_objective(**about["objective"]))
+    objective = make_objective(**about["objective"])
+    if "taxonomy" in about:
+        objective.taxonomy = _taxonomy(**about["taxonomy"])
+    return Heads(Banks(banks, branches), specs, objective)
+
+
+def _taxonomy(classes: list[str], own: dict[Modality, list[int]], relevance: list[Any], name: str) -> Taxonomy:
+    tables = read_plain_relevance(relevance)
+    if any(table.shape != (len(classes), len(classes)) for table in tables.values()):
+        raise ValueError(f"what is relevant to what does not fit its {len(classes)} classes")
+    return Taxonomy(tuple(classes), {modality: tuple(numbers) for modality, numbers in own.items()}, tables, name)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from emoclim.config import TrainConfig
-from emoclim.data import Split
+from emoclim.data import Split, Taxonomy
 from emoclim.learning.branches import LABELS, Banks, new_banks
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
@@ -137,6 +137,9 @@ def new_learner(
     objective: Objective, split: Split, weights: Tensor, config: TrainConfig, device: torch.device
 ) -> Learner:
     """Make the banks that an objective asks for, on `device`, and what trains them on a split that lies there."""
+    objective.taxonomy = split.taxonomy
+    if objective.taxonomy is None and "taxonomy" in objective.needs:
+        objective.taxonomy = Taxonomy.shared(split.classes, objective.modalities)
     objective.prepare(split, device)
     branches = objective.branches(split)
     dims: dict[str, int] = {modality: features.spec.dim for modality, features in split.features.items()}

@@ -34,20 +34,30 @@ class Batch:
 
 
 def class_balanced(
-    labels: Tensor, classes: Sequence[str], shape: tuple[int, ...], generator: torch.Generator, *, what: str
+    labels: Tensor,
+    classes: Sequence[str],
+    shape: tuple[int, ...],
+    generator: torch.Generator,
+    *,
+    what: str,
+    own: Sequence[int] | None = None,
 ) -> Tensor:
-    """Draw a class uniformly, then an item of that class uniformly, independently and with replacement.
+    """Draw one of the `own` classes, by default of all, uniformly, then one of its items uniformly.
+
+    All draws are independent, and with replacement.
 
     Notes
     -----
     S. Stewart et al., "Emotion-Aligned Contrastive Learning Between Images and Music", extended version, section 4.3.
     """
     counts = labels.bincount(minlength=len(classes))  # (C,)
-    if empty := [name for name, count in zip(classes, counts.tolist(), strict=True) if not count]:
+    drawn_from = torch.arange(len(classes)) if own is None else torch.tensor(own)
+    if empty := [classes[number] for number in drawn_from.tolist() if not counts[number]]:
         raise ManifestError(
             f"the {what} lack class {', '.join(map(repr, empty))}; add items of it, or leave it out of the label map"
         )
-    return one_of_each(labels, counts, torch.randint(len(classes), shape, generator=generator), generator)
+    drawn = drawn_from[torch.randint(len(drawn_from), shape, generator=generator)]
+    return one_of_each(labels, counts, drawn, generator)
 
 
 def one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
@@ -76,7 +86,12 @@ def draw_rows(
     if "labels" in needs:
         return {
             modality: class_balanced(
-                labels, split.classes, shape, generator, what=f"{modality} items of the {name} split"
+                labels,
+                split.classes,
+                shape,
+                generator,
+                what=f"{modality} items of the {name} split",
+                own=split.own_classes(modality),
             )
             for modality, labels in split.labels.items()
         }
@@ -151,11 +166,11 @@ def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: 
 
 
 def _check_labels(split: Split, modality: Modality, name: str) -> None:
-    labels, n_items, n_classes = split.labels[modality], len(split.features[modality]), len(split.classes)
-    if labels.shape != (n_items,) or bool(((labels < 0) | (labels >= n_classes)).any()):
+    labels, n_items, own = split.labels[modality], len(split.features[modality]), split.own_classes(modality)
+    if labels.shape != (n_items,) or not set(labels.tolist()) <= set(own):
         raise ManifestError(
-            f"the {modality} labels of the {name} split do not fit; give each of the {n_items} items a number "
-            f"from 0 to {n_classes - 1}"
+            f"the {modality} labels of the {name} split do not fit; give each of the {n_items} items the number of a "
+            f"class, from {min(own)} to {max(own)}"
         )
 
 

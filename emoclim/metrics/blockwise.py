@@ -42,6 +42,8 @@ def measure_vectors(
 ) -> Answer:
     """Measure by the products of vectors, holding the scores of no more queries than fit into memory.
 
+    A query that is all zero asks for nothing: it finds no candidate, instead of all of them tied.
+
     Parameters
     ----------
     queries, candidates
@@ -66,6 +68,7 @@ def measure_vectors(
     question = question.to(device)
     exclude_groups = None if exclude_groups is None else exclude_groups.to(device)
     answer = Answer.blank(question)
+    answer.silent.copy_(~queries.any(dim=1))
     for rows, columns in _parts(len(queries), len(candidates), groups, device):
         answer.count_candidates(question, rows, columns, exclude_groups)
         layout = question.lay_out(columns)
@@ -73,7 +76,7 @@ def measure_vectors(
         owners = empty if exclude_groups is None else layout.spread(exclude_groups[columns], fill=-1)
         size = _queries_per_block(layout, question, memory)
         buffer = placed.new_empty(min(size, len(rows)), layout.n_columns)
-        for block in _blocks(rows, answer.n_candidates, size):
+        for block in _blocks(rows[~answer.silent[rows]], answer.n_candidates, size):
             scores = torch.mm(queries[block], placed, out=buffer[: len(block)]).index_fill_(1, empty, -torch.inf)
             if exclude_groups is not None:
                 scores.masked_fill_(torch.eq(exclude_groups[block, None], owners), -torch.inf)

@@ -54,13 +54,14 @@ class Answer:
     first: Tensor  # (C, C) float64: how many queries of class [q, ..] find class [.., c] first; zeros without P@1
     n_relevant: Tensor  # (Q,) int64: relevant candidates
     n_candidates: Tensor  # (Q,) int64: all that it ranks
+    silent: Tensor  # (Q,) bool: whether it asks for nothing, and so finds nothing: all its values are 0
 
     @classmethod
     def blank(cls, question: Question) -> Self:
         """Make an answer of zeros, for :meth:`count_candidates` and :meth:`take` to fill in."""
         zeros = question.relevance.new_zeros(len(question.queries), dtype=torch.int64)
         first = question.relevance.new_zeros(question.relevance.shape, dtype=torch.float64)
-        return cls({name: zeros.double() for name in question.metrics}, first, zeros, zeros.clone())
+        return cls({name: zeros.double() for name in question.metrics}, first, zeros, zeros.clone(), zeros.bool())
 
     def count_candidates(
         self, question: Question, rows: Tensor, columns: Tensor, exclude_groups: Tensor | None
@@ -107,7 +108,8 @@ class Answer:
     def cpu(self) -> Self:
         """Bring the tensors to the CPU."""
         values = {name: found.cpu() for name, found in self.values.items()}
-        return type(self)(values, self.first.cpu(), self.n_relevant.cpu(), self.n_candidates.cpu())
+        counts = self.n_relevant.cpu(), self.n_candidates.cpu()
+        return type(self)(values, self.first.cpu(), *counts, self.silent.cpu())
 
 
 def _of_level(name: str, level: TieBlock) -> Tensor:

@@ -242,7 +242,8 @@ def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:
 
 def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, manifest: Manifest) -> None:
     counts = torch.bincount(labels, minlength=len(label_map.classes)).tolist()
-    if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if not count]:
+    named = set(label_map.maps[manifest.modality].values())
+    if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if name in named and not count]:
         raise ManifestError(
             f"split {split!r} of {manifest.source} has no usable {manifest.modality} of class {', '.join(empty)}; "
             "add items, change the splits, or leave the class out by a label map"

@@ -46,6 +46,7 @@ class DirectionReport:
     n_queries: int
     n_candidates: int  # items that each of them ranks, at the most
     n_without_relevant: int  # queries that no candidate is relevant to; they score 0 and are in the means
+    n_finding_nothing: int  # queries for which the heads retrieve nothing; they score 0 and are in the means, too
     metrics: Mapping[str, float]  # macro mean over the classes that have a query
     random: Mapping[str, float]  # the same for a random order of the same candidates, exactly
     per_class: Mapping[str, ClassReport]  # in the order of the report's classes

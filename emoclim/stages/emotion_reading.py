@@ -1,7 +1,7 @@
 """Read emotions from embeddings by the training items near them, without labels of what is read. Used by search."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch
@@ -22,8 +22,9 @@ class EmotionReader:
 
     A softmax over the cosines of its embedding with the centroid of each class, or over negative squared distances
     where the heads compare by these. The centroids are means over the training items of every modality, each modality
-    counted alike. One temperature a modality is chosen so that the likelihood of the validation labels is highest (C.
-    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017).
+    counted alike; where modalities keep labels of their own, an item is read as one of its modality's. One temperature
+    a modality is chosen so that the likelihood of the validation labels is highest (C. Guo et al., "On Calibration of
+    Modern Neural Networks", ICML 2017).
     """
 
     classes: tuple[str, ...]
@@ -31,30 +32,41 @@ class EmotionReader:
     average: Average
     centroids: Tensor  # (C, E)
     temperatures: Mapping[Modality, float]
+    own: Mapping[Modality, tuple[int, ...]]  # which of the classes are labels of a modality
 
     @classmethod
     def fit(cls, train: Split, val: Split, heads: Heads, average: Average = "embeddings") -> Self:
         """Place the centroids by one split, and choose the temperatures by another; both have items of every class."""
-        means = []
+        means: dict[int, list[Tensor]] = {c: [] for c in range(len(train.classes))}
+        own = {modality: train.own_classes(modality) for modality in train.features}
         for modality, features in train.features.items():
             (rows, _), labels = _rows(features, heads, average), train.labels[modality]
-            means.append(torch.stack([rows[labels == c].mean(dim=0) for c in range(len(train.classes))]))
-        centroids = torch.stack(means).mean(dim=0)
-        plain = cls(train.classes, heads, average, centroids, dict.fromkeys(train.features, 1.0))
-        fitted = {name: _temperature(plain._logits(one), val.labels[name]) for name, one in val.features.items()}
-        return cls(train.classes, heads, average, centroids, fitted)
+            for c in own[modality]:
+                means[c].append(rows[labels == c].mean(dim=0))
+        centroids = torch.stack([torch.stack(each).mean(dim=0) for each in means.values()])
+        plain = cls(train.classes, heads, average, centroids, dict.fromkeys(train.features, 1.0), own)
+        fitted = {
+            name: _temperature(plain._logits(one), torch.searchsorted(torch.tensor(own[name]), val.labels[name]))
+            for name, one in val.features.items()
+        }
+        return replace(plain, temperatures=fitted)
 
     def read(self, features: Features) -> list[dict[str, float]]:
         """Return the probability of each class, by item; they add up to 1."""
-        logits = self._logits(features) / self.temperatures[features.spec.modality]
-        return [dict(zip(self.classes, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
+        modality = features.spec.modality
+        logits, names = (
+            self._logits(features) / self.temperatures[modality],
+            [self.classes[c] for c in self.own[modality]],
+        )
+        return [dict(zip(names, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
 
     def _logits(self, features: Features) -> Tensor:
-        """Return how near each of N items is to each centroid: ``(N, C)`` float64."""
+        """Return how near each of N items is to the centroid of each class of its modality, float64."""
         rows, metric = _rows(features, self.heads, self.average)
+        centroids = self.centroids[list(self.own[features.spec.modality])]
         if metric == "ip":
-            return rows @ normalize(self.centroids, dim=1).T
-        return -torch.cdist(rows, self.centroids).square()
+            return rows @ normalize(centroids, dim=1).T
+        return -torch.cdist(rows, centroids).square()
 
 
 def _rows(features: Features, heads: Heads, average: Average) -> tuple[Tensor, Metric]:

@@ -55,7 +55,8 @@ def evaluate_each(
         What is computed besides; ``"mAP"`` and ``"R-precision"`` sort all candidates, which the others do without.
     relevance
         ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``, or such a
-        table for each (query, candidate) modalities; by default those of the same class.
+        table for each (query, candidate) modalities; by default that of the split's taxonomy, or those of the same
+        class.
     groups
         ``(N,)`` int64 by modality: an item ranks only those of its own group, such as a piece; by default it ranks all.
     exclude_groups
@@ -94,6 +95,8 @@ def evaluate_each(
     if unknown := [name for name in measures if name not in MEASURES]:
         raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(MEASURES)}")
     asked_pairs = tuple(pairs or directions(test.features))
+    if relevance is None and test.taxonomy is not None:
+        relevance = test.taxonomy.relevance
     related = _relevance(relevance, asked_pairs, n_classes)
     provenance = {
         "features": {modality: features.spec.to_dict() for modality, features in test.features.items()},
@@ -105,18 +108,20 @@ def evaluate_each(
         part = heads.select(*range(first, min(first + HEADS_AT_ONCE, heads.n_heads)))
         embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}
         for k in range(part.n_heads):
-            asking, asked_for = (
-                {modality: on_grid(of(vectors[k], metric)) for modality, (vectors, metric) in embedded.items()}
-                for of in (as_queries, as_candidates)
-            )
+            asked_for = {
+                modality: on_grid(as_candidates(*_of_head(part.objective.vectors(modality, outputs), k)))
+                for modality, outputs in embedded.items()
+            }
             reports = []
             for query, candidate in asked_pairs:
+                vectors = part.objective.query_vectors(query, embedded[query], candidate)
+                asking = on_grid(as_queries(*_of_head(vectors, k)))
                 wanted = related[query, candidate]
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), wanted, ks, measures)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
                 answer = measure_vectors(
-                    asking[query], asked_for[candidate], asked, memory=memory, exclude_groups=own, groups=among
+                    asking, asked_for[candidate], asked, memory=memory, exclude_groups=own, groups=among
                 )
                 reports.append(_report(test, query, candidate, asked, answer.cpu()))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
@@ -141,10 +146,14 @@ def _of_one(
 evaluate = _of_one(evaluate_each)
 
 
-def _embed(
-    test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device
-) -> tuple[Tensor, Metric]:
-    """Return what items of one modality are compared by, ``(K, N, E)``, on a device that has float64, and how."""
+def _of_head(found: tuple[Tensor, Metric], k: int) -> tuple[Tensor, Metric]:
+    """Return the vectors ``(N, E)`` of one head of K, and how they are compared."""
+    vectors, metric = found
+    return vectors[k], metric
+
+
+def _embed(test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device) -> dict[str, Tensor]:
+    """Return the outputs ``(K, N, E)`` for the items of one modality, by branch, on a device that has float64."""
     features, labels = test.features[modality], test.labels[modality]
     if not len(features):
         raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
@@ -153,10 +162,10 @@ def _embed(
             f"the {modality} labels of the split do not fit; give each of the {len(features)} items a number "
             f"from 0 to {len(test.classes) - 1}"
         )
-    embeddings, metric = heads.vectors(features.to(device), average=average)
-    if not embeddings.isfinite().all():
+    found = heads.outputs(features.to(device), average=average)
+    if not all(output.isfinite().all() for output in found.values()):
         raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
-    return embeddings.cpu() if device.type == "mps" else embeddings, metric
+    return {name: output.cpu() if device.type == "mps" else output for name, output in found.items()}
 
 
 def _relevance(
@@ -206,6 +215,7 @@ def _report(test: Split, query: Modality, candidate: Modality, asked: Question, 
         n_queries=len(asked.queries),
         n_candidates=int(answer.n_candidates.max()),
         n_without_relevant=int((answer.n_relevant == 0).sum()),
+        n_finding_nothing=int(answer.silent.sum()),
         metrics={name: macro_mean(values, asked.queries) for name, values in found.items()},
         random={name: macro_mean(values, asked.queries) for name, values in chance.items()},
         per_class=_per_class(test.classes, asked, answer, chance),

@@ -64,7 +64,8 @@ def search(
     Returns
     -------
     list of list of Hit
-        For each query, best first; equal scores keep the candidates' order.
+        For each query, best first; equal scores keep the candidates' order. A query for which the heads ask for
+        nothing has none.
 
     Raises
     ------
@@ -104,10 +105,10 @@ class Gallery:
 
     def search(self, queries: Features, *, top: int = 5, exclude: Sequence[Collection[str]] = ()) -> list[list[Hit]]:
         """Return the best hits of each query."""
-        vectors, metric = self.heads.vectors(queries, average=self.average)
+        vectors, metric = self.heads.vectors(queries, average=self.average, candidates=self.candidates.spec.modality)
         wanted = normalize(as_queries(vectors[0], metric), dim=-1)  # (Q, E)
         excluded = exclude or [()] * len(queries)
-        return [self._hits(*each, top) for each in zip(wanted, excluded, strict=True)]
+        return [self._hits(*each, top) if each[0].any() else [] for each in zip(wanted, excluded, strict=True)]
 
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select the features of some hits."""

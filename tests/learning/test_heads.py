@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout, normalize
 
 from emoclim.data.features import Features, FeatureSpec
+from emoclim.data.labels.relevance import Taxonomy
 from emoclim.encoders import write_own
 from emoclim.errors import CacheMismatch, ConfigError, RunError
 from emoclim.learning.banks import HeadBank
@@ -258,6 +259,23 @@ def test_a_file_gives_back_the_same_heads(tmp_path: Path) -> None:
             assert torch.equal(found.banks[modality].state_dict()[name], tensor)
     assert torch.equal(found.vectors(library())[0], trained.vectors(library())[0])
     assert [each.name for each in tmp_path.iterdir()] == ["heads.safetensors"]
+    assert found.objective.taxonomy is None
+
+
+def test_a_file_gives_back_what_is_relevant_to_what(tmp_path: Path) -> None:
+    trained, path = heads(), tmp_path / "heads.safetensors"
+    relevance = {("image", "audio"): torch.tensor([[False, True], [True, False]])}
+    trained.objective.taxonomy = Taxonomy(("calm", "glad"), {"image": (0, 1), "audio": (1,)}, relevance, "moods")
+    save_heads(trained, path)
+    for found in (load_heads(path), load_heads(path).select(1), stack_heads([load_heads(path)])):
+        kept = found.objective.taxonomy
+        assert kept is not None
+        assert (kept.classes, kept.own, kept.name) == (("calm", "glad"), {"image": (0, 1), "audio": (1,)}, "moods")
+        assert torch.equal(kept.relevance["image", "audio"], relevance["image", "audio"])
+    relevance["image", "audio"] = torch.ones(3, 2)
+    save_heads(trained, path)
+    with pytest.raises(RunError, match="does not fit its 2 classes"):
+        load_heads(path)
 
 
 def test_the_same_heads_give_the_same_bytes(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.data.labels.relevance import Taxonomy
 from emoclim.errors import CacheError, CacheMismatch, ManifestError
 from emoclim.learning.sampling import batches, check_pair, class_balanced
 from emoclim.seeding import generator_for
@@ -39,6 +40,35 @@ def test_classes_are_drawn_equally_however_rare() -> None:
     labels = torch.tensor([0] * 90 + [1] * 9 + [2])
     share = labels[draw(labels, (30_000,))].bincount() / 30_000
     torch.testing.assert_close(share, torch.full((3,), 1 / 3), rtol=0, atol=0.012)  # more than 4 standard errors
+
+
+def own_labels() -> Split:
+    """Images keep two labels of their own, of which music has one of three."""
+    whole = split()
+    shared = Taxonomy.shared((*CLASSES, "wild"), whole.features)
+    taxonomy = replace(shared, own={"image": (0, 3), "audio": (0, 1, 2)})
+    labels = {"image": torch.arange(12) % 2 * 3, "audio": whole.labels["audio"]}
+    return replace(whole, labels=labels, classes=taxonomy.classes, taxonomy=taxonomy)
+
+
+def test_labels_of_a_modality_of_its_own_are_drawn_equally() -> None:
+    given = own_labels()
+    given.labels["image"][1:8] = 0
+    (batch,) = batches(given, (1, 30_000), seeded(), seeded(1), name="train")
+    shares = {modality: labels.bincount(minlength=4) / 30_000 for modality, labels in batch.labels.items()}
+    torch.testing.assert_close(shares["image"], torch.tensor([0.5, 0, 0, 0.5]), rtol=0, atol=0.012)
+    torch.testing.assert_close(shares["audio"], torch.tensor([1 / 3, 1 / 3, 1 / 3, 0]), rtol=0, atol=0.012)
+    check_pair(given, given, ("image", "audio"))
+
+
+def test_labels_of_another_modality_are_refused() -> None:
+    given = own_labels()
+    given.labels["image"][0] = 1
+    with pytest.raises(ManifestError, match="image labels of the train split do not fit"):
+        check_pair(given, given, ("image", "audio"))
+    given.labels["image"][:] = 0
+    with pytest.raises(ManifestError, match="image items of the train split lack class 'wild'"):
+        next(batches(given, (1, 4), seeded(), seeded(1), name="train"))
 
 
 def test_items_of_a_class_are_drawn_equally_and_with_replacement() -> None:

@@ -205,6 +205,32 @@ def test_groups_of_queries_without_candidates_find_nothing():
     assert float(found.expected()["P@1"][0]) == int(relevant[0].sum()) / 10
 
 
+@pytest.mark.parametrize("queries_at_once", [1, 100])
+def test_a_query_of_zeros_finds_nothing_and_counts(queries_at_once, monkeypatch):
+    monkeypatch.setattr(blockwise, "_queries_per_block", lambda *_: queries_at_once)
+    generator = torch.Generator().manual_seed(6)
+    queries, candidates = (on_grid(torch.randn(size, 5, generator=generator)) for size in (20, 30))
+    question = ask(torch.arange(20) % 4, torch.arange(30) % 3)
+    whole = measure_vectors(queries, candidates, question, memory=MEMORY)
+    silent = torch.arange(20) % 3 == 0
+    queries[silent] = 0
+    found = measure_vectors(queries, candidates, question, memory=MEMORY)
+    assert torch.equal(found.silent, silent)
+    for name, values in found.values.items():
+        expected = reference.retrieval(
+            queries.tolist(),
+            question.queries.tolist(),
+            candidates.tolist(),
+            question.candidates.tolist(),
+            PLAIN[name],
+            same_items=False,
+        )
+        assert values.tolist() == pytest.approx(expected, abs=1e-12), name
+        assert torch.equal(values[~silent], whole.values[name][~silent])
+        assert torch.equal(found.expected()[name], whole.expected()[name])  # chance is that of the same candidates
+    assert float(found.first.sum()) == int((~silent).sum())
+
+
 def test_groups_and_copies_at_once_are_ranked_as_plain_rows_are():
     items, _, question = vectors(40, 40, seed=8)
     question = ask(question.queries, question.queries)

@@ -11,6 +11,7 @@ from given_embeddings import CPU, Identity, make_split
 from torch.nn.functional import normalize
 
 from emoclim.data.features import Split
+from emoclim.data.labels.relevance import Taxonomy
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
@@ -150,6 +151,34 @@ def test_relevance_between_classes_may_be_given():
     plain = evaluate(test, Identity(), device=CPU)
     assert by_direction.directions["audio_audio"] == plain.directions["audio_audio"]
     assert by_direction.provenance["relevance"]["audio_image"] == [[1, 0], [0, 1]]
+
+
+def test_by_default_relevant_is_what_the_split_says():
+    test = make_split(
+        ("calm", "glad"), image=(torch.eye(2), torch.tensor([0, 1])), audio=(torch.eye(2), torch.tensor([1, 0]))
+    )
+    shared, crossed = Taxonomy.shared(test.classes, test.features), torch.tensor([[False, True], [True, False]])
+    given = replace(shared, relevance=dict.fromkeys(shared.relevance, crossed))
+    found = evaluate(replace(test, taxonomy=given), Identity(), device=CPU)
+    assert found.directions["image_audio"].metrics["P@1"] == 1.0
+    assert evaluate(test, Identity(), device=CPU).directions["image_audio"].metrics["P@1"] == 0.0
+    assert found.directions == evaluate(test, Identity(), relevance=crossed, device=CPU).directions
+
+
+def test_queries_that_find_nothing_are_counted():
+    rows = torch.eye(3)
+    rows[1] = 0
+    test = make_split(
+        ("calm", "glad"), image=(rows, torch.tensor([0, 0, 1])), audio=(torch.eye(3), torch.tensor([0, 0, 1]))
+    )
+    found = evaluate(test, Identity(), device=CPU).directions
+    assert {name: one.n_finding_nothing for name, one in found.items()} == {
+        "image_audio": 1,
+        "audio_image": 0,
+        "image_image": 1,
+        "audio_audio": 0,
+    }
+    assert found["image_audio"].metrics["P@1"] == pytest.approx((1 / 2 + 1) / 2)
 
 
 def test_one_modality_of_any_kind_is_enough():

@@ -1,4 +1,4 @@
-"""Read what a label map makes relevant: of the labels of one modality, to those of another or its own.
+"""Relate the labels of modalities: what of one modality is relevant to what of another, or of its own.
 
 Convention: in a map a label has a class, or a list of some. Two labels are relevant to each other if they have a class
 in common.
@@ -6,13 +6,14 @@ in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from emoclim.data.labels.published_maps import read_tables
-from emoclim.data.labels.taxonomy import LabelMap
+from emoclim.data.labels.taxonomy import LabelMap, match_labels
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 
@@ -20,6 +21,43 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Relevance = Mapping[tuple[Modality, Modality], "Tensor"]  # by (query, candidate)
+MATCHING = "matching labels"  # name of what labels say by themselves
+
+
+@dataclass(frozen=True, slots=True)
+class Taxonomy:
+    """The classes of modalities that keep labels of their own, and what of them is relevant to what.
+
+    Examples
+    --------
+    >>> joined = Taxonomy.shared(("calm", "glad"), ("text", "audio"))
+    >>> joined.own["text"], joined.relevance["text", "audio"].tolist()
+    ((0, 1), [[True, False], [False, True]])
+    """
+
+    classes: tuple[str, ...]  # of all modalities: each label is one
+    own: Mapping[Modality, tuple[int, ...]]  # which of them are labels of a modality
+    relevance: Relevance  # (C, C) bool: whether candidates of class [.., c] are relevant to queries of class [q, ..]
+    name: str = MATCHING  # of the label map that says so
+
+    @classmethod
+    def of(cls, label_map: LabelMap, relevance: Relevance, name: str = MATCHING) -> Self:
+        """Join what :func:`read_relevance` or :func:`relate_labels` gave."""
+        own = {
+            modality: tuple(sorted({label_map.classes.index(name) for name in table.values() if name is not None}))
+            for modality, table in label_map.maps.items()
+        }
+        return cls(label_map.classes, own, relevance, name)
+
+    @classmethod
+    def shared(cls, classes: Sequence[str], modalities: Iterable[Modality]) -> Self:
+        """Make the one in which all modalities have all classes, and relevant are equal ones."""
+        import torch
+
+        names, same = list(modalities), torch.eye(len(classes), dtype=torch.bool)
+        own = {modality: tuple(range(len(classes))) for modality in names}
+        relevance = {(query, candidate): same for query in names for candidate in names}
+        return cls(tuple(classes), own, relevance)
 
 
 def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tuple[LabelMap, Relevance]:
@@ -28,14 +66,42 @@ def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tupl
     Each label is a class of its own, but for those that the map leaves out. The tables are ``(C, C)`` bool: whether
     candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``.
     """
-    import torch
-
     tables = read_tables(path, labels)
     found: dict[Modality, dict[str, set[str]]] = {}
     for modality, names in labels.items():
         table = tables[modality]
         listed = {name: [given] if isinstance(given := table[name], str) else given for name in sorted(set(names))}
         found[modality] = {name: set(given) - {""} for name, given in listed.items()}
+    return _related(found, f"by label map {path}")
+
+
+def plain_relevance(relevance: Relevance) -> list[Any]:
+    """List the tables with their two modalities, as plain values, for JSON."""
+    return [[*pair, table.int().tolist()] for pair, table in relevance.items()]
+
+
+def read_plain_relevance(given: list[Any]) -> Relevance:
+    """Read what :func:`plain_relevance` listed."""
+    import torch
+
+    return {(query, candidate): torch.tensor(table, dtype=torch.bool) for query, candidate, table in given}
+
+
+def relate_labels(labels: Mapping[Modality, Iterable[str]]) -> tuple[LabelMap, Relevance]:
+    """Relate labels as :func:`match_labels` maps them to classes, each label remaining a class of its own."""
+    return _related(
+        {
+            modality: {name: {given} if given else set() for name, given in table.items()}
+            for modality, table in match_labels(labels).maps.items()
+        },
+        "by themselves",
+    )
+
+
+def _related(found: Mapping[Modality, Mapping[str, Set[str]]], how: str) -> tuple[LabelMap, Relevance]:
+    """Make classes of the labels, by modality, that are given any classes to be compared by."""
+    import torch
+
     maps = {modality: {name: name if given else None for name, given in own.items()} for modality, own in found.items()}
     classes = tuple(dict.fromkeys(name for own in maps.values() for name in own.values() if name))
     relevance = {}
@@ -44,7 +110,7 @@ def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tupl
         rows = [[not own.isdisjoint(other) for other in ranked] for own in asked]
         if not any(map(any, rows)):
             raise ManifestError(
-                f"by label map {path}, no {candidate} label is relevant to a {query} label; give both a class in common"
+                f"{how}, no {candidate} label is relevant to a {query} label; give both a class in common"
             )
         relevance[query, candidate] = torch.tensor(rows, dtype=torch.bool)
     return LabelMap(classes, maps), relevance

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emoclim import config
-from emoclim.data import Split
+from emoclim.data import Split, Taxonomy
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank
 from emoclim.learning.branches import Branch
@@ -40,6 +40,9 @@ class Objective:
     ----------
     Settings
         Class of its settings. Fields that are floats may differ between the heads of a bank, all else may not.
+    taxonomy
+        Which classes are labels of which modality, and what is relevant to what, where it needs to know; set before
+        anything else of it is called, and kept with trained heads.
     preset
         Values of :class:`~emoclim.config.TrainConfig` that commands begin with, where the paper has its own.
     """
@@ -47,6 +50,7 @@ class Objective:
     name: ClassVar[str] = ""
     Settings: ClassVar[type[config.Settings]] = config.Settings
     preset: ClassVar[Mapping[str, Any]] = {}
+    taxonomy: Taxonomy | None = None
 
     def __init_subclass__(cls) -> None:
         cls.name = vars(cls).get("name", cls.__module__.rpartition(".")[2])
@@ -57,7 +61,7 @@ class Objective:
 
     @property
     def needs(self) -> frozenset[str]:
-        """What of a split it needs beside features: labels, label_vectors, numbers, pairs; or a plain attribute."""
+        """What of a split it needs: labels, label_vectors, numbers, pairs, taxonomy; or a plain attribute."""
         return frozenset({"labels"})
 
     @property
@@ -134,9 +138,23 @@ class Objective:
         return None
 
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
-        """What items of a modality are compared by, from the outputs of the branches that take it, and how."""
+        """What items of a modality are compared by, from the outputs of the branches that take it, and how.
+
+        Those of a query may differ from these: see :meth:`query_vectors`.
+        """
         return outputs[modality], "ip"
+
+    def query_vectors(
+        self, modality: Modality, outputs: Mapping[str, Tensor], candidates: Modality
+    ) -> tuple[Tensor, Metric]:
+        """What queries of a modality are compared by with the :meth:`vectors` of candidates of another, or of its own.
+
+        A query whose vector is all zero, where scores are cosines, finds nothing.
+        """
+        return self.vectors(modality, outputs)
 
     def of(self, settings: Sequence[config.Settings]) -> "Objective":
         """The same objective of other heads, one for each of some settings."""
-        return type(self)(self.modalities, settings)
+        other = type(self)(self.modalities, settings)
+        other.taxonomy = self.taxonomy
+        return other

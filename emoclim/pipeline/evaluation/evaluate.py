@@ -48,7 +48,7 @@ def evaluate_run(
     opened, where = open_run(workspace, run), choose_device(device)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
     keys = workspace.content_keys()
-    ranked = Ranked.of(config, libraries, opened.label_map, keys)
+    ranked = Ranked.of(config, libraries, opened, keys)
     part = ranked.split
     number = opened.chosen if config.head is None else config.head
     cautions = [opened.caution(number), *_warnings(ranked, config.split, opened, libraries)]

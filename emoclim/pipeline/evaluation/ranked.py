@@ -8,11 +8,22 @@ import torch
 from torch import Tensor
 
 from emoclim.config import EvaluateConfig
-from emoclim.data import ContentKeys, Item, LabelMap, Relevance, Split, contents_of, join_groups, read_relevance
+from emoclim.data import (
+    MATCHING,
+    ContentKeys,
+    Item,
+    LabelMap,
+    Relevance,
+    Split,
+    contents_of,
+    join_groups,
+    read_relevance,
+)
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, labels_of, read_splits
 from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.training.trained_runs import Run
 
 Numbers = Mapping[Modality, Tensor]  # (N,) int64 of each item
 
@@ -33,15 +44,17 @@ class Ranked:
     n_without_group: int  # of items that would be ranked, and are left out as they have none
 
     @classmethod
-    def of(
-        cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], trained: LabelMap, keys: ContentKeys
-    ) -> Self:
+    def of(cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run, keys: ContentKeys) -> Self:
         """Read the features of a split; raise :class:`ConfigError` where the settings leave a modality nothing."""
-        label_map, relevance, noted = trained, None, None
+        label_map, relevance, name, noted = run.label_map, None, MATCHING, None
+        if (taxonomy := run.heads.objective.taxonomy) is not None:
+            relevance, name = taxonomy.relevance, taxonomy.name
         if config.label_map is not None:
             label_map, relevance = read_relevance(config.label_map, labels_of(libraries))
+            name = config.label_map.stem
+        if relevance is not None:
             tables = {"_".join(pair): table.tolist() for pair, table in relevance.items()}
-            noted = {"name": config.label_map.stem, "digest": digest_of([label_map.classes, tables])}
+            noted = {"name": name, "digest": digest_of([label_map.classes, tables])}
         whole = part = read_splits(libraries, label_map, (config.split,), keys, every_class=False)[config.split]
         items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
         if config.min_seconds:

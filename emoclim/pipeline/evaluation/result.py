@@ -70,6 +70,12 @@ class Evaluation:
             for direction in self.report.directions.values()
             if direction.n_without_relevant
         ]
+        lines += [
+            f"{direction.title}: {direction.n_finding_nothing} of {direction.n_queries} queries retrieve nothing, as "
+            "their emotion is none of the candidates'; they score 0 and count"
+            for direction in self.report.directions.values()
+            if direction.n_finding_nothing
+        ]
         if self.settings["min_seconds"]:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
         if noted := self.settings["label_map"]:

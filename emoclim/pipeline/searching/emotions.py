@@ -30,7 +30,8 @@ def fit_emotion_reader(
     except EmoclimError as error:
         log.warning("no emotions are read, for want of what run %s was trained on: %s", run.folder.name, error)
         return None
-    return EmotionReader.fit(splits["train"], splits["val"], heads, average)
+    train, val = (replace(splits[name], taxonomy=heads.objective.taxonomy) for name in ("train", "val"))
+    return EmotionReader.fit(train, val, heads, average)
 
 
 def _sample(library: Library, label_map: LabelMap) -> Library:

@@ -12,11 +12,16 @@ from emoclim.data import (
     Item,
     LabelMap,
     Split,
+    Taxonomy,
     class_vectors,
     contents_of,
     match_labels,
+    plain_relevance,
     read_label_map,
+    read_plain_relevance,
+    read_relevance,
     read_valence_arousal,
+    relate_labels,
 )
 from emoclim.encoders import Encoder, file_hash
 from emoclim.errors import ConfigError
@@ -40,6 +45,7 @@ class Labelled:
     label_map: LabelMap
     objective: Objective  # with one settings
     vectors: Mapping[str, Any] | None  # of the classes, with the file that they come from
+    taxonomy: Taxonomy | None  # where modalities keep labels of their own
 
     @classmethod
     def of(
@@ -50,11 +56,12 @@ class Labelled:
         _check_vectors(objective, config.vad is not None)
         if known:
             noted = known[LABEL_MAP]
-            return cls(libraries, LabelMap(tuple(noted["classes"]), noted["maps"]), objective, known[VECTORS], **more)
-        labels = labels_of(libraries)
-        label_map = read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)
+            label_map, tables = LabelMap(tuple(noted["classes"]), noted["maps"]), noted.get("relevance")
+            taxonomy = tables and Taxonomy.of(label_map, read_plain_relevance(tables), noted["name"])
+            return cls(libraries, label_map, objective, known[VECTORS], taxonomy, **more)
+        label_map, taxonomy = _classes(config, labels_of(libraries), keep_labels="taxonomy" in objective.needs)
         vectors = None if config.vad is None else _vectors(config.vad, label_map)
-        return cls(libraries, label_map, objective, vectors, **more)
+        return cls(libraries, label_map, objective, vectors, taxonomy, **more)
 
     @property
     def noted(self) -> dict[str, Any]:
@@ -68,10 +75,8 @@ class Labelled:
         libraries = {modality: self.libraries[modality] for modality in cached}
         splits = read_splits(libraries, self.label_map, ("train", "val"), keys)
         keys.save()
-        if self.vectors is None:
-            return splits
-        table = torch.tensor(self.vectors["table"], dtype=torch.float64)
-        return {name: replace(split, label_vectors=table) for name, split in splits.items()}
+        table = None if self.vectors is None else torch.tensor(self.vectors["table"], dtype=torch.float64)
+        return {name: replace(split, label_vectors=table, taxonomy=self.taxonomy) for name, split in splits.items()}
 
     def settings(self) -> dict[str, Any]:
         """Return what settings.json tells of them."""
@@ -93,7 +98,23 @@ class Labelled:
         }
 
     def _label_map(self) -> dict[str, Any]:
-        return {"classes": self.label_map.classes, "maps": self.label_map.maps}
+        known = {"classes": self.label_map.classes, "maps": self.label_map.maps}
+        if (own := self.taxonomy) is None:
+            return known
+        return known | {"name": own.name, "relevance": plain_relevance(own.relevance)}
+
+
+def _classes(
+    config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
+) -> tuple[LabelMap, Taxonomy | None]:
+    """Read the class of each label; or what is relevant to what, where each label remains a class of its own."""
+    if keep_labels:
+        if config.label_map is None:
+            label_map, relevance = relate_labels(labels)
+            return label_map, Taxonomy.of(label_map, relevance)
+        label_map, relevance = read_relevance(config.label_map, labels)
+        return label_map, Taxonomy.of(label_map, relevance, config.label_map.stem)
+    return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
 
 
 def _check_vectors(objective: Objective, given: bool) -> None:
