@@ -10,7 +10,6 @@ import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from pathlib import Path
 from typing import BinaryIO, Protocol, TypeAlias
 
 import numpy as np
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from emoclim.data.manifest import Item
 from emoclim.data.media import sound_ffmpeg
 from emoclim.data.media.checks import NotDecodable, check_file, file_errors
-from emoclim.data.media.containers.parts import find_mp3, find_parts
+from emoclim.data.media.containers.parts import find_packets, find_parts
 from emoclim.data.media.containers.view import Part, View
 from emoclim.data.media.sound_libsndfile import open_plain
 from emoclim.errors import DecodeError, MissingLibrary
@@ -64,16 +63,16 @@ def open_sound(item: Item) -> Iterator[Sound]:
         if len(parts) > 1:
             yield _Chain(stream, parts, item.id)
         else:
-            yield opened.enter_context(_open_part(stream, parts[0], path))
+            yield opened.enter_context(_open_part(stream, parts[0], alone=True))
 
 
 @contextmanager
-def _open_part(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Sound]:
-    """Open a sound of a file; `path` is that of a file which has no other."""
+def _open_part(stream: BinaryIO, part: Part, *, alone: bool) -> Iterator[Sound]:
+    """Open a sound of a file, which may have no other."""
     with ExitStack() as opened:
         sound: Sound
         refusals: list[NotDecodable] = []
-        for decoder in _decoders(stream, part, path):
+        for decoder in _decoders(stream, part, alone=alone):
             try:
                 sound = opened.enter_context(decoder)
                 break
@@ -84,8 +83,10 @@ def _open_part(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Soun
                     raise
                 raise MissingLibrary(f"{refusals[0]}; FFmpeg may know it: pip install 'emoclim[media]'") from error
         else:
-            told = "; ".join(map(str, refusals))
-            raise DecodeError(f"this is no sound file that can be read, or it is cut short ({told}); fetch it again")
+            told, cut = "; ".join(map(str, refusals)), ", or it is cut short" * (part.kind is not None)
+            raise DecodeError(
+                f"this is no sound file that can be read{cut} ({told}); fetch it again or convert it to FLAC"
+            )
         if not MIN_RATE <= sound.sample_rate <= MAX_RATE:
             raise DecodeError(f"the header claims {sound.sample_rate} Hz; {MIN_RATE} to {MAX_RATE} Hz can be used")
         if not 1 <= sound.channels <= MAX_CHANNELS:
@@ -93,16 +94,14 @@ def _open_part(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[Soun
         yield sound
 
 
-def _decoders(stream: BinaryIO, part: Part, path: Path | None) -> Iterator[AbstractContextManager[Sound]]:
+def _decoders(stream: BinaryIO, part: Part, *, alone: bool) -> Iterator[AbstractContextManager[Sound]]:
     """Yield what may open a sound, one after the other."""
-    if part.differs or (part.start and part.kind != "mp3"):  # of an MP3, decoders skip the tags themselves
-        path = None
     if part.kind not in sound_ffmpeg.ONLY:
-        yield open_plain(stream if path else View(stream, part), part)
-    if part.kind:
-        yield sound_ffmpeg.open_media(path or View(stream, part), part.kind, part.seconds)
-    elif found := find_mp3(stream):
-        yield nullcontext(_Chain(stream, found)) if len(found) > 1 else open_plain(View(stream, found[0]), found[0])
+        whole = alone and not part.differs and (part.start == 0 or part.kind == "mp3")  # whose tags are skipped anyway
+        yield open_plain(stream if whole else View(stream, part), part)
+    if part.kind is None and (found := find_packets(stream)):
+        yield nullcontext(_Chain(stream, found)) if len(found) > 1 else _open_part(stream, found[0], alone=False)
+    yield sound_ffmpeg.open_media(View(stream, part), part.kind, part.seconds)
 
 
 class _Chain:
@@ -120,7 +119,7 @@ class _Chain:
     @contextmanager
     def _open(self, number: int) -> Iterator[Sound]:
         try:
-            with _open_part(self._stream, self._parts[number], None) as sound:
+            with _open_part(self._stream, self._parts[number], alone=False) as sound:
                 yield sound
         except (DecodeError, MissingLibrary) as error:
             where = f"the file holds {len(self._parts)} sounds one after another; of number {number + 1}, "

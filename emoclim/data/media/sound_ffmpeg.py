@@ -1,12 +1,11 @@
-"""Decode what libsndfile does not know with FFmpeg: MP4 (AAC, ALAC), WebM and Matroska, bare AAC, WMA.
+"""Decode what libsndfile does not know with FFmpeg: MP4 (AAC, ALAC), WebM, AAC, WMA, AVI, AMR, WavPack and others.
 
 Conventions: as in :mod:`.sound`. PyAV, which brings FFmpeg, is optional: ``pip install 'emoclim[media]'``.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,15 +19,19 @@ if TYPE_CHECKING:
     from av.audio.stream import AudioStream
     from av.container import InputContainer
 
-ONLY = frozenset({"mov", "matroska", "asf", "aac"})  # containers that libsndfile does not know
+ONLY = frozenset("mov matroska asf aac amr ape avi flv mpeg mpegts tta wv".split())  # that libsndfile does not know
+OTHERS = "ac3,dts,eac3,loas"  # what FFmpeg may take a file for that is not known to `containers`
+ESTIMATED = frozenset({"ac3", "amr", "dts", "eac3", "loas", "mpeg", "mpegts"})  # state no length; FFmpeg guesses one
+UP_TO_END = frozenset({"flv", "tta"})  # nothing but packets follows after their headers
+UNREAD = 4096  # bytes after the last packet that FFmpeg need not read
 SLACK = 0.25  # seconds: durations in these files are rounded, and count the encoder's padding
 
 
 class _Media:
     """A :class:`~emoclim.data.media.sound.Sound`."""
 
-    def __init__(self, container: "InputContainer", stream: "AudioStream", counted: float | None) -> None:
-        self._container, self._stream = container, stream
+    def __init__(self, container: "InputContainer", stream: "AudioStream", size: int, counted: float | None) -> None:
+        self._frames = _decode(container, stream, size)
         self.sample_rate = stream.rate or 0
         self.channels = stream.channels
         self.slack = round(SLACK * self.sample_rate)
@@ -37,21 +40,16 @@ class _Media:
         self.frames = None if counted is None else self.promised
 
     def chunks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
-        import av
-
         position = 0
-        try:
-            for frame in self._container.decode(self._stream):
-                self._require_same(frame)
-                samples = _to_float(frame)
-                wanted = samples[max(0, first - position) : max(0, last - position)]
-                position += len(samples)
-                if len(wanted):
-                    yield wanted
-                if position >= last:
-                    return
-        except (av.FFmpegError, ValueError) as error:
-            raise DecodeError(f"the sound is damaged or cut short ({_reason(error)}); fetch it again") from error
+        for frame in self._frames:
+            self._require_same(frame)
+            samples = _to_float(frame)
+            wanted = samples[max(0, first - position) : max(0, last - position)]
+            position += len(samples)
+            if len(wanted):
+                yield wanted
+            if position >= last:
+                return
 
     def _require_same(self, frame: "AudioFrame") -> None:
         if frame.sample_rate != self.sample_rate:
@@ -60,9 +58,32 @@ class _Media:
             )
 
 
+def _decode(container: "InputContainer", stream: "AudioStream", size: int) -> Iterator["AudioFrame"]:
+    """Decode a stream; refuse a container of `size` bytes in which something else follows after the packets."""
+    import av
+
+    end = 0
+    try:
+        for packet in container.demux():
+            end = max(end, (packet.pos or 0) + packet.size)
+            if packet.stream is not stream:
+                continue
+            if packet.is_corrupt:
+                raise DecodeError("the sound is damaged or cut short (FFmpeg: a packet is not whole); fetch it again")
+            yield from cast("list[AudioFrame]", packet.decode())
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise DecodeError(f"the sound is damaged or cut short ({_reason(error)}); fetch it again") from error
+    if container.format.name in UP_TO_END and size - end > UNREAD:
+        raise DecodeError(f"{size - end} bytes of something else follow after its last packet; fetch it again")
+
+
 def _to_float(frame: "AudioFrame") -> NDArray[np.float32]:
     """Return samples ``(n, channels)``; integers are divided by their full scale."""
-    samples = frame.to_ndarray()
+    samples: NDArray[Any]
+    if frame.format.name == "s64":  # which PyAV makes no array of
+        samples = np.frombuffer(memoryview(frame.planes[0]), np.int64)[: frame.samples * frame.layout.nb_channels]
+    else:
+        samples = frame.to_ndarray()
     samples = samples.T if frame.format.is_planar else samples.reshape(-1, frame.layout.nb_channels)
     if samples.dtype.kind == "f":
         return samples.astype(np.float32, copy=False)
@@ -72,34 +93,42 @@ def _to_float(frame: "AudioFrame") -> NDArray[np.float32]:
 
 def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None:
     """Return the promised length; that of the whole file counts only where it holds nothing but the sound."""
+    if container.format.name in ESTIMATED:
+        return None
     if stream.duration is not None and stream.time_base is not None:
-        return float(stream.duration * stream.time_base)
+        start = (stream.start_time or 0) * (container.format.name == "ogg")  # whose duration is when it ends
+        return float((stream.duration - start) * stream.time_base)
     if container.duration is not None and len(container.streams) == 1:
         return container.duration / 1e6
     return None
 
 
 def _reason(error: Exception) -> str:
-    return f"FFmpeg: {getattr(error, 'strerror', None) or error}"
+    told = str(getattr(error, "strerror", None) or error)
+    return "FFmpeg: a packet is damaged" if told.startswith("Error number") else f"FFmpeg: {told}"
 
 
 @contextmanager
-def open_media(source: Path | View, kind: str, seconds: float | None) -> Iterator[_Media]:
-    """Open a file, or a part of one, with the reader of FFmpeg that is called `kind`.
+def open_media(view: View, kind: str | None, seconds: float | None) -> Iterator[_Media]:
+    """Open a file, or a part of one, with the reader of FFmpeg that is called `kind`, or one of a few if that is None.
 
-    Naming it keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist. `seconds`
+    Naming them keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist. `seconds`
     is the length of bare AAC, which states none.
     """
     try:
         import av
         from av.container import InputContainer
     except ImportError as error:
-        raise MissingLibrary("MP4, AAC, WebM or WMA needs one more library: pip install 'emoclim[media]'") from error
+        raise MissingLibrary(
+            "MP4, AAC, WebM, WMA and their like need one more library: pip install 'emoclim[media]'"
+        ) from error
     try:
-        file = str(source) if isinstance(source, Path) else source
-        container = av.open(file, format=kind, metadata_errors="replace")
+        among = {} if kind else {"format_whitelist": OTHERS}
+        size, _ = view.seek(0, 2), view.seek(0)
+        container = av.open(view, format=kind, options=among, metadata_errors="replace")
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise NotDecodable(_reason(error)) from error
+        unknown = kind is None and isinstance(error, ValueError)
+        raise NotDecodable("FFmpeg: Format not recognised" if unknown else _reason(error)) from error
     assert isinstance(container, InputContainer)
     with container:
         if not container.streams.audio:
@@ -107,4 +136,4 @@ def open_media(source: Path | View, kind: str, seconds: float | None) -> Iterato
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise DecodeError("the file holds sound of a codec that this FFmpeg does not know; convert it to FLAC")
-        yield _Media(container, stream, seconds)
+        yield _Media(container, stream, size, seconds)

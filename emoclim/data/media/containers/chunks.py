@@ -9,6 +9,7 @@ from dataclasses import replace
 from struct import calcsize, pack, unpack
 from typing import NamedTuple
 
+from emoclim.data.media.containers.mpeg import packet_at
 from emoclim.data.media.containers.view import BEGINS, Bytes, Part, require_few
 from emoclim.errors import DecodeError
 
@@ -151,16 +152,19 @@ def _scan_data(file: Bytes, start: int, chunks: Chunks, stated: _Stated) -> Part
     """Compare the size that a header states of the samples with what follows them."""
     whole, limit = Part(start, file.size, chunks.kind), STREAMED[calcsize(stated.field.format)]
     whole = replace(whole, hides_tail=chunks.kind == "w64")
+    end, there = stated.content + stated.size, max(0, file.size - stated.content)
+    if stated.size >= limit > there:  # which FFmpeg would take for a file that is cut short
+        return replace(whole, patches=[(stated.field.place, pack(stated.field.format, there + chunks.counted))])
     if not 0 <= stated.size < limit:
         return whole
-    end, there = stated.content + stated.size, max(0, file.size - stated.content)
     if end > file.size + (SIZE_SLACK if 0 < stated.outer <= file.size + 1 else 0):
         raise DecodeError(f"the file is cut short: {there} of {stated.size} bytes of sound are there; fetch it again")
     rest = end
     for place in (stated.content + _fill(stated.size, chunks.align), end):
         after = _skip_chunks(file, place, chunks)
         rest = file.skip_tags(after)
-        if file.begins(rest):
+        packets = stated.size and packet_at(file, rest) and not packet_at(file, stated.content)  # of another sound
+        if file.begins(rest) or packets:
             return replace(whole, stop=rest, tail=rest - end)
         if file.size - rest < STRAY or after > place or file.is_zero(rest, file.size):
             return replace(whole, tail=max(0, file.size - end))

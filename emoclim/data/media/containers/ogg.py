@@ -8,7 +8,6 @@ import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import NamedTuple, TypeAlias
 
 from emoclim.data.media.containers.mpeg import packet_at
@@ -17,6 +16,8 @@ from emoclim.errors import DecodeError
 
 BEGINS = re.compile(rb"OggS\0[\x02\x06]")  # pages that begin a stream, and may end it, too
 PAGE = 65_307  # bytes at most
+FLAC = b"\x7fFLAC"
+SOUNDS = (b"\x01vorbis", b"OpusHead", b"Speex   ", FLAC)
 LAST_PAGES = 2  # of which the packets are looked at
 HEADERS = 64  # pages that hold them; more hold pictures, and are not looked at
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
@@ -45,24 +46,32 @@ Durations: TypeAlias = Callable[[Sequence[bytes]], list[int]]  # the first bytes
 
 def scan_ogg(file: Bytes, start: int) -> list[Part]:
     """Cut a chain of streams into its links; those that begin together are one (RFC 3533, section 4)."""
-    first = _page(file, start)
-    begins, end, alone = [start], first.stop, True
-    for place in file.find(BEGINS, start + 1, file.size):
-        if place != end:
-            begins.append(place)
+    begins = [[_page(file, start)]]
+    for page in (_page(file, place) for place in file.find(BEGINS, start + 1, file.size)):
+        if page.place == begins[-1][-1].stop:
+            begins[-1].append(page)
         else:
-            alone = False
-        end = _page(file, place).stop
+            begins.append([page])
     links = []
-    for part in (Part(first, last, "ogg") for first, last in pairwise([*begins, file.size])):
-        last = _last_page(file, part)
-        if alone:
-            _require_all_counted(file, part, last)
-        links.append(_without_empty_end(file, replace(part, stop=last.stop), last))
-        after = file.skip_tags(last.stop)
-        if after < part.stop and (file.begins(after) or packet_at(file, after)):
+    stops = [*[pages[0].place for pages in begins[1:]], file.size]
+    for pages, stop in zip(begins, stops, strict=True):
+        links.append(_link(file, Part(pages[0].place, stop, "ogg"), pages))
+        after = file.skip_tags(links[-1].stop)
+        if after < stop and (file.begins(after) or packet_at(file, after)):
             return links  # and then something else
     return links if len(links) > 1 else [replace(links[0], stop=file.size, tail=file.size - links[0].sound_stop)]
+
+
+def _link(file: Bytes, part: Part, pages: Sequence[_Page]) -> Part:
+    """Return streams that begin with some pages as one sound: the first that is known, which is what decoders take."""
+    page = next((page for page in pages if file.at(page.body, 9).startswith(SOUNDS)), pages[0])
+    last = _last_page(file, part, page.stream)
+    _require_whole(file, part, last)
+    part = replace(part, stop=_last_page(file, part, b"").stop, seconds=_flac_seconds(file, part, page, last))
+    if len(pages) > 1:
+        return replace(part, tail=part.stop - last.stop)
+    _require_all_counted(file, part, last)
+    return _without_empty_end(file, part, last)
 
 
 def _page(file: Bytes, place: int) -> _Page:
@@ -71,9 +80,18 @@ def _page(file: Bytes, place: int) -> _Page:
     return _Page(place, bool(head[5] & 4), granule, head[14:18], file.at(place + 27, head[26]))
 
 
-def _last_page(file: Bytes, part: Part) -> _Page:
-    first = max(part.start, part.stop - 2 * PAGE)
-    page = _page(file, first + max(0, file.at(first, part.stop - first).rfind(b"OggS")))
+def _last_page(file: Bytes, part: Part, stream: bytes) -> _Page:
+    """Return the last page of a stream, or of any if that is empty."""
+    mark = re.compile(rb"OggS.{10}" + re.escape(stream), re.S)
+    for stop in range(part.stop, part.start, -2 * PAGE):
+        first = max(part.start, stop - 2 * PAGE)
+        if found := [*mark.finditer(file.at(first, min(stop + 17, part.stop) - first))]:
+            return _page(file, first + found[-1].start())
+    return _page(file, part.start)
+
+
+def _require_whole(file: Bytes, part: Part, page: _Page) -> None:
+    """Refuse a last page that is cut, is not marked as the end, or is damaged."""
     if page.stop > part.stop or page.body > part.stop:
         raise DecodeError("the file is cut short: the last page of its Ogg stream is not whole; fetch it again")
     if not page.ends:
@@ -82,7 +100,6 @@ def _last_page(file: Bytes, part: Part) -> _Page:
             "or write it anew if it plays to its end"
         )
     _require_undamaged(file, page)
-    return page
 
 
 def _without_empty_end(file: Bytes, part: Part, last: _Page) -> Part:
@@ -171,6 +188,20 @@ def _durations(file: Bytes, part: Part) -> Durations | None:
     modes = _vorbis_modes(_setup(file, part))
     sizes = [1 << (head[28] >> 4 if long else head[28] & 15) for long in modes]
     return (lambda heads: _vorbis_samples(heads, sizes)) if sizes else None
+
+
+def _flac_seconds(file: Bytes, part: Part, page: _Page, last: _Page) -> float | None:
+    """Return how long a FLAC stream is, which may begin late, as one cut out of a broadcast does; None for others."""
+    head = file.at(page.body, 30)
+    block, rate = int.from_bytes(head[17:19], "big"), int.from_bytes(head[27:30], "big") >> 4
+    if not head.startswith(FLAC) or head[17:19] != head[19:21] or not rate:
+        return None
+    for place in file.find(re.compile(b"OggS"), page.stop, part.stop):
+        page = _page(file, place)
+        if page.stream == last.stream and page.granule > 0:
+            packets = sum(whole for _, whole in _packets(file, page))
+            return (last.granule - max(0, page.granule - block * packets)) / rate
+    return None
 
 
 def _opus_samples(packet: bytes) -> int:

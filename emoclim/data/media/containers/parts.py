@@ -6,6 +6,7 @@ pages are looked for. What cannot be mended for certain is refused.
 
 import re
 from collections.abc import Iterable
+from functools import partial
 from struct import unpack
 from typing import BinaryIO
 
@@ -28,6 +29,9 @@ BOXES = frozenset(  # of MP4 and QuickTime, of which files consist
     b"ftyp moov mdat free skip wide uuid meta moof mfra sidx ssix styp prft emsg pnot PICT pdin udta".split()
 )
 
+FIRST_BOXES = frozenset(b"moov mdat wide free skip pnot".split())  # with which old files of QuickTime begin
+TS_PACKET, TS_PACKETS = 188, 4  # bytes, and how many in a row are looked at
+
 
 def find_parts(stream: BinaryIO) -> list[Part]:
     """Return the sounds of a file; one that is not known here is one part, for a decoder to try."""
@@ -42,35 +46,51 @@ def find_parts(stream: BinaryIO) -> list[Part]:
         if len(parts) == known:
             break
         known, place = len(parts), file.skip_tags(parts[-1].stop)
-    return parts or [Part(0, file.size)]
+    return parts or [_up_to_tags(file, place if place < file.size else 0)]
 
 
-def find_mp3(stream: BinaryIO) -> list[Part]:
-    """Return the MP3 in a file that begins with other bytes."""
+def find_packets(stream: BinaryIO) -> list[Part]:
+    """Return the MP3 or AAC in a file that begins with other bytes."""
     file = Bytes(stream)
     place = find_packet(file, 0, SEARCH)
-    return [] if place is None else [part for part in split_packets(file, place) if part.kind == "mp3"]
+    return [] if place is None else [*split_packets(file, place)]
 
 
 def _scan(file: Bytes, place: int) -> Iterable[Part]:
     head = file.at(place, 8)
     mark, kind = head[:4], BEGINS.get(head[:4])
+    if mark == b"RIFF" and file.at(place + 8, 4) == b"AVI ":
+        _require_there(file, place + 8 + int.from_bytes(head[4:], "little"))
+        return [Part(place, file.size, "avi")]
     if mark in CONTAINERS:
         return [scan_chunks(file, place, CONTAINERS[mark])]
     if mark in AU:
         return [scan_au(file, place)]
     if kind == "flac":
-        return scan_flac(file, place)
+        return scan_flac(file, place, partial(_follows, file))
     if kind == "ogg":
         return scan_ogg(file, place)
     if kind == "matroska":
         following = next(file.find(EBML_BEGINS, place + 1, file.size), file.size)
         return [Part(place, _stop(file, _segment_end(file, place, following), following), kind)]
-    if file.begins(place) and not kind:
+    if not kind and (file.begins(place) or head[4:] in FIRST_BOXES):
         return [Part(place, _stop(file, _boxes_end(file, place), file.size), "mov")]
+    if {file.at(place + number * TS_PACKET, 1) for number in range(TS_PACKETS)} == {b"G"}:
+        kind = "mpegts"
     if kind:
-        return [Part(place, file.size, kind)]
+        return [_up_to_tags(file, place, kind)]
     return split_packets(file, place) if packet_at(file, place) else []
+
+
+def _up_to_tags(file: Bytes, start: int, kind: str | None = None) -> Part:
+    """Return what is left of a file as one sound."""
+    return Part(start, file.size, kind, tail=file.size - file.trim_end(file.size), hides_tail=True)
+
+
+def _require_there(file: Bytes, end: int) -> None:
+    """Refuse a file that ends before its container does."""
+    if end > file.size:
+        raise DecodeError(f"the file is cut short: {end - file.size} bytes are missing at its end; fetch it again")
 
 
 def _stop(file: Bytes, end: int, following: int) -> int:
@@ -98,8 +118,7 @@ def _boxes_end(file: Bytes, start: int) -> int:
         if size < 8 or (name not in BOXES and place + size > file.size):
             break
         place += size
-    if place > file.size:
-        raise DecodeError(f"the file is cut short: {place - file.size} bytes are missing at its end; fetch it again")
+    _require_there(file, place)
     if not _follows(file, place) and not file.is_zero(place, file.size):
         raise DecodeError(f"{file.size - place} bytes of something else follow after its last box; fetch it again")
     return place
@@ -126,6 +145,7 @@ def _elements_end(file: Bytes, place: int, following: int) -> int:
         if name not in ELEMENTS:
             return place
         place = content + (size or 0)
+    _require_there(file, place)
     return following
 
 

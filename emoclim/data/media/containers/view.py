@@ -30,6 +30,12 @@ BEGINS = {  # how a container begins: FFmpeg's name of it
     b"OggS": "ogg",
     b"\x1a\x45\xdf\xa3": "matroska",
     b"\x30\x26\xb2\x75": "asf",
+    b"#!AM": "amr",
+    b"FLV\1": "flv",
+    b"MAC ": "ape",
+    b"TTA1": "tta",
+    b"\0\0\1\xba": "mpeg",
+    b"wvpk": "wv",
 }
 
 
