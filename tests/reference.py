@@ -117,3 +117,12 @@ def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float, n
                 loss += chance * max(0.0, margin - positive + float(anchor[i].double() @ contrast[j].double()))
             losses.append(loss)
     return sum(losses) / len(losses) if losses else 0.0
+
+
+def squared_error(outputs: Tensor, targets: Sequence[Sequence[float]]) -> float:
+    """Mean over items and components, of one head: ``(N, E)``."""
+    total, outputs = 0.0, outputs.detach()
+    for i in range(len(outputs)):
+        for e in range(outputs.shape[1]):
+            total += (float(outputs[i, e]) - targets[i][e]) ** 2
+    return total / outputs.numel()

@@ -41,6 +41,8 @@ def save_heads(heads: Heads, path: Path | str) -> None:
         "settings": [one.model_dump(mode="json") for one in heads.objective.settings],
     }
     about: dict[str, Any] = {"format": FORMAT, "banks": banks, "objective": objective}
+    if heads.objective.learnt:
+        about["learnt"] = heads.objective.learnt
     about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
     if (known := heads.objective.taxonomy) is not None:
         own = {modality: list(numbers) for modality, numbers in known.own.items()}
@@ -88,6 +90,7 @@ def _from_file(tensors: dict[str, Tensor], about: dict[str, Any]) -> Heads:
     branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
     specs = {cast(Modality, name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
     objective = make_objective(**about["objective"])
+    objective.recall(about.get("learnt", {}))
     if "taxonomy" in about:
         objective.taxonomy = _taxonomy(**about["taxonomy"])
     return Heads(Banks(banks, branches), specs, objective)

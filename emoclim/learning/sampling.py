@@ -72,7 +72,10 @@ def one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch
 def draw_rows(
     split: Split, shape: tuple[int, int], generator: torch.Generator, needs: Collection[str], *, name: str
 ) -> dict[Modality, Tensor]:
-    """Draw row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform."""
+    """Draw row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform.
+
+    Where `targets` are needed, items that have numbers are drawn uniformly, others balanced by class.
+    """
     if "pairs" in needs and split.pairs is not None:
         n_pairs = 1 + max(int(pairs.max()) for pairs in split.pairs.values())
         counts = {modality: pairs.bincount(minlength=n_pairs) for modality, pairs in split.pairs.items()}
@@ -83,22 +86,27 @@ def draw_rows(
         return {
             modality: one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
         }
-    if "labels" in needs:
-        return {
-            modality: class_balanced(
-                labels,
-                split.classes,
-                shape,
-                generator,
-                what=f"{modality} items of the {name} split",
-                own=split.own_classes(modality),
-            )
-            for modality, labels in split.labels.items()
-        }
+    balanced = (
+        split.labels.keys() - measured(split) if "targets" in needs else split.labels if "labels" in needs else ()
+    )
     return {
-        modality: torch.randint(len(features), shape, generator=generator)
+        modality: class_balanced(
+            split.labels[modality],
+            split.classes,
+            shape,
+            generator,
+            what=f"{modality} items of the {name} split",
+            own=split.own_classes(modality),
+        )
+        if modality in balanced
+        else torch.randint(len(features), shape, generator=generator)
         for modality, features in split.features.items()
     }
+
+
+def measured(split: Split) -> frozenset[Modality]:
+    """Return the modalities whose items have numbers."""
+    return frozenset(split.numbers or ())
 
 
 def batches(
@@ -131,7 +139,7 @@ def batches_of(
         }
         given = (split.labels, split.numbers or {}, split.pairs or {})
         picked_of: list[dict[str, Tensor]] = [
-            {name: table[name][picked].to(rows[name].device) for name, picked in chosen.items()} if table else {}
+            {name: table[name][picked].to(rows[name].device) for name, picked in chosen.items() if name in table}
             for table in given
         ]
         if vectors is not None:
@@ -149,15 +157,17 @@ def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: 
             f"({', '.join(val.classes)}); map both in the same way"
         )
     for name, split in (("train", train), ("val", val)):
-        if "label_vectors" in needs and (split.label_vectors is None or len(split.label_vectors) != len(split.classes)):
+        by_label = "label_vectors" in needs or ("targets" in needs and not measured(split).issuperset(modalities))
+        if by_label and (split.label_vectors is None or len(split.label_vectors) != len(split.classes)):
             raise ManifestError(f"the classes of the {name} split need one vector each; give a table of them")
         for modality in modalities:
             if modality not in split.features:
                 raise ManifestError(f"the {name} split has no {modality} items; add some")
-            if "labels" in needs:
+            own = needs if "targets" not in needs else {"numbers"} if modality in measured(split) else {"labels"}
+            if "labels" in own:
                 _check_labels(split, modality, name)
             for table, what in ((split.numbers, "numbers"), (split.pairs, "pairs")):
-                if what in needs and (table is None or len(table.get(modality, ())) != len(split.features[modality])):
+                if what in own and (table is None or len(table.get(modality, ())) != len(split.features[modality])):
                     raise ManifestError(f"the {modality} items of the {name} split need {what}; give each its own")
             _check_finite(split.features[modality], f"{modality} features of the {name} split")
     for modality in modalities:

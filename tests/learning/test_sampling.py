@@ -137,6 +137,20 @@ def test_batches_draw_segments() -> None:
     assert 0.4 < second < 0.6
 
 
+def test_items_with_numbers_are_drawn_uniformly_and_others_by_class_where_targets_are_needed() -> None:
+    whole = replace(split(), numbers={"image": torch.rand(12, 2)}, label_vectors=torch.rand(3, 2))
+    check_pair(whole, whole, ("image", "audio"), ("targets",))
+    drawn = list(batches(whole, (4, 3000), seeded(), seeded(), name="train", needs=("targets",)))
+    assert drawn[0].numbers.keys() == {"image"}
+    for modality, number in (("image", 12), ("audio", 3)):
+        rows = torch.cat([batch.rows[modality][:, 0].floor().long() for batch in drawn])
+        counts = (rows if number == 12 else whole.labels[modality][rows]).bincount(minlength=number)
+        torch.testing.assert_close(counts / 12_000, torch.full((number,), 1 / number), rtol=0, atol=0.02)
+    with pytest.raises(ManifestError, match="need one vector each"):
+        lacking = replace(whole, label_vectors=None)
+        check_pair(lacking, lacking, ("image", "audio"), ("targets",))
+
+
 def test_a_good_pair_passes() -> None:
     check_pair(split(), split(9), ("image", "audio"))
 

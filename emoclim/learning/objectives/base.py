@@ -43,6 +43,10 @@ class Objective:
     taxonomy
         Which classes are labels of which modality, and what is relevant to what, where it needs to know; set before
         anything else of it is called, and kept with trained heads.
+    alone
+        Whether it trains each modality by itself, so that a run may have one only.
+    learnt
+        Plain values that :meth:`prepare` took from the training split, kept with trained heads.
     preset
         Values of :class:`~emoclim.config.TrainConfig` that commands begin with, where the paper has its own.
     """
@@ -51,6 +55,7 @@ class Objective:
     Settings: ClassVar[type[config.Settings]] = config.Settings
     preset: ClassVar[Mapping[str, Any]] = {}
     taxonomy: Taxonomy | None = None
+    alone: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         cls.name = vars(cls).get("name", cls.__module__.rpartition(".")[2])
@@ -58,10 +63,14 @@ class Objective:
     def __init__(self, modalities: Sequence[Modality] = (), settings: Sequence[config.Settings] = ()) -> None:
         self.modalities, self.settings = tuple(modalities), tuple(settings)
         self._device, self._dtype, self._numbers = torch.device("cpu"), torch.float32, dict[str, Tensor]()
+        self.learnt: dict[str, Any] = {}
 
     @property
     def needs(self) -> frozenset[str]:
-        """What of a split it needs: labels, label_vectors, numbers, pairs, taxonomy; or a plain attribute."""
+        """What of a split it needs: labels, label_vectors, numbers, pairs, taxonomy; or a plain attribute.
+
+        Or targets: numbers in the modalities that have them, vectors of labels in the others.
+        """
         return frozenset({"labels"})
 
     @property
@@ -96,6 +105,10 @@ class Objective:
             alike = ", ".join(sorted(self.Settings.model_fields.keys() - floats))
             raise ConfigError(f"heads that are trained at once have one value of each of: {alike}; train them apart")
         self._device, self._dtype, self._numbers = device, dtype, {}
+
+    def recall(self, learnt: Mapping[str, Any]) -> None:
+        """Take `learnt` from heads that were trained; what does not fit may raise anything."""
+        self.learnt = dict(learnt)
 
     def branches(self, split: Split) -> Mapping[str, Branch]:
         """What is trained, by name; here a head for each modality."""
@@ -153,8 +166,13 @@ class Objective:
         """
         return self.vectors(modality, outputs)
 
+    def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Numbers ``(K, N, n)`` of items in the scale of their manifest; None where it predicts none."""
+        return None
+
     def of(self, settings: Sequence[config.Settings]) -> "Objective":
         """The same objective of other heads, one for each of some settings."""
         other = type(self)(self.modalities, settings)
         other.taxonomy = self.taxonomy
+        other.recall(self.learnt)
         return other

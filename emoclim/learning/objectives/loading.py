@@ -1,6 +1,6 @@
 """Find an objective by its name.
 
-Every module beside this one and the two bases is an objective, and so is whatever another installed package names by an
+Every module beside this one and the bases is an objective, and so is whatever another installed package names by an
 entry point of the group ``emoclim.objectives``: a module with one subclass of
 :class:`~emoclim.learning.objectives.base.Objective`. It is called like its file or its entry point.
 """
@@ -16,7 +16,10 @@ from emoclim.learning.objectives.base import Objective
 from emoclim.modality import MODALITIES, Modality
 
 OBJECTIVES = Plugins(
-    "emoclim.learning.objectives", "objective", ConfigError, beside=frozenset({"base", "contrastive", "loading"})
+    "emoclim.learning.objectives",
+    "objective",
+    ConfigError,
+    beside=frozenset({"base", "contrastive", "loading", "regression"}),
 )
 
 

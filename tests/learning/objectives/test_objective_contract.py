@@ -49,7 +49,8 @@ def split(seed: int, n: int = 30) -> Split:
 
 
 def train(name: str, chosen: list[int], config: TrainConfig = CONFIG) -> Training:
-    settings = VARIED.get(name, SETTINGS)
+    heated = "temperature" in load_objective(name).Settings.model_fields
+    settings = VARIED.get(name, SETTINGS if heated else [{}] * 3)
     objective = make_objective(name, tuple(SPECS), [settings[k] for k in chosen])
     table = torch.rand(3, len(objective.terms), generator=torch.Generator().manual_seed(7)) + 0.1
     return train_heads(split(0), split(1, 21), objective, table[chosen], config, device=CPU)
