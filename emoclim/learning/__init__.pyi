@@ -40,6 +40,8 @@ from .learner import BestHeads as BestHeads
 from .learner import Learner as Learner
 from .learner import new_learner as new_learner
 from .learner import weighted_sum as weighted_sum
+from .objectives.base import VALENCE_AROUSAL as VALENCE_AROUSAL
+from .objectives.base import WORDS as WORDS
 from .objectives.base import Metric as Metric
 from .objectives.base import Objective as Objective
 from .objectives.base import column_name as column_name

@@ -256,7 +256,7 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
         (("--rounds", 9, "--study", "x"), "--rounds, --study would have no effect"),
         (("--setting", "width=7"), "no setting is called 'width'"),
         (("--optuna", ""), "should be a URL or a file"),
-        (("--objective", "class_similarity"), "give --vad a table"),
+        (("--objective", "class_similarity"), "give them by --vad (valence_arousal) or --word-vectors (words)"),
         (("--objective", "emo_clim", "--vad", "words.csv"), "--vad would have no effect on objective emo_clim"),
         (("--temperature", 0.1, "--setting", "temperature=0.2"), "temperature is given twice"),
         (("--name", ""), "'' is no name for a run"),

@@ -3,11 +3,15 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from commands import answer, run
+from fakes import TextEncoder
 from toy_objectives import TOYS, install
+
+from emoclim.pipeline.training import label_vectors
 
 LABELS = ("calm", "happy", "sad")
 SPLITS = ("train", "train", "val", "test")
@@ -72,6 +76,37 @@ def test_more_than_two_or_one_that_is_missing_are_told(root: Path) -> None:
     assert "joins two modalities" in run("train-heads", *three, "--workspace", root, code=2).stderr
     told = run("train-heads", "--images", "clip", "--text", "made-text", "--workspace", root, code=2).stderr
     assert "there is no image cache called 'clip'" in told
+
+
+def test_classes_have_vectors_of_words_or_of_a_substitute(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "words.csv").write_text("word,v0,v1,v2\ncalm,1,0,0\nhappy,0.9,0.1,0\nsad,0,0,1\n")
+    named = ("train-heads", "--text", "made-text", "--audio", "made-audio", "--config", root / "quick.toml")
+    words = (*named, "--epochs", 1, "--objective", "class_similarity", "--setting", "width=0.5", "--workspace", root)
+    given = answer(*words, "--word-vectors", root / "words.csv", "--name", "given")["label_vectors"]
+    assert given["table"] == [[0.9, 0.1, 0], [0, 0, 1], [1, 0, 0]]  # happy, sad, calm
+    assert given["file"] == "words.csv"
+    monkeypatch.setattr(label_vectors, "find_encoder", lambda name: SimpleNamespace(MODALITY="text"))
+    monkeypatch.setattr(label_vectors, "load_encoder", lambda name: TextEncoder())
+    shown = run(*words, "--word-vectors", "colour", "--name", "substituted").output
+    assert "colour's embeddings of their words, a substitute for word vectors" in " ".join(shown.split())
+    settings = json.loads((root / "runs" / "substituted" / "settings.json").read_text())["label_vectors"]
+    assert (settings["substitute"], len(settings["table"])) == ("colour", 3)
+    shown = " ".join(run("evaluate", "substituted", "--no-plots", "--workspace", root).output.split())
+    assert "Run substituted (substitute vectors)" in shown
+    assert answer("evaluate", "given", "--no-plots", "--workspace", root)["label_vectors"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--word-vectors", "words.txt"), "no text encoder of that name"),
+        (("--word-vectors", "minilm", "--vad", "vad.csv"), "--vad and --word-vectors both give"),
+        (("--word-vectors", "minilm", "--objective", "emo_clim"), "--word-vectors would have no effect"),
+    ],
+)
+def test_vectors_that_cannot_be_are_told(root: Path, words: tuple[str, ...], told: str) -> None:
+    named = ("train-heads", "--text", "made-text", "--audio", "made-audio", "--workspace", root)
+    assert told in run(*named, "--objective", "class_similarity", *words, code=2).stderr
 
 
 def test_objectives_of_another_package_are_trained_for(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoclim.data.listing import composed
-from emoclim.data.tables import read_table
+from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
     """
     places: dict[str, tuple[float, float]] = {}
     table = read_table(path, plain="\t")
-    name = next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
+    name = word_column(table)
     for number, row in table.records(name, *NUMBERS):
         if not any(map(str.strip, row.values())):
             continue
@@ -52,6 +52,11 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
         log.info("the values of %s run from -1 to 1 and are mapped to 0 to 1", path)
         return {word: ((1 + valence) / 2, (1 + arousal) / 2) for word, (valence, arousal) in places.items()}
     return places
+
+
+def word_column(table: Table) -> str:
+    """Return the name of the column of words."""
+    return next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
 
 
 def _value(row: Mapping[str, str], name: str, where: str) -> float:

@@ -18,6 +18,7 @@ from emoclim.learning.branches import Branch
 from emoclim.learning.sampling import Batch, batches
 from emoclim.modality import Modality
 
+VALENCE_AROUSAL, WORDS = "valence_arousal", "words"  # what vectors of classes are made of
 Metric = Literal["ip", "l2"]  # scores are cosines, or negative distances
 
 
@@ -49,11 +50,14 @@ class Objective:
         Plain values that :meth:`prepare` took from the training split, kept with trained heads.
     preset
         Values of :class:`~emoclim.config.TrainConfig` that commands begin with, where the paper has its own.
+    vectors_of
+        Which vectors of classes it takes, where it needs label_vectors.
     """
 
     name: ClassVar[str] = ""
     Settings: ClassVar[type[config.Settings]] = config.Settings
     preset: ClassVar[Mapping[str, Any]] = {}
+    vectors_of: ClassVar[tuple[str, ...]] = (VALENCE_AROUSAL, WORDS)
     taxonomy: Taxonomy | None = None
     alone: ClassVar[bool] = False
 

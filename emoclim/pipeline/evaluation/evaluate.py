@@ -79,6 +79,7 @@ def evaluate_run(
             "min_seconds": config.min_seconds,
             "label_map": ranked.noted_map,
             "within": config.within,
+            "label_vectors": opened.substitute,
             "items": {
                 name: _fingerprint(part, library, ranked.items[name], keys) for name, library in libraries.items()
             },

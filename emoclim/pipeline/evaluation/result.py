@@ -44,7 +44,11 @@ class Evaluation:
     @property
     def title(self) -> str:
         """What the table of the report is about."""
-        return f"Run {self.run}, split {self.split}, macro means over emotions in percent"
+        return f"Run {self.run}{self._mark}, split {self.split}, macro means over emotions in percent"
+
+    @property
+    def _mark(self) -> str:
+        return " (substitute vectors)" if self.settings["label_vectors"] else ""
 
     @property
     def shown_metric(self) -> str:
@@ -80,6 +84,7 @@ class Evaluation:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
         if noted := self.settings["label_map"]:
             lines.append(f"relevant are labels with a class in common by the label map {noted['name']}")
+        lines += filter(None, [self.settings["label_vectors"]])
         if self.settings["within"]:
             lines.append("each item ranks those of its own group only")
         elif self.report.provenance.get("excluded") == "own group":
@@ -109,7 +114,7 @@ class Evaluation:
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables with this result in them."""
         encoders = " + ".join(self.report.encoders.values()) or self.run
-        return paper_tables(self.results(), f"{encoders}, {self.split}", ("retrieval", "classes"))
+        return paper_tables(self.results(), f"{encoders}{self._mark}, {self.split}", ("retrieval", "classes"))
 
 
 def class_titles(label_map: LabelMap) -> dict[str, str]:

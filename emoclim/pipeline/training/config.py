@@ -33,12 +33,17 @@ Weights = Annotated[tuple[float, ...], Field(strict=False)]
 class LabelledConfig(RunConfig):
     """The settings that every training has."""
 
-    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "label_map"})
+    NOTED: ClassVar[frozenset[str]] = frozenset({"libraries", "vad", "word_vectors", "label_map"})
 
     libraries: dict[Modality, str] = Field(default={})  # by modality, the name of a cache: an encoder's or a manifest's
     vad: File | None = Field(
         default=None,
         description="Table word,valence,arousal: emotions that are near attract a little; default none",
+    )
+    word_vectors: str | None = Field(
+        default=None,
+        description="Table of words and their vectors (CSV or Parquet), or a text encoder to embed the words of labels "
+        "in their place; default none",
     )
     objective: str | None = Field(
         default=None,

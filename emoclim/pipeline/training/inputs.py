@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -13,23 +12,21 @@ from emoclim.data import (
     LabelMap,
     Split,
     Taxonomy,
-    class_vectors,
     contents_of,
     match_labels,
     plain_relevance,
     read_label_map,
     read_plain_relevance,
     read_relevance,
-    read_valence_arousal,
     relate_labels,
 )
-from emoclim.encoders import Encoder, file_hash
-from emoclim.errors import ConfigError
+from emoclim.encoders import Encoder
 from emoclim.learning import Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labelled_items, labels_of, library_note, read_splits
 from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.training.config import LabelledConfig
+from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import Recordings
 
@@ -53,14 +50,14 @@ class Labelled:
     ) -> Self:
         """Read classes and their vectors from their files, or from what a run noted when it began."""
         objective = config.make_objective(tuple(libraries))
-        _check_vectors(objective, config.vad is not None)
+        check_vectors(objective, config)
         if known:
             noted = known[LABEL_MAP]
             label_map, tables = LabelMap(tuple(noted["classes"]), noted["maps"]), noted.get("relevance")
             taxonomy = tables and Taxonomy.of(label_map, read_plain_relevance(tables), noted["name"])
             return cls(libraries, label_map, objective, known[VECTORS], taxonomy, **more)
         label_map, taxonomy = _classes(config, labels_of(libraries), keep_labels="taxonomy" in objective.needs)
-        vectors = None if config.vad is None else _vectors(config.vad, label_map)
+        vectors = label_vectors(config, label_map.classes)
         return cls(libraries, label_map, objective, vectors, taxonomy, **more)
 
     @property
@@ -115,19 +112,6 @@ def _classes(
         label_map, relevance = read_relevance(config.label_map, labels)
         return label_map, Taxonomy.of(label_map, relevance, config.label_map.stem)
     return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
-
-
-def _check_vectors(objective: Objective, given: bool) -> None:
-    needed = "label_vectors" in objective.needs
-    if needed and not given:
-        raise ConfigError(f"objective {objective.name} needs valence and arousal of each class; give --vad a table")
-    if given and not needed:
-        raise ConfigError(f"--vad would have no effect on objective {objective.name}; leave one of the two out")
-
-
-def _vectors(file: Path, label_map: LabelMap) -> dict[str, Any]:
-    table = class_vectors(label_map.classes, read_valence_arousal(file))
-    return {"file": file.name, "sha256": file_hash(file), "table": table.tolist()}
 
 
 @dataclass(frozen=True)

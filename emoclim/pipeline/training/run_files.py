@@ -35,6 +35,7 @@ from emoclim.modality import MODALITIES
 from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.inputs import Labelled
+from emoclim.pipeline.training.label_vectors import told_of
 from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE
 from emoclim.reports import findings, plot_history, save_figure, shorten, sweep_figure, sweep_points
@@ -104,6 +105,7 @@ class TrainingResult:
             *early,
             *self.report.notes(),
             f"classes: {', '.join(map(shorten, self.inputs.label_map.classes))}",
+            *filter(None, [told_of(self.inputs.vectors)]),
             f"run: {self.folder}",
         ]
 

@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NotRequired
+from typing import Any, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -24,6 +24,7 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.library import Library, OpenLibrary, open_library, source_of
 from emoclim.pipeline.run import SCHEMA
+from emoclim.pipeline.training.label_vectors import told_of
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 
 ENCODER_FILE = "encoder.safetensors"
@@ -53,6 +54,7 @@ class RunSettings(TypedDict):
     kept: list[int]
     chosen: int
     encoder_settings: NotRequired[dict[str, bool | int | float | str]]
+    label_vectors: NotRequired[dict[str, Any] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class Run:
     digests: Mapping[Modality, str]  # what each of them said when the run was trained
     encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
     loss_weights: Mapping[int, Sequence[float]]  # by number of each candidate that was trained
+    substitute: str | None  # what the vectors of classes are a substitute of, in words; None where they are none
 
     def head(self, number: int | None = None) -> Heads:
         """Return the pair of a candidate, as a bank of one; None takes the one that did best on validation."""
@@ -105,6 +108,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         {modality: library["digest"] for modality, library in settings["libraries"].items()},
         settings.get("encoder_settings", {}),
         {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
+        told_of(settings.get("label_vectors")),
     )
     if not _agrees(run):
         raise RunError(f"{file} contradicts itself or {folder / HEADS_FILE}; {advice}")

@@ -1,0 +1,48 @@
+"""Read the vectors of words from a table of the user's: a column of words, and one for each entry of their vectors.
+
+Convention: words are compared without regard to upper case.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from emoclim.data.labels.valence_arousal import word_column
+from emoclim.data.listing import composed
+from emoclim.data.tables import read_table
+from emoclim.errors import ManifestError
+
+
+def read_word_table(path: Path, words: Sequence[str]) -> list[list[float]]:
+    """Read the vectors of some words, in their order; of other words nothing is read."""
+    table = read_table(path, plain="\t")
+    name = word_column(table)
+    entries = [column for column in table.columns if composed(column).lower() != name]
+    wanted, found = {composed(word.lower()) for word in words}, dict[str, list[float]]()
+    for number, row in table.records(name, *entries):
+        if (word := composed(row[name].strip().lower())) not in wanted:
+            continue
+        vector = [_number(row, entry, f"row {number} of {path}") for entry in entries]
+        if found.setdefault(word, vector) != vector:
+            raise ManifestError(f"row {number} of {path} gives {word!r} another vector than a row before; keep one")
+    return vectors_of(words, found, str(path))
+
+
+def vectors_of(words: Sequence[str], found: Mapping[str, list[float]], where: str) -> list[list[float]]:
+    """Return the vectors of words that must all be there; one that is all zero says nothing, and is refused."""
+    vectors = {word: found.get(composed(word.lower())) for word in words}
+    if lacking := [word for word, vector in vectors.items() if vector is None]:
+        raise ManifestError(f"{where} has no vector of {', '.join(map(repr, lacking))}; add it, or map the label away")
+    if empty := [word for word, vector in vectors.items() if not any(vector or ())]:
+        raise ManifestError(f"the vector of {empty[0]!r} in {where} is all zero; give it one")
+    return [vector for vector in vectors.values() if vector is not None]
+
+
+def _number(row: Mapping[str, str], entry: str, where: str) -> float:
+    try:
+        value = float(row[entry])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ManifestError(f"{where} has {row[entry]!r} in column {entry!r}; give a finite number")
+    return value

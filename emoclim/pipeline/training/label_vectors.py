@@ -1,0 +1,70 @@
+"""Make the vectors of classes: by valence and arousal, by vectors of words, or by a text encoder in their place.
+
+Used by all trainings. A run notes them with where they come from, and whether they are a substitute.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from emoclim.cache import MemoryCache
+from emoclim.data import Item, Manifest, class_vectors, read_valence_arousal, read_word_table
+from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder
+from emoclim.errors import ConfigError, ManifestError
+from emoclim.learning import VALENCE_AROUSAL, WORDS, Objective
+from emoclim.pipeline.training.config import LabelledConfig
+from emoclim.stages import extract
+
+OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
+
+
+def check_vectors(objective: Objective, config: LabelledConfig) -> None:
+    """Refuse vectors of classes that an objective does not take, and an objective that lacks them."""
+    values = {VALENCE_AROUSAL: config.vad, WORDS: config.word_vectors}
+    given = [kind for kind, value in values.items() if value is not None]
+    taken = objective.vectors_of if "label_vectors" in objective.needs else ()
+    if len(given) > 1:
+        raise ConfigError("--vad and --word-vectors both give classes their vectors; leave one out")
+    if taken and not given:
+        ways = " or ".join(f"{OPTIONS[kind]} ({kind})" for kind in OPTIONS if kind in taken)
+        raise ConfigError(f"objective {objective.name} needs a vector of each class; give them by {ways}")
+    if wrong := [OPTIONS[kind] for kind in given if kind not in taken]:
+        raise ConfigError(f"{wrong[0]} would have no effect on objective {objective.name}; leave one of the two out")
+
+
+def label_vectors(config: LabelledConfig, classes: Sequence[str]) -> dict[str, Any] | None:
+    """Return the vectors of classes as plain values, with their source; None where none are asked for."""
+    if config.vad is not None:
+        table = class_vectors(classes, read_valence_arousal(config.vad)).tolist()
+        return {"file": config.vad.name, "sha256": file_hash(config.vad), "table": table}
+    if config.word_vectors is None:
+        return None
+    file = Path(config.word_vectors)
+    if file.is_file():
+        return {"file": file.name, "sha256": file_hash(file), "table": read_word_table(file, classes)}
+    return _embedded(config.word_vectors, classes)
+
+
+def told_of(vectors: Mapping[str, Any] | None) -> str | None:
+    """Say so where vectors of classes are a substitute."""
+    if not vectors or "substitute" not in vectors:
+        return None
+    return f"vectors of classes are {vectors['substitute']}'s embeddings of their words, a substitute for word vectors"
+
+
+def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
+    """Embed the word of each class by a text encoder."""
+    texts = [known for known in encoder_names() if find_encoder(known).MODALITY == "text"]
+    if name not in texts:
+        raise ConfigError(
+            f"there is no file {name}, and no text encoder of that name (there are: {', '.join(texts) or 'none'}); "
+            "name a table of words and their vectors, or one of these"
+        )
+    encoder, table = load_encoder(name), []
+    for word in classes:
+        with MemoryCache(encoder.spec) as cache:
+            asked = Manifest("words", "text", Path(), (Item(word, text=word),))
+            if failures := extract(asked, encoder, cache, batch_size=1).failures:
+                raise ManifestError(f"{name} cannot embed the word {word!r} ({failures[0].reason}); map the label away")
+            table.append(cache.read(sorted(cache.keys())).values[0].tolist())
+    return {"substitute": name, "encoder": encoder.spec.to_dict(), "table": table}
