@@ -77,7 +77,7 @@ def evaluation_tables(result: Any) -> list[Table]:
 
 
 def _tagging_tables(result: Any) -> list[Table]:
-    tables = [Table(result.table_rows(), result.title), Table(result.report.per_tag_rows(), "Tag by tag")]
+    tables = [Table(result.report.table_rows(), result.title), Table(result.report.per_tag_rows(), "Tag by tag")]
     if result.shows_curve:
         tables.append(Table(result.report.curve_rows(), "By the share of training items"))
     return tables

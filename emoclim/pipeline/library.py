@@ -12,24 +12,8 @@ from typing import Any
 
 import torch
 
-from emoclim.cache import (
-    CacheNote,
-    SourceRef,
-    key_of,
-    open_cache,
-    read_note,
-)
-from emoclim.data import (
-    SPLITS,
-    ContentKeys,
-    Features,
-    Item,
-    LabelMap,
-    Manifest,
-    Split,
-    read_manifest,
-    with_splits,
-)
+from emoclim.cache import CacheNote, SourceRef, key_of, open_cache, read_note
+from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split, read_manifest, with_splits
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes, names_of, newest_cache

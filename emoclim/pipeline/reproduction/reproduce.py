@@ -6,26 +6,29 @@ found; ``table.md`` and ``table.tex``: the paper's table with own lines in it; `
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from emoclim.config import ExtractConfig
+import torch
+
+from emoclim.config import CompareConfig, ExtractConfig
 from emoclim.data import Manifest
-from emoclim.errors import RunError
+from emoclim.errors import EmoclimError, RunError
+from emoclim.metrics import holm
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.evaluation.compare import compare_runs
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.library import read_splits
-from emoclim.pipeline.reproduction.paired import compare_rows
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, plan_reproduction
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
-from emoclim.pipeline.reproduction.rows import RowPlan, Training, over_seeds
+from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, Training, over_seeds
 from emoclim.pipeline.reproduction.trainings import state_of
 from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.tagging.config import TaggingConfig
@@ -33,6 +36,7 @@ from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
+from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import ALL, Estimate, JointSpace, Results, tagging_results
 
 log = logging.getLogger(__name__)
@@ -64,7 +68,7 @@ def reproduce_table(
         plan.results[row.row.name] = over_seeds([measure(runner, row, *head) for head in row.heads()])
     plan.warnings.extend(runner.warnings)
     if request.table.measure == "retrieval":
-        plan.tests.extend(compare_rows(plan, workspace))
+        plan.tests.extend(_compare_rows(plan, workspace))
     plan.write()
     return plan
 
@@ -186,6 +190,38 @@ class Runner:
         report = (folder / REPORT_FILE).relative_to(self.resources.workspace.root).as_posix()
         self.plan.reports.setdefault(row.row.name, []).append(report)
         self.warnings += warnings
+
+
+def _compare_rows(plan: Reproduction, workspace: Workspace) -> list[RowTest]:
+    """Test each row against its base, or the first, as `emoclim compare --over-seeds` does; warn where that fails."""
+    found: list[RowTest] = []
+    made = list(plan.results)
+    for name in made:
+        base = plan.rows[name].row.base
+        against = base if base in made else made[0]
+        if name == against:
+            continue
+        if plan.reports[name] == plan.reports[against]:
+            plan.warnings.append(f"{name} and {against} are the same run, so nothing is tested")
+            continue
+        try:
+            found += _tests(plan, name, against, workspace)
+        except EmoclimError as error:
+            plan.warnings.append(f"{name} and {against} cannot be tested: {error}")
+    corrected = holm(torch.tensor([one.p for one in found], dtype=torch.float64)).tolist()
+    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
+
+
+def _tests(plan: Reproduction, name: str, against: str, workspace: Workspace) -> Iterator[RowTest]:
+    """Test one row against another by every number of the table that is of queries."""
+    folders = [str((workspace.root / report).parent) for of in (against, name) for report in plan.reports[of]]
+    headings = {key: head for (_, key, _), head in zip(plan.table.metrics, plan.table.headings, strict=True)}
+    metrics = dict.fromkeys(key.split(" ", 1)[1] for key in headings if not key.endswith((" items", " by chance")))
+    report = compare_runs(folders, CompareConfig(over_seeds=True), metrics=list(metrics), workspace=workspace)
+    for line in report.lines:
+        heading = headings.get(f"{line.direction} {line.metric}")
+        if heading and line.difference and line.p is not None and line.p_holm is not None:
+            yield RowTest(name, against, heading, line.difference, line.p, line.p_holm)
 
 
 STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd())}

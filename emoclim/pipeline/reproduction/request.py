@@ -42,7 +42,7 @@ class Request:
 
     recipe: Recipe
     target: str  # name of a table or figure
-    rows: tuple[str, ...]  # names of rows or of their encoders; none is all
+    rows: Sequence[str]  # names of rows or of their encoders; none is all
     encoders: Mapping[str, EncoderChoice]  # by the paper's encoder, see choose_encoders
     preset: str
     config: TrainConfig
@@ -126,20 +126,18 @@ class Request:
 def make_requests(
     words: Sequence[str],
     *,
-    rows: Sequence[str] = (),
     preset: str,
     config: Path | None = None,
     changes: Mapping[str, Any],
     names: Mapping[str, str],
     checkpoints: Mapping[str, Path],
     settings: Mapping[str, Mapping[str, Setting]],
-    manifests: Mapping[str, Path],
-    store: bool = False,
-    n_seeds: int = 1,
-    label_map: Path | None = None,
-    within: Literal["group"] | None = None,
+    **further: Any,
 ) -> list[Request]:
-    """Ask for each table that words name, or of several for those with chosen rows; `changes` are of the preset."""
+    """Ask for each table that words name, or of several for those with chosen rows.
+
+    `changes` are of the preset's training; `further` are fields of :class:`Request`.
+    """
     recipe, tables = choose_tables(words)
     objective = load_objective(recipe.objective).Settings
     training, own, tuning, augmentations = load_joint_config(config, recipe.preset(preset).training, objective)
@@ -147,18 +145,13 @@ def make_requests(
         Request(
             recipe=recipe,
             target=target,
-            rows=tuple(rows),
             encoders=choose_encoders(recipe, preset, names, checkpoints, settings),
             preset=preset,
             config=training.updated(**changes),
             own=objective(**own),
-            manifests=manifests,
             tuning=tuning,
             augmentations=augmentations,
-            store=store,
-            n_seeds=n_seeds,
-            label_map=label_map,
-            within=within,
+            **further,
         )
         for target in tables
     ]

@@ -106,10 +106,6 @@ class TaggingResult:
         pictures = " and pictures" if (self.folder / TAGS_PICTURE).is_file() else ""
         return [*lines, f"Numbers{pictures} are in {self.folder}"]
 
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """Return the rows of the report's table."""
-        return self.report.table_rows()
-
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables of tagging with this result in them."""
         differing = {

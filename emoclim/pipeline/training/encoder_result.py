@@ -121,10 +121,6 @@ class EncoderResult(TrainingResult):
         source, settings = self.libraries[live].manifest.source, config.encoder_settings
         return encoding_command(self.workspace, live, source, config.encoder, self.encoder_file, settings)
 
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """Return a row of column names, then the measures on validation, as those of `train-heads`."""
-        return self.report.table_rows(1)
-
 
 def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, training: JointTraining) -> Path:
     """Write the encoder; the same tensors and words give the same bytes."""

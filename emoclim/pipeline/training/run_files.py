@@ -40,6 +40,8 @@ from emoclim.pipeline.training.sweep import Sweep
 from emoclim.pipeline.workspace import HEADS_FILE
 from emoclim.reports import findings, plot_history, save_figure, shorten, sweep_figure, sweep_points
 
+SHOWN_HEADS = 10
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingResult:
@@ -92,6 +94,10 @@ class TrainingResult:
             "chosen": lines[self.report.chosen].number,
             "interrupted": self.interrupted,
         }
+
+    def table_rows(self) -> list[tuple[str, ...]]:
+        """Return a row of column names, then one row per pair of heads, the best first."""
+        return self.report.table_rows(SHOWN_HEADS)
 
     def findings(self) -> list[str]:
         """Say how far the chosen candidate leads the others and whether that is luck, as the picture does."""

@@ -13,27 +13,16 @@ from emoclim.config import TrainConfig
 from emoclim.data import Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
-from emoclim.learning import (
-    Objective,
-    Space,
-    checked_rule,
-    choose,
-    groups,
-    read_space,
-    seeds,
-    simplex_points,
-)
+from emoclim.learning import Objective, Space, checked_rule, choose, groups, read_space, seeds, simplex_points
 from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled
-from emoclim.pipeline.training.run_files import EpochEvents, TrainingResult
+from emoclim.pipeline.training.run_files import SHOWN_HEADS, EpochEvents, TrainingResult
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
 from emoclim.pipeline.workspace import Workspace
-
-SHOWN_HEADS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +58,6 @@ class HeadsResult(TrainingResult):
             n_heads, rule = len(self.report.lines), self.report.rule
             lines.append(f"shown are the best {SHOWN_HEADS} of {n_heads} heads by {rule}; sweep.csv has all")
         return [*lines, *self.findings(), *self.ending("train-heads")]
-
-    def table_rows(self) -> list[tuple[str, ...]]:
-        """Return a row of column names, then one row per pair of heads, the best first."""
-        return self.report.table_rows(SHOWN_HEADS)
 
 
 class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
