@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 Modality = Literal["image", "audio", "text", "video", "speech"]
+WRITTEN: Modality = "text"  # the one whose items may be words that are given, and no file
 SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .m4b .aac .opus .webm .mp4".split())
 
 
@@ -22,8 +23,13 @@ class ModalityFacts:
     nouns: str  # what its items are called, in the plural
     encoder: str | None  # that extracts it unless another is named
     marker: str  # of its points in plots, as matplotlib calls them
-    timed: bool  # whether an item has a length, so that it may be cut
+    timed: bool  # whether an item has a length in seconds, so that it may be a part of a file
+    segments: str  # what it is cut into, in the plural; empty where its segments are random views of the whole
     preview: str  # MIME type of what a page shows of an item; empty where it is only told
+
+    def place(self, start: float) -> str:
+        """Say which segment it is by its start as features note it: in seconds, or its number from 0."""
+        return f"from {start:.1f} s" if self.timed else f"no. {start + 1:.0f}"
 
 
 MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
@@ -36,6 +42,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             encoder="clip",
             marker="o",
             timed=False,
+            segments="",
             preview="image/jpeg",
         ),
         "audio": ModalityFacts(
@@ -46,6 +53,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             encoder="clap",
             marker="x",
             timed=True,
+            segments="segments",
             preview="audio/mpeg",
         ),
         "text": ModalityFacts(
@@ -56,6 +64,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             encoder=None,
             marker="s",
             timed=False,
+            segments="passages",
             preview="",
         ),
         "video": ModalityFacts(
@@ -66,6 +75,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             encoder=None,
             marker="^",
             timed=True,
+            segments="segments",
             preview="audio/mpeg",
         ),
         "speech": ModalityFacts(
@@ -76,6 +86,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             encoder=None,
             marker="+",
             timed=True,
+            segments="segments",
             preview="audio/mpeg",
         ),
     }

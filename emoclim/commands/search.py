@@ -1,4 +1,4 @@
-"""`emoclim search`: find items of another modality for a file."""
+"""`emoclim search`: find items of another modality for a file or for words."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,7 @@ import typer
 from emoclim import pipeline
 from emoclim.commands.options import Average, Device, Root
 from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.errors import ConfigError
 
 app = new_app()
 
@@ -15,11 +16,12 @@ app = new_app()
 @command(app)
 def search(
     queries: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="QUERY...", help="Photos, recordings, or other files of what the run joins; or folders."
+            metavar="QUERY...", help="Photos, recordings, texts, or other files of what the run joins; or folders."
         ),
-    ],
+    ] = None,
+    text: Annotated[list[str] | None, typer.Option(help="Words to search with; repeatable; default none.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of hits to show for each query.")] = 5,
     library: Annotated[
         str | None, typer.Option("--in", help="Extracted manifest to search, by name; default the run's own.")
@@ -33,14 +35,16 @@ def search(
     device: Device = "auto",
     workspace: Root = Path(),
 ) -> View:
-    """Find music for photos, or photos for music.
+    """Find music for photos or words, or photos for music.
 
     Tells for each hit its cosine with the query, the percentile of that within the library, and the emotions that are
     read in query and hit. The query itself and files equal to it are no hits.
     """
+    if not queries and not text:
+        raise ConfigError("there is nothing to search with; name a file or a folder, or give words with --text")
     place = pipeline.Workspace(workspace)
     searcher = pipeline.Searcher(place, run, head=head, library=library, average=average, device=device, track=track)
-    answers = searcher.search(queries, top=top)
+    answers = searcher.search([*(queries or ()), *(text or ())], top=top)
     tables = [Table(one.table_rows(), one.title) for one in answers.results]
     empty = [one.title for one in answers.results if not one.found]
     return View(answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures))

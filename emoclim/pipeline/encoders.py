@@ -64,18 +64,11 @@ class EncoderDescription:
     modality: Modality  # what it takes
     about: str  # what it makes of what, in words
     dim: int  # number of values per feature, D, with the settings as they are
+    segments: str  # how an item is cut, in words
     segment_seconds: float  # length of a segment; 0 for what has no length
     hop_seconds: float  # from the start of a segment to that of the next
     settings: Mapping[str, Setting]  # those it takes, with their defaults
     models: tuple[Model, ...]  # its published files, the default first; empty for an encoder without parameters
-
-    @property
-    def segments(self) -> str:
-        """How an item is cut, in words."""
-        if not self.segment_seconds:
-            return f"one per {MODALITIES[self.modality].name}"
-        overlap = 1 - self.hop_seconds / self.segment_seconds
-        return f"{self.segment_seconds:.3g} s, {f'{overlap:.0%}' if overlap > 0 else 'no'} overlap"
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -128,11 +121,21 @@ def describe_encoder(name: str) -> EncoderDescription:
         modality=found.MODALITY,
         about=" ".join((inspect.getdoc(found) or "").split("\n\n")[0].split()),
         dim=encoder.spec.dim,
+        segments=_segments(encoder),
         segment_seconds=encoder.segment_seconds,
         hop_seconds=encoder.hop_seconds,
         settings=own_settings(name) | shared,
         models=tuple(models),
     )
+
+
+def _segments(encoder: Encoder) -> str:
+    """Say how an item is cut, in words."""
+    facts = MODALITIES[encoder.spec.modality]
+    if encoder.segment_seconds:
+        overlap = 1 - encoder.hop_seconds / encoder.segment_seconds
+        return f"{encoder.segment_seconds:.3g} s, {f'{overlap:.0%}' if overlap > 0 else 'no'} overlap"
+    return f"{facts.segments} of {encoder.input_shape[0]} tokens" if facts.segments else f"one per {facts.name}"
 
 
 def _load_without_parameters(name: str, **settings: Setting) -> Encoder:

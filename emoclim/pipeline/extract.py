@@ -23,7 +23,7 @@ from emoclim.config import ExtractConfig
 from emoclim.data import Manifest, read_manifest
 from emoclim.encoders import choose_device, load_encoder
 from emoclim.errors import CacheError, ConfigError
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
 from emoclim.pipeline.extraction_result import ExtractionResult, advice_for, replaced_items, strange_labels
 from emoclim.pipeline.library import split_manifest
@@ -80,7 +80,7 @@ def extract_features(
                 device=where,
                 track=track,
                 keys=keys,
-                keep_segments=config.keep_segments and bool(encoder.segment_seconds or encoder.spec.views),
+                keep_segments=config.keep_segments and bool(MODALITIES[modality].segments or encoder.spec.views),
                 compiled=config.compiled,
                 retry_failed=config.retry_failed,
                 elsewhere=elsewhere,

@@ -61,6 +61,10 @@ class ExtractionResult:
             f"{source}: {self.n_items} items, {done.encoded} encoded, {done.reused} reused, "
             f"{len(done.failures)} failed -> {self.cache}"
         )
+        facts = MODALITIES[self.manifest.modality]
+        if done.encoded and facts.segments and not facts.timed:
+            lines.append(f"{done.encoded} {facts.nouns} became {done.segments} {facts.segments}")
+        lines += done.remarks_on(facts.nouns)
         if done.encoded:
             lines.append(_time_spent(done.timing, done.encoded) + (f"; {self.advice}" if self.advice else ""))
         if self.labels:

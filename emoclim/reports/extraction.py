@@ -4,6 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from emoclim.errors import name_some
+
+SHOWN = 3  # of the items that something is odd about
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -49,3 +53,11 @@ class Extraction:
     segments: int = 0  # of the items that were encoded now
     # What is odd about items that were encoded now, in words that follow "12 texts"; of each an example, by id
     remarks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def remarks_on(self, nouns: str) -> list[str]:
+        """Say what is odd about items, a sentence each, in the words for them: ``"2 of 400 texts have words ..."``."""
+        told = []
+        for about, examples in self.remarks.items():
+            shown = [id_ + (f": {example}" if example else "") for id_, example in examples.items()]
+            told.append(f"{len(examples)} of {self.encoded} {nouns} {about} ({name_some(shown, SHOWN, '; ')})")
+        return told

@@ -242,6 +242,7 @@ class _Run:
             value = segments.mean(0)
         if not self.keep_segments:
             return EncodedItem(key, value, seconds=seconds)
+        # Segments of what has no length, such as passages, are numbered
         step = self.encoder.hop_seconds if self.encoder.segment_seconds or self.encoder.spec.views else 1.0
-        starts = (item.start or 0.0) + torch.arange(len(segments)) * step  # of what has no length: their numbers
+        starts = (item.start or 0.0) + torch.arange(len(segments)) * step
         return EncodedItem(key, value, segments, starts, seconds)

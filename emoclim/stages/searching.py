@@ -1,7 +1,7 @@
 """Search a library for the items nearest to queries. Used by the command and by reports."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from emoclim.config import Average
 from emoclim.data import Features
 from emoclim.errors import RunError
 from emoclim.learning import Heads, as_candidates, as_queries
+from emoclim.modality import Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +27,17 @@ class Hit:
     percentile
         Percent of the ranked candidates that score lower.
     start
-        Seconds at which the candidate's best-matching segment begins; None where no segments are kept.
+        Where the candidate's best-matching segment begins, in seconds, or which passage of a text it is, from 0; None
+        where no segments are kept.
+    query_start
+        The same of the query's segment that matches the candidate best; None where it has but one.
     """
 
     id: str
     score: float
     percentile: float
     start: float | None
+    query_start: float | None = None
 
 
 def search(
@@ -108,7 +113,8 @@ class Gallery:
         vectors, metric = self.heads.vectors(queries, average=self.average, candidates=self.candidates.spec.modality)
         wanted = normalize(as_queries(vectors[0], metric), dim=-1)  # (Q, E)
         excluded = exclude or [()] * len(queries)
-        return [self._hits(*each, top) if each[0].any() else [] for each in zip(wanted, excluded, strict=True)]
+        found = [self._hits(*each, top) if each[0].any() else [] for each in zip(wanted, excluded, strict=True)]
+        return [self._with_starts(queries.select(torch.tensor([row])), hits) for row, hits in enumerate(found)]
 
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select the features of some hits."""
@@ -123,19 +129,30 @@ class Gallery:
         best = order[ranked[order]][:top]
         lower = torch.searchsorted(scores[ranked].sort().values, scores[best])
         percentiles = (100 * lower.double() / max(1, int(ranked.sum()))).tolist()
-        starts = self._best_starts(self.candidates.select(best), wanted)
+        starts = self._best_starts(self.candidates.select(best), wanted.expand(len(best), -1))
         ids = [self.candidates.ids[row] for row in best.tolist()]
         return [Hit(*each) for each in zip(ids, scores[best].tolist(), percentiles, starts, strict=True)]
 
-    def _best_starts(self, candidates: Features, wanted: Tensor) -> list[float | None]:
-        """Find where the segment nearest to the query begins, for each candidate."""
-        if candidates.windows is None:
-            return [None] * len(candidates)
-        segments, offsets, begins = candidates.windows
-        each = Features(candidates.spec, tuple(str(row) for row in range(len(segments))), segments)
-        found, metric = self.heads.vectors(each, average="features")
-        likeness = as_candidates(found[0], metric) @ wanted  # (R,)
+    def _with_starts(self, query: Features, hits: list[Hit]) -> list[Hit]:
+        """Say of hits which segment of the query each is nearest to, if it has several."""
+        if not hits or query.windows is None or len(query.windows[0]) < 2:
+            return hits
+        vectors, metric = self.heads.vectors(self.select(hits), average=self.average)
+        repeated = query.select(torch.zeros(len(hits), dtype=torch.int64))
+        # The two change places: for one hit, segments rank alike by either, as products and distances are symmetric
+        starts = self._best_starts(repeated, as_queries(vectors[0], metric), self.candidates.spec.modality)
+        return [replace(hit, query_start=start) for hit, start in zip(hits, starts, strict=True)]
+
+    def _best_starts(self, items: Features, wanted: Tensor, candidates: Modality | None = None) -> list[float | None]:
+        """Find where the segment nearest to its vector of ``(N, E)`` begins, for each of N items; see Heads.vectors."""
+        if items.windows is None:
+            return [None] * len(items)
+        segments, offsets, begins = items.windows
+        each = Features(items.spec, tuple(str(row) for row in range(len(segments))), segments)
+        found, metric = self.heads.vectors(each, average="features", candidates=candidates)
+        vectors = as_candidates(found[0], metric)  # (R, E)
         starts: list[float | None] = []
-        for first, last in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            starts.append(float(begins[first + int(likeness[first:last].argmax())]) if last > first else None)
+        for first, last, one in zip(offsets[:-1].tolist(), offsets[1:].tolist(), wanted, strict=True):
+            best = int((vectors[first:last] @ one).argmax()) if last > first else None
+            starts.append(None if best is None else float(begins[first + best]))
         return starts

@@ -33,7 +33,7 @@ def test_pictures_and_music_that_nobody_has_seen(finished: Path, tmp_path: Path)
         assert one["emotions"].keys() == CLASSES
         assert sum(one["emotions"].values()) == pytest.approx(1)
     shown = run("search", tmp_path / "new.png", "--workspace", finished).stdout
-    assert all(text in shown for text in ("passage from", "percentile", "reads as", "new.png: reads as"))
+    assert all(text in shown for text in ("best passage", "percentile", "reads as", "new.png: reads as"))
 
 
 def test_a_folder_is_searched_with_file_by_file(
@@ -192,7 +192,7 @@ def test_one_searcher_answers_many_times(finished: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr("emoclim.pipeline.searching.queries.encoder_of", lambda *_: pytest.fail("loaded again"))
     assert searcher.search(pictures[:1], top=2) == first
     assert len(searcher.search(pictures).results) == len(pictures)
-    with pytest.raises(ManifestError, match="no file to search with"):
+    with pytest.raises(ManifestError, match="nothing to search with"):
         searcher.search([])
 
 

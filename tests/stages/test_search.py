@@ -8,7 +8,7 @@ import torch
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import CacheMismatch
 from emoclim.learning.banks import HeadBank, IdentityBank
-from emoclim.learning.branches import Banks
+from emoclim.learning.branches import Banks, Branch
 from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective
 from emoclim.stages.emotion_reading import EmotionReader
@@ -50,6 +50,24 @@ def test_hits_are_the_nearest_candidates_and_their_nearest_passages() -> None:
     for hit, n in zip(hits, expected, strict=True):
         assert hit.score == pytest.approx(float(scores[n]), abs=1e-6)
         assert hit.start == 2.0 * int((each[n] @ query).argmax())
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_each_hit_knows_which_passage_of_the_query_is_nearest(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Objective, "vectors", lambda _self, modality, outputs: (outputs[modality], metric))
+    branches = {name: Branch(name, unit=False) for name in SPECS}
+    pair = Heads(Banks({name: IdentityBank(1, 6) for name in SPECS}, branches), SPECS)
+    asked = library(2, 5).select(torch.tensor([1]))
+    others = Features(SPECS["image"], tuple("abcd"), torch.randn(4, 6, generator=torch.Generator().manual_seed(8)))
+    (hits,) = search(asked, others, pair)
+    assert asked.segments is not None
+    for hit in hits:
+        other = others.values["abcd".index(hit.id)]
+        near = asked.segments @ other if metric == "ip" else -(asked.segments - other).square().sum(1)
+        assert hit.query_start == 2.0 * int(near.argmax())
+    assert len({hit.query_start for hit in hits}) > 1
+    (alone,) = search(others.select(torch.tensor([0])), library(3, 2), pair)
+    assert [hit.query_start for hit in alone] == [None] * 3
 
 
 def test_without_segments_there_is_no_passage() -> None:

@@ -13,7 +13,7 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.checks import Remark, file_errors, file_of, stat_file
 from emoclim.errors import DecodeError
 from emoclim.files import read_regular
-from emoclim.modality import MODALITIES
+from emoclim.modality import MODALITIES, WRITTEN
 
 MARKS = (  # the longer before those that begin as they do
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -74,7 +74,7 @@ def as_seen(text: str) -> str:
 
 def is_text(item: Item) -> bool:
     """Whether an item is a text, which it holds itself or in a file that is called like one."""
-    return item.path is None or item.path.suffix.lower() in MODALITIES["text"].suffixes
+    return item.path is None or item.path.suffix.lower() in MODALITIES[WRITTEN].suffixes
 
 
 def read_bytes(path: Path) -> bytes:

@@ -88,7 +88,7 @@ def import_features(
     ids, dim, max_segments = survey(track(read_items(files, config.values), f"check {file.name}"), file)
     own_ids = match_ids(ids, manifest, file, allow_extra=config.allow_extra)
     manifest = split_manifest(manifest, workspace.content_keys(), track, seed=config.seed)
-    if max_segments and not MODALITIES[modality].timed:
+    if max_segments and not MODALITIES[modality].segments:
         own[VIEWS] = max_segments
     notes = [f"{manifest.source}: {note}" for note in manifest.notes]
     if not any(ids):

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from emoclim.config import Average
-from emoclim.data import Item, excerpt, thumbnail
+from emoclim.data import Item, excerpt, read_prose, thumbnail
 from emoclim.errors import DecodeError, MissingLibrary, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads
@@ -61,11 +61,12 @@ class Examples:
 
     def _example(self, direction: DirectionReport, query: str, hits: Sequence[Hit]) -> list[Media]:
         asked = self.ranked.items[direction.query][query]
-        shown = [_media(direction.query, asked)]
+        shown, facts = [_media(direction.query, asked)], MODALITIES[direction.candidate]
         for hit in hits:
             item = self.ranked.items[direction.candidate][hit.id]
             relevant = self.ranked.is_relevant(asked, item, direction.query, direction.candidate)
-            caption = f"cosine {hit.score:.3f}" + (f", best from {hit.start:.1f} s" if hit.start else "")
+            best = f", best passage {facts.place(hit.start)}" if hit.start else ""
+            caption = f"cosine {hit.score:.3f}{best}"
             shown.append(_media(direction.candidate, item, hit.start or 0.0, caption, relevant))
         return shown
 
@@ -81,9 +82,9 @@ def _media(
 
 def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None, str]:
     """Return the bytes to show; or None with the item's text, or with why its file cannot be shown."""
-    if item.text is not None:
-        return None, shorten(item.text, MAX_TEXT)
     try:
+        if not MODALITIES[modality].preview:
+            return None, shorten(read_prose(item)[0], MAX_TEXT)
         seen = MODALITIES[modality].preview.startswith("image/")
         return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""
     except (DecodeError, MissingLibrary) as error:

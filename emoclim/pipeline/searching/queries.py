@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 
 from emoclim.cache import CacheNote, MemoryCache
-from emoclim.data import ContentKeys, Features, Item, Manifest, list_files
+from emoclim.data import ContentKeys, Features, Item, Manifest, is_text, list_files, read_prose
+from emoclim.encoders import TextEncoder
 from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import MODALITIES, WRITTEN, Modality
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import OpenLibrary, read_features
+from emoclim.pipeline.searching.result import shown_query
 from emoclim.progress import Track
 from emoclim.stages import extract
 
@@ -37,18 +39,27 @@ def list_queries(path: Path, modalities: Sequence[Modality]) -> list[Path]:
     return usable
 
 
-def modality_of(path: Path, modalities: Sequence[Modality]) -> Modality:
-    """Return which of some modalities a file is of, by its suffix."""
+def modality_of(query: Path | str, modalities: Sequence[Modality]) -> Modality:
+    """Return which of some modalities a query is of: a file by its suffix, words are a text."""
+    if isinstance(query, str):
+        if WRITTEN in modalities:
+            return WRITTEN
+        raise ManifestError(f"the run joins {' and '.join(modalities)}, and takes no words; name another with --run")
     suffixes = {modality: MODALITIES[modality].suffixes for modality in modalities}
     for modality, known in suffixes.items():
-        if path.suffix.lower() in known:
+        if query.suffix.lower() in known:
             return modality
     listed = "; ".join(f"{modality}: {' '.join(sorted(known))}" for modality, known in suffixes.items())
-    raise ManifestError(f"{path} is of no kind that the run takes ({listed}); search with one of these")
+    raise ManifestError(f"{query} is of no kind that the run takes ({listed}); search with one of these")
+
+
+def item_of(query: Path | str) -> Item:
+    """Make an item of a file or of words."""
+    return Item(query.name, query) if isinstance(query, Path) else Item(shown_query(query), text=query)
 
 
 class QueryReader:
-    """Reads files as the items of a cache were read; of an imported cache, the features that it holds of them."""
+    """Reads queries as the items of a cache were read; of an imported cache, the features that it holds of files."""
 
     def __init__(
         self, note: CacheNote, opened: OpenLibrary, keys: ContentKeys, device: torch.device, track: Track
@@ -56,19 +67,36 @@ class QueryReader:
         self._note, self._opened, self._keys, self._device = note, opened, keys, device
         self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
 
-    def read(self, path: Path) -> Features:
-        """Return the features of a file, as those of one item."""
+    def read(self, query: Path | str) -> Features:
+        """Return the features of a file or of words, as those of one item."""
         if self._encoder is None:
-            return self._imported(path)
-        manifest = Manifest(path.name, self._encoder.spec.modality, path, (Item(path.name, path),))
+            return self._imported(query)
+        shown, modality = shown_query(query), self._encoder.spec.modality
+        manifest = Manifest(shown, modality, Path(), (item_of(query),))
         with MemoryCache(self._encoder.spec) as cache:
             extraction = extract(manifest, self._encoder, cache, batch_size=1, device=self._device)
             if extraction.failures:
-                raise ManifestError(f"{path} cannot be used as a query: {extraction.failures[0].reason}")
+                raise ManifestError(f"{shown} cannot be used as a query: {extraction.failures[0].reason}")
+            for told in extraction.remarks_on(MODALITIES[modality].nouns):
+                log.warning("%s: %s", shown, told)
             return cache.read(sorted(cache.keys()))
 
-    def _imported(self, path: Path) -> Features:
-        note, wanted = self._note, path.resolve()
+    def text_of(self, item: Item, start: float | None) -> str | None:
+        """Return the passage of a text that features note with a number, or all of it; None for what is no text."""
+        if not is_text(item):
+            return None
+        try:
+            if start is not None and isinstance(self._encoder, TextEncoder):
+                return self._encoder.passages(item)[int(start)]
+            return read_prose(item)[0]
+        except (DecodeError, IndexError):  # it is gone, or another than it was
+            return None
+
+    def _imported(self, path: Path | str) -> Features:
+        note = self._note
+        if isinstance(path, str):
+            raise CacheError(f"features {note.spec.name!r} were imported, so none can be made of words; name a file")
+        wanted = path.resolve()
         for source in reversed(note.sources):
             library = self._opened(note, source)
             # paths are only resolved, which asks the file system, where names agree
@@ -97,23 +125,24 @@ class CopyFinder:
             found[_size_of(item)].append(item)
         return found
 
-    def find_ids(self, path: Path) -> frozenset[str]:
+    def find_ids(self, query: Path | str) -> frozenset[str]:
         """Return the ids of those items."""
-        asked = Item(path.name, path)
+        asked = item_of(query)
         near = self._by_size.get(size := _size_of(asked), [])
         if size is None:  # features may be there without their files
-            wanted = path.resolve()
+            wanted = asked.path and asked.path.resolve()
             return frozenset(one.id for one in near if one.path and one.path.resolve() == wanted)
         content = _content_of(asked, ContentKeys()) if near else None
         return frozenset(item.id for item in near if _content_of(item, self._keys) == content)
 
 
 def _size_of(item: Item) -> int | None:
-    """Return the bytes of an item's text or file; None where there is no such file."""
+    """Return the bytes of an item's file; 0 for a text, which is one in any code; None where there is no file."""
     if item.path is None:
-        return len((item.text or "").encode())
+        return 0
     try:
-        return item.path.stat().st_size
+        size = item.path.stat().st_size
+        return 0 if is_text(item) else size
     except (OSError, ValueError):
         return None
 

@@ -26,14 +26,19 @@ class Found:
     score: float  # cosine of the two embeddings, augmented where the objective compares by distances
     percentile: float  # percent of the ranked items that score lower
     emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
-    start: float | None  # seconds at which its best passage begins; None for what has no segments
+    start: float | None  # seconds at which its best passage begins, or its number; None for what has no segments
+    place: str  # the same in words; empty for what has no segments
+    text: str | None  # its best passage, or all of it; None for what is no text
+    query_start: float | None  # of the query's passage that it is nearest to; None where the query has but one
+    query_place: str
+    query_text: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
     """The answer to one query."""
 
-    query: Path
+    query: Path | str  # a file, or words
     run: str
     head: int
     library: str
@@ -49,7 +54,9 @@ class SearchResult:
     @property
     def title(self) -> str:
         """The query, what is read in it, by which run, and what was not ranked."""
-        title = f"{self.query}{f': reads as {_told(self.emotions)}' if self.emotions else ''} (run {self.run}"
+        title = (
+            f"{shown_query(self.query)}{f': reads as {_told(self.emotions)}' if self.emotions else ''} (run {self.run}"
+        )
         title += f"; {len(self.left_out)} equal to it left out)" if self.left_out else ")"
         return title if self.found else f"{title}: nothing else in {self.library} to rank"
 
@@ -62,7 +69,10 @@ class SearchResult:
             "reads as": [_told(one.emotions) for one in self.found],
             "score": [f"{one.score:.3f}" for one in self.found],
             "percentile": [f"{one.percentile:.1f}" for one in self.found],
-            "passage from": ["" if one.start is None else f"{one.start:.1f} s" for one in self.found],
+            "best passage": [one.place for one in self.found],
+            "text": [shorten(" ".join((one.text or "").split())) for one in self.found],
+            "passage of the query": [one.query_place for one in self.found],
+            "its text": [shorten(" ".join((one.query_text or "").split())) for one in self.found],
         }
         known = {name: cells for name, cells in columns.items() if any(cells)}
         return [tuple(known), *zip(*known.values(), strict=True)]
@@ -72,7 +82,7 @@ class SearchResult:
 class FailedQuery:
     """A query that could not be answered."""
 
-    query: Path
+    query: Path | str
     error: EmoclimError
 
     def to_dict(self) -> dict[str, Any]:
@@ -99,6 +109,11 @@ class Answers:
     def to_dict(self) -> list[dict[str, Any]]:
         """Return plain values by query, for JSON."""
         return [one.to_dict() for one in self.each]
+
+
+def shown_query(query: Path | str) -> str:
+    """Name a query: a file by its path, words by themselves."""
+    return str(query) if isinstance(query, Path) else f"“{shorten(' '.join(query.split()))}”"
 
 
 def _told(emotions: Emotions | None) -> str:

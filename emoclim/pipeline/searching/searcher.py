@@ -8,18 +8,18 @@ from pathlib import Path
 
 from emoclim.cache import CacheNote, SourceRef
 from emoclim.config import Average
-from emoclim.data import Features, Item
+from emoclim.data import Features, Item, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, open_library, read_features
 from emoclim.pipeline.searching.emotions import fit_emotion_reader
-from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, list_queries, modality_of
+from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.training.trained_runs import open_run, trained_library, trained_note
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.stages import EmotionReader, Gallery
+from emoclim.stages import EmotionReader, Gallery, Hit
 
 log = logging.getLogger(__name__)
 
@@ -63,23 +63,25 @@ class Searcher:
         if caution := self._run.caution(self._head):
             log.warning(caution)
 
-    def search(self, queries: Iterable[Path], *, top: int = 5) -> Answers:
-        """Rank a library by its likeness to each file, or to each file of a folder; none need be part of anything."""
-        listed = list(dict.fromkeys(one for path in queries for one in self._listed(path)))
+    def search(self, queries: Iterable[Path | str], *, top: int = 5) -> Answers:
+        """Rank a library by its likeness to each file, file of a folder, or words; none need be part of anything."""
+        listed = list(dict.fromkeys(one for query in queries for one in self._listed(query)))
         tracked = self._track(listed, "search", len(listed)) if len(listed) > 1 else listed
         answers = Answers(tuple(self._answer(one, top) for one in tracked))
         self._keys.save()
         if not answers.results:
-            raise ManifestError("; ".join(answers.failures) or "there is no file to search with; name one")
+            raise ManifestError(
+                "; ".join(answers.failures) or "there is nothing to search with; name a file, or give words with --text"
+            )
         return answers
 
-    def _listed(self, path: Path) -> Sequence[Path | FailedQuery]:
+    def _listed(self, query: Path | str) -> Sequence[Path | str | FailedQuery]:
         try:
-            return list_queries(path, list(self._heads.specs))
+            return [query] if isinstance(query, str) else list_queries(query, list(self._heads.specs))
         except ManifestError as error:
-            return [FailedQuery(path, error)]
+            return [FailedQuery(query, error)]
 
-    def _answer(self, query: Path | FailedQuery, top: int) -> SearchResult | FailedQuery:
+    def _answer(self, query: Path | str | FailedQuery, top: int) -> SearchResult | FailedQuery:
         if isinstance(query, FailedQuery):
             return query
         try:
@@ -91,14 +93,15 @@ class Searcher:
             asked = reader.read(query)
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
-        alike = query.suffix.lower() in MODALITIES[opened.modality].suffixes
+        alike = modality == opened.modality or (
+            isinstance(query, Path) and query.suffix.lower() in MODALITIES[opened.modality].suffixes
+        )
         copies = opened.copies.find_ids(query) if alike else frozenset[str]()
         hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
         (own, *read) = self._read([asked, opened.gallery.select(hits)])
-        items = [opened.items[hit.id] for hit in hits]
         found = tuple(
-            Found(rank, hit.id, item.path, item.label, hit.score, hit.percentile, emotions, hit.start)
-            for rank, (hit, item, emotions) in enumerate(zip(hits, items, read, strict=True), start=1)
+            self._found(rank, hit, opened, item_of(query), modality, emotions)
+            for rank, (hit, emotions) in enumerate(zip(hits, read, strict=True), start=1)
         )
         left_out = sorted(copies.intersection(opened.gallery.candidates.ids))
         ranked = len(opened.gallery.candidates) - len(left_out)
@@ -111,6 +114,27 @@ class Searcher:
             left_out=tuple(left_out),
             emotions=own,
             found=found,
+        )
+
+    def _found(
+        self, rank: int, hit: Hit, opened: _Searched, asked: Item, modality: Modality, emotions: Emotions | None
+    ) -> Found:
+        """Say of a hit what its manifest does, and which passages of it and of the query are nearest."""
+        item, several = opened.items[hit.id], hit.query_start is not None
+        return Found(
+            rank=rank,
+            id=hit.id,
+            path=item.path,
+            label=item.label,
+            score=hit.score,
+            percentile=hit.percentile,
+            emotions=emotions,
+            start=hit.start,
+            place=_place(opened.modality, hit.start),
+            text=self._reader(opened.modality).text_of(item, hit.start) if is_text(item) else None,
+            query_start=hit.query_start,
+            query_place=_place(modality, hit.query_start),
+            query_text=self._reader(modality).text_of(asked, hit.query_start) if several else None,
         )
 
     def _read(self, tables: Iterable[Features]) -> list[Emotions | None]:
@@ -165,3 +189,7 @@ class Searcher:
         if key not in self._libraries:
             self._libraries[key] = open_library(note, source)
         return self._libraries[key]
+
+
+def _place(modality: Modality, start: float | None) -> str:
+    return "" if start is None else MODALITIES[modality].place(start)
