@@ -6,6 +6,7 @@ memory is taken for a file than its size warrants, see :func:`require_memory`.
 
 import csv
 import errno
+import glob
 import io
 import json
 import math
@@ -76,8 +77,18 @@ def remove(path: Path) -> None:
 
 def partial_beside(path: Path) -> Path:
     """A hidden name beside `path` that nobody else takes, for what shall be renamed to it."""
-    name = os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME])
-    return path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+    return path.with_name(f"{_hidden(path)}.{os.getpid()}.{secrets.token_hex(4)}{PARTIAL}")
+
+
+def partials_beside(path: Path) -> list[Path]:
+    """List what :func:`partial_beside` named for `path`, for processes that are at work or were killed."""
+    name = _hidden(path)
+    there = path.parent.glob(f"{glob.escape(name)}.*{PARTIAL}")
+    return [partial for partial in there if PROCESS.fullmatch(partial.name[len(name) :])]
+
+
+def _hidden(path: Path) -> str:
+    return "." + os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME])
 
 
 def process_of(partial: Path) -> int | None:

@@ -98,6 +98,9 @@ class ImageEncoder:
     hop_seconds: float = 0.0
     segment_seconds: float = 0.0
 
+    def __post_init__(self) -> None:
+        _ = data.read_image  # loaded here, that each worker process need not do so by itself
+
     @cached_property
     def module(self) -> nn.Module:
         network = build_network(self.build)

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -56,16 +57,22 @@ def provenance(libraries: Sequence[str] = ()) -> dict[str, Any]:
     """Return what may differ for the same result: time, command line, versions (of `libraries`, too) and platform."""
     program = Path(sys.argv[0]).name
     words = ["emoclim" if program in ("emoclim", "__main__.py") else program, *map(from_home, sys.argv[1:])]
-    versions = {name: metadata.version(name) for name in (*PACKAGES, *libraries)}
+    versions = {name: _version(name) for name in (*PACKAGES, *libraries)}
     for name in OPTIONAL:
         with suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
+            versions[name] = _version(name)
     return {
         "time": datetime.now(UTC).isoformat(timespec="microseconds"),
         "command": list(map(without_password, words)),
         "versions": {"python": platform.python_version(), **versions},
         "platform": platform.platform(),
     }
+
+
+@cache
+def _version(package: str) -> str:
+    """Look up the version of a package, whose whole description is parsed for it, once."""
+    return metadata.version(package)
 
 
 def without_password(text: str) -> str:

@@ -397,10 +397,32 @@ def test_the_cases_of_frameworks_are_read(shared: Path, tmp_path: Path, monkeypa
         assert all(torch.equal(found[key], one) for key, one in expected.items() if not key.endswith("batches_tracked"))
 
 
-@pytest.mark.parametrize("content", [{}, {"epoch": 3}, [torch.ones(1)], {"state_dict": 3}, {"state_dict": {"a": 1}}])
+@pytest.mark.parametrize(
+    "content", [{}, {"epoch": 3}, [torch.ones(1)], torch.ones(1), {"state_dict": 3}, {"state_dict": {"a": 1}}]
+)
 def test_a_checkpoint_without_named_tensors_is_told(content: object, tmp_path: Path) -> None:
     torch.save(content, tmp_path / "net.pth")
     with pytest.raises(CheckpointError, match="holds no table of named tensors"):
+        read_tensors(tmp_path / "net.pth")
+
+
+@pytest.mark.parametrize("form", [list, tuple])
+def test_the_one_table_of_a_list_is_read(form: Callable[[list[object]], object], tmp_path: Path) -> None:
+    net = nn.Linear(3, 2)
+    optimiser = torch.optim.Adam(net.parameters())
+    net(torch.ones(3)).sum().backward()
+    optimiser.step()
+    for beside in ([], [optimiser.state_dict()], [7, torch.ones(3)]):
+        torch.save(form([net.state_dict(), *beside]), tmp_path / "net.pth")
+        assert_equal(read_tensors(tmp_path / "net.pth"), net.state_dict())
+    state = net.state_dict()
+    torch.save(form([{"model": state}, state]), tmp_path / "net.pth")  # the same once more
+    assert read_tensors(tmp_path / "net.pth").keys() == {"model.weight", "model.bias"}
+
+
+def test_of_several_tables_in_a_list_none_is_chosen(tmp_path: Path) -> None:
+    torch.save([nn.Linear(3, 2).state_dict(), nn.Linear(3, 2).state_dict()], tmp_path / "net.pth")
+    with pytest.raises(CheckpointError, match=r"a list of several tables.*save one of them alone"):
         read_tensors(tmp_path / "net.pth")
 
 

@@ -4,6 +4,8 @@ import csv
 import json
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +27,8 @@ from emoclim.config import EvaluateConfig, ExtractConfig, ImportConfig, TrainCon
 from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.pipeline.caches import exporting
+from emoclim.files import partial_beside
+from emoclim.pipeline.caches import collect, exporting
 from emoclim.pipeline.caches.exporting import export_features
 from emoclim.pipeline.caches.importing import import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -146,6 +149,24 @@ def test_an_export_that_fails_leaves_nothing(
     monkeypatch.setattr(f"emoclim.pipeline.caches.exporting.{writer}", full)
     assert "No space left" in run("cache", "export", "timbre", root / out, "--workspace", root, code=2).stderr
     assert {path.name for path in root.iterdir()} == before
+
+
+def test_an_export_takes_away_what_a_killed_one_to_the_same_place_left(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    gone, other = (root / f".{name}.{int(dead.stdout)}.0123abcd.partial" for name in ("out", "out.npz"))
+    own = partial_beside(root / "out")
+    (gone / "data").mkdir(parents=True)
+    for path in (gone / "data" / "x", other, own):
+        path.touch()
+    export_features("timbre", root / "out", workspace=Workspace(root))
+    assert gone.exists()  # another machine may be writing it
+    (root / "out").rename(root / "first")
+    monkeypatch.setattr(collect, "RECENT", 0)
+    export_features("timbre", root / "out", workspace=Workspace(root))
+    assert not gone.exists()
+    assert all(path.exists() for path in (own, other))
 
 
 def test_exports_that_cannot_be_are_refused(root: Path) -> None:

@@ -59,10 +59,10 @@ class Description:
     dtype: torch.dtype
 
 
-def named_tensors(content: object) -> Iterator[tuple[str, Description]]:
-    """Find all tensors in tables within tables, by names that are joined by dots; a table that is there twice, once."""
+def named_tensors(content: object, seen: set[int]) -> Iterator[tuple[str, Description]]:
+    """Find all tensors in tables within tables not `seen` yet, once each, by names that are joined by dots."""
     length = 0
-    for name, found in _walk("", content, 0, set()):
+    for name, found in _walk("", content, 0, seen):
         length += len(name)
         if length > MAX_NAMES:
             raise pickle.UnpicklingError("the names of its tensors are too long")

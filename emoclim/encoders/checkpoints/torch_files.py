@@ -38,7 +38,19 @@ def read_torch(path: Path, file: BinaryIO) -> dict[str, Tensor]:
     """Read all tensors, by names that are joined by dots where tables lie in tables."""
     view = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))  # kept by the tensors that look into it
     content, find = _open_zip(path, file, view) if bytes(view[:2]) == b"PK" else _open_legacy(view)
-    return {name: _tensor(described, find) for name, described in named_tensors(content)}
+    return {name: _tensor(described, find) for name, described in _only_table(path, content).items()}
+
+
+def _only_table(path: Path, content: object) -> dict[str, Description]:
+    """Find the tensors of what was saved, which may be a list with one table in it, as (parameters, optimiser)."""
+    found: dict[str, Description] = {}
+    seen: set[int] = set()
+    for one in content if isinstance(content, list | tuple) else [content]:
+        tensors = {} if isinstance(one, Description) else dict(named_tensors(one, seen))
+        if tensors and found:
+            raise CheckpointError(f"{path} holds a list of several tables of named tensors; save one of them alone")
+        found = found or tensors
+    return found
 
 
 def _open_zip(path: Path, file: BinaryIO, view: memoryview) -> tuple[object, Find]:

@@ -6,7 +6,7 @@ Invariant: what a living process may be using is kept, and a cache itself is nev
 import re
 import time
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -15,7 +15,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, kept_free, open_cache, who_writes
 from emoclim.errors import CacheError
-from emoclim.files import PARTIAL, process_of, remove
+from emoclim.files import PARTIAL, partials_beside, process_of, remove
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, note_of, shards_in, whole_of
@@ -83,6 +83,14 @@ def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftover
             found.remove(one)
             kept.append(f"{one.path} is kept: its cache is being written")
     return Leftovers(tuple(found), tuple(kept), tuple(_abandoned(workspace)), delete)
+
+
+def collect_partials(target: Path) -> None:
+    """Delete what killed processes left of a file or folder that lies anywhere."""
+    for path in partials_beside(target):
+        with suppress(OSError):  # it is gone meanwhile, or of another user
+            if _user_of(path) is None:
+                remove(path)
 
 
 def _why_useless(path: Path) -> str | None:

@@ -33,6 +33,7 @@ from emoclim.cache import (
 from emoclim.data import ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError, reason_of
 from emoclim.files import atomic
+from emoclim.pipeline.caches.collect import collect_partials
 from emoclim.pipeline.find_caches import find_cache
 from emoclim.pipeline.library import open_library
 from emoclim.pipeline.workspace import Workspace
@@ -94,6 +95,7 @@ def export_features(
         states = _states(note, source, cache, keys)
         keys.save()
         rows = _rows(note, source, states)
+        collect_partials(out)
         try:
             with atomic(out) as partial:
                 WRITERS[kind](partial, cache, rows, track)

@@ -20,8 +20,9 @@ import logging
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
@@ -53,6 +54,19 @@ UPRIGHT = {
     7: Transpose.TRANSVERSE,
     8: Transpose.ROTATE_90,
 }
+
+for plugin in (
+    "Avif",
+    "Bmp",
+    "Gif",
+    "Jpeg",
+    "Png",
+    "Ppm",
+    "Tiff",
+    "WebP",
+):  # all of Pillow's take as long as 10 pictures
+    with suppress(ImportError):  # older Pillow has no AVIF
+        import_module(f"PIL.{plugin}ImagePlugin")
 
 HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 
@@ -102,8 +116,7 @@ def _formats(head: bytes) -> list[str]:
             raise MissingLibrary("HEIC pictures need one more library: pip install 'emoclim[media]'") from error
         pillow_heif.register_heif_opener()
         return ["HEIF"]
-    PIL.Image.init()
-    return [name for name in FORMATS if name in PIL.Image.OPEN]  # older Pillow has no AVIF
+    return [name for name in FORMATS if name in PIL.Image.OPEN]
 
 
 def _open(stream: BinaryIO, formats: list[str]) -> Image:
