@@ -51,6 +51,8 @@ from .manifest_files import manifest_bytes as manifest_bytes
 from .media.c_messages import without_c_messages as without_c_messages
 from .media.checks import Remark as Remark
 from .media.checks import check_file as check_file
+from .media.containers.parquet import text_bytes as text_bytes
+from .media.containers.parquet import unpacked_bytes as unpacked_bytes
 from .media.images.decoders import DECODERS as DECODERS
 from .media.images.decoders import DRAFT as DRAFT
 from .media.images.decoders import PILLOW as PILLOW

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.data.listing import UNSEEN, composed
+from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
 from emoclim.data.media.text import LINE_END, read_text, swallowed_rows
 from emoclim.errors import ManifestError, name_some
 from emoclim.files import csv_bytes, open_regular, parquet_bytes, require_memory
@@ -138,10 +139,11 @@ def _read_parquet(source: Path) -> Table:
             # A value that recurs stays one value in memory, where a small file may repeat a long one without end.
             recurring = [schema.column(place).path for place in range(len(schema))]
             file = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
-            require_memory(source, _declared(file.metadata), ManifestError)
+            unpacked = unpacked_bytes(stream)
+            require_memory(source, unpacked + _declared(file.metadata), ManifestError)
             if lists := [place for place in range(len(schema)) if schema.column(place).max_repetition_level]:
                 file.scan_contents([schema.column(place).path for place in lists])  # raises if they are damaged
-            require_memory(source, _declared(file.metadata, lists), ManifestError)
+            require_memory(source, unpacked + _declared(file.metadata, lists), ManifestError)
             table = file.read()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{source} cannot be read as Parquet ({error}); write it again") from error
@@ -160,7 +162,7 @@ def _read_parquet(source: Path) -> Table:
 
 
 def _declared(metadata: Any, lists: Sequence[int] = ()) -> int:
-    """Return the bytes that a Parquet file takes at least when it is read, as it says itself.
+    """Return the bytes that the rows and cells of a Parquet file take at least, beside its pages, by its own account.
 
     `lists` are columns whose values are not one a row; to ask that of one that is damaged ends the process.
     """
@@ -168,7 +170,7 @@ def _declared(metadata: Any, lists: Sequence[int] = ()) -> int:
     values = sum(int(group.column(place).num_values) for group in groups for place in lists)
     rows = max(int(metadata.num_rows), sum(int(group.num_rows) for group in groups))
     cells = rows * int(metadata.num_columns) + values
-    return ROW_BYTES * rows + CELL_BYTES * cells + sum(int(group.total_byte_size) for group in groups)
+    return ROW_BYTES * rows + CELL_BYTES * cells
 
 
 def _joined(column: Any) -> int:
@@ -180,11 +182,7 @@ def _joined(column: Any) -> int:
         return 0
     while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
         column = pc.list_flatten(column)
-    needed = 0
-    for chunk in column.chunks:
-        if pa.types.is_dictionary(chunk.type):
-            needed += int(pc.sum(pc.take(pc.binary_length(chunk.dictionary), chunk.indices)).as_py() or 0)
-    return needed
+    return sum(map(text_bytes, column.chunks))
 
 
 def _column(column: Any) -> list[str]:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.cache import EncodedItem
+from emoclim.data import text_bytes, unpacked_bytes
 from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, EmoclimError, name_some
 from emoclim.files import open_regular, require_memory
@@ -88,14 +89,21 @@ def _declared(archive: zipfile.ZipFile, member: str) -> int:
 def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(file, page_checksum_verification=True) as table:
+    texts = 0
+    with (
+        open_regular(file) as stream,
+        pq.ParquetFile(stream, read_dictionary=["id"], page_checksum_verification=True) as table,
+    ):
         there = table.schema_arrow.names
         _require(values, there, file)
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
+        require_memory(file, unpacked_bytes(stream), CacheError)
         require_memory(file, _decoded(table, list(columns.values())), CacheError)
         for batch in table.iter_batches(ROWS, columns=list(columns.values())):
             if batch.num_rows:
+                texts += text_bytes(batch.column("id")) if "ids" in columns else 0
+                require_memory(file, texts, CacheError)
                 yield _arrays({name: batch.column(column) for name, column in columns.items()}, file)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from pydantic_core import from_json
 
+from emoclim.data import unpacked_bytes
 from emoclim.errors import RunError
 from emoclim.files import open_regular, parquet_bytes, require_memory, write_bytes, write_json
 from emoclim.reports import QueryScores
@@ -70,7 +71,8 @@ def read_queries(path: Path) -> QueryTable:
     try:
         with open_regular(path) as file:
             table = parquet.ParquetFile(file, page_checksum_verification=True)
-            require_memory(path, table.metadata.num_rows * table.metadata.num_columns * CELL_BYTES, RunError)
+            cells = table.metadata.num_rows * table.metadata.num_columns
+            require_memory(path, unpacked_bytes(file) + cells * CELL_BYTES, RunError)
             rows = table.read()
         about = from_json((rows.schema.metadata or {})[KEY])
         if about["schema"] != QUERIES_SCHEMA:
