@@ -87,6 +87,7 @@ class OutputBank(_TrainedBank):
     def __init__(self, n_heads: int, dim: int, embedding_dim: int, *, generator: torch.Generator) -> None:
         super().__init__()
         self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
+        self.hidden_dim = whole_lines(dim)  # of the columns that it takes
         self._add_output(dim, generator)
 
     @classmethod
@@ -98,7 +99,56 @@ class OutputBank(_TrainedBank):
         return bank._filled(state)
 
 
-class HeadBank(_TrainedBank):
+class HiddenBank(_TrainedBank):
+    """A hidden layer of K heads on hidden columns: Linear, BatchNorm, ReLU, Dropout; several inputs may go through it.
+
+    All heads begin with the same values and drop the same hidden units.
+    """
+
+    running_mean: Tensor  # (K, H)
+    running_var: Tensor  # (K, H), unbiased
+
+    def __init__(
+        self, n_heads: int, dim: int, hidden_dim: int, *, dropout: float, generator: torch.Generator, widths: int = 2
+    ) -> None:
+        super().__init__()
+        self.n_heads, self.dim, self.dropout = n_heads, dim, dropout
+        self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator, widths=widths)
+        self.hidden_bias = _initial((n_heads, hidden_dim), dim, generator)
+        self.hidden_dim = self.embedding_dim = self.hidden_bias.shape[1]
+        self.norm_weight = nn.Parameter(torch.ones(n_heads, self.hidden_dim))
+        self.norm_bias = nn.Parameter(torch.zeros(n_heads, self.hidden_dim))
+        self.register_buffer("running_mean", torch.zeros(n_heads, self.hidden_dim))
+        self.register_buffer("running_var", torch.ones(n_heads, self.hidden_dim))
+
+    @classmethod
+    @override
+    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
+        n_heads, hidden_dim, dim = state["hidden_weight"].shape
+        with torch.device("meta"):  # a file may say that it is of any size
+            return cls(n_heads, dim, hidden_dim, generator=torch.Generator(), **about)._filled(state)
+
+    @override
+    def about(self) -> dict[str, Any]:
+        return {"dropout": self.dropout}
+
+    def deepen(self, columns: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
+        """Compute hidden columns ``(K, H, N)`` of columns ``(K, D, N)``, normalising each channel by itself."""
+        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)
+        tables = self.running_mean, self.running_var, self.norm_weight, self.norm_bias
+        mean, var, weight, bias = (table.view(-1) for table in tables)
+        channels = hidden.reshape(1, -1, hidden.shape[-1])
+        hidden = batch_norm(channels, mean, var, weight, bias, training=self.training).view_as(hidden).relu()
+        if not self.training or self.dropout == 0:
+            return hidden
+        if generator is None:
+            raise ValueError("a bank of heads that trains with dropout needs a generator to draw its mask from")
+        drawn = torch.rand(hidden.shape[-1], self.hidden_dim, generator=generator, device=generator.device)
+        kept = (drawn >= self.dropout).to(hidden) / (1 - self.dropout)
+        return hidden * kept.mT
+
+
+class HeadBank(HiddenBank):
     """K projection heads: Linear, BatchNorm, ReLU, Dropout, Linear, each on the L2-normalised feature.
 
     All heads begin with the same values and drop the same hidden units.
@@ -123,32 +173,12 @@ class HeadBank(_TrainedBank):
     torch.Size([3, 5, 8])
     """
 
-    running_mean: Tensor  # (K, H)
-    running_var: Tensor  # (K, H), unbiased
-
     def __init__(
         self, n_heads: int, dim: int, hidden_dim: int, embedding_dim: int, *, dropout: float, generator: torch.Generator
     ) -> None:
-        super().__init__()
-        self.n_heads, self.dim, self.embedding_dim = n_heads, dim, embedding_dim
-        self.dropout = dropout
-        self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator, widths=1)
-        self.hidden_bias = _initial((n_heads, hidden_dim), dim, generator)
-        self.hidden_dim = self.hidden_bias.shape[1]
-        self.norm_weight = nn.Parameter(torch.ones(n_heads, self.hidden_dim))
-        self.norm_bias = nn.Parameter(torch.zeros(n_heads, self.hidden_dim))
+        super().__init__(n_heads, dim, hidden_dim, dropout=dropout, generator=generator, widths=1)
+        self.embedding_dim = embedding_dim
         self._add_output(hidden_dim, generator)
-        self.register_buffer("running_mean", torch.zeros(n_heads, self.hidden_dim))
-        self.register_buffer("running_var", torch.ones(n_heads, self.hidden_dim))
-
-    @classmethod
-    @override
-    def from_state(cls, state: Mapping[str, Tensor], **about: Any) -> Self:
-        n_heads, hidden_dim, dim = state["hidden_weight"].shape
-        sizes = n_heads, dim, hidden_dim, about["embedding_dim"]
-        with torch.device("meta"):  # a file may say that it is of any size
-            bank = cls(*sizes, dropout=about["dropout"], generator=torch.Generator())
-        return bank._filled(state)
 
     @override
     def about(self) -> dict[str, Any]:
@@ -162,27 +192,7 @@ class HeadBank(_TrainedBank):
 
     @override
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
-        columns = super().hide(normalize(rows, dim=-1), None, None)
-        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)
-        hidden = self._batch_norm(hidden).relu()
-        if not self.training or self.dropout == 0:
-            return hidden
-        if generator is None:
-            raise ValueError("a bank of heads that trains with dropout needs a generator to draw its mask from")
-        drawn = torch.rand(rows.shape[-2], self.hidden_dim, generator=generator, device=generator.device)
-        kept = (drawn >= self.dropout).to(hidden) / (1 - self.dropout)
-        return hidden * kept.mT
-
-    def _batch_norm(self, hidden: Tensor) -> Tensor:
-        """Normalise each of the K * H channels by itself, ``(K, H, N)`` to ``(K, H, N)``."""
-        return batch_norm(
-            hidden.reshape(1, -1, hidden.shape[-1]),
-            self.running_mean.view(-1),
-            self.running_var.view(-1),
-            self.norm_weight.view(-1),
-            self.norm_bias.view(-1),
-            training=self.training,
-        ).view_as(hidden)
+        return self.deepen(super().hide(normalize(rows, dim=-1), None, None), generator, products)
 
 
 class LinearBank(Bank):

@@ -1,10 +1,10 @@
 """Define branches, from inputs to the outputs that an objective compares, and build the banks of heads for them.
 
-Used by objectives, the learner and trained heads. Invariant: branches that share a hidden layer use its weights and
+Used by objectives, the learner and trained heads. Invariant: branches that share a layer use its weights and
 statistics, and compute it once for each input.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError
-from emoclim.learning.banks import Bank, HeadBank, IdentityBank, LinearBank, OutputBank, filled
+from emoclim.learning.banks import Bank, HeadBank, HiddenBank, IdentityBank, LinearBank, OutputBank, filled, whole_lines
 
 LABELS = "labels"  # input of a branch that takes the table of label vectors
 
@@ -27,13 +27,18 @@ class Branch:
     width: int | None = None  # E; None takes that of the settings of training
     shares: str | None = None  # name of the branch whose hidden layer, weights and statistics it uses
     unit: bool = True  # whether outputs are brought to unit length
+    # Names of further hidden layers, one after the other: those of one name are one layer for branches of any input.
+    through: tuple[str, ...] = ()
+    output_of: str | None = None  # name of the branch whose output layer it uses, where it shares a hidden layer too
 
 
-KINDS: Mapping[str, type[Bank]] = {kind.__name__: kind for kind in (HeadBank, OutputBank, LinearBank, IdentityBank)}
+KINDS: Mapping[str, type[Bank]] = {
+    kind.__name__: kind for kind in (HeadBank, HiddenBank, OutputBank, LinearBank, IdentityBank)
+}
 
 
 class Banks(nn.ModuleDict):
-    """The banks of K heads by the name of their branch."""
+    """The banks of K heads by the name of their branch, or of a layer that branches go through."""
 
     def __init__(self, banks: Mapping[str, Bank], branches: Mapping[str, Branch] | None = None) -> None:
         super().__init__(dict(banks))
@@ -78,17 +83,32 @@ class Banks(nn.ModuleDict):
         ValueError
             The banks are training with dropout and there is no generator, or with a single row.
         """
-        hidden: dict[tuple[str, str], Tensor] = {}
+        hidden: dict[tuple[str, ...], Tensor] = {}
         outputs = {}
         for name, branch in self.branches.items():
             if branch.input not in rows:
                 continue
-            owner = branch.shares or name, branch.input
-            if owner not in hidden:
-                hidden[owner] = self.bank(owner[0]).hide(rows[branch.input], generator, products)
-            output = self.bank(name).project(hidden[owner], products)
+            way: tuple[str, ...] = (branch.input, branch.shares or name)
+            if way not in hidden:
+                hidden[way] = self.bank(way[1]).hide(rows[branch.input], generator, products)
+            for layer in branch.through:
+                if (*way, layer) not in hidden:
+                    hidden[*way, layer] = cast(HiddenBank, self[layer]).deepen(hidden[way], generator, products)
+                way = *way, layer
+            output = self.bank(branch.output_of or name).project(hidden[way], products)
             outputs[name] = normalize(output, dim=-1) if branch.unit else output
         return outputs
+
+    def joints(self, name: str, dim: int) -> Iterator[tuple[str, int, int]]:
+        """Yield each bank on the way of a branch with how many values it takes and is given, `dim` from the input."""
+        branch = self.branches[name]
+        owner, last = branch.shares or name, branch.output_of or name
+        yield owner, self.bank(owner).dim, dim
+        width = getattr(self.bank(owner), "hidden_dim", dim)
+        for layer in branch.through:
+            yield layer, whole_lines(self.bank(layer).dim), width
+            width = getattr(self.bank(layer), "hidden_dim", 0)
+        yield last, getattr(self.bank(last), "hidden_dim", width), width
 
     def select(self, numbers: Sequence[int]) -> "Banks":
         """Select heads of each bank, in that order."""
@@ -102,9 +122,14 @@ def new_banks(
     banks: dict[str, Bank] = {}
     for name, branch in branches.items():
         width = branch.width or config.embedding_dim
+        for layer in branch.through:
+            if layer not in banks:
+                sizes = n_heads, config.hidden_dim, config.hidden_dim
+                banks[layer] = HiddenBank(*sizes, dropout=config.dropout, generator=draw)
         if branch.shares is None:
-            sizes = n_heads, dims[branch.input], config.hidden_dim, width
-            banks[name] = HeadBank(*sizes, dropout=config.dropout, generator=draw)
+            banks[name] = HeadBank(
+                n_heads, dims[branch.input], config.hidden_dim, width, dropout=config.dropout, generator=draw
+            )
             continue
         owner = banks.get(branch.shares)
         if not isinstance(owner, HeadBank) or owner.dim != dims[branch.input]:
@@ -112,7 +137,12 @@ def new_banks(
                 f"branch {name} cannot share the hidden layer of {branch.shares}; name an earlier branch with an input "
                 f"of {dims[branch.input]} values"
             )
-        banks[name] = OutputBank(n_heads, config.hidden_dim, width, generator=draw)
+        if branch.output_of is None:
+            banks[name] = OutputBank(n_heads, config.hidden_dim, width, generator=draw)
+        elif branch.output_of not in banks or banks[branch.output_of].embedding_dim != width:
+            raise ConfigError(
+                f"branch {name} cannot use the output layer of {branch.output_of}; name an earlier branch {width} wide"
+            )
     return Banks(banks, branches)
 
 
@@ -134,5 +164,7 @@ def _stack(banks: Sequence[Bank]) -> Bank:
         name: torch.cat([filled(state[name], (len(state[name]), *shape[1:])) for state in states])
         for name, shape in widest.items()
     }
-    about = first.about() | ({"embedding_dim": max(bank.embedding_dim for bank in banks)} if first.about() else {})
+    about = first.about()
+    if "embedding_dim" in about:
+        about["embedding_dim"] = max(bank.embedding_dim for bank in banks)
     return type(first).from_state(together, **about)

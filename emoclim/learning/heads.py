@@ -15,7 +15,6 @@ from torch.nn.functional import pad
 from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.banks import whole_lines
 from emoclim.learning.branches import LABELS, Banks, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.modality import Modality
@@ -44,14 +43,12 @@ class Heads:
                 "banks of heads need one spec each and the same number of heads; join those of one training only"
             )
         for name, branch in self.banks.branches.items():
-            dim = self.banks.bank(name).dim
-            expected = dim if branch.input == LABELS else self.specs[cast(Modality, branch.input)].dim
-            if branch.shares is not None:
-                owner = dict(self.banks.items()).get(branch.shares)
-                dim, expected = whole_lines(dim), getattr(owner, "hidden_dim", 0)
-            if dim != expected:
-                told = f"the {name} heads take {dim} values, not {expected}"
-                raise RunError(f"{told}; give the spec of the features that they were trained on")
+            own = self.banks.bank(branch.shares or name).dim
+            dim = own if branch.input == LABELS else self.specs[cast(Modality, branch.input)].dim
+            for part, taken, given in self.banks.joints(name, dim):
+                if taken != given:
+                    told = f"the {part} heads take {taken} values, not {given}"
+                    raise RunError(f"{told}; give the spec of the features that they were trained on")
 
     @property
     def n_heads(self) -> int:

@@ -30,10 +30,11 @@ def save_heads(heads: Heads, path: Path | str) -> None:
     path
         Of the file, which is replaced if it is there.
     """
+    plain = {name: asdict(branch) for name, branch in heads.banks.branches.items()}
     banks = {
         name: {"kind": type(heads.banks.bank(name)).__name__, "about": heads.banks.bank(name).about()}
-        | {"branch": asdict(branch)}
-        for name, branch in heads.banks.branches.items()
+        | {"branch": plain.pop(name, None)}
+        for name in heads.banks
     }
     objective = {
         "name": heads.objective.name,
@@ -43,6 +44,7 @@ def save_heads(heads: Heads, path: Path | str) -> None:
     about: dict[str, Any] = {"format": FORMAT, "banks": banks, "objective": objective}
     if heads.objective.learnt:
         about["learnt"] = heads.objective.learnt
+    about |= {"without_bank": plain}  # branches all of whose layers are those of others
     about |= {"specs": {modality: spec.to_dict() for modality, spec in heads.specs.items()}}
     if (known := heads.objective.taxonomy) is not None:
         own = {modality: list(numbers) for modality, numbers in known.own.items()}
@@ -87,7 +89,11 @@ def _from_file(tensors: dict[str, Tensor], about: dict[str, Any]) -> Heads:
         )
         for name, bank in about["banks"].items()
     }
-    branches = {name: Branch(**bank["branch"]) for name, bank in about["banks"].items()}
+    known = {name: bank["branch"] for name, bank in about["banks"].items() if bank["branch"]}
+    branches = {
+        name: Branch(**{**branch, "through": tuple(branch.get("through", ()))})
+        for name, branch in (known | about.get("without_bank", {})).items()
+    }
     specs = {cast(Modality, name): FeatureSpec.from_dict(spec) for name, spec in about["specs"].items()}
     objective = make_objective(**about["objective"])
     objective.recall(about.get("learnt", {}))
