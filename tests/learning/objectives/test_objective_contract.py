@@ -21,12 +21,6 @@ CPU = torch.device("cpu")
 CLASSES = ("calm", "glad", "sad")
 SPECS = {"text": FeatureSpec("noise", "text", 7, "none", {}), "speech": FeatureSpec("noise", "speech", 7, "none", {})}
 CONFIG = TrainConfig(epochs=2, batches_per_epoch=6, val_batches=2, batch_size=10, hidden_dim=21, embedding_dim=5)
-VARIED = {
-    "closed_form": [{"ridge": value} for value in (0.1, 1.0, 30.0)],
-    "shared_mlp": [{}] * 3,
-    "nothing_to_train": [{}] * 3,
-}
-SETTINGS = [{"temperature": value} for value in (0.07, 0.2, 0.9)]
 
 
 def split(seed: int, n: int = 30) -> Split:
@@ -49,9 +43,11 @@ def split(seed: int, n: int = 30) -> Split:
 
 
 def train(name: str, chosen: list[int], config: TrainConfig = CONFIG) -> Training:
-    heated = "temperature" in load_objective(name).Settings.model_fields
-    settings = VARIED.get(name, SETTINGS if heated else [{}] * 3)
-    objective = make_objective(name, tuple(SPECS), [settings[k] for k in chosen])
+    """Train heads that differ in all settings that may differ."""
+    own = load_objective(name).Settings
+    numbers = {setting: own.model_fields[setting].default for setting in own.floats()}
+    settings = [{setting: value * (1, 2, 5)[k] for setting, value in numbers.items()} for k in chosen]
+    objective = make_objective(name, tuple(SPECS), settings)
     table = torch.rand(3, len(objective.terms), generator=torch.Generator().manual_seed(7)) + 0.1
     return train_heads(split(0), split(1, 21), objective, table[chosen], config, device=CPU)
 
@@ -115,7 +111,6 @@ def test_a_triplet_loss_is_one_file_of_another_package(tmp_path: Path, monkeypat
     install(tmp_path, "triplets", {"hardest_triplet": "emotion_triplets"})
     monkeypatch.syspath_prepend(tmp_path)
     assert "hardest_triplet" in objective_names()
-    monkeypatch.setitem(VARIED, "hardest_triplet", [{"margin": value} for value in (0.1, 0.2, 0.4)])
     config = CONFIG.updated(epochs=8, learning_rate=1e-2)
     together, alone = (tensors(train("hardest_triplet", chosen, config)) for chosen in ([0, 1, 2], [1]))
     assert all(torch.equal(tensor[0], together[name][1]) for name, tensor in alone.items())
