@@ -110,11 +110,11 @@ def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float, n
     """Expected loss of one head: ``(N, E)``, ``(N, E)``, ``(N, N)``; row i of the second is the positive of i."""
     losses = []
     for i, chances in enumerate(negative_probabilities(anchor, contrast, negative, negatives)):
-        if chances:
-            positive = float(anchor[i].double() @ contrast[i].double())
-            loss = 0.0
-            for j, chance in chances.items():
-                loss += chance * max(0.0, margin - positive + float(anchor[i].double() @ contrast[j].double()))
+        positive = float(anchor[i].double() @ contrast[i].double())
+        loss = 0.0
+        for j, chance in chances.items():
+            loss += chance * max(0.0, margin - positive + float(anchor[i].double() @ contrast[j].double()))
+        if any(negative[i]):
             losses.append(loss)
     return sum(losses) / len(losses) if losses else 0.0
 

@@ -44,7 +44,7 @@ def triplet_loss(
     Returns
     -------
     Tensor
-        ``(K,)``, the mean over the anchors that have a negative; 0 if none has.
+        ``(K,)``, the mean over the anchors that may have a negative; 0 if none may.
 
     Notes
     -----
@@ -65,9 +65,9 @@ def triplet_loss(
     shares = _expected(weights) if generator is None else _drawn(weights, generator)
     scale = margin[:, None, None] if isinstance(margin, Tensor) else margin
     violation = (scale - cosines.diagonal(dim1=1, dim2=2)[:, :, None] + cosines).relu()
-    by_anchor = (shares * violation).sum(dim=2)
-    counted = (weights > 0).any(dim=2).sum(dim=1)
-    return by_anchor.sum(dim=1) / counted.clamp(min=1)
+    # an anchor whose negatives are all too far to be drawn counts, with a loss of 0: else the mean would be of the hard
+    # ones alone, and rise as others are learnt
+    return (shares * violation).sum(dim=2).sum(dim=1) / negative.any(dim=1).sum().clamp(min=1)
 
 
 def negative_weights(cosines: Tensor, negative: Tensor, negatives: Negatives, width: int) -> Tensor:

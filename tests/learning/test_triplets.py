@@ -55,7 +55,7 @@ def plain_gradient(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: f
         for j, share in chance.items():
             if margin - anchor[i] @ contrast[i] + anchor[i] @ contrast[j] > 0:
                 gradient[i] += share * (contrast[j] - contrast[i])
-    return gradient / max(1, sum(map(bool, chances)))
+    return gradient / max(1, int(negative.any(dim=1).sum()))
 
 
 @pytest.mark.parametrize("negatives", WAYS)
@@ -133,13 +133,15 @@ def test_anchors_without_negatives_add_nothing(negatives: Negatives, dtype: torc
         gradients = torch.autograd.grad(loss.sum(), (anchor, contrast))
         assert loss.tolist() == [0, 0]
         assert not any(gradient.count_nonzero() for gradient in gradients)
-    negative = unlike(8)
-    negative[[0, 3]] = False
-    some = triplet_loss(anchor, contrast, negative, 0.2, negatives=negatives)
-    negative[3, 3] = True  # a loss of its own: the margin
-    more = triplet_loss(anchor, contrast, negative, 0.2, negatives="similar")
-    if negatives == "similar":
-        torch.testing.assert_close(more, (6 * some + 0.2) / 7)
+
+
+def test_the_mean_is_over_the_anchors_with_a_negative() -> None:
+    anchor, contrast = units(1, 4, 5), units(1, 4, 5, seed=2)
+    negative = torch.zeros(4, 4) > 0
+    negative[0, 2] = negative[3, 1] = True
+    cosines = anchor[0] @ contrast[0].T
+    expected = (1.5 - cosines[[0, 3], [0, 3]] + cosines[[0, 3], [2, 1]]).relu().mean()
+    torch.testing.assert_close(triplet_loss(anchor, contrast, negative, 1.5)[0], expected)
 
 
 def test_by_density_those_on_the_other_side_are_never_drawn() -> None:
