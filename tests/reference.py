@@ -106,23 +106,12 @@ def negative_probabilities(
     return found
 
 
-def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float, negatives: Negatives) -> float:
-    """Expected loss of one head: ``(N, E)``, ``(N, E)``, ``(N, N)``; row i of the second is the positive of i."""
+def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float) -> float:
+    """Loss of one head over all negatives: ``(N, E)``, ``(N, E)``, ``(N, N)``; row i of the second is i's positive."""
     losses = []
-    for i, chances in enumerate(negative_probabilities(anchor, contrast, negative, negatives)):
-        positive = float(anchor[i].double() @ contrast[i].double())
-        loss = 0.0
-        for j, chance in chances.items():
-            loss += chance * max(0.0, margin - positive + float(anchor[i].double() @ contrast[j].double()))
-        if any(negative[i]):
-            losses.append(loss)
+    for i in range(len(anchor)):
+        cosines = [float(anchor[i].double() @ row.double()) for row in contrast]
+        violations = [max(0.0, margin - cosines[i] + cosines[j]) for j in range(len(contrast)) if negative[i, j]]
+        if violations:
+            losses.append(sum(violations) / len(violations))
     return sum(losses) / len(losses) if losses else 0.0
-
-
-def squared_error(outputs: Tensor, targets: Sequence[Sequence[float]]) -> float:
-    """Mean over items and components, of one head: ``(N, E)``."""
-    total, outputs = 0.0, outputs.detach()
-    for i in range(len(outputs)):
-        for e in range(outputs.shape[1]):
-            total += (float(outputs[i, e]) - targets[i][e]) ** 2
-    return total / outputs.numel()

@@ -39,7 +39,8 @@ def triplet_loss(
     negatives
         How likely each is to be the one negative of an anchor, see :func:`negative_weights`.
     generator
-        Draws a negative for each anchor; None: the expected loss of that draw, which is repeatable.
+        Draws a negative for each anchor; None: all its negatives count alike, which is repeatable, and a measure that
+        does not change with the heads or with `negatives`.
 
     Returns
     -------
@@ -61,12 +62,13 @@ def triplet_loss(
     cosines = inner_products(anchor, contrast)
     if not negative.numel():
         return cosines.sum(dim=(1, 2))
-    weights = negative_weights(cosines.detach(), negative, negatives, anchor.shape[2])
-    shares = _expected(weights) if generator is None else _drawn(weights, generator)
+    if generator is None:
+        shares = negative.to(cosines) / negative.sum(dim=1, keepdim=True).clamp(min=1)
+    else:
+        shares = _drawn(negative_weights(cosines.detach(), negative, negatives, anchor.shape[2]), generator)
     scale = margin[:, None, None] if isinstance(margin, Tensor) else margin
     violation = (scale - cosines.diagonal(dim1=1, dim2=2)[:, :, None] + cosines).relu()
-    # an anchor whose negatives are all too far to be drawn counts, with a loss of 0: else the mean would be of the hard
-    # ones alone, and rise as others are learnt
+    # anchors whose negatives are all too far to be drawn count, so that the others do not for more as these are learnt
     return (shares * violation).sum(dim=2).sum(dim=1) / negative.any(dim=1).sum().clamp(min=1)
 
 
@@ -112,11 +114,6 @@ def negative_weights(cosines: Tensor, negative: Tensor, negatives: Negatives, wi
     logarithm = torch.where(near, logarithm, -torch.inf)
     highest = logarithm.amax(dim=2, keepdim=True).nan_to_num(neginf=0)
     return (logarithm - highest).exp()
-
-
-def _expected(weights: Tensor) -> Tensor:
-    """Return the probability of each negative of an anchor; 0 where it has none."""
-    return weights / weights.sum(dim=2, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
 
 
 def _drawn(weights: Tensor, generator: torch.Generator) -> Tensor:
