@@ -1,8 +1,9 @@
 """Studies of Optuna: what is asked, what is told, and runs that go on after a kill."""
 
 import json
+import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,15 +15,18 @@ from objective_cases import emo_clim
 
 from emoclim.config import TrainConfig
 from emoclim.errors import ConfigError, MissingLibrary, RunError
+from emoclim.learning import Epoch
 from emoclim.learning.learner import Learner
 from emoclim.learning.sweep import Candidate, Space
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.machine import provenance, without_password
 from emoclim.pipeline.training.config import StudyConfig
+from emoclim.pipeline.training.run_files import EVENTS_FILE, EpochEvents
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import CANDIDATES, read_rounds
 
 optuna = pytest.importorskip("optuna")
+sqlalchemy = pytest.importorskip("sqlalchemy")
 
 EVEN = (0.25,) * 4
 SPACE = Space(
@@ -42,7 +46,7 @@ def make_study(
     space: Space = SPACE,
     there: bool = False,
 ) -> Study:
-    place = str(folder / storage)
+    place = storage if "://" in storage else str(folder / storage)
     config = StudyConfig(storage=place, name="one")
     return Study(config, space, run=run, experiment=experiment, there=there)
 
@@ -292,6 +296,70 @@ def test_ctrl_c_before_anything_is_done_leaves_nothing_open(workspace: Path, mon
     (study,) = optuna.get_all_study_summaries(f"sqlite:///{workspace / 'study.db'}")
     trials = optuna.load_study(study_name=study.study_name, storage=f"sqlite:///{workspace / 'study.db'}").trials
     assert [trial.state.name for trial in trials] == ["FAIL", "FAIL"]
+
+
+@contextmanager
+def small_files(limit: int) -> Iterator[None]:
+    """No file may grow longer, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_study_loses_nothing_on_a_full_disk(tmp_path: Path) -> None:
+    study = make_study(tmp_path)
+    asked = study.ask(2, 0)
+    size = (tmp_path / "journal.log").stat().st_size
+    with small_files(size + 20), pytest.raises(OSError, match=r"File too large: the study in .*journal\.log"):
+        study.tell({0: 0.5, 1: 0.25})
+    assert (tmp_path / "journal.log").stat().st_size == size
+    again = make_study(tmp_path, there=True)
+    assert again.ask(2, 0) == asked
+    again.tell(dict.fromkeys(range(4), 0.5))
+    assert [trial.value for trial in stored(tmp_path).trials] == [0.5, 0.5]
+
+
+def test_a_line_that_a_kill_cut_short_keeps_no_journal_from_being_read(tmp_path: Path) -> None:
+    asked = make_study(tmp_path).ask(1, 0)
+    with (tmp_path / "journal.log").open("ab") as file:
+        file.write(b'{"op_code":5,"wor')
+    study = make_study(tmp_path, there=True)
+    assert study.ask(1, 0) == asked
+    study.tell(dict.fromkeys(range(2), 0.5))
+    assert [trial.value for trial in stored(tmp_path).trials] == [0.5, None]
+
+
+def test_a_full_disk_below_a_database_is_told_as_one(tmp_path: Path) -> None:
+    place = tmp_path / "study.db"
+    study = make_study(tmp_path, storage=f"sqlite:///{place}")
+    engine = study._study._storage._backend.engine
+    sqlalchemy.event.listen(engine, "begin", lambda one: one.exec_driver_sql("PRAGMA max_page_count = 1"))
+    with pytest.raises(OSError, match="No space left on device: the study in sqlite"):
+        study.ask(50, 0)
+
+
+def test_a_full_disk_below_event_files_stops_a_run_that_goes_on(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("tensorboard")
+    write = EpochEvents._write
+
+    def full(self: EpochEvents, folder: Path, numbers: Sequence[int], epoch: Epoch) -> None:
+        if epoch.number == 1:
+            with small_files((folder / EVENTS_FILE).stat().st_size + 10):
+                write(self, folder, numbers, epoch)
+        write(self, folder, numbers, epoch)
+
+    monkeypatch.setattr(EpochEvents, "_write", full)
+    told = run(*brief(workspace), "--epochs", 3, "--tensorboard", "--name", "full", code=2).stderr
+    assert "File too large" in told
+    assert "--resume full" in told
+    monkeypatch.undo()
+    run("train-heads", "--resume", "full", "--workspace", workspace)
+    assert (workspace / "runs" / "full" / "history.json").exists()
 
 
 def test_event_files_tell_each_epoch_of_each_head_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

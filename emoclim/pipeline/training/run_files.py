@@ -7,8 +7,8 @@ before weighting, ``val_loss_<anchor>_<contrast>/head_<number>``.
 
 import math
 import shutil
+import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ from emoclim.pipeline.workspace import HEADS_FILE
 from emoclim.reports import findings, plot_history, save_figure, shorten, sweep_figure, sweep_points
 
 SHOWN_HEADS = 10
+
+EVENTS_FILE, EVENTS_VERSION = "events.out.tfevents", "brain.Event:2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,20 +136,21 @@ class TrainingResult:
         save_heads(self.heads, folder / HEADS_FILE)
 
 
-class EpochEvents(ExitStack):
-    """Take in the epochs of banks; a context manager, which closes the event files."""
+class EpochEvents:
+    """Take in the epochs of banks; what was taken in is in the event files, or raises OSError."""
 
     def __init__(self, terms: Sequence[str], show: Callable[[Leaders], None] | None, folder: Path | None) -> None:
-        super().__init__()
         self._leaders, self._show, self._folder = Leaders(terms), show, folder
         self._names = ["train_loss", "val_loss", *map(_loss_name, terms)]
-        self._writers: dict[str, Any] = {}
+        self._begun: set[str] = set()
         if folder:
             try:
-                from torch.utils.tensorboard import SummaryWriter
+                from tensorboard.compat.proto.event_pb2 import Event
+                from tensorboard.summary.writer.record_writer import RecordWriter
             except ImportError as error:
                 raise MissingLibrary("--tensorboard needs TensorBoard: pip install 'emoclim[tensorboard]'") from error
-            self._open: Callable[[str], Any] = SummaryWriter
+            # torch's own writer has a thread for each file, whose errors come late, with a traceback of its own.
+            self._event, self._writer = Event, RecordWriter
 
     def __call__(self, bank: str, numbers: Sequence[int], candidates: Sequence[Candidate], epoch: Epoch) -> None:
         """Take in an epoch of the bank ``"<round>-<number>"``, which holds candidates of some numbers."""
@@ -159,16 +162,21 @@ class EpochEvents(ExitStack):
             self._show(self._leaders)
 
     def _write(self, folder: Path, numbers: Sequence[int], epoch: Epoch) -> None:
-        if folder.name not in self._writers:
-            shutil.rmtree(folder, ignore_errors=True)  # a run that is resumed tells of all its epochs again
-            self._writers[folder.name] = self._open(str(folder))
-            self.callback(self._writers[folder.name].close)
-        writer = self._writers[folder.name]
+        told = self._event(wall_time=time.time(), step=epoch.number)
         rows = torch.column_stack([epoch.train_loss, epoch.val_loss, epoch.val_terms]).tolist()
         for number, row in zip(numbers, rows, strict=True):
             for name, loss in zip(self._names, row, strict=True):
-                writer.add_scalar(f"{name}/head_{number}", loss, epoch.number)
-        writer.flush()
+                told.summary.value.add(tag=f"{name}/head_{number}", simple_value=loss)
+        events = [told]
+        if folder.name not in self._begun:
+            shutil.rmtree(folder, ignore_errors=True)  # a run that is resumed tells of all its epochs again
+            folder.mkdir(parents=True)
+            self._begun.add(folder.name)
+            events.insert(0, self._event(wall_time=time.time(), file_version=EVENTS_VERSION))
+        with (folder / EVENTS_FILE).open("ab") as file:
+            writer = self._writer(file)
+            for event in events:
+                writer.write(event.SerializeToString())
 
 
 def _plot(report: SweepReport, path: Path) -> None:

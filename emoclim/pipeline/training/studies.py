@@ -6,7 +6,10 @@ floating-point numbers (by their logarithm if all are positive), and chosen from
 settings and the numbers of its candidates, one for each seed, as a user attribute; its value is their mean score.
 """
 
+import errno
 import math
+import os
+import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from statistics import fmean
@@ -20,6 +23,7 @@ from emoclim.pipeline.training.config import StudyConfig
 if TYPE_CHECKING:
     import optuna
 
+FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 EXPERIMENT = "experiment"  # user attribute of a study
 ASKED = "emoclim"  # user attribute of a trial: its run, the numbers of its candidates there, and their settings
 
@@ -30,7 +34,8 @@ class Study:
     def __init__(self, config: StudyConfig, space: Space, *, run: str, experiment: str, there: bool) -> None:
         try:
             import optuna
-            from optuna.storages.journal import JournalFileBackend
+
+            from emoclim.pipeline.training.journal import journal
         except ImportError as error:
             raise MissingLibrary("--optuna needs Optuna: pip install 'emoclim[optuna]'") from error
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -48,7 +53,7 @@ class Study:
         with self._reached():
             place: Any = config.storage
             if "://" not in place:
-                place = optuna.storages.JournalStorage(JournalFileBackend(place))
+                place = optuna.storages.JournalStorage(journal(place))
             names = [summary.study_name for summary in optuna.get_all_study_summaries(place)]
             if there and name not in names:
                 raise ConfigError(
@@ -122,7 +127,7 @@ class Study:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Tell what goes wrong with the storage, or with a study of another space, in one sentence."""
+        """Tell what goes wrong with the storage, or with a study of another space; only of a full disk as OSError."""
         from optuna.exceptions import OptunaError
         from sqlalchemy.exc import SQLAlchemyError
 
@@ -131,6 +136,9 @@ class Study:
         except ConfigError:
             raise
         except (OptunaError, SQLAlchemyError, OSError, ValueError, KeyError, ImportError) as error:
+            if number := _full_disk(error):  # the run is kept, and goes on where there is room
+                what = f"the study in {without_password(self.config.storage)}"
+                raise OSError(number, f"{os.strerror(number)}: {what}") from error
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ConfigError(
                 f"the study in {without_password(self.config.storage)} cannot be used ({reason}); give a URL or a file "
@@ -142,6 +150,17 @@ class Study:
         weights = tuple(weight / sum(row) if any(row) else 1 / len(row) for weight in row)
         chosen = {setting: value for setting, value in params.items() if setting not in self._weights}
         return Candidate(weights, *self.space.chosen(self._fixed | chosen | {"seed": seed}))
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """Return the number of the system's error if a full disk is what lies behind an error, or a quota."""
+    while error:
+        if isinstance(error, OSError) and error.errno in FULL:
+            return error.errno
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return errno.ENOSPC
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _distribution(values: Sequence[Any]) -> "optuna.distributions.BaseDistribution":

@@ -89,9 +89,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
             study = Study(config.study, space, run=rounds.token, experiment=experiment, there=bool(rounds.rounds))
         events = work.run / "tensorboard" if config.tensorboard else None
         try:
-            with EpochEvents(inputs.objective.terms, work.resources.watch, events) as watch:
-                trainer = Trainer(splits, inputs.objective, device, work, watch)
-                sweep = trainer.train(rounds, study, config.select)
+            watch = EpochEvents(inputs.objective.terms, work.resources.watch, events)
+            sweep = Trainer(splits, inputs.objective, device, work, watch).train(rounds, study, config.select)
         except BaseException:
             if study and not work.has_snapshots():
                 study.give_up()
