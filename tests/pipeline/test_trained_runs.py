@@ -41,7 +41,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_run_is_opened_as_it_was_written(folder: Path, tmp_path: Path) -> None:
     run = open_run(Workspace(tmp_path), "one")
-    assert (run.kept, run.chosen, run.sources) == ([0], 0, {"image": "data/images.csv"})
+    sources = {name: library["path"] for name, library in run.libraries.items()}
+    assert (run.kept, run.chosen, sources) == ([0], 0, {"image": "data/images.csv"})
     assert run.label_map.class_of("image", "sunset") == 0
     assert run.encoder_settings == SETTINGS["encoder_settings"]
     assert run.encoder_settings["quick"] is True

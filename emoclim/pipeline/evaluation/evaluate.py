@@ -46,7 +46,7 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
     opened, where = open_run(workspace, run), choose_device(device)
-    libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.sources}
+    libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.libraries}
     keys = workspace.content_keys()
     ranked = Ranked.of(config, libraries, opened, keys)
     part = ranked.split
@@ -117,7 +117,7 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
         yield f"{ranked.n_without_group} items of split {name} have no group and are left out"
     for modality, library in libraries.items():
         manifest = library.manifest
-        if manifest.digest() != run.digests[modality]:
+        if manifest.digest() != run.libraries[modality]["digest"]:
             yield (
                 f"{manifest.source} changed since run {run.folder.name} was trained: "
                 "items of this split may have been trained on"

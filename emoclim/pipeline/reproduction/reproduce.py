@@ -172,7 +172,7 @@ class Runner:
         """Embed the test split for a panel of the figure, and count the items that it shows."""
         workspace = self.resources.workspace
         run = open_run(workspace, training.run)
-        libraries = {modality: trained_library(workspace, run, modality) for modality in run.sources}
+        libraries = {modality: trained_library(workspace, run, modality) for modality in run.libraries}
         keys = workspace.content_keys()
         split = read_splits(libraries, run.label_map, ("test",), keys, every_class=False)["test"]
         keys.save()

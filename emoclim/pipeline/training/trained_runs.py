@@ -66,8 +66,7 @@ class Run:
     label_map: LabelMap  # classes they were trained for
     kept: Sequence[int]  # numbers of the candidates that they are, in the same order
     chosen: int  # number of the one that did best on validation
-    sources: Mapping[Modality, str]  # path of the manifest of each modality
-    digests: Mapping[Modality, str]  # what each of them said when the run was trained
+    libraries: Mapping[Modality, _Library]  # path of each manifest, and a digest of what it said at the time
     encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
     loss_weights: Mapping[int, Sequence[float]]  # by number of each candidate that was trained
     substitute: str | None  # what the vectors of classes are a substitute of, in words; None where they are none
@@ -99,16 +98,15 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         raise RunError(f"run {folder.name} is of another version of emoclim; train again")
     settings = read_json(file, RunError, advice, RunSettings)
     run = Run(
-        folder,
-        load_heads(folder / HEADS_FILE),
-        LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
-        settings["kept"],
-        settings["chosen"],
-        {modality: library["path"] for modality, library in settings["libraries"].items()},
-        {modality: library["digest"] for modality, library in settings["libraries"].items()},
-        settings.get("encoder_settings", {}),
-        {head["candidate"]: head["loss_weights"] for head in settings["heads"]},
-        told_of(settings.get("label_vectors")),
+        folder=folder,
+        heads=load_heads(folder / HEADS_FILE),
+        label_map=LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
+        kept=settings["kept"],
+        chosen=settings["chosen"],
+        libraries=settings["libraries"],
+        encoder_settings=settings.get("encoder_settings", {}),
+        loss_weights={head["candidate"]: head["loss_weights"] for head in settings["heads"]},
+        substitute=told_of(settings.get("label_vectors")),
     )
     if not _agrees(run):
         raise RunError(f"{file} contradicts itself or {folder / HEADS_FILE}; {advice}")
@@ -119,7 +117,7 @@ def _agrees(run: Run) -> bool:
     """Tell whether what settings say fits together, and fits the heads."""
     maps = run.label_map.maps
     named = {name for labels in maps.values() for name in labels.values()} - {None}
-    known = run.sources.keys() <= maps.keys() and named <= set(run.label_map.classes)
+    known = run.libraries.keys() <= maps.keys() and named <= set(run.label_map.classes)
     return known and len(run.kept) == run.heads.n_heads and run.loss_weights.keys() >= {run.chosen, *run.kept}
 
 
@@ -130,8 +128,8 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
         if note.spec == spec:
             return note
     file, advice = run.folder / ENCODER_FILE, "extract them again"
-    if modality in run.sources and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
-        manifest = located(run.sources[modality], workspace.caches)
+    if modality in run.libraries and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
+        manifest = located(run.libraries[modality]["path"], workspace.caches)
         command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings)
         advice = f"make them with: {command}"
     raise CacheError(
@@ -161,4 +159,4 @@ def encoding_command(
 def trained_library(workspace: Workspace, run: Run, modality: Modality, opened: OpenLibrary = open_library) -> Library:
     """Open the library that a run was trained on."""
     note = trained_note(workspace, run, modality)
-    return opened(note, source_of(note, run.sources[modality]))
+    return opened(note, source_of(note, run.libraries[modality]["path"]))
