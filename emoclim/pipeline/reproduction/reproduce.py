@@ -86,28 +86,29 @@ class Runner:
     def extract(self) -> bool:
         """Encode all that takes no training; return whether any item failed, on which the plan depends."""
         for row in self.plan.rows.values():
-            for modality in row.encoders if not row.missing else ():
-                if modality != row.row.trained:
-                    self.encode(row, modality)
+            if not row.missing:
+                self._encode_untrained(row)
         return any(result.extraction.failures for result in self.encoded.values())
 
     def train(self, row: RowPlan, training: Training) -> None:
         """Bring a training of a row, and the features of all that it was trained on, to their end."""
+        self._encode_untrained(row)
         step, state = STEPS[row.row.step], state_of(self.resources.workspace, training.run)
-        for modality in row.encoders:
-            if modality != row.row.trained:
-                self.encode(row, modality)
         if state == "unfinished":
             stopped = resume(step, training.run, self.resources).interrupted
         else:
             stopped = state == "to do" and start(step, training.config, self.resources, name=training.run).interrupted
         if stopped:
             raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
-        for modality in row.encoders:
-            trained = self._trained_file(training.run) if modality == row.row.trained else None
-            self.encode(row, modality, trained)
+        if row.row.trained is not None:
+            self.encode(row, row.row.trained, self._trained_file(training.run))
 
-    def encode(self, row: RowPlan, modality: Modality, trained: Path | None = None) -> ExtractionResult:
+    def _encode_untrained(self, row: RowPlan) -> None:
+        for modality in row.encoders:
+            if modality != row.row.trained:
+                self.encode(row, modality)
+
+    def encode(self, row: RowPlan, modality: Modality, trained: Path | None = None) -> None:
         """Encode what is not cached yet of the data of a modality, and of those with tags, which train no heads."""
         choice, manifests = row.encoders[modality], self.plan.manifests
         if trained is not None:
@@ -115,34 +116,28 @@ class Runner:
         tagged = manifests.get(TAGGING)
         if tagged and tagged.modality == modality and tagged.source.resolve() != manifests[modality].source.resolve():
             self._encode(tagged, choice, unlabelled=True)
-        return self._encode(manifests[modality], choice)
+        self._encode(manifests[modality], choice)
 
-    def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> ExtractionResult:
-        key = manifest.source, *choice.key
-        if key not in self.encoded:
-            config = ExtractConfig(
-                encoder=choice.name,
-                checkpoint=choice.checkpoint,
-                settings=choice.settings,
-                unlabelled=unlabelled,
-                batch_size=self.batch_size,
-                workers=self.resources.workers,
-                seed=SPLIT_SEED,
-            )
-            resources = self.resources
-            result = self.encoded[key] = extract_features(
-                manifest.modality,
-                manifest.source,
-                config,
-                workspace=resources.workspace,
-                device=resources.device,
-                track=resources.track,
-            )
-            self.warnings += result.warnings
-            if failed := len(result.extraction.failures):
-                told = f"{failed} of {result.n_items} items of {manifest.source.name} failed to encode"
-                self.warnings.append(f"{told} with {choice.name}")
-        return self.encoded[key]
+    def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> None:
+        key, resources = (manifest.source, *choice.key), self.resources
+        if key in self.encoded:
+            return
+        config = ExtractConfig(
+            encoder=choice.name,
+            checkpoint=choice.checkpoint,
+            settings=choice.settings,
+            unlabelled=unlabelled,
+            batch_size=self.batch_size,
+            workers=resources.workers,
+            seed=SPLIT_SEED,
+        )
+        workspace, device, track = resources.workspace, resources.device, resources.track
+        given = manifest.modality, manifest.source, config
+        result = self.encoded[key] = extract_features(*given, workspace=workspace, device=device, track=track)
+        self.warnings += result.warnings
+        if failed := len(result.extraction.failures):
+            told = f"{failed} of {result.n_items} items of {manifest.source.name} failed to encode"
+            self.warnings.append(f"{told} with {choice.name}")
 
     def _trained_file(self, run: str) -> Path:
         path = self.resources.workspace.runs / run / ENCODER_FILE
