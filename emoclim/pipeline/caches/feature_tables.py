@@ -90,11 +90,10 @@ def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet as pq
 
     texts = 0
-    with (
-        open_regular(file) as stream,
-        pq.ParquetFile(stream, read_dictionary=["id"], page_checksum_verification=True) as table,
-    ):
-        there = table.schema_arrow.names
+    with open_regular(file) as stream:
+        there = pq.ParquetFile(stream).schema_arrow.names
+        recurring = [name for name in there if name == "id"]  # one that is not there raises KeyError
+        table = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
         _require(values, there, file)
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
