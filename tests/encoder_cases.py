@@ -1,7 +1,8 @@
 """Any encoder by its name: its checkpoint, something to encode, and the promises that follow from its name alone."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import soundfile
 import torch
 from encoder_contract import EncoderContract
 from pseudo_weights import TINY_CLIP, pseudo_trained
+from small_texts import BERT, DISTILBERT, ROBERTA, write_byte_pairs, write_vocabulary
 from torch import Tensor, nn
 from torchaudio.functional import melscale_fbanks
 
@@ -31,14 +33,17 @@ Tensors = Mapping[str, Tensor]
 class Case:
     """What is odd about one encoder; most are not, and have no case.
 
-    `settings` make it small; `in_file` turns the tensors of its network into those of a checkpoint; `changes` gives
-    another value to settings of which :func:`another` finds none that is in range, and to each that is a string; None
-    to one that changes no number here.
+    `settings` make it small, or what :func:`shrunk` exchanges in its file does; `in_file` turns the tensors of its
+    network into those of a checkpoint, `beside` writes what belongs beside that; `changes` gives another value to
+    settings of which :func:`another` finds none that is in range, and to each that is a string; None to one that
+    changes no number here.
     """
 
     settings: Settings = field(default_factory=dict)
     in_file: Callable[[Tensors], Tensors] = dict
     changes: Mapping[str, Setting | None] = field(default_factory=dict)
+    shrunk: Mapping[str, object] = field(default_factory=dict)
+    beside: Callable[[Path], object] = lambda folder: None
 
 
 def with_clap_front_end(tensors: Tensors) -> Tensors:
@@ -63,7 +68,23 @@ CASES = {
     "clip": Case(
         {"model": TINY_CLIP, "pretrained": "none"}, as_clip_tower, {"model": "ViT-B-32-quickgelu", "pretrained": None}
     ),
+    "clip_text": Case(
+        {"model": TINY_CLIP, "pretrained": "none"}, changes={"model": "ViT-B-32-quickgelu", "pretrained": None}
+    ),
+    # they have tokenizers beside them; all published files of one have the same tower of text, as its numbers go
+    "minilm": Case(changes={"model": None}, shrunk={"BODY": BERT}, beside=write_vocabulary),
+    "distilbert": Case(changes={"length": 256}, shrunk={"BODY": DISTILBERT}, beside=write_vocabulary),
+    "clap_text": Case(changes={"model": None}, shrunk={"BODY": ROBERTA}, beside=write_byte_pairs),
 }
+
+
+@contextmanager
+def shrunk(name: str) -> Iterator[None]:
+    """Make an encoder small for as long as its subjects are used, if it has no settings that do."""
+    with pytest.MonkeyPatch.context() as patch:
+        for attribute, value in CASES.get(name, Case()).shrunk.items():
+            patch.setattr(find_encoder(name), attribute, value)
+        yield
 
 
 def another(value: Setting) -> Setting:
@@ -112,6 +133,7 @@ def make_subject(name: str, folder: Path, case: Case | None = None) -> Subject:
         return Subject(name, case, {})
     path = folder / f"{name}.pt"
     torch.save(dict(case.in_file(pseudo_trained(untrained(name, case.settings)))), path)
+    case.beside(folder)
     return Subject(name, case, {"checkpoint": path})
 
 
@@ -208,7 +230,7 @@ class NamedEncoderContract(EncoderContract):
     def test_parameters_are_published_somewhere(self, subject: Subject) -> None:
         if subject.named:
             published = find_encoder(subject.name).published()
-            assert published.url.startswith("https://")
+            assert published.url.startswith(("https://", "pypi:"))
             assert published.licence
             assert published.trained_on
 

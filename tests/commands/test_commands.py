@@ -217,7 +217,7 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
             r"no encoder is called 'cilp' \(did you mean 'clip'\?\); there are: clap, clip",
         ),
         (("extract", "images", "--encoder", "timbre"), "encoder 'timbre' takes audio, not image"),
-        (("extract", "text", "words.csv"), "no encoder takes text by default"),
+        (("extract", "speech", "words.csv"), "no encoder takes speech by default"),
         (("extract", "speech", "--encoder", "timbre"), "encoder 'timbre' takes audio, not speech"),
         (("extract", "audio", "--encoder", "timbre", "--setting", "hop"), "is not NAME=VALUE"),
         (("train-heads",), "there is no image cache in .*; make one with: emoclim extract images"),

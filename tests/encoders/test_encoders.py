@@ -1,9 +1,10 @@
 """Every encoder that there is keeps every promise of an encoder."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from encoder_cases import Case, NamedEncoderContract, Subject, another, make_subject
+from encoder_cases import Case, NamedEncoderContract, Subject, another, make_subject, shrunk
 from pseudo_weights import register_tiny_clip
 
 from emoclim.data import Setting
@@ -12,10 +13,11 @@ from emoclim.errors import EncoderError
 
 
 @pytest.fixture(scope="module", params=encoder_names())
-def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Subject:
+def subject(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Subject]:
     folder = tmp_path_factory.mktemp(request.param)
     register_tiny_clip(folder)
-    return make_subject(request.param, folder)
+    with shrunk(request.param):
+        yield make_subject(request.param, folder)
 
 
 class TestEveryEncoder(NamedEncoderContract):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_cases import make_subject, write_pictures, write_recordings
+from encoder_cases import make_subject, shrunk, write_pictures, write_recordings, write_texts
 from pseudo_weights import register_tiny_clip
 
 from emoclim.cache.memory import MemoryCache
@@ -60,6 +60,8 @@ def encode(encoder: Encoder, items: Sequence[Item], batch_size: int, workers: in
 def write_items(encoder: Encoder, segments: Sequence[int], folder: Path) -> tuple[Item, ...]:
     if encoder.spec.modality == "image":
         return tuple(write_pictures(folder, (90, 160), (20, 13), (64, 64)))
+    if encoder.spec.modality == "text":
+        return tuple(write_texts(folder, 9, 2, 5))
     beyond = encoder.hop_seconds / 3  # of the last segment, so that it fits in any case
     lengths = (encoder.segment_seconds + (n - 1) * encoder.hop_seconds + beyond for n in segments)
     return tuple(write_recordings(folder, *lengths))
@@ -80,12 +82,13 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=encoder_names())
-def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Grid:
+def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     folder = tmp_path_factory.mktemp(request.param)
     register_tiny_clip(folder)
-    encoder, effort = make_subject(request.param, folder).load(), EFFORTS.get(request.param, Effort())
-    items = write_items(encoder, effort.segments, folder)
-    return Grid(encoder, items, effort, {cell: encode(encoder, items, *cell) for cell in effort.cells})
+    with shrunk(request.param):
+        encoder, effort = make_subject(request.param, folder).load(), EFFORTS.get(request.param, Effort())
+        items = write_items(encoder, effort.segments, folder)
+        yield Grid(encoder, items, effort, {cell: encode(encoder, items, *cell) for cell in effort.cells})
 
 
 def test_batch_size_and_workers_change_no_feature(grid: Grid) -> None:

@@ -1,0 +1,120 @@
+"""Find and read the files of a tokenizer: the one rule for every encoder of text that has parameters.
+
+They are looked for beside the checkpoint, where the published files lie, and in the Hugging Face cache of this machine,
+in this order; never on the network. Which ones were found is part of the encoder's spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from emoclim.encoders.checkpoints.published import Published, identity, location, require_file
+from emoclim.errors import CheckpointError, on_one_line
+
+WHOLE = "tokenizer.json"  # a tokenizer in one file, as the library `tokenizers` writes it
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerKind:
+    """What a network takes for its tokenizer."""
+
+    repositories: tuple[str, ...]  # names of one on the Hugging Face hub, of whose files a copy here will do
+    files: tuple[str, ...]  # from which it can be made where there is no `WHOLE`; a key of `MAKERS`
+    vocabulary: int  # tokens that the network knows
+    special: tuple[tuple[str, int], ...]  # tokens that it must have, with their ids
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizerFiles:
+    """The files of a tokenizer on this machine; a text becomes token ids with marks, not truncated."""
+
+    kind: TokenizerKind
+    paths: tuple[Path, ...]
+
+    def __call__(self, text: str) -> list[int]:
+        """Return the token ids of a text."""
+        ids: list[int] = _read(self.kind, self.paths).encode(text).ids
+        return ids
+
+    @property
+    def identity(self) -> str:
+        """Tell them from others, in a spec."""
+        return ", ".join(map(identity, self.paths))
+
+
+def find_tokenizer(kind: TokenizerKind, checkpoint: Path, published: Published) -> TokenizerFiles:
+    """Find the tokenizer that goes with a file of parameters; it is read when it is first called."""
+    require_file(checkpoint)
+    forms, folders = ((WHOLE,), kind.files), (checkpoint.parent, location(published).parent)
+    beside = [tuple(folder / name for name in names) for folder in folders for names in forms]
+    found = next((paths for paths in beside if all(path.is_file() for path in paths)), None)
+    paths = found or _in_hub_cache(kind.repositories, forms)
+    if paths is None:
+        repository = kind.repositories[0]
+        raise CheckpointError(
+            f"no tokenizer lies beside {checkpoint}, nor in {folders[1]}, nor ({repository}) in the Hugging Face cache "
+            f"of this machine; put {WHOLE}, or {' and '.join(kind.files)}, of https://huggingface.co/{repository} "
+            "beside the checkpoint"
+        )
+    return TokenizerFiles(kind, paths)
+
+
+def _in_hub_cache(repositories: Sequence[str], forms: Sequence[tuple[str, ...]]) -> tuple[Path, ...] | None:
+    """Return files that the hub's own library has downloaded before, of the first form that is whole."""
+    from huggingface_hub import try_to_load_from_cache
+
+    for repository, names in product(repositories, forms):
+        found = [try_to_load_from_cache(repository, name) for name in names]
+        if len(paths := tuple(Path(path) for path in found if isinstance(path, str))) == len(names):
+            return paths
+    return None
+
+
+@lru_cache(maxsize=8)
+def _read(kind: TokenizerKind, paths: tuple[Path, ...]) -> Any:
+    from tokenizers import Tokenizer
+
+    make: Callable[..., Any] = Tokenizer.from_file if paths[0].name == WHOLE else MAKERS[kind.files]
+    try:
+        tokenizer = make(*map(str, paths))
+    except Exception as error:  # the library raises nothing narrower
+        reason = on_one_line(str(error))
+        raise CheckpointError(f"{paths[0]} cannot be read as a tokenizer ({reason}); put another there") from error
+    size, wrong = tokenizer.get_vocab_size(), [name for name, own in kind.special if tokenizer.token_to_id(name) != own]
+    if wrong or size > kind.vocabulary:
+        fault = f"{wrong[0]} has another id" if wrong else f"{size} tokens, of at most {kind.vocabulary}"
+        raise CheckpointError(f"{paths[0]} is the tokenizer of another network ({fault}); put its own there")
+    tokenizer.no_truncation()  # files may say that they cut what is long
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _word_pieces(vocabulary: str) -> Any:
+    """Make the tokenizer of BERT's networks in lower case."""
+    from tokenizers.implementations import BertWordPieceTokenizer
+
+    return BertWordPieceTokenizer(vocabulary, lowercase=True)
+
+
+def _byte_pairs(vocabulary: str, merges: str) -> Any:
+    """Make the tokenizer of RoBERTa's networks."""
+    from tokenizers import AddedToken, processors
+    from tokenizers.implementations import ByteLevelBPETokenizer
+
+    tokenizer = ByteLevelBPETokenizer(vocabulary, merges)
+    tokenizer.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>", AddedToken("<mask>", lstrip=True)])
+    ends = [(token, tokenizer.token_to_id(token)) for token in ("</s>", "<s>")]
+    tokenizer._tokenizer.post_processor = processors.RobertaProcessing(*ends, add_prefix_space=False)
+    return tokenizer
+
+
+MAKERS: Mapping[tuple[str, ...], Callable[..., Any]] = {
+    ("vocab.txt",): _word_pieces,
+    ("vocab.json", "merges.txt"): _byte_pairs,
+}
+BERT_TOKENS = (("[PAD]", 0), ("[UNK]", 100), ("[CLS]", 101), ("[SEP]", 102))
