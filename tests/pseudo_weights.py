@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 TINY_CLIP = "emoclim-tiny-quickgelu"
 TINY_TOWER = {"image_size": 32, "layers": 2, "width": 32, "head_width": 16, "patch_size": 8}
-TINY_TEXT = {"context_length": 8, "vocab_size": 16, "width": 16, "heads": 1, "layers": 1}
+TINY_TEXT = {"context_length": 16, "vocab_size": 49_408, "width": 16, "heads": 1, "layers": 1}
 CONSTANTS = frozenset({"window", "fb", "bw_Q"})
 DECIBEL_NORMS = frozenset({"spec_bn", "hstft_bn", "bn0"})  # normalisations of spectrograms
 

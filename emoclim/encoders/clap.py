@@ -13,11 +13,12 @@ import warnings
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.checkpoints.published import Published, identity
+from emoclim.encoders.checkpoints.laion_clap_files import VARIANTS, find_variant, published
+from emoclim.encoders.checkpoints.published import identity
 from emoclim.errors import EncoderError, MissingLibrary
 from emoclim.modality import Modality
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from emoclim.encoders.nets.clap import ClapAudio
+
+__all__ = ["VARIANTS", "load", "published", "untrained"]
 
 MODALITY: Modality = "audio"
 SAMPLE_RATE = 48_000  # Hz
@@ -36,79 +39,10 @@ SOUND_CLASSES = 527  # of the unused classifier that the published files carry
 OTHER_PARTS = ("text_branch.", "text_projection.", "text_transform.", "audio_transform.", "logit_scale_")
 PRIVATE = "_emoclim_htsat"
 
-LOCATION = "https://huggingface.co/lukewys/laion_clap/resolve/main"
-TINY_DATA = (
-    "LAION-Audio-630K",
-    "Clotho",
-    "AudioCaps (recordings of AudioSet)",
-    "AudioSet (initial values of the audio tower)",
-)
-BASE_DATA = (
-    "LAION-Audio-630K",
-    "music collections that the authors do not name",
-    "AudioSet (initial values of the audio tower, as far as is known)",
-)
-SPEECH = "speech collections that the authors do not name"
-
-
-class Variant(NamedTuple):
-    """One published training."""
-
-    size: str  # of its tower, a key of `WIDTHS`
-    file: str
-    sha256: str  # under which the official page keeps its large files (git LFS)
-    trained_on: tuple[str, ...]
-
-
-VARIANTS = {
-    "630k": Variant(
-        "tiny", "630k-best.pt", "e02951eae3c9955db546c50086059e6457188ec39446858f2bddbcb4b56b1cb3", TINY_DATA
-    ),
-    "630k_audioset": Variant(
-        "tiny",
-        "630k-audioset-best.pt",
-        "8053c9775516af2f4902e1e8281e356cc1bf7a85e8b761908170767b77c3f037",
-        (*TINY_DATA, "AudioSet"),
-    ),
-    "music_speech": Variant(
-        "base",
-        "music_speech_epoch_15_esc_89.25.pt",
-        "a27dfbd00d96781020d83044136f084343edab799d2657ef3cfe5c4f2222bb28",
-        (*BASE_DATA, SPEECH),
-    ),
-    "music_audioset": Variant(
-        "base",
-        "music_audioset_epoch_15_esc_90.14.pt",
-        "fae3e9c087f2909c28a09dc31c8dfcdacbc42ba44c70e972b58c1bd1caf6dedd",
-        (*BASE_DATA, "AudioSet"),
-    ),
-    "music_speech_audioset": Variant(
-        "base",
-        "music_speech_audioset_epoch_15_esc_89.98.pt",
-        "51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006",
-        (*BASE_DATA, SPEECH, "AudioSet"),
-    ),
-}
-
-
-def published(*, model: str = "630k") -> Published:
-    """Return the file of one of the `VARIANTS`.
-
-    Emo-CLIM's is ``"music_speech"``, which like ``"630k"`` was not trained on AudioSet as such.
-    """
-    variant = _find(model)
-    return Published(
-        file=variant.file,
-        url=f"{LOCATION}/{variant.file}",
-        hash=f"sha256:{variant.sha256}",
-        licence="CC0-1.0",
-        trained_on=variant.trained_on,
-    )
-
 
 def load(*, checkpoint: Path, model: str = "630k", overlap: float = 0.0, source_rate: int = 0) -> AudioEncoder:
     """Make the encoder; the network is built on first use."""
-    size = _find(model).size
+    size = find_variant(model).size
     if source_rate and source_rate not in SOURCE_RATES:
         raise EncoderError(
             f"clap takes a source rate from {SOURCE_RATES.start} to {SOURCE_RATES[-1]} Hz, or 0, not {source_rate}"
@@ -157,7 +91,7 @@ def untrained(*, model: str = "630k") -> ClapAudio:
     """Make the audio tower of one of the `VARIANTS`, before its parameters are read."""
     from emoclim.encoders.nets.clap import HOP_LENGTH, N_FFT, N_MELS, ClapAudio
 
-    size = _find(model).size
+    size = find_variant(model).size
     htsat = _import_htsat()
     # ClapAudio brings its own front end; theirs would import librosa only to compute what every checkpoint holds.
     vars(htsat).update(Spectrogram=_no_front_end, LogmelFilterBank=_no_front_end)
@@ -175,12 +109,6 @@ def untrained(*, model: str = "630k") -> ClapAudio:
         warnings.filterwarnings("ignore", message="torch.meshgrid", category=UserWarning)
         body = htsat.create_htsat_model(settings)
     return ClapAudio(body, WIDTHS[size])
-
-
-def _find(model: str) -> Variant:
-    if model not in VARIANTS:
-        raise EncoderError(f"clap has no model {model!r}; choose one of: {', '.join(VARIANTS)}")
-    return VARIANTS[model]
 
 
 def _no_front_end(**_settings: object) -> nn.Module:
