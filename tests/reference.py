@@ -115,3 +115,22 @@ def triplet(anchor: Tensor, contrast: Tensor, negative: Tensor, margin: float) -
         if violations:
             losses.append(sum(violations) / len(violations))
     return sum(losses) / len(losses) if losses else 0.0
+
+
+def squared_error(outputs: Tensor, targets: Sequence[Sequence[float]]) -> float:
+    """Mean over items and components, of one head: ``(N, E)``."""
+    total, outputs = 0.0, outputs.detach()
+    for i in range(len(outputs)):
+        for e in range(outputs.shape[1]):
+            total += (float(outputs[i, e]) - targets[i][e]) ** 2
+    return total / outputs.numel()
+
+
+def focal(logits: Tensor, targets: Sequence[int], gamma: float) -> float:
+    """Focal loss of one head: ``(N, C)``; a gamma of 0 is cross entropy."""
+    total = 0.0
+    for row, target in zip(logits.detach().double().tolist(), targets, strict=True):
+        highest = max(row)
+        p = exp(row[target] - highest) / sum(exp(value - highest) for value in row)
+        total -= (1 - p) ** gamma * log(p)
+    return total / len(targets)

@@ -98,7 +98,9 @@ class Split:
     """
 
     features: Mapping[Modality, Features]
-    labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`, after the label map
+    labels: Mapping[
+        Modality, Tensor
+    ]  # (N,) int64: index into `classes`, after the label map; -1 for none, see `numbers`
     classes: tuple[str, ...]
     label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
     numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named
@@ -112,6 +114,13 @@ class Split:
     def without_views(self) -> "Split":
         """Leave out random views of images."""
         return replace(self, features={modality: one.without_views() for modality, one in self.features.items()})
+
+    def labelled(self) -> "Split":
+        """Leave out items that have no class, and modalities that have none besides."""
+        kept = {modality: (labels >= 0).nonzero()[:, 0] for modality, labels in self.labels.items()}
+        return replace(self, features={name: self.features[name] for name, rows in kept.items() if len(rows)}).select(
+            {name: rows for name, rows in kept.items() if len(rows)}
+        )
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""

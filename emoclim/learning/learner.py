@@ -138,7 +138,7 @@ def new_learner(
 ) -> Learner:
     """Make the banks that an objective asks for, on `device`, and what trains them on a split that lies there."""
     objective.taxonomy = split.taxonomy
-    if objective.taxonomy is None and "taxonomy" in objective.needs:
+    if objective.taxonomy is None and "taxonomy" in objective.needs and split.classes:
         objective.taxonomy = Taxonomy.shared(split.classes, objective.modalities)
     objective.prepare(split, device)
     branches = objective.branches(split)

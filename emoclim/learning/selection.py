@@ -100,6 +100,8 @@ class SweepReport:
         results = {"best epoch": [f"{line.best_epoch + 1} of {line.epochs}" for line in shown]} | {
             name: [f"{line.metrics[name]:.2%}" for line in shown] for name in self.lines[0].metrics
         }
+        if not self.lines[0].metrics:
+            results["validation loss"] = [f"{line.val_loss:.4f}" for line in shown]
         return candidate_table(
             "",
             _by_term(self.terms, [line.candidate.loss_weights for line in shown]),

@@ -1,4 +1,4 @@
-"""Libraries, which are manifests with the caches of their features, and those features by split.
+"""Libraries, which are manifests with the caches of their features.
 
 Used by everything that trains, evaluates or searches. Invariant: an item is found in a cache by the key of its content,
 never by its name, unless its features were imported by id.
@@ -10,10 +10,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import torch
-
 from emoclim.cache import CacheNote, SourceRef, key_of, open_cache, read_note
-from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split, read_manifest, with_splits
+from emoclim.data import ContentKeys, Features, Item, Manifest, read_manifest, with_splits
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes, names_of, newest_cache
@@ -51,13 +49,21 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None)
 
 
 def choose_libraries(
-    workspace: Workspace, named: Mapping[Modality, str], known: Mapping[str, Any], live: Modality | None = None
+    workspace: Workspace,
+    named: Mapping[Modality, str],
+    known: Mapping[str, Any],
+    live: Modality | None = None,
+    *,
+    alone: bool = False,
 ) -> dict[Modality, Library]:
-    """Open the libraries of a run, but for the one of its live modality: those it noted when it began, or new ones."""
+    """Open the libraries of a run, but for the one of its live modality: those it noted when it began, or new ones.
+
+    A run joins two, or if one is enough `alone`, those that are named.
+    """
     if known:
         noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality != live}
         return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
-    modalities = choose_modalities(workspace, [*named, *([live] if live else [])])
+    modalities = choose_modalities(workspace, [*named, *([live] if live else [])], alone=alone)
     return {
         modality: labelled_library(workspace, modality, named.get(modality))
         for modality in modalities
@@ -65,19 +71,24 @@ def choose_libraries(
     }
 
 
-def choose_modalities(workspace: Workspace, named: Iterable[Modality]) -> tuple[Modality, ...]:
-    """Return two modalities in the order of their table: those named, then those with labelled caches."""
+def choose_modalities(workspace: Workspace, named: Iterable[Modality], *, alone: bool = False) -> tuple[Modality, ...]:
+    """Return two modalities in the order of their table: those named, then those with labelled caches.
+
+    If one is enough `alone`, only those named; or else one, where no other has a labelled cache.
+    """
     chosen = set(named)
     if len(chosen) > 2:
         raise ConfigError(f"a run joins two modalities, not {', '.join(sorted(chosen))}; name two of them")
-    rest = [modality for modality in MODALITIES if modality not in chosen and len(chosen) < 2]
+    whole = len(chosen) == 2 or (alone and bool(chosen))
+    rest = [modality for modality in MODALITIES if modality not in chosen and not whole]
     labelled = [
         modality
         for modality in rest
         if any(not source.unlabelled for note in cache_notes(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
-    chosen |= set(list(dict.fromkeys([*labelled, *rest]))[: 2 - len(chosen)])
+    wanted = labelled if alone and labelled else dict.fromkeys([*labelled, *rest])
+    chosen |= set(list(wanted)[: 2 - len(chosen)])
     return tuple(modality for modality in MODALITIES if modality in chosen)
 
 
@@ -177,58 +188,3 @@ def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]
         modality: {item.label for item in library.manifest.items if item.label is not None}
         for modality, library in libraries.items()
     }
-
-
-def read_splits(
-    libraries: Mapping[Modality, Library],
-    label_map: LabelMap,
-    names: Iterable[str],
-    keys: ContentKeys,
-    *,
-    every_class: bool = True,
-    **how: bool,
-) -> dict[str, Split]:
-    """Read the labelled features of some splits, as :func:`read_features` does."""
-    splits = {}
-    for name in names:
-        if name not in SPLITS:
-            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
-        features: dict[Modality, Features] = {}
-        labels: dict[Modality, torch.Tensor] = {}
-        for modality, library in libraries.items():
-            items = labelled_items(library.manifest, label_map, name)
-            table = features[modality] = read_features(library, items, keys, **how)
-            classes = {item.id: label_map.class_of(modality, item.label) for item in items}
-            labels[modality] = torch.tensor([classes[id_] for id_ in table.ids], dtype=torch.int64)
-            if every_class:
-                _require_all_classes(labels[modality], label_map, name, library.manifest)
-        splits[name] = Split(features, labels, label_map.classes)
-    return splits
-
-
-def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
-    """Return the items of a split whose labels have a class."""
-    _require_known_labels(manifest, label_map)
-    return [
-        item
-        for item in manifest.items
-        if item.split == split and label_map.class_of(manifest.modality, item.label) is not None
-    ]
-
-
-def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:
-    known = label_map.maps[manifest.modality]
-    strange = Counter(item.label for item in manifest.items if item.label is not None and item.label not in known)
-    if strange:
-        told = ", ".join(f"{label!r} ({count} items)" for label, count in sorted(strange.items()))
-        raise ManifestError(f"{manifest.source} has labels that the label map does not know: {told}; correct them")
-
-
-def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, manifest: Manifest) -> None:
-    counts = torch.bincount(labels, minlength=len(label_map.classes)).tolist()
-    named = set(label_map.maps[manifest.modality].values())
-    if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if name in named and not count]:
-        raise ManifestError(
-            f"split {split!r} of {manifest.source} has no usable {manifest.modality} of class {', '.join(empty)}; "
-            "add items, change the splits, or leave the class out by a label map"
-        )

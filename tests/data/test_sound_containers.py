@@ -30,7 +30,7 @@ from sound_files import (
 from emoclim.data import read_blocks, read_crop, repeat_pad
 from emoclim.data.manifest import Item
 from emoclim.data.media.containers.mpeg import packet_at, read_count, split_packets
-from emoclim.data.media.containers.view import Bytes
+from emoclim.data.media.containers.view import Bytes, Part, View
 from emoclim.data.media.sound import open_sound
 from emoclim.errors import DecodeError
 
@@ -191,6 +191,27 @@ def test_damage_between_the_packets_of_an_mp3_is_refused(path: Path) -> None:
     assert "damaged" in told(uncounted + b"\x55" * 200_000 + uncounted, path)
     boundary = 8 * content.index(content[:2], 2)  # all packets are equally long here
     assert len(decode(uncounted[:boundary] + b"\x55" + uncounted[boundary:], path)[0]) > 80_000
+
+
+def test_damage_to_few_packets_of_a_counted_mp3_is_refused(path: Path) -> None:
+    file = io.BytesIO()
+    sf.write(file, np.random.default_rng(0).uniform(-0.5, 0.5, 80_000), 16_000, format="MP3", bitrate_mode="CONSTANT")
+    content = file.getvalue()
+    packet = content.index(content[:2], len(content) // 2)
+    for behind in (packet + 2, packet + 40):  # damaged, and lost
+        assert "damaged" in told(content[:packet] + bytes([1] * (behind - packet)) + content[behind:], path)
+        assert "damaged" in told(content[:packet] + content[behind:], path)
+
+
+def test_beyond_all_places_nothing_is_read(path: Path) -> None:
+    path.write_bytes(b"1234")
+    with path.open("rb") as stream:
+        view = View(stream, Part(1, 4))
+        for place in (3, 2**63, 2**80):
+            view.seek(place)
+            assert view.read(1) == b""
+        view.seek(1)
+        assert view.read() == b"34"
 
 
 @pytest.mark.parametrize("start", [0, 7_000, 5_000_000_000])

@@ -192,9 +192,19 @@ def test_bare_aac_may_begin_with_a_part_of_a_packet(path: Path) -> None:
     check(content[1_000:], path, [("aac", 440, 44_100)], may_refuse=False)
 
 
-def test_a_webm_of_a_browser_that_is_cut_is_refused(path: Path) -> None:
+def test_a_webm_of_a_browser_that_is_cut_or_damaged_is_refused(path: Path) -> None:
     content = write_media(path.with_suffix(".webm"), "webm", "libopus", {"live": "1"}).read_bytes()
     assert "missing at its end" in told(content[:-9], path)
+    cluster = content.rindex(bytes.fromhex("1f43b675"))
+    assert "of something else" in told(content[:cluster] + bytes(4) + content[cluster + 4 :], path)
+
+
+def test_a_wma_that_is_cut_is_refused(shared: Path, path: Path) -> None:
+    pytest.importorskip("av", reason="WMA needs the extra [media]")
+    content = (shared / "cases" / "audio" / "wma.wma").read_bytes()
+    samples, rate = decode(content, path)
+    assert abs(len(samples) / rate - 1) < 0.1
+    assert "missing at its end" in told(content[: len(content) * 3 // 5], path)
 
 
 def with_spectral_bands(packet: bytes) -> bytes:

@@ -51,12 +51,12 @@ def test_an_ogg_stream_may_end_with_an_empty_page(name: str, path: Path) -> None
     assert np.array_equal(decode(one, path)[0], whole)
     assert np.array_equal(decode(one + ID3 + one, path)[0], np.tile(whole, 2))
     end = len(content)
-    assert "last page" in told(one[: end - 9] + bytes([one[end - 9] ^ 1]) + one[end - 8 :], path)
+    assert "is damaged" in told(one[: end - 9] + bytes([one[end - 9] ^ 1]) + one[end - 8 :], path)
 
 
 def test_an_ogg_stream_whose_last_page_is_damaged_is_refused(path: Path) -> None:
     content = made("ogg", 440, 44_100, 2)
-    assert "last page" in told(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], path)
+    assert "is damaged" in told(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:], path)
 
 
 def pages_of(content: bytes) -> list[bytes]:
@@ -111,3 +111,13 @@ def test_an_ogg_flac_that_is_cut_out_of_a_broadcast_begins_late(path: Path) -> N
     late, _ = decode(b"".join([*pages[:2], *pages[3:]]), path)
     assert np.array_equal(late, samples[first:])
     assert "cut short" in told(b"".join([*pages[:3], *pages[4:]]), path)
+
+
+@pytest.mark.parametrize("name", ["ogg", "opus"])
+def test_damage_to_the_first_sound_of_an_ogg_stream_is_refused_and_does_not_let_it_begin_late(
+    name: str, path: Path
+) -> None:
+    pages = pages_of(made(name, 440, 44_100, 2))
+    number = next(number for number, page in enumerate(pages) if struct.unpack_from("<q", page, 6)[0] > 0)
+    pages[number] = pages[number][:-50] + bytes(50)
+    assert "is damaged" in told(b"".join(pages), path)

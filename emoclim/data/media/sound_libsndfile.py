@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from emoclim.data.media.c_messages import without_c_messages
 from emoclim.data.media.checks import NotDecodable
-from emoclim.data.media.containers.view import Part, View
+from emoclim.data.media.containers.mpeg import require_unbroken
+from emoclim.data.media.containers.view import Bytes, Part, View
 from emoclim.errors import DecodeError
 
 CHUNK_FRAMES = 65_536
@@ -83,7 +84,10 @@ class _Plain:
         if isinstance(self._stream, View):
             place += part.start - len(part.prefix)
         left, size = part.sound_stop - place, part.sound_stop - part.start
-        if left * (decoded + self.slack) > (size - left) * (self.slack // 2 or UNREAD):
+        unread = left * (decoded + self.slack) > (size - left) * (self.slack // 2 or UNREAD)
+        if self.slack and (unread or decoded < (self.promised or 0)):
+            require_unbroken(Bytes(self._stream), 0 if isinstance(self._stream, View) else part.start)
+        if unread:
             raise DecodeError(
                 f"its header counts too little: libsndfile stops {left} bytes before the end; write the file again"
             )

@@ -22,8 +22,9 @@ from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_qu
 from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.pipeline.library import Library, labelled_items, library_note
+from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.machine import limit_threads
+from emoclim.pipeline.splits import labelled_items
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import JointSpace, plot_confusion, plot_joint_spaces, plot_per_class

@@ -21,8 +21,9 @@ from emoclim.data import (
 )
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
-from emoclim.pipeline.library import Library, labels_of, read_splits
+from emoclim.pipeline.library import Library, labels_of
 from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.splits import read_splits
 from emoclim.pipeline.training.trained_runs import Run
 
 Numbers = Mapping[Modality, Tensor]  # (N,) int64 of each item

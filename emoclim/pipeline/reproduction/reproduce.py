@@ -24,13 +24,13 @@ from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
-from emoclim.pipeline.library import read_splits
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, plan_reproduction
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
 from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, Training, over_seeds
 from emoclim.pipeline.reproduction.trainings import state_of
 from emoclim.pipeline.run import Resources, Step, resume, start
+from emoclim.pipeline.splits import read_splits
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd

@@ -10,7 +10,8 @@ from emoclim.data import ContentKeys, Item, LabelMap
 from emoclim.errors import EmoclimError
 from emoclim.learning import Heads
 from emoclim.modality import Modality
-from emoclim.pipeline.library import Library, labelled_items, read_splits
+from emoclim.pipeline.library import Library
+from emoclim.pipeline.splits import labelled_items, read_splits
 from emoclim.pipeline.training.trained_runs import Run
 from emoclim.stages import EmotionReader
 

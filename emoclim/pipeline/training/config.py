@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field
 
 from emoclim.config import RunConfig, Settings, TrainConfig
 from emoclim.data import FeatureSpec, Setting
+from emoclim.errors import ConfigError
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import MODALITIES, Modality
 from emoclim.progress import Track
@@ -56,12 +57,13 @@ class LabelledConfig(RunConfig):
         "paper's map",
     )
 
-    def make_objective(self, modalities: Sequence[Modality] = ANY) -> "Objective":
+    def make_objective(self, modalities: Sequence[Modality] = ()) -> "Objective":
         """Make the objective, with one settings; by default it follows from whether similar emotions attract."""
         from emoclim.learning import load_objective
 
         kind = load_objective(self.objective or (OBJECTIVE_OF_NEAR if self.vad else OBJECTIVE))
-        return kind(modalities, [kind.Settings(**self.own)])
+        named = tuple(self.libraries) if kind.alone and len(self.libraries) == 1 else ANY
+        return kind(modalities or named, [kind.Settings(**self.own)])
 
 
 def storage_place(storage: str) -> str:
@@ -98,12 +100,19 @@ class HeadsConfig(LabelledConfig):
     )  # by name of one, the values to try
     base: TrainConfig = TrainConfig()  # all other settings
     study: StudyConfig | None = None
-    select: Literal["mean", "p5", "mrr", "loss"] = Field(
-        default="mean", description="What heads are chosen by on validation; mean is that of P@5 and MRR"
+    select: Literal["mean", "p5", "mrr", "loss"] | None = Field(
+        default=None,
+        description="What heads are chosen by on validation; default mean, of P@5 and MRR, or loss if none are ranked",
     )
     min_seconds: float = Field(default=0.0, ge=0)  # shorter recordings train no heads
     keep: int | None = Field(default=None, ge=1, description="Number of the best heads to keep; default all")
     tensorboard: bool = Field(default=False, description="Write event files for TensorBoard, too")
+
+    def rule(self, *, ranked: bool) -> str:
+        """Return what heads are chosen by; `ranked` says whether two modalities have labels."""
+        if self.select not in (None, "loss") and not ranked:
+            raise ConfigError(f"heads cannot be chosen by {self.select} where nothing is ranked; choose them by loss")
+        return self.select or ("mean" if ranked else "loss")
 
     def space(self, objective: "Objective") -> "Space":
         """Return what may be tried."""

@@ -1,5 +1,6 @@
 """Load what trainings are made from: labelled libraries, classes, an encoder."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -7,9 +8,11 @@ from typing import Any, Self
 import torch
 
 from emoclim.data import (
+    MATCHING,
     ContentKeys,
     Item,
     LabelMap,
+    Relevance,
     Split,
     Taxonomy,
     contents_of,
@@ -21,14 +24,18 @@ from emoclim.data import (
     relate_labels,
 )
 from emoclim.encoders import Encoder
+from emoclim.errors import ManifestError
 from emoclim.learning import Augmenter, Objective
 from emoclim.modality import Modality
-from emoclim.pipeline.library import Library, called, labelled_items, labels_of, library_note, read_splits
+from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.splits import labelled_items, read_splits
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import Recordings
+
+log = logging.getLogger(__name__)
 
 LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"
 ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the background sounds"
@@ -50,15 +57,20 @@ class Labelled:
     ) -> Self:
         """Read classes and their vectors from their files, or from what a run noted when it began."""
         objective = config.make_objective(tuple(libraries))
-        check_vectors(objective, config)
+        check_vectors(objective, config, libraries.keys() - _numbered(objective, libraries))
         if known:
             noted = known[LABEL_MAP]
             label_map, tables = LabelMap(tuple(noted["classes"]), noted["maps"]), noted.get("relevance")
             taxonomy = tables and Taxonomy.of(label_map, read_plain_relevance(tables), noted["name"])
             return cls(libraries, label_map, objective, known[VECTORS], taxonomy, **more)
-        label_map, taxonomy = _classes(config, labels_of(libraries), keep_labels="taxonomy" in objective.needs)
+        label_map, taxonomy = _classes(config, objective, libraries)
         vectors = label_vectors(config, label_map.classes)
         return cls(libraries, label_map, objective, vectors, taxonomy, **more)
+
+    @property
+    def ranked(self) -> bool:
+        """Whether two modalities have labels, so that one can be ranked by the other."""
+        return len([table for table in self.label_map.maps.values() if table]) > 1
 
     @property
     def noted(self) -> dict[str, Any]:
@@ -70,7 +82,8 @@ class Labelled:
         """Read the labelled features of training and validation."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
-        splits = read_splits(libraries, self.label_map, ("train", "val"), keys)
+        numbered = _numbered(self.objective, libraries)
+        splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered)
         keys.save()
         table = None if self.vectors is None else torch.tensor(self.vectors["table"], dtype=torch.float64)
         return {name: replace(split, label_vectors=table, taxonomy=self.taxonomy) for name, split in splits.items()}
@@ -101,16 +114,41 @@ class Labelled:
         return known | {"name": own.name, "relevance": plain_relevance(own.relevance)}
 
 
+def _numbered(objective: Objective, libraries: Mapping[Modality, Library]) -> frozenset[Modality]:
+    """Return the modalities that are trained on valence and arousal of their items."""
+    if "targets" not in objective.needs:
+        return frozenset()
+    return frozenset(name for name, one in libraries.items() if any(item.numbers for item in one.manifest.items))
+
+
 def _classes(
-    config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
+    config: LabelledConfig, objective: Objective, libraries: Mapping[Modality, Library]
 ) -> tuple[LabelMap, Taxonomy | None]:
-    """Read the class of each label; or what is relevant to what, where each label remains a class of its own."""
+    """Read the class of each label; or what is relevant to what, where each label remains a class of its own.
+
+    Where items teach by valence and arousal, labels are for ranking only, and may lack.
+    """
+    labels, numbered = labels_of(libraries), _numbered(objective, libraries)
+    named = {modality: own for modality, own in labels.items() if own or modality not in numbered}
+    label_map, relevance = LabelMap((), {}), None
+    try:
+        if named:
+            label_map, relevance = _related(config, named, keep_labels="taxonomy" in objective.needs)
+    except ManifestError as error:
+        if config.label_map is not None or not numbered.issuperset(libraries):
+            raise
+        log.warning("nothing will be ranked: %s", error)
+    label_map = replace(label_map, maps={modality: label_map.maps.get(modality, {}) for modality in labels})
+    if relevance is None:
+        return label_map, None
+    return label_map, Taxonomy.of(label_map, relevance, config.label_map.stem if config.label_map else MATCHING)
+
+
+def _related(
+    config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
+) -> tuple[LabelMap, Relevance | None]:
     if keep_labels:
-        if config.label_map is None:
-            label_map, relevance = relate_labels(labels)
-            return label_map, Taxonomy.of(label_map, relevance)
-        label_map, relevance = read_relevance(config.label_map, labels)
-        return label_map, Taxonomy.of(label_map, relevance, config.label_map.stem)
+        return relate_labels(labels) if config.label_map is None else read_relevance(config.label_map, labels)
     return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
 
 

@@ -3,31 +3,37 @@
 Used by all trainings. A run notes them with where they come from, and whether they are a substitute.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from emoclim.cache import MemoryCache
 from emoclim.data import Item, Manifest, class_vectors, read_valence_arousal, read_word_table
 from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder
-from emoclim.errors import ConfigError, ManifestError
+from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.learning import VALENCE_AROUSAL, WORDS, Objective
+from emoclim.modality import Modality
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.stages import extract
 
 OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
 
 
-def check_vectors(objective: Objective, config: LabelledConfig) -> None:
-    """Refuse vectors of classes that an objective does not take, and an objective that lacks them."""
+def check_vectors(objective: Objective, config: LabelledConfig, without_numbers: Collection[Modality]) -> None:
+    """Refuse vectors of classes that an objective does not take, and an objective that lacks them.
+
+    Objectives of `targets` take them for the modalities whose items are without numbers.
+    """
     values = {VALENCE_AROUSAL: config.vad, WORDS: config.word_vectors}
     given = [kind for kind, value in values.items() if value is not None]
-    taken = objective.vectors_of if "label_vectors" in objective.needs else ()
+    by_item = "targets" in objective.needs
+    taken = objective.vectors_of if "label_vectors" in objective.needs or (by_item and without_numbers) else ()
     if len(given) > 1:
         raise ConfigError("--vad and --word-vectors both give classes their vectors; leave one out")
     if taken and not given:
         ways = " or ".join(f"{OPTIONS[kind]} ({kind})" for kind in OPTIONS if kind in taken)
-        raise ConfigError(f"objective {objective.name} needs a vector of each class; give them by {ways}")
+        lacking = f", or give {name_some(sorted(without_numbers))} items columns valence and arousal" if by_item else ""
+        raise ConfigError(f"objective {objective.name} needs a vector of each class; give them by {ways}{lacking}")
     if wrong := [OPTIONS[kind] for kind in given if kind not in taken]:
         raise ConfigError(f"{wrong[0]} would have no effect on objective {objective.name}; leave one of the two out")
 

@@ -172,8 +172,15 @@ class Trainer:
 
 
 def validate(split: Split, heads: Heads, device: torch.device) -> Iterator[dict[str, float]]:
-    """Yield precision and reciprocal rank across modalities, by metric and direction, of each of K pairs of heads."""
+    """Yield precision and reciprocal rank across modalities, by metric and direction, of each of K pairs of heads.
+
+    There are none where fewer than two modalities have labels.
+    """
+    split = split.labelled()
     across = [pair for pair in directions(split.features) if pair[0] != pair[1]]
+    if not across:
+        yield from ({} for _ in range(heads.n_heads))
+        return
     for report in evaluate_each(split, heads, ks=(PRECISION_AT,), measures=("MRR",), pairs=across, device=device):
         yield {
             f"{metric} {name}": direction.metrics[metric]

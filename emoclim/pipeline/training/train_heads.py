@@ -67,8 +67,12 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
 
     def inputs(self, config: HeadsConfig, resources: Resources, known: Mapping[str, Any]) -> Labelled:
         """Open the libraries."""
-        checked_rule(config.select, config.space(config.make_objective()).candidates())
-        return Labelled.of(config, choose_libraries(resources.workspace, config.libraries, known), known)
+        objective = config.make_objective()
+        candidates = config.space(objective).candidates()
+        libraries = choose_libraries(resources.workspace, config.libraries, known, alone=objective.alone)
+        inputs = Labelled.of(config, libraries, known)
+        checked_rule(config.rule(ranked=inputs.ranked), candidates)
+        return inputs
 
     @override
     def place(self, config: HeadsConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:
@@ -81,22 +85,22 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         splits = inputs.splits(work.resources.workspace, list(inputs.libraries))
         if config.min_seconds:
             splits = {name: split.lasting(config.min_seconds) for name, split in splits.items()}
-        space = config.space(inputs.objective)
+        space, rule = config.space(inputs.objective), config.rule(ranked=inputs.ranked)
         rounds = read_rounds(work.folder, space) or _first_rounds(config.study, space, splits["train"], device)
         study = None
         if config.study:
-            experiment = _experiment(config.select, inputs, space)
+            experiment = _experiment(rule, inputs, space)
             study = Study(config.study, space, run=rounds.token, experiment=experiment, there=bool(rounds.rounds))
         events = work.run / "tensorboard" if config.tensorboard else None
         try:
             watch = EpochEvents(inputs.objective.terms, work.resources.watch, events)
-            sweep = Trainer(splits, inputs.objective, device, work, watch).train(rounds, study, config.select)
+            sweep = Trainer(splits, inputs.objective, device, work, watch).train(rounds, study, rule)
         except BaseException:
             if study and not work.has_snapshots():
                 study.give_up()
             raise
         require_finite(line.val_loss for line in sweep.lines)
-        report = choose(sweep.lines, inputs.objective, config.select)
+        report = choose(sweep.lines, inputs.objective, rule)
         return HeadsResult(
             folder=work.run,
             inputs=inputs,

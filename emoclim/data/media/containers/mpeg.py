@@ -196,6 +196,12 @@ def _walk(file: Bytes, place: int, form: tuple[int, int, int]) -> PacketSequence
     return PacketSequence(min(place, stop), packets, samples, sizes[1] - sizes[0] <= 4)
 
 
+def require_unbroken(file: Bytes, start: int) -> None:
+    """Refuse packets that are damaged, where a decoder has left out some."""
+    if packet := packet_at(file, start):
+        _walk(file, start + packet.size, packet.form)
+
+
 def _part(file: Bytes, start: int, sequence: PacketSequence, packet: Packet) -> Part:
     if packet.layer == AAC:
         return Part(start, sequence.stop, "aac", seconds=sequence.samples / packet.rate)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple, TypeAlias
 
 from emoclim.data.media.containers.mpeg import packet_at
+from emoclim.data.media.containers.ogg_packets import opus_samples, vorbis_modes, vorbis_samples
 from emoclim.data.media.containers.view import Bytes, Part
 from emoclim.errors import DecodeError
 
@@ -21,7 +22,6 @@ SOUNDS = (b"\x01vorbis", b"OpusHead", b"Speex   ", FLAC)
 LAST_PAGES = 2  # of which the packets are looked at
 HEADERS = 64  # pages that hold them; more hold pictures, and are not looked at
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-OPUS_FRAMES = (480, 960, 1920, 2880) * 3 + (480, 960) * 2 + (120, 240, 480, 960) * 4  # samples at 48 kHz, by mode
 TRIM = 2  # packets, of the longest, that the end of a stream may leave out
 
 
@@ -67,7 +67,8 @@ def _link(file: Bytes, part: Part, pages: Sequence[_Page]) -> Part:
     page = next((page for page in pages if file.at(page.body, 9).startswith(SOUNDS)), pages[0])
     last = _last_page(file, part, page.stream)
     _require_whole(file, part, last)
-    part = replace(part, stop=_last_page(file, part, b"").stop, seconds=_flac_seconds(file, part, page, last))
+    begin = _first_page(file, pages[-1], page.stream)
+    part = replace(part, stop=_last_page(file, part, b"").stop, seconds=_flac_seconds(file, page, begin, last))
     if len(pages) > 1:
         return replace(part, tail=part.stop - last.stop)
     _require_all_counted(file, part, last)
@@ -119,7 +120,7 @@ def _without_empty_end(file: Bytes, part: Part, last: _Page) -> Part:
 def _require_undamaged(file: Bytes, page: _Page) -> None:
     content = file.at(page.place, page.stop - page.place)
     if _checksum(content) != int.from_bytes(content[22:26], "little"):
-        raise DecodeError("the last page of its Ogg stream is damaged; fetch it again")
+        raise DecodeError(f"the page of its Ogg stream at byte {page.place} is damaged; fetch it again")
 
 
 def _checksum(content: bytes) -> int:
@@ -182,46 +183,32 @@ def _durations(file: Bytes, part: Part) -> Durations | None:
     """Return how to tell the samples of a stream's packets; None for codecs whose packets do not tell."""
     head = file.at(_page(file, part.start).body, 30)
     if head.startswith(b"OpusHead"):
-        return lambda heads: [_opus_samples(packet) for packet in heads]
+        return lambda heads: [opus_samples(packet) for packet in heads]
     if not head.startswith(b"\x01vorbis") or len(head) < 30:
         return None
-    modes = _vorbis_modes(_setup(file, part))
+    modes = vorbis_modes(_setup(file, part))
     sizes = [1 << (head[28] >> 4 if long else head[28] & 15) for long in modes]
-    return (lambda heads: _vorbis_samples(heads, sizes)) if sizes else None
+    return (lambda heads: vorbis_samples(heads, sizes)) if sizes else None
 
 
-def _flac_seconds(file: Bytes, part: Part, page: _Page, last: _Page) -> float | None:
+def _first_page(file: Bytes, page: _Page, stream: bytes) -> _Page:
+    """Return the first page of a stream that counts samples; refuse it, and those before it, if they are damaged."""
+    while page.granule <= 0 or page.stream != stream:
+        page = _page(file, page.stop)
+        if file.at(page.place, 4) != b"OggS":
+            return page
+        _require_undamaged(file, page)
+    return page
+
+
+def _flac_seconds(file: Bytes, head_page: _Page, first: _Page, last: _Page) -> float | None:
     """Return how long a FLAC stream is, which may begin late, as one cut out of a broadcast does; None for others."""
-    head = file.at(page.body, 30)
+    head = file.at(head_page.body, 30)
     block, rate = int.from_bytes(head[17:19], "big"), int.from_bytes(head[27:30], "big") >> 4
     if not head.startswith(FLAC) or head[17:19] != head[19:21] or not rate:
         return None
-    for place in file.find(re.compile(b"OggS"), page.stop, part.stop):
-        page = _page(file, place)
-        if page.stream == last.stream and page.granule > 0:
-            packets = sum(whole for _, whole in _packets(file, page))
-            return (last.granule - max(0, page.granule - block * packets)) / rate
-    return None
-
-
-def _opus_samples(packet: bytes) -> int:
-    """Return the samples of a packet (RFC 6716, section 3)."""
-    if not packet:
-        return 0
-    frames = (1, 2, 2, packet[-1] & 63)[packet[0] & 3]
-    return frames * OPUS_FRAMES[packet[0] >> 3]
-
-
-def _vorbis_samples(heads: Sequence[bytes], sizes: Sequence[int]) -> list[int]:
-    """Return the samples of packets: a quarter of each block and of the one before; the first gives none."""
-    mask, before = (1 << (len(sizes) - 1).bit_length()) - 1, 0
-    by_mode = [*sizes, *[sizes[-1]] * (mask + 1 - len(sizes))]
-    samples = []
-    for packet in heads:
-        size = 0 if not packet or packet[0] & 1 else by_mode[packet[0] >> 1 & mask]
-        samples.append((before + size) // 4 if before and size else 0)
-        before = size or before
-    return samples
+    packets = sum(whole for _, whole in _packets(file, first))
+    return (last.granule - max(0, first.granule - block * packets)) / rate
 
 
 def _setup(file: Bytes, part: Part) -> bytes:
@@ -237,20 +224,3 @@ def _setup(file: Bytes, part: Part) -> bytes:
                 return pieces
         page = _page(file, page.stop)
     return b""
-
-
-def _vorbis_modes(setup: bytes) -> list[bool]:
-    """Return which modes have long blocks, read from the end of the setup, for all before them is of unknown length."""
-    bits = int.from_bytes(setup, "little")
-    end = bits.bit_length() - 1  # the bit that ends the setup
-    flags: list[bool] = []
-    found: list[bool] = []
-    while end >= 41 + 6 and len(flags) < 64:
-        mode = bits >> end - 41 & (1 << 41) - 1  # long or not, window, transform, mapping
-        if mode >> 33 > 63 or mode >> 1 & 0xFFFF_FFFF:
-            break
-        flags.append(bool(mode & 1))
-        end -= 41
-        if (bits >> end - 6 & 63) + 1 == len(flags):
-            found = flags[::-1]
-    return found

@@ -73,8 +73,10 @@ def _scan(file: Bytes, place: int) -> Iterable[Part]:
     if kind == "matroska":
         following = next(file.find(EBML_BEGINS, place + 1, file.size), file.size)
         return [Part(place, _stop(file, _segment_end(file, place, following), following), kind)]
-    if not kind and (file.begins(place) or head[4:] in FIRST_BOXES):
+    if not kind and (file.begins(place) or (head[4:] in FIRST_BOXES and place + _size(head) <= file.size)):
         return [Part(place, _stop(file, _boxes_end(file, place), file.size), "mov")]
+    if kind == "asf":
+        _require_objects(file, place)
     if {file.at(place + number * TS_PACKET, 1) for number in range(TS_PACKETS)} == {b"G"}:
         kind = "mpegts"
     if kind:
@@ -91,6 +93,17 @@ def _require_there(file: Bytes, end: int) -> None:
     """Refuse a file that ends before its container does."""
     if end > file.size:
         raise DecodeError(f"the file is cut short: {end - file.size} bytes are missing at its end; fetch it again")
+
+
+def _require_objects(file: Bytes, place: int) -> None:
+    """Refuse a file of WMA that ends within its header or its data, the first two objects."""
+    for _ in range(2):
+        place += int.from_bytes(file.at(place + 16, 8), "little")
+    _require_there(file, place)
+
+
+def _size(head: bytes) -> int:
+    return int.from_bytes(head[:4], "big")
 
 
 def _stop(file: Bytes, end: int, following: int) -> int:
@@ -143,6 +156,8 @@ def _elements_end(file: Bytes, place: int, following: int) -> int:
     while place < following:
         name, content, size = _element(file, place)
         if name not in ELEMENTS:
+            if not _follows(file, place) and not file.is_zero(place, following):
+                raise DecodeError(f"{following - place} bytes of it are of something else; fetch it again")
             return place
         place = content + (size or 0)
     _require_there(file, place)

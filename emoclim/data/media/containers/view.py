@@ -73,7 +73,7 @@ def require_few(count: int) -> None:
 class Bytes:
     """The bytes of a file at any place, a block of which is kept."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: "BinaryIO | View") -> None:
         self._stream = stream
         self.size = stream.seek(0, 2)
         self._start, self._block = 0, b""
@@ -164,7 +164,7 @@ def _id3_size(head: bytes) -> int:
     return size + (20 if head[5] & 0x10 else 10)
 
 
-def _read(stream: BinaryIO, count: int) -> bytes:
+def _read(stream: "BinaryIO | View", count: int) -> bytes:
     """Read so many bytes, however few the system gives at once."""
     pieces: list[bytes] = []
     while count > 0 and (piece := stream.read(count)):
@@ -200,6 +200,8 @@ class View(io.RawIOBase):
     def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
         """Read into a buffer; return how many bytes."""
         count = max(0, min(len(buffer), self._size - self._place))
+        if count == 0:  # and the place may be beyond any that a file can have
+            return 0
         before = len(self._part.prefix)
         if self._place < before:
             content = self._part.prefix[self._place : self._place + count]

@@ -1,0 +1,96 @@
+"""Read the features of the splits of libraries, with the classes of their labels, or valence and arousal.
+
+Used by everything that trains, evaluates or reads emotions. Invariant: an item that cannot be used is told, or is an
+error; it is never dropped silently.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+
+import torch
+
+from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
+from emoclim.errors import ManifestError
+from emoclim.modality import Modality
+from emoclim.pipeline.library import Library, read_features
+
+
+def read_splits(
+    libraries: Mapping[Modality, Library],
+    label_map: LabelMap,
+    names: Iterable[str],
+    keys: ContentKeys,
+    *,
+    every_class: bool = True,
+    numbered: Collection[Modality] = (),
+    **how: bool,
+) -> dict[str, Split]:
+    """Read the features of the labelled items of some splits, as :func:`read_features` does.
+
+    Of modalities that are `numbered`, those of the items with valence and arousal, whose class is -1 where they have no
+    label.
+    """
+    splits = {}
+    for name in names:
+        if name not in SPLITS:
+            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
+        features: dict[Modality, Features] = {}
+        labels: dict[Modality, torch.Tensor] = {}
+        numbers: dict[Modality, torch.Tensor] = {}
+        for modality, library in libraries.items():
+            measured = modality in numbered
+            manifest = library.manifest
+            items = numbered_items(manifest, name) if measured else labelled_items(manifest, label_map, name)
+            table = features[modality] = read_features(library, items, keys, **how)
+            known = {item.id: item for item in items}
+            kept = [known[id_] for id_ in table.ids]
+            classes = [label_map.class_of(modality, item.label) for item in kept]
+            labels[modality] = torch.tensor([-1 if one is None else one for one in classes], dtype=torch.int64)
+            if measured:
+                numbers[modality] = torch.tensor([item.numbers for item in kept]).view(-1, 2)
+                _require_numbers(numbers[modality], name, manifest)
+            elif every_class:
+                _require_all_classes(labels[modality], label_map, name, manifest)
+        splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None)
+    return splits
+
+
+def numbered_items(manifest: Manifest, split: str) -> list[Item]:
+    """Return the items of a split that have valence and arousal, labelled or not."""
+    return [item for item in manifest.items if item.split == split and item.numbers]
+
+
+def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
+    """Return the items of a split whose labels have a class."""
+    _require_known_labels(manifest, label_map)
+    return [
+        item
+        for item in manifest.items
+        if item.split == split and label_map.class_of(manifest.modality, item.label) is not None
+    ]
+
+
+def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:
+    if not len(numbers):
+        raise ManifestError(
+            f"split {split!r} of {manifest.source} has no usable {manifest.modality} with valence and arousal; add "
+            "some, or change the splits"
+        )
+
+
+def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:
+    known = label_map.maps[manifest.modality]
+    strange = Counter(item.label for item in manifest.items if item.label is not None and item.label not in known)
+    if strange:
+        told = ", ".join(f"{label!r} ({count} items)" for label, count in sorted(strange.items()))
+        raise ManifestError(f"{manifest.source} has labels that the label map does not know: {told}; correct them")
+
+
+def _require_all_classes(labels: torch.Tensor, label_map: LabelMap, split: str, manifest: Manifest) -> None:
+    counts = torch.bincount(labels, minlength=len(label_map.classes)).tolist()
+    named = set(label_map.maps[manifest.modality].values())
+    if empty := [name for name, count in zip(label_map.classes, counts, strict=True) if name in named and not count]:
+        raise ManifestError(
+            f"split {split!r} of {manifest.source} has no usable {manifest.modality} of class {', '.join(empty)}; "
+            "add items, change the splits, or leave the class out by a label map"
+        )
