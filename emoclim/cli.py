@@ -24,7 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "train-heads": "Train heads on cached features.",
     "train-end-to-end": "Train an encoder of music and heads together.",
     "evaluate": "Report how well emotions are found, or tags.",
-    "search": "Find music for photos, or photos for music.",
+    "search": "Find music for photos or words, or photos for music.",
     "compare": "Tell whether runs differ.",
     "cache": "Look after the caches of features.",
     "prepare": "Make a manifest of a data set.",
