@@ -96,6 +96,28 @@ def test_classes_have_vectors_of_words_or_of_a_substitute(root: Path, monkeypatc
     assert answer("evaluate", "given", "--no-plots", "--workspace", root)["label_vectors"] is None
 
 
+def test_triplets_join_labels_that_a_map_relates_in_one_sweep(root: Path, tmp_path: Path) -> None:
+    """Three branches; music keeps a label that matches no text."""
+    (root / "words.csv").write_text("word,v0,v1,v2\ncalm,1,0,0\nhappy,0.9,0.1,0\nsad,0,0,1\n")
+    (tmp_path / "map.toml").write_text(
+        '[text]\ncalm = "calm"\nhappy = ["calm", "happy"]\nsad = ""\n'
+        '[audio]\ncalm = "calm"\nhappy = "happy"\nsad = "sad"\n'
+    )
+    (tmp_path / "sweep.toml").write_text(
+        "margin = [0.1, 0.4]\nseeds = 2\nloss_weights = [[0.3, 0.3, 0.4], [0, 0, 1]]\n"
+    )
+    named = ("train-heads", "--text", "made-text", "--audio", "made-audio", "--config", root / "quick.toml")
+    words = (*named, "--epochs", 2, "--objective", "triplet", "--setting", "branches=3", "--setting", "anchor=text")
+    more = ("--word-vectors", root / "words.csv", "--label-map", tmp_path / "map.toml", "--workspace", root)
+    alone = answer(*words, *more, "--learning-rate", 0.003, "--name", "alone")
+    assert alone["heads"][0]["loss_weights"] == [0.3, 0.3, 0.4]
+    found = answer("evaluate", "alone", "--workspace", root, "--no-plots")["directions"]["text_audio"]
+    assert found["metrics"]["MRR"] > found["random"]["MRR"]
+    swept = answer(*words, *more, "--sweep-file", tmp_path / "sweep.toml", "--name", "swept")
+    assert swept["terms"] == ["labels>text", "labels>audio", "text>audio"]
+    assert len(swept["heads"]) == 8
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
