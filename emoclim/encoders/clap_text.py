@@ -40,7 +40,7 @@ BODY = {
 }
 TOKENS = (("<s>", 0), ("<pad>", 1), ("</s>", 2), ("<unk>", 3))
 FILL, UNKNOWN = 1, 3
-TOKENIZER = TokenizerKind((ROBERTA, "roberta-base"), ("vocab.json", "merges.txt"), 50_265, TOKENS)
+TOKENIZER = TokenizerKind(ROBERTA, ("vocab.json", "merges.txt"), 50_265, TOKENS)
 OTHER_PARTS = (
     *("audio_branch.", "audio_projection.", "audio_transform.", "text_transform.", "logit_scale_"),
     *("text_branch.embeddings.position_ids", "text_branch.embeddings.token_type_ids"),  # constants of older versions

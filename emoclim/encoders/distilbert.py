@@ -36,7 +36,7 @@ BODY = {
     "hidden_dim": 3072,
     "max_position_embeddings": LENGTH,
 }
-TOKENIZER = TokenizerKind((HUB, "distilbert-base-uncased"), ("vocab.txt",), BODY["vocab_size"], BERT_TOKENS)
+TOKENIZER = TokenizerKind(HUB, ("vocab.txt",), BODY["vocab_size"], BERT_TOKENS)
 FILL, UNKNOWN = (dict(BERT_TOKENS)[token] for token in ("[PAD]", "[UNK]"))
 
 

@@ -43,7 +43,7 @@ BODY = {
     "intermediate_size": 1536,
     "max_position_embeddings": LONGEST,
 }
-TOKENIZER = TokenizerKind((HUB,), ("vocab.txt",), BODY["vocab_size"], BERT_TOKENS)
+TOKENIZER = TokenizerKind(HUB, ("vocab.txt",), BODY["vocab_size"], BERT_TOKENS)
 FILL, UNKNOWN = (dict(BERT_TOKENS)[token] for token in ("[PAD]", "[UNK]"))
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from emoclim.encoders import Published, file_hash, identity, location, obtain
+from emoclim.encoders import Published, checkpoints, file_hash, identity, location, obtain
 from emoclim.encoders.checkpoints import download
 from emoclim.errors import CheckpointError
 from emoclim.progress import silent
@@ -275,3 +275,28 @@ def test_a_record_that_is_damaged_is_one_sentence_or_none(content: bytes, server
             obtain(published, track=silent)
     else:
         assert obtain(published, track=silent).read_bytes() == CONTENT
+
+
+def test_what_the_hubs_own_library_has_is_copied(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "blob").write_bytes(CONTENT)
+    (tmp_path / "link").symlink_to("blob")  # as it keeps them
+    found = {("roberta-base", "deep/net.pth"): str(tmp_path / "link")}  # under the name that it had then
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *asked: found.get(asked))
+    asked: list[str] = []
+    monkeypatch.setattr(checkpoints.published, "download", lambda url, part, track: asked.append(url) or part.touch())
+    known = replace(server.published, url="https://huggingface.co/FacebookAI/roberta-base/resolve/main/deep/net.pth")
+    path = obtain(known, track=silent)
+    assert path.read_bytes() == CONTENT
+    assert not path.is_symlink()
+    path.unlink()
+    untold = replace(known, hash=None)
+    record = obtain(untold, track=silent).with_name("net.pth.sha256")
+    assert record.read_text().split() == [hashlib.sha256(CONTENT).hexdigest(), "net.pth"]
+    assert asked == []
+    path.unlink()
+    (tmp_path / "blob").write_bytes(b"of another time")
+    with pytest.raises(CheckpointError, match="what was downloaded is not"):
+        obtain(known, track=silent)
+    assert asked == [known.url]

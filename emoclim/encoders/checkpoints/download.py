@@ -5,6 +5,7 @@ A hash is ``"sha256:<hex>"``, ``"md5:<hex>"`` or the like, or ``"git-blob:<hex>"
 
 import hashlib
 import http.client
+import re
 import shutil
 import urllib.error
 import urllib.request
@@ -17,6 +18,7 @@ from emoclim.progress import Track
 
 PATIENCE_SECONDS = 10.0  # with a host that does not answer
 BLOCK_BYTES = 1 << 20
+HUB_FILE = re.compile(r"https://huggingface\.co/([^/]+/[^/]+)/resolve/main/(.+)")
 MAX_UNTOLD_BYTES = 10**9  # of a download whose length the host does not tell
 
 
@@ -73,6 +75,20 @@ def _save(response: http.client.HTTPResponse, part: Path, track: Track) -> None:
                 raise OSError(f"its length is not told, and more than {MAX_UNTOLD_BYTES:,} bytes came")
     if size is not None and received != size:
         raise OSError(f"it broke off after {received} of {size} bytes; run again to go on")
+
+
+def hub_copy(url: str) -> Path | None:
+    """Return the copy of a file of the Hugging Face hub that the hub's own library keeps on this machine, if it does.
+
+    Many repositories were moved to their owner's name since: copies under the older name are of the same files.
+    """
+    if (found := HUB_FILE.fullmatch(url)) is None:
+        return None
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, file = found.groups()
+    copies = (try_to_load_from_cache(name, file) for name in (repository, repository.rpartition("/")[2]))
+    return next((Path(copy) for copy in copies if isinstance(copy, str)), None)
 
 
 def has_hash(path: Path, expected: str) -> bool:

@@ -5,14 +5,16 @@ file appears there whole and verified or not at all.
 """
 
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from emoclim.encoders.checkpoints.download import download, file_hash, has_hash
+from emoclim.encoders.checkpoints.download import download, file_hash, has_hash, hub_copy
 from emoclim.encoders.checkpoints.packages import WHEEL_ALONE, installed, member_of, unpacked
 from emoclim.errors import CheckpointError
+from emoclim.files import atomic
 from emoclim.progress import Track
 
 
@@ -55,9 +57,9 @@ def location(published: Published) -> Path:
 def obtain(published: Published, *, track: Track, instead: str = "") -> Path:
     """Find a published file and what belongs beside it on this machine; download and verify them if need be.
 
-    A download that broke off goes on where it stopped. Where nobody states a hash, the first download's sha256 is
-    written to ``<file>.sha256``, and this file and later downloads are held to it. An error goes on with what may be
-    done `instead`.
+    A download that broke off goes on where it stopped; of what the Hugging Face hub's own library has downloaded,
+    a copy is taken. Where nobody states a hash, the first download's sha256 is written to ``<file>.sha256``, and this
+    file and later downloads are held to it. An error goes on with what may be done `instead`.
     """
     path = location(published)
     missing = [part for part in published.parts if not _is_here(part, path.with_name(part.file))]
@@ -81,10 +83,18 @@ def _fetch(parts: Sequence[Part], folder: Path, track: Track) -> None:
         with unpacked(members, folder, track=track) as files:
             for part, file in zip(parts, files, strict=True):
                 _settle(part, file, folder / part.file)
-    for part in () if members else parts:
-        partial = folder / f"{part.file}.part"
-        download(part.source, partial, track=track)
-        _settle(part, partial, folder / part.file)
+        return
+    for part in parts:
+        path, copy = folder / part.file, hub_copy(part.source)
+        expected = _expected(part, path)
+        if copy and (expected is None or has_hash(copy, expected)):
+            with atomic(path) as partial:
+                shutil.copyfile(copy, partial)
+            _note_hash(part, path, path)
+        else:
+            partial = folder / f"{part.file}.part"
+            download(part.source, partial, track=track)
+            _settle(part, partial, path)
 
 
 def _unfetched(part: Part, path: Path, error: OSError) -> str:
@@ -112,13 +122,18 @@ def _is_here(part: Part, path: Path) -> bool:
 def _settle(part: Part, partial: Path, path: Path) -> None:
     """Verify what was fetched, and give it its name."""
     expected = _expected(part, path)
-    if expected is None:
-        _record(path).write_text(f"{file_hash(partial)}  {path.name}\n", encoding="utf-8")
-    elif not has_hash(partial, expected):
+    if expected is not None and not has_hash(partial, expected):
         partial.unlink()
         what = _described(part, expected, path)
         raise CheckpointError(f"what was downloaded is not {what}, and was deleted; run again")
+    _note_hash(part, partial, path)
     partial.replace(path)
+
+
+def _note_hash(part: Part, fetched: Path, path: Path) -> None:
+    """Hold a file of which nobody states a hash to what came first."""
+    if _expected(part, path) is None:
+        _record(path).write_text(f"{file_hash(fetched)}  {path.name}\n", encoding="utf-8")
 
 
 def _expected(part: Part, path: Path) -> str | None:

@@ -6,13 +6,13 @@ in this order; never on the network. Which ones were found is part of the encode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import product
 from pathlib import Path
 from typing import Any
 
+from emoclim.encoders.checkpoints.download import hub_copy
 from emoclim.encoders.checkpoints.published import Published, identity, location, require_file
 from emoclim.errors import CheckpointError, on_one_line
 
@@ -23,7 +23,7 @@ WHOLE = "tokenizer.json"  # a tokenizer in one file, as the library `tokenizers`
 class TokenizerKind:
     """What a network takes for its tokenizer."""
 
-    repositories: tuple[str, ...]  # names of one on the Hugging Face hub, of whose files a copy here will do
+    repository: str  # on the Hugging Face hub, of whose files a copy on this machine will do
     files: tuple[str, ...]  # from which it can be made where there is no `WHOLE`; a key of `MAKERS`
     vocabulary: int  # tokens that the network knows
     special: tuple[tuple[str, int], ...]  # tokens that it must have, with their ids
@@ -50,29 +50,21 @@ class TokenizerFiles:
 def find_tokenizer(kind: TokenizerKind, checkpoint: Path, published: Published) -> TokenizerFiles:
     """Find the tokenizer that goes with a file of parameters; it is read when it is first called."""
     require_file(checkpoint)
-    forms, folders = ((WHOLE,), kind.files), (checkpoint.parent, location(published).parent)
-    beside = [tuple(folder / name for name in names) for folder in folders for names in forms]
-    found = next((paths for paths in beside if all(path.is_file() for path in paths)), None)
-    paths = found or _in_hub_cache(kind.repositories, forms)
-    if paths is None:
-        repository = kind.repositories[0]
-        raise CheckpointError(
-            f"no tokenizer lies beside {checkpoint}, nor in {folders[1]}, nor ({repository}) in the Hugging Face cache "
-            f"of this machine; put {WHOLE}, or {' and '.join(kind.files)}, of https://huggingface.co/{repository} "
-            "beside the checkpoint"
-        )
-    return TokenizerFiles(kind, paths)
+    home, folders = f"https://huggingface.co/{kind.repository}", (checkpoint.parent, location(published).parent)
+    for paths in _places(kind, folders, home):
+        if len(here := tuple(path for path in paths if path and path.is_file())) == len(paths):
+            return TokenizerFiles(kind, here)
+    raise CheckpointError(
+        f"no tokenizer lies beside {checkpoint}, nor in {folders[1]}, nor ({kind.repository}) in the Hugging Face "
+        f"cache of this machine; put {WHOLE}, or {' and '.join(kind.files)}, of {home} beside the checkpoint"
+    )
 
 
-def _in_hub_cache(repositories: Sequence[str], forms: Sequence[tuple[str, ...]]) -> tuple[Path, ...] | None:
-    """Return files that the hub's own library has downloaded before, of the first form that is whole."""
-    from huggingface_hub import try_to_load_from_cache
-
-    for repository, names in product(repositories, forms):
-        found = [try_to_load_from_cache(repository, name) for name in names]
-        if len(paths := tuple(Path(path) for path in found if isinstance(path, str))) == len(names):
-            return paths
-    return None
+def _places(kind: TokenizerKind, folders: Sequence[Path], home: str) -> Iterator[Sequence[Path | None]]:
+    """Yield sets of files, of which the first that is whole is taken."""
+    forms = ((WHOLE,), kind.files)
+    yield from ([folder / name for name in names] for folder in folders for names in forms)
+    yield from ([hub_copy(f"{home}/resolve/main/{name}") for name in names] for names in forms)
 
 
 @lru_cache(maxsize=8)
