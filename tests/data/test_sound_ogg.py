@@ -1,12 +1,14 @@
 """Ogg files whose last pages are odd or that hold several streams: the sound is decoded, or the file is refused."""
 
+import io
 import struct
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
 import pytest
-from sound_files import ID3, check, decode, made, put, told, write_media
+import soundfile as sf
+from sound_files import FORMATS, ID3, check, decode, made, put, told, tone, write_media
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,9 @@ def test_an_ogg_flac_that_is_cut_out_of_a_broadcast_begins_late(path: Path) -> N
 def test_damage_to_the_first_sound_of_an_ogg_stream_is_refused_and_does_not_let_it_begin_late(
     name: str, path: Path
 ) -> None:
-    pages = pages_of(made(name, 440, 44_100, 2))
+    file = io.BytesIO()
+    sf.write(file, np.tile(tone(440, 48_000, 2), (10, 1)), 48_000, **FORMATS[name][0])
+    pages = pages_of(file.getvalue())
     number = next(number for number, page in enumerate(pages) if struct.unpack_from("<q", page, 6)[0] > 0)
-    pages[number] = pages[number][:-50] + bytes(50)
-    assert "is damaged" in told(b"".join(pages), path)
+    for damaged in (pages[number][:-50] + bytes(50), b"lost" + pages[number][4:]):
+        assert "is damaged" in told(b"".join([*pages[:number], damaged, *pages[number + 1 :]]), path)

@@ -67,7 +67,7 @@ def _link(file: Bytes, part: Part, pages: Sequence[_Page]) -> Part:
     page = next((page for page in pages if file.at(page.body, 9).startswith(SOUNDS)), pages[0])
     last = _last_page(file, part, page.stream)
     _require_whole(file, part, last)
-    begin = _first_page(file, pages[-1], page.stream)
+    begin = _first_page(file, part, pages[-1], page.stream)
     part = replace(part, stop=_last_page(file, part, b"").stop, seconds=_flac_seconds(file, page, begin, last))
     if len(pages) > 1:
         return replace(part, tail=part.stop - last.stop)
@@ -119,7 +119,7 @@ def _without_empty_end(file: Bytes, part: Part, last: _Page) -> Part:
 
 def _require_undamaged(file: Bytes, page: _Page) -> None:
     content = file.at(page.place, page.stop - page.place)
-    if _checksum(content) != int.from_bytes(content[22:26], "little"):
+    if len(content) < 27 or _checksum(content) != int.from_bytes(content[22:26], "little"):
         raise DecodeError(f"the page of its Ogg stream at byte {page.place} is damaged; fetch it again")
 
 
@@ -191,12 +191,12 @@ def _durations(file: Bytes, part: Part) -> Durations | None:
     return (lambda heads: vorbis_samples(heads, sizes)) if sizes else None
 
 
-def _first_page(file: Bytes, page: _Page, stream: bytes) -> _Page:
+def _first_page(file: Bytes, part: Part, page: _Page, stream: bytes) -> _Page:
     """Return the first page of a stream that counts samples; refuse it, and those before it, if they are damaged."""
     while page.granule <= 0 or page.stream != stream:
         page = _page(file, page.stop)
-        if file.at(page.place, 4) != b"OggS":
-            return page
+        if page.place >= part.stop:
+            break
         _require_undamaged(file, page)
     return page
 
@@ -205,7 +205,7 @@ def _flac_seconds(file: Bytes, head_page: _Page, first: _Page, last: _Page) -> f
     """Return how long a FLAC stream is, which may begin late, as one cut out of a broadcast does; None for others."""
     head = file.at(head_page.body, 30)
     block, rate = int.from_bytes(head[17:19], "big"), int.from_bytes(head[27:30], "big") >> 4
-    if not head.startswith(FLAC) or head[17:19] != head[19:21] or not rate:
+    if not head.startswith(FLAC) or head[17:19] != head[19:21] or not rate or first.stream != last.stream:
         return None
     packets = sum(whole for _, whole in _packets(file, first))
     return (last.granule - max(0, first.granule - block * packets)) / rate

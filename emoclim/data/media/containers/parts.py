@@ -17,7 +17,7 @@ from emoclim.data.media.containers.ogg import scan_ogg
 from emoclim.data.media.containers.view import BEGINS, Bytes, Part, require_few
 from emoclim.errors import DecodeError
 
-SEARCH = 65_536  # bytes at the beginning of an unknown file in which MP3 packets are looked for
+SEARCH = 65_536  # bytes after the zeros at the beginning of an unknown file in which packets are looked for
 EBML_BEGINS = re.compile(rb"\x1a\x45\xdf\xa3[\x01-\xff].{0,7}?\x42[\x82\x86]", re.S)  # the head of Matroska and WebM
 ELEMENTS = frozenset(  # of Matroska, in a segment or a cluster
     map(
@@ -52,7 +52,8 @@ def find_parts(stream: BinaryIO) -> list[Part]:
 def find_packets(stream: BinaryIO) -> list[Part]:
     """Return the MP3 or AAC in a file that begins with other bytes."""
     file = Bytes(stream)
-    place = find_packet(file, 0, SEARCH)
+    first = next(file.find(re.compile(rb"[^\0]"), 0, file.size), 0)
+    place = find_packet(file, first, first + SEARCH)
     return [] if place is None else [*split_packets(file, place)]
 
 
