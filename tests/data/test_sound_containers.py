@@ -140,6 +140,12 @@ def test_files_of_absurdly_many_parts_are_refused(content: bytes, path: Path) ->
     assert "more than 10000 parts" in told(content, path)
 
 
+def test_a_chunk_that_is_larger_than_its_file_takes_no_memory(path: Path) -> None:
+    content = made("wav", 440, 16_000, 1)
+    chunk = b"LIST" + struct.pack("<I", 0xDD00_001A) + b"INFOISFT"
+    assert "a chunk before the sound" in told(content[:36] + chunk + content[36:], path)
+
+
 def test_two_chunks_of_samples_are_refused(path: Path) -> None:
     content = made("wav", 440, 16_000, 1)
     assert "two chunks" in told(content + content[content.index(b"data") :], path)
@@ -212,6 +218,7 @@ def test_beyond_all_places_nothing_is_read(path: Path) -> None:
             assert view.read(1) == b""
         view.seek(1)
         assert view.read() == b"34"
+        assert Bytes(stream).at(2**80, 1) == b""
 
 
 @pytest.mark.parametrize("start", [0, 7_000, 5_000_000_000])

@@ -102,6 +102,11 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
         if size < 0:
             break
         place = field.stop + _fill(size, chunks.align)
+    if place > file.size + chunks.align:  # for such a chunk, FFmpeg would take the memory
+        raise DecodeError(
+            "the file is cut short, or its header is damaged: a chunk before the sound would end "
+            f"{place - file.size} bytes after it; fetch it again"
+        )
     return Part(start, file.size, chunks.kind)
 
 

@@ -81,6 +81,8 @@ class Bytes:
     def at(self, place: int, count: int) -> bytes:
         """Return `count` bytes, or fewer at the end of the file."""
         count = max(0, min(count, self.size - place))
+        if count == 0:
+            return b""
         skip = place - self._start
         if skip < 0 or skip + count > len(self._block):
             self._stream.seek(place)
