@@ -41,7 +41,7 @@ def test_head_k_of_eight_is_its_solo_run_to_the_bit(width: int) -> None:
     config = BRIEF.updated(hidden_dim=width)
     together = train_own("classification", settings, config, text=width, audio=width + 1)
     assert together.history.val_loss.isfinite().all()
-    for k in range(8):
+    for k in (0, 3, 7):
         alone = train_own("classification", settings[k : k + 1], config, text=width, audio=width + 1)
         assert torch.equal(alone.history.val_terms[:, 0], together.history.val_terms[:, k])
         for name, tensor in alone.heads.banks.state_dict().items():
@@ -49,7 +49,7 @@ def test_head_k_of_eight_is_its_solo_run_to_the_bit(width: int) -> None:
 
 
 def test_it_finds_what_has_the_same_name_and_nothing_else() -> None:
-    config = BRIEF.updated(epochs=20, batches_per_epoch=10, learning_rate=1e-2, dropout=0)
+    config = BRIEF.updated(epochs=8, batches_per_epoch=10, learning_rate=1e-2, dropout=0, hidden_dim=32)
     heads = train_own("classification", [{}], config).heads
     test = own_split(2, 60)
     report = evaluate(test, heads, device="cpu").directions
