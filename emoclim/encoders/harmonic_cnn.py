@@ -7,6 +7,11 @@ MODALITY: Modality = "audio"
 LENGTH = 80_000  # samples
 
 TAGGER = Tagger(
-    "harmonic_cnn", "hcnn", "8b6c53c41ce3fd5c61cd0aa2f5444435972f8e53", dim=256, length=LENGTH, network="HarmonicCnn"
+    "harmonic_cnn",
+    dim=256,
+    length=LENGTH,
+    network="HarmonicCnn",
+    folder="hcnn",
+    blob="8b6c53c41ce3fd5c61cd0aa2f5444435972f8e53",
 )
 published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained

@@ -6,8 +6,8 @@ it states
 
 * ``MODALITY``, what it takes;
 * ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
-* in the second case ``published(*, <settings>) -> Published``, the file to use where the user names none, and
-  ``untrained(*, <settings>) -> nn.Module``, its network before the parameters are read;
+* in the second case ``untrained(*, <settings>) -> nn.Module``, its network before the parameters are read, and, if
+  anybody published some, ``published(*, <settings>) -> Published``, the file to use where the user names none;
 * if it likes, ``VARIANTS``, the values of its setting ``model`` that are worth a line in its description.
 
 Beside what ``load`` declares, every encoder has the settings :data:`SHARED`: ``precision`` (fp32, bf16 or fp16), of its
@@ -24,7 +24,7 @@ from typing import Any, cast, get_type_hints
 from emoclim.config import closest
 from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
-from emoclim.encoders.checkpoints.published import Published, obtain
+from emoclim.encoders.checkpoints.published import Published, checkpoints_folder, obtain
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
@@ -57,16 +57,52 @@ def has_parameters(name: str) -> bool:
     return "checkpoint" in inspect.signature(find_encoder(name).load).parameters
 
 
+def is_published(name: str) -> bool:
+    """Return whether somebody published parameters of an encoder."""
+    return hasattr(find_encoder(name), "published")
+
+
 def published_file(name: str, settings: Mapping[str, Setting]) -> Published:
-    """Return the file that an encoder with parameters uses where none is named."""
+    """Return the file that an encoder with parameters uses where none is named; raise where nobody published one."""
+    if not is_published(name):
+        raise EncoderError(
+            f"nobody published parameters of encoder {name!r}; train it with emoclim train-end-to-end, or name a file "
+            "of them with --checkpoint"
+        )
     published: Callable[..., Published] = find_encoder(name).published
-    relevant = inspect.signature(published).parameters.keys() & settings.keys()
-    return published(**{key: settings[key] for key in relevant})
+    return published(**_relevant(published, settings))
+
+
+def _relevant(function: Callable[..., Any], settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Select the settings that a function of an encoder takes."""
+    return {key: settings[key] for key in inspect.signature(function).parameters.keys() & settings.keys()}
+
+
+def untrained_file(name: str, settings: Mapping[str, Setting], seed: int) -> Path:
+    """Write random parameters for an encoder that nobody published any of, unless the file is there; return it.
+
+    The same file starts every training with that seed, also where another version of torch would draw other values.
+    """
+    import torch
+
+    from emoclim.encoders.checkpoints.own_files import write_own
+
+    make: Callable[..., torch.nn.Module] = find_encoder(name).untrained
+    own = _relevant(make, settings)
+    told = "".join(f"-{key}={value}" for key, value in sorted(own.items()))
+    path = checkpoints_folder() / f"{name}{told}-untrained-{seed}.safetensors"
+    if not path.is_file():
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            network = make(**own)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_own(network.state_dict(), path)
+    return path
 
 
 def published_files(name: str) -> dict[str, Published]:
     """Return an encoder's published files by its setting ``model``; by ``""`` where it has no `VARIANTS`."""
-    if not has_parameters(name):
+    if not is_published(name):
         return {}
     found = find_encoder(name)
     if not hasattr(found, "VARIANTS"):

@@ -7,6 +7,11 @@ MODALITY: Modality = "audio"
 LENGTH = 48_000  # samples
 
 TAGGER = Tagger(
-    "musicnn", "musicnn", "f456be06bd7409125daae533a4d966292dbfa1bf", dim=200, length=LENGTH, network="Musicnn"
+    "musicnn",
+    dim=200,
+    length=LENGTH,
+    network="Musicnn",
+    folder="musicnn",
+    blob="f456be06bd7409125daae533a4d966292dbfa1bf",
 )
 published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained

@@ -8,10 +8,10 @@ LENGTH = 59_049  # samples
 
 TAGGER = Tagger(
     "short_chunk_cnn",
-    "short_res",
-    "2566ed85f37150ac6f3dba4f5a39985b5acbf156",
     dim=512,
     length=LENGTH,
     network="ShortChunkCnn",
+    folder="short_res",
+    blob="2566ed85f37150ac6f3dba4f5a39985b5acbf156",
 )
 published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained

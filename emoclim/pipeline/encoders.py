@@ -20,6 +20,7 @@ from emoclim.encoders import (
     encoder_names,
     find_encoder,
     has_parameters,
+    is_published,
     location,
     own_settings,
     published_file,
@@ -68,7 +69,7 @@ class EncoderDescription:
     segment_seconds: float  # length of a segment; 0 for what has no length
     hop_seconds: float  # from the start of a segment to that of the next
     settings: Mapping[str, Setting]  # those it takes, with their defaults
-    models: tuple[Model, ...]  # its published files, the default first; empty for an encoder without parameters
+    models: tuple[Model, ...]  # its published files, the default first; empty where nobody published any
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -102,7 +103,8 @@ def encoder_rows(encoders: Sequence[EncoderDescription]) -> list[tuple[str, ...]
             rows.append((*first, model.name, str(model.dim), state, model.licence, seen))
             first = ("", "", "")
         if not one.models:
-            rows.append((*first, "", str(one.dim), "none needed", "", ""))
+            state = "to be trained" if has_parameters(one.name) else "none needed"
+            rows.append((*first, "", str(one.dim), state, "", ""))
     return rows
 
 
@@ -144,7 +146,8 @@ def _load_without_parameters(name: str, **settings: Setting) -> Encoder:
     if not has_parameters(name):
         return load(**settings)
     with tempfile.TemporaryDirectory() as folder:
-        files = [Path(folder, part.file) for part in published_file(name, settings).parts]
+        parts = [part.file for part in published_file(name, settings).parts] if is_published(name) else [name]
+        files = [Path(folder, part) for part in parts]
         for file in files:
             file.touch()
         return load(checkpoint=files[-1], **settings)

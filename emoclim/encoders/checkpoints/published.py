@@ -49,9 +49,14 @@ def location(published: Published) -> Path:
     place = installed(member) if member else None
     if place is not None and all(place.with_name(part.file).is_file() for part in published.parts):
         return place
+    return checkpoints_folder() / published.file
+
+
+def checkpoints_folder() -> Path:
+    """Return the folder of checkpoints on this machine."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("EMOCLIM_HOME") or cache / "emoclim")
-    return home / "checkpoints" / published.file
+    return home / "checkpoints"
 
 
 def obtain(published: Published, *, track: Track, instead: str = "") -> Path:

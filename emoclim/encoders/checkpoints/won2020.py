@@ -1,7 +1,7 @@
-"""Define what the music taggers of one published collection share: 16 kHz, repetition of what is short, one file each.
+"""Define what networks of music by one author share: 16 kHz, repetition of what is short, one file of parameters each.
 
-The collection is minzwon/sota-music-tagging-models (M. Won et al., "Evaluation of CNN-based automatic music tagging
-models", SMC 2020).
+Most are taggers of the collection minzwon/sota-music-tagging-models (M. Won et al., "Evaluation of CNN-based automatic
+music tagging models", SMC 2020).
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ FILTERS = "spec.mel_scale.fb"
 
 
 @dataclass(frozen=True, slots=True)
-class Tagger:
-    """One tagger of the collection, with the functions that an encoder's file states."""
+class MusicNetwork:
+    """One network, with the functions that an encoder's file states."""
 
     name: str  # of the encoder
-    folder: str  # in the collection
-    blob: str  # git's hash of its file there
     dim: int  # values of a feature
     length: int  # samples of a segment
     network: str  # name of its class in the module of :mod:`emoclim.encoders.nets` that is called like the encoder
@@ -40,16 +38,6 @@ class Tagger:
         """Make the network, before its parameters are read."""
         net: nn.Module = getattr(import_module(f"emoclim.encoders.nets.{self.name}"), self.network)()
         return net
-
-    def published(self) -> Published:
-        """Return the file that was trained on the Million Song Dataset."""
-        return Published(
-            file=f"{self.name}_msd.pth",
-            url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{self.folder}/best_model.pth",
-            hash=f"git-blob:{self.blob}",
-            licence="MIT",
-            trained_on=("Million Song Dataset with Last.fm tags",),
-        )
 
     def load(self, *, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
         """Make the encoder; the network is built on first use."""
@@ -68,6 +56,24 @@ class Tagger:
             },
         )
         return AudioEncoder(spec, SAMPLE_RATE, self.length, overlap, partial(_build, self.untrained, checkpoint))
+
+
+@dataclass(frozen=True, slots=True)
+class Tagger(MusicNetwork):
+    """One tagger of the collection."""
+
+    folder: str  # in the collection
+    blob: str  # git's hash of its file there
+
+    def published(self) -> Published:
+        """Return the file that was trained on the Million Song Dataset."""
+        return Published(
+            file=f"{self.name}_msd.pth",
+            url=f"https://github.com/minzwon/sota-music-tagging-models/raw/{COMMIT}/models/msd/{self.folder}/best_model.pth",
+            hash=f"git-blob:{self.blob}",
+            licence="MIT",
+            trained_on=("Million Song Dataset with Last.fm tags",),
+        )
 
 
 def _build(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:

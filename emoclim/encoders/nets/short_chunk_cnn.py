@@ -6,7 +6,6 @@ Written from M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-ba
 Conventions: waveforms are mono at 16 kHz; frequency comes before time; the modules bear the published names.
 """
 
-import warnings
 from itertools import pairwise
 
 from torch import Tensor, nn
@@ -47,9 +46,7 @@ class ShortChunkCnn(ConvolutionalTagger):
 
     def __init__(self) -> None:
         super().__init__()
-        with warnings.catch_warnings():  # the lowest band lies between two bins and stays silent
-            warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
-            self.spec = mel_spectrogram(N_MELS)
+        self.spec = mel_spectrogram(N_MELS)
         self.spec_bn = nn.BatchNorm2d(1)
         self.add_layers([StridedResidual(*widths) for widths in pairwise(CHANNELS)], FEATURE)
 

@@ -4,6 +4,7 @@ M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-based automatic
 Modules bear the names of the parameters that they published.
 """
 
+import warnings
 from collections.abc import Sequence
 from typing import cast
 
@@ -21,9 +22,11 @@ POWER_FLOOR = 1e-10
 
 def mel_spectrogram(n_mels: int) -> MelSpectrogram:
     """Make the module: power in HTK mel bands from 0 to 8 kHz, one frame per 16 ms."""
-    return MelSpectrogram(
-        SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=n_mels
-    )
+    with warnings.catch_warnings():  # of 128 bands the lowest lies between two bins and stays silent
+        warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
+        return MelSpectrogram(
+            SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=n_mels
+        )
 
 
 class Tagger(nn.Module):

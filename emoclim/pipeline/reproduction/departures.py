@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from emoclim.config import Settings, TrainConfig
 from emoclim.data import VIEWS, Description, Manifest, find_dataset
-from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, own_settings, published_file
+from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, is_published, own_settings, published_file
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
@@ -55,9 +55,10 @@ def encoder_departures(paper: str, choice: EncoderChoice, preset: Preset) -> lis
     given = {name: value for name, value in choice.settings.items() if name not in CROPPED}
     found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
     if choice.checkpoint is not None:
-        published = published_file(paper, choice.settings)
-        if published.hash is None or not has_hash(choice.checkpoint, published.hash):
-            found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {published.file}")
+        published = published_file(paper, choice.settings) if is_published(paper) else None
+        if published is None or published.hash is None or not has_hash(choice.checkpoint, published.hash):
+            file = published.file if published else "the paper's, which nobody published"
+            found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {file}")
     return [Departure("encoder", one) for one in found]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from emoclim.cache import open_cache
 from emoclim.data import ContentKeys, Manifest, read_manifest, with_splits
 from emoclim.encoders import has_parameters, location, obtain, published_file
-from emoclim.errors import CheckpointError, ManifestError
+from emoclim.errors import CheckpointError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.reproduction.departures import data_departures, row_departures
 from emoclim.pipeline.reproduction.request import EncoderChoice, Request
@@ -111,7 +111,10 @@ def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[s
     """Name the file of an encoder that is not on this machine, and how to get it."""
     if choice.checkpoint is not None or not has_parameters(choice.name):
         return {}
-    published = published_file(choice.name, choice.settings)
+    try:
+        published = published_file(choice.name, choice.settings)
+    except EncoderError as error:
+        return {f"parameters of {choice.name}": str(error)}
     path = location(published)
     advice = f"get it from {published.url} and put it at {path}, or let --download do so"
     if download and not path.is_file():

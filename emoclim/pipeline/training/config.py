@@ -130,7 +130,8 @@ class EndToEndConfig(LabelledConfig):
         description="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default"
     )
     checkpoint: Annotated[File, AfterValidator(Path.resolve)] | None = Field(
-        default=None, description="File of the encoder's parameters to start from; default the published one"
+        default=None,
+        description="File of the encoder's parameters to start from; default the published one, or random ones",
     )
     encoder_settings: dict[str, Setting] = Field(default={})  # by name
     weights: Weights = ()  # of the terms of the loss; default those of the objective
@@ -154,10 +155,12 @@ class EndToEndConfig(LabelledConfig):
         return modality
 
     def load(self, track: Track, checkpoint: Path | None = None) -> "Encoder":
-        """Load the encoder, or the same with the parameters of another file."""
-        from emoclim.encoders import load_encoder
+        """Load the encoder, or the same with the parameters of another file; random ones where nobody published any."""
+        from emoclim.encoders import has_parameters, is_published, load_encoder, untrained_file
 
         checkpoint = checkpoint or self.checkpoint
+        if checkpoint is None and has_parameters(self.encoder) and not is_published(self.encoder):
+            checkpoint = untrained_file(self.encoder, self.encoder_settings, self.base.seed)
         return load_encoder(self.encoder, checkpoint=checkpoint, track=track, **self.encoder_settings)
 
     def library(self, workspace: "Workspace", manifest: "Manifest", spec: FeatureSpec) -> "Library":
