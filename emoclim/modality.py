@@ -26,6 +26,7 @@ class ModalityFacts:
     timed: bool  # whether an item has a length in seconds, so that it may be a part of a file
     segments: str  # what it is cut into, in the plural; empty where its segments are random views of the whole
     preview: str  # MIME type of what a page shows of an item; empty where it is only told
+    dtype: str = "float32"  # of what the networks of its encoders take, as torch calls it
 
     def place(self, start: float) -> str:
         """Say which segment it is by its start as features note it: in seconds, or its number from 0."""
@@ -66,6 +67,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             timed=False,
             segments="passages",
             preview="",
+            dtype="int64",  # numbers of tokens
         ),
         "video": ModalityFacts(
             folder="video",

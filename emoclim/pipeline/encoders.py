@@ -52,6 +52,7 @@ class Model(Published):
             f"  place       {self.path}",
             f"  from        {self.url}",
             f"  hash        {self.hash or 'unknown; that of the first download is recorded'}",
+            *(f"  beside it   {part.file}, from {part.source}" for part in self.beside),
             f"  licence     {self.licence}",
             f"  trained on  {'; '.join(self.trained_on)}",
         ]

@@ -16,11 +16,15 @@ import transformers
 from small_texts import BERT, DISTILBERT, TEXTS, VOCABULARY, write_tokenizer, write_vocabulary
 from torch import Tensor
 
+from emoclim.config import TrainConfig
 from emoclim.data import Item
 from emoclim.encoders import distilbert, load_encoder, location, minilm, obtain
 from emoclim.encoders.nets.sentences import Sentences
 from emoclim.encoders.text_encoder import TextEncoder
 from emoclim.errors import CheckpointError, EncoderError
+from emoclim.learning import EncoderTuning
+from emoclim.learning.end_to_end.encoder_trainer import check_trainable
+from emoclim.learning.end_to_end.trainable import trainable
 from emoclim.progress import silent
 
 PREFIXES: Mapping[str, Sequence[str]] = {"minilm": ("", "bert.", "0.auto_model."), "distilbert": ("", "distilbert.")}
@@ -222,3 +226,11 @@ def test_real_parameters_know_what_belongs_together(monkeypatch: pytest.MonkeyPa
         happy, joyful, late = encoder.module(rows)
     torch.testing.assert_close(happy[:4], torch.tensor([0.045252, 0.066008, -0.009665, -0.018377]), atol=1e-5, rtol=0)
     assert happy @ joyful > happy @ late + 0.2
+
+
+@pytest.mark.parametrize("name", PREFIXES)
+def test_they_can_be_trained_end_to_end(name: str, tmp_path: Path) -> None:
+    encoder = load_encoder(name, checkpoint=save(library_model(name), tmp_path))
+    check_trainable(encoder, EncoderTuning(unfreeze="last:1"), TrainConfig(), 1, torch.device("cpu"))
+    found = trainable(encoder.module, encoder.input_shape, torch.int64)
+    assert found.keys() == dict(encoder.module.named_parameters()).keys()

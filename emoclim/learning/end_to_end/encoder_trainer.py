@@ -15,10 +15,11 @@ from emoclim.encoders import Encoder, autocast, frozen
 from emoclim.errors import ConfigError
 from emoclim.learning.end_to_end.crops import FEWEST
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
-from emoclim.learning.end_to_end.trainable import chosen, decayed, set_mode, statistics, trainable
+from emoclim.learning.end_to_end.trainable import Parameters, chosen, decayed, set_mode, statistics, trainable
 from emoclim.learning.learner import BestHeads, Learner, load_named, named_state
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
+from emoclim.modality import MODALITIES
 
 LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
 
@@ -33,7 +34,13 @@ def check_trainable(
         raise ConfigError(
             f"batch_size = {config.batch_size} is too small for {processes} processes; give each {FEWEST} items"
         )
-    chosen(encoder.module, trainable(encoder.module, encoder.input_shape), tuning.unfreeze)
+    _chosen(encoder.module, encoder, tuning)
+
+
+def _chosen(module: nn.Module, encoder: Encoder, tuning: EncoderTuning) -> Parameters:
+    """Select the parameters of an encoder's network, or of its copy, that are trained."""
+    dtype = getattr(torch, MODALITIES[encoder.spec.modality].dtype)
+    return chosen(module, trainable(module, encoder.input_shape, dtype), tuning.unfreeze)
 
 
 class JointLearner:
@@ -51,7 +58,7 @@ class JointLearner:
         self._spec, self._modality = encoder.spec, encoder.spec.modality
         self._heads, self._tuning, self._device = heads, tuning, device
         self.module = copy.deepcopy(encoder.module).to(device).eval()
-        self.trained = chosen(self.module, trainable(self.module, encoder.input_shape), tuning.unfreeze)
+        self.trained = _chosen(self.module, encoder, tuning)
         self.module.requires_grad_(False)
         for group, decay in zip(decayed(self.module, self.trained), (tuning.weight_decay, 0.0), strict=True):
             for parameter in group.values():

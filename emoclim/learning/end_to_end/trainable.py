@@ -18,14 +18,14 @@ Parameters = dict[str, nn.Parameter]
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
 
 
-def trainable(module: nn.Module, input_shape: Sequence[int]) -> Parameters:
-    """Find the parameters that can be trained, by name."""
+def trainable(module: nn.Module, input_shape: Sequence[int], dtype: torch.dtype = torch.float32) -> Parameters:
+    """Find the parameters that can be trained, by name; `dtype` is that of the network's input."""
     free = {name: parameter for name, parameter in module.named_parameters() if parameter.requires_grad}
     if not free:
         return {}
     device = next(iter(free.values())).device
     with torch.enable_grad():
-        feature = module(torch.zeros(2, *input_shape, device=device)).sum()
+        feature = module(torch.zeros(2, *input_shape, dtype=dtype, device=device)).sum()
     if not feature.requires_grad:
         return {}
     reached = torch.autograd.grad(feature, list(free.values()), allow_unused=True)
