@@ -71,9 +71,14 @@ def compare(
 
 
 def evaluation_tables(result: Any) -> list[Table]:
-    """Tables of how well emotions are found: by direction, and by emotion."""
-    by_emotion = Table(result.per_class_rows(), f"{result.shown_metric} by emotion")
-    return [Table(result.report.table_rows(), result.title), by_emotion]
+    """Tables of how well emotions are found, by direction and by emotion, and how well valence and arousal are."""
+    tables = []
+    if result.report.directions:
+        by_emotion = Table(result.per_class_rows(), f"{result.shown_metric} by emotion")
+        tables += [Table(result.report.table_rows(), result.title), by_emotion]
+    if result.numbers.predicted:
+        tables.append(Table(result.numbers.table_rows(), f"Run {result.run}, split {result.split}"))
+    return tables
 
 
 def _tagging_tables(result: Any) -> list[Table]:

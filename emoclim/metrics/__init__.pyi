@@ -2,6 +2,8 @@ from .blockwise import measure_vectors as measure_vectors
 from .blockwise import on_grid as on_grid
 from .questions import Answer as Answer
 from .questions import Question as Question
+from .regression import bootstrap_regression as bootstrap_regression
+from .regression import regression_metrics as regression_metrics
 from .retrieval import average_precision as average_precision
 from .retrieval import class_means as class_means
 from .retrieval import macro_mean as macro_mean

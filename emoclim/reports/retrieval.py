@@ -81,7 +81,7 @@ class RetrievalReport:
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of the metrics: ``("P@1", "P@5", "MRR", "mAP")``."""
-        return tuple(next(iter(self.directions.values())).metrics)
+        return tuple(next(iter(self.directions.values())).metrics) if self.directions else ()
 
     @property
     def encoders(self) -> Mapping[Modality, str]:

@@ -169,7 +169,7 @@ def _placed(split: Split, modalities: Sequence[Modality], device: torch.device) 
     labels = {modality: split.labels[modality].cpu() for modality in modalities if modality in split.labels}
     features = {modality: split.features[modality].to(device) for modality in modalities}
     numbers, pairs = (
-        None if table is None else {modality: table[modality].cpu() for modality in modalities}
+        None if table is None else {modality: table[modality].cpu() for modality in modalities if modality in table}
         for table in (split.numbers, split.pairs)
     )
     return replace(split, features=features, labels=labels, numbers=numbers, pairs=pairs)

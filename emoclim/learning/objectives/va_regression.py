@@ -123,7 +123,9 @@ class VaRegression(RegressionObjective):
         return ended * self._scale(LABELS, ended)[1] if by_labels_alone else ended, "l2"
 
     @override
-    def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor:
+    def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        if modality not in self._scales:
+            return None
         ended = self.ended(outputs[modality])
         centre, spread = self._scale(modality, ended)
         return centre + spread * ended

@@ -16,9 +16,11 @@ from emoclim.cache import key_of
 from emoclim.config import EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split
 from emoclim.encoders import choose_device
+from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
+from emoclim.pipeline.evaluation.numbers import NumbersReport
 from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
@@ -50,13 +52,16 @@ def evaluate_run(
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.libraries}
     keys = workspace.content_keys()
     ranked = Ranked.of(config, libraries, opened, keys)
+    heads = opened.head(config.head)
+    numbers = NumbersReport.of(config, libraries, heads, opened.label_map, keys)
+    if not ranked.split.features and not numbers.predicted:
+        raise ConfigError(f"split {config.split} has neither labels nor valence and arousal; choose another split")
     part = ranked.split
     number = opened.chosen if config.head is None else config.head
     cautions = [opened.caution(number), *_warnings(ranked, config.split, opened, libraries)]
     warnings = tuple(filter(None, cautions))
     for warning in warnings:
         log.warning(warning)
-    heads = opened.head(config.head)
     report = evaluate(
         part,
         heads,
@@ -82,7 +87,9 @@ def evaluate_run(
             "within": config.within,
             "label_vectors": opened.substitute,
             "items": {
-                name: _fingerprint(part, library, ranked.items[name], keys) for name, library in libraries.items()
+                name: _fingerprint(part, library, ranked.items[name], keys)
+                for name, library in libraries.items()
+                if name in part.features
             },
         },
         report=report,
@@ -92,6 +99,7 @@ def evaluate_run(
         warnings=warnings,
         n_too_short=ranked.n_too_short,
         plots_written=plots,
+        numbers=numbers,
     )
     keys.save()
     _write(evaluation, Examples(ranked, heads, config.average), opened, seed)
@@ -104,11 +112,13 @@ def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> N
     report = evaluation.report
     scores = {name: direction.scores for name, direction in report.directions.items()}
     table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
-    write_queries(evaluation.folder / QUERIES_FILE, table)
-    if evaluation.plots_written:
+    if report.directions:
+        write_queries(evaluation.folder / QUERIES_FILE, table)
+    if evaluation.plots_written and report.directions:
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
         plot_confusion(report, evaluation.folder / "confusion.png")
         _plot_joint_space(examples, evaluation.folder / "joint_space.png", seed)
+    if evaluation.plots_written:
         write_page(evaluation, examples, run.folder)
 
 
@@ -125,6 +135,8 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
             )
         if known := contamination(library.note.spec, manifest):
             yield known
+        if modality not in ranked.whole.features:
+            continue
         wanted = len(labelled_items(manifest, ranked.label_map, name))
         if missing := wanted - len(ranked.whole.features[modality]):
             yield f"{missing} of {wanted} {modality} items of split {name} have no features and are left out"

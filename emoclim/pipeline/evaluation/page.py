@@ -16,7 +16,7 @@ from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.reports import DirectionReport, Media, Page, save_page, shorten
+from emoclim.reports import DirectionReport, Media, Page, Row, save_page, shorten
 from emoclim.stages import Hit, search
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
@@ -31,6 +31,7 @@ NOTE = (
     "Macro means over emotions in percent, with 95 % bootstrap intervals over queries; below each, the exact "
     "expectation of a random order of the same candidates."
 )
+NUMBERS_NOTE = "In the scale of the manifest, with 95 % bootstrap intervals over items, those of one group together."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,20 @@ def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None,
         return None, f"cannot be shown: {error}"
 
 
+def _tables(evaluation: Evaluation) -> list[tuple[str, list[Row], str]]:
+    """Return the tables of the page, each with its title and a note."""
+    report, numbers, tables = evaluation.report, evaluation.numbers, list[tuple[str, list[Row], str]]()
+    if report.directions:
+        tables += [
+            ("Retrieval", report.table_rows(), NOTE),
+            ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
+            (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
+        ]
+    if numbers.predicted:
+        tables.append(("Valence and arousal", numbers.table_rows(), NUMBERS_NOTE))
+    return tables
+
+
 def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
     """Write the page beside the other files of an evaluation."""
     report, folder = evaluation.report, evaluation.folder
@@ -104,11 +119,7 @@ def write_page(evaluation: Evaluation, examples: Examples, run: Path) -> None:
         title=f"emoclim: run {evaluation.run}, split {evaluation.split}",
         lines=evaluation.description(),
         warnings=evaluation.warnings,
-        tables=[
-            ("Retrieval", report.table_rows(), NOTE),
-            ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
-            (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
-        ],
+        tables=_tables(evaluation),
         pictures=[(title, path.read_bytes(), text) for path, title, text in shown if path.is_file()],
         published=[(f"The paper's {table.title}", table.rows, table.note) for table in evaluation.paper_tables()],
         examples=[found for direction in across for found in examples.best_and_worst(direction)],

@@ -47,10 +47,11 @@ class Ranked:
     @classmethod
     def of(cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run, keys: ContentKeys) -> Self:
         """Read the features of a split; raise :class:`ConfigError` where the settings leave a modality nothing."""
+        libraries = _with_labels(config, libraries, run)
         label_map, relevance, name, noted = run.label_map, None, MATCHING, None
         if (taxonomy := run.heads.objective.taxonomy) is not None:
             relevance, name = taxonomy.relevance, taxonomy.name
-        if config.label_map is not None:
+        if config.label_map is not None and libraries:
             label_map, relevance = read_relevance(config.label_map, labels_of(libraries))
             name = config.label_map.stem
         if relevance is not None:
@@ -90,6 +91,15 @@ class Ranked:
             return []
         others = self.groups[candidate] != self.groups[query][row]
         return [self.split.features[candidate].ids[other] for other in others.nonzero()[:, 0].tolist()]
+
+
+def _with_labels(config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run) -> dict[Modality, Library]:
+    """Leave out modalities without labels, which can only be predicted; refuse what asks for a ranking of none."""
+    known = run.label_map.maps if config.label_map is None else labels_of(libraries)
+    labelled = {modality: library for modality, library in libraries.items() if known[modality]}
+    if not labelled and (config.within or config.label_map):
+        raise ConfigError("nothing has labels, so that nothing is ranked; leave out --within and --label-map")
+    return labelled
 
 
 def _n_items(split: Split) -> int:

@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.data import LabelMap
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.evaluation.numbers import NumbersReport
 from emoclim.recipes import find_recipe, recipe_names
 from emoclim.reports import (
     ALL,
@@ -40,6 +41,7 @@ class Evaluation:
     warnings: tuple[str, ...]  # why the numbers may mislead
     n_too_short: int  # items that were left out as too short
     plots_written: bool  # whether pictures and page were made
+    numbers: NumbersReport  # how well valence and arousal are predicted, where they are
 
     @property
     def title(self) -> str:
@@ -54,17 +56,18 @@ class Evaluation:
     def shown_metric(self) -> str:
         """The precision that tables by emotion show: P@5, as the papers do, or the deepest."""
         precisions = [name for name in self.report.metrics if name.startswith("P@")]
-        return "P@5" if "P@5" in precisions else max(precisions, key=lambda name: int(name[2:]))
+        return "P@5" if "P@5" in precisions else max(precisions, key=lambda name: int(name[2:]), default="")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         own = to_jsonable_python(self, include={"run", "split", "libraries", "warnings"})
-        return {"schema": SCHEMA, **own, **self.settings, **self.report.to_dict()}
+        numbers = {"numbers": self.numbers.to_dict()} if self.numbers.predicted else {}
+        return {"schema": SCHEMA, **own, **self.settings, **self.report.to_dict(), **numbers}
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader, after the tables."""
         made = "Numbers, pictures and report.html" if self.plots_written else "Numbers"
-        return [*self.notes(), f"{made} are in {self.folder}"]
+        return [*self.notes(), *self.numbers.notes(), f"{made} are in {self.folder}"]
 
     def notes(self) -> list[str]:
         """Say which queries and candidates the means count, and which they do not."""

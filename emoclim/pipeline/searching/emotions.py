@@ -23,7 +23,12 @@ READ_FROM = 200  # training and validation items of each class and modality, at 
 def fit_emotion_reader(
     run: Run, trained_on: Callable[[Modality], Library], heads: Heads, average: Average, keys: ContentKeys
 ) -> EmotionReader | None:
-    """Fit the reader of one head of a run; None, and told, where the items that it was trained on are not at hand."""
+    """Fit the reader of one head of a run; None where no emotion has a name.
+
+    None too, and told, where the items that it was trained on are not at hand.
+    """
+    if not run.label_map.classes:  # trained on valence and arousal of items alone
+        return None
     try:
         opened = {name: trained_on(name) for name in heads.specs}
         sampled = {name: _sample(library, run.label_map) for name, library in opened.items()}

@@ -78,6 +78,7 @@ def test_where_labels_alone_teach_distances_are_those_of_their_own_space() -> No
     places, metric = made.vectors("text", {"text": torch.tensor([z(VECTORS)])})
     assert metric == "l2"
     torch.testing.assert_close(places[0, 0] - places[0, 1], (VECTORS[0] - VECTORS[1]).float())
+    assert made.predictions("text", {"text": places}) is None
 
 
 def test_a_sigmoid_spans_the_range_of_the_training_items() -> None:
