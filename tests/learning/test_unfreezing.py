@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from small_texts import BERT
 from torch import nn
 
-from emoclim.encoders import harmonic_cnn, musicnn, short_chunk_cnn
+from emoclim.encoders import harmonic_cnn, minilm, musicnn, short_chunk_cnn
 from emoclim.errors import ConfigError
 from emoclim.learning.end_to_end.trainable import chosen, decayed, layers, set_mode, trainable
 
@@ -61,3 +62,13 @@ def test_finding_out_changes_nothing() -> None:
     trainable(net, (4,))
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
     assert all(one.grad is None for one in net.parameters())
+
+
+def test_each_layer_of_a_transformer_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(minilm, "BODY", BERT)
+    net = minilm.untrained().eval()
+    found = trainable(net, (16,), torch.int64)
+    front = "body.encoder.layer"
+    assert len(layers(net, found)) == 3  # and one of the words
+    assert {name[: len(front) + 2] for name in chosen(net, found, "last:1")} == {f"{front}.1"}
+    assert chosen(net, found, "last:3").keys() == found.keys()

@@ -3,7 +3,8 @@
 Conventions: a parameter can be trained if the network does not hold it fixed itself (as CLAP holds its spectrogram) and
 its feature depends on it (a tagger's last layer comes after the feature). A layer is a direct part of the network that
 has such parameters, in the order in which they are registered; where there is only one, its own parts are. Parameters
-that are in no part are a layer too. A part with nothing but normalisations belongs to the layer before it.
+that are in no part are a layer too. A part that is but a list of parts, as transformers are, counts as these; one with
+nothing but normalisations belongs to the layer before it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -60,7 +61,7 @@ def layers(module: nn.Module, parameters: Parameters) -> list[list[str]]:
     while True:
         parts: dict[str, list[str]] = {}
         for name in parameters:
-            parts.setdefault(name.removeprefix(path).rpartition(".")[0].partition(".")[0], []).append(name)
+            parts.setdefault(_part_of(name, module, path), []).append(name)
         only = next(iter(parts))
         if len(parts) > 1 or not only or not list(module.get_submodule(path + only).children()):
             break
@@ -72,6 +73,16 @@ def layers(module: nn.Module, parameters: Parameters) -> list[list[str]]:
         else:
             found.append(names)
     return found
+
+
+def _part_of(name: str, module: nn.Module, path: str) -> str:
+    """Name the part below a path that a parameter is in; with its list and number, if it is but a list of parts."""
+    names = name.removeprefix(path).split(".")[:-1]
+    if len(names) > 2:
+        inside = list(module.get_submodule(path + names[0]).children())
+        if len(inside) == 1 and isinstance(inside[0], nn.ModuleList):
+            return ".".join(names[:3])
+    return names[0] if names else ""
 
 
 def decayed(module: nn.Module, parameters: Parameters) -> tuple[Parameters, Parameters]:
