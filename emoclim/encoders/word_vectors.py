@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     Table = tuple[Mapping[str, int], NDArray[np.float32]]  # rows by word, vectors (N, D)
 
 MODALITY: Modality = "text"
+OF_WORDS = True  # what it makes of a word is the word's vector, in place of which others are substitutes
 DIM = 300  # of the published file
 FILL, UNKNOWN, FIRST = 0, 1, 2  # ids: of no word, of one that has no vector, of the first in the file
 COMBINATIONS = ("mean", "sum")

@@ -11,6 +11,7 @@ from commands import answer, run
 from fakes import TextEncoder
 from toy_objectives import TOYS, install
 
+from emoclim.errors import ManifestError
 from emoclim.pipeline.training import label_vectors
 
 LABELS = ("calm", "happy", "sad")
@@ -85,6 +86,11 @@ def test_classes_have_vectors_of_words_or_of_a_substitute(root: Path, monkeypatc
     given = answer(*words, "--word-vectors", root / "words.csv", "--name", "given")["label_vectors"]
     assert given["table"] == [[0.9, 0.1, 0], [0, 0, 1], [1, 0, 0]]  # happy, sad, calm
     assert given["file"] == "words.csv"
+    (root / "glove.txt").write_text("happy 9 9 9\nHappy 0.9 0.1 0\nSad 0 0 1\nSAD 7 7 7\ncalm 1 0 0\n")
+    spelt = label_vectors._read_vectors(root / "glove.txt", ["Happy", "sad"])
+    assert [[round(value, 6) for value in vector] for vector in spelt] == [[0.9, 0.1, 0], [0, 0, 1]]
+    with pytest.raises(ManifestError, match="no vector of 'wild'"):
+        label_vectors._read_vectors(root / "glove.txt", ["wild"])
     monkeypatch.setattr(label_vectors, "find_encoder", lambda name: SimpleNamespace(MODALITY="text"))
     monkeypatch.setattr(label_vectors, "load_encoder", lambda name: TextEncoder())
     shown = run(*words, "--word-vectors", "colour", "--name", "substituted").output

@@ -25,10 +25,10 @@ def read_word_table(path: Path, words: Sequence[str]) -> list[list[float]]:
         vector = [_number(row, entry, f"row {number} of {path}") for entry in entries]
         if found.setdefault(word, vector) != vector:
             raise ManifestError(f"row {number} of {path} gives {word!r} another vector than a row before; keep one")
-    return vectors_of(words, found, str(path))
+    return pick_vectors(words, found, str(path))
 
 
-def vectors_of(words: Sequence[str], found: Mapping[str, list[float]], where: str) -> list[list[float]]:
+def pick_vectors(words: Sequence[str], found: Mapping[str, list[float]], where: str) -> list[list[float]]:
     """Return the vectors of words that must all be there; one that is all zero says nothing, and is refused."""
     vectors = {word: found.get(composed(word.lower())) for word in words}
     if lacking := [word for word, vector in vectors.items() if vector is None]:

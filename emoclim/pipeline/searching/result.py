@@ -58,7 +58,11 @@ class SearchResult:
             f"{shown_query(self.query)}{f': reads as {_told(self.emotions)}' if self.emotions else ''} (run {self.run}"
         )
         title += f"; {len(self.left_out)} equal to it left out)" if self.left_out else ")"
-        return title if self.found else f"{title}: nothing else in {self.library} to rank"
+        if self.found:
+            return title
+        if self.candidates:
+            return f"{title}: retrieves nothing of {self.library}, as its emotion is none of the labels there"
+        return f"{title}: nothing else in {self.library} to rank"
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per hit; without columns of which nothing is known."""

@@ -43,8 +43,8 @@ class LabelledConfig(RunConfig):
     )
     word_vectors: str | None = Field(
         default=None,
-        description="Table of words and their vectors (CSV or Parquet), or a text encoder to embed the words of labels "
-        "in their place; default none",
+        description="Vectors of words: a table (CSV, Parquet) or a file of word2vec or GloVe; or a text encoder, which "
+        "embeds the words of labels in their place; default none",
     )
     objective: str | None = Field(
         default=None,

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.cache import MemoryCache
-from emoclim.data import Item, Manifest, class_vectors, read_valence_arousal, read_word_table
-from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder
+from emoclim.data import Item, Manifest, class_vectors, pick_vectors, read_valence_arousal, read_word_table
+from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder, read_word_vectors
 from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.learning import VALENCE_AROUSAL, WORDS, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.stages import extract
 
+TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq"})  # other files hold word vectors as word2vec or GloVe do
 OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
 
 
@@ -47,7 +48,7 @@ def label_vectors(config: LabelledConfig, classes: Sequence[str]) -> dict[str, A
         return None
     file = Path(config.word_vectors)
     if file.is_file():
-        return {"file": file.name, "sha256": file_hash(file), "table": read_word_table(file, classes)}
+        return {"file": file.name, "sha256": file_hash(file), "table": _read_vectors(file, classes)}
     return _embedded(config.word_vectors, classes)
 
 
@@ -56,6 +57,18 @@ def told_of(vectors: Mapping[str, Any] | None) -> str | None:
     if not vectors or "substitute" not in vectors:
         return None
     return f"vectors of classes are {vectors['substitute']}'s embeddings of their words, a substitute for word vectors"
+
+
+def _read_vectors(file: Path, classes: Sequence[str]) -> list[list[float]]:
+    """Read the vectors of classes from a table, or from a file of word vectors: of a word as it is spelt, or alike."""
+    if file.suffix.lower() in TABLES:
+        return read_word_table(file, classes)
+    words, vectors = read_word_vectors(file)
+    exact = {word: row for row, word in enumerate(words)}
+    alike = {word.lower(): row for word, row in reversed(exact.items())}  # the first, which is the most frequent
+    rows = {name: exact.get(name, alike.get(name.lower())) for name in classes}
+    found = {name.lower(): vectors[row].tolist() for name, row in rows.items() if row is not None}
+    return pick_vectors(classes, found, str(file))
 
 
 def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -73,4 +86,5 @@ def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
             if failures := extract(asked, encoder, cache, batch_size=1).failures:
                 raise ManifestError(f"{name} cannot embed the word {word!r} ({failures[0].reason}); map the label away")
             table.append(cache.read(sorted(cache.keys())).values[0].tolist())
-    return {"substitute": name, "encoder": encoder.spec.to_dict(), "table": table}
+    mark = {} if getattr(find_encoder(name), "OF_WORDS", False) else {"substitute": name}
+    return {**mark, "encoder": encoder.spec.to_dict(), "table": table}

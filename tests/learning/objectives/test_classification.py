@@ -106,6 +106,8 @@ def test_a_run_keeps_the_labels_of_each_modality(root: Path) -> None:
     shown = " ".join(run("evaluate", "apart", "--workspace", root).stdout.split())
     assert "21 of 21 queries retrieve nothing" in shown
     assert (root / "runs" / "apart" / "evaluation" / "test" / "report.html").is_file()
+    shown = " ".join(run("search", root / "text" / "0.txt", "--run", "apart", "--workspace", root).stdout.split())
+    assert "retrieves nothing of audio, as its emotion is none of the labels there" in shown
     other = answer("evaluate", "apart", "--label-map", "won2021-isear-va", "--no-plots", "--workspace", root)
     assert other["label_map"]["name"] == "won2021-isear-va"
     assert "scary" not in other["classes"]
