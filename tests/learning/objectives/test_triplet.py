@@ -34,7 +34,7 @@ def taxonomy() -> Taxonomy:
     matches = torch.tensor([[b in MAP.get(a, set()) for b in range(7)] for a in range(7)])
     relevance = {("text", "speech"): matches, ("speech", "text"): matches.T}
     for modality in JOINED:
-        relevance[modality, modality] = torch.eye(7, dtype=torch.bool)
+        relevance[modality, modality] = torch.eye(7) > 0
     return Taxonomy(CLASSES, {"text": TEXT, "speech": SPEECH}, relevance)
 
 
@@ -59,22 +59,22 @@ def made(*margins: float, **settings: Any) -> Objective:
     return objective
 
 
-def drawn(objective: Objective, n: int, given: Split | None = None, **options: Any) -> Batch:
-    (batch,) = objective.draw(
-        given or split(0),
-        (1, n),
-        torch.Generator().manual_seed(1),
-        torch.Generator().manual_seed(2),
-        name="train",
-        **options,
-    )
+def drawn(objective: Objective, n: int, given: Split | None = None, views: int = 1) -> Batch:
+    draws = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    (batch,) = objective.draw(given or split(0), (1, n), *draws, name="train", views=views)
     return batch
+
+
+def units(batch: Batch, n_heads: int) -> dict[str, Tensor]:
+    """Outputs whose cosines are high, so that either way draws any row."""
+    draw = torch.Generator().manual_seed(3)
+    rows = {name: torch.randn(n_heads, len(batch.labels[name]), 4, generator=draw) + 1 for name in batch.rows}
+    return {name: normalize(one.double(), dim=-1) for name, one in rows.items()}
 
 
 def test_two_branches_draw_pairs_of_labels_that_match() -> None:
     batch = drawn(made(), 30_000)
-    assert torch.equal(batch.pairs["text"], torch.arange(30_000))
-    assert torch.equal(batch.pairs["speech"], torch.arange(30_000))
+    assert all(torch.equal(pairs, torch.arange(30_000)) for pairs in batch.pairs.values())
     text, speech = batch.labels["text"], batch.labels["speech"]
     assert all(int(b) in MAP[int(a)] for a, b in torch.stack([text, speech], dim=1).unique(dim=0))
     shares = torch.stack([text, speech]).flatten().bincount(minlength=7) / 30_000
@@ -104,9 +104,8 @@ def test_the_other_modality_may_have_the_anchors() -> None:
     assert objective.terms == ("labels>speech", "labels>text", "speech>text")
     batch = drawn(objective, 20_000)
     speech = batch.labels["speech"][batch.pairs["speech"] >= 0]
-    torch.testing.assert_close(
-        speech.bincount(minlength=7) / 10_000, torch.tensor([0, 0, 0, 1, 1, 1, 0]) / 3, rtol=0, atol=0.02
-    )
+    shares = speech.bincount(minlength=7) / 10_000
+    torch.testing.assert_close(shares, torch.tensor([0, 0, 0, 1, 1, 1, 0]) / 3, rtol=0, atol=0.02)
 
 
 def test_views_of_an_item_are_paired_with_those_of_its_match() -> None:
@@ -123,13 +122,8 @@ def test_losses_equal_the_plain_loops(settings: dict[str, Any]) -> None:
     margins = (0.1, 0.5)
     objective = made(*margins, **settings)
     batch = drawn(objective, 20)
-    units = {
-        name: normalize(
-            torch.randn(2, len(batch.labels[name]), 4, generator=torch.Generator().manual_seed(3)).double() + 1, dim=-1
-        )
-        for name in batch.rows
-    }
-    found = dict(zip(objective.terms, objective.losses(units, batch, None), strict=True))
+    outputs = units(batch, 2)
+    found = dict(zip(objective.terms, objective.losses(outputs, batch, None), strict=True))
     for term, losses in found.items():
         anchor, contrast = term.split(">")
         triplets = []  # row of the anchor, row of its positive
@@ -140,12 +134,10 @@ def test_losses_equal_the_plain_loops(settings: dict[str, Any]) -> None:
                 triplets.append((batch.pairs[anchor].tolist().index(pair), i))
         labels = [(int(batch.labels[anchor][a]), int(batch.labels[contrast][p])) for a, p in triplets]
         negative = [[differ(one, other, settings, anchor) for other in labels] for one in labels]
+        anchors, contrasts = map(list, zip(*triplets, strict=True))
         for k, margin in enumerate(margins):
-            rows = [
-                units[name][k][list(numbers)]
-                for name, numbers in zip((anchor, contrast), zip(*triplets, strict=True), strict=True)
-            ]
-            expected = reference.triplet(rows[0], rows[1], torch.tensor(negative), margin)
+            rows = outputs[anchor][k][anchors], outputs[contrast][k][contrasts]
+            expected = reference.triplet(*rows, torch.tensor(negative), margin)
             assert losses[k].item() == pytest.approx(expected, abs=1e-6)
 
 
@@ -170,14 +162,14 @@ def test_a_song_that_the_label_maps_to_is_a_negative_only_by_own_labels() -> Non
 def test_an_item_whose_match_could_not_be_read_is_left_out() -> None:
     objective = made(branches=3)
     batch = drawn(objective, 20)
-    units = {name: normalize(torch.randn(1, len(batch.labels[name]), 4).double(), dim=-1) for name in batch.rows}
+    outputs = units(batch, 1)
     kept = torch.cat([torch.arange(10), torch.arange(12, 20)])
     lost = batch.with_rows("speech", batch.rows["speech"][kept], lambda tensor: tensor[kept])
     whole = lost.with_rows("text", lost.rows["text"][kept], lambda tensor: tensor[kept])
-    short = {**units, "speech": units["speech"][:, kept]}
+    short = {**outputs, "speech": outputs["speech"][:, kept]}
     assert torch.equal(
         objective.losses(short, lost, None)[2],
-        objective.losses({**short, "text": units["text"][:, kept]}, whole, None)[2],
+        objective.losses({**short, "text": outputs["text"][:, kept]}, whole, None)[2],
     )
 
 
