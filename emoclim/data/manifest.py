@@ -143,7 +143,12 @@ def read_manifest(
             "or a CSV file that names it in a column 'path'"
         )
     elif source.is_file():
-        manifest = _from_table(source, modality, unlabelled)
+        try:
+            manifest = _from_table(source, modality, unlabelled)
+        except ManifestError as error:
+            if source.suffix.lower() not in MODALITIES[modality].suffixes:
+                raise
+            raise ManifestError(f"{error}; or, if it is no list but a text itself, give the folder it is in") from error
     else:
         fault = f"{source} is no regular file" if is_there(source) else f"there is no manifest at {source}"
         raise ManifestError(f"{fault}; give a CSV file or a folder with one subfolder per label")

@@ -11,7 +11,7 @@ from emoclim.config import Average
 from emoclim.data import Features
 from emoclim.errors import RunError
 from emoclim.learning import Heads, as_candidates, as_queries
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class Hit:
         Percent of the ranked candidates that score lower.
     start
         Where the candidate's best-matching segment begins, in seconds, or which passage of a text it is, from 0; None
-        where no segments are kept.
+        where no segments are kept, and for a text of one passage.
     query_start
         The same of the query's segment that matches the candidate best; None where it has but one.
     """
@@ -152,7 +152,8 @@ class Gallery:
         found, metric = self.heads.vectors(each, average="features", candidates=candidates)
         vectors = as_candidates(found[0], metric)  # (R, E)
         starts: list[float | None] = []
+        least = 1 if MODALITIES[items.spec.modality].timed else 2  # one passage alone has no number worth telling
         for first, last, one in zip(offsets[:-1].tolist(), offsets[1:].tolist(), wanted, strict=True):
-            best = int((vectors[first:last] @ one).argmax()) if last > first else None
+            best = int((vectors[first:last] @ one).argmax()) if last - first >= least else None
             starts.append(None if best is None else float(begins[first + best]))
         return starts

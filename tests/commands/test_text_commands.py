@@ -72,6 +72,12 @@ def test_texts_become_passages_and_what_is_odd_about_them_is_told(root: Path, tm
             assert told in shown
 
 
+def test_a_single_text_is_told_to_be_no_list(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "story.txt").write_text(STORY, encoding="utf-8")
+    words = ("--encoder", "hashed_words", "--workspace", tmp_path)
+    assert "give the folder it is in" in mistake("extract", "text", tmp_path / "story.txt", *words)
+
+
 def test_a_text_is_the_mean_of_its_passages(root: Path) -> None:
     out = root / "texts.npz"
     run("cache", "export", "hashed_words", out, "--workspace", root)
@@ -123,6 +129,7 @@ def test_music_finds_texts_which_are_shown(root: Path) -> None:
     (found,) = answer(*words, "--top", 99)
     by_id = {one["id"]: one for one in found["found"]}
     assert by_id["asked"]["text"] == ASKED
+    assert (by_id["asked"]["start"], by_id["asked"]["place"]) == (None, "")
     assert by_id["story"]["text"] in STORY
     assert len(by_id["story"]["text"]) < len(STORY)
     assert ASKED in run(*words, "--top", 99).stdout

@@ -63,7 +63,7 @@ def read_prose(item: Item) -> tuple[str, tuple[Remark, ...]]:
             "remove it, or fetch the text again"
         )
     if not (text := as_seen(text)):
-        raise DecodeError("the text is empty; write something, or take it out of the manifest")
+        raise DecodeError("the text is empty; write something, or leave it out")
     return text, remarks
 
 

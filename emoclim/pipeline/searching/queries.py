@@ -77,8 +77,9 @@ class QueryReader:
             extraction = extract(manifest, self._encoder, cache, batch_size=1, device=self._device)
             if extraction.failures:
                 raise ManifestError(f"{shown} cannot be used as a query: {extraction.failures[0].reason}")
-            for told in extraction.remarks_on(MODALITIES[modality].nouns):
-                log.warning("%s: %s", shown, told)
+            for about, examples in extraction.remarks.items():
+                told = f" ({', '.join(filter(None, examples.values()))})"
+                log.warning("%s is one of the %s that %s%s", shown, MODALITIES[modality].nouns, about, told)
             return cache.read(sorted(cache.keys()))
 
     def text_of(self, item: Item, start: float | None) -> str | None:
