@@ -214,7 +214,7 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
         (("extract", "images", "--encoder", "colour"), "there is no manifest at .*images.csv, and no folder"),
         (
             ("extract", "images", "--encoder", "cilp"),
-            r"no encoder is called 'cilp' \(did you mean 'clip'\?\); there are: clap, clip",
+            r"no encoder is called 'cilp' \(did you mean 'clip'\?\); there are: clap, clap_text, clip",
         ),
         (("extract", "images", "--encoder", "timbre"), "encoder 'timbre' takes audio, not image"),
         (("extract", "speech", "words.csv"), "no encoder takes speech by default"),
