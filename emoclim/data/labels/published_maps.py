@@ -1,7 +1,8 @@
 """Find and read the files of label maps, published ones by name, and make a map from valence and arousal.
 
 Conventions: a map is a TOML file with a table for each modality, in which a label has a class. One that gives a label a
-list of classes says what is relevant to it, and is for :func:`~emoclim.data.labels.relevance.read_relevance` only.
+list of classes says what is relevant to it, and is for :func:`~emoclim.data.labels.relevance.read_relevance` only. An
+empty list gives a label that matches none of another modality's: it is ranked with the others.
 """
 
 import math
@@ -53,7 +54,9 @@ def read_tables(given: Path, labels: Mapping[Modality, Iterable[str]] = {}) -> T
 
 def gives_several(given: Path) -> bool:
     """Whether a map gives some label a list of classes, so that it only says what is relevant."""
-    return any(not isinstance(classes, str) for table in read_tables(given).values() for classes in table.values())
+    return any(
+        classes and not isinstance(classes, str) for table in read_tables(given).values() for classes in table.values()
+    )
 
 
 def nearest_labels(labels: Sequence[str], among: Sequence[str], places: ValenceArousal) -> dict[str, str]:

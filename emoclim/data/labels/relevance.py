@@ -63,15 +63,18 @@ class Taxonomy:
 def read_relevance(path: Path, labels: Mapping[Modality, Iterable[str]]) -> tuple[LabelMap, Relevance]:
     """Read what is relevant to what, of the labels that occur by modality.
 
-    Each label is a class of its own, but for those that the map leaves out. The tables are ``(C, C)`` bool: whether
-    candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``.
+    Each label is a class of its own, but those that the map leaves out; one with an empty list is relevant to itself
+    only. The tables are ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to
+    queries of class ``[q, ..]``.
     """
     tables = read_tables(path, labels)
     found: dict[Modality, dict[str, set[str]]] = {}
     for modality, names in labels.items():
-        table = tables[modality]
-        listed = {name: [given] if isinstance(given := table[name], str) else given for name in sorted(set(names))}
-        found[modality] = {name: set(given) - {""} for name, given in listed.items()}
+        given = {name: tables[modality][name] for name in sorted(set(names))}
+        found[modality] = {
+            name: {one} - {""} if isinstance(one, str) else (set(one) - {""} or {f"[{modality}] {name}"})
+            for name, one in given.items()
+        }
     return _related(found, f"by label map {path}")
 
 

@@ -125,13 +125,13 @@ def known_emotions() -> frozenset[str]:
 def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
     """Read a map that gives each label one class, from a TOML file or a published one by its name.
 
-    ``[image]`` then ``excitement = "exciting"``; an empty string leaves a label out.
+    ``[image]`` then ``excitement = "exciting"``; an empty string leaves a label out, and so does an empty list.
     """
     tables = read_tables(path, labels)
     maps: dict[Modality, dict[str, str | None]] = {}
     for modality in labels:
         table = tables[modality]
-        if several := [label for label, given in table.items() if not isinstance(given, str)]:
+        if several := [label for label, given in table.items() if given and not isinstance(given, str)]:
             raise ManifestError(
                 f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
                 "not what to train on; give one class for each label"
