@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from cache_workspace import write_music
 from commands import answer, mistake, run
+from sklearn.metrics import r2_score
 
 SPLITS = ("train", "train", "val", "test")
 SUFFIXES = {"text": "txt", "audio": "wav"}
@@ -65,8 +67,10 @@ def test_one_modality_of_items_without_labels_is_trained_and_measured(tmp_path: 
     assert found["directions"] == {}
     told = run("evaluate", "--no-plots", "--workspace", tmp_path).stdout
     assert "arousal of recordings" in told
-    page = Path(trained["run"]) / "evaluation" / "test" / "report.html"
-    assert "Valence and arousal" in page.read_text(encoding="utf-8")
+    folder = Path(trained["run"]) / "evaluation" / "test"
+    assert "Valence and arousal" in (folder / "report.html").read_text(encoding="utf-8")
+    items = pq.read_table(folder / "numbers.parquet").to_pydict()
+    assert r2_score(items["valence"], items["predicted_valence"]) == pytest.approx(valence["value"])
     again = train(tmp_path, "--seeds", 2, "--name", "again")  # the only modality that there is
     assert again["heads"] == trained["heads"]
 
@@ -136,3 +140,19 @@ def test_a_modality_is_searched_by_itself(tmp_path: Path, kept: bool) -> None:
     train(tmp_path, "--audio", "timbre", "--epochs", 1)
     (found,) = answer("search", tmp_path / "data" / rows[0]["path"], "--in", "audio", "--workspace", tmp_path)
     assert len(found["found"]) == 5
+
+
+def test_real_music_is_predicted(shared: Path, tmp_path: Path) -> None:
+    """One part of emoMusic, from features that other people made; all ten folds are in benchmarks/emomusic.py."""
+    file = shared / "features" / "audio_emomusic_convnet.npz"
+    with np.load(file) as arrays:
+        ids, numbers = arrays["ids"], arrays["valence_arousal"]
+    rows = zip(ids, numbers.tolist(), (SPLITS * len(ids))[: len(ids)], strict=True)
+    lines = [f"{id_},{id_}.mp3,{v!r},{a!r},{split}" for id_, (v, a), split in rows]
+    (tmp_path / "music.csv").write_text("\n".join(["id,path,valence,arousal,split", *lines]))
+    words = ("--name", "convnet", "--modality", "audio", "--manifest", tmp_path / "music.csv")
+    run("cache", "import", file, *words, "--workspace", tmp_path)
+    train(tmp_path, "--audio", "convnet", "--dropout", 0.5)
+    found = metrics(answer("evaluate", "--no-plots", "--workspace", tmp_path))
+    assert found["audio", "valence"]["R2"] > 0.35
+    assert found["audio", "arousal"]["R2"] > 0.55

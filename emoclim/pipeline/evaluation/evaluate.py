@@ -17,10 +17,11 @@ from emoclim.config import EvaluateConfig
 from emoclim.data import ContentKeys, Item, Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
+from emoclim.files import parquet_bytes, write_bytes
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
-from emoclim.pipeline.evaluation.numbers import NumbersReport
+from emoclim.pipeline.evaluation.numbers import NUMBERS_FILE, NumbersReport
 from emoclim.pipeline.evaluation.page import Examples, write_page
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
@@ -112,6 +113,8 @@ def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> N
     report = evaluation.report
     scores = {name: direction.scores for name, direction in report.directions.items()}
     table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
+    if evaluation.numbers.predicted:
+        write_bytes(evaluation.folder / NUMBERS_FILE, parquet_bytes(evaluation.numbers.columns))
     if report.directions:
         write_queries(evaluation.folder / QUERIES_FILE, table)
     if evaluation.plots_written and report.directions:

@@ -22,6 +22,7 @@ from emoclim.pipeline.splits import numbered_items, read_splits
 from emoclim.reports import SEED, Estimate, Row
 from emoclim.seeding import generator_for
 
+NUMBERS_FILE = "numbers.parquet"
 NAMES = ("valence", "arousal")
 UNDEFINED = {"R2": "all of its values are alike", "r": "all values or all predictions are alike"}
 
@@ -41,6 +42,7 @@ class NumbersReport:
     """How well valence and arousal are predicted."""
 
     predicted: tuple[Predicted, ...]
+    columns: Mapping[str, Sequence[Any]]  # of the single items: id, modality, what is given and what is predicted
 
     @classmethod
     def of(
@@ -53,9 +55,10 @@ class NumbersReport:
     ) -> Self:
         """Predict valence and arousal of the items of a split that have them, where the heads do."""
         if "targets" not in heads.objective.needs:
-            return cls(())
+            return cls((), {})
         split = _split(config, libraries, label_map, keys)
         found: list[Predicted] = []
+        columns = {name: list[Any]() for name in ("id", "modality", *NAMES, *(f"predicted_{name}" for name in NAMES))}
         for modality, features in split.features.items():
             outputs = heads.outputs(features, average=config.average)
             predictions = heads.objective.predictions(modality, outputs)
@@ -63,7 +66,10 @@ class NumbersReport:
                 groups = _groups(libraries[modality].manifest, features.ids)
                 given = split.numbers[modality]
                 found += _measure(modality, predictions[0], given, groups)
-        return cls(tuple(found))
+                values = torch.cat([given.double(), predictions[0].cpu().double()], dim=1).T.tolist()
+                for column, own in zip(columns.values(), (features.ids, [modality] * len(given), *values), strict=True):
+                    column += own
+        return cls(tuple(found), columns)
 
     def to_dict(self) -> list[dict[str, Any]]:
         """Return plain values, for JSON."""
