@@ -59,7 +59,8 @@ def test_every_script_can_be_tried() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["startup", "cache_read", "rerun", "retrieval", "tagging", "sweep_step", "end_to_end", "uncertainty"]
+    "name",
+    ["startup", "cache_read", "rerun", "retrieval", "tagging", "sweep_step", "end_to_end", "uncertainty", "emomusic"],
 )
 def test_a_script_tells_its_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = measure(name, tiny(name), tmp_path, monkeypatch)
