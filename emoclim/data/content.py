@@ -1,4 +1,7 @@
-"""Know what an item is, wherever it lies: by a hash of its bytes, and of the part of them that is meant."""
+"""Know what an item is, wherever it lies: by a hash of its bytes, and of the part of them that is meant.
+
+Of a text it is one of what a reader sees, so that it is the same in any code, in a file or in a table.
+"""
 
 import hashlib
 import json

@@ -33,7 +33,9 @@ class Features:
     values: Tensor  # (N, D) float32: the mean over an item's windows; the centre crop of an image
     segments: Tensor | None = None  # (R, D) float32: each window, or each random view; None where none is kept
     offsets: Tensor | None = None  # (N + 1,) int64: item n owns segments[offsets[n]:offsets[n + 1]], possibly no row
-    starts: Tensor | None = None  # (R,) float32: seconds at which each segment begins; 0 for a view of an image
+    starts: Tensor | None = (
+        None  # (R,) float32: seconds at which each segment begins; of a passage its number; of a view 0
+    )
     seconds: Tensor | None = None  # (N,) float32: decoded length of each item, 0 for an image; None if not known
 
     def __len__(self) -> int:

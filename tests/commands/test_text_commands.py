@@ -11,6 +11,8 @@ from commands import answer, mistake, run
 from commands import finished as prepared
 from example_encoders import dropped_in
 
+from emoclim.cache import open_cache
+
 __all__ = ["prepared"]
 
 WORDS = {
@@ -87,9 +89,13 @@ def test_a_text_is_the_mean_of_its_passages(root: Path) -> None:
         assert last - first == 3
         assert table["starts"][first:last].tolist() == [0, 1, 2]
         np.testing.assert_allclose(table["values"][row], table["segments"][first:last].mean(0), rtol=1e-6)
+        np.savez(out, **{name: table[name] for name in ("ids", "values", "segments", "offsets")})
     words = ("--name", "again", "--modality", "text", "--manifest", root / "data" / "text.csv")
-    run("cache", "import", out, *words, "--workspace", root)
-    assert "views" not in run("cache", "info", "again", "--workspace", root).stdout
+    cache = answer("cache", "import", out, *words, "--workspace", root)["cache"]
+    with open_cache(Path(cache)) as opened:
+        features = opened.features(["story"])
+    assert features.windows is not None
+    assert features.windows[2].tolist() == [0, 1, 2]
 
 
 def test_a_cache_of_texts_is_verified_and_its_shards_are_merged(root: Path, tmp_path: Path) -> None:

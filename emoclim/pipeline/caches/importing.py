@@ -97,7 +97,7 @@ def import_features(
     spec = FeatureSpec(name, modality, dim, identity, {**config.settings, **own})
     cache = workspace.cache_path(spec, f".{config.backend}")
     named = zip(own_ids, track(read_items(files, config.values), f"import {file.name}"), strict=True)
-    imported = _keep(cache, spec, (replace(item, key=f"{BY_ID}{id_}") for id_, item in named if id_ is not None))
+    imported = _keep(cache, spec, (_named(item, id_, modality) for id_, item in named if id_ is not None))
     missing = _note(cache, spec, manifest, portable_path(file, cache.parent), imported)
     left_out = tuple(id_ for id_, own_id in zip(ids, own_ids, strict=True) if own_id is None)
     return ImportResult(
@@ -112,6 +112,14 @@ def import_features(
         left_out=left_out,
         notes=tuple(notes),
     )
+
+
+def _named(item: EncodedItem, id_: str, modality: Modality) -> EncodedItem:
+    """Name an item; number its segments where they have no length, and the file tells no numbers."""
+    facts, starts = MODALITIES[modality], item.starts
+    if starts is not None and facts.segments and not facts.timed and not starts.any():
+        starts = (starts + 1).cumsum(0) - 1
+    return replace(item, key=f"{BY_ID}{id_}", starts=starts)
 
 
 def survey(items: Iterable[EncodedItem], file: Path) -> tuple[list[str], int, int]:
