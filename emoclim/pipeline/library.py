@@ -33,11 +33,11 @@ class Library:
 OpenLibrary = Callable[[CacheNote, SourceRef], Library]
 
 
-def labelled_library(workspace: Workspace, modality: Modality, name: str | None) -> Library:
-    """Open the newest labelled manifest of a cache, with its splits."""
+def labelled_library(workspace: Workspace, modality: Modality, name: str | None, *, tagged: bool = False) -> Library:
+    """Open the newest labelled manifest of a cache, with its splits; where one is named, `tagged` is enough."""
     note = newest_cache(workspace, modality, name)
     for source in reversed(note.sources):
-        if not source.unlabelled and name in (None, source.name, *names_of(note)):
+        if (not source.unlabelled or (tagged and name)) and name in (None, source.name, *names_of(note)):
             return open_library(note, source)
     if name in (None, *names_of(note)):
         held = ", ".join(str(source.found_from(note.path)) for source in note.sources)
@@ -55,6 +55,7 @@ def choose_libraries(
     live: Modality | None = None,
     *,
     alone: bool = False,
+    tagged: bool = False,
 ) -> dict[Modality, Library]:
     """Open the libraries of a run, but for the one of its live modality: those it noted when it began, or new ones.
 
@@ -65,7 +66,7 @@ def choose_libraries(
         return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
     modalities = choose_modalities(workspace, [*named, *([live] if live else [])], alone=alone)
     return {
-        modality: labelled_library(workspace, modality, named.get(modality))
+        modality: labelled_library(workspace, modality, named.get(modality), tagged=tagged)
         for modality in modalities
         if modality != live
     }

@@ -1,11 +1,11 @@
-"""Read the features of the splits of libraries, with the classes of their labels, or valence and arousal.
+"""Read the features of the splits of libraries, with the classes of their labels, or numbers of the items.
 
 Used by everything that trains, evaluates or reads emotions. Invariant: an item that cannot be used is told, or is an
 error; it is never dropped silently.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 
@@ -13,6 +13,13 @@ from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, read_features
+
+NumbersOf = Callable[[Item], Sequence[float]]  # what is measured of an item; nothing where it is not
+
+
+def valence_arousal_of(item: Item) -> Sequence[float]:
+    """Return the two numbers of an item, if its manifest has them."""
+    return item.numbers
 
 
 def read_splits(
@@ -22,13 +29,12 @@ def read_splits(
     keys: ContentKeys,
     *,
     every_class: bool = True,
-    numbered: Collection[Modality] = (),
+    numbered: Mapping[Modality, NumbersOf] = {},
     **how: bool,
 ) -> dict[str, Split]:
     """Read the features of the labelled items of some splits, as :func:`read_features` does.
 
-    Of modalities that are `numbered`, those of the items with valence and arousal, whose class is -1 where they have no
-    label.
+    Of modalities that are `numbered`, those of the items with numbers, whose class is -1 where they have no label.
     """
     splits = {}
     for name in names:
@@ -38,16 +44,15 @@ def read_splits(
         labels: dict[Modality, torch.Tensor] = {}
         numbers: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
-            measured = modality in numbered
-            manifest = library.manifest
-            items = numbered_items(manifest, name) if measured else labelled_items(manifest, label_map, name)
+            manifest, of = library.manifest, numbered.get(modality)
+            items = numbered_items(manifest, name, of) if of else labelled_items(manifest, label_map, name)
             table = features[modality] = read_features(library, items, keys, **how)
             known = {item.id: item for item in items}
             kept = [known[id_] for id_ in table.ids]
             classes = [label_map.class_of(modality, item.label) for item in kept]
             labels[modality] = torch.tensor([-1 if one is None else one for one in classes], dtype=torch.int64)
-            if measured:
-                numbers[modality] = torch.tensor([item.numbers for item in kept]).view(-1, 2)
+            if of:
+                numbers[modality] = torch.tensor([list(of(item)) for item in kept], dtype=torch.float32)
                 _require_numbers(numbers[modality], name, manifest)
             elif every_class:
                 _require_all_classes(labels[modality], label_map, name, manifest)
@@ -55,9 +60,9 @@ def read_splits(
     return splits
 
 
-def numbered_items(manifest: Manifest, split: str) -> list[Item]:
-    """Return the items of a split that have valence and arousal, labelled or not."""
-    return [item for item in manifest.items if item.split == split and item.numbers]
+def numbered_items(manifest: Manifest, split: str, of: NumbersOf = valence_arousal_of) -> list[Item]:
+    """Return the items of a split that have numbers, labelled or not."""
+    return [item for item in manifest.items if item.split == split and of(item)]
 
 
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
@@ -73,8 +78,8 @@ def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[
 def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:
     if not len(numbers):
         raise ManifestError(
-            f"split {split!r} of {manifest.source} has no usable {manifest.modality} with valence and arousal; add "
-            "some, or change the splits"
+            f"split {split!r} of {manifest.source} has no usable {manifest.modality} with valence and arousal, or with "
+            "tags; add some, or change the splits"
         )
 
 

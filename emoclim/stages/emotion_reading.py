@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Self
 
 import torch
@@ -36,28 +37,30 @@ class EmotionReader:
 
     @classmethod
     def fit(cls, train: Split, val: Split, heads: Heads, average: Average = "embeddings") -> Self:
-        """Place the centroids by one split, and choose the temperatures by another; both have items of every class."""
+        """Place the centroids by one split, and choose the temperatures by another; both have items of every class.
+
+        Modalities without items, for want of labels, are read by the classes of the others, at their mean temperature.
+        """
         means: dict[int, list[Tensor]] = {c: [] for c in range(len(train.classes))}
-        own = {modality: train.own_classes(modality) for modality in train.features}
-        for modality, features in train.features.items():
+        own = {modality: train.own_classes(modality) or tuple(means) for modality in train.features}
+        labelled = {modality: features for modality, features in train.features.items() if len(features)}
+        for modality, features in labelled.items():
             (rows, _), labels = _rows(features, heads, average), train.labels[modality]
             for c in own[modality]:
                 means[c].append(rows[labels == c].mean(dim=0))
         centroids = torch.stack([torch.stack(each).mean(dim=0) for each in means.values()])
         plain = cls(train.classes, heads, average, centroids, dict.fromkeys(train.features, 1.0), own)
-        fitted = {
-            name: _temperature(plain._logits(one), torch.searchsorted(torch.tensor(own[name]), val.labels[name]))
-            for name, one in val.features.items()
-        }
-        return replace(plain, temperatures=fitted)
+        fitted = {}
+        for name in labelled:
+            places = torch.searchsorted(torch.tensor(own[name]), val.labels[name])
+            fitted[name] = _temperature(plain._logits(val.features[name]), places)
+        return replace(plain, temperatures={**dict.fromkeys(own, fmean(fitted.values())), **fitted})
 
     def read(self, features: Features) -> list[dict[str, float]]:
         """Return the probability of each class, by item; they add up to 1."""
         modality = features.spec.modality
-        logits, names = (
-            self._logits(features) / self.temperatures[modality],
-            [self.classes[c] for c in self.own[modality]],
-        )
+        logits = self._logits(features) / self.temperatures[modality]
+        names = [self.classes[c] for c in self.own[modality]]
         return [dict(zip(names, row, strict=True)) for row in logits.softmax(dim=1).tolist()]
 
     def _logits(self, features: Features) -> Tensor:

@@ -124,6 +124,32 @@ def test_triplets_join_labels_that_a_map_relates_in_one_sweep(root: Path, tmp_pa
     assert len(swept["heads"]) == 8
 
 
+def test_items_with_tags_in_place_of_a_label_are_brought_to_the_mean_of_their_vectors(root: Path) -> None:
+    (root / "words.csv").write_text("word,v0,v1,v2\ncalm,1,0,0\nhappy,0,1,0\nsad,0,0,1\nslow,1,0,0.5\n")
+    tags = {"calm": "calm|slow", "happy": "happy", "sad": "sad|slow"}
+    rows = list(csv.DictReader((root / "speech.csv").read_text().splitlines()))
+    with (root / "tagged.csv").open("w", newline="") as file:
+        told = [(row["path"], tags[row["label"]], row["split"]) for row in rows]
+        csv.writer(file).writerows([("path", "tags", "split"), *told])
+    words = ("--name", "made-tagged", "--modality", "speech", "--manifest", root / "tagged.csv", "--workspace", root)
+    run("cache", "import", root / "speech.npz", *words)
+    named = ("--text", "made-text", "--speech", "made-tagged", "--config", root / "quick.toml", "--epochs", 6)
+    more = ("--learning-rate", 0.003, "--word-vectors", root / "words.csv", "--workspace", root, "--name", "tagged")
+    trained = answer("train-heads", *named, "--objective", "w2v_regression", *more)
+    assert trained["label_vectors"]["tags"] == {
+        "calm": [1, 0, 0],
+        "happy": [0, 1, 0],
+        "sad": [0, 0, 1],
+        "slow": [1, 0, 0.5],
+    }
+    asked = root / rows[0]["path"].replace("speech", "text").replace("flac", "txt")
+    (found,) = answer("search", asked, "--run", "tagged", "--workspace", root)
+    shown = answer("evaluate", "tagged", "--no-plots", "--workspace", root)
+    assert list(shown["directions"]) == ["text_text"]  # tags name no emotion to be found
+    labels = {row["path"]: row["label"] for row in rows}
+    assert [labels[hit["id"]] for hit in found["found"]] == ["calm"] * 5
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -31,6 +31,8 @@ class W2vRegression(RegressionObjective):
     outputs         ``(K, N, V)``   of each modality, not of unit length
     labels          ``(N,)``        int64 classes of each modality
     label_vectors   ``(C, V)``      vectors of the words of the classes
+    numbers         ``(N, V)``      of items with tags in place of a label, the
+                                    mean of the vectors of their tags
     ==============  ==============  ========================================
 
     Relations
@@ -57,24 +59,26 @@ class W2vRegression(RegressionObjective):
             description="What ends a head: linear, or paper-code, a sigmoid that reaches no negative component",
         )
 
-    needs: ClassVar[frozenset[str]] = frozenset({"labels", "label_vectors", "taxonomy"})
+    needs: ClassVar[frozenset[str]] = frozenset({"targets", "taxonomy"})
     vectors_of: ClassVar[tuple[str, ...]] = (WORDS,)
     squashes: ClassVar[frozenset[str]] = frozenset({"paper-code"})
-    _words: Tensor  # (C, V)
+    _words: Tensor | None  # (C, V)
 
     @override
     def prepare(self, split: Split, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         super().prepare(split, device, dtype)
-        assert split.label_vectors is not None
-        self._words = split.label_vectors.to(device, dtype)
+        self._words = None if split.label_vectors is None else split.label_vectors.to(device, dtype)
 
     @override
     def width(self, split: Split) -> int:
-        assert split.label_vectors is not None
-        return split.label_vectors.shape[1]
+        tables = [*(split.numbers or {}).values(), split.label_vectors]
+        return next(table.shape[1] for table in tables if table is not None and table.shape[1])
 
     @override
     def targets(self, modality: str, batch: Batch) -> Tensor:
+        if modality in batch.numbers:
+            return batch.numbers[modality]
+        assert self._words is not None
         return self._words[batch.labels[modality]]
 
     @override

@@ -18,7 +18,7 @@ from emoclim.learning import Heads
 from emoclim.metrics import bootstrap_regression
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library
-from emoclim.pipeline.splits import numbered_items, read_splits
+from emoclim.pipeline.splits import numbered_items, read_splits, valence_arousal_of
 from emoclim.reports import SEED, Estimate, Row
 from emoclim.seeding import generator_for
 
@@ -99,7 +99,9 @@ def _split(
     config: EvaluateConfig, libraries: Mapping[Modality, Library], label_map: LabelMap, keys: ContentKeys
 ) -> Split:
     measured = {name: one for name, one in libraries.items() if numbered_items(one.manifest, config.split)}
-    split = read_splits(measured, label_map, (config.split,), keys, numbered=tuple(measured))[config.split]
+    split = read_splits(
+        measured, label_map, (config.split,), keys, numbered=dict.fromkeys(measured, valence_arousal_of)
+    )[config.split]
     return split.lasting(config.min_seconds) if config.min_seconds else split
 
 

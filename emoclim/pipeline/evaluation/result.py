@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.data import LabelMap
+from emoclim.data import MATCHING, LabelMap
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.numbers import NumbersReport
 from emoclim.recipes import find_recipe, recipe_names
@@ -86,7 +86,8 @@ class Evaluation:
         if self.settings["min_seconds"]:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
         if noted := self.settings["label_map"]:
-            lines.append(f"relevant are labels with a class in common by the label map {noted['name']}")
+            by = "as labels match" if noted["name"] == MATCHING else f"by the label map {noted['name']}"
+            lines.append(f"relevant are labels with a class in common, {by}")
         lines += filter(None, [self.settings["label_vectors"]])
         if self.settings["within"]:
             lines.append("each item ranks those of its own group only")

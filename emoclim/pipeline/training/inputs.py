@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Self
 
 import torch
@@ -25,13 +26,13 @@ from emoclim.data import (
 )
 from emoclim.encoders import Encoder
 from emoclim.errors import ManifestError
-from emoclim.learning import Augmenter, Objective
+from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import labelled_items, read_splits
+from emoclim.pipeline.splits import labelled_items, read_splits, valence_arousal_of
 from emoclim.pipeline.training.config import LabelledConfig
-from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors
+from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import Recordings
 
@@ -57,14 +58,15 @@ class Labelled:
     ) -> Self:
         """Read classes and their vectors from their files, or from what a run noted when it began."""
         objective = config.make_objective(tuple(libraries))
-        check_vectors(objective, config, libraries.keys() - _numbered(objective, libraries))
+        measured = frozenset() if learns_tags(objective) else _numbered(objective, libraries)
+        check_vectors(objective, config, libraries.keys() - measured)
         if known:
             noted = known[LABEL_MAP]
             label_map, tables = LabelMap(tuple(noted["classes"]), noted["maps"]), noted.get("relevance")
             taxonomy = tables and Taxonomy.of(label_map, read_plain_relevance(tables), noted["name"])
             return cls(libraries, label_map, objective, known[VECTORS], taxonomy, **more)
         label_map, taxonomy = _classes(config, objective, libraries)
-        vectors = label_vectors(config, label_map.classes)
+        vectors = label_vectors(config, label_map.classes, _tags(objective, libraries))
         return cls(libraries, label_map, objective, vectors, taxonomy, **more)
 
     @property
@@ -82,10 +84,12 @@ class Labelled:
         """Read the labelled features of training and validation."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
-        numbered = _numbered(self.objective, libraries)
+        of = partial(mean_of_tags, self.vectors or {}) if learns_tags(self.objective) else valence_arousal_of
+        numbered = dict.fromkeys(_numbered(self.objective, libraries), of)
         splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered)
         keys.save()
-        table = None if self.vectors is None else torch.tensor(self.vectors["table"], dtype=torch.float64)
+        rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
+        table = torch.tensor(rows, dtype=torch.float64) if rows else None
         return {name: replace(split, label_vectors=table, taxonomy=self.taxonomy) for name, split in splits.items()}
 
     def settings(self) -> dict[str, Any]:
@@ -114,11 +118,31 @@ class Labelled:
         return known | {"name": own.name, "relevance": plain_relevance(own.relevance)}
 
 
+def learns_tags(objective: Objective) -> bool:
+    """Whether what an objective takes of single items is the vectors of their tags, not valence and arousal."""
+    return "targets" in objective.needs and WORDS in objective.vectors_of
+
+
 def _numbered(objective: Objective, libraries: Mapping[Modality, Library]) -> frozenset[Modality]:
-    """Return the modalities that are trained on valence and arousal of their items."""
+    """Return the modalities that are trained on valence and arousal of their items, or on tags in place of labels."""
     if "targets" not in objective.needs:
         return frozenset()
-    return frozenset(name for name, one in libraries.items() if any(item.numbers for item in one.manifest.items))
+    if not learns_tags(objective):
+        return frozenset(name for name, one in libraries.items() if any(item.numbers for item in one.manifest.items))
+    labelled = {name for name, labels in labels_of(libraries).items() if labels}
+    return frozenset(
+        name
+        for name, one in libraries.items()
+        if name not in labelled and any(item.tags for item in one.manifest.items)
+    )
+
+
+def _tags(objective: Objective, libraries: Mapping[Modality, Library]) -> list[str]:
+    """List the tags of the items that are trained on theirs."""
+    if not learns_tags(objective):
+        return []
+    tagged = (libraries[name].manifest.items for name in _numbered(objective, libraries))
+    return sorted({tag for items in tagged for item in items for tag in item.tags})
 
 
 def _classes(

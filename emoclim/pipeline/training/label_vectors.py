@@ -5,6 +5,7 @@ Used by all trainings. A run notes them with where they come from, and whether t
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from emoclim.cache import MemoryCache
@@ -39,8 +40,13 @@ def check_vectors(objective: Objective, config: LabelledConfig, without_numbers:
         raise ConfigError(f"{wrong[0]} would have no effect on objective {objective.name}; leave one of the two out")
 
 
-def label_vectors(config: LabelledConfig, classes: Sequence[str]) -> dict[str, Any] | None:
-    """Return the vectors of classes as plain values, with their source; None where none are asked for."""
+def label_vectors(config: LabelledConfig, classes: Sequence[str], tags: Sequence[str] = ()) -> dict[str, Any] | None:
+    """Return the vectors of classes, and of tags, as plain values, with their source; None where none are asked for."""
+    both = tuple(dict.fromkeys([*classes, *tags]))
+    if tags and (found := label_vectors(config, both)):
+        known = dict(zip(both, found["table"], strict=True))
+        tagged = {tag: known[tag] for tag in tags}
+        return found | {"table": [known[name] for name in classes], "tags": tagged}
     if config.vad is not None:
         table = class_vectors(classes, read_valence_arousal(config.vad)).tolist()
         return {"file": config.vad.name, "sha256": file_hash(config.vad), "table": table}
@@ -50,6 +56,11 @@ def label_vectors(config: LabelledConfig, classes: Sequence[str]) -> dict[str, A
     if file.is_file():
         return {"file": file.name, "sha256": file_hash(file), "table": _read_vectors(file, classes)}
     return _embedded(config.word_vectors, classes)
+
+
+def mean_of_tags(vectors: Mapping[str, Any], item: Item) -> list[float]:
+    """Average the vectors of the tags of an item; nothing where it has none."""
+    return [fmean(entries) for entries in zip(*(vectors["tags"][tag] for tag in item.tags), strict=True)]
 
 
 def told_of(vectors: Mapping[str, Any] | None) -> str | None:

@@ -74,7 +74,7 @@ def test_head_k_of_three_is_its_solo_run_to_the_bit(name: str) -> None:
 
 @pytest.mark.parametrize("name", [*OURS, *NAMES])
 def test_it_evaluates_and_searches_better_than_chance(name: str) -> None:
-    config = CONFIG.updated(epochs=8, learning_rate=1e-2)
+    config = CONFIG.updated(epochs=16, learning_rate=1e-2)
     heads, test = train(name, [0], config).heads, split(2)
     across = heads.objective.aligns([1.0] * len(heads.objective.terms))  # without that, it may be better or worse
     report = evaluate(test, heads, device=CPU).directions["text_speech" if across else "text_text"]
