@@ -129,8 +129,8 @@ class RelevanceConfig(Settings):
     label_map: Path | None = Field(
         default=None,
         strict=False,
-        description="TOML file, or name of a published map: relevant are labels with a class in common; default those "
-        "of one class of the run",
+        description="TOML file, or name of a published map: relevant are labels with a class in common; or a table of "
+        "valence and arousal or word vectors: the nearest label; default those of one class of the run",
     )
     within: Literal["group"] | None = Field(
         default=None, description="Rank only candidates that have the query's own entry in this column; default all"

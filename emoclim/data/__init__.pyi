@@ -20,6 +20,7 @@ from .generated.corpus import generate as generate
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .labels.published_maps import gives_several as gives_several
+from .labels.published_maps import label_map_names as label_map_names
 from .labels.published_maps import nearest_labels as nearest_labels
 from .labels.relevance import MATCHING as MATCHING
 from .labels.relevance import Relevance as Relevance
@@ -28,6 +29,7 @@ from .labels.relevance import plain_relevance as plain_relevance
 from .labels.relevance import read_plain_relevance as read_plain_relevance
 from .labels.relevance import read_relevance as read_relevance
 from .labels.relevance import relate_labels as relate_labels
+from .labels.relevance import relate_nearest as relate_nearest
 from .labels.tag_groups import groups_of as groups_of
 from .labels.taxonomy import IMAGE_EMOTIONS as IMAGE_EMOTIONS
 from .labels.taxonomy import LabelMap as LabelMap

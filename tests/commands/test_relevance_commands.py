@@ -2,10 +2,11 @@
 
 import csv
 from collections import Counter
+from math import atan2, dist
 from pathlib import Path
 
 import pytest
-from commands import answer, run
+from commands import answer, mistake, run
 from commands import finished as finished
 from commands import workspace as workspace
 
@@ -78,6 +79,37 @@ def test_a_label_map_says_what_is_relevant(workspace: Path) -> None:
     both = ("001-colour-timbre", folder / "test-by-moods")
     told = run("compare", *both, "--workspace", workspace, code=2).output
     assert "the label map is not the same (none and moods " in " ".join(told.split())
+
+
+PLACES = {  # valence and arousal of every label
+    **{"amusement": (0.9, 0.8), "awe": (0.6, 0.6), "contentment": (0.8, 0.5), "excitement": (0.9, 0.7)},
+    **{"anger": (0.2, 0.9), "disgust": (0.1, 0.8), "fear": (0.1, 0.9), "sadness": (0.1, 0.3)},
+    **{"happy": (1.0, 0.7), "funny": (0.8, 0.9), "sad": (0.2, 0.3), "tender": (0.7, 0.5)},
+    **{"exciting": (1.0, 0.8), "angry": (0.2, 0.8), "scary": (0.0, 1.0)},
+}
+
+
+@pytest.mark.parametrize("header", ["word,valence,arousal", "word,first,second"])
+def test_a_label_map_is_computed_from_places_of_labels(workspace: Path, header: str) -> None:
+    table = workspace / "places.csv"
+    table.write_text(f"{header}\n" + "".join(f"{name},{one},{other}\n" for name, (one, other) in PLACES.items()))
+    found = answer("evaluate", "--label-map", table, *QUICK, "--workspace", workspace)
+    assert found["label_map"]["name"] == "computed from places.csv"
+    music = Counter(row["label"] for row in rows_of(workspace, "audio.csv") if row["split"] == "test")
+    by_angle = {name: atan2(other, one) for name, (one, other) in PLACES.items()}
+    for label, one in found["directions"]["image_audio"]["per_class"].items():
+        if one["n_queries"]:
+            away = {
+                name: dist(PLACES[label], PLACES[name])
+                if "valence" in header
+                else abs(by_angle[label] - by_angle[name])
+                for name in sorted({row["label"] for row in rows_of(workspace, "audio.csv")})
+            }
+            assert one["n_relevant"] == music[min(away, key=lambda name: away[name])], label
+    shown = run("evaluate", "--label-map", table, *QUICK, "--workspace", workspace).stdout
+    assert "by the label map computed from places.csv" in " ".join(shown.split())
+    table.write_text(f"{header}\nawe,0.5,0.5\n")
+    assert "'amusement'" in mistake("evaluate", "--label-map", table, "--workspace", workspace)
 
 
 def test_items_rank_their_own_group(workspace: Path) -> None:

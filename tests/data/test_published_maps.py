@@ -8,7 +8,7 @@ import pytest
 
 from emoclim.data.datasets.loading import find_dataset
 from emoclim.data.labels.published_maps import FOLDER, find_label_map, label_map_names, nearest_labels
-from emoclim.data.labels.relevance import read_relevance
+from emoclim.data.labels.relevance import read_relevance, relate_nearest
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS, read_label_map
 from emoclim.data.labels.valence_arousal import read_valence_arousal
 from emoclim.errors import ManifestError
@@ -72,6 +72,22 @@ def test_valence_and_arousal_give_the_papers_column(shared: Path) -> None:
     assert {label: [nearest] for label, nearest in found.items()} == {
         label: row["VA"] for label, row in table["map"].items()
     }
+
+
+def test_a_computed_map_relates_a_query_to_the_nearest_label_of_the_candidates(shared: Path) -> None:
+    table = json.loads((shared / "labels" / "won2021_table2.json").read_text(encoding="utf-8"))
+    places = read_valence_arousal(shared / "labels" / "nrc_vad_taxonomy_words.csv")
+    label_map, relevance = relate_nearest({"text": table["map"], "audio": table["music_labels"]}, places)
+    related = {
+        asked: [label_map.classes[place] for place in relevance["text", "audio"][row].nonzero()[:, 0].tolist()]
+        for row, asked in enumerate(label_map.classes)
+        if asked in table["map"]
+    }
+    assert related == {label: row["VA"] for label, row in table["map"].items()}
+    assert (relevance["audio", "text"].sum(dim=1) == 1).sum() == len(table["music_labels"])
+    assert relevance["text", "text"].nonzero().tolist() == [
+        [label_map.classes.index(label)] * 2 for label in sorted(table["map"])
+    ]
 
 
 def test_nearest_labels_by_hand() -> None:

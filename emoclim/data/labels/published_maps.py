@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from emoclim.data.labels.valence_arousal import ValenceArousal, places_of
+from emoclim.data.labels.valence_arousal import places_of
 from emoclim.data.listing import Name
 from emoclim.errors import ManifestError
 from emoclim.files import read_toml
@@ -59,13 +59,16 @@ def gives_several(given: Path) -> bool:
     )
 
 
-def nearest_labels(labels: Sequence[str], among: Sequence[str], places: ValenceArousal) -> dict[str, str]:
-    """Map each label to the nearest of some others by valence and arousal.
+def nearest_labels(
+    labels: Sequence[str], among: Sequence[str], places: Mapping[str, Sequence[float]]
+) -> dict[str, str]:
+    """Map each label to the nearest of some others by their places, such as valence and arousal.
 
     Notes
     -----
     M. Won et al., "Emotion embedding spaces for matching music to stories", ISMIR 2021, section 4.3: Euclidean
-    distance. With the NRC VAD lexicon it gives the column VA of their Table 2.
+    distance. With valence and arousal of the NRC VAD lexicon it gives the column VA of their Table 2. Of vectors of
+    unit length, the nearest is that of the highest cosine.
     """
     if not among:
         raise ManifestError("there is no label to map to; give at least one")

@@ -12,7 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from emoclim.data.labels.published_maps import read_tables
+from emoclim.data.labels.published_maps import nearest_labels, read_tables
 from emoclim.data.labels.taxonomy import LabelMap, match_labels
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
@@ -99,6 +99,22 @@ def relate_labels(labels: Mapping[Modality, Iterable[str]]) -> tuple[LabelMap, R
         },
         "by themselves",
     )
+
+
+def relate_nearest(
+    labels: Mapping[Modality, Iterable[str]], places: Mapping[str, Sequence[float]]
+) -> tuple[LabelMap, Relevance]:
+    """Relate each label of a query to the nearest of the candidates' labels, by their places; each is a class."""
+    import torch
+
+    own = {modality: sorted(set(names)) for modality, names in labels.items()}
+    classes = tuple(dict.fromkeys(name for names in own.values() for name in names))
+    relevance = {}
+    for query, candidate in product(own, repeat=2):
+        nearest = nearest_labels(own[query], own[candidate], places)
+        rows = [[nearest.get(asked) == ranked for ranked in classes] for asked in classes]
+        relevance[query, candidate] = torch.tensor(rows, dtype=torch.bool)
+    return LabelMap(classes, {modality: {name: name for name in names} for modality, names in own.items()}), relevance
 
 
 def _related(found: Mapping[Modality, Mapping[str, Set[str]]], how: str) -> tuple[LabelMap, Relevance]:

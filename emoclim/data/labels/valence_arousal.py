@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from emoclim.data.listing import composed
 from emoclim.data.tables import Table, read_table
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 ValenceArousal = Mapping[str, tuple[float, float]]
 NUMBERS = ("valence", "arousal")
 WORD_COLUMNS = ("word", "term")  # versions 1 and 2 of the NRC lexicon differ in this
@@ -85,8 +86,8 @@ def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequenc
     return tuple(values) if len(values) == len(NUMBERS) and all(map(math.isfinite, values)) else ()
 
 
-def places_of(names: Sequence[str], places: ValenceArousal) -> dict[str, tuple[float, float]]:
-    """Return valence and arousal of labels or classes, by name."""
+def places_of(names: Sequence[str], places: Mapping[str, T]) -> dict[str, T]:
+    """Return valence and arousal, or another place, of labels or classes, by name."""
     if unknown := [name for name in names if name.lower() not in places]:
         named = ", ".join(map(repr, unknown))
         raise ManifestError(f"{named} has no valence and arousal in the file given; add a row for it")

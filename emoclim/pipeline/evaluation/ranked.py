@@ -17,13 +17,13 @@ from emoclim.data import (
     Split,
     contents_of,
     join_groups,
-    read_relevance,
 )
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, labels_of
 from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.splits import read_splits
+from emoclim.pipeline.training.label_vectors import read_related
 from emoclim.pipeline.training.trained_runs import Run
 
 Numbers = Mapping[Modality, Tensor]  # (N,) int64 of each item
@@ -52,8 +52,7 @@ class Ranked:
         if (taxonomy := run.heads.objective.taxonomy) is not None:
             relevance, name = taxonomy.relevance, taxonomy.name
         if config.label_map is not None and libraries:
-            label_map, relevance = read_relevance(config.label_map, labels_of(libraries))
-            name = config.label_map.stem
+            label_map, relevance, name = read_related(config.label_map, labels_of(libraries))
         if relevance is not None:
             tables = {"_".join(pair): table.tolist() for pair, table in relevance.items()}
             noted = {"name": name, "digest": digest_of([label_map.classes, tables])}

@@ -87,7 +87,7 @@ class Evaluation:
             lines.append(f"{self.n_too_short} recordings shorter than {self.settings['min_seconds']:g} s are left out")
         if noted := self.settings["label_map"]:
             by = "as labels match" if noted["name"] == MATCHING else f"by the label map {noted['name']}"
-            lines.append(f"relevant are labels with a class in common, {by}")
+            lines.append(f"what is relevant to what is {by}")
         lines += filter(None, [self.settings["label_vectors"]])
         if self.settings["within"]:
             lines.append("each item ranks those of its own group only")

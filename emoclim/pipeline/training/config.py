@@ -53,8 +53,8 @@ class LabelledConfig(RunConfig):
     own: dict[str, Any] = Field(default={})  # settings of the objective, by name
     label_map: File | None = Field(
         default=None,
-        description="TOML file, or name of a published map, of each label's class; default equal labels, or the "
-        "paper's map",
+        description="TOML file, or name of a published map, of each label's class, or a table by which labels are near "
+        "where each keeps its own; default equal labels, or the paper's map",
     )
 
     def make_objective(self, modalities: Sequence[Modality] = ()) -> "Objective":

@@ -9,11 +9,9 @@ from typing import Any, Self
 import torch
 
 from emoclim.data import (
-    MATCHING,
     ContentKeys,
     Item,
     LabelMap,
-    Relevance,
     Split,
     Taxonomy,
     contents_of,
@@ -21,7 +19,6 @@ from emoclim.data import (
     plain_relevance,
     read_label_map,
     read_plain_relevance,
-    read_relevance,
     relate_labels,
 )
 from emoclim.encoders import Encoder
@@ -32,7 +29,7 @@ from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.splits import labelled_items, read_splits, valence_arousal_of
 from emoclim.pipeline.training.config import LabelledConfig
-from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags
+from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import Recordings
 
@@ -154,26 +151,28 @@ def _classes(
     """
     labels, numbered = labels_of(libraries), _numbered(objective, libraries)
     named = {modality: own for modality, own in labels.items() if own or modality not in numbered}
-    label_map, relevance = LabelMap((), {}), None
+    label_map, taxonomy = LabelMap((), {}), None
     try:
         if named:
-            label_map, relevance = _related(config, named, keep_labels="taxonomy" in objective.needs)
+            label_map, taxonomy = _related(config, named, keep_labels="taxonomy" in objective.needs)
     except ManifestError as error:
         if config.label_map is not None or not numbered.issuperset(libraries):
             raise
         log.warning("nothing will be ranked: %s", error)
     label_map = replace(label_map, maps={modality: label_map.maps.get(modality, {}) for modality in labels})
-    if relevance is None:
-        return label_map, None
-    return label_map, Taxonomy.of(label_map, relevance, config.label_map.stem if config.label_map else MATCHING)
+    return label_map, taxonomy and Taxonomy.of(label_map, taxonomy.relevance, taxonomy.name)
 
 
 def _related(
     config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
-) -> tuple[LabelMap, Relevance | None]:
-    if keep_labels:
-        return relate_labels(labels) if config.label_map is None else read_relevance(config.label_map, labels)
-    return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
+) -> tuple[LabelMap, Taxonomy | None]:
+    if not keep_labels:
+        return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
+    if config.label_map is None:
+        label_map, relevance = relate_labels(labels)
+        return label_map, Taxonomy.of(label_map, relevance)
+    label_map, relevance, name = read_related(config.label_map, labels)
+    return label_map, Taxonomy.of(label_map, relevance, name)
 
 
 @dataclass(frozen=True)

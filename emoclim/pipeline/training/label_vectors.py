@@ -1,15 +1,29 @@
 """Make the vectors of classes: by valence and arousal, by vectors of words, or by a text encoder in their place.
 
-Used by all trainings. A run notes them with where they come from, and whether they are a substitute.
+Used by all trainings, and to compute what is relevant to what from where labels lie. A run notes vectors with where
+they come from, and whether they are a substitute.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from emoclim.cache import MemoryCache
-from emoclim.data import Item, Manifest, class_vectors, pick_vectors, read_valence_arousal, read_word_table
+from emoclim.data import (
+    Item,
+    LabelMap,
+    Manifest,
+    Relevance,
+    class_vectors,
+    label_map_names,
+    pick_vectors,
+    read_relevance,
+    read_valence_arousal,
+    read_word_table,
+    relate_nearest,
+)
 from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder, read_word_vectors
 from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.learning import VALENCE_AROUSAL, WORDS, Objective
@@ -17,7 +31,9 @@ from emoclim.modality import Modality
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.stages import extract
 
-TABLES = frozenset({".csv", ".tsv", ".parquet", ".pq"})  # other files hold word vectors as word2vec or GloVe do
+HEADER_BYTES = 1 << 16
+PARQUETS = frozenset({".parquet", ".pq"})
+TABLES = PARQUETS | {".csv", ".tsv"}  # other files hold word vectors as word2vec or GloVe do
 OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
 
 
@@ -63,6 +79,35 @@ def mean_of_tags(vectors: Mapping[str, Any], item: Item) -> list[float]:
     return [fmean(entries) for entries in zip(*(vectors["tags"][tag] for tag in item.tags), strict=True)]
 
 
+def read_related(given: Path, labels: Mapping[Modality, Iterable[str]]) -> tuple[LabelMap, Relevance, str]:
+    """Read what is relevant to what from a label map, or compute it from where labels lie; and say by what.
+
+    Anything but a TOML file or a published map is a table of valence and arousal, or vectors of words as for
+    ``--word-vectors``: relevant to a query is the nearest label of the candidates.
+    """
+    table = given.suffix.lower() != ".toml" and given.is_file()
+    if str(given) in label_map_names() or not (table or str(given) in _text_encoders()):
+        return *read_relevance(given, labels), given.stem
+    names = sorted(set().union(*labels.values()))
+    if table and _has_places(given):
+        places: Mapping[str, Sequence[float]] = read_valence_arousal(given)
+    else:
+        vectors = _read_vectors(given, names) if table else _embedded(str(given), names)["table"]
+        units = ([entry / math.hypot(*vector) for entry in vector] for vector in vectors)
+        places = {name.lower(): unit for name, unit in zip(names, units, strict=True)}
+    return *relate_nearest(labels, places), f"computed from {given.name}"
+
+
+def _has_places(file: Path) -> bool:
+    """Tell whether a table is of valence and arousal, by its header, which in Parquet stands at the end."""
+    with file.open("rb") as opened:
+        header = opened.readline(HEADER_BYTES)
+        if file.suffix.lower() in PARQUETS:
+            opened.seek(max(0, file.stat().st_size - HEADER_BYTES))
+            header = opened.read(HEADER_BYTES)
+    return b"valence" in header.lower() and b"arousal" in header.lower()
+
+
 def told_of(vectors: Mapping[str, Any] | None) -> str | None:
     """Say so where vectors of classes are a substitute."""
     if not vectors or "substitute" not in vectors:
@@ -82,9 +127,13 @@ def _read_vectors(file: Path, classes: Sequence[str]) -> list[list[float]]:
     return pick_vectors(classes, found, str(file))
 
 
+def _text_encoders() -> list[str]:
+    return [known for known in encoder_names() if find_encoder(known).MODALITY == "text"]
+
+
 def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
     """Embed the word of each class by a text encoder."""
-    texts = [known for known in encoder_names() if find_encoder(known).MODALITY == "text"]
+    texts = _text_encoders()
     if name not in texts:
         raise ConfigError(
             f"there is no file {name}, and no text encoder of that name (there are: {', '.join(texts) or 'none'}); "
