@@ -12,7 +12,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import Spectrogram
 
-from emoclim.encoders.nets.won2020 import HOP_LENGTH, N_FFT, SAMPLE_RATE, ConvolutionalTagger
+from emoclim.encoders.nets.won2020 import (
+    HOP_LENGTH,
+    N_FFT,
+    SAMPLE_RATE,
+    ConvolutionalTagger,
+    PooledConvolution,
+    PooledResidual,
+)
 
 HARMONICS = 6
 LOWEST, HIGHEST = 24, 88  # MIDI numbers of C1 and E6, the last note whose sixth harmonic is below 8 kHz
@@ -58,36 +65,6 @@ class HarmonicSpectrogram(nn.Module):
         """See the class."""
         power: Tensor = self.spec(waveform)  # (B, 257, T)
         return (self.filters() @ power).view(len(power), HARMONICS, BANDS, -1)
-
-
-class PooledConvolution(nn.Module):
-    """One convolution, half the size: ``(B, C, F, T) -> (B, C', F // 2, T // 2)``."""
-
-    def __init__(self, inputs: int, channels: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(inputs, channels, 3, padding=1)
-        self.bn = nn.BatchNorm2d(channels)
-
-    def forward(self, level: Tensor) -> Tensor:
-        """See the class."""
-        return functional.max_pool2d(functional.relu(self.bn(self.conv(level))), 2)
-
-
-class PooledResidual(nn.Module):
-    """Two convolutions on top of their input, then pooled: ``(B, C, F, T) -> (B, C, F // pool[0], T // pool[1])``."""
-
-    def __init__(self, channels: int, pool: tuple[int, int] = (2, 2)) -> None:
-        super().__init__()
-        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.bn_1 = nn.BatchNorm2d(channels)
-        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.bn_2 = nn.BatchNorm2d(channels)
-        self.pool = pool
-
-    def forward(self, level: Tensor) -> Tensor:
-        """See the class."""
-        residual = self.bn_2(self.conv_2(functional.relu(self.bn_1(self.conv_1(level)))))
-        return functional.max_pool2d(functional.relu(level + residual), self.pool)
 
 
 class HarmonicCnn(ConvolutionalTagger):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclim.encoders.nets.won2020 import TAGS, Tagger, mel_spectrogram
+from emoclim.encoders.nets.won2020 import TAGS, MusicNetwork, mel_spectrogram
 
 N_MELS = 96
 TIMBRE_BANDS = (67, 38)  # .7 and .4 of the mel bands
@@ -85,7 +85,7 @@ class Rhythm(Temporal):
         return super().forward(spectrogram.mean(dim=2))
 
 
-class Musicnn(Tagger):
+class Musicnn(MusicNetwork):
     """Waveform to the 200 values before the tagging layer; :meth:`tags` goes on to the tags.
 
     Notes

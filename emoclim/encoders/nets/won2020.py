@@ -1,7 +1,7 @@
-"""Hold what the networks of the published music taggers share; waveforms are mono at 16 kHz.
+"""Hold what the networks of music by one author share; waveforms are mono at 16 kHz.
 
-M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-based automatic music tagging models" (SMC 2020).
-Modules bear the names of the parameters that they published.
+Most are of M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-based automatic music tagging models" (SMC
+2020). Modules bear the names of the parameters that they published.
 """
 
 import warnings
@@ -29,7 +29,7 @@ def mel_spectrogram(n_mels: int) -> MelSpectrogram:
         )
 
 
-class Tagger(nn.Module):
+class MusicNetwork(nn.Module):
     """A network on a power spectrogram in decibels."""
 
     def power(self, waveform: Tensor) -> Tensor:
@@ -45,26 +45,65 @@ class Tagger(nn.Module):
             return 10.0 * torch.log10(self.power(waveform).clamp(min=POWER_FLOOR))
 
 
-class ConvolutionalTagger(Tagger):
-    """Blocks ``layer1``, ``layer2``, ..., the maximum of the last one, and two dense layers from that to the tags.
+class PooledConvolution(nn.Module):
+    """One convolution, then pooled: ``(B, C, F, T) -> (B, C', F // pool[0], T // pool[1])``."""
 
-    In the training recipe dropout of .5 lies between the two dense layers, which an encoder has no use for.
-    """
+    def __init__(self, inputs: int, channels: int, pool: tuple[int, int] = (2, 2), size: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, channels, size, padding=size // 2)
+        self.bn = nn.BatchNorm2d(channels)
+        self.pool = pool
 
-    def add_layers(self, blocks: Sequence[nn.Module], width: int) -> None:
-        """Add the blocks, and the dense layers on a feature of so many values."""
+    def forward(self, level: Tensor) -> Tensor:
+        """See the class."""
+        return functional.max_pool2d(functional.relu(self.bn(self.conv(level))), self.pool)
+
+
+class PooledResidual(nn.Module):
+    """Two convolutions on top of their input, then pooled: ``(B, C, F, T) -> (B, C, F // pool[0], T // pool[1])``."""
+
+    def __init__(self, channels: int, pool: tuple[int, int] = (2, 2)) -> None:
+        super().__init__()
+        self.conv_1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn_1 = nn.BatchNorm2d(channels)
+        self.conv_2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn_2 = nn.BatchNorm2d(channels)
+        self.pool = pool
+
+    def forward(self, level: Tensor) -> Tensor:
+        """See the class."""
+        residual = self.bn_2(self.conv_2(functional.relu(self.bn_1(self.conv_1(level)))))
+        return functional.max_pool2d(functional.relu(level + residual), self.pool)
+
+
+class ConvolutionalNetwork(MusicNetwork):
+    """Blocks ``layer1``, ``layer2``, ..., and the maximum of the last one."""
+
+    def add_blocks(self, blocks: Sequence[nn.Module]) -> None:
+        """Add the blocks."""
         self.blocks = [f"layer{number}" for number in range(1, len(blocks) + 1)]
         for name, block in zip(self.blocks, blocks, strict=True):
             self.add_module(name, block)
-        self.dense1 = nn.Linear(width, width)
-        self.bn = nn.BatchNorm1d(width)
-        self.dense2 = nn.Linear(width, TAGS)
 
     def pooled(self, level: Tensor) -> Tensor:
         """The feature ``(B, D)`` of a normalised spectrogram ``(B, C, F, T)``."""
         for name in self.blocks:
             level = self.get_submodule(name)(level)
         return level.amax(dim=(2, 3))
+
+
+class ConvolutionalTagger(ConvolutionalNetwork):
+    """Blocks, and two dense layers from the maximum of the last one to the tags.
+
+    In the training recipe dropout of .5 lies between the two dense layers, which an encoder has no use for.
+    """
+
+    def add_layers(self, blocks: Sequence[nn.Module], width: int) -> None:
+        """Add the blocks, and the dense layers on a feature of so many values."""
+        self.add_blocks(blocks)
+        self.dense1 = nn.Linear(width, width)
+        self.bn = nn.BatchNorm1d(width)
+        self.dense2 = nn.Linear(width, TAGS)
 
     def tags(self, feature: Tensor) -> Tensor:
         """Probability of each tag: ``(B, D) -> (B, 50)``."""
