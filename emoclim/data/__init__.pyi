@@ -36,6 +36,7 @@ from .labels.taxonomy import LabelMap as LabelMap
 from .labels.taxonomy import known_emotions as known_emotions
 from .labels.taxonomy import match_labels as match_labels
 from .labels.taxonomy import read_label_map as read_label_map
+from .labels.valence_arousal import NUMBERS as NUMBERS
 from .labels.valence_arousal import class_vectors as class_vectors
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
 from .labels.word_table import pick_vectors as pick_vectors

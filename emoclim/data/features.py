@@ -33,9 +33,8 @@ class Features:
     values: Tensor  # (N, D) float32: the mean over an item's windows; the centre crop of an image
     segments: Tensor | None = None  # (R, D) float32: each window, or each random view; None where none is kept
     offsets: Tensor | None = None  # (N + 1,) int64: item n owns segments[offsets[n]:offsets[n + 1]], possibly no row
-    starts: Tensor | None = (
-        None  # (R,) float32: seconds at which each segment begins; of a passage its number; of a view 0
-    )
+    # (R,) float32: seconds at which each segment begins; of a passage its number; of a view 0
+    starts: Tensor | None = None
     seconds: Tensor | None = None  # (N,) float32: decoded length of each item, 0 for an image; None if not known
 
     def __len__(self) -> int:
@@ -100,9 +99,7 @@ class Split:
     """
 
     features: Mapping[Modality, Features]
-    labels: Mapping[
-        Modality, Tensor
-    ]  # (N,) int64: index into `classes`, after the label map; -1 for none, see `numbers`
+    labels: Mapping[Modality, Tensor]  # (N,) int64: index into `classes`; -1 for none, see `numbers`
     classes: tuple[str, ...]
     label_vectors: Tensor | None = None  # (C, V): where the classes lie, in the order of `classes`
     numbers: Mapping[Modality, Tensor] | None = None  # (N, n) float32: what of each item is measured, not named

@@ -18,7 +18,7 @@ from emoclim.errors import ManifestError
 
 TEXT = tuple(
     name for name in COLUMNS if name not in ("start", "duration", *NUMBERS)
-)  # never numbers, even if written like some
+)  # even where it looks like numbers
 SUFFIXES = frozenset({".csv", *PARQUET})
 
 

@@ -7,6 +7,7 @@ count as a spreadsheet shows them, from 2 below a header. Rows that a quotation 
 
 import csv
 import io
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -82,6 +83,15 @@ def require_none(source: Path, problems: Sequence[str]) -> None:
     """Raise what is wrong with a table, in one sentence."""
     if problems:
         raise ManifestError(f"{source} cannot be used: {name_some(problems, 8, '; ')}; correct it")
+
+
+def finite_number(cell: str) -> float | None:
+    """Read a cell as a finite number; None if it is none."""
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
 
 
 def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str = "text") -> Table:

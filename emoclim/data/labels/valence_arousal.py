@@ -7,13 +7,12 @@ the scale that they are given in.
 from __future__ import annotations  # lest reading a file load torch
 
 import logging
-import math
 from collections.abc import Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from emoclim.data.listing import composed
-from emoclim.data.tables import Table, read_table
+from emoclim.data.tables import Table, finite_number, read_table
 from emoclim.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -61,11 +60,8 @@ def word_column(table: Table) -> str:
 
 
 def _value(row: Mapping[str, str], name: str, where: str) -> float:
-    try:
-        value = float(row[name])
-    except ValueError:
-        value = math.nan
-    if not -1 <= value <= 1:
+    value = finite_number(row[name])
+    if value is None or not -1 <= value <= 1:
         raise ManifestError(f"{where} has {name} {row[name]!r}; give a number from 0 to 1, or from -1 to 1 throughout")
     return value
 
@@ -73,17 +69,13 @@ def _value(row: Mapping[str, str], name: str, where: str) -> float:
 def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequence[str]) -> tuple[float, ...]:
     """Read valence and arousal of a manifest's row, both or none; add whatever is wrong to `problems`."""
     given = {name: cell for name in NUMBERS if (cell := row.get(name, "").strip())}
-    values = []
-    for name, cell in given.items():
-        try:
-            values.append(float(cell))
-        except ValueError:
-            values.append(math.nan)
-        if not math.isfinite(values[-1]):
-            problems.append(f"row {number} has {name} {cell!r} (it is a finite number)")
+    values = {name: finite_number(cell) for name, cell in given.items()}
+    wrong = [name for name, value in values.items() if value is None]
+    problems += [f"row {number} has {name} {given[name]!r} (it is a finite number)" for name in wrong]
     if len(given) == 1:
         problems.append(f"row {number} has {next(iter(given))} alone (valence and arousal go together)")
-    return tuple(values) if len(values) == len(NUMBERS) and all(map(math.isfinite, values)) else ()
+    found = tuple(value for value in values.values() if value is not None)
+    return found if len(found) == len(NUMBERS) else ()
 
 
 def places_of(names: Sequence[str], places: Mapping[str, T]) -> dict[str, T]:

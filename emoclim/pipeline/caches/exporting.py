@@ -30,7 +30,7 @@ from emoclim.cache import (
     read_item_table,
     refreshed,
 )
-from emoclim.data import ContentKeys
+from emoclim.data import NUMBERS, ContentKeys
 from emoclim.errors import CacheError, ConfigError, EmoclimError, reason_of
 from emoclim.files import atomic
 from emoclim.pipeline.caches.collect import collect_partials
@@ -46,7 +46,6 @@ Format = Literal["npz", "parquet", "hf"]  # hf: a folder that Hugging Face's `da
 FORMATS: Mapping[str, Format] = {".npz": "npz", ".parquet": "parquet", "": "hf"}
 PARTS = {"train": "train", "val": "validation", "test": "test", "": "unlabelled"}  # what has a label has a split
 ROWS = 2**13  # values and segments read at once, about
-NUMBERS = ("valence", "arousal")
 NONE = (math.nan, math.nan)
 Row = tuple[Any, ...]  # id, key in the cache, label, split; if any item has them, valence and arousal
 

@@ -13,7 +13,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import EvaluateConfig
-from emoclim.data import ContentKeys, LabelMap, Manifest, Split
+from emoclim.data import NUMBERS, ContentKeys, LabelMap, Manifest, Split
 from emoclim.learning import Heads
 from emoclim.metrics import bootstrap_regression
 from emoclim.modality import MODALITIES, Modality
@@ -23,7 +23,6 @@ from emoclim.reports import SEED, Estimate, Row
 from emoclim.seeding import generator_for
 
 NUMBERS_FILE = "numbers.parquet"
-NAMES = ("valence", "arousal")
 UNDEFINED = {"R2": "all of its values are alike", "r": "all values or all predictions are alike"}
 
 
@@ -58,7 +57,9 @@ class NumbersReport:
             return cls((), {})
         split = _split(config, libraries, label_map, keys)
         found: list[Predicted] = []
-        columns = {name: list[Any]() for name in ("id", "modality", *NAMES, *(f"predicted_{name}" for name in NAMES))}
+        columns = {
+            name: list[Any]() for name in ("id", "modality", *NUMBERS, *(f"predicted_{name}" for name in NUMBERS))
+        }
         for modality, features in split.features.items():
             outputs = heads.outputs(features, average=config.average)
             predictions = heads.objective.predictions(modality, outputs)
@@ -117,11 +118,11 @@ def _measure(
 ) -> list[Predicted]:
     drawn = generator_for(f"numbers of {modality}", SEED)
     found = bootstrap_regression(predictions, given, drawn, groups=groups)
-    estimates = {name: [Estimate.of(means, column) for column in range(len(NAMES))] for name, means in found.items()}
+    estimates = {name: [Estimate.of(means, column) for column in range(len(NUMBERS))] for name, means in found.items()}
     known = {name: [None if math.isnan(one.value) else one for one in both] for name, both in estimates.items()}
     return [
         Predicted(modality, name, len(given), {metric: both[column] for metric, both in known.items()})
-        for column, name in enumerate(NAMES)
+        for column, name in enumerate(NUMBERS)
     ]
 
 

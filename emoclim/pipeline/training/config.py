@@ -92,12 +92,10 @@ class HeadsConfig(LabelledConfig):
 
     NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"tensorboard"}
 
-    weights: Annotated[
-        tuple[Weights, ...], Field(strict=False)
-    ] = ()  # of the terms of the loss; default those of the objective
-    settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(
-        default={}
-    )  # by name of one, the values to try
+    # of the terms of the loss; default those of the objective
+    weights: Annotated[tuple[Weights, ...], Field(strict=False)] = ()
+    # by name of one, the values to try
+    settings: dict[str, Annotated[tuple[Any, ...], Field(strict=False)]] = Field(default={})
     base: TrainConfig = TrainConfig()  # all other settings
     study: StudyConfig | None = None
     select: Literal["mean", "p5", "mrr", "loss"] | None = Field(

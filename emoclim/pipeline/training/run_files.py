@@ -41,7 +41,6 @@ from emoclim.pipeline.workspace import HEADS_FILE
 from emoclim.reports import findings, plot_history, save_figure, shorten, sweep_figure, sweep_points
 
 SHOWN_HEADS = 10
-
 EVENTS_FILE, EVENTS_VERSION = "events.out.tfevents", "brain.Event:2"
 
 

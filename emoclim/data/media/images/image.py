@@ -55,16 +55,7 @@ UPRIGHT = {
     8: Transpose.ROTATE_90,
 }
 
-for plugin in (
-    "Avif",
-    "Bmp",
-    "Gif",
-    "Jpeg",
-    "Png",
-    "Ppm",
-    "Tiff",
-    "WebP",
-):  # all of Pillow's take as long as 10 pictures
+for plugin in "Avif Bmp Gif Jpeg Png Ppm Tiff WebP".split():  # all of Pillow's take as long as 10 pictures
     with suppress(ImportError):  # older Pillow has no AVIF
         import_module(f"PIL.{plugin}ImagePlugin")
 
