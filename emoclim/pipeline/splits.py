@@ -47,17 +47,24 @@ def read_splits(
             manifest, of = library.manifest, numbered.get(modality)
             items = numbered_items(manifest, name, of) if of else labelled_items(manifest, label_map, name)
             table = features[modality] = read_features(library, items, keys, **how)
-            known = {item.id: item for item in items}
-            kept = [known[id_] for id_ in table.ids]
-            classes = [label_map.class_of(modality, item.label) for item in kept]
-            labels[modality] = torch.tensor([-1 if one is None else one for one in classes], dtype=torch.int64)
-            if of:
-                numbers[modality] = torch.tensor([list(of(item)) for item in kept], dtype=torch.float32)
-                _require_numbers(numbers[modality], name, manifest)
+            by_id = {item.id: item for item in items}
+            labels[modality], own = known_of([by_id[id_] for id_ in table.ids], modality, label_map, of)
+            if own is not None:
+                numbers[modality] = own
+                _require_numbers(own, name, manifest)
             elif every_class:
                 _require_all_classes(labels[modality], label_map, name, manifest)
         splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None)
     return splits
+
+
+def known_of(
+    items: Sequence[Item], modality: Modality, label_map: LabelMap, of: NumbersOf | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Return the classes of items ``(N,)``, -1 for none, and their numbers ``(N, n)`` if they are trained on those."""
+    classes = [label_map.class_of(modality, item.label) for item in items]
+    labels = torch.tensor([-1 if one is None else one for one in classes], dtype=torch.int64)
+    return labels, torch.tensor([list(of(item)) for item in items], dtype=torch.float32) if of else None
 
 
 def numbered_items(manifest: Manifest, split: str, of: NumbersOf = valence_arousal_of) -> list[Item]:

@@ -56,10 +56,11 @@ KEPT = "the epochs that are done are kept: go on with --resume, with fewer --wor
 
 @dataclass(frozen=True, slots=True)
 class Recordings:
-    """Labelled files of one split, to be encoded while training."""
+    """Files of one split, to be encoded while training."""
 
     items: Sequence[Item]  # N files
-    labels: Tensor  # (N,) int64: index into the classes of the split
+    labels: Tensor  # (N,) int64: index into the classes of the split; -1 for none, where there are numbers
+    numbers: Tensor | None = None  # (N, n) float32: what is measured of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,9 +232,10 @@ def _joined(
         features = {name: table.to(device) for name, table in split.features.items() if name != own}
         features[own] = numbered(encoder, part.items, len(items))
         labels = {**split.labels, own: part.labels}
+        numbers = dict(split.numbers or {}) | ({} if part.numbers is None else {own: part.numbers})
         present = [modality for modality in modalities if modality in features]
         tables = {modality: features[modality] for modality in present}
         labels = {modality: labels[modality].cpu() for modality in present}
-        joined.append(replace(split, features=tables, labels=labels))
+        joined.append(replace(split, features=tables, labels=labels, numbers=numbers or None))
         items += part.items
     return joined[0], joined[1], items

@@ -101,6 +101,19 @@ def test_labels_teach_by_their_words_where_items_have_no_numbers(tmp_path: Path)
     assert found["directions"]["text_text"]["metrics"]["P@5"] > 0.9
 
 
+@pytest.mark.parametrize("objective", ["classification", "w2v_regression"])
+def test_labels_of_one_modality_are_enough(tmp_path: Path, objective: str) -> None:
+    bring(tmp_path, "audio", ("label", "split"))
+    table = tmp_path / "words.csv"
+    table.write_text("word,first,second\n" + "".join(f"{word},{-v},{a}\n" for word, (v, a) in WORDS.items()))
+    given = ("--word-vectors", table) if objective == "w2v_regression" else ()
+    words = ("--objective", objective, "--audio", "made-audio", *given, *FAST, "--workspace", tmp_path)
+    assert answer("train-heads", *words)["select"] == "loss"
+    found = answer("evaluate", "--no-plots", "--workspace", tmp_path)
+    assert found["directions"].keys() == {"audio_audio"}
+    assert found["directions"]["audio_audio"]["metrics"]["P@5"] > 0.9
+
+
 def test_what_cannot_be_is_told_in_one_sentence(tmp_path: Path) -> None:
     bring(tmp_path, "audio", ("valence", "arousal", "split"))
     alone = ("train-heads", "--audio", "made-audio", "--workspace", tmp_path)

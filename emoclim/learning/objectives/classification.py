@@ -1,6 +1,7 @@
 """Two classifiers, one for each modality: candidates are ranked by their probability of the class read in the query."""
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from typing_extensions import override
 
@@ -44,6 +45,8 @@ class Classification(ClassifyingObjective):
     tensor([[[1., 0., 0., 0.],
              [0., 0., 0., 0.]]])
     """
+
+    alone: ClassVar[bool] = True
 
     @override
     def branches(self, split: Split) -> Mapping[str, Branch]:

@@ -105,8 +105,6 @@ class EncoderResult(TrainingResult):
         if self.inputs.processes > 1:
             part = "; batch normalisations saw their part of it" if tuning.batchnorm == "train" else ""
             lines.append(f"{self.inputs.processes} processes shared each batch{part}")
-        if self.inputs.vectors:
-            lines.append("similar emotions attracted each other a little")
         if self.inputs.augmentations:
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
         return [
@@ -163,4 +161,4 @@ def encoded(
         features = replace(cache.read([keys[id_] for id_ in ids]), ids=ids)
     labels = {**split.labels, modality: recordings.labels[rows]}
     failures = {failure.id: failure.reason for failure in extraction.failures}
-    return Split({**split.features, modality: features}, labels, split.classes), failures
+    return replace(split, features={**split.features, modality: features}, labels=labels), failures

@@ -27,7 +27,14 @@ from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import labelled_items, read_splits, valence_arousal_of
+from emoclim.pipeline.splits import (
+    NumbersOf,
+    known_of,
+    labelled_items,
+    numbered_items,
+    read_splits,
+    valence_arousal_of,
+)
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
 from emoclim.pipeline.workspace import Workspace
@@ -81,13 +88,17 @@ class Labelled:
         """Read the labelled features of training and validation."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
-        of = partial(mean_of_tags, self.vectors or {}) if learns_tags(self.objective) else valence_arousal_of
-        numbered = dict.fromkeys(_numbered(self.objective, libraries), of)
+        numbered = self.numbered()
         splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered)
         keys.save()
         rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
         table = torch.tensor(rows, dtype=torch.float64) if rows else None
         return {name: replace(split, label_vectors=table, taxonomy=self.taxonomy) for name, split in splits.items()}
+
+    def numbered(self) -> dict[Modality, NumbersOf]:
+        """Return the modalities that are trained on numbers of their items, and what these are."""
+        of = partial(mean_of_tags, self.vectors or {}) if learns_tags(self.objective) else valence_arousal_of
+        return dict.fromkeys(_numbered(self.objective, self.libraries), of)
 
     def settings(self) -> dict[str, Any]:
         """Return what settings.json tells of them."""
@@ -199,11 +210,11 @@ class EndToEndInputs(Labelled):
         }
 
     def recordings(self, split: str) -> Recordings:
-        """Return the files of a split with their classes."""
+        """Return the files of a split with their classes, or with numbers."""
         live = self.encoder.spec.modality
-        items = labelled_items(self.libraries[live].manifest, self.label_map, split)
-        classes = [self.label_map.class_of(live, item.label) for item in items]
-        return Recordings(items, torch.tensor(classes, dtype=torch.int64))
+        manifest, of = self.libraries[live].manifest, self.numbered().get(live)
+        items = numbered_items(manifest, split, of) if of else labelled_items(manifest, self.label_map, split)
+        return Recordings(items, *known_of(items, live, self.label_map, of))
 
 
 def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:

@@ -148,7 +148,7 @@ def _measure(
         inputs=inputs,
         plan=work.plan.digest,
         sweep=Sweep((line,), heads, (training.history,), training.interrupted),
-        report=choose([line], objective, RULE),
+        report=choose([line], objective, RULE if inputs.ranked else "loss"),
         config=config,
         trained=file,
         libraries={**inputs.libraries, config.live: live},
