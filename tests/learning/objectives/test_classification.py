@@ -14,6 +14,7 @@ from emoclim.config import TrainConfig
 from emoclim.data.datasets.isear import DESCRIPTION as ISEAR
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.learning import make_objective
+from emoclim.pipeline import HeadsConfig, Resources, TrainHeads, Workspace, start
 from emoclim.stages import evaluate, search
 
 BRIEF = TrainConfig(epochs=2, batches_per_epoch=3, val_batches=2, batch_size=9, dropout=0.3)
@@ -113,6 +114,29 @@ def test_a_run_keeps_the_labels_of_each_modality(root: Path) -> None:
     assert set(other["classes"]) == {*LABELS["text"], *LABELS["audio"]}
     settings = json.loads((root / "runs" / "apart" / "settings.json").read_text())
     assert {"text", "audio"} == {modality for *pair, _ in settings["label_map"]["relevance"] for modality in pair}
+
+
+def test_a_run_that_was_stopped_goes_on_with_the_same_labels(root: Path) -> None:
+    named = ("--text", "made-text", "--audio", "made-audio", "--config", root / "quick.toml", "--epochs", 2)
+    words = (*named, "--objective", "classification", "--label-map", "won2021-isear-manual", "--workspace", root)
+    answer("train-heads", *words, "--name", "whole")
+    settings = {"batches_per_epoch": 20, "val_batches": 2, "hidden_dim": 32, "learning_rate": 3e-3, "epochs": 2}
+    preset = make_objective("classification", tuple(OWN), [{}]).preset
+    config = HeadsConfig(
+        libraries={"text": "made-text", "audio": "made-audio"},
+        objective="classification",
+        label_map=Path("won2021-isear-manual"),
+        base=TrainConfig(**{**preset, **settings}),
+        settings={"seed": (42,)},
+    )
+
+    def stop(leaders: object) -> None:
+        raise KeyboardInterrupt
+
+    assert start(TrainHeads(), config, Resources(Workspace(root), watch=stop), name="stopped").interrupted
+    run("train-heads", "--resume", "stopped", "--workspace", root)
+    for file in ("heads.safetensors", "settings.json"):
+        assert (root / "runs" / "stopped" / file).read_bytes() == (root / "runs" / "whole" / file).read_bytes(), file
 
 
 def test_labels_that_match_by_themselves_need_no_map(root: Path) -> None:
