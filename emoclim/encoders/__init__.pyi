@@ -7,7 +7,6 @@ from .arithmetic import zero_denormals as zero_denormals
 from .base import DECODER as DECODER
 from .base import FULL_PRECISION as FULL_PRECISION
 from .base import PRECISION as PRECISION
-from .base import PRECISIONS as PRECISIONS
 from .base import VIEW_SEED as VIEW_SEED
 from .base import AudioEncoder as AudioEncoder
 from .base import Encoder as Encoder

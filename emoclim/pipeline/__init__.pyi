@@ -28,7 +28,6 @@ from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
 from .training.config import EndToEndConfig as EndToEndConfig
 from .training.config import HeadsConfig as HeadsConfig
-from .training.config import LabelledConfig as LabelledConfig
 from .training.config import StudyConfig as StudyConfig
 from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd
 from .training.train_heads import TrainHeads as TrainHeads

@@ -1,5 +1,4 @@
 from .base import Data as Data
-from .base import Line as Line
 from .base import Metric as Metric
 from .base import Preset as Preset
 from .base import Recipe as Recipe
