@@ -22,6 +22,13 @@ def group_names(items: Iterable[Item]) -> dict[str, str]:
     return names
 
 
+def number_groups(items: Iterable[Item]) -> list[int]:
+    """Number the groups of items from 0 on; one without a group is its own."""
+    items = tuple(items)
+    names, numbers = group_names(items), dict[str, int]()
+    return [numbers.setdefault(names[item.id], len(numbers)) for item in items]
+
+
 def join_groups(items: Iterable[Item], contents: Mapping[str, str]) -> tuple[Item, ...]:
     """Put items of equal content into one group, together with all of the groups they were in."""
     items = tuple(items)

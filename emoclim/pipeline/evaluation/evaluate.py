@@ -7,17 +7,18 @@ The files lie in ``runs/<run>/evaluation/<split>``; other than by default, the n
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import torch
 
 from emoclim.cache import key_of
 from emoclim.config import EvaluateConfig
-from emoclim.data import ContentKeys, Item, Split
+from emoclim.data import ContentKeys, Item
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.files import parquet_bytes, write_bytes
+from emoclim.learning import Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, write_queries, write_report
@@ -30,7 +31,7 @@ from emoclim.pipeline.machine import limit_threads
 from emoclim.pipeline.splits import labelled_items
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
-from emoclim.reports import JointSpace, plot_confusion, plot_joint_spaces, plot_per_class
+from emoclim.reports import JointSpace, RetrievalReport, plot_confusion, plot_joint_spaces, plot_per_class
 from emoclim.stages import evaluate
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def evaluate_run(
     seed: int = 42,
 ) -> Evaluation:
     """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
-    opened, where = open_run(workspace, run), choose_device(device)
+    opened = open_run(workspace, run)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.libraries}
     keys = workspace.content_keys()
     ranked = Ranked.of(config, libraries, opened, keys)
@@ -57,43 +58,28 @@ def evaluate_run(
     numbers = NumbersReport.of(config, libraries, heads, opened.label_map, keys)
     if not ranked.split.features and not numbers.predicted:
         raise ConfigError(f"split {config.split} has neither labels nor valence and arousal; choose another split")
-    part = ranked.split
     number = opened.chosen if config.head is None else config.head
     cautions = [opened.caution(number), *_warnings(ranked, config.split, opened, libraries)]
     warnings = tuple(filter(None, cautions))
     for warning in warnings:
         log.warning(warning)
-    report = evaluate(
-        part,
-        heads,
-        ks=config.ks,
-        measures=config.measures,
-        relevance=ranked.relevance,
-        groups=ranked.groups,
-        exclude_groups=ranked.exclude_groups,
-        average=config.average,
-        memory=memory,
-        device=where,
-    )
-    with limit_threads(1):
-        report = report.with_intervals()
+    settings = {
+        "head": number,
+        "average": config.average,
+        "min_seconds": config.min_seconds,
+        "label_map": ranked.noted_map,
+        "within": config.within,
+        "label_vectors": opened.substitute,
+        "items": {
+            name: _fingerprint(features.ids, libraries[name], ranked.items[name], keys)
+            for name, features in ranked.split.features.items()
+        },
+    }
     evaluation = Evaluation(
         run=opened.folder.name,
         split=config.split,
-        settings={
-            "head": number,
-            "average": config.average,
-            "min_seconds": config.min_seconds,
-            "label_map": ranked.noted_map,
-            "within": config.within,
-            "label_vectors": opened.substitute,
-            "items": {
-                name: _fingerprint(part, library, ranked.items[name], keys)
-                for name, library in libraries.items()
-                if name in part.features
-            },
-        },
-        report=report,
+        settings=settings,
+        report=_measure(ranked, heads, config, memory, choose_device(device)),
         folder=opened.folder / "evaluation" / config.folder_name,
         label_map=ranked.label_map,
         libraries={modality: library_note(library) for modality, library in libraries.items()},
@@ -107,15 +93,34 @@ def evaluate_run(
     return evaluation
 
 
+def _measure(
+    ranked: Ranked, heads: Heads, config: EvaluateConfig, memory: int, device: torch.device
+) -> RetrievalReport:
+    report = evaluate(
+        ranked.split,
+        heads,
+        ks=config.ks,
+        measures=config.measures,
+        relevance=ranked.relevance,
+        groups=ranked.groups,
+        exclude_groups=ranked.exclude_groups,
+        average=config.average,
+        memory=memory,
+        device=device,
+    )
+    with limit_threads(1):
+        return report.with_intervals()
+
+
 def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> None:
     """Write all files of an evaluation."""
     write_report(evaluation.folder, evaluation.to_dict())
     report = evaluation.report
-    scores = {name: direction.scores for name, direction in report.directions.items()}
-    table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
     if evaluation.numbers.predicted:
         write_bytes(evaluation.folder / NUMBERS_FILE, parquet_bytes(evaluation.numbers.columns))
     if report.directions:
+        scores = {name: direction.scores for name, direction in report.directions.items()}
+        table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
         write_queries(evaluation.folder / QUERIES_FILE, table)
     if evaluation.plots_written and report.directions:
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
@@ -149,9 +154,8 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
             yield f"split {name} has no {modality} of class {', '.join(empty)}"
 
 
-def _fingerprint(split: Split, library: Library, items: Mapping[str, Item], keys: ContentKeys) -> str:
-    """Return 12 hex digits of the items of a library that are in a split, by id and content."""
-    ids = split.features[library.manifest.modality].ids
+def _fingerprint(ids: Iterable[str], library: Library, items: Mapping[str, Item], keys: ContentKeys) -> str:
+    """Return 12 hex digits of some items of a library, by id and content."""
     known = sorted((id_, key_of(items[id_], library.note.spec, keys)) for id_ in ids)
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
 

@@ -13,7 +13,7 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import EvaluateConfig
-from emoclim.data import NUMBERS, ContentKeys, LabelMap, Manifest, Split
+from emoclim.data import NUMBERS, ContentKeys, LabelMap, Split, number_groups
 from emoclim.learning import Heads
 from emoclim.metrics import bootstrap_regression
 from emoclim.modality import MODALITIES, Modality
@@ -64,7 +64,8 @@ class NumbersReport:
             outputs = heads.outputs(features, average=config.average)
             predictions = heads.objective.predictions(modality, outputs)
             if predictions is not None and split.numbers is not None:
-                groups = _groups(libraries[modality].manifest, features.ids)
+                items = {item.id: item for item in libraries[modality].manifest.items}
+                groups = torch.tensor(number_groups(items[id_] for id_ in features.ids))
                 given = split.numbers[modality]
                 found += _measure(modality, predictions[0], given, groups)
                 values = torch.cat([given.double(), predictions[0].cpu().double()], dim=1).T.tolist()
@@ -104,13 +105,6 @@ def _split(
         measured, label_map, (config.split,), keys, numbered=dict.fromkeys(measured, valence_arousal_of)
     )[config.split]
     return split.lasting(config.min_seconds) if config.min_seconds else split
-
-
-def _groups(manifest: Manifest, ids: Sequence[str]) -> torch.Tensor:
-    """Number the groups of items; one without a group is its own."""
-    groups = {item.id: ("group", item.group) if item.group else ("item", item.id) for item in manifest.items}
-    numbers = {group: number for number, group in enumerate(dict.fromkeys(groups[id_] for id_ in ids))}
-    return torch.tensor([numbers[groups[id_]] for id_ in ids])
 
 
 def _measure(

@@ -17,6 +17,7 @@ from emoclim.data import (
     Split,
     contents_of,
     join_groups,
+    number_groups,
 )
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
@@ -142,8 +143,7 @@ def _excluded(
         items = [known[modality][id_] for id_ in features.ids]
         if not own_groups:
             items = [replace(item, group=None) for item in items]
-        groups = [item.group for item in join_groups(items, contents_of(items, keys))]
-        places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
-        numbers[modality] = torch.tensor([places[group] for group in groups], dtype=torch.int64)
-        grouped |= any(item.group for item in items) or len(places) < len(items)
+        found = number_groups(join_groups(items, contents_of(items, keys)))
+        numbers[modality] = torch.tensor(found, dtype=torch.int64)
+        grouped |= any(item.group for item in items) or len(set(found)) < len(items)
     return numbers if grouped else None

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from emoclim.cache import CacheNote, SourceRef, key_of
 from emoclim.data import (
@@ -23,6 +22,7 @@ from emoclim.data import (
     Manifest,
     contents_of,
     labelled_by_rarest_tag,
+    number_groups,
     read_manifest,
     with_splits,
 )
@@ -58,7 +58,8 @@ class Tagged:
         rows = torch.tensor([row for row, item in enumerate(self.items) if item.split == name], dtype=torch.int64)
         own = [self.items[row] for row in rows.tolist()]
         relevant = torch.tensor([[tag in item.tags for tag in self.tags] for item in own], dtype=torch.bool)
-        return TagSplit(inputs.select(rows), relevant.view(len(own), len(self.tags)), _groups(own))
+        groups = torch.tensor(number_groups(own)) if any(item.group for item in own) else None
+        return TagSplit(inputs.select(rows), relevant.view(len(own), len(self.tags)), groups)
 
 
 def read_tagged(source: Path, note: CacheNote, keys: ContentKeys, *, seed: int, untagged: bool) -> Tagged:
@@ -102,15 +103,6 @@ def _placed(manifest: Manifest, keys: ContentKeys, seed: int) -> Manifest:
     placed = with_splits(replace(manifest, items=labelled_by_rarest_tag(manifest.items)), seed, keys)
     both = zip(manifest.items, placed.items, strict=True)
     return replace(manifest, items=tuple(replace(item, split=other.split) for item, other in both))
-
-
-def _groups(items: list[Item]) -> Tensor | None:
-    """Number the groups, an item without one being its own; None if there is no group."""
-    if not any(item.group for item in items):
-        return None
-    owners = [("group", item.group) if item.group else ("item", item.id) for item in items]
-    numbers = {owner: number for number, owner in enumerate(dict.fromkeys(owners))}
-    return torch.tensor([numbers[owner] for owner in owners])
 
 
 @dataclass(frozen=True, slots=True)
