@@ -188,3 +188,10 @@ def build_network(build: Callable[[], nn.Module]) -> nn.Module:
 
     with torch.inference_mode(False):  # parameters made in inference mode could never be trained
         return build().eval()
+
+
+def width_of(name: str, widths: Mapping[str, int], output: str) -> int:
+    """Return how many values an encoder gives as one of its outputs; refuse another."""
+    if output not in widths:
+        raise EncoderError(f"{name} has the outputs {' and '.join(widths)}, not {output!r:.80}")
+    return widths[output]

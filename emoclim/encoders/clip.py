@@ -23,6 +23,7 @@ from emoclim.encoders.checkpoints.open_clip_tables import (
     read_tower_file,
 )
 from emoclim.encoders.checkpoints.published import identity
+from emoclim.encoders.pictures import normalised, view
 from emoclim.modality import Modality
 
 if TYPE_CHECKING:
@@ -73,9 +74,9 @@ def load(*, checkpoint: Path, model: str = MODEL, pretrained: str = "openai") ->
         checkpoint=identity(checkpoint),
         settings={"model": model, "precision": "fp32"} | how.settings(),
     )
-    view, build = partial(_view, how=how), partial(build_tower, model, checkpoint)
-    normalise = partial(_normalised, mean=how.mean, std=how.std)
-    return ImageEncoder(spec, (3, *size), view, view, build, normalise, how.least_side())
+    prepare, build = partial(_view, how=how), partial(build_tower, model, checkpoint)
+    normalise = partial(normalised, mean=how.mean, std=how.std)
+    return ImageEncoder(spec, (3, *size), prepare, prepare, build, normalise, how.least_side())
 
 
 def build_tower(model: str, checkpoint: Path) -> nn.Module:
@@ -131,43 +132,6 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
     return (size, size) if isinstance(size, int) else (size[0], size[1])
 
 
-def _normalised(pixels: Tensor, *, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Scale and normalise pixels as torchvision does: uint8 ``(..., 3, H, W)`` to float32."""
-    return (pixels.float() / 255 - _by_channel(mean, pixels.device)) / _by_channel(std, pixels.device)
-
-
-@lru_cache
-def _by_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Send constants ``(3, 1, 1)`` to a device, once: each sending waits for all that runs there."""
-    import torch
-
-    with torch.inference_mode(False):  # they may be needed outside it
-        return torch.tensor(values, device=device)[:, None, None]
-
-
 def _view(picture: Image.Image, generator: torch.Generator | None = None, *, how: Preprocessing) -> Tensor:
-    """Run the steps of the preprocessing, to uint8 ``(3, H, W)``; with a generator, the crop is at a random place.
-
-    Where the whole picture is squeezed to a square instead, a random part of it is, with 7/8 of its sides.
-    """
-    from torchvision.transforms import CenterCrop
-    from torchvision.transforms.functional import pil_to_tensor
-
-    view: Any = picture
-    steps = _steps(how)
-    if generator is not None and not any(isinstance(step, CenterCrop) for step in steps):
-        view = _random_crop(picture, (-(-7 * picture.height // 8), -(-7 * picture.width // 8)), generator)
-    for step in steps:
-        crops = isinstance(step, CenterCrop)
-        view = _random_crop(view, step.size, generator) if crops and generator is not None else step(view)
-    tensor: Tensor = pil_to_tensor(view)
-    return tensor
-
-
-def _random_crop(picture: Image.Image, size: tuple[int, int], generator: torch.Generator) -> Image.Image:
-    import torch
-
-    height, width = size
-    left = int(torch.randint(picture.width - width + 1, (), generator=generator))
-    top = int(torch.randint(picture.height - height + 1, (), generator=generator))
-    return picture.crop((left, top, left + width, top + height))
+    """Run the steps of the preprocessing."""
+    return view(picture, _steps(how), generator)

@@ -28,9 +28,8 @@ from emoclim.encoders.checkpoints.published import Published, checkpoints_folder
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-ENCODERS = Plugins(
-    "emoclim.encoders", "encoder", EncoderError, beside=frozenset({"arithmetic", "base", "loading", "text_encoder"})
-)
+BESIDE = frozenset({"arithmetic", "base", "loading", "pictures", "text_encoder"})
+ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=BESIDE)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1

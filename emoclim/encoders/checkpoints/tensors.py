@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from emoclim.encoders.arithmetic import zero_denormals
 from emoclim.encoders.checkpoints.published import require_file
+from emoclim.encoders.checkpoints.tensorflow_files import DamagedTable, is_tensorflow, read_tensorflow
 from emoclim.encoders.checkpoints.torch_files import read_torch
 from emoclim.errors import CheckpointError, name_some
 from emoclim.files import open_regular
@@ -20,7 +21,8 @@ from emoclim.files import open_regular
 WRAPPERS = re.compile(r"(?<![^.])(?:module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 AVERAGED = re.compile(r"(?<![a-z])(?:ema|swa|avg|averaged?|polyak|shadow|teacher|target)(?![a-z])", re.IGNORECASE)
 COUNTERS = "num_batches_tracked"  # of batch normalisation, which count for nothing once it is trained
-TOLD = (pickle.UnpicklingError, safetensors.SafetensorError, BadZipFile, OSError)  # whose messages can be understood
+# errors whose messages can be understood
+TOLD = (pickle.UnpicklingError, safetensors.SafetensorError, BadZipFile, DamagedTable, OSError)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -33,7 +35,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         with open_regular(path) as file:
             if not (head := file.read(9)):
                 raise CheckpointError(f"{path} is empty; name or download another")
-            tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else read_torch(path, file)
+            if is_tensorflow(path):
+                tensors = read_tensorflow(path)
+            else:
+                tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else read_torch(path, file)
     except CheckpointError:
         raise
     except Exception as error:

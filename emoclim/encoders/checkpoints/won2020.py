@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from emoclim.data import RESAMPLER, FeatureSpec
+from emoclim.data import RESAMPLER, FeatureSpec, Setting
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.checkpoints.published import Published, identity
 
@@ -41,21 +41,8 @@ class MusicNetwork:
 
     def load(self, *, checkpoint: Path, overlap: float = 0.75) -> AudioEncoder:
         """Make the encoder; the network is built on first use."""
-        spec = FeatureSpec(
-            name=self.name,
-            modality="audio",
-            dim=self.dim,
-            checkpoint=identity(checkpoint),
-            settings={
-                "sample_rate": SAMPLE_RATE,
-                "resampler": f"soxr {RESAMPLER}",
-                "length": self.length,
-                "overlap": float(overlap),
-                "pad": "repeat",
-                "precision": "fp32",
-            },
-        )
-        return AudioEncoder(spec, SAMPLE_RATE, self.length, overlap, partial(_build, self.untrained, checkpoint))
+        build = partial(build_music, self.untrained, checkpoint)
+        return music_encoder(self.name, self.dim, self.length, overlap, checkpoint, build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +63,35 @@ class Tagger(MusicNetwork):
         )
 
 
-def _build(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
+def music_encoder(
+    name: str,
+    dim: int,
+    length: int,
+    overlap: float,
+    checkpoint: Path,
+    build: Callable[[], nn.Module],
+    **settings: Setting,
+) -> AudioEncoder:
+    """Make an encoder of waveforms at 16 kHz, with settings of its own beside those that all have."""
+    spec = FeatureSpec(
+        name=name,
+        modality="audio",
+        dim=dim,
+        checkpoint=identity(checkpoint),
+        settings=settings
+        | {
+            "sample_rate": SAMPLE_RATE,
+            "resampler": f"soxr {RESAMPLER}",
+            "length": length,
+            "overlap": float(overlap),
+            "pad": "repeat",
+            "precision": "fp32",
+        },
+    )
+    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, build)
+
+
+def build_music(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
     """Build the network with the parameters of a published file."""
     from emoclim.encoders.checkpoints.tensors import fit, read_tensors
 

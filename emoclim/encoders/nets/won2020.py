@@ -6,7 +6,7 @@ Most are of M. Won, A. Ferraro, D. Bogdanov and X. Serra, "Evaluation of CNN-bas
 
 import warnings
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,12 @@ TAGS = 50
 POWER_FLOOR = 1e-10
 
 
-def mel_spectrogram(n_mels: int) -> MelSpectrogram:
-    """Make the module: power in HTK mel bands from 0 to 8 kHz, one frame per 16 ms."""
+def mel_spectrogram(n_mels: int, **more: Any) -> MelSpectrogram:
+    """Make the module: power in HTK mel bands, or as is said, from 0 to 8 kHz, one frame per 16 ms."""
     with warnings.catch_warnings():  # of 128 bands the lowest lies between two bins and stays silent
         warnings.filterwarnings("ignore", message="At least one mel filterbank has all zero values")
         return MelSpectrogram(
-            SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=n_mels
+            SAMPLE_RATE, n_fft=N_FFT, hop_length=HOP_LENGTH, f_min=0.0, f_max=SAMPLE_RATE / 2, n_mels=n_mels, **more
         )
 
 

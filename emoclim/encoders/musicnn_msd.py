@@ -1,0 +1,18 @@
+"""Musicnn of the package `musicnn`, a tagger trained on the Million Song Dataset: 3 s of music to 200 values.
+
+With the setting ``output=tags``, the probabilities of the 50 tags instead of what comes before them.
+"""
+
+from emoclim.encoders.checkpoints.musicnn_package import PackageTagger
+from emoclim.modality import Modality
+
+MODALITY: Modality = "audio"
+
+TAGGER = PackageTagger(
+    "musicnn_msd",
+    folder="MSD_musicnn",
+    index="87f3e0f3550c8d3bafc840374003e5c8af5eeb5ecf6add61af09a7822d3282c8",
+    data="8579734ee6388f799ed0def4bbd0d1fdcbeaf213ef2a9dc860917bd76a303de6",
+    trained_on="Million Song Dataset with Last.fm tags",
+)
+published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained

@@ -1,0 +1,18 @@
+"""Musicnn of the package `musicnn`, a tagger trained on MagnaTagATune: 3 s of music to 200 values.
+
+With the setting ``output=tags``, the probabilities of the 50 tags instead of what comes before them.
+"""
+
+from emoclim.encoders.checkpoints.musicnn_package import PackageTagger
+from emoclim.modality import Modality
+
+MODALITY: Modality = "audio"
+
+TAGGER = PackageTagger(
+    "musicnn_mtt",
+    folder="MTT_musicnn",
+    index="da2d7bb670b2b31e9bc441bb1bd75eca31b5b061f963cc1f9630c1aff3238f57",
+    data="041f3935e981a65cea739842d30c188d3a7d2adf4410955c8668eb3de4a5acab",
+    trained_on="MagnaTagATune",
+)
+published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained
