@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,10 +20,9 @@ from emoclim.encoders.checkpoints.won2020 import music_encoder
 if TYPE_CHECKING:
     from torch import nn
 
-    from emoclim.encoders.nets.musicnn_package import PackageMusicnn
-
 WHEEL = "pypi:musicnn==0.1.0#sha256=f38a4890c648c1ddbb141c5d96d2b0a8cfcd36746002d896989f7b88beb65cfa!musicnn"
 LENGTH = 186 * 256 + 512  # samples that 187 frames take
+NETS = "emoclim.encoders.nets.musicnn_package"  # imported where a network is built
 WIDTHS = {"features": 200, "tags": 50}  # values of each output
 
 
@@ -48,11 +48,10 @@ class PackageTagger:
             beside=(Part(".index", f"{place}/.index", f"sha256:{self.index}"),),
         )
 
-    def untrained(self, *, output: str = "features") -> PackageMusicnn:
+    def untrained(self, *, output: str = "features") -> nn.Module:
         """Make the network, before its parameters are read."""
-        from emoclim.encoders.nets.musicnn_package import PackageMusicnn
-
-        return PackageMusicnn(output)
+        net: nn.Module = import_module(NETS).PackageMusicnn(output)
+        return net
 
     def load(self, *, checkpoint: Path, output: str = "features", overlap: float = 0.0) -> AudioEncoder:
         """Make the encoder; the network is built on first use."""
@@ -62,8 +61,7 @@ class PackageTagger:
 
     def _build(self, checkpoint: Path, output: str) -> nn.Module:
         from emoclim.encoders.checkpoints.tensors import fit, read_tensors
-        from emoclim.encoders.nets.musicnn_package import renamed
 
         net = self.untrained(output=output)
-        fit(net, renamed(net, read_tensors(checkpoint)), checkpoint)
+        fit(net, import_module(NETS).renamed(net, read_tensors(checkpoint)), checkpoint)
         return net

@@ -85,7 +85,29 @@ class Rhythm(Temporal):
         return super().forward(spectrogram.mean(dim=2))
 
 
-class Musicnn(MusicNetwork):
+class MusicnnLayers(MusicNetwork):
+    """What each network of the kind does with its layers, whatever they are."""
+
+    layers: nn.ModuleList
+    layer1: nn.Module
+    layer2: nn.Module
+    layer3: nn.Module
+    dense2: nn.Module
+
+    def levels(self, spectrogram: Tensor) -> Tensor:
+        """The outputs of all layers at each frame, of a normalised spectrogram: ``(B, ..., F, T) -> (B, 753, T)``."""
+        front = torch.cat([layer(spectrogram) for layer in self.layers], dim=1)  # (B, 561, T)
+        first = self.layer1(front)
+        second = first + self.layer2(first)
+        third = second + self.layer3(second)
+        return torch.cat([front, first, second, third], dim=1)
+
+    def tags(self, feature: Tensor) -> Tensor:
+        """Probability of each tag: ``(B, 200) -> (B, 50)``."""
+        return torch.sigmoid(self.dense2(feature))
+
+
+class Musicnn(MusicnnLayers):
     """Waveform to the 200 values before the tagging layer; :meth:`tags` goes on to the tags.
 
     Notes
@@ -115,14 +137,6 @@ class Musicnn(MusicNetwork):
     def forward(self, waveform: Tensor) -> Tensor:
         """Feature of a waveform."""
         spectrogram = self.spec_bn(self.decibels(waveform)[:, None])  # (B, 1, 96, T)
-        front = torch.cat([layer(spectrogram) for layer in self.layers], dim=1)  # (B, 561, T)
-        first = self.layer1(front)
-        second = first + self.layer2(first)
-        third = second + self.layer3(second)
-        levels = torch.cat([front, first, second, third], dim=1)  # (B, 753, T)
+        levels = self.levels(spectrogram)
         pooled = torch.cat([levels.amax(dim=2), levels.mean(dim=2)], dim=1)
         return functional.relu(self.bn(self.dense1(pooled)))
-
-    def tags(self, feature: Tensor) -> Tensor:
-        """Probability of each tag: ``(B, 200) -> (B, 50)``."""
-        return torch.sigmoid(self.dense2(feature))

@@ -13,13 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclim.encoders.nets.won2020 import TAGS, Tagger, mel_spectrogram
+from emoclim.encoders.nets.musicnn import DENSE, MIDDLE_CHANNELS, MIDDLE_FRAMES, N_MELS, PITCHES, MusicnnLayers
+from emoclim.encoders.nets.won2020 import TAGS, mel_spectrogram
 
-N_MELS = 96
 FRONT = ((204, 38, 7), (204, 67, 7), (51, 1, 128), (51, 1, 64), (51, 1, 32))  # channels, bands, frames of filters
-MIDDLE_CHANNELS, MIDDLE_FRAMES = 64, 7
-PITCHES = 4  # that are filtered at a time
-DENSE = 200
 LARGEST = torch.finfo(torch.float16).max
 NORMALISATION = partial(nn.BatchNorm1d, eps=1e-3)
 # what the package calls the layers, in the order in which it makes those of a kind, and their parameters
@@ -67,7 +64,7 @@ class Filters(nn.Module):
         return highest
 
 
-class PackageMusicnn(Tagger):
+class PackageMusicnn(MusicnnLayers):
     """Waveform to the 200 values before the tagging layer or, as output ``tags``, to the probability of each tag.
 
     Notes
@@ -107,18 +104,10 @@ class PackageMusicnn(Tagger):
     def features(self, log_mel: Tensor) -> Tensor:
         """The values before the tagging layer: ``(B, 96, T) -> (B, 200)``."""
         spectrogram = self.spec_bn(log_mel.flatten(1)[:, None]).view_as(log_mel)
-        front = torch.cat([layer(spectrogram) for layer in self.layers], dim=1)  # (B, 561, T)
-        first = self.layer1(front)
-        second = first + self.layer2(first)
-        third = second + self.layer3(second)
-        levels = torch.cat([front, first, second, third], dim=1)  # (B, 753, T)
+        levels = self.levels(spectrogram)
         pooled = torch.stack([levels.amax(dim=2), levels.mean(dim=2)], dim=2).flatten(1)
         normalised: Tensor = self.bn(functional.relu(self.dense1(self.pooled_bn(pooled))))
         return normalised
-
-    def tags(self, feature: Tensor) -> Tensor:
-        """Probability of each tag: ``(B, 200) -> (B, 50)``."""
-        return torch.sigmoid(self.dense2(feature))
 
 
 def renamed(net: nn.Module, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
