@@ -32,7 +32,7 @@ from emoclim.encoders.loading import find_encoder
 from emoclim.extraction.glibc_malloc import keep_freed_memory
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.end_to_end.crops import CropLoader, CropSource
+from emoclim.learning.end_to_end.crops import CropLoader, CropMaker, CropSource
 from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 from emoclim.learning.learner import Learner
 from emoclim.learning.objectives.loading import make_objective
@@ -100,7 +100,9 @@ def measure(
     """Steps per second, ready and from each source by number of workers, in rounds that alternate."""
     size, steps = options.batch_size, options.steps
     loaders = {
-        f"{number} workers{name}": CropLoader(encoder, items, seed=0, workers=number, device=device, source=source)
+        f"{number} workers{name}": CropLoader(
+            [CropMaker(encoder, items, source)], seed=0, workers=number, device=device
+        )
         for number in options.workers
         for name, source in sources.items()
     }
@@ -159,7 +161,7 @@ def make_learner(encoder: AudioEncoder, device: torch.device, precision: str) ->
     }
     objective = make_objective("emo_clim", ("image", "audio"), [{}])
     heads = Learner(Banks(banks), objective, torch.full((1, 4), 0.25, device=device), TrainConfig())
-    return JointLearner(encoder, heads, EncoderTuning(precision=precision), device)
+    return JointLearner([encoder], heads, EncoderTuning(precision=precision), device)
 
 
 def untrained_encoder(name: str) -> AudioEncoder:

@@ -36,7 +36,7 @@ from emoclim.pipeline.library import labelled_library, read_features
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports.comparison import ComparisonReport, System, compare
 from emoclim.reports.queries import QueryScores
-from emoclim.stages.encoder_training import Recordings, train_end_to_end
+from emoclim.stages.encoder_training import LabelledItems, LiveModality, train_end_to_end
 from emoclim.stages.evaluating import evaluate
 from emoclim.stages.extracting import extract
 from emoclim.stages.head_training import train_heads
@@ -195,15 +195,16 @@ class Study:
     def _unfrozen(self, fold: Fold, seed: int) -> dict[str, QueryScores]:
         splits = {name: self._split(rows, None) for name, rows in fold.items()}
         recordings = {
-            name: Recordings([self._items["audio"][row] for row in rows["audio"]], self._labels["audio"][rows["audio"]])
+            name: LabelledItems(
+                [self._items["audio"][row] for row in rows["audio"]], self._labels["audio"][rows["audio"]]
+            )
             for name, rows in fold.items()
         }
         begun = time.perf_counter()
         training = train_end_to_end(
             splits["train"],
             splits["val"],
-            recordings,
-            self._encoder,
+            [LiveModality(self._encoder, recordings["train"], recordings["val"])],
             OBJECTIVE,
             EVEN,
             self._config(seed, 1),
@@ -214,7 +215,7 @@ class Study:
         begun = time.perf_counter()
         module = self._encoder.module
         before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
-        module.load_state_dict(training.encoder)
+        module.load_state_dict(training.encoders["audio"])
         features = self._encoded(self._encoder, recordings["test"].items)
         module.load_state_dict(before)
         self.seconds["unfrozen"]["encode"] += time.perf_counter() - begun

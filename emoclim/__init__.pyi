@@ -40,9 +40,9 @@ from .metrics import r_precision as r_precision
 from .metrics import reciprocal_rank as reciprocal_rank
 from .metrics import sign_flip_test as sign_flip_test
 from .metrics import tag_metrics as tag_metrics
-from .stages import Crops as Crops
 from .stages import JointTraining as JointTraining
-from .stages import Recordings as Recordings
+from .stages import LabelledItems as LabelledItems
+from .stages import LiveModality as LiveModality
 from .stages import TagSplit as TagSplit
 from .stages import Training as Training
 from .stages import evaluate as evaluate

@@ -22,7 +22,7 @@ from emoclim.errors import EmoclimError, on_one_line, reason_of
 COMMANDS: Mapping[str, str] = {
     "extract": "Encode items once, into a cache of features.",
     "train-heads": "Train heads on cached features.",
-    "train-end-to-end": "Train an encoder of music and heads together.",
+    "train-end-to-end": "Train encoders and heads together.",
     "evaluate": "Report how well emotions are found, or tags.",
     "search": "Find music for photos or words, or photos for music.",
     "compare": "Tell whether runs differ.",

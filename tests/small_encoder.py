@@ -1,7 +1,7 @@
-"""A small encoder of sound with all that makes one hard to train, recordings for it, and a training of both."""
+"""A small encoder of sound with all that makes one hard to train, one of text, what they take, and their trainings."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,20 @@ from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
+from emoclim.encoders.text_encoder import TextEncoder
 from emoclim.learning.epochs import Callbacks
 from emoclim.learning.settings import EncoderTuning
-from emoclim.stages.encoder_training import Crops, JointTraining, Recordings, train_end_to_end
+from emoclim.modality import Modality
+from emoclim.stages.encoder_training import JointTraining, LabelledItems, LiveModality, train_end_to_end
 
 CPU = torch.device("cpu")
 RATE, LENGTH, DIM = 8_000, 1_000, 16
 CLASSES = ("calm", "tense")
+WORDS = "sea storm lake war moon fight sleep fear soft loud".split()  # one of each class by turns
 EVEN = (0.25, 0.25, 0.25, 0.25)
 IMAGE = FeatureSpec("clip", "image", 12, "none", {})
 AUDIO = FeatureSpec("small", "audio", DIM, "none", {"length": LENGTH, "precision": "fp32"})
+TEXT = FeatureSpec("words", "text", DIM, "none", {"length": 8, "precision": "fp32"})
 QUICK = TrainConfig(
     epochs=3,
     batches_per_epoch=4,
@@ -64,27 +68,66 @@ def make_encoder() -> AudioEncoder:
     return AudioEncoder(AUDIO, RATE, LENGTH, 0.0, make_net)
 
 
+class SmallTextNet(nn.Module):
+    """Vectors of words, and a layer on their mean over what is not filled up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words = nn.Embedding(1 + len(WORDS), DIM)
+        self.layer = nn.Linear(DIM, DIM)
+        self.norm = nn.LayerNorm(DIM)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        known = (ids > 0).float()[..., None]
+        return self.norm(self.layer((self.words(ids) * known).sum(1) / known.sum(1).clamp(min=1)))
+
+
+def make_text_net() -> SmallTextNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return SmallTextNet()
+
+
+def tokenize(passage: str) -> list[int]:
+    return [1 + WORDS.index(word) for word in passage.split()]
+
+
+def make_text_encoder() -> TextEncoder:
+    return TextEncoder(TEXT, 8, tokenize, make_text_net)
+
+
 @dataclass(frozen=True)
 class Material:
-    """Splits of image features, the recordings that go with them, and where these lie."""
+    """Splits of image features, the recordings and texts that go with them, and where the recordings lie."""
 
     train: Split
     val: Split
-    recordings: dict[str, Recordings]
+    recordings: dict[str, LabelledItems]
+    texts: dict[str, LabelledItems]
+
+    def live(self, *modalities: Modality, **how: Any) -> list[LiveModality]:
+        """Modalities that are encoded while training."""
+        parts = {"audio": (make_encoder, self.recordings), "text": (make_text_encoder, self.texts)}
+        return [
+            LiveModality(make(), items["train"], items["val"], **how)
+            for make, items in map(parts.__getitem__, modalities)
+        ]
 
 
-def make_material(folder: Path, seconds: float = 0.5, n: int = 12) -> Material:
-    """Tones of two pitches in noise; the images lean towards one direction per class."""
-    generator = np.random.default_rng(2)
-    splits, recordings = {}, {}
+def make_material(folder: Path, seconds: float = 0.5, n: int = 12, words: int = 30) -> Material:
+    """Tones of two pitches in noise; the images lean towards one direction per class; texts have words of each."""
+    generator, drawn = np.random.default_rng(2), np.random.default_rng(4)
+    splits, recordings, texts = {}, {}, {}
     for name in ("train", "val"):
         labels = torch.arange(n) % len(CLASSES)
         values = generator.standard_normal((n, IMAGE.dim)).astype(np.float32) + 2 * labels[:, None].float().numpy()
         features = Features(IMAGE, tuple(map(str, range(n))), torch.from_numpy(values))
         splits[name] = Split({"image": features}, {"image": labels}, CLASSES)
         items = [write_tone(folder / f"{name}-{i}.wav", 300 * (1 + int(labels[i])), seconds, i) for i in range(n)]
-        recordings[name] = Recordings(items, labels.clone())
-    return Material(splits["train"], splits["val"], recordings)
+        recordings[name] = LabelledItems(items, labels.clone())
+        prose = [" ".join(WORDS[2 * int(k) + int(labels[i])] for k in drawn.integers(0, 5, words)) for i in range(n)]
+        texts[name] = LabelledItems([Item(f"{name}-{i}", text=prose[i]) for i in range(n)], labels.clone())
+    return Material(splits["train"], splits["val"], recordings, texts)
 
 
 def write_tone(path: Path, pitch: float, seconds: float, seed: int) -> Item:
@@ -99,13 +142,13 @@ def train(material: Material, config: TrainConfig = QUICK, tuning: Any = None, *
     settings = (
         tuning if isinstance(tuning, EncoderTuning) else EncoderTuning(learning_rate=1e-2).updated(**(tuning or {}))
     )
-    crops = Crops(**{name: changes.pop(name) for name in ("workers", "source", "augment") if name in changes})
+    making = {name: changes.pop(name) for name in ("source", "augment") if name in changes}
+    live = material.live(*changes.pop("modalities", ("audio",)), **making)
+    if encoder := changes.pop("encoder", None):
+        live = [replace(live[0], encoder=encoder)]
     callbacks = Callbacks(**{name: changes.pop(name) for name in ("track", "keep", "watch") if name in changes})
-    changes |= {"crops": crops, "callbacks": callbacks}
-    given: dict[str, Any] = {"encoder": make_encoder(), "objective": emo_clim(), "weights": EVEN, **changes}
-    return train_end_to_end(
-        material.train, material.val, material.recordings, config=config, tuning=settings, device=CPU, **given
-    )
+    given: dict[str, Any] = {"objective": emo_clim(), "weights": EVEN, "callbacks": callbacks, **changes}
+    return train_end_to_end(material.train, material.val, live, config=config, tuning=settings, device=CPU, **given)
 
 
 def tensors(training: JointTraining) -> dict[str, Tensor]:
@@ -115,7 +158,10 @@ def tensors(training: JointTraining) -> dict[str, Tensor]:
         for modality, bank in training.banks.items()
         for name, tensor in bank.state_dict().items()
     }
-    return banks | {f"encoder.{name}": tensor for name, tensor in training.encoder.items()}
+    encoders = {
+        f"encoder.{own}.{name}": tensor for own, state in training.encoders.items() for name, tensor in state.items()
+    }
+    return banks | encoders
 
 
 def differences(one: JointTraining, other: JointTraining) -> Sequence[str]:

@@ -15,6 +15,7 @@ from emoclim.modality import MODALITIES, Modality
 
 if TYPE_CHECKING:
     from emoclim.config import Settings
+    from emoclim.recipes import Preset as PaperPreset
 
 T = TypeVar("T")
 
@@ -155,6 +156,51 @@ def read_pairs(pairs: Sequence[str] | None, option: str, example: str) -> dict[s
 def parse_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, int | float | str]:
     """The pairs of ``--setting`` as a mapping, numbers read as such."""
     return {name: _number(text) for name, text in read_pairs(pairs, "--setting", example).items()}
+
+
+def named_encoders(
+    names: Sequence[str] | None,
+    checkpoints: Sequence[str] | None,
+    settings: Sequence[str] | None,
+    preset: "PaperPreset",
+) -> dict[str, Any]:
+    """Return the encoders that are named, with the files and settings of each, by modality."""
+    from emoclim.encoders import find_encoder
+
+    if not names:
+        raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
+    by_modality: dict[Any, str] = {}
+    for name in names:
+        other = by_modality.setdefault(find_encoder(name).MODALITY, name)
+        if other is not name:
+            raise ConfigError(f"encoders {other} and {name} both take {find_encoder(name).MODALITY}; name one of them")
+    files = read_pairs(_of_each(checkpoints, "=", "--checkpoint", names), "--checkpoint", f"{names[0]}=FILE")
+    given: dict[str, list[str]] = {name: [] for name in names}
+    for pair in _of_each(settings, ".", "--setting", names):
+        name, _, rest = pair.partition(".")
+        given[name].append(rest)
+    return {
+        "encoders": by_modality,
+        "checkpoints": {modality: files.get(name) for modality, name in by_modality.items()},
+        "encoder_settings": {
+            modality: preset.encoder(name) | parse_settings(given[name]) for modality, name in by_modality.items()
+        },
+    }
+
+
+def _of_each(texts: Sequence[str] | None, mark: str, option: str, names: Sequence[str]) -> list[str]:
+    """Put the name of the only encoder before what names none."""
+    told = []
+    for text in texts or ():
+        if any(text.startswith(f"{name}{mark}") for name in names):
+            told.append(text)
+        elif len(names) == 1:
+            told.append(f"{names[0]}{mark}{text}")
+        else:
+            raise ConfigError(
+                f"{option} {text!r} does not say of which encoder; write for example {names[0]}{mark}{text}"
+            )
+    return told
 
 
 def read_list(text: str, option: str, kind: Callable[[str], T]) -> tuple[T, ...]:

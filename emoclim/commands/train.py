@@ -1,4 +1,4 @@
-"""`emoclim train-heads` and `train-end-to-end`: train heads on cached features, or an encoder and heads together."""
+"""`emoclim train-heads` and `train-end-to-end`: train heads on cached features, or encoders and heads together."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +11,6 @@ from emoclim.commands.options import (
     LIBRARIES,
     RESUMED,
     Device,
-    EncoderSettings,
     JointConfig,
     OwnSettings,
     Preset,
@@ -20,6 +19,7 @@ from emoclim.commands.options import (
     RunName,
     SettingOptions,
     Workers,
+    named_encoders,
     named_libraries,
     parse_settings,
     read_list,
@@ -37,7 +37,7 @@ app = new_app()
 SHOWN = 8  # rows of the table that is shown meanwhile
 HEADER = ("epoch", "training loss", "validation loss")
 HEADS, CONTRASTIVE = SettingOptions(TrainConfig), SettingOptions(SupConSettings, several={"temperature"})
-BESIDE = SettingOptions(TrainConfig, left_out={"precision"})  # the encoder's is what counts
+BESIDE = SettingOptions(TrainConfig, left_out={"precision"})  # the encoders' is what counts
 ENCODER = SettingOptions(
     EncoderTuning, {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"}
 )
@@ -165,7 +165,27 @@ def _objectives() -> View:
 )
 def train_end_to_end(
     context: typer.Context,
-    setting: EncoderSettings = None,
+    encoder: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Encoder to train, by name, of whose modality a manifest is named, not a cache; may be repeated, to "
+            "train those of two modalities; no default."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="FILE of the encoder's parameters to start from, of several ENCODER=FILE; default the published one, "
+            "or random ones where nobody published any."
+        ),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE of the encoder, as overlap=0.5, of several ENCODER.NAME=VALUE; repeatable; default its "
+            "own."
+        ),
+    ] = None,
     loss_weights: Annotated[
         str | None,
         typer.Option(
@@ -183,12 +203,13 @@ def train_end_to_end(
     workspace: Root = Path(),
     **options: Any,
 ) -> View | None:
-    """Train an encoder of music and heads together.
+    """Train encoders and heads together.
 
-    Random crops of the recordings go through the encoder itself; pictures come from their cache. The run keeps the
-    encoder of its best epoch as encoder.safetensors, for: extract audio --checkpoint. Ctrl-C ends with what is done.
-    Several processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...; with them, Ctrl-C
-    keeps what is done for --resume only.
+    Random crops of the files, of texts their passages, go through the encoders themselves; of a modality whose encoder
+    is not named, features come from their cache. The run keeps an encoder of its best epoch as encoder.safetensors, of
+    two as encoder-audio.safetensors and so on, for: extract audio --checkpoint. Ctrl-C ends with what is done. Several
+    processes share each batch: torchrun --nproc-per-node 2 -m emoclim train-end-to-end ...; with them, Ctrl-C keeps
+    what is done for --resume only.
     """
     from emoclim.learning import launched
 
@@ -206,15 +227,16 @@ def train_end_to_end(
         if resume is not None:
             result = pipeline.resume(pipeline.TrainEndToEnd(), resume, resources)
         else:
-            if (encoder := options["encoder"]) is None:
-                raise ConfigError("name the encoder to train with --encoder; see: emoclim encoders")
-            request = pipeline.EndToEndConfig(libraries=named_libraries(options), **OF_ALL.given(options))
-            objective = request.make_objective()
             start = recipes.find_preset(preset)
+            request = pipeline.EndToEndConfig(
+                libraries=named_libraries(options),
+                **named_encoders(encoder, checkpoint, setting, start),
+                **OF_ALL.given(options),
+            )
+            objective = request.make_objective()
             base = start.training.updated(**objective.preset)
             base, of_objective, tuning, augmentations = load_joint_config(config, base, objective.Settings)
             request = request.updated(
-                encoder_settings=start.encoder(encoder) | parse_settings(setting),
                 weights=read_list(loss_weights, "--loss-weights", float) if loss_weights else (),
                 base=base.updated(**BESIDE.given(options)),
                 tuning=tuning.updated(**ENCODER.given(options)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoclim import data
@@ -44,6 +45,11 @@ class TextEncoder:
     @property
     def input_shape(self) -> tuple[int, ...]:
         return (self.length,)
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """Files that belong beside its checkpoint: those of its tokenizer, where these are files."""
+        return getattr(self.tokenize, "paths", ())
 
     @cached_property
     def module(self) -> nn.Module:

@@ -14,6 +14,7 @@ from .end_to_end.backgrounds import Backgrounds as Backgrounds
 from .end_to_end.backgrounds import read_backgrounds as read_backgrounds
 from .end_to_end.crops import Augment as Augment
 from .end_to_end.crops import CropLoader as CropLoader
+from .end_to_end.crops import CropMaker as CropMaker
 from .end_to_end.crops import CropSource as CropSource
 from .end_to_end.crops import numbered as numbered
 from .end_to_end.distributed import ALONE as ALONE

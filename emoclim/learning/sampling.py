@@ -32,6 +32,12 @@ class Batch:
         ]
         return Batch({**self.rows, of: rows}, *moved)
 
+    def to(self, device: torch.device) -> "Batch":
+        """Move everything to a device."""
+        tables = (self.rows, self.labels, self.numbers, self.pairs)
+        moved = [{name: tensor.to(device, non_blocking=True) for name, tensor in table.items()} for table in tables]
+        return Batch(*moved)
+
 
 def class_balanced(
     labels: Tensor,

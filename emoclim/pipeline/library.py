@@ -6,7 +6,7 @@ never by its name, unless its features were imported by id.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -52,23 +52,23 @@ def choose_libraries(
     workspace: Workspace,
     named: Mapping[Modality, str],
     known: Mapping[str, Any],
-    live: Modality | None = None,
+    live: Collection[Modality] = (),
     *,
     alone: bool = False,
     tagged: bool = False,
 ) -> dict[Modality, Library]:
-    """Open the libraries of a run, but for the one of its live modality: those it noted when it began, or new ones.
+    """Open the libraries of a run, but for those of its live modalities: those it noted when it began, or new ones.
 
     A run joins two, or if one is enough `alone`, those that are named.
     """
     if known:
-        noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality != live}
+        noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality not in live}
         return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
-    modalities = choose_modalities(workspace, [*named, *([live] if live else [])], alone=alone)
+    modalities = choose_modalities(workspace, [*named, *live], alone=alone)
     return {
         modality: labelled_library(workspace, modality, named.get(modality), tagged=tagged)
         for modality in modalities
-        if modality != live
+        if modality not in live
     }
 
 

@@ -45,7 +45,7 @@ def read_splits(
         numbers: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
             manifest, of = library.manifest, numbered.get(modality)
-            items = numbered_items(manifest, name, of) if of else labelled_items(manifest, label_map, name)
+            items = taught_items(manifest, label_map, name, of)
             table = features[modality] = read_features(library, items, keys, **how)
             by_id = {item.id: item for item in items}
             labels[modality], own = known_of([by_id[id_] for id_ in table.ids], modality, label_map, of)
@@ -56,6 +56,11 @@ def read_splits(
                 _require_all_classes(labels[modality], label_map, name, manifest)
         splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None)
     return splits
+
+
+def taught_items(manifest: Manifest, label_map: LabelMap, split: str, of: NumbersOf | None) -> list[Item]:
+    """Return the items of a split that teach: by the numbers `of` them, or else by their labels."""
+    return numbered_items(manifest, split, of) if of else labelled_items(manifest, label_map, split)
 
 
 def known_of(

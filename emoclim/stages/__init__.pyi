@@ -1,7 +1,7 @@
 from .emotion_reading import EmotionReader as EmotionReader
-from .encoder_training import Crops as Crops
 from .encoder_training import JointTraining as JointTraining
-from .encoder_training import Recordings as Recordings
+from .encoder_training import LabelledItems as LabelledItems
+from .encoder_training import LiveModality as LiveModality
 from .encoder_training import train_end_to_end as train_end_to_end
 from .evaluating import evaluate as evaluate
 from .evaluating import evaluate_each as evaluate_each

@@ -1,8 +1,8 @@
-"""Train an encoder and its pair of heads together, from files; the other modalities stay cached features.
+"""Train encoders and their heads together, from files; the other modalities stay cached features.
 
 Conventions and randomness as in :mod:`.head_training`, whose batches, initial values, dropout and objective
 these are for the same seed; in place of drawn segments stand random crops, each with a generator of its own: see
-:mod:`emoclim.learning.end_to_end.crops`. Nothing here knows which encoder it is.
+:mod:`emoclim.learning.end_to_end.crops`. Nothing here knows which encoders they are.
 """
 
 import logging
@@ -25,6 +25,7 @@ from emoclim.learning import (
     BestHeads,
     Callbacks,
     CropLoader,
+    CropMaker,
     CropSource,
     EncoderTuning,
     Epochs,
@@ -55,21 +56,29 @@ KEPT = "the epochs that are done are kept: go on with --resume, with fewer --wor
 
 
 @dataclass(frozen=True, slots=True)
-class Recordings:
-    """Files of one split, to be encoded while training."""
+class LabelledItems:
+    """Items of one split, to be encoded while training."""
 
-    items: Sequence[Item]  # N files
+    items: Sequence[Item]  # N
     labels: Tensor  # (N,) int64: index into the classes of the split; -1 for none, where there are numbers
-    numbers: Tensor | None = None  # (N, n) float32: what is measured of each
+    numbers: Tensor | None = None  # (N, n) float32: what of each is measured, not named
+    pairs: Tensor | None = None  # (N,) int64: items of equal number belong together
 
 
 @dataclass(frozen=True, slots=True)
-class Crops:
-    """How crops of files are made."""
+class LiveModality:
+    """A modality that is encoded while training."""
 
-    workers: int = 0  # processes that decode; 0 decodes in this one. No byte of the result depends on it
+    encoder: Encoder  # where to start from; it is not changed
+    train: LabelledItems
+    val: LabelledItems
     source: CropSource | None = None  # what makes the crops; None takes them from the files
     augment: Augment | None = None  # what is done to crops of training, never of validation, after they are drawn
+
+    @property
+    def modality(self) -> Modality:
+        """Its name."""
+        return self.encoder.spec.modality
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +87,9 @@ class JointTraining:
 
     banks: Banks  # of one set of heads, as it was after its best epoch
     objective: Objective
-    encoder: Mapping[str, Tensor]  # state of the network after the same epoch, by name
+    encoders: Mapping[Modality, Mapping[str, Tensor]]  # state of each network after the same epoch, by name
     specs: Mapping[Modality, FeatureSpec]  # of the features that stayed cached
-    trained: Sequence[str]  # names of the encoder's parameters that were trained
+    trained: Mapping[Modality, Sequence[str]]  # names of the encoders' parameters that were trained
     best_epoch: int  # from 0
     best_loss: float  # on validation; infinite if it never was a number, and then everything is as it began
     history: History  # losses of every epoch that was run; K = 1
@@ -89,37 +98,35 @@ class JointTraining:
     waiting: float  # of these seconds, for crops
     failures: Mapping[str, str]  # by item, why its crops could not be had here
 
-    def heads(self, spec: FeatureSpec) -> Heads:
-        """Bind the heads to the features that the trained encoder makes: those of `spec`."""
-        return Heads(self.banks, {**self.specs, spec.modality: spec}, self.objective)
+    def heads(self, *specs: FeatureSpec) -> Heads:
+        """Bind the heads to the features that the trained encoders make: those of `specs`."""
+        known = {**self.specs, **{spec.modality: spec for spec in specs}}
+        return Heads(self.banks, {name: known[name] for name in self.objective.modalities}, self.objective)
 
 
 def train_end_to_end(
     train: Split,
     val: Split,
-    recordings: Mapping[str, Recordings],
-    encoder: Encoder,
+    live: Sequence[LiveModality],
     objective: Objective,
     weights: Sequence[float],
     config: TrainConfig,
     tuning: EncoderTuning = EncoderTuning(),
     *,
-    crops: Crops = Crops(),
+    workers: int = 0,
     replicas: Replicas = ALONE,
     device: torch.device | str,
     resume: Snapshot | None = None,
     callbacks: Callbacks = Callbacks(),
 ) -> JointTraining:
-    """Train an encoder and a pair of heads, and keep both as they were after their best epoch.
+    """Train encoders and a set of heads, and keep all as they were after their best epoch.
 
     Parameters
     ----------
     train, val
-        Labelled features of the other modality, with the same classes and specs.
-    recordings
-        By ``train`` and ``val``, the files of the encoder's modality.
-    encoder
-        Where to start from; it is not changed.
+        Labelled features of the modalities that stay cached, if any, with the same classes and specs.
+    live
+        The others: their encoders and files.
     objective
         What is minimised, with one settings.
     weights
@@ -127,9 +134,9 @@ def train_end_to_end(
     config
         Of the heads, and of the batches.
     tuning
-        Of the encoder.
-    crops
-        How crops of the files are made.
+        Of the encoders.
+    workers
+        Processes that decode; 0 decodes in this one. No byte of the result depends on it.
     replicas
         Processes that train together, each calling this with the same arguments.
     device, callbacks
@@ -145,7 +152,7 @@ def train_end_to_end(
     Raises
     ------
     ConfigError
-        Weights or settings cannot be used with this encoder or device.
+        Weights or settings cannot be used with these encoders or this device.
     ManifestError
         The splits lack a class or a modality, or too many files cannot be decoded.
     CacheError
@@ -157,26 +164,17 @@ def train_end_to_end(
     of all epochs the one with the lowest validation loss. Its segments are drawn once and held.
     """
     device = choose_device(device)
-    check_trainable(encoder, tuning, config, replicas.count, device)
+    check_trainable([one.encoder for one in live], tuning, config, replicas.count, device)
     modalities = objective.modalities
-    if encoder.spec.modality not in modalities:
-        raise ConfigError(f"no term of the objective has {encoder.spec.modality}, so its encoder cannot be trained")
+    if strange := [one.modality for one in live if one.modality not in modalities]:
+        raise ConfigError(f"no term of the objective has {strange[0]}, so its encoder cannot be trained")
     table = weight_table([weights], objective)
-    train, val, items = _joined(train, val.without_views(), recordings, modalities, encoder, device)
+    train, val, makers = _joined(train, val.without_views(), live, modalities, device)
     check_pair(train, val, modalities, objective.needs)
     heads = new_learner(objective, train, table, config, device)
-    learner = JointLearner(encoder, heads, tuning, device, replicas)
-    best = JointBest(learner.module, BestHeads(heads.banks, config.patience, device))
-    loader = CropLoader(
-        encoder,
-        items,
-        seed=config.seed,
-        workers=crops.workers,
-        device=device,
-        replicas=replicas,
-        source=crops.source,
-        augment=crops.augment,
-    )
+    learner = JointLearner([one.encoder for one in live], heads, tuning, device, replicas)
+    best = JointBest(learner.modules, BestHeads(heads.banks, config.patience, device))
+    loader = CropLoader(makers, seed=config.seed, workers=workers, device=device, replicas=replicas)
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
     timing = Stopwatch()
 
@@ -203,9 +201,9 @@ def train_end_to_end(
     return JointTraining(
         best.heads.kept.cpu(),
         objective,
-        {name: tensor.cpu() for name, tensor in best.kept.items()},
-        {modality: train.features[modality].spec for modality in modalities if modality != encoder.spec.modality},
-        tuple(learner.trained),
+        {own: {name: tensor.cpu() for name, tensor in kept.items()} for own, kept in best.kept.items()},
+        {modality: train.features[modality].spec for modality in modalities if modality not in learner.modules},
+        {own: tuple(trained) for own, trained in learner.trained.items()},
         int(best.heads.epoch),
         float(best.heads.loss),
         epochs.history(),
@@ -217,25 +215,23 @@ def train_end_to_end(
 
 
 def _joined(
-    train: Split,
-    val: Split,
-    recordings: Mapping[str, Recordings],
-    modalities: Sequence[Modality],
-    encoder: Encoder,
-    device: torch.device,
-) -> tuple[Split, Split, list[Item]]:
-    """Put row numbers in place of the features of the recordings, and list the items that they number."""
-    items: list[Item] = []
+    train: Split, val: Split, live: Sequence[LiveModality], modalities: Sequence[Modality], device: torch.device
+) -> tuple[Split, Split, list[CropMaker]]:
+    """Put row numbers in place of features of the live modalities, and list the items that they number."""
     joined = []
-    own = encoder.spec.modality
-    for split, part in ((train, recordings["train"]), (val, recordings["val"])):
-        features = {name: table.to(device) for name, table in split.features.items() if name != own}
-        features[own] = numbered(encoder, part.items, len(items))
-        labels = {**split.labels, own: part.labels}
-        numbers = dict(split.numbers or {}) | ({} if part.numbers is None else {own: part.numbers})
+    for place, split in enumerate((train, val)):
+        features = {name: table.to(device) for name, table in split.features.items()}
+        tables: list[dict[Modality, Tensor]] = [dict(split.labels), dict(split.numbers or {}), dict(split.pairs or {})]
+        for one in live:
+            part = (one.train, one.val)[place]
+            features[one.modality] = numbered(one.encoder, part.items, place * len(one.train.items))
+            for table, own in zip(tables, (part.labels, part.numbers, part.pairs), strict=True):
+                table.pop(one.modality, None)
+                if own is not None:
+                    table[one.modality] = own
         present = [modality for modality in modalities if modality in features]
-        tables = {modality: features[modality] for modality in present}
-        labels = {modality: labels[modality].cpu() for modality in present}
-        joined.append(replace(split, features=tables, labels=labels, numbers=numbers or None))
-        items += part.items
-    return joined[0], joined[1], items
+        labels, numbers, pairs = ({name: table[name].cpu() for name in present if name in table} for table in tables)
+        known = {name: features[name] for name in present}
+        joined.append(replace(split, features=known, labels=labels, numbers=numbers or None, pairs=pairs or None))
+    makers = [CropMaker(one.encoder, [*one.train.items, *one.val.items], one.source, one.augment) for one in live]
+    return joined[0], joined[1], makers

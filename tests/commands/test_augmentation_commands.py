@@ -18,7 +18,7 @@ from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training.crops import make_augmenter
+from emoclim.pipeline.training.crops import make_augmenters
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import silent
 
@@ -127,4 +127,4 @@ def test_mistakes_are_told_before_anything_is_trained(workspace: Path, sounds: P
 def test_what_takes_no_waveforms_is_refused(tmp_path: Path) -> None:
     settings = Augmentations(gaussian_snr=(5, 40))
     with pytest.raises(ConfigError, match="encoder 'colour' takes no waveforms to add sounds to; leave augmentations"):
-        make_augmenter(settings, load_colour(), Workspace(tmp_path), silent)
+        make_augmenters(settings, {"image": load_colour()}, Workspace(tmp_path), silent)

@@ -77,7 +77,7 @@ def test_a_run_has_an_encoder_that_extract_takes_and_all_else_works(workspace: P
     settings = json.loads((folder / "settings.json").read_text())
     assert settings["heads"][0]["config"]["encoder"] == EncoderTuning(learning_rate=1e-3).model_dump()
     assert settings["libraries"]["audio"]["cache"] == Path(extracted["cache"]).name
-    assert set(settings["trained"]) == {f"body.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")}
+    assert set(settings["trained"]["audio"]) == {f"body.{n}.{kind}" for n in (0, 1) for kind in ("weight", "bias")}
 
 
 def test_the_encoder_says_where_it_comes_from(finished: Path) -> None:
@@ -182,7 +182,7 @@ def test_what_changed_meanwhile_is_not_gone_on_with(workspace: Path, monkeypatch
     changed = safetensors.torch.load_file(workspace / "small.safetensors")
     safetensors.torch.save_file({name: tensor + 1 for name, tensor in changed.items()}, workspace / "small.safetensors")
     told = run("train-end-to-end", "--resume", "part", "--workspace", workspace, code=2)
-    assert "run part cannot be resumed: the encoder changed since it began" in told.output
+    assert "run part cannot be resumed: the audio encoder changed since it began" in told.output
 
 
 def test_recordings_that_changed_meanwhile_are_not_gone_on_with(
@@ -224,7 +224,7 @@ def test_recordings_are_decoded_into_a_store_once(workspace: Path, monkeypatch: 
     first = answer(*begin(workspace, "--store", "--name", "first"))
     monkeypatch.setattr(crops, "write_waveform", None)  # nothing is to be decoded any more
     shown = run(*begin(workspace, "--store", "--name", "second")).output
-    held = first["waveforms"]
+    held = first["waveforms"]["audio"]
     assert re.search(rf"decoded waveforms: {held['recordings']} recordings, \S+ MB in \S+\.waveforms$", shown, re.M)
     assert held["bytes"] == sum(path.stat().st_size for path in Path(held["store"]).iterdir())
     assert "90% of it waiting for files; more --workers would help" in shown

@@ -49,7 +49,7 @@ for name, command in leaves(get_command(app)):
         print(name)
 """
 WORKERS = """
-from emoclim.learning.end_to_end.crops import CropLoader
+from emoclim.learning.end_to_end.crops import CropLoader, CropMaker
 from emoclim.data.manifest import Item
 from emoclim.extraction.workers import decode
 from emoclim.learning.sampling import Batch
@@ -67,7 +67,7 @@ if __name__ == "__main__":
     items = [Item("a", text="a"), Item("b", text="b")]
     print([int(block) for _, block in decode(Probe(), items, 2) if isinstance(block, torch.Tensor)])
     rows = {"audio": torch.tensor([[0], [1]])}
-    crops = CropLoader(make_encoder(), items, seed=1, workers=1, device=torch.device("cpu"), source=crop)
+    crops = CropLoader([CropMaker(make_encoder(), items, crop)], seed=1, workers=1, device=torch.device("cpu"))
     for batch in crops.fill([Batch(rows, rows)], "probe"):
         print(batch.rows["audio"].flatten().tolist())
     print(SMALLEST * 1.0)

@@ -19,7 +19,7 @@ ON_A_DEVICE: dict[str, tuple[Any, ...]] = {
     "evaluate": (None, SimpleNamespace(n_heads=1)),
     "tag": (None, None, None, ()),
     "train_heads": (None, None, None, (), None),
-    "train_end_to_end": (None, None, {}, None, None, (), None),
+    "train_end_to_end": (None, None, (), None, (), None),
 }
 
 

@@ -21,7 +21,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.errors import ConfigError, DecodeError, MissingLibrary
 from emoclim.learning.end_to_end.augment import Augmenter
 from emoclim.learning.end_to_end.backgrounds import Backgrounds, read_backgrounds
-from emoclim.learning.end_to_end.crops import CropLoader
+from emoclim.learning.end_to_end.crops import CropLoader, CropMaker
 from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.sampling import Batch
@@ -273,8 +273,8 @@ def test_excerpts_are_those_of_training_without(material: Material, folder: Path
     asked = Batch({"audio": torch.arange(8)[:, None]}, {"audio": torch.zeros(8, dtype=torch.int64)})
     places: dict[str, Any] = {"seed": 0, "workers": 0, "device": CPU}
     augment = make(folder, gaussian_snr=(20, 20), background_snr=(20, 20), **ALWAYS)
-    (clean,) = CropLoader(encoder, items, **places).fill([asked], "crop", augmented=True)
-    loader = CropLoader(encoder, items, augment=augment, **places)
+    (clean,) = CropLoader([CropMaker(encoder, items)], **places).fill([asked], "crop", augmented=True)
+    loader = CropLoader([CropMaker(encoder, items, augment=augment)], **places)
     (mixed,) = loader.fill([asked], "crop", augmented=True)
     (unmixed,) = loader.fill([asked], "crop")
     assert torch.equal(clean.rows["audio"], unmixed.rows["audio"])

@@ -10,6 +10,7 @@ from replica_worker import run, trained
 from small_encoder import Material, make_material, make_net
 
 from emoclim.learning.end_to_end.distributed import Replicas
+from emoclim.modality import Modality
 
 TOLERANCE = 1e-5
 
@@ -21,13 +22,16 @@ def run_processes(count: int, folder: Path, material: Material, tuning: dict[str
     return [torch.load(folder / f"{rank}.pt") for rank in range(count)]
 
 
-def test_two_processes_give_the_gradients_of_one_with_the_whole_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("modalities", [("audio",), ("audio", "text")])
+def test_two_processes_give_the_gradients_of_one_with_the_whole_batch(
+    tmp_path: Path, modalities: tuple[Modality, ...]
+) -> None:
     """One file cannot be decoded: their parts of a batch are often of different sizes."""
     material = make_material(tmp_path)
     (tmp_path / "train-3.wav").write_bytes(b"no sound")
     tuning = {"batchnorm": "frozen", "clip_norm": 1.0}
-    alone = trained(material, tuning)
-    for rank, together in enumerate(run_processes(2, tmp_path, material, tuning)):
+    alone = trained(material, tuning, modalities=modalities)
+    for rank, together in enumerate(run_processes(2, tmp_path, material, {**tuning, "modalities": modalities})):
         assert together.keys() == alone.keys()
         for name, tensor in alone.items():
             # a bias before batch normalisation has a gradient of rounding errors alone, which Adam makes steps of; they
@@ -45,7 +49,7 @@ def test_processes_whose_normalisations_see_their_part_only_still_agree(tmp_path
     for name, tensor in found[0].items():
         if not name.startswith("gradient"):
             assert all(torch.equal(other[name], tensor) for other in found[1:]), name
-    moved = {name for name, tensor in before.items() if not torch.equal(found[0][f"encoder.{name}"], tensor)}
+    moved = {name for name, tensor in before.items() if not torch.equal(found[0][f"encoder.audio.{name}"], tensor)}
     statistics = {f"{norm}.{kind}" for norm in ("layer1.1", "bn") for kind in ("running_mean", "running_var")}
     assert statistics <= moved
     assert not moved & {"scale", "layer1.0.weight", "tags.weight"}

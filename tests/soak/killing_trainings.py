@@ -59,9 +59,9 @@ def heads(resources: Resources) -> None:
 def encoder(resources: Resources) -> None:
     root = resources.workspace.root
     config = EndToEndConfig(
-        encoder="small_cnn",
-        checkpoint=root / "small.safetensors",
-        encoder_settings={"width": 8},
+        encoders={"audio": "small_cnn"},
+        checkpoints={"audio": root / "small.safetensors"},
+        encoder_settings={"audio": {"width": 8}},
         base=BRIEF.updated(epochs=2),
         tuning=EncoderTuning(learning_rate=1e-3),
     )

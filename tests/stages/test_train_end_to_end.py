@@ -37,7 +37,7 @@ from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import ConfigError, ManifestError
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.end_to_end.crops import CropLoader, numbered
+from emoclim.learning.end_to_end.crops import CropLoader, CropMaker, numbered
 from emoclim.learning.end_to_end.distributed import Replicas
 from emoclim.learning.end_to_end.encoder_trainer import JointLearner
 from emoclim.learning.end_to_end.trainable import trainable
@@ -114,9 +114,9 @@ def test_training_the_encoder_does_better_on_what_it_trains_on(material: Materia
 def test_only_what_is_unfrozen_moves(material: Material, unfreeze: str, batchnorm: str) -> None:
     encoder = make_encoder()
     training = train(material, tuning={"unfreeze": unfreeze, "batchnorm": batchnorm}, encoder=encoder)
-    assert set(training.trained) == TRAINED[unfreeze]
+    assert set(training.trained["audio"]) == TRAINED[unfreeze]
     before = make_net().state_dict()
-    moved = {name for name, tensor in training.encoder.items() if not torch.equal(tensor, before[name])}
+    moved = {name for name, tensor in training.encoders["audio"].items() if not torch.equal(tensor, before[name])}
     counters = {"layer1.1.num_batches_tracked", "bn.num_batches_tracked"}
     assert moved - counters == TRAINED[unfreeze] | (STATISTICS if batchnorm == "train" else set())
     assert bool(moved & counters) == (batchnorm == "train")
@@ -131,7 +131,7 @@ def test_gradients_reach_every_unfrozen_parameter_and_no_other(
     update = JointLearner._update
 
     def noting(learner: JointLearner) -> None:
-        gradients = {name: one.grad for name, one in learner.module.named_parameters()}
+        gradients = {name: one.grad for name, one in learner.modules["audio"].named_parameters()}
         seen.append({name: grad is not None and bool(grad.any()) for name, grad in gradients.items()})
         update(learner)
 
@@ -174,7 +174,7 @@ def test_the_seed_decides_and_no_global_randomness_is_touched(material: Material
     before = torch.get_rng_state()
     assert differences(first, train(material, config, workers=1)) == []
     assert torch.equal(torch.get_rng_state(), before)
-    assert "encoder.layer2.weight" in differences(first, train(material, config.updated(seed=1)))
+    assert "encoder.audio.layer2.weight" in differences(first, train(material, config.updated(seed=1)))
 
 
 def test_an_interrupted_training_gives_what_its_epochs_gave(material: Material) -> None:
@@ -223,7 +223,7 @@ def test_the_best_epoch_is_kept_of_both(material: Material) -> None:
     assert long.best_epoch == int(long.history.val_loss[:, 0].argmin())
     assert long.best_epoch < 4
     short = train(exchanged, QUICK.updated(epochs=long.best_epoch + 1))
-    assert torch.equal(short.encoder["layer2.weight"], long.encoder["layer2.weight"])
+    assert torch.equal(short.encoders["audio"]["layer2.weight"], long.encoders["audio"]["layer2.weight"])
     assert torch.equal(short.banks["audio"].out_weight, long.banks["audio"].out_weight)
 
 
@@ -232,21 +232,21 @@ def test_accumulated_batches_give_the_mean_of_their_gradients(material: Material
     learner, drawn = make_learner(material, accumulate=2)
     gradients = []
     for batch in drawn:
-        learner.module.zero_grad()
-        losses = learner._heads.losses(learner._encoded(batch), torch.Generator())
+        learner.modules["audio"].zero_grad()
+        losses = learner._heads.losses(learner._encoded(batch, learner._autocast), torch.Generator())
         losses.sum().backward()
-        gradients.append(learner.trained["layer2.weight"].grad)
-    learner.module.zero_grad()
+        gradients.append(learner.trained["audio"]["layer2.weight"].grad)
+    learner.modules["audio"].zero_grad()
     learner.train(drawn, len(drawn), torch.Generator())
-    together = learner.trained["layer2.weight"].grad
+    together = learner.trained["audio"]["layer2.weight"].grad
     torch.testing.assert_close(together, (gradients[0] + gradients[1]) / 2)
     joined = Batch(
         {name: torch.cat([batch.rows[name] for batch in drawn]) for name in ("image", "audio")},
         {name: torch.cat([batch.labels[name] for batch in drawn]) for name in ("image", "audio")},
     )
     again, _ = make_learner(material)
-    again._heads.losses(again._encoded(joined), torch.Generator()).sum().backward()
-    larger = again.trained["layer2.weight"].grad
+    again._heads.losses(again._encoded(joined, again._autocast), torch.Generator()).sum().backward()
+    larger = again.trained["audio"]["layer2.weight"].grad
     assert larger is not None
     assert together is not None
     assert (larger - together).norm() > 0.05 * larger.norm()
@@ -260,7 +260,7 @@ def make_learner(material: Material, **tuning: Any) -> tuple[JointLearner, list[
         for modality, dim in (("image", 12), ("audio", DIM))
     }
     heads = Learner(Banks(banks), emo_clim(), torch.tensor([EVEN]), QUICK)
-    learner = JointLearner(make_encoder(), heads, EncoderTuning(batchnorm="frozen", **tuning), CPU)
+    learner = JointLearner([make_encoder()], heads, EncoderTuning(batchnorm="frozen", **tuning), CPU)
     encoder, part = make_encoder(), material.recordings["train"]
     crops = torch.stack([encoder.crop(item, generator) for item in part.items])
     images = material.train.features["image"].values
@@ -291,7 +291,7 @@ def test_weight_decay_spares_norms_and_biases(material: Material) -> None:
     heads, decayed, spared = learner._heads.optimiser.param_groups
     assert (heads["weight_decay"], decayed["weight_decay"], spared["weight_decay"]) == (QUICK.weight_decay, 0.5, 0.0)
     assert {id(one) for one in decayed["params"]} == {
-        id(learner.trained[f"{n}.weight"]) for n in ("layer1.0", "layer2")
+        id(learner.trained["audio"][f"{n}.weight"]) for n in ("layer1.0", "layer2")
     }
 
 
@@ -346,7 +346,7 @@ def test_crops_go_to_their_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     encoder = make_encoder()
     table = numbered(encoder, items, 7)
     assert table.values[:, 0].tolist() == [7, 8, 9, 10, 11]
-    loader = CropLoader(encoder, items, seed=0, workers=0, device=CPU)
+    loader = CropLoader([CropMaker(encoder, items)], seed=0, workers=0, device=CPU)
     asked = Batch({"audio": torch.tensor([[4], [2], [0]])}, {"audio": torch.tensor([1, 0, 1])})
     (found,) = loader.fill([asked], "here")
     expected = torch.stack([encoder.crop(items[n], torch.Generator()) for n in (4, 0)])

@@ -10,7 +10,8 @@ class WordVectors(nn.Module):
 
     def __init__(self, vectors: Tensor, combine: str) -> None:
         super().__init__()
-        self.vectors = nn.Parameter(vectors)  # (N, D)
+        # (N, D); never trained: its words are the rows of a file, which a checkpoint of training would not hold
+        self.vectors = nn.Parameter(vectors, requires_grad=False)
         self.combine = combine
 
     def forward(self, ids: Tensor) -> Tensor:

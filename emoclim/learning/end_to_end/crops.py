@@ -1,13 +1,14 @@
 """Load random crops of files for training, decoded in worker processes ahead of their use.
 
 Convention: the crop at one place of one batch has a generator of its own, made from seed, purpose, batch and place, so
-that it is the same whoever decodes it and whatever came before.
+that it is the same whoever decodes it and whatever came before. Where several modalities have crops, the purpose names
+the modality.
 """
 
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -33,6 +34,16 @@ Augment = Callable[[Tensor, torch.Generator], Tensor]  # a crop and its generato
 Place = tuple[int, str, bool]  # row number of an item, purpose of the generator of its crop, whether it is augmented
 
 
+@dataclass(frozen=True, slots=True)
+class CropMaker:
+    """The items of a modality, and how crops of them are made."""
+
+    encoder: Encoder
+    items: Sequence[Item]  # in the order of their row numbers
+    source: CropSource | None = None  # None: the encoder, from the files
+    augment: Augment | None = None  # what is done to crops of training, never of validation, after they are drawn
+
+
 class _Read(NamedTuple):
     """Crops ``(b, *input_shape)`` of the places that could be read, and why others could not, by item.
 
@@ -45,21 +56,26 @@ class _Read(NamedTuple):
     error: EmoclimError | None = None
 
 
-class _Crops(Dataset[_Read]):
-    """Data set whose index is a whole batch of places."""
+class _Crops(Dataset[dict[Modality, _Read]]):
+    """Data set whose index is a whole batch of places, by modality."""
 
-    def __init__(self, source: CropSource, items: Sequence[Item], seed: int, augment: Augment | None) -> None:
-        self._source, self._items, self._seed, self._augment = source, items, seed, augment
+    def __init__(self, makers: Mapping[Modality, tuple[CropSource, Sequence[Item], Augment | None]], seed: int) -> None:
+        self._makers, self._seed = makers, seed
 
-    def __getitem__(self, asked: Sequence[Place]) -> _Read:
+    def __getitem__(self, asked: Mapping[Modality, Sequence[Place]]) -> dict[Modality, _Read]:
+        return {modality: self._read(places, *self._makers[modality]) for modality, places in asked.items()}
+
+    def _read(
+        self, asked: Sequence[Place], source: CropSource, items: Sequence[Item], augment: Augment | None
+    ) -> _Read:
         crops: list[Tensor] = []
         places: list[int] = []
         reasons: dict[int, str] = {}
         for place, (number, purpose, augmented) in enumerate(asked):
             generator = generator_for(purpose, self._seed)
             try:
-                crop = self._source(self._items[number], generator)
-                crops.append(self._augment(crop, generator) if augmented and self._augment else crop)
+                crop = source(items[number], generator)
+                crops.append(augment(crop, generator) if augmented and augment else crop)
                 places.append(place)
             except (DecodeError, MissingLibrary) as error:
                 reasons[number] = str(error)
@@ -71,19 +87,23 @@ class _Crops(Dataset[_Read]):
 class _Asked:
     """Sample the places of each batch, and keep the batches until their crops are loaded."""
 
-    def __init__(self, modality: Modality, replicas: Replicas) -> None:
-        self._modality, self._replicas = modality, replicas
+    def __init__(self, modalities: Sequence[Modality], replicas: Replicas) -> None:
+        self._owners = {name: f"{name} " if len(modalities) > 1 else "" for name in modalities}
+        self._replicas = replicas
         self.source: tuple[Iterable[Batch], str, bool] = ((), "", False)
         self.waiting: deque[Batch] = deque()
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[dict[Modality, list[Place]]]:
         self.waiting.clear()
         batches, purpose, augmented = self.source
         for number, batch in enumerate(batches):
             self.waiting.append(batch)
-            rows = batch.rows[self._modality][:, 0].tolist()
-            places = range(len(rows))[self._replicas.part(len(rows))]
-            yield [(rows[place], f"{purpose}/{number}/{place}", augmented) for place in places]
+            asked = {}
+            for modality, owner in self._owners.items():
+                rows = batch.rows[modality][:, 0].tolist()
+                places = range(len(rows))[self._replicas.part(len(rows))]
+                asked[modality] = [(rows[at], f"{owner}{purpose}/{number}/{at}", augmented) for at in places]
+            yield asked
 
 
 class CropLoader:
@@ -91,24 +111,22 @@ class CropLoader:
 
     def __init__(
         self,
-        encoder: Encoder,
-        items: Sequence[Item],
+        makers: Sequence[CropMaker],
         *,
         seed: int,
         workers: int,
         device: torch.device,
         replicas: Replicas = ALONE,
-        source: CropSource | None = None,
-        augment: Augment | None = None,
     ) -> None:
         # a worker that is not forked gets a copy of the encoder, which is to be without the network
-        source = source or cast(Encoder, replace(cast(Any, encoder))).crop
-        self._modality, self._items, self._device = encoder.spec.modality, items, device
-        self._replicas = replicas
-        self._asked = _Asked(self._modality, replicas)
+        sources = [one.source or cast(Encoder, replace(cast(Any, one.encoder))).crop for one in makers]
+        self._items = {one.encoder.spec.modality: one.items for one in makers}
+        self._device, self._replicas = device, replicas
+        self._asked = _Asked(tuple(self._items), replicas)
         self.failures: dict[str, str] = {}
+        parts = zip(sources, makers, strict=True)
         self._loader = plain_loader(
-            _Crops(source, items, seed, augment),
+            _Crops({one.encoder.spec.modality: (source, one.items, one.augment) for source, one in parts}, seed),
             workers,
             sampler=self._asked,
             prefetch_factor=PREFETCHED if workers else None,
@@ -117,34 +135,37 @@ class CropLoader:
         )
 
     def fill(self, batches: Iterable[Batch], purpose: str, *, augmented: bool = False) -> Iterator[Batch]:
-        """Yield the batches with waveforms ``(B, *input_shape)`` in place of row numbers: the part of this process.
+        """Yield the batches with crops ``(B, *input_shape)`` in place of row numbers: the part of this process.
 
         Notes
         -----
         Use it within :func:`emoclim.extraction.workers.explain_worker_death`.
         """
         self._asked.source = batches, purpose, augmented
-        for read in self._loader:
-            if read.error is not None:
-                raise read.error
-            yield self._filled(self._asked.waiting.popleft(), read)
+        for by_modality in self._loader:
+            batch = self._asked.waiting.popleft()
+            for modality, read in by_modality.items():
+                if read.error is not None:
+                    raise read.error
+                batch = self._filled(batch, modality, read)
+            yield batch.to(self._device)
 
-    def _filled(self, batch: Batch, read: _Read) -> Batch:
+    def _filled(self, batch: Batch, modality: Modality, read: _Read) -> Batch:
+        items = self._items[modality]
         for number, reason in read.reasons.items():
-            if (id_ := self._items[number].id) not in self.failures:
+            if (id_ := items[number].id) not in self.failures:
                 log.warning("%s cannot be used and is left out: %s", id_, reason)
                 self.failures[id_] = reason
         if read.crops is None or len(read.places) < FEWEST:
-            first = self._items[next(iter(read.reasons))] if read.reasons else None
+            first = items[next(iter(read.reasons))] if read.reasons else None
             told = f" ({first.id}: {next(iter(read.reasons.values()))})" if first else ""
             raise ManifestError(f"fewer than {FEWEST} files of a batch can be used{told}; mend or remove such files")
         places = list(read.places)
 
         def read_part(table: Tensor) -> Tensor:
-            part = table[self._replicas.part(len(table))]
-            return part[places].to(self._device, non_blocking=True)
+            return table[self._replicas.part(len(table))][places]
 
-        return batch.with_rows(self._modality, read.crops.to(self._device, non_blocking=True), read_part)
+        return batch.with_rows(modality, read.crops, read_part)
 
 
 def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:

@@ -18,7 +18,7 @@ from emoclim.pipeline.reproduction.request import Request
 from emoclim.pipeline.reproduction.rows import State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
-from emoclim.pipeline.training.crops import make_augmenter, without_place
+from emoclim.pipeline.training.crops import make_augmenters, without_place
 from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
 from emoclim.progress import Track
 from emoclim.recipes import Row
@@ -63,9 +63,9 @@ class TrainingPlanner:
             ]
         choice = request.choices(row)[row.trained]
         one = EndToEndConfig(
-            encoder=choice.name,
-            checkpoint=choice.checkpoint,
-            encoder_settings=dict(choice.settings),
+            encoders={row.trained: choice.name},
+            checkpoints={row.trained: choice.checkpoint},
+            encoder_settings={row.trained: dict(choice.settings)},
             libraries={**libraries, row.trained: str(self.manifests[row.trained].source)},
             base=base,
             tuning=request.tuning.updated(**row.tuning),
@@ -89,7 +89,8 @@ class TrainingPlanner:
             contents = contents_of((item for item in kept.items if item.split in ("train", "val")), self.keys)
             what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
         if isinstance(config, EndToEndConfig):
-            note, _ = make_augmenter(config.augmentations, encoders[config.live], workspace, self.track)
+            live = {modality: encoders[modality] for modality in config.encoders}
+            note, _ = make_augmenters(config.augmentations, live, workspace, self.track)
             what.append(without_place(note))
         names = "-".join(encoder.spec.name for encoder in encoders.values())
         return f"{REPRODUCED}{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"

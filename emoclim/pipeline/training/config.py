@@ -120,18 +120,14 @@ class HeadsConfig(LabelledConfig):
 
 
 class EndToEndConfig(LabelledConfig):
-    """The settings of `emoclim train-end-to-end`; of the encoder's modality `libraries` names a manifest."""
+    """The settings of `emoclim train-end-to-end`; of the modalities of its encoders `libraries` names manifests."""
 
-    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoint", "augmentations"}
+    NOTED: ClassVar[frozenset[str]] = LabelledConfig.NOTED | {"checkpoints", "augmentations"}
 
-    encoder: str = Field(
-        description="Encoder to train, by name, of whose modality a manifest is named, not a cache; no default"
-    )
-    checkpoint: Annotated[File, AfterValidator(Path.resolve)] | None = Field(
-        default=None,
-        description="File of the encoder's parameters to start from; default the published one, or random ones",
-    )
-    encoder_settings: dict[str, Setting] = Field(default={})  # by name
+    encoders: dict[Modality, str]  # by modality, the one to train
+    # of their parameters to start from; None takes the published one, or random ones where nobody published any
+    checkpoints: dict[Modality, Annotated[File, AfterValidator(Path.resolve)] | None] = Field(default={})
+    encoder_settings: dict[Modality, dict[str, Setting]] = Field(default={})  # by name of one
     weights: Weights = ()  # of the terms of the loss; default those of the objective
     base: TrainConfig = TrainConfig()  # of the heads and of the batches
     tuning: EncoderTuning = EncoderTuning()
@@ -144,29 +140,23 @@ class EndToEndConfig(LabelledConfig):
         """Return the weights of an objective's terms."""
         return self.weights or objective.default_weights
 
-    @property
-    def live(self) -> Modality:
-        """The modality that is encoded while training."""
-        from emoclim.encoders import find_encoder
-
-        modality: Modality = find_encoder(self.encoder).MODALITY
-        return modality
-
-    def load(self, track: Track, checkpoint: Path | None = None) -> "Encoder":
-        """Load the encoder, or the same with the parameters of another file; random ones where nobody published any."""
+    def load(self, modality: Modality, track: Track, checkpoint: Path | None = None) -> "Encoder":
+        """Load an encoder, or the same with the parameters of another file; random ones where nobody published any."""
         from emoclim.encoders import has_parameters, is_published, load_encoder, untrained_file
 
-        checkpoint = checkpoint or self.checkpoint
-        if checkpoint is None and has_parameters(self.encoder) and not is_published(self.encoder):
-            checkpoint = untrained_file(self.encoder, self.encoder_settings, self.base.seed)
-        return load_encoder(self.encoder, checkpoint=checkpoint, track=track, **self.encoder_settings)
+        name, settings = self.encoders[modality], self.encoder_settings.get(modality, {})
+        checkpoint = checkpoint or self.checkpoints.get(modality)
+        if checkpoint is None and has_parameters(name) and not is_published(name):
+            checkpoint = untrained_file(name, settings, self.base.seed)
+        return load_encoder(name, checkpoint=checkpoint, track=track, **settings)
 
     def library(self, workspace: "Workspace", manifest: "Manifest", spec: FeatureSpec) -> "Library":
         """Make a library of a manifest whose features are yet to be encoded, as it will be then."""
         from emoclim.cache import CacheNote
         from emoclim.pipeline.library import Library
 
-        place = None if self.checkpoint is None else str(self.checkpoint)
-        note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, self.encoder_settings)
+        checkpoint = self.checkpoints.get(spec.modality)
+        place, settings = None if checkpoint is None else str(checkpoint), self.encoder_settings.get(spec.modality, {})
+        note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, settings)
         note = note.with_source(manifest, unlabelled=False)
         return Library(manifest, note, note.sources[-1])

@@ -1,4 +1,4 @@
-"""Where `emoclim train-end-to-end` takes its crops from, and what is added to them.
+"""Where `emoclim train-end-to-end` takes its crops of sound from, and what is added to them.
 
 With ``--store``, recordings are decoded once, and random crops are cut from what was kept. A note of augmentations is
 of plain values: the settings, with the place of the background sounds as in the notes of caches, and a digest of their
@@ -18,9 +18,10 @@ from torch import Tensor
 from emoclim.cache import WAV, StoreSize, located, open_waveform, portable_path, store_name, write_waveform
 from emoclim.data import ContentKeys, Item, Waveform, read_blocks
 from emoclim.encoders import AudioEncoder, Encoder
-from emoclim.errors import CacheError, ConfigError, DecodeError, EncoderError
+from emoclim.errors import CacheError, ConfigError, DecodeError
 from emoclim.extraction import Event, ItemEnd, decode, explain_worker_death
 from emoclim.learning import Augmentations, Augmenter, Backgrounds, load_library, read_backgrounds
+from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -59,7 +60,7 @@ class StoredCrops:
 
 
 def stored_crops(
-    encoder: Encoder,
+    encoder: AudioEncoder,
     items: Sequence[Item],
     workspace: Workspace,
     keys: ContentKeys,
@@ -68,8 +69,6 @@ def stored_crops(
     track: Track = silent,
 ) -> StoredCrops:
     """Decode what the store of a workspace does not hold yet of some items, and make it a source of their crops."""
-    if not isinstance(encoder, AudioEncoder):
-        raise EncoderError(f"encoder {encoder.spec.name!r} takes no segments of waveforms; train it without --store")
     store = workspace.caches / store_name(encoder.spec.modality, encoder.sample_rate, encoder.source_rate)
     files: dict[str, Path] = {}
     reasons: dict[str, str] = {}
@@ -130,15 +129,39 @@ def _ends(events: Iterable[Event[CacheError]]) -> Generator[tuple[int, ItemEnd],
         yield position, event
 
 
-def make_augmenter(
-    settings: Augmentations, encoder: Encoder, workspace: Workspace, track: Track, known: Note | None = None
-) -> tuple[Note | None, Augmenter | None]:
-    """Make augmentations and the note of them; `known` is the note of a resumed run, which says where sounds lie."""
+def make_augmenters(
+    settings: Augmentations,
+    encoders: Mapping[Modality, Encoder],
+    workspace: Workspace,
+    track: Track,
+    known: Note | None = None,
+) -> tuple[Note | None, dict[Modality, Augmenter]]:
+    """Make augmentations for the encoders that take waveforms, and the note of them.
+
+    `known` is the note of a resumed run, which says where sounds lie.
+    """
     settings.require_switches()
-    if not settings:
-        return None, None
-    if not isinstance(encoder, AudioEncoder):
-        raise ConfigError(f"encoder {encoder.spec.name!r} takes no waveforms to add sounds to; leave augmentations out")
+    note: Note | None = None
+    found: dict[Modality, Augmenter] = {}
+    takers = of_waveforms(encoders, "to add sounds to; leave augmentations out") if settings else {}
+    for modality, encoder in takers.items():
+        note, found[modality] = _make_augmenter(settings, encoder, workspace, track, known)
+    return note, found
+
+
+def of_waveforms(encoders: Mapping[Modality, Encoder], purpose: str) -> dict[Modality, AudioEncoder]:
+    """Select the encoders that take waveforms; raise if there are none."""
+    found = {modality: one for modality, one in encoders.items() if isinstance(one, AudioEncoder)}
+    if not found:
+        names = " or ".join(repr(one.spec.name) for one in encoders.values())
+        raise ConfigError(f"encoder {names} takes no waveforms {purpose}")
+    return found
+
+
+def _make_augmenter(
+    settings: Augmentations, encoder: AudioEncoder, workspace: Workspace, track: Track, known: Note | None
+) -> tuple[Note, Augmenter]:
+    """Make those of one encoder; the note is the same for each."""
     load_library()  # whoever lacks it is not to wait for the sounds first
     folder = located(known["background"], workspace.caches) if known and known["background"] else settings.background
     rate, sounds, note = encoder.sample_rate, Backgrounds((), ""), settings.model_dump(mode="json")

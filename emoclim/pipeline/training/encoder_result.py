@@ -1,9 +1,10 @@
-"""What one `emoclim train-end-to-end` did: its measure on validation, and its encoder as a file.
+"""What one `emoclim train-end-to-end` did: its measure on validation, and each of its encoders as a file.
 
-``encoder.safetensors`` has the names that the encoder's own checkpoints have, so that it can be used as one; its
-metadata has the key ``emoclim``: JSON with what it was trained from and how.
+The file of an encoder has the names that its own checkpoints have, so that it can be used as one; its metadata has the
+key ``emoclim``: JSON with what it was trained from and how.
 """
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import torch
 
 from emoclim.cache import MemoryCache
 from emoclim.data import Manifest, Split
-from emoclim.encoders import Encoder, write_own
+from emoclim.encoders import AudioEncoder, Encoder, write_own
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.extraction_result import WORTH_ADVICE
 from emoclim.pipeline.library import Library, library_note
@@ -24,7 +25,7 @@ from emoclim.pipeline.training.run_files import TrainingResult
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track
-from emoclim.stages import JointTraining, Recordings, extract
+from emoclim.stages import JointTraining, LabelledItems, extract
 
 FORMAT = 1  # of what the file of an encoder says of itself
 LIBRARIES = ("audiomentations", "librosa")  # that make numbers
@@ -32,22 +33,22 @@ LIBRARIES = ("audiomentations", "librosa")  # that make numbers
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderResult(TrainingResult):
-    """What one `emoclim train-end-to-end` did: a sweep of one candidate, and an encoder."""
+    """What one `emoclim train-end-to-end` did: a sweep of one candidate, and encoders."""
 
     inputs: EndToEndInputs
     config: EndToEndConfig
-    trained: Path  # the file of the encoder, until it is moved into the folder
-    # what it was trained on; the cache of the trained encoder is yet to be filled
+    trained: Mapping[Modality, Path]  # the files of the encoders, until they are moved into the folder
+    # what it was trained on; the caches of the trained encoders are yet to be filled
     libraries: Mapping[Modality, Library]
     training: JointTraining  # losses, and how long it took
-    stored: StoredCrops | None  # where the crops came from; None for the files
+    stored: Mapping[Modality, StoredCrops]  # where crops came from; of others, from the files
     failures: Mapping[str, str]  # by item, why it could not be used, as far as that was found
     workspace: Workspace
 
     @property
-    def encoder_file(self) -> Path:
-        """Where the trained encoder lies."""
-        return self.folder / ENCODER_FILE
+    def encoder_files(self) -> dict[Modality, Path]:
+        """Where the trained encoders lie."""
+        return {modality: self.folder / file.name for modality, file in self.trained.items()}
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -57,9 +58,9 @@ class EncoderResult(TrainingResult):
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return super().to_dict() | {
-            "encoder": str(self.encoder_file),
+            "encoders": {modality: str(file) for modality, file in self.encoder_files.items()},
             "seconds": self.seconds,
-            "waveforms": None if self.stored is None else self.stored.to_dict(),
+            "waveforms": {modality: one.to_dict() for modality, one in self.stored.items()},
             "failures": dict(self.failures),
         }
 
@@ -71,34 +72,39 @@ class EncoderResult(TrainingResult):
             "augmentations": inputs.augmentations,
             "store": asked.store,
             "contents": inputs.contents,
-            "encoder_settings": dict(asked.encoder_settings),
-            "trained": list(self.training.trained),
+            "encoder_settings": {modality: asked.encoder_settings.get(modality, {}) for modality in self.trained},
+            "trained": {modality: list(names) for modality, names in self.training.trained.items()},
             "processes": inputs.processes,
         }
 
     def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
-        """Write everything, and move the encoder into the folder; it belongs together with the heads."""
+        """Write everything, and move the encoders into the folder; they belong together with the heads."""
         (self.folder / HEADS_FILE).unlink(missing_ok=True)
-        self.trained.replace(self.encoder_file)
+        for modality, file in self.encoder_files.items():
+            for path in _beside(self.inputs.encoders[modality]):
+                self.trained[modality].with_name(path.name).replace(file.with_name(path.name))
+            self.trained[modality].replace(file)
         loaded = LIBRARIES if self.inputs.augmentations else ()
         super().write([*libraries, *loaded], seconds=self.seconds, **about)
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
-        training, tuning, nouns = self.training, self.config.tuning, MODALITIES[self.config.live].nouns
+        training, tuning = self.training, self.config.tuning
         norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
         waited = training.waiting / max(training.seconds, 1e-9)
-        of_files = "more --workers, or --store," if self.stored is None else "more --workers"
+        can_store = not self.stored and any(isinstance(one, AudioEncoder) for one in self.inputs.encoders.values())
+        of_files = "more --workers, or --store," if can_store else "more --workers"
         quicker = of_files if waited > 0.5 else "a GPU, or there --precision bf16,"
         advice = f"; {quicker} would help" if training.seconds > WORTH_ADVICE else ""
         lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
         lines += [
-            f"encoder {self.config.encoder}: {len(training.trained)} parameters trained "
-            f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}",
-            f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files{advice}",
+            f"encoder {encoder.spec.name}: {len(training.trained[modality])} parameters trained "
+            f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}"
+            for modality, encoder in self.inputs.encoders.items()
         ]
-        if self.stored is not None:
-            lines.append(self.stored.told())
+        lines.append(f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files{advice}")
+        lines += [one.told() for one in self.stored.values()]
+        nouns = " and ".join(MODALITIES[modality].nouns for modality in self.trained)
         if self.failures:
             first, reason = next(iter(self.failures.items()))
             lines.append(f"{len(self.failures)} {nouns} could not be used ({first}: {reason}); --json lists them")
@@ -110,22 +116,44 @@ class EncoderResult(TrainingResult):
         return [
             *lines,
             *self.ending("train-end-to-end"),
-            f"encode the {nouns} with it before you evaluate or search: {self.next_command()}",
+            f"encode the {nouns} with {'it' if len(self.trained) == 1 else 'them'} before you evaluate or search: "
+            + "; ".join(map(self.next_command, self.trained)),
         ]
 
-    def next_command(self) -> str:
-        """Return what to type to encode the live modality with the trained encoder."""
-        live, config = self.config.live, self.config
-        source, settings = self.libraries[live].manifest.source, config.encoder_settings
-        return encoding_command(self.workspace, live, source, config.encoder, self.encoder_file, settings)
+    def next_command(self, live: Modality) -> str:
+        """Return what to type to encode a live modality with the trained encoder."""
+        source, settings = self.libraries[live].manifest.source, self.config.encoder_settings.get(live, {})
+        name, file = self.config.encoders[live], self.encoder_files[live]
+        return encoding_command(self.workspace, live, source, name, file, settings)
 
 
-def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, training: JointTraining) -> Path:
-    """Write the encoder; the same tensors and words give the same bytes."""
+def write_encoders(
+    folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, training: JointTraining
+) -> dict[Modality, Path]:
+    """Write the encoders; the same tensors and words give the same bytes."""
+    about = _about(config, inputs, training)
     specs = {modality: library.note.spec.to_dict() for modality, library in inputs.libraries.items()}
-    about = {
+    files = {}
+    for live, state in training.encoders.items():
+        others = {modality: specs[modality] for modality in inputs.encoders if modality != live}
+        files[live] = folder / (f"encoder-{live}.safetensors" if others else ENCODER_FILE)
+        own = {"start": specs[live], "trained_with": others, "cached": {name: specs[name] for name in inputs.cached}}
+        write_own(state, files[live], own | about)
+        for path in _beside(inputs.encoders[live]):
+            shutil.copyfile(path, folder / path.name)
+    return files
+
+
+def _beside(encoder: Encoder) -> Sequence[Path]:
+    """Return the files that belong beside a checkpoint of an encoder, if any."""
+    files: Sequence[Path] = getattr(encoder, "beside", ())
+    return files
+
+
+def _about(config: EndToEndConfig, inputs: EndToEndInputs, training: JointTraining) -> dict[str, Any]:
+    """Say of encoders how they were trained."""
+    about: dict[str, Any] = {
         "format": FORMAT,
-        "start": specs.pop(config.live),
         "config": config.base.model_dump()
         | inputs.objective.settings[0].model_dump(mode="json")
         | {"encoder": config.tuning.model_dump()},
@@ -134,7 +162,6 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
         "label_map": inputs.label_map.maps,
         "objective": inputs.objective.name,
         "label_vectors": inputs.vectors,
-        "cached": specs,
         "manifests": {modality: library_note(one)["digest"] for modality, one in inputs.libraries.items()},
         "contents": inputs.contents,
         "store": config.store,
@@ -143,22 +170,25 @@ def write_encoder(folder: Path, config: EndToEndConfig, inputs: EndToEndInputs, 
     }
     if inputs.augmentations:
         about["augmentations"] = without_place(inputs.augmentations)
-    write_own(training.encoder, folder / ENCODER_FILE, about)
-    return folder / ENCODER_FILE
+    return about
 
 
 def encoded(
-    split: Split, recordings: Recordings, encoder: Encoder, *, workers: int, device: torch.device, track: Track
+    split: Split, part: LabelledItems, encoder: Encoder, *, workers: int, device: torch.device, track: Track
 ) -> tuple[Split, dict[str, str]]:
-    """Encode the files of a split as extraction will; return it with its features, and by item why others have none."""
+    """Encode the items of a split as extraction will; return it with its features, and by item why others have none."""
     modality = encoder.spec.modality
-    manifest = Manifest("validation", modality, Path(), tuple(recordings.items))
+    manifest = Manifest("validation", modality, Path(), tuple(part.items))
     with MemoryCache(encoder.spec) as cache:
         extraction = extract(manifest, encoder, cache, workers=workers, device=device, track=track)
         keys = extraction.keys
-        rows = [row for row, item in enumerate(recordings.items) if keys.get(item.id) in cache.keys()]
-        ids = tuple(recordings.items[row].id for row in rows)
+        rows = [row for row, item in enumerate(part.items) if keys.get(item.id) in cache.keys()]
+        ids = tuple(part.items[row].id for row in rows)
         features = replace(cache.read([keys[id_] for id_ in ids]), ids=ids)
-    labels = {**split.labels, modality: recordings.labels[rows]}
-    failures = {failure.id: failure.reason for failure in extraction.failures}
-    return replace(split, features={**split.features, modality: features}, labels=labels), failures
+    found = replace(
+        split,
+        features={**split.features, modality: features},
+        labels={**split.labels, modality: part.labels[rows]},
+        numbers=split.numbers if part.numbers is None else {**(split.numbers or {}), modality: part.numbers[rows]},
+    )
+    return found, {failure.id: failure.reason for failure in extraction.failures}

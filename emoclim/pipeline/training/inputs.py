@@ -27,23 +27,16 @@ from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import (
-    NumbersOf,
-    known_of,
-    labelled_items,
-    numbered_items,
-    read_splits,
-    valence_arousal_of,
-)
+from emoclim.pipeline.splits import NumbersOf, known_of, read_splits, taught_items, valence_arousal_of
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
 from emoclim.pipeline.workspace import Workspace
-from emoclim.stages import Recordings
+from emoclim.stages import LabelledItems
 
 log = logging.getLogger(__name__)
 
 LABEL_MAP, VECTORS, OBJECTIVE = "the label map", "the vectors of classes", "the objective"
-ENCODER, CONTENTS, SOUNDS = "the encoder", "the contents of the files", "the background sounds"
+CONTENTS, SOUNDS = "the contents of the files", "the background sounds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +81,7 @@ class Labelled:
         """Read the labelled features of training and validation."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
-        numbered = self.numbered()
-        splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered)
+        splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=self.numbered())
         keys.save()
         rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
         table = torch.tensor(rows, dtype=torch.float64) if rows else None
@@ -190,31 +182,42 @@ def _related(
 class EndToEndInputs(Labelled):
     """Libraries and classes, and what is encoded while training."""
 
-    encoder: Encoder
-    contents: str  # digest of the files of training and validation
+    encoders: Mapping[Modality, Encoder]  # of the live modalities
+    contents: str  # digest of their files of training and validation
     augmentations: Mapping[str, Any] | None  # settings, and a digest of background sounds; None without any
-    augment: Augmenter | None
+    augmenters: Mapping[Modality, Augmenter]
     processes: int  # how many train together
+
+    @property
+    def cached(self) -> list[Modality]:
+        """The modalities whose features stay as they are."""
+        return [modality for modality in self.libraries if modality not in self.encoders]
 
     @property
     def noted(self) -> dict[str, Any]:
         """What a plan notes."""
-        live = self.encoder.spec.modality
-        note = {name: value for name, value in library_note(self.libraries[live]).items() if name != "cache"}
+        notes = {
+            called(live): {name: value for name, value in library_note(self.libraries[live]).items() if name != "cache"}
+            for live in self.encoders
+        }
         return super().noted | {
-            called(live): note,
-            ENCODER: self.encoder.spec.to_dict(),
+            **notes,
+            **{encoder_of(live): encoder.spec.to_dict() for live, encoder in self.encoders.items()},
             CONTENTS: self.contents,
             SOUNDS: self.augmentations,
             "processes": self.processes,
         }
 
-    def recordings(self, split: str) -> Recordings:
-        """Return the files of a split with their classes, or with numbers."""
-        live = self.encoder.spec.modality
+    def items(self, live: Modality, split: str) -> LabelledItems:
+        """Return the items of a split of a live modality with their classes, or what is measured of them."""
         manifest, of = self.libraries[live].manifest, self.numbered().get(live)
-        items = numbered_items(manifest, split, of) if of else labelled_items(manifest, self.label_map, split)
-        return Recordings(items, *known_of(items, live, self.label_map, of))
+        items = taught_items(manifest, self.label_map, split, of)
+        return LabelledItems(items, *known_of(items, live, self.label_map, of))
+
+
+def encoder_of(modality: Modality) -> str:
+    """Name the encoder of a modality as messages do."""
+    return f"the {modality} encoder"
 
 
 def contents_digest(items: Iterable[Item], keys: ContentKeys) -> str:

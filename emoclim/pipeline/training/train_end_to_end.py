@@ -1,32 +1,33 @@
-"""`emoclim train-end-to-end`: an encoder, the files that it takes and a cache of another modality -> a run.
+"""`emoclim train-end-to-end`: encoders, the items that they take and a cache of any other modality -> a run.
 
-The live modality is that of the encoder; the other one stays cached. The run has the trained encoder beside its heads.
+Live modalities are those of the encoders; another one stays cached. The run has the trained encoders beside its heads.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from typing_extensions import override
 
 from emoclim.cache import located
-from emoclim.data import Split, read_manifest, with_splits
+from emoclim.data import ContentKeys, Manifest, Split, read_manifest, with_splits
 from emoclim.encoders import choose_device
 from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
-from emoclim.modality import MODALITIES
+from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, choose_libraries, split_manifest
 from emoclim.pipeline.machine import usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
-from emoclim.pipeline.training.crops import StoredCrops, make_augmenter, stored_crops
-from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoder
+from emoclim.pipeline.training.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
+from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoders
 from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace
-from emoclim.stages import Crops, JointTraining, Recordings, train_end_to_end
+from emoclim.stages import JointTraining, LiveModality, train_end_to_end
 
 SNAPSHOT = "training"
 RULE = "mean"  # the score of a run, among others
@@ -36,46 +37,50 @@ RULE = "mean"  # the score of a run, among others
 class Material:
     """What is trained on, and by what."""
 
-    splits: Mapping[str, Split]  # of the cached modality
-    recordings: Mapping[str, Recordings]  # by split, of the live one
-    stored: StoredCrops | None  # where crops come from; None for the files
+    splits: Mapping[str, Split]  # of what stays cached
+    live: Sequence[LiveModality]
+    stored: Mapping[Modality, StoredCrops]  # where crops come from; of others, from the files
     device: torch.device
     workers: int
 
 
 class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
-    """Train an encoder and a pair of heads together."""
+    """Train encoders and a set of heads together."""
 
     name, config = "train-end-to-end", EndToEndConfig
 
     def inputs(self, config: EndToEndConfig, resources: Resources, known: Mapping[str, Any]) -> EndToEndInputs:
-        """Load the encoder, open the cached library and read the manifest of the live one."""
+        """Load the encoders, open what is cached and read the manifests of the live modalities."""
         count = resources.replicas.count
         if (began := known.get("processes", count)) != count:
             raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
-        workspace, track, live = resources.workspace, resources.track, config.live
-        encoder = config.load(track)
-        libraries = choose_libraries(workspace, config.libraries, known, live)
+        workspace, track, alone = resources.workspace, resources.track, config.make_objective().alone
+        encoders = {modality: config.load(modality, track) for modality in MODALITIES if modality in config.encoders}
+        libraries = choose_libraries(workspace, config.libraries, known, encoders, alone=alone)
         keys = workspace.content_keys()
-        named = config.libraries.get(live)
-        if known:
-            place = located(known[called(live)]["path"], workspace.caches)
-            manifest = with_splits(read_manifest(place, live), None)
-        else:
-            source = Path(named) if named else workspace.manifest(live)
-            manifest = split_manifest(read_manifest(source, live), keys, track)
-        libraries[live] = config.library(workspace, manifest, encoder.spec)
-        libraries = {modality: libraries[modality] for modality in MODALITIES if modality in libraries}
-        note, augment = make_augmenter(config.augmentations, encoder, workspace, track, known.get(SOUNDS))
-        contents = contents_digest(track(manifest.items, f"read {manifest.name}", len(manifest.items)), keys)
+        for live, encoder in encoders.items():
+            manifest = _live_manifest(config.libraries.get(live), live, resources, known, keys)
+            libraries[live] = config.library(workspace, manifest, encoder.spec)
+        note, augmenters = make_augmenters(config.augmentations, encoders, workspace, track, known.get(SOUNDS))
+        items = [item for live in encoders for item in libraries[live].manifest.items]
+        contents = contents_digest(track(items, "read the files to train on", len(items)), keys)
         keys.save()
-        more = {"encoder": encoder, "contents": contents, "augmentations": note, "augment": augment, "processes": count}
-        return EndToEndInputs.of(config, libraries, known, **more)
+        return EndToEndInputs.of(
+            config,
+            {modality: libraries[modality] for modality in MODALITIES if modality in libraries},
+            known,
+            encoders=encoders,
+            contents=contents,
+            augmentations=note,
+            augmenters=augmenters,
+            processes=count,
+        )
 
+    @override
     def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:
-        """Make a folder named after the encoders."""
-        cached = [one.note.spec.name for modality, one in inputs.libraries.items() if modality != config.live]
-        return workspace.claim_run(name, f"{cached[0]}-{config.encoder}-unfrozen")
+        """Make a folder named after the encoders, those that are trained last."""
+        names = [inputs.libraries[modality].note.spec.name for modality in (*inputs.cached, *inputs.encoders)]
+        return workspace.claim_run(name, f"{'-'.join(names)}-unfrozen")
 
     def run(self, config: EndToEndConfig, inputs: EndToEndInputs, work: Work) -> EncoderResult:
         """Train what is left, and measure on validation."""
@@ -85,23 +90,42 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         return work.resources.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
 
 
+def _live_manifest(
+    named: str | None, live: Modality, resources: Resources, known: Mapping[str, Any], keys: ContentKeys
+) -> Manifest:
+    """Read the manifest of a live modality: the one that a run noted when it began, or the one that is asked for."""
+    workspace = resources.workspace
+    if known:
+        return with_splits(read_manifest(located(known[called(live)]["path"], workspace.caches), live), None)
+    source = Path(named) if named else workspace.manifest(live)
+    return split_manifest(read_manifest(source, live), keys, resources.track)
+
+
 def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, resources: Resources) -> Material:
     """Read the cached features and, for a store, decode all files, once for all processes."""
     replicas = resources.replicas
     device = replicas.device(choose_device(resources.device))
-    check_trainable(inputs.encoder, config.tuning, config.base, replicas.count, device)
+    check_trainable(inputs.encoders.values(), config.tuning, config.base, replicas.count, device)
     workers = min(MAX_WORKERS, usable_cores() // replicas.count) if resources.workers is None else resources.workers
     with replicas.main_process_first():
-        splits = inputs.splits(resources.workspace, [one for one in inputs.libraries if one != config.live])
-    recordings = {name: inputs.recordings(name) for name in splits}
+        splits = inputs.splits(resources.workspace, inputs.cached)
+    parts = {live: [inputs.items(live, name) for name in splits] for live in inputs.encoders}
 
-    def decode() -> StoredCrops:
-        items = [item for part in recordings.values() for item in part.items]
-        keys = resources.workspace.content_keys()
-        return stored_crops(inputs.encoder, items, resources.workspace, keys, workers=workers, track=resources.track)
+    def decode() -> dict[Modality, StoredCrops]:
+        keys, found = resources.workspace.content_keys(), {}
+        for live, encoder in of_waveforms(inputs.encoders, "to be decoded; train it without --store").items():
+            items = [item for part in parts[live] for item in part.items]
+            how: dict[str, Any] = {"workers": workers, "track": resources.track}
+            found[live] = stored_crops(encoder, items, resources.workspace, keys, **how)
+        return found
 
     # The first process decodes for all: what cannot be is tried again by whoever asks.
-    return Material(splits, recordings, replicas.broadcast_result(decode) if config.store else None, device, workers)
+    stored = replicas.broadcast_result(decode) if config.store else {}
+    live = [
+        LiveModality(inputs.encoders[own], train, val, stored.get(own), inputs.augmenters.get(own))
+        for own, (train, val) in parts.items()
+    ]
+    return Material(splits, live, stored, device, workers)
 
 
 def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material) -> JointTraining:
@@ -110,13 +134,12 @@ def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material:
     return train_end_to_end(
         material.splits["train"],
         material.splits["val"],
-        material.recordings,
-        inputs.encoder,
+        material.live,
         inputs.objective,
         config.weights_of(inputs.objective),
         config.base,
         config.tuning,
-        crops=Crops(material.workers, material.stored, inputs.augment),
+        workers=material.workers,
         replicas=resources.replicas,
         device=material.device,
         resume=work.read(SNAPSHOT),
@@ -128,21 +151,23 @@ def _measure(
     config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material, training: JointTraining
 ) -> EncoderResult:
     """Measure on validation, as extraction will make the features."""
-    file, resources, device = write_encoder(work.folder, config, inputs, training), work.resources, material.device
-    encoder = config.load(resources.track, file)
-    val, failures = encoded(
-        material.splits["val"],
-        material.recordings["val"],
-        encoder,
-        workers=material.workers,
-        device=device,
-        track=resources.track,
-    )
-    heads, objective, best = training.heads(encoder.spec), inputs.objective, training.best_epoch
+    resources, device, val = work.resources, material.device, material.splits["val"]
+    files = write_encoders(work.folder, config, inputs, training)
+    encoders = {live: config.load(live, resources.track, file) for live, file in files.items()}
+    failures = dict(training.failures)
+    for one in material.live:
+        how: dict[str, Any] = {"workers": material.workers, "device": device, "track": resources.track}
+        val, failed = encoded(val, one.val, encoders[one.modality], **how)
+        failures = failed | failures
+    objective, best = inputs.objective, training.best_epoch
+    heads = training.heads(*(encoder.spec for encoder in encoders.values()))
     candidate = Candidate(config.weights_of(objective), config.base, objective.settings[0])
     (metrics,) = validate(val, heads, device)
     line = trained_candidate(0, candidate, training.history, best, training.best_loss, metrics)
-    live = config.library(resources.workspace, inputs.libraries[config.live].manifest, encoder.spec)
+    libraries = {
+        live: config.library(resources.workspace, inputs.libraries[live].manifest, encoder.spec)
+        for live, encoder in encoders.items()
+    }
     return EncoderResult(
         folder=work.run,
         inputs=inputs,
@@ -150,10 +175,10 @@ def _measure(
         sweep=Sweep((line,), heads, (training.history,), training.interrupted),
         report=choose([line], objective, RULE if inputs.ranked else "loss"),
         config=config,
-        trained=file,
-        libraries={**inputs.libraries, config.live: live},
+        trained=files,
+        libraries={**inputs.libraries, **libraries},
         training=training,
         stored=material.stored,
-        failures={**failures, **training.failures},
+        failures=failures,
         workspace=resources.workspace,
     )

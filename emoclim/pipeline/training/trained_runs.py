@@ -4,7 +4,7 @@ A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.j
 training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
 ``sweep.csv``, ``.parquet`` and ``.png``, one line for each candidate; ``run.json``, time, command line and versions;
 ``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained. A run that trained an
-encoder too has it in ``encoder.safetensors``.
+encoder too has it in ``encoder.safetensors``; one of several has ``encoder-<modality>.safetensors``.
 """
 
 import shlex
@@ -53,7 +53,7 @@ class RunSettings(TypedDict):
     heads: list[_Head]
     kept: list[int]
     chosen: int
-    encoder_settings: NotRequired[dict[str, bool | int | float | str]]
+    encoder_settings: NotRequired[dict[Modality, dict[str, bool | int | float | str]]]
     label_vectors: NotRequired[dict[str, Any] | None]
 
 
@@ -67,7 +67,7 @@ class Run:
     kept: Sequence[int]  # numbers of the candidates that they are, in the same order
     chosen: int  # number of the one that did best on validation
     libraries: Mapping[Modality, _Library]  # path of each manifest, and a digest of what it said at the time
-    encoder_settings: Mapping[str, Setting]  # with which the encoder that it trained, if it did, was loaded
+    encoder_settings: Mapping[Modality, Mapping[str, Setting]]  # with which the encoders that it trained were loaded
     loss_weights: Mapping[int, Sequence[float]]  # by number of each candidate that was trained
     substitute: str | None  # what the vectors of classes are a substitute of, in words; None where they are none
 
@@ -127,10 +127,10 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
     for note in cache_notes(workspace, modality):
         if note.spec == spec:
             return note
-    file, advice = run.folder / ENCODER_FILE, "extract them again"
-    if modality in run.libraries and spec.checkpoint.startswith(ENCODER_FILE) and file.is_file():
+    file, advice = run.folder / spec.checkpoint.rpartition("@")[0], "extract them again"
+    if modality in run.libraries and modality in run.encoder_settings and file.is_file():
         manifest = located(run.libraries[modality]["path"], workspace.caches)
-        command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings)
+        command = encoding_command(workspace, modality, manifest, spec.name, file, run.encoder_settings[modality])
         advice = f"make them with: {command}"
     raise CacheError(
         f"run {run.folder.name} takes {modality} features {spec.name} ({spec.digest()}), and {workspace.caches} has "
