@@ -15,8 +15,9 @@ from emoclim.stages import Training, train_heads
 CLASSES = ("happy", "sad", "wild", "joy", "grief")
 OWN = {"audio": (0, 1, 2), "text": (1, 3, 4)}
 MEANT = torch.tensor([0, 1, 2, 0, 1])  # joy is happy, and grief is sad, like sadness itself
-RELATED = MEANT[:, None] == MEANT
-TAXONOMY = Taxonomy(CLASSES, OWN, dict.fromkeys(product(OWN, repeat=2), RELATED), "moods")
+IS_OWN = {name: torch.isin(torch.arange(len(CLASSES)), torch.tensor(own)) for name, own in OWN.items()}
+RELATED = {(a, b): (MEANT[:, None] == MEANT) & IS_OWN[a][:, None] & IS_OWN[b] for a, b in product(OWN, repeat=2)}
+TAXONOMY = Taxonomy(CLASSES, OWN, RELATED, "moods")
 
 
 def own_split(seed: int, n: int = 30, *, text: int = 7, audio: int = 13) -> Split:

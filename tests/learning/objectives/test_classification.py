@@ -1,4 +1,4 @@
-"""Classification: what ranks, queries that retrieve nothing, heads alone, and the commands from end to end."""
+"""Classification: what ranks, queries that retrieve nothing, and the commands from end to end."""
 
 import csv
 import json
@@ -34,19 +34,6 @@ def test_candidates_are_ranked_by_their_probability_of_the_class_read() -> None:
     torch.testing.assert_close((asked[:, :1] @ music.mT)[:, 0], music[..., CLASSES.index("sad")])
     within, _ = objective.query_vectors("text", {"text": read}, "text")
     assert within.argmax(dim=2).tolist() == [[1, 4], [1, 4]]
-
-
-@pytest.mark.parametrize("width", [2, 7, 64, 300])
-def test_head_k_of_eight_is_its_solo_run_to_the_bit(width: int) -> None:
-    settings = [{"gamma_first": k / 4, "gamma_second": 2 - k / 4} for k in range(8)]
-    config = BRIEF.updated(hidden_dim=width)
-    together = train_own("classification", settings, config, text=width, audio=width + 1)
-    assert together.history.val_loss.isfinite().all()
-    for k in (0, 3, 7):
-        alone = train_own("classification", settings[k : k + 1], config, text=width, audio=width + 1)
-        assert torch.equal(alone.history.val_terms[:, 0], together.history.val_terms[:, k])
-        for name, tensor in alone.heads.banks.state_dict().items():
-            assert torch.equal(tensor[0], together.heads.banks.state_dict()[name][k]), name
 
 
 def test_it_finds_what_has_the_same_name_and_nothing_else() -> None:

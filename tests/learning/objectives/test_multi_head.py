@@ -1,4 +1,4 @@
-"""Multi-head: heads alone, what is shared, and queries that the head of the candidates reads."""
+"""Multi-head: losses, what is shared, and queries that the head of the candidates reads."""
 
 import pytest
 import reference
@@ -11,19 +11,6 @@ from emoclim.learning.objectives.multi_head import SHARED
 from emoclim.stages import evaluate, search
 
 BRIEF = TrainConfig(epochs=2, batches_per_epoch=3, val_batches=2, batch_size=9, dropout=0.3)
-
-
-@pytest.mark.parametrize("width", [2, 7, 64, 300])
-def test_head_k_of_eight_is_its_solo_run_to_the_bit(width: int) -> None:
-    settings = [{"gamma_first": k / 4, "gamma_second": 2 - k / 4} for k in range(8)]
-    config = BRIEF.updated(hidden_dim=width)
-    together = train_own("multi_head", settings, config, text=width, audio=width + 1)
-    assert together.history.val_loss.isfinite().all()
-    for k in (0, 3, 7):
-        alone = train_own("multi_head", settings[k : k + 1], config, text=width, audio=width + 1)
-        assert torch.equal(alone.history.val_terms[:, 0], together.history.val_terms[:, k])
-        for name, tensor in alone.heads.banks.state_dict().items():
-            assert torch.equal(tensor[0], together.heads.banks.state_dict()[name][k]), name
 
 
 def test_each_modality_has_the_loss_of_its_own_labels() -> None:

@@ -108,22 +108,6 @@ def split_of(width: int, n: int = 24) -> Split:
     return Split({"audio": Features(spec, tuple(map(str, range(n))), rows)}, {}, (), numbers={"audio": numbers})
 
 
-@pytest.mark.parametrize("width", [2, 7, 64, 300])
-def test_eight_heads_of_one_modality_are_their_solo_runs_to_the_bit(width: int) -> None:
-    config = TrainConfig(epochs=2, batches_per_epoch=4, val_batches=2, batch_size=10, hidden_dim=width)
-    table = [(1.0 + k,) for k in range(8)]
-
-    def train(rows: list[tuple[float]]) -> dict[str, Tensor]:
-        made = make_objective("va_regression", ("audio",), [{}] * len(rows))
-        training = train_heads(split_of(width), split_of(width), made, rows, config, device=CPU)
-        return dict(training.heads.banks.state_dict()) | {"loss": training.best_loss}
-
-    together = train(table)
-    for k in range(8):
-        for name, tensor in train([table[k]]).items():
-            assert torch.equal(tensor[0], together[name][k]), name
-
-
 def test_heads_come_back_from_their_file_with_their_scale(tmp_path: Path) -> None:
     split, config = split_of(7), TrainConfig(epochs=1, batches_per_epoch=2, val_batches=1, hidden_dim=5)
     heads = train_heads(

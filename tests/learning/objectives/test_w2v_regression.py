@@ -4,14 +4,11 @@ import pytest
 import reference
 import torch
 from objective_cases import CPU
-from torch import Tensor
 
-from emoclim.config import TrainConfig
-from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.data.features import Split
 from emoclim.learning import make_objective
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
-from emoclim.stages import train_heads
 
 WORDS = torch.tensor([[0.5, -1.0, 0.2], [-0.3, 0.4, 0.1]], dtype=torch.float64)
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -44,28 +41,3 @@ def test_a_linear_head_reaches_negative_components_and_the_published_sigmoid_doe
     assert metric == "ip"
     torch.testing.assert_close(vectors, torch.tensor([[[0.6, -0.8, 0.0]]]))
     assert (objective("paper-code").vectors("text", far)[0] > 0).all()
-
-
-def split_of(width: int, n: int = 24) -> Split:
-    generator = torch.Generator().manual_seed(width)
-    labels = torch.arange(n) % 3
-    rows = 2 * torch.eye(3, 9)[labels] + torch.randn(n, 9, generator=generator)
-    features = Features(FeatureSpec("noise", "text", 9, "none", {}), tuple(map(str, range(n))), rows)
-    words = torch.randn(3, width, generator=generator, dtype=torch.float64)
-    return Split({"text": features}, {"text": labels}, ("calm", "glad", "sad"), words)
-
-
-@pytest.mark.parametrize("width", [2, 7, 64, 300])
-def test_eight_heads_of_one_modality_are_their_solo_runs_to_the_bit(width: int) -> None:
-    config = TrainConfig(epochs=2, batches_per_epoch=4, val_batches=2, batch_size=10, hidden_dim=width)
-    table = [(1.0 + k,) for k in range(8)]
-
-    def train(rows: list[tuple[float]]) -> dict[str, Tensor]:
-        made = make_objective("w2v_regression", ("text",), [{}] * len(rows))
-        training = train_heads(split_of(width), split_of(width), made, rows, config, device=CPU)
-        return dict(training.heads.banks.state_dict()) | {"loss": training.best_loss}
-
-    together = train(table)
-    for k in range(8):
-        for name, tensor in train([table[k]]).items():
-            assert torch.equal(tensor[0], together[name][k]), name
