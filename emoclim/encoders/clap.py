@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from emoclim.data import RESAMPLER, FeatureSpec
 from emoclim.encoders.base import AudioEncoder
-from emoclim.encoders.checkpoints.laion_clap_files import VARIANTS, find_variant, published
 from emoclim.encoders.checkpoints.published import identity
+from emoclim.encoders.families.laion_clap_files import VARIANTS, find_variant, published
 from emoclim.errors import EncoderError, MissingLibrary
 from emoclim.modality import Modality
 

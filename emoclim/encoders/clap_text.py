@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoclim.data import FeatureSpec
-from emoclim.encoders.checkpoints import laion_clap_files
-from emoclim.encoders.checkpoints.laion_clap_files import VARIANTS
 from emoclim.encoders.checkpoints.published import Part, Published, identity
 from emoclim.encoders.checkpoints.tokenizers import TokenizerKind, find_tokenizer
+from emoclim.encoders.families import laion_clap_files
+from emoclim.encoders.families.laion_clap_files import VARIANTS
 from emoclim.encoders.text_encoder import TextEncoder, passage_settings
 from emoclim.modality import Modality
 

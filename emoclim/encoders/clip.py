@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from emoclim.data import FeatureSpec, Setting
 from emoclim.encoders.base import ImageEncoder
-from emoclim.encoders.checkpoints.open_clip_tables import (
+from emoclim.encoders.checkpoints.published import identity
+from emoclim.encoders.families.open_clip_tables import (
     MODEL,
     VARIANTS,
     find_config,
@@ -22,8 +23,7 @@ from emoclim.encoders.checkpoints.open_clip_tables import (
     published,
     read_tower_file,
 )
-from emoclim.encoders.checkpoints.published import identity
-from emoclim.encoders.pictures import normalised, view
+from emoclim.encoders.families.pictures import normalised, view
 from emoclim.modality import Modality
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emoclim.data import FeatureSpec
-from emoclim.encoders.checkpoints.open_clip_tables import (
+from emoclim.encoders.checkpoints.published import identity
+from emoclim.encoders.families.open_clip_tables import (
     MODEL,
     OPENAI_MARKS,
     VARIANTS,
@@ -22,7 +23,6 @@ from emoclim.encoders.checkpoints.open_clip_tables import (
     published,
     read_tower_file,
 )
-from emoclim.encoders.checkpoints.published import identity
 from emoclim.encoders.text_encoder import TextEncoder, passage_settings
 from emoclim.errors import EncoderError
 from emoclim.modality import Modality

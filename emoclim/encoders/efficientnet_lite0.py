@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from emoclim.data import FeatureSpec
 from emoclim.encoders.base import ImageEncoder, width_of
 from emoclim.encoders.checkpoints.published import Published, identity
-from emoclim.encoders.pictures import normalised, view
+from emoclim.encoders.families.pictures import normalised, view
 from emoclim.modality import Modality
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Harmonic CNN, a tagger of music: 5 s of mono audio at 16 kHz to its 256 last channels' maxima."""
 
-from emoclim.encoders.checkpoints.won2020 import Tagger
+from emoclim.encoders.families.won2020 import Tagger
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"

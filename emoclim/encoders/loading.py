@@ -28,7 +28,7 @@ from emoclim.encoders.checkpoints.published import Published, checkpoints_folder
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-BESIDE = frozenset({"arithmetic", "base", "loading", "pictures", "text_encoder"})
+BESIDE = frozenset({"arithmetic", "base", "loading", "text_encoder"})
 ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=BESIDE)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000

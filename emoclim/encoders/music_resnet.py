@@ -4,7 +4,7 @@ It is the music model of M. Won et al., "Emotion embedding spaces for matching m
 3.1. Its parameters were never published, so nothing is: `train-end-to-end` begins with random ones.
 """
 
-from emoclim.encoders.checkpoints.won2020 import MusicNetwork
+from emoclim.encoders.families.won2020 import MusicNetwork
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"

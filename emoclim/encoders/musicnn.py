@@ -1,6 +1,6 @@
 """Musicnn, a tagger of music: 3 s of mono audio at 16 kHz to the 200 values before its tagging layer."""
 
-from emoclim.encoders.checkpoints.won2020 import Tagger
+from emoclim.encoders.families.won2020 import Tagger
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"

@@ -3,7 +3,7 @@
 With the setting ``output=tags``, the probabilities of the 50 tags instead of what comes before them.
 """
 
-from emoclim.encoders.checkpoints.musicnn_package import PackageTagger
+from emoclim.encoders.families.musicnn_package import PackageTagger
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"

@@ -1,6 +1,6 @@
 """Short-chunk CNN (residual), a tagger of music: 3.7 s of mono audio at 16 kHz to its 512 last channels' maxima."""
 
-from emoclim.encoders.checkpoints.won2020 import Tagger
+from emoclim.encoders.families.won2020 import Tagger
 from emoclim.modality import Modality
 
 MODALITY: Modality = "audio"

@@ -13,7 +13,7 @@ from tensorflow_bundle import write_bundle
 from torch.nn import functional
 
 from emoclim.encoders import find_encoder, load_encoder, location, obtain
-from emoclim.encoders.checkpoints.musicnn_package import LENGTH
+from emoclim.encoders.families.musicnn_package import LENGTH
 from emoclim.encoders.nets.musicnn_package import ENTRIES, FRONT, LAYERS, Filters, PackageMusicnn
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.progress import silent

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from emoclim.encoders.base import AudioEncoder, width_of
 from emoclim.encoders.checkpoints.published import Part, Published
 from emoclim.encoders.checkpoints.tensorflow_files import DATA
-from emoclim.encoders.checkpoints.won2020 import music_encoder
+from emoclim.encoders.families.won2020 import music_encoder
 
 if TYPE_CHECKING:
     from torch import nn
