@@ -6,7 +6,7 @@ never by its name, unless its features were imported by id.
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -59,12 +59,12 @@ def choose_libraries(
 ) -> dict[Modality, Library]:
     """Open the libraries of a run, but for those of its live modalities: those it noted when it began, or new ones.
 
-    A run joins two, or if one is enough `alone`, those that are named.
+    A run joins two, or if one is enough `alone`, those that are named, live ones among them.
     """
     if known:
         noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality not in live}
         return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
-    modalities = choose_modalities(workspace, [*named, *live], alone=alone)
+    modalities = choose_modalities(workspace, named, live, alone=alone)
     return {
         modality: labelled_library(workspace, modality, named.get(modality), tagged=tagged)
         for modality in modalities
@@ -72,15 +72,17 @@ def choose_libraries(
     }
 
 
-def choose_modalities(workspace: Workspace, named: Iterable[Modality], *, alone: bool = False) -> tuple[Modality, ...]:
-    """Return two modalities in the order of their table: those named, then those with labelled caches.
+def choose_modalities(
+    workspace: Workspace, named: Collection[Modality], live: Collection[Modality] = (), *, alone: bool = False
+) -> tuple[Modality, ...]:
+    """Return two modalities in the order of their table: the live and the named, then those with labelled caches.
 
-    If one is enough `alone`, only those named; or else one, where no other has a labelled cache.
+    If one is enough `alone`, only these where any is named; or else one, where no other has a labelled cache.
     """
-    chosen = set(named)
+    chosen = {*named, *live}
     if len(chosen) > 2:
         raise ConfigError(f"a run joins two modalities, not {', '.join(sorted(chosen))}; name two of them")
-    whole = len(chosen) == 2 or (alone and bool(chosen))
+    whole = len(chosen) == 2 or (alone and bool(named))
     rest = [modality for modality in MODALITIES if modality not in chosen and not whole]
     labelled = [
         modality
@@ -88,7 +90,7 @@ def choose_modalities(workspace: Workspace, named: Iterable[Modality], *, alone:
         if any(not source.unlabelled for note in cache_notes(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
-    wanted = labelled if alone and labelled else dict.fromkeys([*labelled, *rest])
+    wanted = labelled if alone and (labelled or live) else dict.fromkeys([*labelled, *rest])
     chosen |= set(list(wanted)[: 2 - len(chosen)])
     return tuple(modality for modality in MODALITIES if modality in chosen)
 

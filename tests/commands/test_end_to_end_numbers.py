@@ -32,3 +32,5 @@ def test_an_encoder_is_trained_on_valence_and_arousal(workspace: Path) -> None:
     answer("extract", "audio", *encoder, "--workers", 0, "--workspace", workspace)
     found = answer("evaluate", "felt", "--no-plots", "--workspace", workspace)
     assert [one["modality"] for one in found["numbers"]] == ["image", "image", "audio", "audio"]
+    music = ("--audio", workspace / "data" / "audio.csv", "--objective", "va_regression", "--name", "music")
+    assert answer(*begin(workspace, *music))["terms"] == ["audio"]
