@@ -24,9 +24,9 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.data.media.waveform import read_blocks
 from emoclim.encoders.base import AudioEncoder
-from emoclim.errors import CacheError, DecodeError, EncoderError
+from emoclim.errors import CacheError, ConfigError, DecodeError
 from emoclim.pipeline.training import crops
-from emoclim.pipeline.training.crops import StoredCrops, stored_crops
+from emoclim.pipeline.training.crops import StoredCrops, of_waveforms, stored_crops
 from emoclim.pipeline.workspace import Workspace
 
 STEP = 1 / 65_536  # half of what 16 bits tell apart
@@ -148,8 +148,8 @@ def test_what_cannot_be_decoded_has_its_reason_and_is_tried_again(tmp_path: Path
     assert source.told().endswith("; 2 of this run cannot be used")
     (tmp_path / "1.wav").write_bytes(content)
     assert kept(items[:3], workspace).reasons == {}
-    with pytest.raises(EncoderError):
-        stored_crops(TextEncoder(), items, workspace, ContentKeys())
+    with pytest.raises(ConfigError, match="takes no waveforms to be decoded; train it without --store"):
+        of_waveforms({"text": TextEncoder()}, "to be decoded; train it without --store")
 
 
 def test_a_training_hears_the_same_whoever_decodes(tmp_path: Path) -> None:
