@@ -207,7 +207,7 @@ def test_encoders_are_trained_as_told(workspace: Path) -> None:
     found = reproduce(workspace, "table1", "--rows", "harmonic_cnn", "--store", cnns=True)
     runs = {row["row"]: row["runs"][0] for row in found["rows"]}
     settings = json.loads((workspace / "runs" / runs["harmonic_cnn-unfrozen"] / "settings.json").read_text())
-    assert (settings["store"], settings["trained"]) == (True, [])
+    assert (settings["store"], settings["trained"]) == (True, {"audio": []})
     assert any(note.endswith("; encoder: unfreeze=none (all).") for note in found["notes"])
     assert runs["harmonic_cnn-frozen"] == first["harmonic_cnn-frozen"]  # which does not depend on any of it
     assert runs["harmonic_cnn-unfrozen"] != first["harmonic_cnn-unfrozen"]
