@@ -88,3 +88,4 @@ from .spec import VIEWS as VIEWS
 from .spec import FeatureSpec as FeatureSpec
 from .spec import Setting as Setting
 from .splits import with_splits as with_splits
+from .tables import PARQUET as PARQUET

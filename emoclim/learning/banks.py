@@ -53,7 +53,7 @@ class Bank(nn.Module):
 
 
 class _TrainedBank(Bank):
-    """A bank whose last layer is linear and trained."""
+    """A bank of tensors that are trained, with a linear layer at its end if it adds one."""
 
     def _filled(self, state: Mapping[str, Tensor]) -> Self:
         own = self.state_dict()

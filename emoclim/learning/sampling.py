@@ -92,9 +92,6 @@ def draw_rows(
         return {
             modality: one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
         }
-    balanced = (
-        split.labels.keys() - measured(split) if "targets" in needs else split.labels if "labels" in needs else ()
-    )
     return {
         modality: class_balanced(
             split.labels[modality],
@@ -104,7 +101,7 @@ def draw_rows(
             what=f"{modality} items of the {name} split",
             own=split.own_classes(modality),
         )
-        if modality in balanced
+        if "labels" in _needed(split, modality, needs)
         else torch.randint(len(features), shape, generator=generator)
         for modality, features in split.features.items()
     }
@@ -113,6 +110,11 @@ def draw_rows(
 def measured(split: Split) -> frozenset[Modality]:
     """Return the modalities whose items have numbers."""
     return frozenset(split.numbers or ())
+
+
+def _needed(split: Split, modality: Modality, needs: Collection[str]) -> Collection[str]:
+    """Return what a modality has to have: of `targets`, numbers if its items have any, or else labels."""
+    return needs if "targets" not in needs else {"numbers"} if modality in measured(split) else {"labels"}
 
 
 def batches(
@@ -169,7 +171,7 @@ def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: 
         for modality in modalities:
             if modality not in split.features:
                 raise ManifestError(f"the {name} split has no {modality} items; add some")
-            own = needs if "targets" not in needs else {"numbers"} if modality in measured(split) else {"labels"}
+            own = _needed(split, modality, needs)
             if "labels" in own:
                 _check_labels(split, modality, name)
             for table, what in ((split.numbers, "numbers"), (split.pairs, "pairs")):

@@ -60,11 +60,7 @@ def extract_features(
     path = shard.path(whole) if shard else whole
     part = replace(manifest, items=tuple(shard.select(manifest.items))) if shard else manifest
     elsewhere = _committed(whole) if shard else frozenset()
-    doubts = (
-        _replaced(path, manifest, len(part.items)),
-        strange_labels(manifest),
-        contamination(encoder.spec, manifest),
-    )
+    doubts = _replaced(path, manifest, len(part.items)), strange_labels(manifest), contamination(encoder.spec, manifest)
     warnings = tuple(filter(None, doubts))
     workers = min(MAX_WORKERS, usable_cores()) if config.workers is None else config.workers
     with open_cache(path, encoder.spec) as cache, _keep_note(cache, path, manifest, config) as note:

@@ -12,6 +12,7 @@ from typing import Any
 
 from emoclim.cache import MemoryCache
 from emoclim.data import (
+    PARQUET,
     Item,
     LabelMap,
     Manifest,
@@ -27,13 +28,12 @@ from emoclim.data import (
 from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder, read_word_vectors
 from emoclim.errors import ConfigError, ManifestError, name_some
 from emoclim.learning import VALENCE_AROUSAL, WORDS, Objective
-from emoclim.modality import Modality
+from emoclim.modality import WRITTEN, Modality
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.stages import extract
 
 HEADER_BYTES = 1 << 16
-PARQUETS = frozenset({".parquet", ".pq"})
-TABLES = PARQUETS | {".csv", ".tsv"}  # other files hold word vectors as word2vec or GloVe do
+TABLES = PARQUET | {".csv", ".tsv"}  # other files hold word vectors as word2vec or GloVe do
 OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
 
 
@@ -102,7 +102,7 @@ def _has_places(file: Path) -> bool:
     """Tell whether a table is of valence and arousal, by its header, which in Parquet stands at the end."""
     with file.open("rb") as opened:
         header = opened.readline(HEADER_BYTES)
-        if file.suffix.lower() in PARQUETS:
+        if file.suffix.lower() in PARQUET:
             opened.seek(max(0, file.stat().st_size - HEADER_BYTES))
             header = opened.read(HEADER_BYTES)
     return b"valence" in header.lower() and b"arousal" in header.lower()
@@ -128,7 +128,7 @@ def _read_vectors(file: Path, classes: Sequence[str]) -> list[list[float]]:
 
 
 def _text_encoders() -> list[str]:
-    return [known for known in encoder_names() if find_encoder(known).MODALITY == "text"]
+    return [known for known in encoder_names() if find_encoder(known).MODALITY == WRITTEN]
 
 
 def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
@@ -142,7 +142,7 @@ def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
     encoder, table = load_encoder(name), []
     for word in classes:
         with MemoryCache(encoder.spec) as cache:
-            asked = Manifest("words", "text", Path(), (Item(word, text=word),))
+            asked = Manifest("words", WRITTEN, Path(), (Item(word, text=word),))
             if failures := extract(asked, encoder, cache, batch_size=1).failures:
                 raise ManifestError(f"{name} cannot embed the word {word!r} ({failures[0].reason}); map the label away")
             table.append(cache.read(sorted(cache.keys())).values[0].tolist())
