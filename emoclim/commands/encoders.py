@@ -30,7 +30,7 @@ def encoders(
     setting: EncoderSettings = None,
     device: Device = "auto",
 ) -> View:
-    """Show the encoders: what each takes and gives, where its checkpoint comes from and whether it is here."""
+    """Show the encoders: what each takes and gives, and which checkpoints are here."""
     if not check and (checkpoint or setting):
         raise ConfigError("--checkpoint and --setting are for --check; add that, or leave them out")
     if name is None:
