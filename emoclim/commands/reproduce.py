@@ -35,6 +35,12 @@ MATCHING = (
         Literal["group"] | None,
         "Rank only candidates that have the query's own entry in this column; default all.",
     ),
+    option("vad", Path | None, "Table word,valence,arousal of labels, for rows that take them; default none."),
+    option(
+        "word_vectors",
+        str | None,
+        "Table of words and their vectors, or a text encoder to embed labels in their place; default none.",
+    ),
 )
 
 
@@ -45,11 +51,16 @@ def reproduce(
         typer.Argument(
             metavar="[PAPER] [TABLE]",
             help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
-            "figure2, as its extended version (arXiv 2308.12610v1) numbers them, or ablations: one departure each.",
+            "figure2, as its extended version (arXiv 2308.12610v1) numbers them, or ablations: one departure each. "
+            "Those of won2021 are table1 to table3 and figure3.",
         ),
     ],
     tagging: Annotated[
         Path | None, typer.Option(help="For table4: manifest of MagnaTagATune; default data/tagging.csv.")
+    ] = None,
+    manifest: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=FILE of the paper's further data, as alm=data/alm.csv; default data/NAME.csv."),
     ] = None,
     rows: Annotated[
         str | None, typer.Option(help="Rows to make, as --explain names them or by encoder, as clap,clip; default all.")
@@ -100,6 +111,7 @@ def reproduce(
     """
     changes = {name: value for name, value in (("epochs", epochs), ("seed", seed)) if value is not None}
     manifests = {name: given[facts.folder] for name, facts in MODALITIES.items()} | {"tagging": tagging}
+    named = {name: Path(file) for name, file in read_pairs(manifest, "--manifest", "alm=data/alm.csv").items()}
     requests = pipeline.make_requests(
         words,
         rows=rows.split(",") if rows else (),
@@ -109,11 +121,14 @@ def reproduce(
         names=read_pairs(encoder, "--encoder", "clap=timbre"),
         checkpoints={role: Path(file) for role, file in read_pairs(checkpoint, "--checkpoint", "clap=FILE").items()},
         settings=_by_role(setting),
-        manifests={name: path for name, path in manifests.items() if path},
+        manifests={name: path for name, path in manifests.items() if path} | named,
         store=store,
         n_seeds=seeds,
         label_map=given["label_map"],
         within=given["within"],
+        vad=given["vad"],
+        word_vectors=given["word_vectors"],
+        workspace=pipeline.Workspace(workspace),
     )
     resources = pipeline.Resources(pipeline.Workspace(workspace), device, workers, track)
     if explain:

@@ -40,6 +40,7 @@ from .labels.taxonomy import read_label_map as read_label_map
 from .labels.valence_arousal import NUMBERS as NUMBERS
 from .labels.valence_arousal import class_vectors as class_vectors
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
+from .labels.word_table import list_words as list_words
 from .labels.word_table import pick_vectors as pick_vectors
 from .labels.word_table import read_word_table as read_word_table
 from .listing import as_utf8 as as_utf8

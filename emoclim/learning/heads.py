@@ -107,6 +107,16 @@ class Heads:
                 lambda bare: _embed_rows(banks, modality, features.values[bare]),
             )
 
+    def label_vectors(self, table: Tensor) -> Tensor | None:
+        """Return where classes lie among the vectors of items, ``(K, C, E)``, by the vectors ``(C, V)`` given for them.
+
+        None where they have no place there.
+        """
+        banks = copy.deepcopy(self.banks).to(table.device).eval()
+        taken = any(branch.input == LABELS for branch in banks.branches.values())
+        with torch.no_grad():
+            return self.objective.label_vectors(table, _embed_rows(banks, LABELS, table) if taken else {})
+
     def select(self, *numbers: int) -> "Heads":
         """Select heads of each bank, in that order; a number that is none raises :class:`RunError`."""
         if wrong := [k for k in numbers if not 0 <= k < self.n_heads]:

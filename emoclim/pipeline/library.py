@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from emoclim.cache import CacheNote, SourceRef, key_of, open_cache, read_note
@@ -34,16 +35,24 @@ OpenLibrary = Callable[[CacheNote, SourceRef], Library]
 
 
 def labelled_library(workspace: Workspace, modality: Modality, name: str | None, *, tagged: bool = False) -> Library:
-    """Open the newest labelled manifest of a cache, with its splits; where one is named, `tagged` is enough."""
+    """Open the newest labelled manifest of a cache, with its splits, or that of ``cache:manifest``.
+
+    Where one is named, `tagged` is enough.
+    """
+    name, _, manifest = name.partition(":") if name else (None, "", "")
     note = newest_cache(workspace, modality, name)
+    if manifest:
+        wanted = Path(manifest).resolve()
+        sources = (one for one in note.sources if one.found_from(note.path).resolve() == wanted)
+        note = replace(note, sources=tuple(sources))
     for source in reversed(note.sources):
         if (not source.unlabelled or (tagged and name)) and name in (None, source.name, *names_of(note)):
             return open_library(note, source)
     if name in (None, *names_of(note)):
         held = ", ".join(str(source.found_from(note.path)) for source in note.sources)
         raise CacheError(
-            f"heads learn from labels, and cache {note.path} holds none (of {held}); extract a folder with one "
-            "subfolder per emotion, or a table with a column 'label', or name another"
+            f"heads learn from labels, and cache {note.path} holds none (of {held or manifest}); extract a "
+            "folder with one subfolder per emotion, or a table with a column 'label', or name another"
         )
     raise CacheError(f"cache {note.path} holds no labels of {name!r}; extract it with labels, or name another")
 

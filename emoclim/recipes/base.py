@@ -6,7 +6,7 @@ installed packages offer theirs by the entry points ``emoclim.recipes``. Used by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from emoclim.config import TrainConfig, closest
 from emoclim.data import Plugins
@@ -15,6 +15,9 @@ from emoclim.modality import Modality
 
 DEFAULT = "emo_clim"  # the paper whose tables need no paper's name before theirs
 RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base", "ablations"}))
+
+
+Vectors = Literal["vad", "word_vectors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Data:
     split: str = ""  # the published split that the paper used; empty where it made one of its own
     cropped: bool = False  # whether training takes random crops of the items
     seconds: float = 0.0  # length of a recording of the paper's
+    n_items: int = 0  # how many the paper had, where it tells no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,16 +42,27 @@ class Row:
     step: str  # the command that trains it
     encoders: Mapping[Modality, str]  # the paper's; another may stand in for each
     trained: Modality | None = None  # whose encoder is trained with the heads
-    options: Mapping[str, Any] = field(default_factory=dict)  # of the measure
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the measure; "projection" of a figure
     base: str = ""  # name of the row that it is tested against; by default the first of its table
     training: Mapping[str, Any] = field(default_factory=dict)  # what it changes of the training's settings
     tuning: Mapping[str, Any] = field(default_factory=dict)  # and of those of the encoder's training
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of the encoders, by the paper's
+    data: Mapping[Modality, str] = field(default_factory=dict)  # names of its data; by default all of its table
+    objective: str = ""  # what it is trained for, by default as its recipe says
+    own: Mapping[str, Any] = field(default_factory=dict)  # settings of that
+    vectors: Vectors | None = None  # what it takes as vectors of labels
+    label_map: str = ""  # which labels meet in its training, by default equal ones
+    measured_by: tuple[str, ...] = ()  # label maps by which its one run is measured, in turn
+    groups: tuple[str, ...] = ()  # further names that choose it, with others
 
     @property
     def names(self) -> set[str]:
-        """Names that choose it: its own and those of its encoders."""
-        return {self.name, *self.encoders.values()}
+        """Names that choose it: its own, those of its encoders and those it shares with others."""
+        return {self.name, *self.encoders.values(), *self.groups}
+
+    def takes(self, name: str, modality: Modality) -> bool:
+        """Whether data of its table are among its own."""
+        return self.data.get(modality, name) == name
 
     @property
     def bare(self) -> bool:
@@ -59,7 +74,7 @@ class Metric(NamedTuple):
     """A column of numbers."""
 
     name: str  # as the paper heads it
-    key: str  # of what is measured: "image_audio P@5", "audio items", "ROC-AUC"
+    key: str  # of what is measured: "image_audio P@5", "audio items", "ROC-AUC"; a label map may stand before it
     group: str = ""  # the heading above it
 
 
@@ -71,6 +86,13 @@ class Line:
     numbers: Sequence[str]  # one for each metric, to the letter
     cells: tuple[str, ...] = ()  # what stands before them
     row: Row | None = None  # how it is made here; None for what only others measured
+    further: tuple[Row, ...] = ()  # rows that make the rest of its numbers
+    chance: bool = False  # whether it is what a random order of the same candidates gives
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """All that make it."""
+        return ((self.row,) if self.row else ()) + self.further
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +101,7 @@ class Table:
 
     title: str
     source: str  # where it is printed
-    measure: str  # what is done with the trained rows: "retrieval", "classes", "tagging", "joint_space" or "labels"
+    measure: str  # of rows: "retrieval", "classes", "tagging", "joint_space"; or "labels", "label_maps", "words"
     columns: tuple[str, ...]  # names of the title and of the cells
     metrics: tuple[Metric, ...]
     lines: tuple[Line, ...]
@@ -89,7 +111,7 @@ class Table:
     @property
     def rows(self) -> dict[str, Row]:
         """What is to be made, by name."""
-        return {line.row.name: line.row for line in self.lines if line.row}
+        return {row.name: row for line in self.lines for row in line.rows}
 
     @property
     def printed(self) -> bool:
@@ -106,6 +128,7 @@ class Preset:
     augmentations: Mapping[str, Any] = field(default_factory=dict)  # of a training with its encoder
     encoders: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)  # by encoder
     tagging: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation of tags
+    own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings of objectives, by objective
     drop_short: bool = False  # whether recordings shorter than the encoder's input are left out
     gaps: Mapping[str, tuple[Row, ...]] = field(
         default_factory=dict

@@ -3,6 +3,7 @@
 Used by evaluations and by the reproduction of papers; conventions as in :mod:`emoclim.reports.plots`.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from emoclim.reports.plots import MAX_LETTERS, TITLE, distinct_colours, new_figu
 from emoclim.reports.tables import shorten
 
 NOTE_WIDTH = 45  # letters
+MIN_POINTS = 4  # to fit a plane to
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,33 +31,47 @@ class JointSpace:
     classes: Sequence[str]
     title: str = "Joint embedding space (t-SNE)"
     note: str = ""  # what stands below the panel
+    tags: Tensor | None = None  # (C, E) of the classes themselves, named where they lie
+    fitted: Modality | None = None  # to which UMAP fits the plane, into which all else is brought; None: t-SNE of all
 
 
 def plot_joint_spaces(spaces: Sequence[JointSpace], path: Path, *, seed: int, perplexity: float = 30.0) -> None:
-    """Draw spaces of the same classes side by side: a colour per class, a marker per modality.
+    """Draw spaces side by side: a colour per class, a marker per modality.
 
     L. van der Maaten and G. Hinton, "Visualizing Data using t-SNE", JMLR 9 (2008), on cosine distances; `perplexity` is
-    lowered to a third of the items where there are few. Only neighbourhoods mean something in such a map; axes, sizes
-    of groups and distances between groups do not.
+    lowered to a third of the items where there are few. Or, where a modality is named, L. McInnes et al., "UMAP:
+    Uniform Manifold Approximation and Projection for Dimension Reduction" (2018), fitted to that modality; what has two
+    dimensions is drawn as it is. Only neighbourhoods mean something in such a map; axes, sizes of groups and distances
+    between groups do not.
     """
+    classes = list(dict.fromkeys(name for space in spaces for name in space.classes))
+    colours = dict(zip(classes, distinct_colours(len(classes)), strict=True))
     width, height = (8.0, 5.6) if len(spaces) == 1 else (4.2 * len(spaces) + 1.8, 4.6)
     figure = new_figure(width, height)
     for axes, space in zip(figure.subplots(1, len(spaces), squeeze=False)[0], spaces, strict=True):
-        _draw(axes, space, seed, perplexity)
+        _draw(axes, space, colours, seed, perplexity)
         axes.set_title(space.title, **TITLE)
         axes.set_xlabel(fill(space.note, NOTE_WIDTH))
-    figure.legend(handles=_legend(spaces), loc="outside right upper", frameon=False)
+    figure.legend(handles=_legend(spaces, colours), loc="outside right upper", frameon=False)
     save_figure(figure, path)
 
 
-def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
+def _draw(axes: Axes, space: JointSpace, colours: Mapping[str, str], seed: int, perplexity: float) -> None:
     modalities = _in_order(space)
-    points = torch.cat([space.embeddings[modality].detach().cpu().double() for modality in modalities])
-    places = _in_plane(points, seed, perplexity)
-    colours = distinct_colours(len(space.classes))
-    blocks = torch.split(places, [len(space.embeddings[modality]) for modality in modalities])
+    parts = [space.embeddings[modality] for modality in modalities] + ([] if space.tags is None else [space.tags])
+    points = torch.cat([part.detach().cpu().double() for part in parts])
+    sizes = list(map(len, parts))
+    if space.fitted is None:
+        places = _in_plane(points, seed, perplexity)
+    else:
+        start = sum(sizes[: modalities.index(space.fitted)])
+        places = _brought(points, slice(start, start + len(space.embeddings[space.fitted])), seed)
+    *blocks, named = [*torch.split(places, sizes), *[places[:0]] * (space.tags is None)]
+    for name, place in zip(space.classes, named.tolist(), strict=False):
+        axes.annotate(shorten(name, MAX_LETTERS), place, color=colours[name], ha="center", weight="bold")
+        axes.update_datalim([place])
     for modality, block in zip(modalities, blocks, strict=True):
-        colour = [colours[label] for label in space.labels[modality].tolist()]
+        colour = [colours[space.classes[label]] for label in space.labels[modality].tolist()]
         marker = MODALITIES[modality].marker
         edge = 0.0 if marker in Line2D.filled_markers else 1.0
         axes.scatter(block[:, 0], block[:, 1], s=18, c=colour, marker=marker, linewidths=edge, alpha=0.75)
@@ -63,11 +79,10 @@ def _draw(axes: Axes, space: JointSpace, seed: int, perplexity: float) -> None:
     axes.spines[:].set(visible=True, color="0.8")
 
 
-def _legend(spaces: Sequence[JointSpace]) -> list[Line2D]:
+def _legend(spaces: Sequence[JointSpace], colours: Mapping[str, str]) -> list[Line2D]:
     """Make one entry per class, then one per modality, with how many items a single panel shows."""
     first = spaces[0]
-    colours = distinct_colours(len(first.classes))
-    entries = [(shorten(name, MAX_LETTERS), colour, "s") for name, colour in zip(first.classes, colours, strict=True)]
+    entries: list[tuple[str, str, str]] = [(shorten(name, MAX_LETTERS), one, "s") for name, one in colours.items()]
     entries.append((" ", "none", "none"))
     for modality in _in_order(first):
         size = f" ({len(first.embeddings[modality])})" if len(spaces) == 1 else ""
@@ -90,3 +105,19 @@ def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
     neighbours = min(perplexity, (len(points) - 1) / 3)
     mapping = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=seed)
     return torch.from_numpy(mapping.fit_transform(points.numpy()))
+
+
+def _brought(points: Tensor, fitted: slice, seed: int) -> Tensor:
+    """Find places ``(N, 2)`` of points ``(N, E)`` float64, in a plane that is fitted to some of them."""
+    own = points[fitted]
+    if points.shape[1] == 2 or len(own) < MIN_POINTS:
+        return points[:, :2]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on packages that it would like to have, and on seeds
+        from umap import UMAP  # compiles for seconds, and is an extra
+
+        mapping = UMAP(n_neighbors=min(15, len(own) - 1), metric="cosine", init="pca", random_state=seed, n_jobs=1)
+        placed = mapping.fit_transform(own.numpy())
+        rest = torch.cat([points[: fitted.start], points[fitted.stop :]])
+        brought = torch.from_numpy(mapping.transform(rest.numpy())) if len(rest) else points[:0, :2]
+    return torch.cat([brought[: fitted.start], torch.from_numpy(placed), brought[fitted.start :]]).double()

@@ -35,7 +35,7 @@ class Reproduced:
     """What was made anew for one line."""
 
     mark: str = ""  # in which way it is, or is not, what the paper has; or why it was not made
-    numbers: Numbers = field(default_factory=dict)
+    numbers: Mapping[str, Estimate | str] = field(default_factory=dict)  # as Numbers, or what stands as it is
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,8 @@ class PaperTable:
         blank = ("",) * (len(self.columns) - 1)
         found = [own.numbers.get(key) for _, key, _ in self.metrics]
         rows: list[Row] = [(title, *blank, *map(_shown, found))]
-        if any(one and one.ends for one in found):
-            rows.append(("95 % interval", *blank, *(one.ends if one else "" for one in found)))
+        if any(ends := [one.ends if isinstance(one, Estimate) else "" for one in found]):
+            rows.append(("95 % interval", *blank, *ends))
         return rows
 
     def rows_by_group(self) -> list[Row]:
@@ -120,9 +120,9 @@ class PaperTable:
         return dict(to_jsonable_python(plain))
 
 
-def _shown(number: Estimate | None) -> str:
-    if number is None:
-        return UNKNOWN
+def _shown(number: Estimate | str | None) -> str:
+    if number is None or isinstance(number, str):
+        return number or UNKNOWN
     return f"{number.value:,}" if isinstance(number.value, int) else f"{100 * number.value:.2f}"
 
 

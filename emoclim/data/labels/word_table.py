@@ -27,6 +27,13 @@ def read_word_table(path: Path, words: Sequence[str]) -> list[list[float]]:
     return pick_vectors(words, found, str(path))
 
 
+def list_words(path: Path) -> list[str]:
+    """List the words of a table, each once and in small letters."""
+    table = read_table(path, plain="\t")
+    name = word_column(table)
+    return list(dict.fromkeys(composed(row[name].strip().lower()) for _, row in table.records(name)))
+
+
 def pick_vectors(words: Sequence[str], found: Mapping[str, list[float]], where: str) -> list[list[float]]:
     """Return the vectors of words that must all be there; one that is all zero says nothing, and is refused."""
     vectors = {word: found.get(composed(word.lower())) for word in words}

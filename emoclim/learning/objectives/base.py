@@ -170,6 +170,13 @@ class Objective:
         """
         return self.vectors(modality, outputs)
 
+    def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        """Where classes lie among the :meth:`vectors` of items, ``(K, C, E)``; None where they have no place there.
+
+        `table` has the vectors ``(C, V)`` that were given for them, `outputs` are those of the branches that take them.
+        """
+        return None
+
     def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
         """Numbers ``(K, N, n)`` of items in the scale of their manifest; None where it predicts none."""
         return None

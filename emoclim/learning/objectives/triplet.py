@@ -189,6 +189,10 @@ class Triplet(Objective):
         found.append(self._loss(outputs[anchor][:, rows], outputs[contrast][:, matched], negative, generator))
         return tuple(found)
 
+    @override
+    def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        return outputs.get(LABELS)
+
     def _loss(self, anchor: Tensor, contrast: Tensor, negative: Tensor, generator: torch.Generator | None) -> Tensor:
         way: Negatives = self.choice("negatives")
         return triplet_loss(anchor, contrast, negative, self.number("margin"), negatives=way, generator=generator)

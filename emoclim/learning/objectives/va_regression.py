@@ -123,6 +123,11 @@ class VaRegression(RegressionObjective):
         return ended * self._scale(LABELS, ended)[1] if by_labels_alone else ended, "l2"
 
     @override
+    def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
+        learnt = self._learnt(table, LABELS)[None]
+        return learnt * self._scale(LABELS, learnt)[1] if self._scales.keys() == {LABELS} else None
+
+    @override
     def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
         if modality not in self._scales:
             return None

@@ -84,3 +84,7 @@ class W2vRegression(RegressionObjective):
     @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         return normalize(self.ended(outputs[modality]), dim=-1), "ip"
+
+    @override
+    def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor:
+        return normalize(table, dim=-1)[None]

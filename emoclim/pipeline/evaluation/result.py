@@ -118,7 +118,10 @@ class Evaluation:
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables with this result in them."""
         encoders = " + ".join(self.report.encoders.values()) or self.run
-        return paper_tables(self.results(), f"{encoders}{self._mark}, {self.split}", ("retrieval", "classes"))
+        results = dict(self.results())
+        if noted := self.settings["label_map"]:
+            results[ALL] = {**results[ALL], **{f"{noted['name']} {key}": one for key, one in results[ALL].items()}}
+        return paper_tables(results, f"{encoders}{self._mark}, {self.split}", ("retrieval", "classes"))
 
 
 def class_titles(label_map: LabelMap) -> dict[str, str]:

@@ -9,6 +9,7 @@ shorter training, or less than half of the data.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from emoclim.config import Settings, TrainConfig
@@ -16,14 +17,14 @@ from emoclim.data import VIEWS, Description, Manifest, find_dataset
 from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, is_published, own_settings, published_file
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
-from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
+from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, ImportedFeatures, Request
 from emoclim.pipeline.training.crops import describe
 from emoclim.recipes import Data, Preset, Row
 
 CROPPED = frozenset({VIEWS, VIEW_SEED})  # described by crop_departures
 SHORTENED = ("epochs", "batches_per_epoch", "batch_size")
 
-Kind = Literal["encoder", "data", "settings", "splits", "crops"]
+Kind = Literal["encoder", "data", "vectors", "settings", "splits", "crops"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 UNAVOIDABLE = frozenset({"splits", "crops"})  # what no one can have as in the paper
 
@@ -89,9 +90,12 @@ def data_departures(manifest: Manifest, usable: Manifest, data: Data) -> list[De
         found.append(Departure("data", lost, small=2 * n_lost > n_items))
     description: Description = find_dataset(data.dataset).DESCRIPTION
     what = "split" if data.split else "label"
-    published = Counter(description.split_sizes[data.split] if data.split else description.published[data.counted_by])
+    known = description.split_sizes[data.split] if data.split else description.published.get(data.counted_by, {})
+    published = Counter(known)
     own = Counter(value for item in usable.items if (value := item.split if data.split else item.label) is not None)
-    if own != published:
+    if data.n_items:
+        published = Counter({"": data.n_items})
+    if own != published and own.total() != data.n_items:
         other = ", but not as many of each" if own.total() == published.total() else ""
         counted = f"{name} has {own.total():,} items with a {what}, where the paper had {published.total():,}{other}"
         found.append(Departure("data", counted, small=2 * own.total() < published.total()))
@@ -118,12 +122,26 @@ def matching_departures(request: Request) -> list[Departure]:
     return [Departure("settings", one) for one in found]
 
 
+def vector_departures(row: Row, request: Request) -> list[Departure]:
+    """Say where the vectors of labels come from: no paper's are published with it."""
+    named = {"vad": request.vad and request.vad.name, "word_vectors": request.word_vectors}
+    if not row.vectors or (given := named[row.vectors]) is None:
+        return []
+    if row.vectors == "word_vectors" and not Path(given).is_file():
+        return [Departure("vectors", f"{given}'s embeddings of words stand in for their vectors", small=True)]
+    return [Departure("vectors", f"vectors of labels are those of {Path(given).name}")]
+
+
 def settings_departures(
-    config: TrainConfig, own: Settings, joint: tuple[EncoderTuning, Augmentations] | None, preset: Preset
+    config: TrainConfig,
+    own: Settings,
+    joint: tuple[EncoderTuning, Augmentations] | None,
+    preset: Preset,
+    expected: tuple[TrainConfig, Settings] | None = None,
 ) -> list[Departure]:
     """Find settings of the training that are not the preset's; `joint` is None where no encoder is trained."""
-    paper = preset.training
-    found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | type(own)().model_dump())]
+    paper, papers_own = expected or (preset.training, type(own)())
+    found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | papers_own.model_dump())]
     if joint:
         tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
         found += [f"encoder: {tuned}"] if tuned else []
@@ -138,11 +156,11 @@ def row_departures(
     request: Request,
     data: Mapping[str, Sequence[Departure]],
     manifests: Mapping[str, Manifest],
-    encoders: Mapping[Modality, Encoder],
+    encoders: Mapping[Modality, Encoder | ImportedFeatures],
 ) -> list[Departure]:
     """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
     recipe, preset, choices = request.recipe, request.settings, request.choices(row)
-    names = [TAGGING] if row.bare else list(data)
+    names = [TAGGING] if row.bare else [name for name in data if row.takes(name, recipe.data[name].modality)]
     found = []
     for modality in {recipe.data[name].modality: None for name in names}:
         found += encoder_departures(row.encoders[modality], choices[modality], preset)
@@ -152,13 +170,20 @@ def row_departures(
         # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
         anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
         found += [*data[name], *split_departures(manifests[name], own)]
-        if encoder and encoder.spec.name == row.encoders[own.modality] and not anew:
+        if (
+            encoder
+            and not isinstance(encoder, ImportedFeatures)
+            and encoder.spec.name == row.encoders[own.modality]
+            and not anew
+        ):
             found += crop_departures(encoder, own)
     if not row.bare:
         joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
-        found += settings_departures(request.config.updated(**row.training), request.own, joint, preset)
-        found += matching_departures(request)
-    return found + [Departure("settings", told) for told, rows in preset.gaps.items() if row in rows]
+        found += settings_departures(*request.training(row), joint, preset, request.expected(row))
+        found += [*matching_departures(request), *vector_departures(row, request)]
+    return found + [
+        Departure("settings", told) for told, rows in preset.gaps.items() if row.name in {one.name for one in rows}
+    ]
 
 
 def _differing_augmentations(own: Augmentations, expected: Augmentations) -> list[str]:

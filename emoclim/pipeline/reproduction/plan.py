@@ -3,8 +3,10 @@
 Used by the runner and by ``emoclim reproduce --explain``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from emoclim.cache import open_cache
 from emoclim.data import ContentKeys, Manifest, read_manifest, with_splits
@@ -12,15 +14,21 @@ from emoclim.encoders import has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.reproduction.departures import data_departures, row_departures
-from emoclim.pipeline.reproduction.request import EncoderChoice, Request
+from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
 from emoclim.pipeline.reproduction.rows import RowPlan
 from emoclim.pipeline.reproduction.trainings import TrainingPlanner, usable
+from emoclim.pipeline.reproduction.words import TAKEN
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.recipes import Row
 
+UMAP = "umap"  # projection of a figure, and the package that makes it
 SPLIT_SEED = 42  # of splits that a manifest lacks
+VECTORS = {
+    "vad": "give a table of words with valence and arousal, as the NRC VAD lexicon",
+    "word_vectors": "give a table of words and their vectors, or the name of a text encoder to stand in for one",
+}
 
 
 def plan_reproduction(
@@ -33,8 +41,11 @@ def plan_reproduction(
 ) -> Reproduction:
     """Look at data, encoders, caches and runs; only with `keep` are splits and hashes of files written."""
     recipe, rows, keys = request.recipe, request.chosen_rows(), workspace.content_keys()
-    manifests, absent = _read_manifests(request, keep, workspace, keys, track)
     choices = {name: request.choices(row) for name, row in rows.items()}
+    imported = {modality for of in choices.values() for modality, one in of.items() if one.imported}
+    manifests, lacks = _read_manifests(request, keep, workspace, keys, track, imported)
+    absent = {what: how for lacking in lacks.values() for what, how in lacking.items()}
+    absent |= _not_given({kind: getattr(request, kind) for kind in TAKEN.get(request.table.measure, ())})
     needed = {one.key: one for of_row in choices.values() for one in of_row.values()}
     missing = {key: _missing_file(one, download, track) for key, one in needed.items()}
     loaded = {key: one.load(track) for key, one in needed.items() if not missing[key]}
@@ -45,13 +56,17 @@ def plan_reproduction(
         used[name] = usable(manifest, filled, keys)
         data[name] = data_departures(manifest, used[name], recipe.data[name]) if manifest.items else []
     for name, row in rows.items():
-        lacking = absent | {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
-        lacking |= _hindrances(row, request, choices[name])
+        taken = {one: of for one, of in manifests.items() if row.takes(one, of.modality)}
+        lacking = {what: how for one in taken for what, how in lacks.get(one, {}).items()}
+        lacking |= {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
+        lacking |= _hindrances(row, request, choices[name], taken)
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
-        planner = TrainingPlanner(row, request, manifests, encoders, workspace, keys, track)
+        own = {name if name == TAGGING else of.modality: of for name, of in taken.items()}
+        planner = TrainingPlanner(row, request, own, encoders, workspace, keys, track)
         plans[name] = RowPlan(
             row=row,
             encoders=choices[name],
+            manifests=own,
             seeds=request.seeds_of(row),
             trainings=[] if lacking else planner.trainings(),
             missing=lacking,
@@ -89,27 +104,31 @@ def _path_of(name: str, request: Request, keep: bool, workspace: Workspace) -> P
 
 
 def _read_manifests(
-    request: Request, keep: bool, workspace: Workspace, keys: ContentKeys, track: Track
-) -> tuple[dict[str, Manifest], dict[str, str]]:
+    request: Request, keep: bool, workspace: Workspace, keys: ContentKeys, track: Track, imported: Collection[Modality]
+) -> tuple[dict[str, Manifest], dict[str, dict[str, str]]]:
     """Read manifests with their splits; name those that are not there and how to get them, if only to look around."""
     found, absent = {}, {}
-    for name in request.table.data:
-        own, path = request.recipe.data[name], _path_of(name, request, keep, workspace)
-        if not keep and not path.exists():
+    data, rows = request.recipe.data, request.chosen_rows().values()
+    wanted = [one for one in request.table.data if not rows or any(row.takes(one, data[one].modality) for row in rows)]
+    keep_going = not keep or any(row.data for row in rows)  # what other rows take may be there
+    for name in wanted:
+        own, path = data[name], _path_of(name, request, not keep_going, workspace)
+        if keep_going and not path.exists():
             option = MODALITIES[own.modality].folder if name == own.modality else name
+            option = option if name in (own.modality, TAGGING) else f"manifest {name}=FILE"
             advice = f"make it with: emoclim prepare {own.dataset} FOLDER, or name yours with --{option}"
-            absent[f"manifest {path}"] = advice
+            absent[name] = {f"manifest {path}": advice}
             found[name] = Manifest(name, own.modality, path, ())
             continue
-        manifest = read_manifest(path, own.modality)
-        split = name == own.modality  # others have the paper's own
+        manifest = read_manifest(path, own.modality, need_files=own.modality not in imported)
+        split = not own.split  # others have the paper's own
         found[name] = with_splits(manifest, SPLIT_SEED, keys, track, keep=keep) if split else manifest
     return found, absent
 
 
 def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[str, str]:
     """Name the file of an encoder that is not on this machine, and how to get it."""
-    if choice.checkpoint is not None or not has_parameters(choice.name):
+    if choice.imported or choice.checkpoint is not None or not has_parameters(choice.name):
         return {}
     try:
         published = published_file(choice.name, choice.settings)
@@ -125,15 +144,28 @@ def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[s
     return {} if path.is_file() else {f"{published.file} of {choice.name}": advice}
 
 
-def _hindrances(row: Row, request: Request, choices: Mapping[Modality, EncoderChoice]) -> dict[str, str]:
+def _hindrances(
+    row: Row, request: Request, choices: Mapping[Modality, EncoderChoice], manifests: Mapping[str, Manifest]
+) -> dict[str, str]:
     """Say why a row cannot be made although all files are there, and what to do about it."""
-    found = {}
+    found = _not_given(request.vectors(row))
+    if row.options.get("projection") == UMAP and find_spec(UMAP) is None:
+        found["umap-learn"] = "install it with: pip install 'emoclim[umap]'"
+    if row.measured_by and request.label_map:
+        found["a use of --label-map: its maps are the paper's"] = "leave it out"
+    for name, manifest in manifests.items():
+        if name != TAGGING and manifest.items and "val" not in {item.split for item in manifest.items}:
+            found[f"a split val in {manifest.source.name}"] = "give some of its training items that split"
     if row.trained is not None and not has_parameters(name := choices[row.trained].name):
         advice = f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"
         found[f"parameters of {name} to train"] = advice
     if request.changes_nothing(row):
         found[f"a difference: {row.title} is what the others have"] = "ask for other settings or another --preset"
     return found
+
+
+def _not_given(vectors: Mapping[str, Any]) -> dict[str, str]:
+    return {f"--{kind.replace('_', '-')}": VECTORS[kind] for kind, given in vectors.items() if given is None}
 
 
 def _held(path: Path) -> int | None:

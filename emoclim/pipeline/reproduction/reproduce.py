@@ -6,6 +6,7 @@ found; ``table.md`` and ``table.tex``: the paper's table with own lines in it; `
 """
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -24,11 +25,12 @@ from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
-from emoclim.pipeline.reproduction.plan import SPLIT_SEED, plan_reproduction
+from emoclim.pipeline.reproduction.plan import SPLIT_SEED, UMAP, plan_reproduction
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
 from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, Training, over_seeds
 from emoclim.pipeline.reproduction.trainings import state_of
+from emoclim.pipeline.reproduction.words import OF_WORDS
 from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.splits import read_splits
 from emoclim.pipeline.tagging.config import TaggingConfig
@@ -66,6 +68,8 @@ def reproduce_table(
         plan.rows[row.row.name] = replace(row, trainings=done)
         measure = MEASURES[request.table.measure]
         plan.results[row.row.name] = over_seeds([measure(runner, row, *head) for head in row.heads()])
+    if words := OF_WORDS.get(request.table.measure):
+        plan.words.update(words(request))
     plan.warnings.extend(runner.warnings)
     if request.table.measure == "retrieval":
         plan.tests.extend(_compare_rows(plan, workspace))
@@ -110,7 +114,7 @@ class Runner:
 
     def encode(self, row: RowPlan, modality: Modality, trained: Path | None = None) -> None:
         """Encode what is not cached yet of the data of a modality, and of those with tags, which train no heads."""
-        choice, manifests = row.encoders[modality], self.plan.manifests
+        choice, manifests = row.encoders[modality], row.manifests
         if trained is not None:
             choice = replace(choice, checkpoint=trained)
         tagged = manifests.get(TAGGING)
@@ -120,7 +124,7 @@ class Runner:
 
     def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> None:
         key, resources = (manifest.source, *choice.key), self.resources
-        if key in self.encoded:
+        if key in self.encoded or choice.imported:
             return
         config = ExtractConfig(
             encoder=choice.name,
@@ -146,13 +150,18 @@ class Runner:
         return path
 
     def evaluate(self, row: RowPlan, training: Training, head: int | None) -> Results:
-        """Rank the test split: the means over all classes, or those of each."""
-        config = self.plan.request.ranking.updated(min_seconds=row.min_seconds, head=head)
-        resources = self.resources
-        found = evaluate_run(training.run, config, plots=False, workspace=resources.workspace, device=resources.device)
-        self._note(row, found.folder, [*found.warnings, *found.notes()])
-        wanted = self.plan.request.table.measure == "classes"
-        return {title: numbers for title, numbers in found.results().items() if (title != ALL) == wanted}
+        """Rank the test split by each label map of the row: the means over all classes, or those of each."""
+        workspace, device = self.resources.workspace, self.resources.device
+        results = defaultdict[str, dict[str, Estimate]](dict)
+        of_classes = self.plan.request.table.measure == "classes"
+        for begin, config in self.plan.request.rankings(row.row).items():
+            asked = config.updated(min_seconds=row.min_seconds, head=head)
+            found = evaluate_run(training.run, asked, plots=False, workspace=workspace, device=device)
+            self._note(row, found.folder, [*found.warnings, *found.notes()])
+            for title, numbers in found.results().items():
+                if (title != ALL) == of_classes:
+                    results[title] |= {f"{begin}{key}": number for key, number in numbers.items()}
+        return results
 
     def tag(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Find the tags of what the heads were not trained on."""
@@ -173,11 +182,16 @@ class Runner:
         keys.save()
         if row.min_seconds:
             split = split.lasting(row.min_seconds)
-        embeddings = {modality: run.head(head).vectors(features)[0][0] for modality, features in split.features.items()}
+        heads, tags, fitted = run.head(head), None, None
+        embeddings = {modality: heads.vectors(features)[0][0] for modality, features in split.features.items()}
+        if row.row.options.get("projection") == UMAP:
+            fitted = self.plan.request.recipe.modalities[-1]
+            places = heads.label_vectors(torch.tensor(run.label_vectors)) if run.label_vectors else None
+            tags = None if places is None else places[0]
         sizes = {modality: len(found) for modality, found in embeddings.items()}
         note = ", ".join(f"{size:,} {MODALITIES[modality].name} items" for modality, size in sizes.items())
-        title = next(line.title for line in self.plan.request.table.lines if line.row is row.row)
-        space = JointSpace(embeddings, split.labels, split.classes, title, f"{note}; {row.mark}")
+        title = next(line.title for line in self.plan.request.table.lines if row.row in line.rows)
+        space = JointSpace(embeddings, split.labels, split.classes, title, f"{note}; {row.mark}", tags, fitted)
         self.plan.spaces.append(space)
         return {ALL: {f"{modality} items": Estimate(size) for modality, size in sizes.items()}}
 
@@ -208,15 +222,19 @@ def _compare_rows(plan: Reproduction, workspace: Workspace) -> list[RowTest]:
 
 
 def _tests(plan: Reproduction, name: str, against: str, workspace: Workspace) -> Iterator[RowTest]:
-    """Test one row against another by every number of the table that is of queries."""
-    folders = [str((workspace.root / report).parent) for of in (against, name) for report in plan.reports[of]]
+    """Test one row against another by every number of the table that is of queries, by each label map of both."""
     headings = {key: head for (_, key, _), head in zip(plan.table.metrics, plan.table.headings, strict=True)}
-    metrics = dict.fromkeys(key.split(" ", 1)[1] for key in headings if not key.endswith((" items", " by chance")))
-    report = compare_runs(folders, CompareConfig(over_seeds=True), metrics=list(metrics), workspace=workspace)
-    for line in report.lines:
-        heading = headings.get(f"{line.direction} {line.metric}")
-        if heading and line.difference and line.p is not None and line.p_holm is not None:
-            yield RowTest(name, against, heading, line.difference, line.p, line.p_holm)
+    keys = [key for key in headings if not key.endswith((" items", " by chance"))]
+    begins = list(plan.request.rankings(plan.rows[name].row))
+    for number, begin in enumerate(begins):
+        reports = [place for of in (against, name) for place in plan.reports[of][number :: len(begins)]]
+        folders = [str((workspace.root / report).parent) for report in reports]
+        metrics = dict.fromkeys(key.removeprefix(begin).split(" ", 1)[1] for key in keys if key.startswith(begin))
+        report = compare_runs(folders, CompareConfig(over_seeds=True), metrics=list(metrics), workspace=workspace)
+        for line in report.lines:
+            heading = headings.get(f"{begin}{line.direction} {line.metric}")
+            if heading and line.difference and line.p is not None and line.p_holm is not None:
+                yield RowTest(name, against, heading, line.difference, line.p, line.p_holm)
 
 
 STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd())}

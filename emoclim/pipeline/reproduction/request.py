@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from emoclim.config import EvaluateConfig, Settings, TrainConfig
-from emoclim.data import LabelMap, Setting, gives_several, match_labels, read_label_map
-from emoclim.encoders import Encoder, find_encoder, load_encoder
+from emoclim.data import FeatureSpec, LabelMap, Setting, gives_several, match_labels, read_label_map
+from emoclim.encoders import Encoder, encoder_names, find_encoder, load_encoder
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective, seeds
 from emoclim.modality import Modality
+from emoclim.pipeline.find_caches import cache_notes
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.recipes import Preset, Recipe, Row, Table, choose_tables
 
@@ -19,20 +21,31 @@ SEEDED = frozenset({"retrieval", "classes", "tagging"})  # measures whose number
 
 
 @dataclass(frozen=True, slots=True)
+class ImportedFeatures:
+    """What stands in an encoder's place where another program made the features."""
+
+    spec: FeatureSpec
+    segment_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class EncoderChoice:
-    """The name of an encoder, with its file and settings."""
+    """The name of an encoder, with its file and settings, or of features that another program made."""
 
     name: str
     checkpoint: Path | None  # file of its parameters; None takes the published one
     settings: Mapping[str, Setting]
+    imported: FeatureSpec | None = None  # of features that another program made
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells it from others."""
         return self.name, self.checkpoint, tuple(sorted(self.settings.items()))
 
-    def load(self, track: Track) -> Encoder:
+    def load(self, track: Track) -> Encoder | ImportedFeatures:
         """Load it."""
+        if self.imported is not None:
+            return ImportedFeatures(self.imported)
         return load_encoder(self.name, checkpoint=self.checkpoint, track=track, **self.settings)
 
 
@@ -47,6 +60,7 @@ class Request:
     preset: str
     config: TrainConfig
     own: Settings  # of the objective
+    others: Mapping[str, tuple[TrainConfig, Settings]] = field(default_factory=dict)  # by row of another objective
     manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
     tuning: EncoderTuning = EncoderTuning()
     augmentations: Augmentations = Augmentations()
@@ -54,6 +68,8 @@ class Request:
     n_seeds: int = 1  # of each training, from that of the config on
     label_map: Path | None = None  # of one class for each label, to train on; of several, of what is relevant
     within: Literal["group"] | None = None  # what a query ranks
+    vad: Path | None = None  # valence and arousal of labels
+    word_vectors: str | None = None  # file of vectors of labels, or encoder that gives some in their place
 
     @property
     def table(self) -> Table:
@@ -64,6 +80,10 @@ class Request:
     def settings(self) -> Preset:
         """What the numbers are held against."""
         return self.recipe.preset(self.preset)
+
+    def expected(self, row: Row) -> tuple[TrainConfig, Settings]:
+        """Return the settings that a row has in the paper, or in its code."""
+        return papers_settings(self.settings, row.objective or self.recipe.objective, row.own)
 
     @property
     def folder(self) -> str:
@@ -79,11 +99,22 @@ class Request:
         """The label map that rows are trained on; None where labels meet by themselves."""
         return None if self.label_map is None or gives_several(self.label_map) else self.label_map
 
-    @property
-    def ranking(self) -> EvaluateConfig:
-        """What is relevant, and what is ranked."""
+    def rankings(self, row: Row) -> dict[str, EvaluateConfig]:
+        """Return what is relevant, and what is ranked, by what stands before the keys of the numbers."""
+        if row.measured_by:
+            shown = EvaluateConfig(within=self.within, ks=(5,), measures=("MRR",))  # the rest takes thrice the time
+            return {f"{name} ": shown.updated(label_map=Path(name)) for name in row.measured_by}
         several = self.label_map if self.trained_map is None else None
-        return EvaluateConfig(label_map=several, within=self.within)
+        return {"": EvaluateConfig(label_map=several, within=self.within)}
+
+    def training(self, row: Row) -> tuple[TrainConfig, Settings]:
+        """Return the settings of a row's training and of its objective."""
+        config, own = self.others.get(row.name, (self.config, self.own))
+        return config.updated(**row.training), own
+
+    def vectors(self, row: Row) -> dict[str, Any]:
+        """Return what a row takes as vectors of labels, as fields of its training; None where it is not given."""
+        return {row.vectors: getattr(self, row.vectors)} if row.vectors else {}
 
     def match(self, labels: Mapping[Modality, Iterable[str]]) -> LabelMap:
         """Bring labels to classes as the trainings do."""
@@ -132,6 +163,7 @@ def make_requests(
     names: Mapping[str, str],
     checkpoints: Mapping[str, Path],
     settings: Mapping[str, Mapping[str, Setting]],
+    workspace: Workspace = Workspace(),
     **further: Any,
 ) -> list[Request]:
     """Ask for each table that words name, or of several for those with chosen rows.
@@ -139,16 +171,27 @@ def make_requests(
     `changes` are of the preset's training; `further` are fields of :class:`Request`.
     """
     recipe, tables = choose_tables(words)
-    objective = load_objective(recipe.objective).Settings
-    training, own, tuning, augmentations = load_joint_config(config, recipe.preset(preset).training, objective)
+    choices = choose_encoders(recipe, preset, names, checkpoints, settings, workspace)
+
+    def asked(objective: str, own: Mapping[str, Any]) -> tuple[TrainConfig, Settings, EncoderTuning, Augmentations]:
+        training, kept = papers_settings(recipe.preset(preset), objective, own)
+        training, given, tuning, augmentations = load_joint_config(config, training, type(kept))
+        return training.updated(**changes), kept.updated(**given), tuning, augmentations
+
+    training, own, tuning, augmentations = asked(recipe.objective, {})
     requests = [
         Request(
             recipe=recipe,
             target=target,
-            encoders=choose_encoders(recipe, preset, names, checkpoints, settings),
+            encoders=choices,
             preset=preset,
-            config=training.updated(**changes),
-            own=objective(**own),
+            config=training,
+            own=own,
+            others={
+                name: asked(row.objective, row.own)[:2]
+                for name, row in recipe.tables[target].rows.items()
+                if row.objective
+            },
             tuning=tuning,
             augmentations=augmentations,
             **further,
@@ -158,19 +201,34 @@ def make_requests(
     return [one for one in requests if one.has_chosen()] or requests
 
 
+def papers_settings(preset: Preset, objective: str, own: Mapping[str, Any]) -> tuple[TrainConfig, Settings]:
+    """Return the settings of a training and of its objective that a paper, or its code, has."""
+    kind = load_objective(objective)
+    return TrainConfig(**{**kind.preset, **preset.config}), kind.Settings(**{**own, **preset.own.get(objective, {})})
+
+
 def choose_encoders(
     recipe: Recipe,
     preset: str,
     names: Mapping[str, str],
     checkpoints: Mapping[str, Path],
     settings: Mapping[str, Mapping[str, Setting]],
+    workspace: Workspace = Workspace(),
 ) -> dict[str, EncoderChoice]:
-    """Choose the encoder in the place of each of the paper's: its own, but for what is said otherwise."""
+    """Choose the encoder in the place of each of the paper's: its own, but for what is said otherwise.
+
+    What is no encoder may be a cache of imported features.
+    """
     if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
         raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
     choices = {}
     for paper, modality in recipe.encoders.items():
         name, file = names.get(paper, paper), checkpoints.get(paper)
+        if name not in encoder_names() and (spec := _imported(workspace, modality, name)):
+            if file or paper in settings:
+                raise ConfigError(f"the features {name} were imported; leave out --checkpoint and --setting of {paper}")
+            choices[paper] = EncoderChoice(name, None, {}, spec)
+            continue
         if (takes := find_encoder(name).MODALITY) != modality:
             raise EncoderError(
                 f"{name!r} takes {takes}, and cannot stand in for {paper}; name an encoder of {modality}"
@@ -178,3 +236,9 @@ def choose_encoders(
         chosen = {**recipe.preset(preset).encoder(name), **settings.get(paper, {})}
         choices[paper] = EncoderChoice(name, file.resolve() if file else None, chosen)
     return choices
+
+
+def _imported(workspace: Workspace, modality: Modality, name: str) -> FeatureSpec | None:
+    """Return what the newest imported features of that name are."""
+    specs = (note.spec for note in cache_notes(workspace, modality))
+    return next((spec for spec in specs if spec.keyed_by_id and spec.name == name), None)

@@ -38,6 +38,7 @@ FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
 
 SCHEMA = 2  # of report.json
+CHANCE = " by chance"
 TESTS = "Differences in percent, with 95 % intervals and p-values of paired randomisation tests, by query."
 
 
@@ -56,6 +57,7 @@ class Reproduction:
     results: dict[str, Results] = field(default_factory=dict)  # by name of a row
     reports: dict[str, list[str]] = field(default_factory=dict)  # by row: of each seed, relative to the workspace
     tests: list[RowTest] = field(default_factory=list)  # between rows
+    words: dict[str, Reproduced] = field(default_factory=dict)  # by title of a line of a table of words
     spaces: list[JointSpace] = field(default_factory=list)  # panels of a figure
     warnings: list[str] = field(default_factory=list)  # what else a reader of the numbers must know
 
@@ -68,7 +70,7 @@ class Reproduction:
     def lost(self) -> float:
         """The share of items that cannot be used, of the manifest where it is largest."""
         sizes = ((len(one.items), len(self.usable[name].items)) for name, one in self.manifests.items())
-        return max((n_items - n_usable) / max(n_items, 1) for n_items, n_usable in sizes)
+        return max(((n_items - n_usable) / max(n_items, 1) for n_items, n_usable in sizes), default=0.0)
 
     def notes(self) -> list[str]:
         """Say what a reader of the numbers must know: departures, what is missing, and the paper's own remarks."""
@@ -106,16 +108,25 @@ class Reproduction:
         if self.request.table.measure == "labels":
             mark = mark_of([*chain(*self.data.values()), *matching_departures(self.request)], "paper")
             return {title: Reproduced(mark, numbers) for title, numbers in self._labels().items()}
-        own: dict[str, Reproduced] = {}
+        own = dict(self.words)
         for line in self.request.table.lines:
-            if line.row and (row := self.rows.get(line.row.name)):
-                found = self.results.get(line.row.name, {})
-                if row.missing or ALL in found or line.title in found:
-                    own[line.title] = Reproduced(row.mark, found.get(ALL, found.get(line.title, {})))
+            rows = [row for one in line.rows if (row := self.rows.get(one.name))]
+            made = [self.results[row.row.name] for row in rows if row.row.name in self.results]
+            parts = [of for one in made if (of := one.get(ALL, one.get(line.title))) is not None]
+            if parts or any(row.missing for row in rows):
+                mark = "; ".join(dict.fromkeys(row.mark for row in rows))
+                own[line.title] = Reproduced(mark, {key: number for of in parts for key, number in of.items()})
+            elif line.chance and (random := self._by_chance()):
+                own[line.title] = Reproduced(numbers=random)
         for name, found in self.results.items():
             further = (title for title in found if title not in (ALL, *own))
             own |= {title: Reproduced(self.rows[name].mark, found[title]) for title in further}
         return own
+
+    def _by_chance(self) -> dict[str, Estimate]:
+        """Return what a random order gives, under the keys of what it is held against."""
+        numbers = {key: one for found in self.results.values() for key, one in found.get(ALL, {}).items()}
+        return {key.removesuffix(CHANCE): one for key, one in numbers.items() if key.endswith(CHANCE)}
 
     def _labels(self) -> Results:
         """Count the usable items of each class, and of each label without a partner; this takes no encoder."""

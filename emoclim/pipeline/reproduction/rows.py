@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any, Literal
 
+from emoclim.data import Manifest
 from emoclim.metrics import LEVEL
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.departures import Departure, mark_of
@@ -32,6 +33,7 @@ class RowPlan:
 
     row: Row
     encoders: Mapping[Modality, EncoderChoice]
+    manifests: Mapping[str, Manifest]  # by modality, and that of tags
     seeds: Sequence[int]
     trainings: Sequence[Training]  # none where that is not possible
     missing: Mapping[str, str]  # what is not there, and how to get it; nothing if the row is possible

@@ -4,17 +4,25 @@ Invariant: the run of a row is named after a digest of all that its heads depend
 be made again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from emoclim.cache import open_cache, portable_path
-from emoclim.data import ContentKeys, Item, Manifest, contents_of, read_label_map
-from emoclim.encoders import Encoder
+from emoclim.cache import BY_ID, open_cache, portable_path
+from emoclim.data import (
+    ContentKeys,
+    Item,
+    Manifest,
+    contents_of,
+    plain_relevance,
+    read_label_map,
+    read_relevance,
+)
+from emoclim.encoders import Encoder, file_hash
 from emoclim.errors import DecodeError
 from emoclim.modality import Modality
-from emoclim.pipeline.reproduction.request import Request
+from emoclim.pipeline.reproduction.request import ImportedFeatures, Request
 from emoclim.pipeline.reproduction.rows import State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
@@ -31,7 +39,7 @@ class TrainingPlanner:
     row: Row
     request: Request
     manifests: Mapping[str, Manifest]
-    encoders: Mapping[Modality, Encoder]  # of the row
+    encoders: Mapping[Modality, Encoder | ImportedFeatures]  # of the row
     workspace: Workspace
     keys: ContentKeys
     track: Track
@@ -50,12 +58,14 @@ class TrainingPlanner:
     def _configs(self) -> list[LabelledConfig]:
         """Make the configurations of the trainings: heads of all seeds are one run, encoders one each."""
         row, request = self.row, self.request
-        loss: dict[str, Any] = {"objective": request.recipe.objective, "own": request.own.model_dump()}
-        shared = loss | {"label_map": request.trained_map}
+        (base, own), seeds = request.training(row), request.seeds_of(row)
+        loss: dict[str, Any] = {"objective": row.objective or request.recipe.objective, "own": own.model_dump()}
+        label_map = Path(row.label_map) if row.label_map else request.trained_map
+        shared = loss | {"label_map": label_map} | request.vectors(row)
         libraries = {
-            modality: self.workspace.cache_path(one.spec, ".h5").stem for modality, one in self.encoders.items()
+            modality: f"{self.workspace.cache_path(one.spec, '.h5').stem}:{self.manifests[modality].source}"
+            for modality, one in self.encoders.items()
         }
-        base, seeds = request.config.updated(**row.training), request.seeds_of(row)
         if row.trained is None:
             settings: dict[str, tuple[Any, ...]] = {"seed": tuple(seeds)} if len(seeds) > 1 else {}
             return [
@@ -82,14 +92,20 @@ class TrainingPlanner:
         if config.label_map is not None:
             items = {modality: self.manifests[modality].items for modality in encoders}
             labels = {modality: {item.label for item in own if item.label} for modality, own in items.items()}
-            what.append(read_label_map(config.label_map, labels).maps)
+            if "taxonomy" in config.make_objective().needs:
+                label_map, relevance = read_relevance(config.label_map, labels)
+                what.append([label_map.maps, plain_relevance(relevance)])
+            else:
+                what.append(read_label_map(config.label_map, labels).maps)
+        vectors = [str(given) for given in (config.vad, config.word_vectors) if given]
+        what += [file_hash(Path(given)) if Path(given).is_file() else given for given in vectors]
         for modality, encoder in encoders.items():
             cache, manifest = workspace.cache_path(encoder.spec, ".h5"), self.manifests[modality]
             kept = usable(manifest, [] if modality == row.trained else [cache], self.keys)  # trained ones take files
             contents = contents_of((item for item in kept.items if item.split in ("train", "val")), self.keys)
             what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
         if isinstance(config, EndToEndConfig):
-            live = {modality: encoders[modality] for modality in config.encoders}
+            live = {modality: cast(Encoder, encoders[modality]) for modality in config.encoders}  # none is imported
             note, _ = make_augmenters(config.augmentations, live, workspace, self.track)
             what.append(without_place(note))
         names = "-".join(encoder.spec.name for encoder in encoders.values())
@@ -105,14 +121,17 @@ def state_of(workspace: Workspace, run: str) -> State:
 
 
 def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
-    """Leave out items whose file is missing, or that failed to encode into one of some caches."""
-    failed: set[str] = set()
+    """Leave out items whose file is missing, or that failed to encode into one of some caches, or to be imported."""
+    failed, imported = set[str](), list[Set[str]]()
     for path in caches:
         if path.exists():
             with open_cache(path) as cache:
                 failed |= cache.failures().keys()
+                imported += [cache.keys()] if cache.spec.keyed_by_id else []
 
     def fits(item: Item) -> bool:
+        if imported:
+            return all(f"{BY_ID}{item.id}" in keys for keys in imported)
         try:
             return (item.path is None or item.path.is_file()) and not (failed and keys(item) in failed)
         except DecodeError:

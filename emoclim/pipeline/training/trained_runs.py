@@ -69,6 +69,7 @@ class Run:
     libraries: Mapping[Modality, _Library]  # path of each manifest, and a digest of what it said at the time
     encoder_settings: Mapping[Modality, Mapping[str, Setting]]  # with which the encoders that it trained were loaded
     loss_weights: Mapping[int, Sequence[float]]  # by number of each candidate that was trained
+    label_vectors: Sequence[Sequence[float]]  # of the classes, where they were given
     substitute: str | None  # what the vectors of classes are a substitute of, in words; None where they are none
 
     def head(self, number: int | None = None) -> Heads:
@@ -106,6 +107,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         libraries=settings["libraries"],
         encoder_settings=settings.get("encoder_settings", {}),
         loss_weights={head["candidate"]: head["loss_weights"] for head in settings["heads"]},
+        label_vectors=(settings.get("label_vectors") or {}).get("table", []),
         substitute=told_of(settings.get("label_vectors")),
     )
     if not _agrees(run):

@@ -1,1 +1,0 @@
-"""Tell whether an encoder is sound: the step behind `emoclim encoders NAME --check`."""
