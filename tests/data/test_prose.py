@@ -100,7 +100,18 @@ def test_short_texts_are_not_judged(text: str) -> None:
     assert foreign_to("English", text) == ""
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "I saw a report on T.V news on apartheid in South Africa.",
+        "Close friend leave to go overseas for an indefinite period. Farewell scene at airport.",
+    ],
+)
+def test_notes_of_few_small_words_are_english(text: str) -> None:
+    assert foreign_to("English", text) == ""
+
+
 def test_hardly_an_english_report_is_taken_for_foreign(shared: Path) -> None:
     with (shared / "corpus/text/isear.csv").open(encoding="utf-8", errors="replace") as file:
         texts = [row["SIT"] for row in csv.DictReader(file, delimiter="|")]
-    assert sum(bool(foreign_to("English", text)) for text in texts) < 0.005 * len(texts)
+    assert sum(bool(foreign_to("English", text)) for text in texts) < 0.0005 * len(texts)

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 
-# Of each language, its script as Unicode calls it, and frequent words that others in that script seldom have
-LANGUAGES: Mapping[str, tuple[str, frozenset[str]]] = MappingProxyType(
+# Of each language, its script as Unicode calls it, frequent words that others in that script seldom have, and frequent
+# ones that it shares with one of them or another: these count half, and only where there are two kinds of them
+LANGUAGES: Mapping[str, tuple[str, frozenset[str], frozenset[str]]] = MappingProxyType(
     {
         "English": (
             "LATIN",
@@ -19,13 +20,16 @@ LANGUAGES: Mapping[str, tuple[str, frozenset[str]]] = MappingProxyType(
                 "the and of to that it with you i my he she his not this they them their when because by from be "
                 "been are were has having would could should who which what where how there after before about "
                 "out up down if we our us your him very did do does being than then into through while someone "
-                "something myself".split()
+                "something myself other some any another such more many much even few too again only just first new "
+                "own off around now make made going went came got get saw felt feel know like thought good well "
+                "young old child children friend friends people year years day night school work working".split()
             ),
+            frozenset("a an as at for in is me on was all so will one man no".split()),
         )
     }
 )
 ENOUGH = 12  # words of a text that is judged by them
-LEAST = 0.1  # of its words; of English ones, nearly half are among those above
+LEAST = 0.1  # of its words; of English ones, more than half are among those above
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -39,7 +43,7 @@ def foreign_to(language: str, text: str) -> str:
     >>> foreign_to("English", "A sunny day")
     ''
     """
-    script, frequent = LANGUAGES[language]
+    script, frequent, shared = LANGUAGES[language]
     letters = Counter(filter(str.isalpha, text))
     scripts = Counter[str]()
     for letter, count in letters.items():
@@ -48,6 +52,6 @@ def foreign_to(language: str, text: str) -> str:
         found = scripts.most_common(1)[0][0]
         return f"{'Chinese' if found == 'CJK' else found.capitalize()} letters"
     words = WORD.findall(text.lower())
-    if len(words) >= ENOUGH and sum(word in frequent for word in words) < LEAST * len(words):
-        return repr(" ".join(words[:4]))
-    return ""
+    common = [word for word in words if word in shared]
+    known = sum(word in frequent for word in words) + (len(common) / 2 if len(set(common)) > 1 else 0)
+    return repr(" ".join(words[:4])) if len(words) >= ENOUGH and known < LEAST * len(words) else ""
