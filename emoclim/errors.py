@@ -1,6 +1,10 @@
 """Errors that a user can cause; each message says what is wrong, where, and what to do about it."""
 
+import re
 from collections.abc import Iterable
+
+# Control characters, ends of lines and paragraphs, and marks that turn what follows round
+STEERING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class EmoclimError(Exception):
@@ -59,7 +63,5 @@ def name_some(names: Iterable[str], limit: int = 5, between: str = ", ") -> str:
 
 
 def on_one_line(text: str) -> str:
-    """Escape what would break a line, or steer a terminal: names of files may hold anything."""
-    return "".join(
-        letter if letter >= " " and not "\x7f" <= letter < "\xa0" else ascii(letter)[1:-1] for letter in text
-    )
+    """Escape what would break a line, turn it round, or steer a terminal: names of files may hold anything."""
+    return STEERING.sub(lambda found: ascii(found[0])[1:-1], text)

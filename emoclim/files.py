@@ -34,6 +34,7 @@ DEFAULT_LIMIT = 0.25  # GB
 EXPANSION = 16  # times its size that a file may take, however large that is
 GB = 10**9
 MAX_DEPTH = 100  # of tables within tables
+OF_UNION = re.compile(r"[a-z-]+\[.*\]$")  # how pydantic names one of several types, which says nothing to users
 PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial")
 
 
@@ -227,7 +228,8 @@ def _read(path: Path, parse: Callable[[bytes], T], error: type[EmoclimError], ad
 def first_fault(error: ValidationError) -> str:
     """Say what pydantic found first, and where."""
     first = error.errors(include_url=False, include_input=False)[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    place = (str(part) for part in first["loc"])
+    return ": ".join(filter(None, [".".join(part for part in place if not OF_UNION.match(part)), first["msg"]]))
 
 
 def _sync(path: Path) -> None:

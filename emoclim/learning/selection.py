@@ -115,8 +115,8 @@ class SweepReport:
         if all(self.aligned):
             return []
         fate = "none of them is chosen" if self.aligned[self.chosen] else "one is chosen for want of others"
-        which = f"{self.aligned.count(False)} of {len(self.aligned)} heads: their loss weights"
-        reason = "never compare the modalities with each other, so how they rank one by the other is luck"
+        which = f"{self.aligned.count(False)} of {len(self.aligned)} heads: their objective and loss weights"
+        reason = "never compare the modalities with each other, so they rank one by the other by luck, if at all"
         return [f"{which} {reason}; {fate}"]
 
     def _ranked(self) -> list[int]:

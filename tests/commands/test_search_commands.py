@@ -155,7 +155,7 @@ def test_a_head_whose_losses_never_compared_the_modalities_says_so(
     workspace: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     told = run(*brief(workspace), "--loss-weights", "0,0,0,1", "--loss-weights", "1,1,0,0").stdout
-    assert "1 of 2 heads: their loss weights never compare the modalities" in told
+    assert "1 of 2 heads: their objective and loss weights never compare the modalities" in told
     assert "how much of the differences is noise is not known" in told  # as the picture does
     settings = json.loads((workspace / "runs" / "002-colour-timbre" / "settings.json").read_text())
     assert settings["chosen"] == 1

@@ -152,10 +152,10 @@ def test_the_manual_map_makes_several_moods_relevant() -> None:
     ("text", "message"),
     [
         ('[text]\na = "x"\n', r"has no table \[audio\]"),
-        ('[text]\na = "x"\n[audio]\nb = 3\n', r"audio\.b.*valid string"),
-        ('[text]\na = ["x", 1]\n[audio]\nb = "x"\n', r"text\.a.*valid string"),
+        ('[text]\na = "x"\n[audio]\nb = 3\n', r"audio\.b: .*valid string"),
+        ('[text]\na = ["x", 1]\n[audio]\nb = "x"\n', r"text\.a: .*valid string"),
         ('[text]\na = "x"\n[audio]\nc = "x"\n', "no class for audio label 'b'"),
-        ('[text]\na = "x"\n[audio]\nb = "y"\n', "no audio label is relevant to a text label"),
+        ('[text]\na = "x"\n[audio]\nb = "y"\n', "no audio label is relevant to any text label"),
         ("a = = 1", "cannot be read"),
     ],
 )

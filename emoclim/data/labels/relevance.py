@@ -129,7 +129,7 @@ def _related(found: Mapping[Modality, Mapping[str, Set[str]]], how: str) -> tupl
         rows = [[not own.isdisjoint(other) for other in ranked] for own in asked]
         if not any(map(any, rows)):
             raise ManifestError(
-                f"{how}, no {candidate} label is relevant to a {query} label; give both a class in common"
+                f"{how}, no {candidate} label is relevant to any {query} label; give both a class in common"
             )
         relevance[query, candidate] = torch.tensor(rows, dtype=torch.bool)
     return LabelMap(classes, maps), relevance

@@ -134,7 +134,8 @@ def read_label_map(path: Path, labels: Mapping[Modality, Iterable[str]]) -> Labe
         if several := [label for label, given in table.items() if given and not isinstance(given, str)]:
             raise ManifestError(
                 f"label map {path} gives {modality} label {several[0]} a list of classes: it says what is relevant, "
-                "not what to train on; give one class for each label"
+                "not what to train on; give one class for each label, or take an objective "
+                "that keeps the labels of each modality, such as triplet"
             )
         maps[modality] = {label: given or None for label, given in table.items() if isinstance(given, str)}
     named: list[set[str]] = [{name for name in table.values() if name} for table in maps.values()]

@@ -3,6 +3,7 @@
 Convention: words are compared without regard to upper case.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from emoclim.data.labels.valence_arousal import word_column
 from emoclim.data.listing import composed
 from emoclim.data.tables import finite_number, read_table
 from emoclim.errors import ManifestError
+
+SHORTEST, LONGEST = 1e-18, 1e18  # the square is a normal number in single precision
 
 
 def read_word_table(path: Path, words: Sequence[str]) -> list[list[float]]:
@@ -35,12 +38,13 @@ def list_words(path: Path) -> list[str]:
 
 
 def pick_vectors(words: Sequence[str], found: Mapping[str, list[float]], where: str) -> list[list[float]]:
-    """Return the vectors of words that must all be there; one that is all zero says nothing, and is refused."""
+    """Return the vectors of words that must all be there; one without a direction in single precision is refused."""
     vectors = {word: found.get(composed(word.lower())) for word in words}
     if lacking := [word for word, vector in vectors.items() if vector is None]:
         raise ManifestError(f"{where} has no vector of {', '.join(map(repr, lacking))}; add it, or map the label away")
-    if empty := [word for word, vector in vectors.items() if not any(vector or ())]:
-        raise ManifestError(f"the vector of {empty[0]!r} in {where} is all zero; give it one")
+    if empty := [word for word, vector in vectors.items() if not SHORTEST < math.hypot(*vector or ()) < LONGEST]:
+        what = "too long or short to compute with" if any(vectors[empty[0]] or ()) else "all zero"
+        raise ManifestError(f"the vector of {empty[0]!r} in {where} is {what}; give it another")
     return [vector for vector in vectors.values() if vector is not None]
 
 

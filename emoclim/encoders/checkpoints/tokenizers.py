@@ -77,12 +77,15 @@ def _read(kind: TokenizerKind, paths: tuple[Path, ...]) -> Any:
     except Exception as error:  # the library raises nothing narrower
         reason = on_one_line(str(error))
         raise CheckpointError(f"{paths[0]} cannot be read as a tokenizer ({reason}); put another there") from error
-    size, wrong = tokenizer.get_vocab_size(), [name for name, own in kind.special if tokenizer.token_to_id(name) != own]
-    if wrong or size > kind.vocabulary:
-        fault = f"{wrong[0]} has another id" if wrong else f"{size} tokens, of at most {kind.vocabulary}"
-        raise CheckpointError(f"{paths[0]} is the tokenizer of another network ({fault}); put its own there")
     tokenizer.no_truncation()  # files may say that they cut what is long
     tokenizer.no_padding()
+    wrong = [f"{name} has another id" for name, own in kind.special if tokenizer.token_to_id(name) != own]
+    if (size := max(tokenizer.get_vocab().values(), default=-1) + 1) > kind.vocabulary:
+        wrong.append(f"{size} tokens, of at most {kind.vocabulary}")
+    if not tokenizer.encode("").ids:
+        wrong.append("it marks no beginning and end")
+    if wrong:
+        raise CheckpointError(f"{paths[0]} is the tokenizer of another network ({wrong[0]}); put its own there")
     return tokenizer
 
 

@@ -4,6 +4,7 @@ Invariants: all of a file is read, or it is refused by the line or the word; no 
 warrants.
 """
 
+import codecs
 import gzip
 import io
 import re
@@ -69,7 +70,7 @@ def read_word_vectors(path: Path) -> tuple[list[str], NDArray[np.float32]]:
 
 
 def _read(stream: Stream, path: Path) -> tuple[list[str], NDArray[np.float32]]:
-    first = stream.readline(LONGEST_LINE)
+    first = stream.readline(LONGEST_LINE).removeprefix(codecs.BOM_UTF8)
     header, said = HEADER.fullmatch(first), None
     if header:
         said, dim = int(header[1]), int(header[2])
@@ -108,7 +109,9 @@ def _collect(rows: Iterable[Row], dim: int, path: Path, unit: str, first: int) -
     words = list(places)
     if not finite.all():
         row = int(finite.argmin())
-        raise CheckpointError(f"{unit} {first + row} of {path} gives {words[row]!r} numbers that are not finite")
+        raise CheckpointError(
+            f"{unit} {first + row} of {path} gives {words[row]!r} numbers that are not finite; mend it"
+        )
     return words, vectors
 
 

@@ -86,8 +86,8 @@ class Run:
             return None
         told = ", ".join(f"{weight:g}" for weight in weights)
         return (
-            f"head {number} of run {self.folder.name} was trained with loss weights {told}, which never compare "
-            f"{' with '.join(self.heads.specs)}: how it ranks one by the other is luck"
+            f"head {number} of run {self.folder.name} was trained with loss weights {told} of "
+            f"{self.heads.objective.name}, which never compare {' with '.join(self.heads.specs)}: how it ranks one by the other is luck"
         )
 
 
