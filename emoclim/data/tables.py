@@ -7,7 +7,6 @@ count as a spreadsheet shows them, from 2 below a header. Rows that a quotation 
 
 import csv
 import io
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ SEPARATOR = "|"
 QUOTED = re.compile('"[^"]*"')
 SAID = re.compile('[\r\n]*"?sep=([,;\t|])"?[\r\n]')  # what Excel writes above a header
 CELL_BYTES, ROW_BYTES = 8, 64  # that a cell and a row take at least when they are read
+LARGEST = 1e18  # a number whose square is one in single precision, too
 EXACT = 2.0**53  # floats from here on may be no whole numbers, though they look like some
 
 
@@ -86,12 +86,12 @@ def require_none(source: Path, problems: Sequence[str]) -> None:
 
 
 def finite_number(cell: str) -> float | None:
-    """Read a cell as a finite number; None if it is none."""
+    """Read a cell as a finite number that can be computed with in single precision; None if it is none."""
     try:
         value = float(cell)
     except ValueError:
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) < LARGEST else None
 
 
 def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str = "text") -> Table:

@@ -26,7 +26,8 @@ def test_vectors_come_in_the_order_of_the_words_whatever_their_case(tmp_path: Pa
         ("shame", "", "no vector of 'shame'"),
         ("other", "", "'nan' in column 'v0'"),
         ("grief", "", "the vector of 'grief' .* all zero"),
-        ("awe", "awe,1e30,0,1", "the vector of 'awe' .* too long"),
+        ("awe", "awe,1e30,0,1", "'1e30' in column 'v0'"),
+        ("awe", "awe,1e-30,0,0", "the vector of 'awe' .* short"),
         ("joy", "joy,1,0,0", "row 6 .* gives 'joy' another vector"),
     ],
 )

@@ -71,7 +71,7 @@ def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequenc
     given = {name: cell for name in NUMBERS if (cell := row.get(name, "").strip())}
     values = {name: finite_number(cell) for name, cell in given.items()}
     wrong = [name for name, value in values.items() if value is None]
-    problems += [f"row {number} has {name} {given[name]!r} (it is a finite number)" for name in wrong]
+    problems += [f"row {number} has {name} {given[name]!r} (it is a finite number, below 1e18)" for name in wrong]
     if len(given) == 1:
         problems.append(f"row {number} has {next(iter(given))} alone (valence and arousal go together)")
     found = tuple(value for value in values.values() if value is not None)

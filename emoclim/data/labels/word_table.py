@@ -9,10 +9,10 @@ from pathlib import Path
 
 from emoclim.data.labels.valence_arousal import word_column
 from emoclim.data.listing import composed
-from emoclim.data.tables import finite_number, read_table
+from emoclim.data.tables import LARGEST, finite_number, read_table
 from emoclim.errors import ManifestError
 
-SHORTEST, LONGEST = 1e-18, 1e18  # the square is a normal number in single precision
+SHORTEST = 1e-18  # vector whose square is a normal number in single precision
 
 
 def read_word_table(path: Path, words: Sequence[str]) -> list[list[float]]:
@@ -42,7 +42,7 @@ def pick_vectors(words: Sequence[str], found: Mapping[str, list[float]], where: 
     vectors = {word: found.get(composed(word.lower())) for word in words}
     if lacking := [word for word, vector in vectors.items() if vector is None]:
         raise ManifestError(f"{where} has no vector of {', '.join(map(repr, lacking))}; add it, or map the label away")
-    if empty := [word for word, vector in vectors.items() if not SHORTEST < math.hypot(*vector or ()) < LONGEST]:
+    if empty := [word for word, vector in vectors.items() if not SHORTEST < math.hypot(*vector or ()) < LARGEST]:
         what = "too long or short to compute with" if any(vectors[empty[0]] or ()) else "all zero"
         raise ManifestError(f"the vector of {empty[0]!r} in {where} is {what}; give it another")
     return [vector for vector in vectors.values() if vector is not None]

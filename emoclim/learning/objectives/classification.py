@@ -1,6 +1,6 @@
 """Two classifiers, one for each modality: candidates are ranked by their probability of the class read in the query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 from typing_extensions import override
@@ -51,12 +51,6 @@ class Classification(ClassifyingObjective):
     @override
     def branches(self, split: Split) -> Mapping[str, Branch]:
         return {one: Branch(one, len(self.taxonomy.own[one]), unit=False) for one in self.modalities}
-
-    @override
-    def aligns(self, weights: Sequence[float]) -> bool:
-        """Where no label of both has the same name, nothing is ever retrieved."""
-        common = set.intersection(*(set(self.taxonomy.own[one]) for one in self.modalities))
-        return super().aligns(weights) and bool(common)
 
     @override
     def reading(self, modality: Modality, candidates: Modality) -> tuple[str, Modality]:

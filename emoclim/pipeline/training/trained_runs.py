@@ -84,10 +84,10 @@ class Run:
         weights = self.loss_weights[number]
         if self.heads.objective.aligns(weights):
             return None
-        told = ", ".join(f"{weight:g}" for weight in weights)
+        told = f"{', '.join(f'{weight:g}' for weight in weights)} of {self.heads.objective.name}"
         return (
-            f"head {number} of run {self.folder.name} was trained with loss weights {told} of "
-            f"{self.heads.objective.name}, which never compare {' with '.join(self.heads.specs)}: how it ranks one by the other is luck"
+            f"head {number} of run {self.folder.name} was trained with loss weights {told}, "
+            f"which never compare {' with '.join(self.heads.specs)}: how it ranks one by the other is luck"
         )
 
 

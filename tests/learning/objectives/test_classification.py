@@ -2,7 +2,6 @@
 
 import csv
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +34,6 @@ def test_candidates_are_ranked_by_their_probability_of_the_class_read() -> None:
     torch.testing.assert_close((asked[:, :1] @ music.mT)[:, 0], music[..., CLASSES.index("sad")])
     within, _ = objective.query_vectors("text", {"text": read}, "text")
     assert within.argmax(dim=2).tolist() == [[1, 4], [1, 4]]
-    assert objective.aligns((0.5, 0.5))
-    objective.taxonomy = replace(TAXONOMY, own={"text": (0, 1), "audio": (2, 3)})
-    assert not objective.aligns((0.5, 0.5))  # no name is in both, so nothing is ever retrieved
 
 
 def test_it_finds_what_has_the_same_name_and_nothing_else() -> None:
