@@ -56,7 +56,7 @@ def published(*, model: str = "pypi") -> Published:
         file="minilm/model.safetensors",
         url=f"{place}/model.safetensors",
         hash="sha256:53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
-        licence="Apache-2.0",
+        licence="Apache-2.0 (its package: MIT)" if model == "pypi" else "Apache-2.0",
         trained_on=("1.17 billion pairs of English sentences (Reddit, S2ORC, WikiAnswers, ...)",),
         beside=(
             Part(

@@ -13,6 +13,7 @@ from .encoders import encoder_rows as encoder_rows
 from .evaluation.compare import compare_runs as compare_runs
 from .evaluation.evaluate import evaluate_run as evaluate_run
 from .extract import extract_features as extract_features
+from .health.check import check_encoder as check_encoder
 from .preparation.datasets import dataset_rows as dataset_rows
 from .preparation.datasets import explain_dataset as explain_dataset
 from .preparation.datasets import explain_datasets as explain_datasets

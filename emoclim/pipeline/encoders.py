@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic_core import to_jsonable_python
 
@@ -30,6 +31,7 @@ from emoclim.errors import EncoderError
 from emoclim.modality import MODALITIES, Modality
 
 AUDIOSET = "AudioSet"
+BOX = "box"
 # A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
 # drawn, so that a capital comes after the first nearly always; in a name that somebody thought of, rarely.
 CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
@@ -43,6 +45,7 @@ class Model(Published):
     dim: int  # number of values per feature, D
     path: Path  # where it lies on this machine, or would lie
     here: bool
+    origin: str  # `box` if packages alone give it, or else the host that has it
 
     def summary(self) -> list[str]:
         """Return a few lines for a reader."""
@@ -50,6 +53,7 @@ class Model(Published):
             f"{f'model {self.name}' if self.name else 'checkpoint'}: {'here' if self.here else 'not here'}",
             f"  values      {self.dim}",
             f"  place       {self.path}",
+            f"  origin      {'in the box: from a package, no hub' if self.origin == BOX else self.origin}",
             f"  from        {self.url}",
             f"  hash        {self.hash or 'unknown; that of the first download is recorded'}",
             *(f"  beside it   {part.file}, from {part.source}" for part in self.beside),
@@ -95,17 +99,17 @@ def describe_encoders() -> tuple[EncoderDescription, ...]:
 def encoder_rows(encoders: Sequence[EncoderDescription]) -> list[tuple[str, ...]]:
     """Return a row of column names, then one row per encoder and published file."""
     rows: list[tuple[str, ...]] = [
-        ("encoder", "takes", "segments", "model", "values", "checkpoint", "licence", "trained on")
+        ("encoder", "takes", "segments", "model", "values", "from", "checkpoint", "licence", "trained on")
     ]
     for one in encoders:
         first: tuple[str, ...] = (one.name, one.modality, one.segments)
         for model in one.models:
             state, seen = "here" if model.here else "not here", "; ".join(model.trained_on)
-            rows.append((*first, model.name, str(model.dim), state, model.licence, seen))
+            rows.append((*first, model.name, str(model.dim), model.origin, state, model.licence, seen))
             first = ("", "", "")
         if not one.models:
-            state = "to be trained" if has_parameters(one.name) else "none needed"
-            rows.append((*first, "", str(one.dim), state, "", ""))
+            origin, state = ("", "to be trained") if has_parameters(one.name) else (BOX, "none needed")
+            rows.append((*first, "", str(one.dim), origin, state, "", ""))
     return rows
 
 
@@ -116,7 +120,8 @@ def describe_encoder(name: str) -> EncoderDescription:
     for model, published in published_files(name).items():
         own = {"model": model} if model else {}
         path, dim = location(published), _load_without_parameters(name, **own).spec.dim
-        models.append(Model(**asdict(published), name=model, dim=dim, path=path, here=path.is_file()))
+        origin = urlsplit(published.url).hostname or BOX
+        models.append(Model(**asdict(published), name=model, dim=dim, path=path, here=path.is_file(), origin=origin))
     of_images, has_precision = isinstance(encoder, ImageEncoder), PRECISION in encoder.spec.settings
     shared = {key: value for key, value in SHARED.items() if (has_precision if key == PRECISION else of_images)}
     return EncoderDescription(

@@ -27,6 +27,7 @@ PACKAGES = (
     "pillow",
     "soundfile",
     "soxr",
+    "timm",
 )
 OPTIONAL = ("av", "pillow_heif")  # they decode some files, where they are installed
 

@@ -145,8 +145,12 @@ def test_encoders_are_listed_with_what_is_on_this_machine(tmp_path: Path, monkey
         ("music_speech", False),
     }
     assert listed["colour"]["models"] == []
+    origins = {name: one["models"][0]["origin"] for name, one in listed.items() if one["models"]}
+    assert {name for name, origin in origins.items() if origin == "box"} >= {"efficientnet_lite0", "musicnn_msd"}
+    assert (origins["clap"], origins["minilm"]) == ("huggingface.co", "box")
+    assert listed["musicnn_mtt"]["models"][0]["licence"] == "ISC (code and parameters)"
     shown = run("encoders").stdout
-    assert all(name in shown for name in (*listed, "5 s, 75% overlap", "none needed", "AudioCaps", "CC0-1.0"))
+    assert all(name in shown for name in (*listed, "5 s, 75% overlap", "none needed", "AudioCaps", "CC0-1.0", "no hub"))
 
 
 def test_one_encoder_is_described_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

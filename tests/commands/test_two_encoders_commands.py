@@ -146,6 +146,19 @@ def test_an_encoder_that_nobody_published_begins_as_its_seed_says(
     assert "nobody published parameters of encoder 'music_resnet'; train it with" in told
 
 
+@pytest.mark.parametrize("objective", ["multi_head", "w2v_regression", "triplet"])
+def test_objectives_with_a_taxonomy_or_vectors_of_labels_train_both(workspace: Path, objective: str) -> None:
+    labels = sorted({row["label"] for row in rows_of(workspace / "data" / "audio.csv")})
+    vectors = workspace / "vectors.csv"
+    vectors.write_text("word,a,b,c\n" + "".join(f"{label},{n + 1},{n % 2},{-n}\n" for n, label in enumerate(labels)))
+    words = () if objective != "w2v_regression" else ("--word-vectors", vectors)
+    trained = answer(*begin(workspace, "--objective", objective, *words, "--epochs", 1, "--name", "other"))
+    assert trained["failures"] == {}
+    (head,) = trained["heads"]
+    assert all(0 < value <= 1 for name, value in head["validation"].items() if name.startswith("MRR"))
+    assert {name for name in head["validation"] if name.startswith("MRR")} == {"MRR audio_text", "MRR text_audio"}
+
+
 def test_mistakes_are_told_in_one_line(workspace: Path) -> None:
     for words, told in (
         (("--encoder", "musicnn"), "encoders small_cnn and musicnn both take audio; name one of them"),

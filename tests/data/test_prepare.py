@@ -152,7 +152,7 @@ def test_tags_without_labels_go_to_a_manifest_of_their_own(tmp_path: Path) -> No
         ("a.jpg,awe,,soon\n", "list.csv cannot be used: row 2 has start 'soon'"),
         ("a.jpg,awe,,1,2\n", "list.csv cannot be used: row 2 has 5 cells below a header of 4"),
         ("a.jpg,awe,,\nb.flac,awe,,\n", "has 1 image files and 1 audio files .*or say which: --modality"),
-        ("a.txt,awe,,\n", "has neither pictures nor recordings"),
+        ("a.pdf,awe,,\n", "has neither pictures nor recordings nor texts"),
     ],
 )
 def test_rows_that_cannot_be_used_are_told(tmp_path: Path, rows: str, told: str) -> None:

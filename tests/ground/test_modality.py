@@ -65,6 +65,7 @@ def test_what_is_lacking_is_told_for_any_modality(modality: Modality, tmp_path: 
 def test_a_note_beside_the_pictures_makes_no_folder_one_of_texts() -> None:
     paths = ["awe/a.jpg", "readme.txt", "clip.mkv"]
     assert modality_of(paths, Path("photos")) == "image"
+    assert modality_of(["joy/1.txt", "readme.txt"], Path("stories")) == "text"
 
 
 def test_a_text_is_shown_as_it_is() -> None:

@@ -12,9 +12,11 @@ import numpy as np
 import safetensors.torch
 import soundfile
 import torch
+from encoder_cases import make_subject, shrunk
 from example_encoders import ROOT
 from forks import Ended, count_events, fork, kill_after, wait
-from tiny_workspace import BRIEF, RUN, TRAINED, copy
+from small_texts import WORDS
+from tiny_workspace import BRIEF, CLASSES, RUN, SPLITS, TRAINED, copy
 
 import emoclim.encoders
 from emoclim.learning import EncoderTuning, TagConfig
@@ -56,12 +58,12 @@ def heads(resources: Resources) -> None:
     start(TrainHeads(), TRAINED, resources, name=NAME)
 
 
-def encoder(resources: Resources) -> None:
+def encoders(resources: Resources) -> None:
     root = resources.workspace.root
     config = EndToEndConfig(
-        encoders={"audio": "small_cnn"},
-        checkpoints={"audio": root / "small.safetensors"},
-        encoder_settings={"audio": {"width": 8}},
+        encoders={"audio": "small_cnn", "text": "minilm"},
+        checkpoints={"audio": root / "small.safetensors", "text": root / "minilm.pt"},
+        encoder_settings={"audio": {"width": 8}, "text": {"length": 8}},
         base=BRIEF.updated(epochs=2),
         tuning=EncoderTuning(learning_rate=1e-3),
     )
@@ -78,7 +80,7 @@ def go_on(step: type[Step], resources: Resources) -> None:
 
 TRAININGS = {
     "heads": Training(heads, partial(go_on, TrainHeads), f"runs/{NAME}", f"runs/{NAME}/unfinished"),
-    "encoder": Training(encoder, partial(go_on, TrainEndToEnd), f"runs/{NAME}", f"runs/{NAME}/unfinished"),
+    "encoders": Training(encoders, partial(go_on, TrainEndToEnd), f"runs/{NAME}", f"runs/{NAME}/unfinished"),
     "tags": Training(tags, tags, TAGGING, f"{TAGGING}.unfinished", "tags.png"),
 }
 
@@ -90,6 +92,10 @@ class TrainingKiller:
         self._clean, self._root, self._told = folder / "clean", folder / "work", folder / "told"
         copy(tiny, self._clean)
         write_sound(self._clean)
+        write_texts(self._clean)
+        self._small = shrunk("minilm")  # for as long as this process lives
+        self._small.__enter__()
+        make_subject("minilm", self._clean)
         emoclim.encoders.__path__.append(str(ROOT / "examples"))
         with torch.random.fork_rng():
             torch.manual_seed(0)
@@ -159,6 +165,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     """All of a folder, hidden files too, but for what ``run.json`` says of the time."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): b"" if path.name == "run.json" else path.read_bytes() for path in files}
+
+
+def write_texts(root: Path) -> None:
+    """Write two sentences for each piece of music, with its label and split."""
+    felt = [word for word in WORDS if word.isalpha()]
+    rows = [
+        f"text {number},I felt {felt[number % len(felt)]}. A day on the sea,{CLASSES[number % 3]},{SPLITS[number // 3]}"
+        for number in range(3 * len(SPLITS))
+    ]
+    (root / "data" / "text.csv").write_text("\n".join(["id,text,label,split", *rows, ""]), encoding="utf-8")
 
 
 def write_sound(root: Path) -> None:

@@ -12,10 +12,11 @@ SHOWN = 6
 
 
 def modality_of(paths: Collection[str], source: Path) -> Modality:
-    """Return the modality of files, as their suffixes say."""
-    encoded = [kind for kind, facts in MODALITIES.items() if facts.encoder]  # a readme.txt makes no folder one of texts
+    """Return the modality of files, as their suffixes say; beside others, a readme.txt makes no folder one of texts."""
+    encoded = [kind for kind, facts in MODALITIES.items() if facts.encoder]
     counts = {kind: len(of_modality(paths, kind)) for kind in encoded}
-    found = [kind for kind, count in counts.items() if count]
+    there = [kind for kind, count in counts.items() if count]
+    found = [kind for kind in there if MODALITIES[kind].preview] or there
     if len(found) != 1:
         none = f"neither {' nor '.join(MODALITIES[kind].nouns for kind in encoded)}"
         listed = " and ".join(f"{counts[kind]} {kind} files" for kind in found) or none

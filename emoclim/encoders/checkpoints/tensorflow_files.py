@@ -9,11 +9,11 @@ checksum, and nothing in the files makes the work or the memory grow beyond thei
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
-import torch
-from torch import Tensor
+from numpy.typing import NDArray
 
 from emoclim.errors import CheckpointError
 from emoclim.files import read_regular, require_memory
@@ -26,6 +26,7 @@ MAX_NAME = 1024  # bytes
 DTYPES = {1: np.float32, 2: np.float64, 3: np.int32, 9: np.int64, 19: np.float16}  # of ``DataType``
 DTYPE, SHAPE, SHARD, OFFSET, SIZE, CHECKSUM, SLICES = range(1, 8)  # fields of ``BundleEntryProto``
 
+Values = NDArray[Any]
 Message = list[tuple[int, int | bytes]]  # fields by number
 
 
@@ -38,7 +39,7 @@ def is_tensorflow(path: Path) -> bool:
     return path.name.endswith(DATA)
 
 
-def read_tensorflow(path: Path) -> dict[str, Tensor]:
+def read_tensorflow(path: Path) -> dict[str, Values]:
     """Read all tensors of a checkpoint, of which the path of the file of data is given, by their names."""
     index = path.with_name(path.name.removesuffix(DATA) + ".index")
     if not index.is_file():
@@ -53,7 +54,7 @@ def read_tensorflow(path: Path) -> dict[str, Tensor]:
     return {name: _tensor(name, field, data) for name, field in fields.items()}
 
 
-def _tensor(name: str, field: dict[int, int | bytes], data: memoryview) -> Tensor:
+def _tensor(name: str, field: dict[int, int | bytes], data: memoryview) -> Values:
     """Cut one tensor out of the data."""
     code, shape = _whole(field.get(DTYPE, 0)), field.get(SHAPE, b"")
     if code not in DTYPES or SLICES in field or field.get(SHARD, 0) or not isinstance(shape, bytes):
@@ -63,7 +64,8 @@ def _tensor(name: str, field: dict[int, int | bytes], data: memoryview) -> Tenso
     if len(part) != size or field.get(CHECKSUM) != _checksum(part):
         raise DamagedTable(f"{name!r:.80} is not what it was when it was written")
     sides = [_whole(dict(_message(side)).get(1, 0)) for _, side in _message(shape) if isinstance(side, bytes)]
-    return torch.from_numpy(np.frombuffer(bytearray(part), DTYPES[code]).reshape(sides))
+    values: Values = np.frombuffer(bytearray(part), DTYPES[code]).reshape(sides)
+    return values
 
 
 def _entries(table: bytes) -> Iterator[tuple[str, bytes]]:

@@ -36,7 +36,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             if not (head := file.read(9)):
                 raise CheckpointError(f"{path} is empty; name or download another")
             if is_tensorflow(path):
-                tensors = read_tensorflow(path)
+                tensors = {name: torch.from_numpy(values) for name, values in read_tensorflow(path).items()}
             else:
                 tensors = safetensors.torch.load_file(path) if head[8:] == b"{" else read_torch(path, file)
     except CheckpointError:

@@ -81,5 +81,5 @@ def published(*, model: str = "630k") -> Published:
 def find_variant(model: str) -> Variant:
     """Find one of the `VARIANTS`."""
     if model not in VARIANTS:
-        raise EncoderError(f"clap has no model {model!r}; choose one of: {', '.join(VARIANTS)}")
+        raise EncoderError(f"CLAP has no model {model!r}; choose one of: {', '.join(VARIANTS)}")
     return VARIANTS[model]

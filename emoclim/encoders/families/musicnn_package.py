@@ -43,7 +43,7 @@ class PackageTagger:
             file=f"{self.name}/{DATA}",
             url=f"{place}/{DATA}",
             hash=f"sha256:{self.data}",
-            licence="ISC",
+            licence="ISC (code and parameters)",
             trained_on=(self.trained_on,),
             beside=(Part(".index", f"{place}/.index", f"sha256:{self.index}"),),
         )

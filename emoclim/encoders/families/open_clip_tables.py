@@ -38,7 +38,7 @@ def published(*, model: str = MODEL, pretrained: str = "openai") -> Published:
     """Return the file of one of open_clip's published trainings."""
     training = find_training(model, pretrained)
     if not training:
-        raise EncoderError("clip with pretrained='none' has no published file; name a checkpoint")
+        raise EncoderError("CLIP with pretrained='none' has no published file; name a checkpoint")
     url = training["url"] or _hugging_face_url(training["hf_hub"])
     openai = re.search(r"openaipublic.*/([0-9a-f]{64})/", url)
     release = re.search(r"mlfoundations.*-([0-9a-f]{8})\.pth?$", url)
@@ -71,7 +71,7 @@ def open_clip_part(name: str) -> ModuleType:
 def _folder() -> Path:
     found = importlib.util.find_spec("open_clip")
     if found is None or not found.submodule_search_locations:
-        raise MissingLibrary("the encoder clip needs open_clip: pip install open_clip_torch")
+        raise MissingLibrary("encoders of CLIP need open_clip: pip install open_clip_torch")
     return Path(found.submodule_search_locations[0])
 
 
@@ -96,7 +96,7 @@ def find_training(model: str, pretrained: str) -> Mapping[str, Any]:
     tags = table.list_pretrained_tags_by_model(model)
     if pretrained not in tags:
         raise EncoderError(
-            f"clip model {model!r} has no training {pretrained!r}; choose one of: {', '.join(tags)}, none"
+            f"CLIP model {model!r} has no training {pretrained!r}; choose one of: {', '.join(tags)}, none"
         )
     training: Mapping[str, Any] = table.get_pretrained_cfg(model, pretrained)
     if training.get("quick_gelu") and not config.get("quick_gelu"):
