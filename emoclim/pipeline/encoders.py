@@ -32,6 +32,7 @@ from emoclim.modality import MODALITIES, Modality
 
 AUDIOSET = "AudioSet"
 BOX = "box"
+KINDS = {BOX: BOX, "huggingface.co": "hub"}  # of origins; all others are on the web
 # A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
 # drawn, so that a capital comes after the first nearly always; in a name that somebody thought of, rarely.
 CLIP_NAME = re.compile(r"Y?(?=[\w-]+[A-Z])[\w-]{11}(_\d+(\.\d+)?){0,2}")
@@ -105,7 +106,9 @@ def encoder_rows(encoders: Sequence[EncoderDescription]) -> list[tuple[str, ...]
         first: tuple[str, ...] = (one.name, one.modality, one.segments)
         for model in one.models:
             state, seen = "here" if model.here else "not here", "; ".join(model.trained_on)
-            rows.append((*first, model.name, str(model.dim), model.origin, state, model.licence, seen))
+            rows.append(
+                (*first, model.name, str(model.dim), KINDS.get(model.origin, "web"), state, model.licence, seen)
+            )
             first = ("", "", "")
         if not one.models:
             origin, state = ("", "to be trained") if has_parameters(one.name) else (BOX, "none needed")

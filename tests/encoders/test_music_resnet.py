@@ -123,4 +123,4 @@ def test_nothing_is_published_and_that_is_told() -> None:
     with pytest.raises(EncoderError, match="nobody published parameters of encoder 'music_resnet'; train it with"):
         load_encoder("music_resnet")
     (row,) = (row for row in encoder_rows(describe_encoders()) if row[0] == "music_resnet")
-    assert row[2:6] == ("5 s, 75% overlap", "", "256", "to be trained")
+    assert row[2:7] == ("5 s, 75% overlap", "", "256", "", "to be trained")
