@@ -37,7 +37,9 @@ def encoders(
         if check:
             raise ConfigError("--check is of one encoder; name it, as in: emoclim encoders timbre --check")
         found = pipeline.describe_encoders()
-        note = "box: from packages alone, no hub; hub: from the Hugging Face hub; web: from another host, see encoders NAME."
+        note = (
+            "box: from packages alone, no hub; hub: from the Hugging Face hub; web: from another host (encoders NAME)."
+        )
         return View({"encoders": [one.to_dict() for one in found]}, [Table(pipeline.encoder_rows(found))], [note])
     if check:
         settings = parse_settings(setting)
