@@ -22,7 +22,7 @@ SETTINGS = {
     "heads": [{"candidate": 0, "loss_weights": [1, 1.0]}],
     "kept": [0],
     "chosen": 0,
-    "encoder_settings": {"overlap": 0.5, "model": "x", "quick": True, "size": 3},
+    "encoder_settings": {"image": {"overlap": 0.5, "model": "x", "quick": True, "size": 3}},
 }
 
 
@@ -45,14 +45,14 @@ def test_a_run_is_opened_as_it_was_written(folder: Path, tmp_path: Path) -> None
     assert (run.kept, run.chosen, sources) == ([0], 0, {"image": "data/images.csv"})
     assert run.label_map.class_of("image", "sunset") == 0
     assert run.encoder_settings == SETTINGS["encoder_settings"]
-    assert run.encoder_settings["quick"] is True
+    assert run.encoder_settings["image"]["quick"] is True
 
 
 @pytest.mark.parametrize("value", [None, 3, "x", [], {}, [[]], {"image": 3}, [None], {"smell": {}}])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_other_types_are_told(name: str, value: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "settings.json").write_text(json.dumps(SETTINGS | {name: value}))
-    allowed = {"libraries": [{}], "encoder_settings": [{}, {"image": 3}]}
+    allowed = {"libraries": [{}], "encoder_settings": [{}]}
     if value in allowed.get(name, []):
         open_run(Workspace(tmp_path), "one")
         return
