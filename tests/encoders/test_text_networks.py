@@ -244,6 +244,6 @@ def test_real_parameters_know_what_belongs_together(monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", PREFIXES)
 def test_they_can_be_trained_end_to_end(name: str, tmp_path: Path) -> None:
     encoder = load_encoder(name, checkpoint=save(library_model(name), tmp_path))
-    check_trainable(encoder, EncoderTuning(unfreeze="last:1"), TrainConfig(), 1, torch.device("cpu"))
+    check_trainable([encoder], EncoderTuning(unfreeze="last:1"), TrainConfig(), 1, torch.device("cpu"))
     found = trainable(encoder.module, encoder.input_shape, torch.int64)
     assert found.keys() == dict(encoder.module.named_parameters()).keys()
