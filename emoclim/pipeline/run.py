@@ -25,7 +25,7 @@ from emoclim.learning import ALONE, Replicas, Snapshot
 from emoclim.pipeline.workspace import HEADS_FILE, Workspace
 from emoclim.progress import Track, silent
 
-SCHEMA = 2  # of plans, and of the files of a run
+SCHEMA = 3  # of plans, and of the files of a run
 UNFINISHED, PLAN = "unfinished", "plan.json"
 
 

@@ -48,7 +48,7 @@ def test_a_run_is_opened_as_it_was_written(folder: Path, tmp_path: Path) -> None
     assert run.encoder_settings["image"]["quick"] is True
 
 
-@pytest.mark.parametrize("value", [None, 3, "x", [], {}, [[]], {"image": 3}, [None], {"smell": {}}])
+@pytest.mark.parametrize("value", [None, 70, "x", [], {}, [[]], {"image": 3}, [None], {"smell": {}}])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_of_other_types_are_told(name: str, value: Any, folder: Path, tmp_path: Path) -> None:
     (folder / "settings.json").write_text(json.dumps(SETTINGS | {name: value}))
