@@ -90,7 +90,12 @@ class EncoderResult(TrainingResult):
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
         training, tuning = self.training, self.config.tuning
-        norms = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
+        how = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
+        norms = {
+            modality: f"; batch normalisations {how}"
+            for modality, state in training.encoders.items()
+            if any(name.endswith("running_mean") for name in state)
+        }
         waited = training.waiting / max(training.seconds, 1e-9)
         can_store = not self.stored and any(isinstance(one, AudioEncoder) for one in self.inputs.encoders.values())
         of_files = "more --workers, or --store," if can_store else "more --workers"
@@ -99,7 +104,7 @@ class EncoderResult(TrainingResult):
         lines = [f"{modality}: {library.manifest.source}" for modality, library in self.libraries.items()]
         lines += [
             f"encoder {encoder.spec.name}: {len(training.trained[modality])} parameters trained "
-            f"(unfreeze {tuning.unfreeze}); batch normalisations {norms}"
+            f"(unfreeze {tuning.unfreeze}){norms.get(modality, '')}"
             for modality, encoder in self.inputs.encoders.items()
         ]
         lines.append(f"{training.seconds:.1f} s, {waited:.0%} of it waiting for files{advice}")
