@@ -35,3 +35,8 @@ from .loading import published_files as published_files
 from .loading import untrained_file as untrained_file
 from .text_encoder import TextEncoder as TextEncoder
 from .text_encoder import passage_settings as passage_settings
+from .text_towers import embed_texts as embed_texts
+from .text_towers import text_tower as text_tower
+from .text_towers import vocabulary_of as vocabulary_of
+from .text_towers import word_encoder as word_encoder
+from .text_towers import wordy_encoders as wordy_encoders

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["VARIANTS", "load", "published", "untrained"]
 
 MODALITY: Modality = "audio"
+TEXT = "clap_text"
 SAMPLE_RATE = 48_000  # Hz
 LENGTH = 480_000  # samples
 DIM = 512

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["VARIANTS", "load", "published", "untrained"]
 
 MODALITY: Modality = "image"
+TEXT = "clip_text"
 SMALLEST_TEXT = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
 
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["VARIANTS", "load", "published", "untrained"]
 
 MODALITY: Modality = "text"
+OF_ANY_FILE = {"pretrained": "none"}  # settings that go with a checkpoint whose training nobody names
 SMALLEST_VISION = {"image_size": 2, "patch_size": 2, "width": 64, "layers": 1}
 OTHER_PARTS = ("visual.", "logit_", *OPENAI_MARKS)
 

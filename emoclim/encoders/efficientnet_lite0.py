@@ -68,6 +68,13 @@ def load(*, checkpoint: Path, output: str = "features") -> ImageEncoder:
     return ImageEncoder(spec, (3, SIZE, SIZE), _view, _view, build, normalise, SHORT_SIDE)
 
 
+def vocabulary(*, output: str) -> Sequence[str]:
+    """List the words of the classes, in order, where they are the output."""
+    from torchvision.models import EfficientNet_B0_Weights
+
+    return list(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]) if output == "classes" else ()
+
+
 def untrained(*, output: str = "features") -> EfficientNetLite0:
     """Make the network, before its parameters are read."""
     from emoclim.encoders.nets.efficientnet_lite0 import EfficientNetLite0

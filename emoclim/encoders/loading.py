@@ -8,7 +8,9 @@ it states
 * ``load(*, <settings>) -> Encoder``, or ``load(*, checkpoint: Path, <settings>) -> Encoder`` if it has parameters;
 * in the second case ``untrained(*, <settings>) -> nn.Module``, its network before the parameters are read, and, if
   anybody published some, ``published(*, <settings>) -> Published``, the file to use where the user names none;
-* if it likes, ``VARIANTS``, the values of its setting ``model`` that are worth a line in its description.
+* if it likes, ``VARIANTS``, the values of its setting ``model`` that are worth a line in its description;
+* what words its features can be compared with, if any: ``TEXT``, the name of the encoder that is the text tower beside
+  it, of the same file; or ``vocabulary(*, <settings>)``, a word for each of its outputs where they are probabilities.
 
 Beside what ``load`` declares, every encoder has the settings :data:`SHARED`: ``precision`` (fp32, bf16 or fp16), of its
 network if it has one, and for images ``views``, how many random crops are encoded beside the picture itself, and their
@@ -28,7 +30,7 @@ from emoclim.encoders.checkpoints.published import Published, checkpoints_folder
 from emoclim.errors import EncoderError
 from emoclim.progress import Track, silent
 
-BESIDE = frozenset({"arithmetic", "base", "loading", "text_encoder"})
+BESIDE = frozenset({"arithmetic", "base", "loading", "text_encoder", "text_towers"})
 ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=BESIDE)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000
@@ -69,10 +71,10 @@ def published_file(name: str, settings: Mapping[str, Setting]) -> Published:
             "of them with --checkpoint"
         )
     published: Callable[..., Published] = find_encoder(name).published
-    return published(**_relevant(published, settings))
+    return published(**relevant_settings(published, settings))
 
 
-def _relevant(function: Callable[..., Any], settings: Mapping[str, Setting]) -> dict[str, Setting]:
+def relevant_settings(function: Callable[..., Any], settings: Mapping[str, Setting]) -> dict[str, Setting]:
     """Select the settings that a function of an encoder takes."""
     return {key: settings[key] for key in inspect.signature(function).parameters.keys() & settings.keys()}
 
@@ -87,7 +89,7 @@ def untrained_file(name: str, settings: Mapping[str, Setting], seed: int) -> Pat
     from emoclim.encoders.checkpoints.own_files import write_own
 
     make: Callable[..., torch.nn.Module] = find_encoder(name).untrained
-    own = _relevant(make, settings)
+    own = relevant_settings(make, settings)
     told = "".join(f"-{key}={value}" for key, value in sorted(own.items()))
     path = checkpoints_folder() / f"{name}{told}-untrained-{seed}.safetensors"
     if not path.is_file():

@@ -5,9 +5,11 @@ from .banks import LinearBank as LinearBank
 from .branches import LABELS as LABELS
 from .branches import Banks as Banks
 from .branches import Branch as Branch
+from .branches import mean_over_segments as mean_over_segments
 from .contrastive import inner_products as inner_products
 from .contrastive import similarity_supcon as similarity_supcon
 from .contrastive import supcon as supcon
+from .direction_bank import DirectionBank as DirectionBank
 from .end_to_end.augment import Augmenter as Augmenter
 from .end_to_end.augment import load_library as load_library
 from .end_to_end.backgrounds import Backgrounds as Backgrounds
@@ -33,7 +35,6 @@ from .epochs import mean_loss as mean_loss
 from .heads import Heads as Heads
 from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries
-from .heads import mean_over_segments as mean_over_segments
 from .heads import stack_heads as stack_heads
 from .heads_file import load_heads as load_heads
 from .heads_file import save_heads as save_heads

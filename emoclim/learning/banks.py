@@ -212,7 +212,7 @@ class LinearBank(Bank):
     @override
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
         full = whole_lines(self.embedding_dim)
-        weight = filled(self.weight, (self.n_heads, full, self.dim))
+        weight = filled(self.weight, (self.n_heads, full, hidden.shape[1]))
         bias = filled(self.bias, (self.n_heads, full))
         return _affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
 

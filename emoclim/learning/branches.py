@@ -1,21 +1,25 @@
-"""Define branches, from inputs to the outputs that an objective compares, and build the banks of heads for them.
+"""Define branches, from inputs to what an objective compares, build their banks of heads, and embed features by these.
 
 Used by objectives, the learner and trained heads. Invariant: branches that share a layer use its weights and
 statistics, and compute it once for each input.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
-from emoclim.config import TrainConfig
+from emoclim.config import Average, TrainConfig
+from emoclim.data import Features
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank, HeadBank, HiddenBank, IdentityBank, LinearBank, OutputBank, filled, whole_lines
+from emoclim.learning.direction_bank import DirectionBank
 
+ROWS_PER_BLOCK = 256  # embedded at once
 LABELS = "labels"  # input of a branch that takes the table of label vectors
 
 
@@ -33,7 +37,7 @@ class Branch:
 
 
 KINDS: Mapping[str, type[Bank]] = {
-    kind.__name__: kind for kind in (HeadBank, HiddenBank, OutputBank, LinearBank, IdentityBank)
+    kind.__name__: kind for kind in (HeadBank, HiddenBank, OutputBank, LinearBank, DirectionBank, IdentityBank)
 }
 
 
@@ -168,3 +172,58 @@ def _stack(banks: Sequence[Bank]) -> Bank:
     if "embedding_dim" in about:
         about["embedding_dim"] = max(bank.embedding_dim for bank in banks)
     return type(first).from_state(together, **about)
+
+
+def embed(banks: Banks, features: Features, *, average: Average = "embeddings") -> dict[str, Tensor]:
+    """Return the outputs ``(K, N, E)`` of each branch that takes N items: the mean over segments, or of the values."""
+    name, banks = features.spec.modality, copy.deepcopy(banks).to(features.values.device).eval()
+    with torch.no_grad():
+        if average == "features" or features.windows is None:
+            return embed_rows(banks, name, features.values)
+        return mean_over_segments(
+            features,
+            ROWS_PER_BLOCK,
+            lambda rows: _embed_block(banks, name, rows),
+            lambda bare: embed_rows(banks, name, features.values[bare]),
+        )
+
+
+def _embed_block(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
+    """Embed at most one block of rows at full size: a row's bits must not depend on how many lie beside it."""
+    full = pad(rows, (0, 0, 0, ROWS_PER_BLOCK - len(rows)))
+    return {branch: output[:, : len(rows)] for branch, output in banks({name: full}).items()}
+
+
+def embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
+    """Embed rows ``(N, D)``: ``(K, N, E)`` by branch."""
+    blocks = [_embed_block(banks, name, block) for block in torch.split(rows, ROWS_PER_BLOCK)]
+    return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
+
+
+def mean_over_segments(
+    features: Features,
+    rows_per_block: int,
+    outputs_of: Callable[[Tensor], Mapping[str, Tensor]],
+    outputs_of_items: Callable[[Tensor], Mapping[str, Tensor]],
+) -> dict[str, Tensor]:
+    """Average the outputs of each item's segments: ``(..., N, E)`` by name.
+
+    `outputs_of` maps segments ``(R, D)``, at most `rows_per_block` of them, to outputs ``(..., R, E)`` by name;
+    `outputs_of_items` returns what stands in for the items ``(M,)`` that have no segments, ``(..., M, E)`` by name.
+    """
+    assert features.windows is not None
+    segments, offsets, _ = features.windows
+    counts = offsets.diff()  # (N,)
+    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
+    bare = (counts == 0).nonzero()[:, 0].to(segments.device)
+    found = outputs_of_items(bare)
+    means = {
+        name: output.new_zeros(*output.shape[:-2], len(counts), output.shape[-1]) for name, output in found.items()
+    }
+    for rows, items in zip(*(torch.split(table, rows_per_block) for table in (segments, owners)), strict=True):
+        for name, output in outputs_of(rows).items():
+            means[name].index_add_(-2, items, output)
+    for name, total in means.items():
+        total /= counts.clamp(min=1).to(total)[:, None]
+        total[..., bare, :] = found[name]
+    return means

@@ -4,22 +4,19 @@ Used by everything that compares items. Invariant: an item's vectors do not depe
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast, get_args
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.branches import LABELS, Banks, stack_banks
+from emoclim.learning.branches import LABELS, Banks, embed, embed_rows, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.modality import Modality
-
-ROWS_PER_BLOCK = 256  # embedded at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,16 +93,7 @@ class Heads:
         self.specs[modality].require(features.spec, f"the training set of the {modality} heads")
         if average not in get_args(Average):
             raise ConfigError(f"average = {average!r} is not possible; it must be {' or '.join(get_args(Average))}")
-        banks = copy.deepcopy(self.banks).to(features.values.device).eval()
-        with torch.no_grad():
-            if average == "features" or features.windows is None:
-                return _embed_rows(banks, modality, features.values)
-            return mean_over_segments(
-                features,
-                ROWS_PER_BLOCK,
-                lambda rows: _embed_block(banks, modality, rows),
-                lambda bare: _embed_rows(banks, modality, features.values[bare]),
-            )
+        return embed(self.banks, features, average=average)
 
     def label_vectors(self, table: Tensor) -> Tensor | None:
         """Return where classes lie among the vectors of items, ``(K, C, E)``, by the vectors ``(C, V)`` given for them.
@@ -115,7 +103,7 @@ class Heads:
         banks = copy.deepcopy(self.banks).to(table.device).eval()
         taken = any(branch.input == LABELS for branch in banks.branches.values())
         with torch.no_grad():
-            return self.objective.label_vectors(table, _embed_rows(banks, LABELS, table) if taken else {})
+            return self.objective.label_vectors(table, embed_rows(banks, LABELS, table) if taken else {})
 
     def select(self, *numbers: int) -> "Heads":
         """Select heads of each bank, in that order; a number that is none raises :class:`RunError`."""
@@ -167,44 +155,3 @@ def as_candidates(vectors: Tensor, metric: Metric) -> Tensor:
     rows = torch.cat([rows, rows.square().sum(dim=1, keepdim=True) / -2], dim=1)
     squares = rows.square().sum(dim=1, keepdim=True)
     return torch.cat([rows, (squares.max() - squares).clamp(min=0).sqrt() if len(rows) else squares], dim=1)
-
-
-def _embed_block(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
-    """Embed at most one block of rows at full size: a row's bits must not depend on how many lie beside it."""
-    full = pad(rows, (0, 0, 0, ROWS_PER_BLOCK - len(rows)))
-    return {branch: output[:, : len(rows)] for branch, output in banks({name: full}).items()}
-
-
-def _embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
-    """Embed rows ``(N, D)``: ``(K, N, E)`` by branch."""
-    blocks = [_embed_block(banks, name, block) for block in torch.split(rows, ROWS_PER_BLOCK)]
-    return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
-
-
-def mean_over_segments(
-    features: Features,
-    rows_per_block: int,
-    outputs_of: Callable[[Tensor], Mapping[str, Tensor]],
-    outputs_of_items: Callable[[Tensor], Mapping[str, Tensor]],
-) -> dict[str, Tensor]:
-    """Average the outputs of each item's segments: ``(..., N, E)`` by name.
-
-    `outputs_of` maps segments ``(R, D)``, at most `rows_per_block` of them, to outputs ``(..., R, E)`` by name;
-    `outputs_of_items` returns what stands in for the items ``(M,)`` that have no segments, ``(..., M, E)`` by name.
-    """
-    assert features.windows is not None
-    segments, offsets, _ = features.windows
-    counts = offsets.diff()  # (N,)
-    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
-    bare = (counts == 0).nonzero()[:, 0].to(segments.device)
-    found = outputs_of_items(bare)
-    means = {
-        name: output.new_zeros(*output.shape[:-2], len(counts), output.shape[-1]) for name, output in found.items()
-    }
-    for rows, items in zip(*(torch.split(table, rows_per_block) for table in (segments, owners)), strict=True):
-        for name, output in outputs_of(rows).items():
-            means[name].index_add_(-2, items, output)
-    for name, total in means.items():
-        total /= counts.clamp(min=1).to(total)[:, None]
-        total[..., bare, :] = found[name]
-    return means

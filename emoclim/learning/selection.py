@@ -129,7 +129,7 @@ class SweepReport:
 def varying_settings(candidates: Sequence[Candidate]) -> list[str]:
     """List the settings that are not the same everywhere."""
     each = [candidate.all_settings for candidate in candidates]
-    return [name for name in each[0] if len({settings[name] for settings in each}) > 1]
+    return [name for name in each[0] if any(settings[name] != each[0][name] for settings in each)]
 
 
 def checked_rule(rule: str, candidates: Iterable[Candidate]) -> str:

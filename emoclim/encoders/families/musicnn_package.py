@@ -6,6 +6,7 @@ J. Pons and X. Serra, "musicnn: pre-trained convolutional neural networks for mu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
@@ -35,6 +36,7 @@ class PackageTagger:
     index: str  # sha256 of the index of its checkpoint
     data: str  # sha256 of the numbers
     trained_on: str
+    tags: str  # in order, with commas
 
     def published(self) -> Published:
         """Return the checkpoint, from the package that holds it."""
@@ -47,6 +49,10 @@ class PackageTagger:
             trained_on=(self.trained_on,),
             beside=(Part(".index", f"{place}/.index", f"sha256:{self.index}"),),
         )
+
+    def vocabulary(self, *, output: str) -> Sequence[str]:
+        """List the tags, in order, where they are the output."""
+        return self.tags.split(", ") if output == "tags" else ()
 
     def untrained(self, *, output: str = "features") -> nn.Module:
         """Make the network, before its parameters are read."""

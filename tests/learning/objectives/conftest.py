@@ -1,4 +1,4 @@
-"""Toy objectives, offered by a package that is installed for the tests of this folder."""
+"""Toy objectives and a wordy encoder, offered by packages that are installed for the tests of this folder."""
 
 import sys
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     for name in NAMES:
         (folder / f"toy_{name}.py").write_text((TOYS / f"{name}.py").read_text(encoding="utf-8"), encoding="utf-8")
     install(folder, "toys", {name: f"toy_{name}" for name in NAMES})
+    install(folder, "wordy", {"noise": "wordy_noise"}, "emoclim.encoders")
     sys.path.insert(0, str(folder))
     yield
     sys.path.remove(str(folder))

@@ -1,0 +1,105 @@
+"""Find what words features can be compared with: by the text tower beside an encoder, or by the names of its outputs.
+
+Used by objectives that compare by words. Invariant: an encoder's own file states which of the two it has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from emoclim.data import FeatureSpec, Item
+from emoclim.encoders.base import Encoder
+from emoclim.encoders.checkpoints.published import checkpoints_folder
+from emoclim.encoders.loading import (
+    encoder_names,
+    find_encoder,
+    has_parameters,
+    load_encoder,
+    own_settings,
+    published_files,
+    relevant_settings,
+)
+from emoclim.errors import CheckpointError, DecodeError, EncoderError
+from emoclim.modality import WRITTEN
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+WORD_TOKENS = 32  # of a word, a phrase or a prompt; texts are filled up to the length
+ROWS = 32  # embedded at once
+
+
+def wordy_encoders() -> list[str]:
+    """List the encoders whose features can be compared with words."""
+    return [name for name in encoder_names() if _tower_name(name) or hasattr(find_encoder(name), "vocabulary")]
+
+
+def vocabulary_of(spec: FeatureSpec) -> Sequence[str]:
+    """Return the word of each value of some features; none where they are no probabilities of words."""
+    state = getattr(find_encoder(spec.name), "vocabulary", None)
+    words: Sequence[str] = state(**relevant_settings(state, spec.settings)) if state else ()
+    if words and len(words) != spec.dim:
+        raise EncoderError(f"encoder {spec.name} states {len(words)} words for {spec.dim} values; mend it")
+    return words
+
+
+def text_tower(spec: FeatureSpec) -> Encoder | None:
+    """Load the text encoder in whose space some features lie: of the file that they were computed with.
+
+    Raises
+    ------
+    CheckpointError
+        That file is not where published files lie.
+    """
+    if not (name := _tower_name(spec.name)):
+        return None
+    settings: dict[str, Any] = {key: spec.settings[key] for key in own_settings(name).keys() & spec.settings.keys()}
+    if not has_parameters(name):
+        return load_encoder(name, **settings)
+    file = spec.checkpoint.partition("@")[0]
+    models = [model for model, one in published_files(name).items() if Path(one.file).name == file]
+    if models:
+        encoder = load_encoder(name, **settings | ({"model": models[0]} if models[0] else {}))
+    else:  # of any training
+        known: dict[str, Any] = getattr(find_encoder(name), "OF_ANY_FILE", {})
+        encoder = load_encoder(name, checkpoint=checkpoints_folder() / file, **settings | known)
+    if encoder.spec.checkpoint != spec.checkpoint:
+        raise CheckpointError(
+            f"the text tower that belongs to these {spec.name} features is in {spec.checkpoint}, not in "
+            f"{encoder.spec.checkpoint}; put that file into {checkpoints_folder()}"
+        )
+    return encoder
+
+
+def word_encoder(name: str) -> Encoder:
+    """Load a text encoder for words and prompts, which are short."""
+    if find_encoder(name).MODALITY != WRITTEN:
+        raise EncoderError(f"{name} is no encoder of text; see: emoclim encoders")
+    short: dict[str, Any] = {"length": WORD_TOKENS} if "length" in own_settings(name) else {}
+    return load_encoder(name, **short)
+
+
+def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """Embed texts that a network takes whole: ``(N, D)``, of the length that it gives them."""
+    import torch
+
+    rows = []
+    for text in texts:
+        try:
+            blocks = [block for block in encoder.prepare(Item(text, text=text)) if isinstance(block, torch.Tensor)]
+        except DecodeError as error:
+            raise EncoderError(f"{encoder.spec.name} cannot embed {text!r:.80} ({error}); take another word") from error
+        rows.append(blocks[0][0])
+    with torch.inference_mode():
+        parts = [encoder.module(part) for part in torch.split(torch.stack(rows), ROWS)]
+    return torch.cat(parts).clone()
+
+
+def _tower_name(name: str) -> str | None:
+    """Return the name of the text tower beside an encoder; a text encoder is its own."""
+    found = find_encoder(name)
+    own = name if found.MODALITY == WRITTEN else None
+    tower: str | None = getattr(found, "TEXT", own)
+    return tower

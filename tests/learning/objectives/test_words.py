@@ -1,0 +1,165 @@
+"""Words as the bridge: profiles against plain loops, both ways to them; lists and templates; features without words."""
+
+import math
+from pathlib import Path
+from statistics import fmean, pstdev
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+import wordy_noise
+from pseudo_weights import TINY_CLIP, pseudo_random, register_tiny_clip
+from torch import Tensor
+
+from emoclim.config import TrainConfig
+from emoclim.data import Features, FeatureSpec, Split
+from emoclim.encoders import embed_texts, load_encoder, text_tower, vocabulary_of
+from emoclim.errors import CheckpointError, ConfigError, EncoderError
+from emoclim.learning import Heads, Space, make_objective, varying_settings
+from emoclim.modality import MODALITIES
+from emoclim.stages import train_heads
+
+WORDS, TEMPLATES = ("calm", "glad", "afraid", "sad"), ("{word}", "this {medium} is {word}")
+SPECS = {
+    "image": FeatureSpec("noise", "image", 7, "none", {"output": "words"}),
+    "audio": FeatureSpec("noise", "audio", 7, "none", {}),
+}
+
+
+def split(seed: int, n: int = 9) -> Split:
+    """Probabilities of words without segments, and vectors with two segments each."""
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randn(n, 7, generator=generator).softmax(dim=1)
+    segments = torch.randn(2 * n, 7, generator=generator)
+    windows = segments, torch.arange(0, 2 * n + 1, 2), torch.zeros(2 * n, dtype=torch.float64)
+    ids = tuple(map(str, range(n)))
+    audio = Features(SPECS["audio"], ids, segments.view(n, 2, 7).mean(dim=1), *windows)
+    labels = {name: torch.arange(n) % 3 for name in SPECS}
+    features: Any = {"image": Features(SPECS["image"], ids, image), "audio": audio}
+    return Split(features, labels, ("a", "b", "c"))
+
+
+def heads(*settings: dict[str, Any]) -> Heads:
+    given = [{"words": WORDS, "templates": TEMPLATES, "encoder": "noise"} | one for one in settings]
+    objective = make_objective("words", tuple(SPECS), given)
+    table = torch.zeros(len(given), 0)
+    return train_heads(split(0), split(1), objective, table, TrainConfig(), device="cpu").heads
+
+
+def embedded(*texts: str) -> list[list[float]]:
+    rows: list[list[float]] = embed_texts(wordy_noise.load(), texts).tolist()
+    return rows
+
+
+def cosine(one: list[float], other: list[float]) -> float:
+    return sum(map(float.__mul__, one, other)) / math.hypot(*one) / math.hypot(*other)
+
+
+def cosines_of(features: Features, item: int) -> list[float]:
+    """Of one item with each word: the mean over segments and templates."""
+    medium = MODALITIES[features.spec.modality].name
+    rows = [features.values[item]] if features.windows is None else features.windows[0][2 * item : 2 * item + 2]
+    found = []
+    for word in WORDS:
+        prompts = embedded(*(one.format(word=word, medium=medium) for one in TEMPLATES))
+        found.append(fmean(cosine(point_of(row, features), prompt) for row in rows for prompt in prompts))
+    return found
+
+
+def point_of(row: Tensor, features: Features) -> list[float]:
+    if "output" not in features.spec.settings:
+        point: list[float] = row.tolist()
+        return point
+    units = [[entry / math.hypot(*vector) for entry in vector] for vector in embedded(*wordy_noise.VOCABULARY)]
+    return [sum(p * unit[axis] for p, unit in zip(row.tolist(), units, strict=True)) for axis in range(7)]
+
+
+@pytest.mark.parametrize("standardise", ["library", "none"])
+@pytest.mark.parametrize("modality", SPECS)
+def test_items_are_compared_by_the_profiles_of_plain_loops(modality: Any, standardise: str) -> None:
+    made = heads({"temperature": 0.5, "standardise": standardise}, {"temperature": 3.0, "standardise": standardise})
+    train, test = (split(seed).features[modality] for seed in (0, 2))
+    known = list(zip(*(cosines_of(train, item) for item in range(9)), strict=True))
+    vectors, metric = made.vectors(test)
+    assert metric == "ip"
+    for k, temperature in enumerate((0.5, 3.0)):
+        for item in range(9):
+            scores = cosines_of(test, item)
+            if standardise == "library":
+                scores = [(one - fmean(of)) / pstdev(of) for one, of in zip(scores, known, strict=True)]
+            powers = [math.exp(score / temperature) for score in scores]
+            expected = [math.sqrt(power / sum(powers)) for power in powers]
+            torch.testing.assert_close(vectors[k, item], torch.tensor(expected), atol=1e-5, rtol=1e-4)
+
+
+def test_a_library_of_one_item_has_a_profile() -> None:
+    one = make_objective("words", ("audio",), [{}])
+    one.prepare(split(0), torch.device("cpu"))
+    (bank,) = (one.fit(Split({"audio": split(0).features["audio"].select(torch.tensor([0]))}, {}, ())) or {}).values()
+    assert all(tensor.isfinite().all() for tensor in bank.state_dict().values())
+
+
+def test_words_are_a_list_by_name_or_a_file_or_given(tmp_path: Path) -> None:
+    file = tmp_path / "mine"
+    file.write_text("joy\n\n  deep sorrow \njoy\n", encoding="utf-8")
+
+    def words(given: str) -> tuple[str, ...]:
+        made: tuple[str, ...] = make_objective("words", ("image",), [{"words": given}]).choice("words")
+        return made
+
+    assert words(str(file)) == ("joy", "deep sorrow")
+    assert words("joy, fear") == ("joy", "fear")
+    assert (len(words("paper")), len(words("affect"))) == (6, 24)
+
+
+def test_lists_of_words_may_be_tried_side_by_side() -> None:
+    objective = make_objective("words", ("image",), [{}])
+    tried = Space([()], {"words": ["paper", "affect"]}, TrainConfig(), objective).candidates()
+    assert varying_settings(tried) == ["words"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("words", "afect"), ("words", " , "), ("words", "joy,joy"), ("templates", "a photo"), ("templates", "{word} {x}")],
+)
+def test_words_and_templates_that_tell_nothing_are_refused(setting: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=setting):
+        make_objective("words", ("image",), [{setting: value}])
+
+
+def test_features_without_words_are_refused() -> None:
+    spec = FeatureSpec("colour", "image", 3, "none", {})
+    rows = Split({"image": Features(spec, ("1", "2"), torch.rand(2, 3))}, {}, ())
+    with pytest.raises(ConfigError, match="efficientnet_lite0"):
+        make_objective("words", ("image",), [{}]).fit(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "first"), [("efficientnet_lite0", "classes", "tench"), ("musicnn_msd", "tags", "rock")]
+)
+def test_a_vocabulary_has_a_word_for_each_probability(name: str, output: str, first: str) -> None:
+    width = {"classes": 1000, "tags": 50}[output]
+    assert vocabulary_of(FeatureSpec(name, "image", width, "x", {"output": output}))[0] == first
+    assert not vocabulary_of(FeatureSpec(name, "image", width, "x", {"output": "features"}))
+    with pytest.raises(EncoderError, match=f"{width} words"):
+        vocabulary_of(FeatureSpec(name, "image", 3, "x", {"output": output}))
+
+
+def test_the_text_tower_of_clip_is_of_the_file_of_its_features(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path))
+    register_tiny_clip(tmp_path)
+    whole = open_clip.CLIP(**open_clip.get_model_config(TINY_CLIP)).eval()
+    whole.load_state_dict(pseudo_random(whole.state_dict()))
+    file = tmp_path / "checkpoints" / "mine.pt"
+    file.parent.mkdir()
+    torch.save(whole.state_dict(), file)
+    spec = load_encoder("clip", checkpoint=file, model=TINY_CLIP, pretrained="none").spec
+    tower = text_tower(spec)
+    assert tower is not None
+    with torch.inference_mode():
+        expected = whole.encode_text(open_clip.get_tokenizer(TINY_CLIP)(["a sad day"]))
+    torch.testing.assert_close(embed_texts(tower, ["a sad day"]), expected, atol=1e-6, rtol=1e-6)
+    torch.save({name: tensor + 1 for name, tensor in whole.state_dict().items()}, file)
+    with pytest.raises(CheckpointError, match=r"mine\.pt"):
+        text_tower(spec)
