@@ -165,6 +165,13 @@ def test_a_header_that_contradicts_itself_is_refused(name: str, place: int, form
     assert "contradicts itself" in told(put(made(name, 440, 16_000, 1), place, form, value), path)
 
 
+@pytest.mark.parametrize(("place", "form", "claim"), [(24, "<I", "claims 0 Hz"), (22, "<H", "and 0 channels")])
+def test_a_header_without_a_rate_or_channels_is_told_as_what_it_is(
+    place: int, form: str, claim: str, path: Path
+) -> None:
+    assert claim in told(put(made("wav", 440, 16_000, 1), place, form, 0), path)
+
+
 @pytest.mark.parametrize(("place", "form", "value"), [(28, "<I", 0), (28, "<I", 12_345), (32, "<H", 7)])
 def test_one_odd_number_that_nobody_needs_is_passed_over(place: int, form: str, value: int, path: Path) -> None:
     check(put(made("wav", 440, 16_000, 1), place, form, value), path, [("wav", 440, 16_000)], may_refuse=False)

@@ -111,9 +111,11 @@ def scan_chunks(file: Bytes, start: int, chunks: Chunks) -> Part:
 
 
 def _check_format(file: Bytes, field: _Field, order: str) -> None:
-    """Refuse integers and floats whose bytes per frame are told in three ways that differ."""
+    """Refuse a sound without a rate or channels, and one whose bytes per frame are told in three ways that differ."""
     tag, channels, rate, byte_rate, block, bits = unpack(order + "HHIIHH", file.at(field.stop, 16).ljust(16, b"\0"))
     size = channels * (4 if block == 4 * channels and 16 < bits < 32 else -(-bits // 8))
+    if not rate or not channels:
+        raise DecodeError(f"its header claims {rate} Hz and {channels} channels; write the file again")
     if tag not in (1, 3, 0xFFFE):
         return
     if block != size and byte_rate != rate * size:
