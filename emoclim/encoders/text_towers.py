@@ -5,11 +5,12 @@ Used by objectives that compare by words. Invariant: an encoder's own file state
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emoclim.data import FeatureSpec, Item
+from emoclim.data import FeatureSpec, Item, Remark
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.checkpoints.published import checkpoints_folder
 from emoclim.encoders.loading import (
@@ -26,6 +27,8 @@ from emoclim.modality import WRITTEN
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+log = logging.getLogger(__name__)
 
 WORD_TOKENS = 32  # of a word, a phrase or a prompt; texts are filled up to the length
 ROWS = 32  # embedded at once
@@ -82,19 +85,34 @@ def word_encoder(name: str) -> Encoder:
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
-    """Embed texts that a network takes whole: ``(N, D)``, of the length that it gives them."""
+    """Embed texts that a network takes whole: ``(N, D)``, of the length that it gives them; tell what is odd of them.
+
+    Raises
+    ------
+    EncoderError
+        A text has no word that the encoder knows, or more than it takes at once.
+    """
     import torch
 
-    rows = []
+    rows, odd = [], dict[str, list[str]]()
     for text in texts:
+        parts: list[Tensor] = []
         try:
-            blocks = [block for block in encoder.prepare(Item(text, text=text)) if isinstance(block, torch.Tensor)]
+            for part in encoder.prepare(Item(text, text=text)):
+                if isinstance(part, Remark):
+                    odd.setdefault(part.about, []).append(part.example)
+                else:
+                    parts.append(part)
         except DecodeError as error:
             raise EncoderError(f"{encoder.spec.name} cannot embed {text!r:.80} ({error}); take another word") from error
-        rows.append(blocks[0][0])
+        if len(row := torch.cat(parts)) > 1:
+            raise EncoderError(f"{encoder.spec.name} takes {text!r:.80} in {len(row)} parts only; shorten it")
+        rows.append(row)
+    for about, examples in odd.items():
+        log.warning("%d of %d words and prompts %s (%s)", len(examples), len(texts), about, examples[0])
     with torch.inference_mode():
-        parts = [encoder.module(part) for part in torch.split(torch.stack(rows), ROWS)]
-    return torch.cat(parts).clone()
+        found = [encoder.module(part) for part in torch.split(torch.cat(rows), ROWS)]
+    return torch.cat(found).clone()
 
 
 def _tower_name(name: str) -> str | None:

@@ -1,6 +1,7 @@
 """Words as the bridge: profiles against plain loops, both ways to them; lists and templates; features without words."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig
 from emoclim.data import Features, FeatureSpec, Split
-from emoclim.encoders import embed_texts, load_encoder, text_tower, vocabulary_of
+from emoclim.encoders import embed_texts, find_encoder, load_encoder, text_tower, vocabulary_of, wordy_encoders
 from emoclim.errors import CheckpointError, ConfigError, EncoderError
 from emoclim.learning import Heads, Space, make_objective, varying_settings
 from emoclim.modality import MODALITIES
@@ -128,11 +129,28 @@ def test_words_and_templates_that_tell_nothing_are_refused(setting: str, value: 
         make_objective("words", ("image",), [{setting: value}])
 
 
+def test_text_towers_are_encoders_of_text_in_the_same_space() -> None:
+    for name in ("clip", "clap"):
+        assert name in wordy_encoders()
+        assert find_encoder(find_encoder(name).TEXT).published().url == find_encoder(name).published().url
+
+
 def test_features_without_words_are_refused() -> None:
     spec = FeatureSpec("colour", "image", 3, "none", {})
     rows = Split({"image": Features(spec, ("1", "2"), torch.rand(2, 3))}, {}, ())
     with pytest.raises(ConfigError, match="efficientnet_lite0"):
         make_objective("words", ("image",), [{}]).fit(rows)
+
+
+def test_prompts_that_the_encoder_does_not_take_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    encoder = wordy_noise.load()
+    with pytest.raises(EncoderError, match="2 parts"):
+        embed_texts(encoder, ["joy", "joy " * 20])
+    with pytest.raises(EncoderError, match="'  '"):
+        embed_texts(encoder, ["joy", "  "])
+    (unknown,) = encoder.tokenize("umbrella")
+    assert embed_texts(replace(encoder, unknown=unknown), ["joy", "joyful umbrella"]).shape == (2, 7)
+    assert "1 of 2 words and prompts have words that noise does not know ('umbrella')" in caplog.text
 
 
 @pytest.mark.parametrize(
