@@ -5,8 +5,8 @@ from math import exp, log, sqrt
 
 from torch import Tensor
 
-from emoclim.learning.contrastive import NoPositive
-from emoclim.learning.triplets import Negatives
+from emoclim.learning.losses.contrastive import NoPositive
+from emoclim.learning.losses.triplets import Negatives
 from emoclim.modality import Modality
 
 

@@ -6,9 +6,6 @@ from .branches import LABELS as LABELS
 from .branches import Banks as Banks
 from .branches import Branch as Branch
 from .branches import mean_over_segments as mean_over_segments
-from .contrastive import inner_products as inner_products
-from .contrastive import similarity_supcon as similarity_supcon
-from .contrastive import supcon as supcon
 from .direction_bank import DirectionBank as DirectionBank
 from .end_to_end.augment import Augmenter as Augmenter
 from .end_to_end.augment import load_library as load_library
@@ -42,6 +39,9 @@ from .learner import BestHeads as BestHeads
 from .learner import Learner as Learner
 from .learner import new_learner as new_learner
 from .learner import weighted_sum as weighted_sum
+from .losses.contrastive import inner_products as inner_products
+from .losses.contrastive import similarity_supcon as similarity_supcon
+from .losses.contrastive import supcon as supcon
 from .objectives.base import VALENCE_AROUSAL as VALENCE_AROUSAL
 from .objectives.base import WORDS as WORDS
 from .objectives.base import Metric as Metric

@@ -8,7 +8,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim.data import Split
-from emoclim.learning.contrastive import similarity_supcon
+from emoclim.learning.losses.contrastive import similarity_supcon
 from emoclim.learning.objectives.contrastive import ContrastiveObjective
 from emoclim.learning.settings import SupConSettings
 

@@ -21,7 +21,7 @@ class ContrastiveObjective(Objective, ABC):
     """Four losses: across two modalities in both directions, then within each."""
 
     Settings = SupConSettings
-    loss: ClassVar[Callable[..., Tensor]]  # a function of :mod:`emoclim.learning.contrastive`
+    loss: ClassVar[Callable[..., Tensor]]  # a function of :mod:`emoclim.learning.losses.contrastive`
 
     @abstractmethod
     def attraction(self, anchors: Tensor, contrasts: Tensor) -> Tensor:

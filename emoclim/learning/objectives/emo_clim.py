@@ -3,7 +3,7 @@
 from torch import Tensor
 from typing_extensions import override
 
-from emoclim.learning.contrastive import supcon
+from emoclim.learning.losses.contrastive import supcon
 from emoclim.learning.objectives.contrastive import ContrastiveObjective
 
 

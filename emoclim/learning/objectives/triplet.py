@@ -14,10 +14,10 @@ from emoclim import config
 from emoclim.data import Split, Taxonomy
 from emoclim.errors import ConfigError, ManifestError
 from emoclim.learning.branches import LABELS, Branch
-from emoclim.learning.contrastive import inner_products
+from emoclim.learning.losses.contrastive import inner_products
+from emoclim.learning.losses.triplets import Negatives, triplet_loss
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch, batches_of, class_balanced, one_of_each
-from emoclim.learning.triplets import Negatives, triplet_loss
 from emoclim.modality import Modality
 
 LABEL_WEIGHT, JOINT_WEIGHT = 0.3, 0.4
@@ -33,8 +33,8 @@ class Triplet(Objective):
     ----------
     M. Won et al., "Emotion Embedding Spaces for Matching Music to Stories", ISMIR 2021, section 3.2.4, and their
     published code: margin, weights of the terms, batches and widths. What they call distance-weighted sampling is
-    ``similar`` there, and by its name ``inverse_density``, see :mod:`emoclim.learning.triplets`. A pair of two text
-    labels that map to one label of music is a negative in their code: that is ``mask = "own"``.
+    ``similar`` there, and by its name ``inverse_density``, see :mod:`emoclim.learning.losses.triplets`. A pair of two
+    text labels that map to one label of music is a negative in their code: that is ``mask = "own"``.
 
     Inputs
     ------

@@ -1,7 +1,7 @@
 """Compute the triplet loss for K heads at once, with negatives from the batch that are drawn by how near they lie.
 
-Conventions: those of :mod:`emoclim.learning.contrastive`. All heads share what is drawn at random, but each has its own
-distances, so that head k of many draws the negatives that it would draw alone.
+Conventions: those of :mod:`emoclim.learning.losses.contrastive`. All heads share what is drawn at random, but each has
+its own distances, so that head k of many draws the negatives that it would draw alone.
 """
 
 from typing import Literal
@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from emoclim.learning.contrastive import inner_products
+from emoclim.learning.losses.contrastive import inner_products
 
 Negatives = Literal["similar", "inverse_density"]
 NEAREST, FARTHEST = 0.5, 1.4  # distances: those below count as the first, those from the second on are never drawn

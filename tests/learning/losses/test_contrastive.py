@@ -16,8 +16,8 @@ from torch.nn.functional import normalize
 from emoclim.config import TrainConfig
 from emoclim.learning.banks import HeadBank
 from emoclim.learning.branches import Banks
-from emoclim.learning.contrastive import NoPositive, similarity_supcon, supcon
 from emoclim.learning.learner import Learner, weighted_sum
+from emoclim.learning.losses.contrastive import NoPositive, similarity_supcon, supcon
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality

@@ -12,7 +12,7 @@ from pytorch_metric_learning.reducers import MeanReducer
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoclim.learning.triplets import Negatives, negative_weights, triplet_loss
+from emoclim.learning.losses.triplets import Negatives, negative_weights, triplet_loss
 
 WAYS: tuple[Negatives, ...] = get_args(Negatives)
 

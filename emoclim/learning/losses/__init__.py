@@ -1,0 +1,1 @@
+"""Compute the losses that objectives weigh, of K heads at once: contrastive ones and triplets."""
