@@ -7,7 +7,7 @@ import pytest
 from toy_objectives import NAMES, TOYS, install
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def toys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Put modules and entry points where pip would."""
     folder = tmp_path_factory.mktemp("site")
