@@ -39,6 +39,8 @@ from .labels.taxonomy import match_labels as match_labels
 from .labels.taxonomy import read_label_map as read_label_map
 from .labels.valence_arousal import NUMBERS as NUMBERS
 from .labels.valence_arousal import class_vectors as class_vectors
+from .labels.valence_arousal import has_valence_arousal as has_valence_arousal
+from .labels.valence_arousal import places_of as places_of
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
 from .labels.word_table import list_words as list_words
 from .labels.word_table import pick_vectors as pick_vectors

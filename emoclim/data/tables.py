@@ -91,7 +91,7 @@ def finite_number(cell: str) -> float | None:
         value = float(cell)
     except ValueError:
         return None
-    return value if abs(value) < LARGEST else None
+    return value if abs(value) < LARGEST and "_" not in cell else None  # Python alone writes thousands as 1_000
 
 
 def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str = "text") -> Table:
@@ -102,7 +102,11 @@ def read_table(source: Path, *, plain: str = "", old: bool = False, prose: str =
     """
     if source.suffix.lower() in PARQUET:
         return _read_parquet(source)
-    text = read_text(source, old=old)
+    return parse_table(source, read_text(source, old=old), plain=plain, prose=prose)
+
+
+def parse_table(source: Path, text: str, *, plain: str = "", prose: str = "text") -> Table:
+    """Read the text of a CSV file, or the beginning of it, as :func:`read_table` does."""
     said = SAID.match(text)
     header = QUOTED.sub("", LINE_END.split(text.lstrip("\r\n"), 1)[0])
     delimiter = said[1] if said else max(f",;\t{plain}", key=header.count)

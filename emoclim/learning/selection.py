@@ -111,13 +111,20 @@ class SweepReport:
         )
 
     def notes(self) -> list[str]:
-        """Say which candidates rank one modality by the other by luck."""
+        """Say which directions retrieve nothing that is relevant, and which candidates rank by luck."""
+        rank, measured = "MRR ", [line.metrics for line in self.lines]
+        silent = [name for name in measured[0] if name.startswith(rank) and not any(one[name] for one in measured)]
+        lines = [
+            f"{name.removeprefix(rank)}: queries retrieve nothing that is relevant, as where their emotion is none of "
+            "the candidates'; they score 0 and count"
+            for name in silent
+        ]
         if all(self.aligned):
-            return []
+            return lines
         fate = "none of them is chosen" if self.aligned[self.chosen] else "one is chosen for want of others"
         which = f"{self.aligned.count(False)} of {len(self.aligned)} heads: their objective and loss weights"
         reason = "never compare the modalities with each other, so they rank one by the other by luck, if at all"
-        return [f"{which} {reason}; {fate}"]
+        return [*lines, f"{which} {reason}; {fate}"]
 
     def _ranked(self) -> list[int]:
         def order(place: int) -> tuple[bool, bool, float]:

@@ -170,7 +170,7 @@ def read_features(
             try:
                 key = key_of(item, library.note.spec, keys)
             except DecodeError:
-                left_out["cannot be read any more"] += 1
+                left_out["cannot be read"] += 1
                 continue
             if key in committed:
                 ids.append(item.id)

@@ -109,7 +109,9 @@ def test_a_label_map_is_computed_from_places_of_labels(workspace: Path, header: 
     shown = run("evaluate", "--label-map", table, *QUICK, "--workspace", workspace).stdout
     assert "by the label map computed from places.csv" in " ".join(shown.split())
     table.write_text(f"{header}\nawe,0.5,0.5\n")
-    assert "'amusement'" in mistake("evaluate", "--label-map", table, "--workspace", workspace)
+    told = mistake("evaluate", "--label-map", table, "--workspace", workspace)
+    assert "'amusement'" in told
+    assert "places.csv" in told
 
 
 def test_items_rank_their_own_group(workspace: Path) -> None:
@@ -154,3 +156,13 @@ def test_groups_that_do_not_meet_are_told(workspace: Path) -> None:
     )
     told = run("compare", "001-colour-timbre", "--within", "group", "--workspace", workspace, code=2).output
     assert "emoclim evaluate 001-colour-timbre --split test --within group" in " ".join(told.split())
+
+
+def test_an_item_that_is_a_link_to_nothing_is_told_as_one_that_cannot_be_read(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    picture = next(row["path"] for row in rows_of(workspace, "images.csv") if row["split"] == "test")
+    (workspace / "data" / picture).unlink()
+    (workspace / "data" / picture).symlink_to("nowhere.png")
+    answer("evaluate", *QUICK, "--workspace", workspace)
+    assert "cannot be read: left out" in caplog.text

@@ -258,6 +258,7 @@ def test_a_run_that_is_written_anew_is_none_until_it_is_whole(workspace: Path, m
         (("--optuna", ""), "should be a URL or a file"),
         (("--objective", "class_similarity"), "give them by --vad (valence_arousal) or --word-vectors (words)"),
         (("--objective", "emo_clim", "--vad", "words.csv"), "--vad would have no effect on objective emo_clim"),
+        (("--objective", "triplet", "--vad", "words.csv"), "or give --setting branches=3, which uses it"),
         (("--temperature", 0.1, "--setting", "temperature=0.2"), "temperature is given twice"),
         (("--name", ""), "'' is no name for a run"),
     ],

@@ -56,6 +56,7 @@ def test_valence_and_arousal_are_numbers_of_items_in_any_scale(tmp_path: Path) -
         ("high,1", "row 3 has valence 'high'"),
         ("1e308,1", "row 3 has valence .1e308. .*below 1e18"),
         ("1,nan", "row 3 has arousal 'nan'"),
+        ("1_0,1", "row 3 has valence '1_0'"),
         ("1,1e999", "row 3 has arousal '1e999'"),
         ("1,", "row 3 has valence alone"),
     ],

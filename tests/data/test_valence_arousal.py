@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS, MUSIC_EMOTIONS
-from emoclim.data.labels.valence_arousal import class_vectors, read_valence_arousal
+from emoclim.data.labels.valence_arousal import class_vectors, has_valence_arousal, read_valence_arousal
+from emoclim.data.tables import table_bytes
 from emoclim.errors import ManifestError
 
 PLACES = {"happy": (1.0, 0.75), "sad": (0.25, 0.25), "angry": (0.125, 0.875)}
@@ -90,6 +91,31 @@ def test_vectors_are_valence_and_arousal_in_the_order_of_the_classes() -> None:
 def test_a_class_without_a_word_is_named() -> None:
     with pytest.raises(ManifestError, match="'tender', 'awe' has no valence"):
         class_vectors(("happy", "tender", "awe"), PLACES)
+    with pytest.raises(ManifestError, match="'awe' has no valence and arousal in words.csv"):
+        class_vectors(("awe",), PLACES, "words.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "has"),
+    [
+        ("word,valence,arousal\n", True),
+        ("\ufeffTerm\t Valence \tAROUSAL\r\nglad\t.9\t.6", True),
+        ("sep=;\nword;arousal;valence\n", True),
+        ("word,valence of it,arousal of it\n", False),
+        ("valence and arousal 0.1 0.2\n", False),
+        ('" 0.1 0.2\n', False),
+        ("", False),
+    ],
+)
+def test_the_header_tells_a_table_of_valence_and_arousal(tmp_path: Path, header: str, has: bool) -> None:
+    (tmp_path / "words.txt").write_text(header, encoding="utf-8", newline="")
+    assert has_valence_arousal(tmp_path / "words.txt") is has
+
+
+@pytest.mark.parametrize("other", ["arousal", "arousal of it"])
+def test_the_header_of_a_parquet_file_tells_so_too(tmp_path: Path, other: str) -> None:
+    (tmp_path / "a.pq").write_bytes(table_bytes(("word", "Valence", other), [("glad", "0.9", "0.6")], ".pq"))
+    assert has_valence_arousal(tmp_path / "a.pq") is (other == "arousal")
 
 
 def test_the_words_of_the_taxonomies(shared: Path) -> None:

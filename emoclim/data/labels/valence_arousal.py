@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from emoclim.data.listing import composed
-from emoclim.data.tables import Table, finite_number, read_table
+from emoclim.data.media.text import LINE_END
+from emoclim.data.tables import PARQUET, SAID, Table, finite_number, parse_table, read_table
 from emoclim.errors import ManifestError
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 ValenceArousal = Mapping[str, tuple[float, float]]
+HEADER_BYTES = 1 << 16
 NUMBERS = ("valence", "arousal")
 WORD_COLUMNS = ("word", "term")  # versions 1 and 2 of the NRC lexicon differ in this
 
@@ -54,6 +56,27 @@ def read_valence_arousal(path: Path) -> ValenceArousal:
     return places
 
 
+def has_valence_arousal(path: Path) -> bool:
+    """Tell whether a file is a table with columns of valence and arousal, by its header alone."""
+    if path.suffix.lower() in PARQUET:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = Table(path, tuple(map(str.strip, pq.read_schema(path).names)), ())
+        except (pa.ArrowException, OSError, ValueError):
+            return False
+    else:
+        with path.open("rb") as file:
+            head = file.read(HEADER_BYTES).decode("utf-8-sig", "replace").lstrip("\r\n")
+        lines = LINE_END.split(head)[: 2 if SAID.match(head) else 1]
+        try:
+            table = parse_table(path, "\n".join(lines), plain="\t")
+        except ManifestError:  # words may hold quotation marks
+            return False
+    return all(table.where(name) is not None for name in NUMBERS)
+
+
 def word_column(table: Table) -> str:
     """Return the name of the column of words."""
     return next((name for name in WORD_COLUMNS if table.where(name) is not None), WORD_COLUMNS[0])
@@ -78,16 +101,16 @@ def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequenc
     return found if len(found) == len(NUMBERS) else ()
 
 
-def places_of(names: Sequence[str], places: Mapping[str, T]) -> dict[str, T]:
+def places_of(names: Sequence[str], places: Mapping[str, T], source: object = "the file given") -> dict[str, T]:
     """Return valence and arousal, or another place, of labels or classes, by name."""
     if unknown := [name for name in names if name.lower() not in places]:
         named = ", ".join(map(repr, unknown))
-        raise ManifestError(f"{named} has no valence and arousal in the file given; add a row for it")
+        raise ManifestError(f"{named} has no valence and arousal in {source}; add a row for it")
     return {name: places[name.lower()] for name in names}
 
 
-def class_vectors(classes: Sequence[str], places: ValenceArousal) -> Tensor:
-    """List valence and arousal of classes, ``(C, 2)`` float64."""
+def class_vectors(classes: Sequence[str], places: ValenceArousal, source: object = "the file given") -> Tensor:
+    """List valence and arousal of classes, ``(C, 2)`` float64; an error names the `source` of `places`."""
     import torch
 
-    return torch.tensor(list(places_of(classes, places).values()), dtype=torch.float64)
+    return torch.tensor(list(places_of(classes, places, source).values()), dtype=torch.float64)

@@ -11,6 +11,7 @@ from pathlib import Path
 from emoclim.data.listing import composed
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import Remark, file_errors, file_of, stat_file
+from emoclim.data.media.text import unmarked
 from emoclim.errors import DecodeError
 from emoclim.files import read_regular
 from emoclim.modality import MODALITIES, WRITTEN
@@ -88,6 +89,8 @@ def _decoded(content: bytes) -> tuple[str, tuple[Remark, ...]]:
     kind = next((what for beginning, what in OTHERS.items() if content.startswith(beginning)), None)
     if kind or MARKUP.match(content.removeprefix(codecs.BOM_UTF8)):
         raise DecodeError(f"this is {kind or 'a web page or other markup'}, no plain text; save it as text in UTF-8")
+    if wide := unmarked(content):
+        raise DecodeError(f"the text is {wide}")
     code = next((code for mark, code in MARKS if content.startswith(mark)), "utf-8")
     try:
         return content.decode(code), ()

@@ -57,7 +57,12 @@ def read_text(path: Path, *, old: bool = False) -> str:
 def _foreign(content: bytes) -> str:
     """Say what a file is that is no text in UTF-8, and what to do; nothing if it may be one."""
     found = [what for beginning, what in BEGINNINGS.items() if content.startswith(beginning)]
-    return (found or [NULLS.get(bytes(map(bool, content[:4])), "")])[0]
+    return (found or [unmarked(content)])[0]
+
+
+def unmarked(content: bytes) -> str:
+    """Say that a text is in UTF-16 or UTF-32 without a byte order mark, by its nulls, and what to do; or nothing."""
+    return NULLS.get(bytes(map(bool, content[:4])), "")
 
 
 def swallowed_rows(

@@ -5,7 +5,7 @@ returns follows from head k of what it is given, exactly as if it were alone, an
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args, get_origin
 
 import torch
 from torch import Tensor
@@ -76,6 +76,17 @@ class Objective:
         Or targets: numbers in the modalities that have them, vectors of labels in the others.
         """
         return frozenset({"labels"})
+
+    def settings_needing(self, what: str) -> list[str]:
+        """List the choices of one setting, as ``name=value``, by which it would need that of a split."""
+        choices = [
+            (name, value)
+            for name, field in self.Settings.model_fields.items()
+            if get_origin(field.annotation) is Literal
+            for value in get_args(field.annotation)
+        ]
+        varied = ((one, [each.model_copy(update=dict([one])) for each in self.settings]) for one in choices)
+        return [f"{name}={value}" for (name, value), settings in varied if what in self.of(settings).needs]
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -114,7 +114,7 @@ class EncoderResult(TrainingResult):
             first, reason = next(iter(self.failures.items()))
             lines.append(f"{len(self.failures)} {nouns} could not be used ({first}: {reason}); --json lists them")
         if self.inputs.processes > 1:
-            part = "; batch normalisations saw their part of it" if tuning.batchnorm == "train" else ""
+            part = "; batch normalisations saw their part of it" if norms and tuning.batchnorm == "train" else ""
             lines.append(f"{self.inputs.processes} processes shared each batch{part}")
         if self.inputs.augmentations:
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")

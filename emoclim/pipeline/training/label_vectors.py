@@ -18,8 +18,10 @@ from emoclim.data import (
     Manifest,
     Relevance,
     class_vectors,
+    has_valence_arousal,
     label_map_names,
     pick_vectors,
+    places_of,
     read_relevance,
     read_valence_arousal,
     read_word_table,
@@ -32,7 +34,6 @@ from emoclim.modality import WRITTEN, Modality
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.stages import extract
 
-HEADER_BYTES = 1 << 16
 TABLES = PARQUET | {".csv", ".tsv"}  # other files hold word vectors as word2vec or GloVe do
 OPTIONS = {VALENCE_AROUSAL: "--vad", WORDS: "--word-vectors"}
 
@@ -53,7 +54,11 @@ def check_vectors(objective: Objective, config: LabelledConfig, without_numbers:
         lacking = f", or give {name_some(sorted(without_numbers))} items columns valence and arousal" if by_item else ""
         raise ConfigError(f"objective {objective.name} needs a vector of each class; give them by {ways}{lacking}")
     if wrong := [OPTIONS[kind] for kind in given if kind not in taken]:
-        raise ConfigError(f"{wrong[0]} would have no effect on objective {objective.name}; leave one of the two out")
+        others = ", ".join(f"--setting {one}" for one in objective.settings_needing("label_vectors"))
+        advice = f", or give {others}, which uses it" if others and given[0] in objective.vectors_of else ""
+        raise ConfigError(
+            f"{wrong[0]} would have no effect on objective {objective.name}; leave one of the two out{advice}"
+        )
 
 
 def label_vectors(config: LabelledConfig, classes: Sequence[str], tags: Sequence[str] = ()) -> dict[str, Any] | None:
@@ -64,7 +69,7 @@ def label_vectors(config: LabelledConfig, classes: Sequence[str], tags: Sequence
         tagged = {tag: known[tag] for tag in tags}
         return found | {"table": [known[name] for name in classes], "tags": tagged}
     if config.vad is not None:
-        table = class_vectors(classes, read_valence_arousal(config.vad)).tolist()
+        table = class_vectors(classes, read_valence_arousal(config.vad), config.vad).tolist()
         return {"file": config.vad.name, "sha256": file_hash(config.vad), "table": table}
     if config.word_vectors is None:
         return None
@@ -89,23 +94,14 @@ def read_related(given: Path, labels: Mapping[Modality, Iterable[str]]) -> tuple
     if str(given) in label_map_names() or not (table or str(given) in _text_encoders()):
         return *read_relevance(given, labels), given.stem
     names = sorted(set().union(*labels.values()))
-    if table and _has_places(given):
-        places: Mapping[str, Sequence[float]] = read_valence_arousal(given)
+    if table and has_valence_arousal(given):
+        places: Mapping[str, Sequence[float]] = places_of(names, read_valence_arousal(given), given)
+        places = {name.lower(): place for name, place in places.items()}
     else:
         vectors = _read_vectors(given, names) if table else _embedded(str(given), names)["table"]
         units = ([entry / math.hypot(*vector) for entry in vector] for vector in vectors)
         places = {name.lower(): unit for name, unit in zip(names, units, strict=True)}
     return *relate_nearest(labels, places), f"computed from {given.name}"
-
-
-def _has_places(file: Path) -> bool:
-    """Tell whether a table is of valence and arousal, by its header, which in Parquet stands at the end."""
-    with file.open("rb") as opened:
-        header = opened.readline(HEADER_BYTES)
-        if file.suffix.lower() in PARQUET:
-            opened.seek(max(0, file.stat().st_size - HEADER_BYTES))
-            header = opened.read(HEADER_BYTES)
-    return b"valence" in header.lower() and b"arousal" in header.lower()
 
 
 def told_of(vectors: Mapping[str, Any] | None) -> str | None:

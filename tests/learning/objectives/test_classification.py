@@ -84,6 +84,8 @@ def test_a_run_keeps_the_labels_of_each_modality(root: Path) -> None:
     assert set(trained["label_map"]["classes"]) == {*LABELS["text"], *LABELS["audio"]}
     assert trained["label_map"]["name"] == "won2021-isear-manual"
     assert trained["left_out"] == {"text": {}, "audio": {}}
+    shown = " ".join(run("train-heads", *words, "--name", "again").stdout.split())
+    assert shown.count("queries retrieve nothing that is relevant") == 2  # of texts among music, and the other way
     found = answer("evaluate", "apart", "--no-plots", "--workspace", root)
     assert found["label_map"]["name"] == "won2021-isear-manual"
     across = found["directions"]["text_audio"]
