@@ -4,7 +4,8 @@ Used by evaluations and by the reproduction of papers; conventions as in :mod:`e
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
@@ -112,7 +113,7 @@ def _brought(points: Tensor, fitted: slice, seed: int) -> Tensor:
     own = points[fitted]
     if points.shape[1] == 2 or len(own) < MIN_POINTS:
         return points[:, :2]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _own_threads():
         warnings.simplefilter("ignore")  # on packages that it would like to have, and on seeds
         from umap import UMAP  # compiles for seconds, and is an extra
 
@@ -121,3 +122,13 @@ def _brought(points: Tensor, fitted: slice, seed: int) -> Tensor:
         rest = torch.cat([points[: fitted.start], points[fitted.stop :]])
         brought = torch.from_numpy(mapping.transform(rest.numpy())) if len(rest) else points[:0, :2]
     return torch.cat([brought[: fitted.start], torch.from_numpy(placed), brought[fitted.start :]]).double()
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Set back how many threads torch computes with, which numba raises to all cores behind its back."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

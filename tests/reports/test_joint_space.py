@@ -16,6 +16,7 @@ def test_what_is_a_plane_already_is_drawn_as_it_is() -> None:
 
 def test_umap_is_fitted_to_one_modality_and_the_rest_brought_to_it() -> None:
     pytest.importorskip("umap")
+    threads = torch.get_num_threads()
     draw = torch.Generator().manual_seed(1)
     middles = 5 * torch.randn(2, 8, generator=draw).double()
     own = middles.repeat_interleave(12, dim=0) + 0.1 * torch.randn(24, 8, generator=draw).double()
@@ -27,6 +28,7 @@ def test_umap_is_fitted_to_one_modality_and_the_rest_brought_to_it() -> None:
         assert torch.dist(place, near) < torch.dist(place, far)
     others = _brought(torch.cat([rest[1:], own, rest[1:]]), slice(1, 25), 1)
     assert torch.equal(others[1:25], places[1:25])  # whatever is brought into it
+    assert torch.get_num_threads() == threads  # numba would leave all cores to what comes next
 
 
 def test_panels_of_other_classes_share_a_legend(tmp_path: Path) -> None:
