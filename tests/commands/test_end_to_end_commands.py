@@ -26,6 +26,7 @@ from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import EncoderTuning, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training import crops, train_end_to_end
+from emoclim.pipeline.training.encoder_result import EncoderResult
 from emoclim.stages.encoder_training import JointTraining
 
 
@@ -198,6 +199,20 @@ def test_recordings_that_changed_meanwhile_are_not_gone_on_with(
     assert "run part cannot be resumed: the contents of the files changed since it began" in told.output
     recording.write_bytes(content)
     assert answer("train-end-to-end", "--resume", "part", "--workspace", workspace, *QUIET)["failures"] == {}
+
+
+def test_networks_without_batch_normalisations_are_told_of_none(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results: list[EncoderResult] = []
+    summary = EncoderResult.summary
+    monkeypatch.setattr(EncoderResult, "summary", lambda result: results.append(result) or summary(result))
+    run(*begin(workspace, "--epochs", 1, "--name", "norms"))
+    with_norms = replace(results[0], inputs=replace(results[0].inputs, processes=2))
+    without = replace(with_norms, training=replace(with_norms.training, encoders={}))
+    assert "2 processes shared each batch; batch normalisations saw their part of it" in with_norms.summary()
+    assert "2 processes shared each batch" in without.summary()
+    assert "batch normalisations" not in " ".join(without.summary())
 
 
 def test_a_run_is_shown_and_its_options_are_heard(workspace: Path) -> None:

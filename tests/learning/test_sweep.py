@@ -211,7 +211,13 @@ def test_weights_that_never_compare_the_modalities_are_marked_and_not_chosen(wei
     alone = choose([lucky], OBJECTIVE, "mean")
     assert alone.chosen == 0
     assert "for want of others" in alone.notes()[0]
-    assert choose([line(1, 0.1, 0.1)], OBJECTIVE, "mean").notes() == []
+    assert choose([line(1, 0.1, 0.2)], OBJECTIVE, "mean").notes() == []
+
+
+def test_a_direction_in_which_no_head_retrieves_anything_is_told() -> None:
+    (told,) = choose([line(0, 0, 0.1), line(1, 0, 0.1)], OBJECTIVE, "mean").notes()
+    assert told.startswith("audio_image: queries retrieve nothing")
+    assert choose([line(0, 0, 0.1), line(1, 0, 0.2)], OBJECTIVE, "mean").notes() == []  # one of them does
 
 
 def test_the_best_keep_the_chosen_one_and_their_order() -> None:
