@@ -91,7 +91,7 @@ def test_each_encoder_has_a_file_that_extract_takes_and_all_else_works(workspace
         )
         assert advice, refused.output
         answer(*shlex.split(advice[1]), "--workers", 0)
-    evaluated = answer("evaluate", *place, "--split", "val")
+    evaluated = answer("evaluate", *place, "--split", "val", "--no-plots")
     (told,) = json.loads((folder / "settings.json").read_text())["heads"]
     directions = {name: evaluated["directions"][name]["metrics"] for name in ("audio_text", "text_audio")}
     measured = {f"{metric} {way}": found[metric] for metric in ("P@5", "MRR") for way, found in directions.items()}
