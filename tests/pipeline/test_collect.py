@@ -184,3 +184,15 @@ def test_a_note_of_other_features_is_told_and_written_anew(caches: Path, tmp_pat
     forge(note, spec=SPEC.to_dict())
     assert note_or_new(CacheNote(path, SPEC, None, {})).settings == {"mine": 1}
     assert answer("cache", "verify", STEM, "--workspace", tmp_path)["sound"]
+
+
+def test_what_a_killed_training_left_in_its_run_is_swept(tmp_path: Path) -> None:
+    run_folder = tmp_path / "runs" / "001"
+    dead, living = (run_folder / f".unfinished.{process}.00000000.partial" for process in (2**30, os.getpid()))
+    for left in (dead, living):
+        left.mkdir(parents=True)
+        (left / "0-1.safetensors").write_bytes(b"parameters")
+    (run_folder / "settings.json").write_text("{}")
+    result = collect_leftovers(Workspace(tmp_path), delete=True)
+    assert [left.path for left in result.found] == [dead]
+    assert names(run_folder) == [living.name, "settings.json"]

@@ -64,18 +64,20 @@ class Leftovers:
 
 
 def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftovers:
-    """Find, and if asked delete, what no cache needs any more; what cannot be deleted raises OSError."""
+    """Find, and if asked delete, what no cache and no run needs any more; what cannot be deleted raises OSError."""
     found: list[Leftover] = []
     kept: list[str] = []
     own = [workspace.caches] if workspace.caches.is_dir() else []
-    for folder in (*own, *folders_of(workspace, SHARDS, WAVEFORMS)):
-        for path in sorted(folder.iterdir()):
-            if (why := _why_useless(path)) is None:
-                continue
-            if user := _user_of(path):
-                kept.append(f"{path} is kept: {user}")
-            else:
-                found.append(Leftover(path, why, size_of(path)))
+    folders = (*own, *folders_of(workspace, SHARDS, WAVEFORMS))
+    there = [path for folder in folders for path in sorted(folder.iterdir())]
+    for path in [*there, *sorted(workspace.runs.glob(f"*/.*{PARTIAL}"))]:
+        if (why := _why_useless(path)) is None:
+            continue
+        if user := _user_of(path):
+            kept.append(f"{path} is kept: {user}")
+        else:
+            found.append(Leftover(path, why, size_of(path)))
+    for folder in folders:
         if folder.suffix == SHARDS:
             found += _merged(folder)
     if delete:
