@@ -39,7 +39,7 @@ class LabelledConfig(RunConfig):
     libraries: dict[Modality, str] = Field(default={})  # by modality, the name of a cache: an encoder's or a manifest's
     vad: File | None = Field(
         default=None,
-        description="Table word,valence,arousal: emotions that are near attract a little; default none",
+        description="Table word,valence,arousal of the labels, for objectives that go by them; default none",
     )
     word_vectors: str | None = Field(
         default=None,
