@@ -8,6 +8,7 @@ from .evaluating import evaluate_each as evaluate_each
 from .extracting import extract as extract
 from .head_training import Training as Training
 from .head_training import train_heads as train_heads
+from .mixing import MixedGallery as MixedGallery
 from .searching import Gallery as Gallery
 from .searching import Hit as Hit
 from .searching import search as search

@@ -1,7 +1,8 @@
 """Search a library for the items nearest to queries. Used by the command and by reports."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,7 +24,7 @@ class Hit:
     id
         Of the candidate.
     score
-        Cosine of the query's and the candidate's embeddings, in [-1, 1].
+        Cosine of the query's and the candidate's embeddings, in [-1, 1]; of mixed scores their mean.
     percentile
         Percent of the ranked candidates that score lower.
     start
@@ -31,6 +32,8 @@ class Hit:
         where no segments are kept, and for a text of one passage.
     query_start
         The same of the query's segment that matches the candidate best; None where it has but one.
+    parts
+        Of a score that is mixed, what it is the mean of, by name; else none. See :class:`MixedGallery`.
     """
 
     id: str
@@ -38,6 +41,23 @@ class Hit:
     percentile: float
     start: float | None
     query_start: float | None = None
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+class Ranking(NamedTuple):
+    """The best candidates of one query, best first; equal scores keep their order."""
+
+    rows: Tensor  # (T,), int64
+    scores: Tensor  # (T,)
+    percentiles: Tensor  # (T,), percent of the ranked candidates that score lower
+
+
+def rank(scores: Tensor, included: Tensor, top: int) -> Ranking:
+    """Rank those candidates that are included, by scores and flags ``(N,)``."""
+    order = torch.argsort(scores, descending=True, stable=True)
+    best = order[included[order]][:top]
+    lower = torch.searchsorted(scores[included].sort().values, scores[best])
+    return Ranking(best, scores[best], 100 * lower.double() / max(1, int(included.sum())))
 
 
 def search(
@@ -110,34 +130,42 @@ class Gallery:
 
     def search(self, queries: Features, *, top: int = 5, exclude: Sequence[Collection[str]] = ()) -> list[list[Hit]]:
         """Return the best hits of each query."""
-        vectors, metric = self.heads.vectors(queries, average=self.average, candidates=self.candidates.spec.modality)
-        wanted = normalize(as_queries(vectors[0], metric), dim=-1)  # (Q, E)
         excluded = exclude or [()] * len(queries)
-        found = [self._hits(*each, top) if each[0].any() else [] for each in zip(wanted, excluded, strict=True)]
-        return [self._with_starts(queries.select(torch.tensor([row])), hits) for row, hits in enumerate(found)]
+        return [
+            self.describe(queries.select(torch.tensor([row])), one, rank(self.scores(one), self.included(out), top))
+            if one.any()
+            else []
+            for row, (one, out) in enumerate(zip(self.wanted(queries), excluded, strict=True))
+        ]
 
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select the features of some hits."""
         return self.candidates.select(torch.tensor([self._rows[hit.id] for hit in hits], dtype=torch.int64))
 
-    def _hits(self, wanted: Tensor, excluded: Collection[str], top: int) -> list[Hit]:
-        """Return the best hits of one query's vector ``(E,)``."""
-        scores = (self._embedded @ wanted.double()).float()  # (N,), rounded so that equal items score alike
-        ranked = torch.ones(len(scores), dtype=torch.bool)
-        ranked[[self._rows[id_] for id_ in excluded if id_ in self._rows]] = False
-        order = torch.argsort(scores, descending=True, stable=True)
-        best = order[ranked[order]][:top]
-        lower = torch.searchsorted(scores[ranked].sort().values, scores[best])
-        percentiles = (100 * lower.double() / max(1, int(ranked.sum()))).tolist()
-        starts = self._best_starts(self.candidates.select(best), wanted.expand(len(best), -1))
-        ids = [self.candidates.ids[row] for row in best.tolist()]
-        return [Hit(*each) for each in zip(ids, scores[best].tolist(), percentiles, starts, strict=True)]
+    def wanted(self, queries: Features) -> Tensor:
+        """Return what candidates are compared with, ``(Q, E)``: unit rows, or zeros for a query that asks nothing."""
+        vectors, metric = self.heads.vectors(queries, average=self.average, candidates=self.candidates.spec.modality)
+        return normalize(as_queries(vectors[0], metric), dim=-1)
 
-    def _with_starts(self, query: Features, hits: list[Hit]) -> list[Hit]:
-        """Say of hits which segment of the query each is nearest to, if it has several."""
+    def scores(self, wanted: Tensor) -> Tensor:
+        """Return how each candidate scores, ``(N,)``, by the vector ``(E,)`` of one query."""
+        return (self._embedded @ wanted.double()).float()  # rounded so that equal items score alike
+
+    def included(self, excluded: Collection[str]) -> Tensor:
+        """Tell which candidates are ranked, ``(N,)``, where some ids are not."""
+        included = torch.ones(len(self.candidates), dtype=torch.bool)
+        included[[self._rows[id_] for id_ in excluded if id_ in self._rows]] = False
+        return included
+
+    def describe(self, query: Features, wanted: Tensor, ranking: Ranking) -> list[Hit]:
+        """Make the hits of one query, with the passages that fit best."""
+        chosen = self.candidates.select(ranking.rows)
+        starts = self._best_starts(chosen, wanted.expand(len(chosen), -1))
+        figures = zip(chosen.ids, ranking.scores.tolist(), ranking.percentiles.tolist(), starts, strict=True)
+        hits = [Hit(*each) for each in figures]
         if not hits or query.windows is None or len(query.windows[0]) < 2:
             return hits
-        vectors, metric = self.heads.vectors(self.select(hits), average=self.average)
+        vectors, metric = self.heads.vectors(chosen, average=self.average)
         repeated = query.select(torch.zeros(len(hits), dtype=torch.int64))
         # The two change places: for one hit, segments rank alike by either, as products and distances are symmetric
         starts = self._best_starts(repeated, as_queries(vectors[0], metric), self.candidates.spec.modality)
