@@ -90,7 +90,9 @@ class RunConfig(Settings):
 class ExtractConfig(Settings):
     """How a manifest is encoded."""
 
-    encoder: str | None = Field(default=None, description="Encoder, by name; default the one of the modality")
+    encoder: str | None = Field(
+        default=None, description="Encoder, by name, or box for the one that needs no hub; default the modality's own"
+    )
     checkpoint: Path | None = Field(
         default=None, strict=False, description="File of the encoder's parameters; default the published one"
     )

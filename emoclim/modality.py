@@ -10,6 +10,7 @@ from typing import Literal
 
 Modality = Literal["image", "audio", "text", "video", "speech"]
 WRITTEN: Modality = "text"  # the one whose items may be words that are given, and no file
+DEFAULT, BOX = "default", "box"  # presets of encoders
 SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .m4b .aac .opus .webm .mp4".split())
 
 
@@ -21,12 +22,17 @@ class ModalityFacts:
     suffixes: frozenset[str]  # of its files, in lower case
     name: str  # in tables and pictures
     nouns: str  # what its items are called, in the plural
-    encoder: str | None  # that extracts it unless another is named
+    encoder: str | None  # that extracts it unless another is named: of the preset DEFAULT
+    box: str | None  # of the preset BOX: the encoder whose parameters packages alone give
     marker: str  # of its points in plots, as matplotlib calls them
     timed: bool  # whether an item has a length in seconds, so that it may be a part of a file
     segments: str  # what it is cut into, in the plural; empty where its segments are random views of the whole
     preview: str  # MIME type of what a page shows of an item; empty where it is only told
     dtype: str = "float32"  # of what the networks of its encoders take, as torch calls it
+
+    def encoder_named(self, name: str | None) -> str | None:
+        """Return the encoder of a preset, `default` where none is named; any other name is an encoder's own."""
+        return {None: self.encoder, DEFAULT: self.encoder, BOX: self.box}.get(name, name)
 
     def place(self, start: float) -> str:
         """Say which segment it is by its start as features note it: in seconds, or its number from 0."""
@@ -41,6 +47,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             name="image",
             nouns="pictures",
             encoder="clip",
+            box="efficientnet_lite0",
             marker="o",
             timed=False,
             segments="",
@@ -52,6 +59,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             name="music",
             nouns="recordings",
             encoder="clap",
+            box="musicnn_msd",
             marker="x",
             timed=True,
             segments="segments",
@@ -63,6 +71,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             name="text",
             nouns="texts",
             encoder="minilm",
+            box="minilm",
             marker="s",
             timed=False,
             segments="passages",
@@ -75,6 +84,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             name="video",
             nouns="videos",
             encoder=None,
+            box=None,
             marker="^",
             timed=True,
             segments="segments",
@@ -86,6 +96,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             name="speech",
             nouns="recordings of speech",
             encoder=None,
+            box=None,
             marker="+",
             timed=True,
             segments="segments",

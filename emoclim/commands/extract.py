@@ -51,7 +51,7 @@ def _add(modality: Modality) -> None:
         **options: Any,
     ) -> View:
         asked = CONFIG.given(options)
-        name = asked.get("encoder") or facts.encoder or ""
+        name = facts.encoder_named(asked.get("encoder")) or ""
         settings = recipes.find_preset(preset).encoder(name) | parse_settings(setting)
         settings |= {one.name: value for one in own if (value := options[one.name]) is not None}
         config = ExtractConfig(**asked)

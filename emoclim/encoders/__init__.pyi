@@ -18,6 +18,7 @@ from .checkpoints.own_files import write_own as write_own
 from .checkpoints.published import Part as Part
 from .checkpoints.published import Published as Published
 from .checkpoints.published import identity as identity
+from .checkpoints.published import is_here as is_here
 from .checkpoints.published import location as location
 from .checkpoints.published import obtain as obtain
 from .checkpoints.tensors import fit as fit

@@ -28,6 +28,7 @@ from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
 from emoclim.encoders.checkpoints.published import Published, checkpoints_folder, obtain
 from emoclim.errors import EncoderError
+from emoclim.modality import BOX, MODALITIES
 from emoclim.progress import Track, silent
 
 BESIDE = frozenset({"arithmetic", "base", "loading", "text_encoder", "text_towers"})
@@ -158,9 +159,11 @@ def _instead(name: str) -> str:
     """Say what may be used instead of an encoder's published file."""
     own = ENCODERS.load(name).MODALITY
     free = [other for other in encoder_names() if own == find_encoder(other).MODALITY and not has_parameters(other)]
-    return "; or name another with --checkpoint" + (
-        f", or take an encoder without one: {', '.join(free)}" if free else ""
-    )
+    facts = MODALITIES[own]
+    told = f", or take an encoder without one: {', '.join(free)}" if free else ""
+    if facts.box not in (None, name):
+        told += f", or {facts.box}, which needs no hub: emoclim extract {facts.folder} --encoder {BOX}"
+    return f"; or name another with --checkpoint{told}"
 
 
 def _typed(name: str, load: Callable[..., Encoder], settings: Mapping[str, Setting]) -> dict[str, Setting]:

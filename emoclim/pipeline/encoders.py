@@ -3,7 +3,7 @@
 import inspect
 import re
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from emoclim.encoders import (
     encoder_names,
     find_encoder,
     has_parameters,
+    is_here,
     is_published,
     location,
     own_settings,
@@ -28,10 +29,9 @@ from emoclim.encoders import (
     published_files,
 )
 from emoclim.errors import EncoderError
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import BOX, DEFAULT, MODALITIES, Modality
 
 AUDIOSET = "AudioSet"
-BOX = "box"
 KINDS = {BOX: BOX, "huggingface.co": "hub"}  # of origins; all others are on the web
 # A video, mostly with a start and perhaps an end: how AudioSet's clips are usually called. Letters of such names are
 # drawn, so that a capital comes after the first nearly always; in a name that somebody thought of, rarely.
@@ -162,11 +162,32 @@ def _load_without_parameters(name: str, **settings: Setting) -> Encoder:
         return load(checkpoint=files[-1], **settings)
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderPreset:
+    """A set of encoders, one a modality, and why it was taken."""
+
+    name: str  # DEFAULT or BOX
+    encoders: Mapping[Modality, str]
+    reason: str  # in words, to stand in brackets or after a colon
+
+
+def choose_preset(modalities: Iterable[Modality] = tuple(MODALITIES)) -> EncoderPreset:
+    """Choose encoders for a command that is told none: the default ones if their files are here, or else the box's."""
+    facts = {modality: MODALITIES[modality] for modality in modalities}
+    other = [one.encoder for one in facts.values() if one.encoder and one.encoder != one.box]
+    missing = [name for name in other if not is_here(published_file(name, {}))]
+    if missing:
+        box = {modality: one.box for modality, one in facts.items() if one.box}
+        return EncoderPreset(BOX, box, f"no file of {' or '.join(missing)} is on this machine")
+    usual = {modality: one.encoder for modality, one in facts.items() if one.encoder}
+    return EncoderPreset(DEFAULT, usual, f"{' and '.join(other) or 'all'} on this machine")
+
+
 def choose_encoder(modality: Modality, name: str | None) -> str:
-    """Return the encoder that is named, or the default one of a modality; raise unless it takes that."""
-    name = name or MODALITIES[modality].encoder
+    """Return the encoder that is named, by itself or by its preset, or the default one; raise unless it takes that."""
+    name = MODALITIES[modality].encoder_named(name)
     if name is None:
-        raise EncoderError(f"no encoder takes {modality} by default; name one with --encoder (see: emoclim encoders)")
+        raise EncoderError(f"no encoder of a preset takes {modality}; name one with --encoder (see: emoclim encoders)")
     if (takes := find_encoder(name).MODALITY) != modality:
         raise EncoderError(f"encoder {name!r} takes {takes}, not {modality}; name one for {modality}")
     return name

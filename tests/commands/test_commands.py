@@ -208,6 +208,7 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
     assert "cannot download https://huggingface.co/lukewys/laion_clap/resolve/main/630k-best.pt" in told
     assert f"put the file at {tmp_path / 'home' / 'checkpoints' / '630k-best.pt'}" in told
     assert "name another with --checkpoint, or take an encoder without one: timbre" in told
+    assert "or musicnn_msd, which needs no hub: emoclim extract audio --encoder box" in told
     assert not (tmp_path / "ws").exists()
 
 

@@ -14,7 +14,7 @@ from emoclim.data.datasets.files import modality_of
 from emoclim.data.manifest import Item, read_manifest
 from emoclim.encoders.loading import find_encoder
 from emoclim.errors import CacheError, EncoderError, ManifestError
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import BOX, DEFAULT, MODALITIES, Modality
 from emoclim.pipeline.evaluation.page import preview
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import newest_cache
@@ -32,9 +32,10 @@ def test_every_modality_stands_in_the_table_once_and_each_can_be_told_in_a_plot(
         assert all(suffix.startswith(".") and suffix == suffix.lower() for suffix in facts.suffixes)
 
 
+@pytest.mark.parametrize("preset", [None, DEFAULT, BOX])
 @EVERY
-def test_the_default_encoder_takes_the_modality(modality: Modality) -> None:
-    name = MODALITIES[modality].encoder
+def test_the_encoder_of_a_preset_takes_the_modality(modality: Modality, preset: str | None) -> None:
+    name = MODALITIES[modality].encoder_named(preset)
     assert name is None or modality == find_encoder(name).MODALITY
 
 

@@ -52,6 +52,11 @@ def location(published: Published) -> Path:
     return checkpoints_folder() / published.file
 
 
+def is_here(published: Published) -> bool:
+    """Tell whether a published file can be had without any download."""
+    return location(published).is_file() or hub_copy(published.url) is not None
+
+
 def checkpoints_folder() -> Path:
     """Return the folder of checkpoints on this machine."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
