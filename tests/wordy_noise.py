@@ -11,12 +11,18 @@ from emoclim.encoders import TextEncoder, passage_settings
 from emoclim.modality import Modality
 
 MODALITY: Modality = "text"
-LENGTH, FILL, DIM = 16, 0, 7
+LENGTH, FILL, DIM, HIDDEN = 16, 0, 7, 5
 VOCABULARY = ("calm sea", "cat", "storm", "party", "rock", "night", "sun")
 
 
 class Hashes(nn.Module):
-    """Passages of numbers of words to the sum of a random vector for each."""
+    """Passages of numbers of words to the sum of a random vector for each; and a layer from values to its words."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(HIDDEN, len(VOCABULARY))
+        for seed, parameter in enumerate(self.last.parameters()):
+            parameter.data.normal_(generator=torch.Generator().manual_seed(seed))
 
     def forward(self, ids: Tensor) -> Tensor:
         """See the class."""
@@ -36,5 +42,10 @@ def load() -> TextEncoder:
 
 
 def vocabulary(*, output: str = "features") -> Sequence[str]:
-    """List the words of the values, where they are the output."""
-    return VOCABULARY if output == "words" else ()
+    """List the words of the values, where these are, or lead to, their probabilities."""
+    return () if output == "features" else VOCABULARY
+
+
+def readout(*, output: str = "features") -> tuple[str, str] | None:
+    """Name the layer from values to probabilities, and its function, which is the output."""
+    return ("last", output) if output in ("softmax", "sigmoid") else None

@@ -36,7 +36,10 @@ from .loading import published_files as published_files
 from .loading import untrained_file as untrained_file
 from .text_encoder import TextEncoder as TextEncoder
 from .text_encoder import passage_settings as passage_settings
+from .text_towers import Readout as Readout
+from .text_towers import background_texts as background_texts
 from .text_towers import embed_texts as embed_texts
+from .text_towers import readout_of as readout_of
 from .text_towers import text_tower as text_tower
 from .text_towers import vocabulary_of as vocabulary_of
 from .text_towers import word_encoder as word_encoder

@@ -68,11 +68,16 @@ def load(*, checkpoint: Path, output: str = "features") -> ImageEncoder:
     return ImageEncoder(spec, (3, SIZE, SIZE), _view, _view, build, normalise, SHORT_SIDE)
 
 
-def vocabulary(*, output: str) -> Sequence[str]:
-    """List the words of the classes, in order, where they are the output."""
+def vocabulary() -> Sequence[str]:
+    """List the words of the classes, in order."""
     from torchvision.models import EfficientNet_B0_Weights
 
-    return list(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]) if output == "classes" else ()
+    return list(EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"])
+
+
+def readout(*, output: str) -> tuple[str, str] | None:
+    """Name the layer from features to the probabilities of the classes, and their function."""
+    return ("network.classifier", "softmax") if output == "features" else None
 
 
 def untrained(*, output: str = "features") -> EfficientNetLite0:

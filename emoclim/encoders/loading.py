@@ -10,7 +10,9 @@ it states
   anybody published some, ``published(*, <settings>) -> Published``, the file to use where the user names none;
 * if it likes, ``VARIANTS``, the values of its setting ``model`` that are worth a line in its description;
 * what words its features can be compared with, if any: ``TEXT``, the name of the encoder that is the text tower beside
-  it, of the same file; or ``vocabulary(*, <settings>)``, a word for each of its outputs where they are probabilities.
+  it, of the same file; or ``vocabulary(*, <settings>)``, the words whose probabilities its features are, and if they
+  are not yet, ``readout(*, <settings>)``, the name of the linear layer of its network that makes them, and softmax or
+  sigmoid.
 
 Beside what ``load`` declares, every encoder has the settings :data:`SHARED`: ``precision`` (fp32, bf16 or fp16), of its
 network if it has one, and for images ``views``, how many random crops are encoded beside the picture itself, and their

@@ -21,4 +21,4 @@ TAGGER = PackageTagger(
     "funk, electro, heavy metal, Progressive rock, 60s, rnb, indie pop, sad, House, happy",
 )
 published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained
-vocabulary = TAGGER.vocabulary
+vocabulary, readout = TAGGER.vocabulary, TAGGER.readout

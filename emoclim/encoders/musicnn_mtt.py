@@ -21,4 +21,4 @@ TAGGER = PackageTagger(
     "voice, choral",
 )
 published, load, untrained = TAGGER.published, TAGGER.load, TAGGER.untrained
-vocabulary = TAGGER.vocabulary
+vocabulary, readout = TAGGER.vocabulary, TAGGER.readout

@@ -1,12 +1,14 @@
-"""Find what words features can be compared with: by the text tower beside an encoder, or by the names of its outputs.
+"""Find what words features can be compared with: by the text tower beside an encoder, or by words it was taught.
 
-Used by objectives that compare by words. Invariant: an encoder's own file states which of the two it has.
+Used by objectives that compare by words. Invariants: an encoder's own file states which of the two it has, and what
+belongs to features is read from the very file that they were computed with.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,7 @@ log = logging.getLogger(__name__)
 
 WORD_TOKENS = 32  # of a word, a phrase or a prompt; texts are filled up to the length
 ROWS = 32  # embedded at once
+BACKGROUND_STEP = 8
 
 
 def wordy_encoders() -> list[str]:
@@ -39,13 +42,44 @@ def wordy_encoders() -> list[str]:
     return [name for name in encoder_names() if _tower_name(name) or hasattr(find_encoder(name), "vocabulary")]
 
 
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """How the probabilities of W words come from features of D values: by a linear layer, then a function."""
+
+    weight: Tensor  # (W, D)
+    bias: Tensor  # (W,)
+    function: str  # softmax or sigmoid
+
+
+def background_texts() -> list[str]:
+    """List words that stand in for a library of texts: every few of those that encoders of this package were taught."""
+    found = (find_encoder(name) for name in encoder_names())
+    words = [word for one in found if hasattr(one, "vocabulary") for word in one.vocabulary()]
+    return list(dict.fromkeys(words))[::BACKGROUND_STEP]
+
+
 def vocabulary_of(spec: FeatureSpec) -> Sequence[str]:
-    """Return the word of each value of some features; none where they are no probabilities of words."""
-    state = getattr(find_encoder(spec.name), "vocabulary", None)
-    words: Sequence[str] = state(**relevant_settings(state, spec.settings)) if state else ()
-    if words and len(words) != spec.dim:
+    """Return the words whose probabilities some features are, or are read as by :func:`readout_of`; none without."""
+    words: Sequence[str] = _stated(spec, "vocabulary") or ()
+    if words and len(words) != spec.dim and not _stated(spec, "readout"):
         raise EncoderError(f"encoder {spec.name} states {len(words)} words for {spec.dim} values; mend it")
     return words
+
+
+def readout_of(spec: FeatureSpec) -> Readout | None:
+    """Read how features become the probabilities of words, from the file that they were computed with.
+
+    None where they are probabilities already, or have no words.
+
+    Raises
+    ------
+    CheckpointError
+        That file is not where published files lie.
+    """
+    if (stated := _stated(spec, "readout")) is None:
+        return None
+    layer: Any = _of_its_file(spec.name, spec, "last layer").module.get_submodule(stated[0])
+    return Readout(layer.weight.detach().clone(), layer.bias.detach().clone(), stated[1])
 
 
 def text_tower(spec: FeatureSpec) -> Encoder | None:
@@ -58,6 +92,11 @@ def text_tower(spec: FeatureSpec) -> Encoder | None:
     """
     if not (name := _tower_name(spec.name)):
         return None
+    return _of_its_file(name, spec, "text tower")
+
+
+def _of_its_file(name: str, spec: FeatureSpec, part: str) -> Encoder:
+    """Load an encoder from the file that some features were computed with."""
     settings: dict[str, Any] = {key: spec.settings[key] for key in own_settings(name).keys() & spec.settings.keys()}
     if not has_parameters(name):
         return load_encoder(name, **settings)
@@ -70,7 +109,7 @@ def text_tower(spec: FeatureSpec) -> Encoder | None:
         encoder = load_encoder(name, checkpoint=checkpoints_folder() / file, **settings | known)
     if encoder.spec.checkpoint != spec.checkpoint:
         raise CheckpointError(
-            f"the text tower that belongs to these {spec.name} features is in {spec.checkpoint}, not in "
+            f"the {part} that belongs to these {spec.name} features is in {spec.checkpoint}, not in "
             f"{encoder.spec.checkpoint}; put that file into {checkpoints_folder()}"
         )
     return encoder
@@ -121,3 +160,9 @@ def _tower_name(name: str) -> str | None:
     own = name if found.MODALITY == WRITTEN else None
     tower: str | None = getattr(found, "TEXT", own)
     return tower
+
+
+def _stated(spec: FeatureSpec, what: str) -> Any:
+    """Return what the file of an encoder states of some features; None where it states nothing."""
+    state = getattr(find_encoder(spec.name), what, None)
+    return state(**relevant_settings(state, spec.settings)) if state else None

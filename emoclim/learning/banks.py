@@ -71,7 +71,7 @@ class _TrainedBank(Bank):
 
     @override
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
-        return _affine(self.out_weight, self.out_bias, hidden, products).mT[..., : self.embedding_dim]
+        return affine(self.out_weight, self.out_bias, hidden, products).mT[..., : self.embedding_dim]
 
     @override
     def about(self) -> dict[str, Any]:
@@ -134,7 +134,7 @@ class HiddenBank(_TrainedBank):
 
     def deepen(self, columns: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
         """Compute hidden columns ``(K, H, N)`` of columns ``(K, D, N)``, normalising each channel by itself."""
-        hidden = _affine(self.hidden_weight, self.hidden_bias, columns, products)
+        hidden = affine(self.hidden_weight, self.hidden_bias, columns, products)
         tables = self.running_mean, self.running_var, self.norm_weight, self.norm_bias
         mean, var, weight, bias = (table.view(-1) for table in tables)
         channels = hidden.reshape(1, -1, hidden.shape[-1])
@@ -214,7 +214,7 @@ class LinearBank(Bank):
         full = whole_lines(self.embedding_dim)
         weight = filled(self.weight, (self.n_heads, full, hidden.shape[1]))
         bias = filled(self.bias, (self.n_heads, full))
-        return _affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
+        return affine(weight, bias, hidden, products).mT[..., : self.embedding_dim]
 
 
 class IdentityBank(Bank):
@@ -244,7 +244,7 @@ def filled(tensor: Tensor, shape: Sequence[int]) -> Tensor:
     return pad(tensor, [extent for more in reversed(missing) for extent in (0, more)])
 
 
-def _affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype | None) -> Tensor:
+def affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype | None) -> Tensor:
     """`weight` ``(K, O, I)`` times `columns` ``(K, I, N)`` plus `bias` ``(K, O)``: ``(K, O, N)`` of the bias's type."""
     if products is None:
         return torch.baddbmm(bias[:, :, None], weight, columns)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from emoclim.config import Average
-from emoclim.data import Features, FeatureSpec
+from emoclim.data import Features, FeatureSpec, Split
 from emoclim.errors import CacheMismatch, ConfigError, RunError
+from emoclim.learning.banks import Bank
 from emoclim.learning.branches import LABELS, Banks, embed, embed_rows, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.modality import Modality
@@ -112,6 +113,27 @@ class Heads:
         settings = self.objective.settings
         objective = self.objective.of([settings[k] for k in numbers] if settings else ())
         return Heads(self.banks.select(numbers), self.specs, objective)
+
+
+def heads_without_labels(objective: Objective, given: Mapping[Modality, FeatureSpec | Features]) -> Heads:
+    """Make heads of an objective that trains nothing, of each modality by itself.
+
+    Parameters
+    ----------
+    objective
+        Such as ``make_objective("words", modalities, [{}])``, of the modalities that are given.
+    given
+        A library of features by modality; or what features are, where there is no library, as on the side of a query.
+
+    Raises
+    ------
+    ConfigError
+        The objective learns from labels, or cannot read such features.
+    """
+    libraries = {name: one if isinstance(one, Features) else None for name, one in given.items()}
+    specs = {name: one.spec if isinstance(one, Features) else one for name, one in given.items()}
+    banks: dict[str, Bank] = {name: objective.bank_of(spec, libraries[name]) for name, spec in specs.items()}
+    return Heads(Banks(banks, objective.branches(Split({}, {}, ()))), specs, objective)
 
 
 def stack_heads(parts: Sequence[Heads]) -> Heads:

@@ -1,5 +1,6 @@
 """EfficientNet-lite0: against features of the published file, and names of parameters in their order."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import torch
 from pseudo_weights import pseudo_random
 
 from emoclim.data import Item
-from emoclim.encoders import Encoder, efficientnet_lite0, load_encoder, location, obtain
+from emoclim.encoders import Encoder, efficientnet_lite0, load_encoder, location, obtain, readout_of
 from emoclim.errors import CheckpointError
 from emoclim.progress import silent
 
@@ -35,6 +36,11 @@ def test_features_of_photos(shared: Path) -> None:
     assert ((found - values).norm(dim=1) <= 1e-4 * values.norm(dim=1)).all()
     assert (probabilities.argmax(dim=1).numpy() == best).all()
     torch.testing.assert_close(probabilities.sum(dim=1), torch.ones(len(ids)))
+    read = readout_of(encoder.spec)
+    assert read is not None
+    with pytest.raises(CheckpointError, match="last layer"):
+        readout_of(replace(encoder.spec, checkpoint=f"{path.name}@of-another-training"))
+    torch.testing.assert_close((found @ read.weight.T + read.bias).softmax(dim=1), probabilities, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from pseudo_weights import pseudo_random
 from tensorflow_bundle import write_bundle
 from torch.nn import functional
 
-from emoclim.encoders import find_encoder, load_encoder, location, obtain
+from emoclim.encoders import find_encoder, load_encoder, location, obtain, readout_of
 from emoclim.encoders.families.musicnn_package import LENGTH
 from emoclim.encoders.nets.musicnn_package import ENTRIES, FRONT, LAYERS, Filters, PackageMusicnn
 from emoclim.errors import CheckpointError, EncoderError
@@ -33,7 +33,8 @@ def test_the_published_networks_give_what_their_graphs_give(name: str, shared: P
     published = find_encoder(name).published()
     if not location(published).is_file():
         pytest.skip(f"the checkpoint of {name} is not on this machine")
-    module: Any = load_encoder(name, checkpoint=obtain(published, track=silent)).module
+    encoder = load_encoder(name, checkpoint=obtain(published, track=silent))
+    module: Any = encoder.module
     with np.load(shared / "golden/musicnn_package.npz") as file:
         given, features, tags = (
             torch.from_numpy(file[key]) for key in ("log_mel", f"{name[-3:].upper()}/pen", f"{name[-3:].upper()}/tags")
@@ -42,6 +43,9 @@ def test_the_published_networks_give_what_their_graphs_give(name: str, shared: P
         found = module.features(given.transpose(1, 2))
         torch.testing.assert_close(found, features, atol=1e-4, rtol=1e-4)
         torch.testing.assert_close(module.tags(found), tags, atol=1e-5, rtol=1e-4)
+    read = readout_of(encoder.spec)
+    assert read is not None
+    torch.testing.assert_close((features @ read.weight.T + read.bias).sigmoid(), tags, atol=1e-4, rtol=0)
 
 
 def test_the_front_end_is_that_of_the_package(shared: Path, net: PackageMusicnn) -> None:

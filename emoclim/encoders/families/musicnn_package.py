@@ -50,9 +50,13 @@ class PackageTagger:
             beside=(Part(".index", f"{place}/.index", f"sha256:{self.index}"),),
         )
 
-    def vocabulary(self, *, output: str) -> Sequence[str]:
-        """List the tags, in order, where they are the output."""
-        return self.tags.split(", ") if output == "tags" else ()
+    def vocabulary(self) -> Sequence[str]:
+        """List the tags, in order."""
+        return self.tags.split(", ")
+
+    def readout(self, *, output: str) -> tuple[str, str] | None:
+        """Name the layer from features to the probabilities of the tags, and their function."""
+        return ("dense2", "sigmoid") if output == "features" else None
 
     def untrained(self, *, output: str = "features") -> nn.Module:
         """Make the network, before its parameters are read."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emoclim import config
-from emoclim.data import Split, Taxonomy
+from emoclim.data import Features, FeatureSpec, Split, Taxonomy
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank
 from emoclim.learning.branches import Branch
@@ -164,6 +164,16 @@ class Objective:
     def fit(self, split: Split) -> Mapping[str, Bank] | None:
         """Banks in closed form, or without parameters, by branch; None where they are trained by losses."""
         return None
+
+    def bank_of(self, spec: FeatureSpec, features: Features | None = None) -> Bank:
+        """A bank of one modality without labels or others: from what its features are, and a library of them, if any.
+
+        Raises
+        ------
+        ConfigError
+            It learns from labels; or it cannot read such features.
+        """
+        raise ConfigError(f"objective {self.name} learns from labels; run: emoclim train-heads --objective {self.name}")
 
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         """What items of a modality are compared by, from the outputs of the branches that take it, and how.

@@ -11,8 +11,17 @@ from torch.nn.functional import normalize
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Features, Split
-from emoclim.encoders import Encoder, embed_texts, text_tower, vocabulary_of, word_encoder, wordy_encoders
+from emoclim.data import Features, FeatureSpec, Split
+from emoclim.encoders import (
+    Encoder,
+    background_texts,
+    embed_texts,
+    readout_of,
+    text_tower,
+    vocabulary_of,
+    word_encoder,
+    wordy_encoders,
+)
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank
 from emoclim.learning.branches import Banks, Branch, embed
@@ -81,7 +90,7 @@ class Words(Objective):
     ------
     ==============  ==============  ==================================================================
     features        ``(N, D)``      of each modality, by an encoder with a text tower or a vocabulary
-    outputs         ``(K, N, W)``   how well each of W words fits, standardised over the training items
+    outputs         ``(K, N, W)``   how well each of W words fits, standardised over a library
     ==============  ==============  ==================================================================
 
     Relations
@@ -118,7 +127,8 @@ class Words(Objective):
             description="Prompts for a word, with bars between: {word} is it, {medium} what is compared, as image",
         )
         standardise: Literal["library", "none"] = Field(
-            default="library", description="Whether each word is standardised over the training items: library, or none"
+            default="library",
+            description="Whether each word is standardised over the library it is fitted to: library, or none",
         )
         encoder: str = Field(default="minilm", description="Text encoder that embeds vocabularies")
 
@@ -130,7 +140,19 @@ class Words(Objective):
 
     @override
     def fit(self, split: Split) -> Mapping[str, Bank]:
-        return {modality: self._bank(split.features[modality]) for modality in self.modalities}
+        return {name: self.bank_of(split.features[name].spec, split.features[name]) for name in self.modalities}
+
+    @override
+    def bank_of(self, spec: FeatureSpec, features: Features | None = None) -> DirectionBank:
+        raw, own = self._cosines(spec)
+        if self.choice("standardise") == "library":
+            cosines = self._background(raw, own) if features is None else _embed(raw, features)
+            mean, spread = cosines.double().cpu().mean(dim=1), cosines.double().cpu().std(dim=1, correction=0)
+            spread = torch.where(spread > 0, spread, 1)
+            raw.weight, raw.bias = (raw.weight / spread[..., None]).float(), (-mean / spread).float()
+        n_heads = len(self.settings)
+        state = {name: part.expand(n_heads, *part.shape[1:]).clone() for name, part in raw.state_dict().items()}
+        return DirectionBank(**state, **raw.about())
 
     def profiles(self, outputs: Tensor) -> Tensor:
         """Return how much of each word is in N items, ``(K, N, W)``, which sums to 1."""
@@ -140,28 +162,29 @@ class Words(Objective):
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         return self.profiles(outputs[modality]).sqrt(), "ip"
 
-    def _bank(self, features: Features) -> DirectionBank:
-        modality, spec = features.spec.modality, features.spec
+    def _cosines(self, spec: FeatureSpec) -> tuple[DirectionBank, Encoder]:
+        """Make the bank of one head whose outputs are cosines, and load what embeds words for it."""
         vocabulary = vocabulary_of(spec)
         encoder = word_encoder(self.choice("encoder")) if vocabulary else text_tower(spec)
         if encoder is None:
             raise ConfigError(
-                f"objective words cannot read {spec.name} features: they have no text tower and are no probabilities "
-                f"of words; extract with one of {', '.join(wordy_encoders())}, with --setting output=classes or tags "
-                "where it has that"
+                f"objective words cannot read {spec.name} features: they have no text tower and no vocabulary; extract "
+                f"with one of {', '.join(wordy_encoders())}"
             )
-        table = normalize(embed_texts(encoder, vocabulary), dim=1).T[None] if vocabulary else None
-        weight = self._directions(encoder, modality)[None]
+        weight = self._directions(encoder, spec.modality)[None]
         bias = weight.new_zeros(weight.shape[:2])
-        if self.choice("standardise") == "library":
-            raw = Banks({modality: DirectionBank(weight, bias, table)}, {modality: Branch(modality, unit=False)})
-            cosines = embed(raw, features)[modality].double().cpu()  # (1, N, W)
-            mean, spread = cosines.mean(dim=1), cosines.std(dim=1, correction=0)
-            spread = torch.where(spread > 0, spread, 1)
-            weight, bias = (weight / spread[..., None]).float(), (-mean / spread).float()
-        parts = {"weight": weight, "bias": bias} | ({} if table is None else {"table": table})
-        n_heads = len(self.settings)
-        return DirectionBank(**{name: part.expand(n_heads, *part.shape[1:]).clone() for name, part in parts.items()})
+        if not vocabulary:
+            return DirectionBank(weight, bias), encoder
+        table = normalize(embed_texts(encoder, vocabulary), dim=1).T[None]
+        if (read := readout_of(spec)) is None:
+            return DirectionBank(weight, bias, table), encoder
+        return DirectionBank(weight, bias, table, read.weight[None], read.bias[None], read.function), encoder
+
+    def _background(self, raw: DirectionBank, encoder: Encoder) -> Tensor:
+        """Cosines ``(1, N, W)`` of what stands in for a library: each word of a vocabulary alone, or texts of words."""
+        rows = torch.eye(raw.table.shape[2]) if raw.table is not None else embed_texts(encoder, background_texts())
+        bare = DirectionBank(raw.weight, raw.bias, raw.table)
+        return bare.project(bare.hide(rows, None, None), None)
 
     def _directions(self, encoder: Encoder, modality: Modality) -> Tensor:
         """Embed each word, ``(W, T)``: the mean of the unit embeddings of its prompts, so that cosines are averaged."""
@@ -169,3 +192,9 @@ class Words(Objective):
         medium = MODALITIES[modality].name
         prompts = [template.format(word=word, medium=medium) for word in words for template in templates]
         return normalize(embed_texts(encoder, prompts), dim=1).view(len(words), len(templates), -1).mean(dim=1)
+
+
+def _embed(bank: DirectionBank, features: Features) -> Tensor:
+    """Outputs ``(1, N, W)`` of items, the mean over their segments."""
+    modality = features.spec.modality
+    return embed(Banks({modality: bank}, {modality: Branch(modality, unit=False)}), features)[modality]

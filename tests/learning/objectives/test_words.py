@@ -15,9 +15,26 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig
 from emoclim.data import Features, FeatureSpec, Split
-from emoclim.encoders import embed_texts, find_encoder, load_encoder, text_tower, vocabulary_of, wordy_encoders
+from emoclim.encoders import (
+    background_texts,
+    embed_texts,
+    find_encoder,
+    load_encoder,
+    text_tower,
+    vocabulary_of,
+    wordy_encoders,
+)
 from emoclim.errors import CheckpointError, ConfigError, EncoderError
-from emoclim.learning import Heads, Space, make_objective, varying_settings
+from emoclim.learning import (
+    Heads,
+    Space,
+    heads_without_labels,
+    load_heads,
+    make_objective,
+    save_heads,
+    stack_heads,
+    varying_settings,
+)
 from emoclim.modality import MODALITIES
 from emoclim.stages import train_heads
 
@@ -25,6 +42,10 @@ WORDS, TEMPLATES = ("calm", "glad", "afraid", "sad"), ("{word}", "this {medium} 
 SPECS = {
     "image": FeatureSpec("noise", "image", 7, "none", {"output": "words"}),
     "audio": FeatureSpec("noise", "audio", 7, "none", {}),
+}
+READ = {
+    "softmax": FeatureSpec("noise", "audio", 5, "none", {"output": "softmax"}),
+    "sigmoid": FeatureSpec("noise", "image", 5, "none", {"output": "sigmoid"}),
 }
 
 
@@ -94,6 +115,49 @@ def test_items_are_compared_by_the_profiles_of_plain_loops(modality: Any, standa
             torch.testing.assert_close(vectors[k, item], torch.tensor(expected), atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("function", READ)
+def test_features_before_the_probabilities_of_words_are_as_good(function: str) -> None:
+    spec, rows = READ[function], torch.randn(4, 5, generator=torch.Generator().manual_seed(3))
+    last = wordy_noise.load().module.last
+    with torch.no_grad():
+        read = last(rows).softmax(dim=1) if function == "softmax" else last(rows).sigmoid()
+    probable = replace(spec, dim=7, settings={"output": "words"})
+    kinds = [{"standardise": "none"}, {"standardise": "none", "temperature": 0.1}]
+    objective = make_objective("words", (spec.modality,), [{"words": WORDS, "encoder": "noise"} | one for one in kinds])
+    windows = rows, torch.tensor([0, 1, 4]), torch.zeros(4)
+    found, expected = (
+        heads_without_labels(objective, {spec.modality: one.spec}).vectors(one)[0]
+        for one in (
+            Features(spec, ("a", "b"), torch.zeros(2, 5), *windows),
+            Features(probable, ("a", "b"), torch.zeros(2, 7), read, *windows[1:]),
+        )
+    )
+    torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_a_bank_with_a_layer_before_it_is_kept_whole(tmp_path: Path) -> None:
+    objective = make_objective(
+        "words", ("audio",), [{"words": WORDS, "encoder": "noise", "temperature": t} for t in (1, 2)]
+    )
+    made = heads_without_labels(objective, {"audio": READ["softmax"]})
+    save_heads(made, tmp_path / "heads")
+    rows = Features(READ["softmax"], ("a", "b"), torch.randn(2, 5, generator=torch.Generator().manual_seed(3)))
+    again, alone = load_heads(tmp_path / "heads"), made.select(1)
+    assert torch.equal(again.vectors(rows)[0], made.vectors(rows)[0])
+    assert torch.equal(stack_heads([alone, made]).vectors(rows)[0], made.select(1, 0, 1).vectors(rows)[0])
+
+
+@pytest.mark.parametrize("spec", [SPECS["image"], READ["softmax"], SPECS["audio"]])
+def test_without_a_library_words_are_standardised_over_those_of_the_package(spec: FeatureSpec) -> None:
+    objective = make_objective("words", (spec.modality,), [{"words": WORDS, "encoder": "noise"}])
+    made = heads_without_labels(objective, {spec.modality: spec})
+    texts = list(wordy_noise.VOCABULARY) if spec.settings else background_texts()
+    items = Features(replace(spec, dim=7, settings={}), tuple(texts), embed_texts(wordy_noise.load(), texts))
+    expected = heads_without_labels(objective, {spec.modality: items})
+    for name, tensor in expected.banks.state_dict().items():
+        torch.testing.assert_close(made.banks.state_dict()[name], tensor, atol=1e-4, rtol=1e-4)
+
+
 def test_a_library_of_one_item_has_a_profile() -> None:
     one = make_objective("words", ("audio",), [{}])
     one.prepare(split(0), torch.device("cpu"))
@@ -159,7 +223,7 @@ def test_prompts_that_the_encoder_does_not_take_are_told(caplog: pytest.LogCaptu
 def test_a_vocabulary_has_a_word_for_each_probability(name: str, output: str, first: str) -> None:
     width = {"classes": 1000, "tags": 50}[output]
     assert vocabulary_of(FeatureSpec(name, "image", width, "x", {"output": output}))[0] == first
-    assert not vocabulary_of(FeatureSpec(name, "image", width, "x", {"output": "features"}))
+    assert vocabulary_of(FeatureSpec(name, "image", 9, "x", {"output": "features"}))[0] == first
     with pytest.raises(EncoderError, match=f"{width} words"):
         vocabulary_of(FeatureSpec(name, "image", 3, "x", {"output": output}))
 
