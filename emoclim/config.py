@@ -142,7 +142,7 @@ class RelevanceConfig(Settings):
 class CompareConfig(RelevanceConfig):
     """What of the evaluations of runs is compared."""
 
-    split: str = Field(default="test", description="Which evaluation of each run: train, val or test")
+    split: str = Field(default="test", description="Which evaluation of each run: train, val, test or all")
     mean: Literal["macro", "micro"] = Field(
         default="macro", description="Mean over emotions (macro) or over queries (micro)"
     )
@@ -161,7 +161,7 @@ class CompareConfig(RelevanceConfig):
 class EvaluateConfig(RelevanceConfig):
     """What is evaluated, and by which metrics."""
 
-    split: str = Field(default="test", description="Part of the manifests to rank: train, val or test")
+    split: str = Field(default="test", description="Part of the manifests to rank: train, val, test or all")
     head: int | None = Field(default=None, description="Number of the heads to evaluate; default the run's best")
     ks: tuple[int, ...] = Field(default=(1, 5, 10), strict=False, description="Each k of P@k")
     measures: tuple[Measure, ...] = Field(

@@ -6,7 +6,17 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Device, Root, SettingOptions, given_options, refuse_useless
+from emoclim.commands.options import (
+    LIBRARIES,
+    Device,
+    OwnSettings,
+    Root,
+    SettingOptions,
+    given_options,
+    named_libraries,
+    parse_settings,
+    refuse_useless,
+)
 from emoclim.commands.terminal import Table, View, command, new_app, track, working
 from emoclim.config import CompareConfig, EvaluateConfig
 
@@ -17,15 +27,23 @@ TAGGING = SettingOptions(
     pipeline.TaggingConfig,
     {"manifest": "tagging", "seeds": "tag_seeds", "fractions": "train_fraction", "shuffle": "shuffle_tags"},
 )
+TAGGED = frozenset(one.name for one in TAGGING.options())
+OF_WORDS = frozenset({"setting", *(one.name for one in LIBRARIES)})
 OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "label_map", "within", "memory"})
 
 
-@command(app, "evaluate", forms=("json", "latex", "markdown"), first=CONFIG.options(), then=TAGGING.options())
+@command(
+    app, "evaluate", forms=("json", "latex", "markdown"), first=(*CONFIG.options(), *LIBRARIES), then=TAGGING.options()
+)
 def evaluate(
     context: typer.Context,
     run: Annotated[
         str | None, typer.Argument(help="Name of a run; default the newest (but for those of reproduce).")
     ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Compare by words of emotions, without a run; ranks all that has labels.")
+    ] = False,
+    setting: OwnSettings = None,
     memory: Annotated[int, typer.Option(min=1, help="MB that ranking may take.")] = 1024,
     plots: Annotated[bool, typer.Option(help="Draw plots and write report.html, too.")] = True,
     device: Device = "auto",
@@ -34,17 +52,26 @@ def evaluate(
 ) -> View:
     """Report how well emotions are found, or tags.
 
-    Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --tagging
-    tells how well tags of music are found by what the heads make of it.
+    Ranks one modality by the other, in every direction, and tells how often the emotion is the same. With --words no
+    run is needed, and labels only tell what is right. With --tagging tells how well tags of music are found by what the
+    heads make of it.
     """
     asked, place = CONFIG.given(options), pipeline.Workspace(workspace)
-    if given_options(context) & {one.name for one in TAGGING.options()}:
+    resources = pipeline.Resources(place, device, track=track)
+    if words:
+        refuse_useless(context, {"run", "head", *TAGGED}, "words are compared, without a run")
+    else:
+        refuse_useless(context, OF_WORDS, "they are of --words")
+    if given_options(context) & TAGGED:
         refuse_useless(context, OF_RETRIEVAL, "tags are found, nothing is ranked")
         tags = pipeline.TaggingConfig(run=run, plots=plots, **asked, **TAGGING.given(options))
-        tagged = pipeline.start(pipeline.Tag(), tags, pipeline.Resources(place, device, track=track))
+        tagged = pipeline.start(pipeline.Tag(), tags, resources)
         return View(tagged.to_dict(), _tagging_tables(tagged), tagged.summary(), paper=tagged.paper_tables())
-    config = EvaluateConfig(**asked)
     with working("evaluate"):
+        if words:
+            run = pipeline.words_run(named_libraries(options), parse_settings(setting, "words=paper"), resources)
+            asked = {"split": "all"} | asked
+        config = EvaluateConfig(**asked)
         result = pipeline.evaluate_run(run, config, memory=memory << 20, plots=plots, workspace=place, device=device)
     return View(result.to_dict(), evaluation_tables(result), result.summary(), paper=result.paper_tables())
 

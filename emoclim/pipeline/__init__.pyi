@@ -13,6 +13,7 @@ from .encoders import describe_encoders as describe_encoders
 from .encoders import encoder_rows as encoder_rows
 from .evaluation.compare import compare_runs as compare_runs
 from .evaluation.evaluate import evaluate_run as evaluate_run
+from .evaluation.words import words_run as words_run
 from .extract import extract_features as extract_features
 from .health.check import check_encoder as check_encoder
 from .preparation.datasets import dataset_rows as dataset_rows

@@ -14,6 +14,8 @@ from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, read_features
 
+WHOLE = "all"  # in place of a split: all of them
+
 NumbersOf = Callable[[Item], Sequence[float]]  # what is measured of an item; nothing where it is not
 
 
@@ -29,30 +31,32 @@ def read_splits(
     keys: ContentKeys,
     *,
     every_class: bool = True,
+    labelled: bool = True,
     numbered: Mapping[Modality, NumbersOf] = {},
     **how: bool,
 ) -> dict[str, Split]:
     """Read the features of the labelled items of some splits, as :func:`read_features` does.
 
-    Of modalities that are `numbered`, those of the items with numbers, whose class is -1 where they have no label.
+    Of modalities that are `numbered`, those of the items with numbers, whose class is -1 where they have no label; of
+    all items alike if they need not be `labelled`.
     """
     splits = {}
     for name in names:
-        if name not in SPLITS:
-            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}")
+        if name not in (*SPLITS, WHOLE):
+            raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}, and {WHOLE}")
         features: dict[Modality, Features] = {}
         labels: dict[Modality, torch.Tensor] = {}
         numbers: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
             manifest, of = library.manifest, numbered.get(modality)
-            items = taught_items(manifest, label_map, name, of)
+            items = taught_items(manifest, label_map, name, of) if labelled else _of_split(manifest, name)
             table = features[modality] = read_features(library, items, keys, **how)
             by_id = {item.id: item for item in items}
             labels[modality], own = known_of([by_id[id_] for id_ in table.ids], modality, label_map, of)
             if own is not None:
                 numbers[modality] = own
                 _require_numbers(own, name, manifest)
-            elif every_class:
+            elif every_class and labelled:
                 _require_all_classes(labels[modality], label_map, name, manifest)
         splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None)
     return splits
@@ -74,17 +78,19 @@ def known_of(
 
 def numbered_items(manifest: Manifest, split: str, of: NumbersOf = valence_arousal_of) -> list[Item]:
     """Return the items of a split that have numbers, labelled or not."""
-    return [item for item in manifest.items if item.split == split and of(item)]
+    return [item for item in _of_split(manifest, split) if of(item)]
 
 
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
     """Return the items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)
     return [
-        item
-        for item in manifest.items
-        if item.split == split and label_map.class_of(manifest.modality, item.label) is not None
+        item for item in _of_split(manifest, split) if label_map.class_of(manifest.modality, item.label) is not None
     ]
+
+
+def _of_split(manifest: Manifest, split: str) -> list[Item]:
+    return [item for item in manifest.items if split in (item.split, WHOLE)]
 
 
 def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:

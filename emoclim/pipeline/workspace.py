@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 HEADS_FILE = "heads.safetensors"
 REPRODUCED = "reproduce-"  # begins the names of the runs of papers' rows
+BRIDGED = "words-"  # and of those that compare by words
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +92,12 @@ class Workspace:
         return {int(number) for number in numbers if number.isdecimal()}
 
     def run(self, name: str | None) -> Path:
-        """Find the folder of a run, by name or path; for None the newest, of a paper's row only for want of others."""
+        """Find a run by name or path; for None the newest, of a paper's row or by words only for want of others."""
         finished = [path.parent for path in self.runs.glob(f"*/{HEADS_FILE}")]
         if name is None:
             if not finished:
                 raise RunError(f"there is no run in {self.runs}; train one with: emoclim train-heads")
-            own = [folder for folder in finished if not folder.name.startswith(REPRODUCED)]
+            own = [folder for folder in finished if not folder.name.startswith((REPRODUCED, BRIDGED))]
             return max(own or finished, key=_trained_at)
         for folder in (self.runs / name, Path(name)):
             if (folder / HEADS_FILE).is_file():

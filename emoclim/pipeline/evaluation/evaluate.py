@@ -28,7 +28,7 @@ from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.machine import limit_threads
-from emoclim.pipeline.splits import labelled_items
+from emoclim.pipeline.splits import WHOLE, labelled_items
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import JointSpace, RetrievalReport, plot_confusion, plot_joint_spaces, plot_per_class
@@ -134,6 +134,8 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
     """Say which items the heads or the encoders may know already, and which items and classes are not there."""
     if ranked.n_without_group:
         yield f"{ranked.n_without_group} items of split {name} have no group and are left out"
+    if name == WHOLE and run.heads.objective.needs:
+        yield f"split {WHOLE} has items that run {run.folder.name} was trained on"
     for modality, library in libraries.items():
         manifest = library.manifest
         if manifest.digest() != run.libraries[modality]["digest"]:

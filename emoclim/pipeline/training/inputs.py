@@ -27,7 +27,7 @@ from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import NumbersOf, known_of, read_splits, taught_items, valence_arousal_of
+from emoclim.pipeline.splits import WHOLE, NumbersOf, known_of, read_splits, taught_items, valence_arousal_of
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
 from emoclim.pipeline.workspace import Workspace
@@ -81,7 +81,11 @@ class Labelled:
         """Read the labelled features of training and validation."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
-        splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=self.numbered())
+        if self.objective.needs:
+            splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=self.numbered())
+        else:  # nothing is learnt: all items of a library say what is usual in it, and none is held back
+            whole = read_splits(libraries, self.label_map, (WHOLE,), keys, labelled=False)[WHOLE]
+            splits = {"train": whole, "val": whole}
         keys.save()
         rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
         table = torch.tensor(rows, dtype=torch.float64) if rows else None
