@@ -6,7 +6,7 @@ from typing import Any
 from emoclim.config import TrainConfig
 from emoclim.encoders import wordy_encoders
 from emoclim.errors import ConfigError
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import BOX, MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.run import PLAN, UNFINISHED, Resources, digest_of, resume, start
 from emoclim.pipeline.training.config import HeadsConfig
@@ -47,7 +47,7 @@ def _choose(workspace: Workspace, named: Mapping[Modality, str]) -> dict[Modalit
     if len(found) < 2:
         there = f"those of {' '.join(found)}" if found else "none"
         raise ConfigError(
-            f"words compare labelled features of two modalities, and {workspace.caches} has {there}; extract more with "
-            f"one of the encoders {', '.join(wordy)}"
+            f"words compare labelled features of two modalities, and {workspace.caches} has {there}; extract more, "
+            f"with --encoder {BOX} or one of {', '.join(wordy)}"
         )
     return found
