@@ -33,6 +33,25 @@ def supcon(
     return sum(losses) / divisor if losses else 0.0
 
 
+def nt_xent(
+    first: Tensor, second: Tensor, pairs: tuple[Tensor, Tensor], temperature: float, *, within: bool = True
+) -> Tensor:
+    """Loss of one head, differentiable: each row and each of its positives in turn, as the paper's equation has it."""
+    rows = [(0, number, row) for number, row in zip(pairs[0].tolist(), first, strict=True)]
+    rows += [(1, number, row) for number, row in zip(pairs[1].tolist(), second, strict=True)]
+    losses = []
+    for i, (side, number, row) in enumerate(rows):
+        others = [one for j, one in enumerate(rows) if j != i and (within or one[0] != side)]
+        exponents = [(other == number, row @ one / temperature) for _, other, one in others]
+        log_sum = sum(exponent.exp() for _, exponent in exponents).log() if exponents else first.new_zeros(())
+        if own := [log_sum - exponent for positive, exponent in exponents if positive]:
+            losses.append((side, sum(own) / len(own)))
+    if within:
+        return sum(loss for _, loss in losses) / len(losses) if losses else first.new_zeros(())
+    by_side = [[loss for side, loss in losses if side == wanted] for wanted in (0, 1)]
+    return sum(sum(some) / len(some) for some in by_side if some) / 2
+
+
 def similarity_supcon(
     anchor: Tensor,
     contrast: Tensor,

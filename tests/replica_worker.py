@@ -22,9 +22,11 @@ def trained(
     tuning: dict[str, Any],
     replicas: Replicas = ALONE,
     modalities: tuple[Modality, ...] = ("audio",),
+    name: str = "emo_clim",
 ) -> dict[str, Tensor]:
     """What a training gives: gradients of its first step, losses, and the parameters at its end."""
-    objective = make_objective("emo_clim", ("image", "audio") if len(modalities) == 1 else modalities, [{}])
+    joined: tuple[Modality, ...] = ("image", "audio") if name == "emo_clim" and len(modalities) == 1 else modalities
+    objective = make_objective(name, joined, [{}])
     found: dict[str, Tensor] = {}
     update = JointLearner._update
 
@@ -38,7 +40,8 @@ def trained(
 
     JointLearner._update = noting  # type: ignore[method-assign]
     try:
-        training = train(material, CONFIG, tuning, replicas=replicas, modalities=modalities, objective=objective)
+        given = {"objective": objective, "weights": objective.default_weights}
+        training = train(material, CONFIG, tuning, replicas=replicas, modalities=modalities, **given)
     finally:
         JointLearner._update = update  # type: ignore[method-assign]
     found |= {f"loss.{name}": getattr(training.history, name) for name in ("train_loss", "val_loss")}
@@ -50,13 +53,14 @@ def run(rank: int, count: int, folder: Path, material: Material, tuning: dict[st
     """Train with others and write what came of it."""
     torch.set_num_threads(1)
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=count)
-    spoilt, modalities = tuning.pop("spoilt", None), tuning.pop("modalities", ("audio",))
+    spoilt = tuning.pop("spoilt", None)
+    own = {key: tuning.pop(key) for key in ("modalities", "name") if key in tuning}
     found: dict[str, Any]
     try:
         if rank == spoilt:  # as if the files lay on a disk that this one cannot read
             nowhere = [replace(item, path=folder / "nowhere") for item in material.recordings["train"].items]
             material.recordings["train"] = replace(material.recordings["train"], items=nowhere)
-        found = trained(material, tuning, Replicas(rank, count), modalities)
+        found = trained(material, tuning, Replicas(rank, count), **own)
     except EmoclimError as error:
         found = {"told": str(error)}
     finally:

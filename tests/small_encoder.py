@@ -122,11 +122,12 @@ def make_material(folder: Path, seconds: float = 0.5, n: int = 12, words: int = 
         labels = torch.arange(n) % len(CLASSES)
         values = generator.standard_normal((n, IMAGE.dim)).astype(np.float32) + 2 * labels[:, None].float().numpy()
         features = Features(IMAGE, tuple(map(str, range(n))), torch.from_numpy(values))
-        splits[name] = Split({"image": features}, {"image": labels}, CLASSES)
+        pairs = torch.arange(n)
+        splits[name] = Split({"image": features}, {"image": labels}, CLASSES, pairs={"image": pairs})
         items = [write_tone(folder / f"{name}-{i}.wav", 300 * (1 + int(labels[i])), seconds, i) for i in range(n)]
-        recordings[name] = LabelledItems(items, labels.clone())
+        recordings[name] = LabelledItems(items, labels.clone(), pairs=pairs)
         prose = [" ".join(WORDS[2 * int(k) + int(labels[i])] for k in drawn.integers(0, 5, words)) for i in range(n)]
-        texts[name] = LabelledItems([Item(f"{name}-{i}", text=prose[i]) for i in range(n)], labels.clone())
+        texts[name] = LabelledItems([Item(f"{name}-{i}", text=prose[i]) for i in range(n)], labels.clone(), pairs=pairs)
     return Material(splits["train"], splits["val"], recordings, texts)
 
 

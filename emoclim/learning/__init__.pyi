@@ -41,6 +41,7 @@ from .learner import Learner as Learner
 from .learner import new_learner as new_learner
 from .learner import weighted_sum as weighted_sum
 from .losses.contrastive import inner_products as inner_products
+from .losses.contrastive import nt_xent as nt_xent
 from .losses.contrastive import similarity_supcon as similarity_supcon
 from .losses.contrastive import supcon as supcon
 from .objectives.base import VALENCE_AROUSAL as VALENCE_AROUSAL

@@ -75,11 +75,21 @@ def one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch
     return by_number[first[drawn] + (position * counts[drawn]).long()]
 
 
+def in_passes(n: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
+    """Draw numbers below n, ``(batches, B)``, in passes over all of them; those of a batch differ, if there are B."""
+    n_batches, size = shape
+    per_pass = max(1, n // size)  # what a pass leaves over fills no batch
+    passes, turns = -(-n_batches // per_pass), -(-per_pass * size // n)
+    drawn = [torch.cat([torch.randperm(n, generator=generator) for _ in range(turns)]) for _ in range(passes)]
+    return torch.cat([one[: per_pass * size] for one in drawn]).view(-1, size)[:n_batches]
+
+
 def draw_rows(
     split: Split, shape: tuple[int, int], generator: torch.Generator, needs: Collection[str], *, name: str
 ) -> dict[Modality, Tensor]:
     """Draw row numbers ``(batches, B)`` by modality: of a pair each, or balanced by class, or else uniform.
 
+    Pairs are drawn in passes over all that are whole: no batch holds one twice unless it is larger than they are many.
     Where `targets` are needed, items that have numbers are drawn uniformly, others balanced by class.
     """
     if "pairs" in needs and split.pairs is not None:
@@ -88,7 +98,7 @@ def draw_rows(
         whole = torch.stack(list(counts.values())).all(dim=0).nonzero()[:, 0]
         if not len(whole):
             raise ManifestError(f"no items of the {name} split belong together; give both of a pair the same number")
-        drawn = whole[torch.randint(len(whole), shape, generator=generator)]
+        drawn = whole[in_passes(len(whole), shape, generator)]
         return {
             modality: one_of_each(pairs, counts[modality], drawn, generator) for modality, pairs in split.pairs.items()
         }

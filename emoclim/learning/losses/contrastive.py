@@ -1,4 +1,4 @@
-"""Compute the supervised contrastive loss for K heads at once; several objectives share it.
+"""Compute contrastive losses, by classes or pairs, for K heads at once; several objectives share them.
 
 Conventions: K heads at once, axis 0; embeddings have unit rows; the order in ``(anchor, contrast)`` is the direction.
 Every operation treats each head by itself and in the same way whatever K is, and adds terms one after another, so that
@@ -129,6 +129,61 @@ def similarity_supcon(
     log_probability = (logits + log_weight).log_softmax(dim=2) - log_weight
     pulled = (torch.where(similarity > 0, log_probability, 0) * similarity).sum(dim=2)  # (K, N)
     return _mean_over_anchors(-pulled, similarity.sum(dim=-1), no_positive)
+
+
+def nt_xent(
+    first: Tensor,
+    second: Tensor,
+    pairs: tuple[Tensor, Tensor],
+    temperature: float | Tensor,
+    *,
+    within: bool = True,
+) -> Tensor:
+    r"""Compute the normalised temperature-scaled cross entropy (NT-Xent) of K sets of pairs of embeddings.
+
+    Parameters
+    ----------
+    first, second
+        ``(K, N, E)`` and ``(K, M, E)``: the two views of items, or the items of two modalities.
+    pairs
+        ``(N,)`` and ``(M,)`` int64: rows of equal number are each other's positives, wherever they stand.
+    temperature
+        Divides every similarity; one for all, or ``(K,)``.
+    within
+        Whether rows of the same side are negatives too, as in SimCLR; else each row is told from those of the other
+        side alone, as in CLIP.
+
+    Returns
+    -------
+    Tensor
+        ``(K,)``, the mean over the rows that have a positive; 0 if none has.
+
+    Notes
+    -----
+    T. Chen et al., "A simple framework for contrastive learning of visual representations", ICML 2020, Eq. 1, over all
+    2N rows z of a batch of N pairs (i, j), with the temperature t:
+
+    .. math:: l_{i,j} = - \log \frac{\exp(z_i \cdot z_j / t)}{\sum_{k \ne i} \exp(z_i \cdot z_k / t)}
+
+    Without `within`, k runs over the N rows of the other side, and the loss is that of A. Radford et al., "Learning
+    transferable visual models from natural language supervision", ICML 2021. The number of negatives differs, 2N - 2
+    against N - 1, so that the two are not to be compared: of rows that are all alike they are log(2N - 1) and log N.
+    Where one pair has several rows on a side, the mean over the positives of an anchor is taken.
+
+    Examples
+    --------
+    >>> rows, numbers = torch.eye(2)[None], torch.arange(2)
+    >>> nt_xent(rows, rows, (numbers, numbers), 1.0), nt_xent(rows, rows, (numbers, numbers), 1.0, within=False)
+    (tensor([0.5514]), tensor([0.3133]))
+    """
+    one, other = pairs
+    if within:
+        rows, numbers = torch.cat([first, second], dim=1), torch.cat([one, other])
+        matched = numbers[:, None] == numbers
+        return supcon(rows, rows, matched, temperature, skip_self=True, no_positive="skip")
+    matched = one[:, None] == other
+    there = supcon(first, second, matched, temperature, skip_self=False, no_positive="skip")
+    return (there + supcon(second, first, matched.T, temperature, skip_self=False, no_positive="skip")) / 2
 
 
 def _compared(

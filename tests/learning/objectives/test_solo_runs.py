@@ -20,6 +20,8 @@ BOTH: tuple[Modality, ...] = ("text", "audio")
 CASES: list[tuple[str, tuple[Modality, ...], dict[str, Any]]] = [
     ("classification", BOTH, {}),
     ("multi_head", BOTH, {}),
+    ("nt_xent", BOTH, {}),
+    ("nt_xent", BOTH, {"negatives": "across"}),
     ("va_regression", ("audio",), {}),
     ("w2v_regression", ("text",), {}),
     *(
@@ -36,7 +38,8 @@ def split(seed: int, width: int, n: int) -> Split:
     vectors = torch.randn(len(CLASSES), width, generator=generator, dtype=torch.float64)
     made = own_split(seed, n, text=width, audio=width + 1)
     numbers: dict[Modality, Tensor] = {"audio": 5 + torch.randn(n, 2, generator=generator)}
-    return replace(made, label_vectors=vectors, numbers=numbers)
+    pairs: dict[Modality, Tensor] = dict.fromkeys(BOTH, torch.arange(n))
+    return replace(made, label_vectors=vectors, numbers=numbers, pairs=pairs)
 
 
 @pytest.mark.parametrize(("name", "modalities", "own"), CASES)
