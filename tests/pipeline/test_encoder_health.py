@@ -6,12 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 from commands import answer, run
+from encoder_cases import with_clap_front_end
+from pseudo_weights import pseudo_random
 from torch import nn
 
-from emoclim.encoders import efficientnet_lite0, find_encoder, load_encoder, location
+from emoclim.encoders import clap, efficientnet_lite0, find_encoder, load_encoder, location
 from emoclim.errors import EncoderError
 from emoclim.pipeline import check_encoder
 from emoclim.pipeline.health import check
+from emoclim.pipeline.health.known_inputs import write_inputs
 
 
 @pytest.mark.parametrize("name", ["colour", "timbre", "efficientnet_lite0", "musicnn_msd", "musicnn_mtt", "minilm"])
@@ -51,6 +54,24 @@ def test_a_network_that_tells_nothing_apart_is_told(tmp_path: Path) -> None:
     told = answer("encoders", "efficientnet_lite0", "--check", "--checkpoint", tmp_path / "net.pth", code=3)
     assert told["least_cosine"] == pytest.approx(1)
     assert [fault.split(":")[0] for fault in told["faults"]] == ["COLLAPSED"]
+
+
+def test_a_collapsed_audio_tower_of_clap_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of laion/larger_clap_music: a constant, beside which nothing else matters; without it, it is sound."""
+    monkeypatch.setattr(check, "_seconds", lambda *_: 0.1)  # 16 segments of 10 s
+    state = with_clap_front_end(pseudo_random(clap.untrained().state_dict()))
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, tmp_path / "flat.pt")
+    told = answer("encoders", "clap", "--check", "--checkpoint", tmp_path / "flat.pt", "--device", "cpu", code=3)
+    assert [fault.split(":")[0] for fault in told["faults"]] == ["COLLAPSED"]
+    encoder, found = load_encoder("clap", checkpoint=tmp_path / "flat.pt"), []
+    encoder.module.audio_projection.register_forward_hook(lambda _, __, output: found.append(output))
+    with torch.inference_mode():
+        encoder.module(torch.cat([next(iter(encoder.prepare(item))) for item in write_inputs("audio", tmp_path)]))
+    state["audio_projection.2.bias"] -= found[0].mean(dim=0)
+    torch.save(state, tmp_path / "sound.pt")
+    sound = answer("encoders", "clap", "--check", "--checkpoint", tmp_path / "sound.pt", "--device", "cpu")
+    assert (sound["faults"], sound["encoder"]) == ([], "clap")
+    assert sound["least_cosine"] < 0
 
 
 def test_features_that_are_no_numbers_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
