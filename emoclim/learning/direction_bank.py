@@ -38,6 +38,7 @@ class DirectionBank(LinearBank):
         read_weight: Tensor | None = None,
         read_bias: Tensor | None = None,
         function: str = "",
+        unit: bool = False,
     ) -> None:
         super().__init__(weight, bias)
         if table is not None:
@@ -50,19 +51,20 @@ class DirectionBank(LinearBank):
             if read_bias is None or read_bias.shape != read_weight.shape[:2]:
                 raise ValueError("the layer before a table has a bias of another shape")
             self.dim = read_weight.shape[2]
-        self.function = function
+        self.function, self.unit = function, unit  # `unit`: rows are at unit length before that layer
         self.register_buffer("table", table)
         self.register_buffer("read_weight", read_weight)
         self.register_buffer("read_bias", read_bias)
 
     @override
     def about(self) -> dict[str, Any]:
-        return {"function": self.function} if self.function else {}
+        return {"function": self.function, "unit": self.unit} if self.function else {}
 
     @override
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
         columns = super().hide(rows, generator, products)
         if self.read_weight is not None and self.read_bias is not None:
+            columns = normalize(columns, dim=1) if self.unit else columns
             n_words = self.read_weight.shape[1]
             whole = whole_lines(n_words)
             weight = filled(self.read_weight, (self.n_heads, whole, self.dim))

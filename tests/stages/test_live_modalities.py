@@ -43,7 +43,8 @@ from emoclim.stages.head_training import train_heads
 BOTH: tuple[Modality, ...] = ("audio", "text")
 FROZEN = {"unfreeze": "none", "batchnorm": "frozen"}
 NO_NORMS = {"unfreeze": "all", "batchnorm": "frozen", "learning_rate": 1e-2}
-LEARNT = [name for name in objective_names() if name != "words"]  # which trains nothing, and of encoders of words only
+UNTRAINED = {"words", "content"}  # of encoders of words only
+LEARNT = [name for name in objective_names() if name not in UNTRAINED]
 
 
 @pytest.fixture(scope="module")

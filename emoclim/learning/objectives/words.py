@@ -1,80 +1,30 @@
 """Words of emotions as the bridge between modalities; nothing is trained."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 from torch import Tensor
-from torch.nn.functional import normalize
 from typing_extensions import override
 
 from emoclim import config
 from emoclim.data import Features, FeatureSpec, Split
-from emoclim.encoders import (
-    Encoder,
-    background_texts,
-    embed_texts,
-    readout_of,
-    text_tower,
-    vocabulary_of,
-    word_encoder,
-    wordy_encoders,
-)
-from emoclim.errors import ConfigError
+from emoclim.encoders import vocabulary_of, word_encoder
 from emoclim.learning.banks import Bank
-from emoclim.learning.branches import Banks, Branch, embed
+from emoclim.learning.branches import Branch
 from emoclim.learning.direction_bank import DirectionBank
 from emoclim.learning.objectives.base import Metric, Objective
-from emoclim.modality import MODALITIES, Modality
-
-LISTS: Mapping[str, Sequence[str]] = {
-    # Emo-CLIM, section 4.1: the six classes that pictures and music share
-    "paper": ("amusement", "anger", "contentment", "excitement", "fear", "sadness"),
-    # Zentner et al., "Emotions evoked by the sound of music", Emotion 2008 (GEMS); and Russell's circumplex, 1980
-    "affect": (
-        *("wonder", "transcendence", "tenderness", "nostalgia", "peacefulness", "power", "joy", "tension", "sadness"),
-        *("excitement", "delight", "happiness", "contentment", "serenity", "calm", "relaxation", "tiredness"),
-        *("boredom", "gloom", "frustration", "anger", "fear", "alarm", "amusement"),
-    ),
-}
-FEWEST = 2  # words: of one alone, every profile is the same
-
-
-def read_words(given: Any) -> Any:
-    """Return the words of a list by its name, of a file with one a line, or of a string with commas."""
-    if not isinstance(given, str):
-        return given
-    if given in LISTS:
-        return LISTS[given]
-    parts = given.split(",")
-    if (file := Path(given)).is_file():
-        try:
-            parts = file.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise ValueError(f"it cannot be read: {error.strerror}") from error
-    words = tuple(dict.fromkeys(word.strip() for word in parts if word.strip()))
-    if len(words) < FEWEST:
-        raise ValueError(f"it should name {' or '.join(LISTS)}, a file of words, or {FEWEST} words or more with commas")
-    return words
-
-
-def read_templates(given: Any) -> Any:
-    """Return templates from a string with bars, each with a place for the word."""
-    templates = tuple(part.strip() for part in given.split("|")) if isinstance(given, str) else given
-    for template in templates:
-        try:
-            filled = template.format(word="\0", medium="")
-        except (KeyError, IndexError, ValueError):
-            filled = ""
-        if "\0" not in filled:
-            raise ValueError(f"{template!r} should hold {{word}}, and no other places than it and {{medium}}")
-    return templates
-
-
-WordList = Annotated[tuple[str, ...], BeforeValidator(read_words), Field(strict=False)]
-Templates = Annotated[tuple[str, ...], BeforeValidator(read_templates), Field(strict=False)]
+from emoclim.learning.word_banks import (
+    Templates,
+    WordList,
+    bank_of_words,
+    outputs_of,
+    prompt_directions,
+    repeated,
+    tower_of,
+)
+from emoclim.modality import Modality
 
 
 class Words(Objective):
@@ -119,7 +69,7 @@ class Words(Objective):
         words: WordList = Field(
             default="affect",
             validate_default=True,
-            description=f"Words of emotions: {' or '.join(LISTS)}, a file with one a line, or several with commas",
+            description="Words of emotions: paper or affect, a file with one a line, or several with commas",
         )
         templates: Templates = Field(
             default="a feeling of {word}",
@@ -144,15 +94,16 @@ class Words(Objective):
 
     @override
     def bank_of(self, spec: FeatureSpec, features: Features | None = None) -> DirectionBank:
-        raw, own = self._cosines(spec)
+        vocabulary = vocabulary_of(spec)
+        encoder = word_encoder(self.choice("encoder")) if vocabulary else tower_of(spec, self.name)
+        directions = prompt_directions(encoder, self.choice("words"), self.choice("templates"), spec.modality)
+        raw = bank_of_words(directions, spec, encoder)
         if self.choice("standardise") == "library":
-            cosines = self._background(raw, own) if features is None else _embed(raw, features)
-            mean, spread = cosines.double().cpu().mean(dim=1), cosines.double().cpu().std(dim=1, correction=0)
+            cosines = outputs_of(raw, encoder, features)  # (1, N, W)
+            mean, spread = cosines.mean(dim=1), cosines.std(dim=1, correction=0)
             spread = torch.where(spread > 0, spread, 1)
             raw.weight, raw.bias = (raw.weight / spread[..., None]).float(), (-mean / spread).float()
-        n_heads = len(self.settings)
-        state = {name: part.expand(n_heads, *part.shape[1:]).clone() for name, part in raw.state_dict().items()}
-        return DirectionBank(**state, **raw.about())
+        return repeated(raw, len(self.settings))
 
     def profiles(self, outputs: Tensor) -> Tensor:
         """Return how much of each word is in N items, ``(K, N, W)``, which sums to 1."""
@@ -161,40 +112,3 @@ class Words(Objective):
     @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         return self.profiles(outputs[modality]).sqrt(), "ip"
-
-    def _cosines(self, spec: FeatureSpec) -> tuple[DirectionBank, Encoder]:
-        """Make the bank of one head whose outputs are cosines, and load what embeds words for it."""
-        vocabulary = vocabulary_of(spec)
-        encoder = word_encoder(self.choice("encoder")) if vocabulary else text_tower(spec)
-        if encoder is None:
-            raise ConfigError(
-                f"objective words cannot read {spec.name} features: they have no text tower and no vocabulary; extract "
-                f"with one of {', '.join(wordy_encoders())}"
-            )
-        weight = self._directions(encoder, spec.modality)[None]
-        bias = weight.new_zeros(weight.shape[:2])
-        if not vocabulary:
-            return DirectionBank(weight, bias), encoder
-        table = normalize(embed_texts(encoder, vocabulary), dim=1).T[None]
-        if (read := readout_of(spec)) is None:
-            return DirectionBank(weight, bias, table), encoder
-        return DirectionBank(weight, bias, table, read.weight[None], read.bias[None], read.function), encoder
-
-    def _background(self, raw: DirectionBank, encoder: Encoder) -> Tensor:
-        """Cosines ``(1, N, W)`` of what stands in for a library: each word of a vocabulary alone, or texts of words."""
-        rows = torch.eye(raw.table.shape[2]) if raw.table is not None else embed_texts(encoder, background_texts())
-        bare = DirectionBank(raw.weight, raw.bias, raw.table)
-        return bare.project(bare.hide(rows, None, None), None)
-
-    def _directions(self, encoder: Encoder, modality: Modality) -> Tensor:
-        """Embed each word, ``(W, T)``: the mean of the unit embeddings of its prompts, so that cosines are averaged."""
-        words, templates = self.choice("words"), self.choice("templates")
-        medium = MODALITIES[modality].name
-        prompts = [template.format(word=word, medium=medium) for word in words for template in templates]
-        return normalize(embed_texts(encoder, prompts), dim=1).view(len(words), len(templates), -1).mean(dim=1)
-
-
-def _embed(bank: DirectionBank, features: Features) -> Tensor:
-    """Outputs ``(1, N, W)`` of items, the mean over their segments."""
-    modality = features.spec.modality
-    return embed(Banks({modality: bank}, {modality: Branch(modality, unit=False)}), features)[modality]

@@ -20,6 +20,7 @@ from emoclim.stages import Training, evaluate, search, train_heads
 CPU = torch.device("cpu")
 CLASSES = ("calm", "glad", "sad")
 SPECS = {"text": FeatureSpec("noise", "text", 7, "none", {}), "speech": FeatureSpec("noise", "speech", 7, "none", {})}
+OWN = {"content": {"encoder": "noise", "templates": "{word}"}}  # as these features are
 CONFIG = TrainConfig(epochs=2, batches_per_epoch=6, val_batches=2, batch_size=10, hidden_dim=21, embedding_dim=5)
 
 
@@ -46,7 +47,9 @@ def train(name: str, chosen: list[int], config: TrainConfig = CONFIG) -> Trainin
     """Train heads that differ in all settings that may differ."""
     own = load_objective(name).Settings
     numbers = {setting: own.model_fields[setting].default for setting in own.floats()}
-    settings = [{setting: value * (1, 2, 5)[k] for setting, value in numbers.items()} for k in chosen]
+    settings = [
+        {setting: value * (1, 2, 5)[k] for setting, value in numbers.items()} | OWN.get(name, {}) for k in chosen
+    ]
     objective = make_objective(name, tuple(SPECS), settings)
     table = torch.rand(3, len(objective.terms), generator=torch.Generator().manual_seed(7)) + 0.1
     return train_heads(split(0), split(1, 21), objective, table[chosen], config, device=CPU)

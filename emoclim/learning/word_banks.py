@@ -1,0 +1,147 @@
+"""Make banks that read features by words, and the words and prompts that settings name.
+
+Used by the objectives that compare by words. Invariant: nothing here knows labels.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from emoclim.data import Features, FeatureSpec
+from emoclim.encoders import (
+    Encoder,
+    background_texts,
+    embed_texts,
+    readout_of,
+    text_tower,
+    vocabulary_of,
+    wordy_encoders,
+)
+from emoclim.errors import ConfigError
+from emoclim.learning.branches import Banks, Branch, embed
+from emoclim.learning.direction_bank import DirectionBank
+from emoclim.modality import MODALITIES, Modality
+
+LISTS: Mapping[str, Sequence[str]] = {
+    # Emo-CLIM, section 4.1: the six classes that pictures and music share
+    "paper": ("amusement", "anger", "contentment", "excitement", "fear", "sadness"),
+    # Zentner et al., "Emotions evoked by the sound of music", Emotion 2008 (GEMS); and Russell's circumplex, 1980
+    "affect": (
+        *("wonder", "transcendence", "tenderness", "nostalgia", "peacefulness", "power", "joy", "tension", "sadness"),
+        *("excitement", "delight", "happiness", "contentment", "serenity", "calm", "relaxation", "tiredness"),
+        *("boredom", "gloom", "frustration", "anger", "fear", "alarm", "amusement"),
+    ),
+    # What pictures, music and texts may be of
+    "content": (
+        *("sea", "beach", "lake", "river", "waterfall", "mountain", "forest", "desert", "field", "garden", "sky"),
+        *("sunset", "night", "rain", "storm", "snow", "fire", "space", "city", "street", "village", "house", "church"),
+        *("castle", "ruin", "bar", "stage", "stadium", "school", "hospital", "factory", "cemetery", "road", "child"),
+        *("baby", "woman", "man", "couple", "family", "crowd", "friends", "soldier", "wedding", "party", "dance"),
+        *("concert", "sport", "race", "journey", "work", "war", "protest", "accident", "prayer", "sleep", "holiday"),
+        *("Christmas", "dog", "cat", "horse", "bird", "insect", "snake", "spider", "fish", "car", "train", "aeroplane"),
+        *("ship", "bicycle", "machine", "computer", "weapon", "food", "drink", "flower", "tree", "book", "toy"),
+        *("singing", "choir", "guitar", "piano", "violin", "drums", "trumpet", "saxophone", "flute", "organ", "harp"),
+        *("synthesiser", "orchestra", "classical music", "jazz", "blues", "rock music", "heavy metal", "punk"),
+        *("pop music", "hip hop", "electronic music", "techno", "ambient music", "folk music", "country music"),
+        *("reggae", "soul music", "film music", "lullaby"),
+    ),
+}
+FEWEST = 2  # words: of one alone, every profile is the same
+
+
+def read_words(given: Any) -> Any:
+    """Return the words of a list by its name, of a file with one a line, or of a string with commas."""
+    if not isinstance(given, str):
+        return given
+    if given in LISTS:
+        return LISTS[given]
+    parts = given.split(",")
+    if (file := Path(given)).is_file():
+        try:
+            parts = file.read_text(encoding="utf-8-sig").splitlines()
+        except OSError as error:
+            raise ValueError(f"it cannot be read: {error.strerror}") from error
+    words = tuple(dict.fromkeys(word.strip() for word in parts if word.strip()))
+    if len(words) < FEWEST:
+        raise ValueError(f"it should name {' or '.join(LISTS)}, a file of words, or {FEWEST} words or more with commas")
+    return words
+
+
+def read_templates(given: Any) -> Any:
+    """Return templates from a string with bars, each with a place for the word."""
+    templates = tuple(part.strip() for part in given.split("|")) if isinstance(given, str) else given
+    for template in templates:
+        try:
+            filled = template.format(word="\0", medium="")
+        except (KeyError, IndexError, ValueError):
+            filled = ""
+        if "\0" not in filled:
+            raise ValueError(f"{template!r} should hold {{word}}, and no other places than it and {{medium}}")
+    return templates
+
+
+WordList = Annotated[tuple[str, ...], BeforeValidator(read_words), Field(strict=False)]
+Templates = Annotated[tuple[str, ...], BeforeValidator(read_templates), Field(strict=False)]
+
+
+def tower_of(spec: FeatureSpec, objective: str) -> Encoder:
+    """Load the text tower of features that have no vocabulary."""
+    if (tower := text_tower(spec)) is None:
+        raise ConfigError(
+            f"objective {objective} cannot read {spec.name} features: they have no text tower and no vocabulary; "
+            f"extract with one of {', '.join(wordy_encoders())}"
+        )
+    return tower
+
+
+def prompt_directions(encoder: Encoder, words: Sequence[str], templates: Sequence[str], modality: Modality) -> Tensor:
+    """Embed each word, ``(W, T)``: the mean of the unit embeddings of its prompts, so that cosines are averaged."""
+    medium = MODALITIES[modality].name
+    prompts = [template.format(word=word, medium=medium) for word in words for template in templates]
+    return unit_embeddings(encoder, prompts).view(len(words), len(templates), -1).mean(dim=1)
+
+
+def unit_embeddings(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """Embed texts at unit length, ``(N, T)``."""
+    return normalize(embed_texts(encoder, texts), dim=1)
+
+
+def bank_of_words(weight: Tensor, spec: FeatureSpec, encoder: Encoder) -> DirectionBank:
+    """Make a bank (K = 1) of the products of `weight` ``(E, T)`` with the place of features in the space of words.
+
+    That is the mean of the words of their vocabulary, weighted by probabilities, or where they lie by themselves.
+    """
+    weight = weight[None]
+    bias = weight.new_zeros(weight.shape[:2])
+    if not (vocabulary := vocabulary_of(spec)):
+        return DirectionBank(weight, bias)
+    table = unit_embeddings(encoder, vocabulary).T[None]
+    if (read := readout_of(spec)) is None:
+        return DirectionBank(weight, bias, table)
+    return DirectionBank(weight, bias, table, read.weight[None], read.bias[None], read.function)
+
+
+def outputs_of(bank: DirectionBank, encoder: Encoder, features: Features | None) -> Tensor:
+    """Outputs ``(K, N, E)``, float64, of a library, the mean over segments of each item; or of what stands in for one.
+
+    That is each word of a vocabulary alone, or else words as texts of `encoder`.
+    """
+    if features is not None:
+        modality = features.spec.modality
+        found = embed(Banks({modality: bank}, {modality: Branch(modality, unit=False)}), features)[modality]
+    else:
+        bare = DirectionBank(bank.weight, bank.bias, bank.table)
+        rows = embed_texts(encoder, background_texts()) if bare.table is None else torch.eye(bare.dim)
+        found = bare.project(bare.hide(rows, None, None), None)
+    return found.double().cpu()
+
+
+def repeated(bank: DirectionBank, n_heads: int) -> DirectionBank:
+    """Make K heads of one."""
+    state = {name: part.expand(n_heads, *part.shape[1:]).clone() for name, part in bank.state_dict().items()}
+    return DirectionBank(**state, **bank.about())
