@@ -19,7 +19,7 @@ from emoclim.data.tables import SEPARATOR, read_table, require_none
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
-COLUMNS = ("path", "label", "split", "id", "tags", "group", "start", "duration", "text", *NUMBERS)
+COLUMNS = ("path", "label", "split", "id", "tags", "group", "pair", "start", "duration", "text", *NUMBERS)
 SPLITS = ("train", "val", "test")
 FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))
 
@@ -48,6 +48,7 @@ class Item:
     tags: tuple[str, ...] = ()
     split: str | None = None
     group: str | None = None  # track, author or piece; never in two splits
+    pair: str | None = None  # what it belongs together with, items of all modalities; None: those of its id
     numbers: tuple[float, ...] = ()  # valence and arousal, in the manifest's own scale; or none
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Item:
             raise ManifestError(f"item {self.id!r} has the numbers {self.numbers}; give valence and arousal, finite")
         if isinstance(self.path, str):
             object.__setattr__(self, "path", Path(self.path))
-        for name in ("label", "split", "group"):
+        for name in ("label", "split", "group", "pair"):
             if (given := getattr(self, name)) and not given.isascii():
                 object.__setattr__(self, name, composed(given) or None)
         if self.tags:
@@ -65,8 +66,8 @@ class Item:
 
     @property
     def annotated(self) -> bool:
-        """Whether heads can learn from it: it has a label, or valence and arousal."""
-        return self.label is not None or bool(self.numbers)
+        """Whether heads can learn from it: it has a label, valence and arousal, or a pair that is named."""
+        return self.label is not None or bool(self.numbers) or self.pair is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +89,7 @@ class Manifest:
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
-        rows = [(item.id, item.label, item.tags, item.split, item.group, *item.numbers) for item in self.items]
+        rows = [(i.id, i.label, i.tags, i.split, i.group, *i.numbers, *filter(None, [i.pair])) for i in self.items]
         return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
 
 
@@ -101,12 +102,12 @@ def read_manifest(
     ----------
     source
         A CSV (commas, semicolons or tabs) or Parquet file with a column `path` and any of `label`, `split`, `id`,
-        `tags` (separated by ``|``), `group`, `start`, `duration` (seconds), `valence` and `arousal`, or with `id` and
-        `text` where the content itself stands in the table; or a folder ``<label>/**/<file>``.
+        `tags` (separated by ``|``), `group`, `pair`, `start`, `duration` (seconds), `valence` and `arousal`, or with
+        `id` and `text` where the content itself stands in the table; or a folder ``<label>/**/<file>``.
     modality
         What the items are.
     unlabelled
-        Leave labels, valence and arousal out: the library is only to be searched.
+        Leave labels, valence, arousal and pairs out: the library is only to be searched.
     need_files
         False where only ids and labels are used: no file is looked for.
 
@@ -162,9 +163,8 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     if not {"path", "text"}.intersection(known):
         raise ManifestError(f"{source} has no column 'path' (it has: {table.named()}); add one")
     problems = table.overfull()
-    folder = str(source.parent)
     items = [
-        item_of_row(folder, number, dict(zip(columns, row, strict=False)), unlabelled, problems)
+        item_of_row(str(source.parent), number, dict(zip(columns, row, strict=False)), unlabelled, problems)
         for number, row in table.rows
     ]
     require_none(source, problems)
@@ -203,6 +203,7 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
         tags=tuple(tag.strip() for tag in (_cell(row, "tags") or "").split(SEPARATOR) if tag.strip()),
         split=split,
         group=_cell(row, "group"),
+        pair=None if unlabelled else _cell(row, "pair"),
         numbers=() if unlabelled else numbers_of_row(number, row, problems),
     )
 
@@ -217,8 +218,7 @@ def untimed(items: Sequence[Item], modality: Modality) -> tuple[Sequence[Item], 
 
 
 def _cell(row: dict[str, str], name: str) -> str | None:
-    text = row.get(name)
-    return (text.strip() or None) if text else None
+    return row.get(name, "").strip() or None
 
 
 def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest:

@@ -59,7 +59,7 @@ def _cells(item: Item, path: str, target: Path) -> dict[str, str]:
         raise ManifestError(
             f"a tag of {item.id} holds {SEPARATOR!r}, which parts the tags in {target}; call it otherwise"
         )
-    texts = {name: getattr(item, name) or "" for name in ("label", "split", "id", "group", "text")}
+    texts = {name: getattr(item, name) or "" for name in ("label", "split", "id", "group", "pair", "text")}
     seconds = {"start": item.start, "duration": item.duration}
     given = seconds | dict(zip(NUMBERS, item.numbers or (None, None), strict=True))
     numbers = {name: "" if value is None else repr(float(value)) for name, value in given.items()}

@@ -3,6 +3,8 @@
 Used by objectives and stages. Generators live on the CPU.
 """
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,9 +12,11 @@ import torch
 from torch import Tensor
 
 from emoclim.data import Features, Split
-from emoclim.errors import CacheError, ManifestError
+from emoclim.errors import CacheError, ManifestError, name_some
 from emoclim.learning.branches import LABELS
 from emoclim.modality import Modality
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,9 +192,35 @@ def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: 
                 if what in own and (table is None or len(table.get(modality, ())) != len(split.features[modality])):
                     raise ManifestError(f"the {modality} items of the {name} split need {what}; give each its own")
             _check_finite(split.features[modality], f"{modality} features of the {name} split")
+        if "pairs" in needs:
+            _check_whole(split, modalities, name)
     for modality in modalities:
         spec = train.features[modality].spec
         spec.require(val.features[modality].spec, f"the {modality} part of the train split")
+
+
+def _check_whole(split: Split, modalities: Sequence[Modality], name: str) -> None:
+    """Tell which items have no partner, and which share theirs; refuse a split without any pair that is whole."""
+    assert split.pairs is not None
+    counts = {modality: Counter(split.pairs[modality].tolist()) for modality in modalities}
+    whole = set.intersection(*(set(own) for own in counts.values()))
+    if not whole:
+        raise ManifestError(
+            f"no {' and '.join(modalities)} items of the {name} split belong together; give both of a pair the same "
+            "name in a column 'pair' (or the same id), and the same split"
+        )
+    for modality, own in counts.items():
+        ids, numbers = split.features[modality].ids, split.pairs[modality].tolist()
+        for what, told in (
+            ("belong to nothing in the other modality and are left out", [n not in whole for n in numbers]),
+            (
+                "share their pair with others of their modality: one of them is drawn at a time",
+                [own[n] > 1 for n in numbers],
+            ),
+        ):
+            if found := [id_ for id_, is_so in zip(ids, told, strict=True) if is_so]:
+                text = "%d of %d %s items of the %s split %s: %s"
+                log.warning(text, len(found), len(ids), modality, name, what, name_some(found))
 
 
 def _check_labels(split: Split, modality: Modality, name: str) -> None:

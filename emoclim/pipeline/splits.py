@@ -16,6 +16,7 @@ from emoclim.pipeline.library import Library, read_features
 
 WHOLE = "all"  # in place of a split: all of them
 
+PairNumbers = Mapping[Modality, Mapping[str, int]]  # by id: equal for items that belong together
 NumbersOf = Callable[[Item], Sequence[float]]  # what is measured of an item; nothing where it is not
 
 
@@ -33,14 +34,15 @@ def read_splits(
     every_class: bool = True,
     labelled: bool = True,
     numbered: Mapping[Modality, NumbersOf] = {},
+    pairs: PairNumbers | None = None,
     **how: bool,
 ) -> dict[str, Split]:
     """Read the features of the labelled items of some splits, as :func:`read_features` does.
 
     Of modalities that are `numbered`, those of the items with numbers, whose class is -1 where they have no label; of
-    all items alike if they need not be `labelled`.
+    all items alike if they need not be `labelled`, as where `pairs` number them.
     """
-    splits = {}
+    splits, labelled = {}, labelled and pairs is None
     for name in names:
         if name not in (*SPLITS, WHOLE):
             raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}, and {WHOLE}")
@@ -49,7 +51,7 @@ def read_splits(
         numbers: dict[Modality, torch.Tensor] = {}
         for modality, library in libraries.items():
             manifest, of = library.manifest, numbered.get(modality)
-            items = taught_items(manifest, label_map, name, of) if labelled else _of_split(manifest, name)
+            items = taught_items(manifest, label_map, name, of) if labelled else items_of(manifest, name)
             table = features[modality] = read_features(library, items, keys, **how)
             by_id = {item.id: item for item in items}
             labels[modality], own = known_of([by_id[id_] for id_ in table.ids], modality, label_map, of)
@@ -58,7 +60,15 @@ def read_splits(
                 _require_numbers(own, name, manifest)
             elif every_class and labelled:
                 _require_all_classes(labels[modality], label_map, name, manifest)
-        splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None)
+        paired = (
+            None
+            if pairs is None
+            else {
+                modality: torch.tensor([pairs[modality][id_] for id_ in table.ids], dtype=torch.int64)
+                for modality, table in features.items()
+            }
+        )
+        splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None, pairs=paired)
     return splits
 
 
@@ -78,18 +88,29 @@ def known_of(
 
 def numbered_items(manifest: Manifest, split: str, of: NumbersOf = valence_arousal_of) -> list[Item]:
     """Return the items of a split that have numbers, labelled or not."""
-    return [item for item in _of_split(manifest, split) if of(item)]
+    return [item for item in items_of(manifest, split) if of(item)]
 
 
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
     """Return the items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)
-    return [
-        item for item in _of_split(manifest, split) if label_map.class_of(manifest.modality, item.label) is not None
-    ]
+    return [item for item in items_of(manifest, split) if label_map.class_of(manifest.modality, item.label) is not None]
 
 
-def _of_split(manifest: Manifest, split: str) -> list[Item]:
+def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
+    """Number the items of each modality, by id, alike where they belong together: by the pair of each, or its id."""
+    names = {
+        modality: {item.id: item.pair or item.id for item in library.manifest.items}
+        for modality, library in libraries.items()
+    }
+    numbers = {
+        name: number for number, name in enumerate(sorted({one for own in names.values() for one in own.values()}))
+    }
+    return {modality: {id_: numbers[name] for id_, name in own.items()} for modality, own in names.items()}
+
+
+def items_of(manifest: Manifest, split: str) -> list[Item]:
+    """Return all items of a split, labelled or not."""
     return [item for item in manifest.items if split in (item.split, WHOLE)]
 
 

@@ -23,16 +23,17 @@ def write_csv(folder: Path, text: str, *files: str) -> Path:
 def test_reads_every_column_and_resolves_paths_from_the_csv(tmp_path: Path) -> None:
     source = write_csv(
         tmp_path,
-        "path,label,split,id,tags,group,start,duration\n"
-        '"a, b.jpg",awe,train,first,calm|slow,g1,1.5,2\n'
-        "sub/c.jpg,fear,test,,,,,\n",
+        "path,label,split,id,tags,group,pair,start,duration\n"
+        '"a, b.jpg",awe,train,first,calm|slow,g1,p1,1.5,2\n'
+        "sub/c.jpg,fear,test,,,,,,\n",
         "a, b.jpg",
         "sub/c.jpg",
     )
     first, second = read_manifest(source, "audio").items
     assert (first.id, first.path, first.label, first.split) == ("first", tmp_path / "a, b.jpg", "awe", "train")
-    assert (first.tags, first.group, first.start, first.duration) == (("calm", "slow"), "g1", 1.5, 2.0)
-    assert (second.id, second.label, second.tags, second.group) == ("sub/c.jpg", "fear", (), None)
+    assert (first.tags, first.group, first.pair) == (("calm", "slow"), "g1", "p1")
+    assert (first.start, first.duration) == (1.5, 2.0)
+    assert (second.id, second.label, second.tags, second.group, second.pair) == ("sub/c.jpg", "fear", (), None, None)
 
 
 def test_unknown_columns_are_left_out_with_a_note(tmp_path: Path) -> None:

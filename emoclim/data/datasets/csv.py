@@ -54,7 +54,7 @@ def prepare(
             f"{folder} is a folder, not a table; name the table in it (found {in_words(list_files(folder))})"
         )
     table = read_table(folder)
-    columns = _columns(table, named | dict.fromkeys(("id", "start", "duration", *NUMBERS)))
+    columns = _columns(table, named | dict.fromkeys(("id", "pair", "start", "duration", *NUMBERS)))
     path = columns["path"]
     rows = table.records(*table.columns)
     pathless = tuple(LeftOut(f"row {number}", "unused", "no path") for number, row in rows if not row[path])

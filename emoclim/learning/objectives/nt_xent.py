@@ -73,7 +73,7 @@ class NtXent(Objective):
 
     @override
     def aligns(self, weights: Sequence[float]) -> bool:
-        return len(self.modalities) > 1 and weights[0] > 0
+        return weights[0] > 0
 
     @override
     def draw(

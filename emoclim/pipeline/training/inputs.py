@@ -27,7 +27,17 @@ from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, labels_of, library_note
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import WHOLE, NumbersOf, known_of, read_splits, taught_items, valence_arousal_of
+from emoclim.pipeline.splits import (
+    WHOLE,
+    NumbersOf,
+    PairNumbers,
+    items_of,
+    known_of,
+    pair_numbers,
+    read_splits,
+    taught_items,
+    valence_arousal_of,
+)
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
 from emoclim.pipeline.workspace import Workspace
@@ -82,7 +92,8 @@ class Labelled:
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
         if self.objective.needs:
-            splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=self.numbered())
+            numbered = self.numbered()
+            splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered, pairs=self.pairs)
         else:  # nothing is learnt: all items of a library say what is usual in it, and none is held back
             whole = read_splits(libraries, self.label_map, (WHOLE,), keys, labelled=False)[WHOLE]
             splits = {"train": whole, "val": whole}
@@ -90,6 +101,11 @@ class Labelled:
         rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
         table = torch.tensor(rows, dtype=torch.float64) if rows else None
         return {name: replace(split, label_vectors=table, taxonomy=self.taxonomy) for name, split in splits.items()}
+
+    @property
+    def pairs(self) -> PairNumbers | None:
+        """What numbers the items by what they belong to, where that teaches and labels are for ranking only."""
+        return pair_numbers(self.libraries) if "pairs" in self.objective.needs else None
 
     def numbered(self) -> dict[Modality, NumbersOf]:
         """Return the modalities that are trained on numbers of their items, and what these are."""
@@ -120,6 +136,11 @@ class Labelled:
         if (own := self.taxonomy) is None:
             return known
         return known | {"name": own.name, "relevance": plain_relevance(own.relevance)}
+
+
+def learns_unlabelled(objective: Objective) -> bool:
+    """Whether items need no label to teach: what an objective takes of them is their tags, or what they belong with."""
+    return learns_tags(objective) or "pairs" in objective.needs
 
 
 def learns_tags(objective: Objective) -> bool:
@@ -154,9 +175,10 @@ def _classes(
 ) -> tuple[LabelMap, Taxonomy | None]:
     """Read the class of each label; or what is relevant to what, where each label remains a class of its own.
 
-    Where items teach by valence and arousal, labels are for ranking only, and may lack.
+    Where items teach by valence and arousal, or by pairs, labels are for ranking only, and may lack.
     """
     labels, numbered = labels_of(libraries), _numbered(objective, libraries)
+    numbered = frozenset(libraries) if "pairs" in objective.needs else numbered
     named = {modality: own for modality, own in labels.items() if own or modality not in numbered}
     label_map, taxonomy = LabelMap((), {}), None
     try:
@@ -215,8 +237,12 @@ class EndToEndInputs(Labelled):
     def items(self, live: Modality, split: str) -> LabelledItems:
         """Return the items of a split of a live modality with their classes, or what is measured of them."""
         manifest, of = self.libraries[live].manifest, self.numbered().get(live)
-        items = taught_items(manifest, self.label_map, split, of)
-        return LabelledItems(items, *known_of(items, live, self.label_map, of))
+        if (pairs := self.pairs) is None:
+            items = taught_items(manifest, self.label_map, split, of)
+            return LabelledItems(items, *known_of(items, live, self.label_map, of))
+        items = items_of(manifest, split)
+        labels, _ = known_of(items, live, self.label_map, None)
+        return LabelledItems(items, labels, pairs=torch.tensor([pairs[live][item.id] for item in items]))
 
 
 def encoder_of(modality: Modality) -> str:

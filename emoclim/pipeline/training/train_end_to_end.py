@@ -24,7 +24,7 @@ from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoders
-from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest, learns_tags
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest, learns_unlabelled
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import JointTraining, LiveModality, train_end_to_end
@@ -56,7 +56,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
         workspace, track, objective = resources.workspace, resources.track, config.make_objective()
         encoders = {modality: config.load(modality, track) for modality in MODALITIES if modality in config.encoders}
-        alone, tagged = objective.alone, learns_tags(objective)
+        alone, tagged = objective.alone, learns_unlabelled(objective)
         libraries = choose_libraries(workspace, config.libraries, known, encoders, alone=alone, tagged=tagged)
         keys = workspace.content_keys()
         for live, encoder in encoders.items():

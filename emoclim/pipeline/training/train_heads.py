@@ -18,7 +18,7 @@ from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
-from emoclim.pipeline.training.inputs import Labelled, learns_tags
+from emoclim.pipeline.training.inputs import Labelled, learns_unlabelled
 from emoclim.pipeline.training.run_files import SHOWN_HEADS, EpochEvents, TrainingResult
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
@@ -69,7 +69,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         """Open the libraries."""
         objective = config.make_objective()
         candidates = config.space(objective).candidates()
-        alone, tagged = objective.alone, learns_tags(objective)
+        alone, tagged = objective.alone, learns_unlabelled(objective)
         libraries = choose_libraries(resources.workspace, config.libraries, known, alone=alone, tagged=tagged)
         inputs = Labelled.of(config, libraries, known)
         checked_rule(config.rule(ranked=inputs.ranked), candidates)
