@@ -78,8 +78,13 @@ class ExtractionResult:
             lines.append(f"{len(same)} have the same content as another item ({same[0]}, for one)")
         if done.leaks:
             lines.append(f"{len(done.leaks)} of them lie in another split than their twin: the test is not clean")
-        lines += [f"failed: {failure.id}: {failure.reason}" for failure in done.failures[:SHOWN_FAILURES]]
-        if (more := len(done.failures) - SHOWN_FAILURES) > 0:
+        return lines + self.failed()
+
+    def failed(self) -> list[str]:
+        """Say which items failed, and why."""
+        failures = self.extraction.failures
+        lines = [f"failed: {failure.id}: {failure.reason}" for failure in failures[:SHOWN_FAILURES]]
+        if (more := len(failures) - SHOWN_FAILURES) > 0:
             lines.append(f"and {more} more")
         return lines + ([f"all failures are in {self.failures_file}"] if self.failures_file else [])
 

@@ -65,21 +65,22 @@ class QueryReader:
         self, note: CacheNote, opened: OpenLibrary, keys: ContentKeys, device: torch.device, track: Track
     ) -> None:
         self._note, self._opened, self._keys, self._device = note, opened, keys, device
+        self.modality = note.spec.modality
         self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
 
     def read(self, query: Path | str) -> Features:
         """Return the features of a file or of words, as those of one item."""
         if self._encoder is None:
             return self._imported(query)
-        shown, modality = shown_query(query), self._encoder.spec.modality
-        manifest = Manifest(shown, modality, Path(), (item_of(query),))
+        shown = shown_query(query)
+        manifest = Manifest(shown, self.modality, Path(), (item_of(query),))
         with MemoryCache(self._encoder.spec) as cache:
             extraction = extract(manifest, self._encoder, cache, batch_size=1, device=self._device)
             if extraction.failures:
                 raise ManifestError(f"{shown} cannot be used as a query: {extraction.failures[0].reason}")
             for about, examples in extraction.remarks.items():
                 told = f" ({', '.join(filter(None, examples.values()))})"
-                log.warning("%s is one of the %s that %s%s", shown, MODALITIES[modality].nouns, about, told)
+                log.warning("%s is one of the %s that %s%s", shown, MODALITIES[self.modality].nouns, about, told)
             return cache.read(sorted(cache.keys()))
 
     def text_of(self, item: Item, start: float | None) -> str | None:

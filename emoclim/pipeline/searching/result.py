@@ -40,7 +40,7 @@ class SearchResult:
 
     query: Path | str  # a file, or words
     run: str
-    head: int
+    head: int | None  # its number among those of the run; None by words
     library: str
     candidates: int  # how many items were ranked
     left_out: tuple[str, ...]  # ids of the items that are the query itself or equal to it

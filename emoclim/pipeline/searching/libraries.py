@@ -1,0 +1,127 @@
+"""Find the library that is searched, and open it: as it was extracted, or as it is now, with what lacks encoded."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from emoclim.cache import CacheNote, SourceRef, key_of, located, open_cache, read_note
+from emoclim.config import ExtractConfig
+from emoclim.data import Item, is_there, list_files, read_manifest, with_splits
+from emoclim.errors import CacheError, DecodeError, ManifestError, reason_of
+from emoclim.modality import MODALITIES, WRITTEN, Modality
+from emoclim.pipeline.extract import extract_features
+from emoclim.pipeline.find_caches import cache_notes
+from emoclim.pipeline.library import Library, open_library
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+
+if TYPE_CHECKING:
+    from emoclim.pipeline.searching.spaces import JointSpace
+
+log = logging.getLogger(__name__)
+
+Place = tuple[CacheNote, SourceRef | Path]  # of a library: as it was extracted, or a path, with how it is encoded
+
+
+class Libraries:
+    """Opens each library once, so that it is read, and what is told of it is told, once."""
+
+    def __init__(self, workspace: Workspace, device: str, track: Track) -> None:
+        self._workspace, self._device, self._track = workspace, device, track
+        self.keys = workspace.content_keys()
+        self._opened: dict[tuple[Path, Path | str], Library] = {}
+
+    def find(self, name: str, space: "JointSpace", asked: Modality) -> Place:
+        """Find the library of that name or path in a space, for queries of a modality."""
+        path, modalities = Path(name), sorted(space.modalities, key=lambda modality: modality == asked)
+        known = [(note, source) for one in modalities for note in space.notes(one) for source in reversed(note.sources)]
+        same = [one for one in known if one[1].found_from(one[0].path).resolve() == path.resolve()]
+        if is_there(path) and not any(note.spec.keyed_by_id for note, _ in same):
+            modality = modality_in(path, space.modalities, asked)
+            own = next((note for note, _ in same if note.spec.modality == modality), None)
+            return own or space.encoding(modality), path
+        for place in same or [one for one in known if one[1].name == name]:
+            return place
+        there = ", ".join(dict.fromkeys(source.name for _, source in known))
+        raise CacheError(
+            f"{name} is no folder or manifest, and no library called {name!r} was extracted for {space.told}"
+            f"{f'; there are: {there}' if there else ''}"
+        )
+
+    def open(self, note: CacheNote, place: SourceRef | Path) -> Library:
+        """Open a library as it was extracted, or that of a path as it is now, of which what lacks is encoded first."""
+        key = note.path, place if isinstance(place, Path) else place.path
+        if key not in self._opened:
+            opened = self._extract(note, place) if isinstance(place, Path) else open_library(note, place)
+            self._opened[key] = opened
+        return self._opened[key]
+
+    def _extract(self, note: CacheNote, path: Path) -> Library:
+        """Encode what lacks of a path, as a note says; with labels only if it was extracted with them before."""
+        full, others = path.resolve(), cache_notes(self._workspace, note.spec.modality)
+        before = [
+            (one.path, source)
+            for one in others
+            for source in one.sources
+            if source.found_from(one.path).resolve() == full
+        ]
+        own = next((source for cache, source in before if cache == note.path), None)
+        there = None if own is None else self._as_extracted(path, note, own)
+        return there or self._encode(path, note, unlabelled=all(source.unlabelled for _, source in before))
+
+    def _as_extracted(self, path: Path, note: CacheNote, source: SourceRef) -> Library | None:
+        """Open a library if it is what it was, and each of its items was encoded, or cannot be."""
+        try:
+            manifest = with_splits(read_manifest(path, note.spec.modality, unlabelled=source.unlabelled), seed=None)
+        except ManifestError:  # extraction tells what is wrong, or splits what is new
+            return None
+        if manifest.digest() != source.digest:
+            return None
+        with open_cache(note.path) as cache:
+            settled = cache.keys() | cache.failures().keys()
+        keys = (self._key(item, note) for item in manifest.items)
+        return Library(manifest, note, source) if all(key is None or key in settled for key in keys) else None
+
+    def _key(self, item: Item, note: CacheNote) -> str | None:
+        try:
+            return key_of(item, note.spec, self.keys)
+        except DecodeError:
+            return None
+
+    def _encode(self, path: Path, note: CacheNote, *, unlabelled: bool) -> Library:
+        config = ExtractConfig(
+            encoder=note.spec.name,
+            checkpoint=None if note.checkpoint is None else located(note.checkpoint, note.path.parent),
+            settings=note.settings,
+            unlabelled=unlabelled,
+        ).updated(backend=note.path.suffix.removeprefix("."))
+        self.keys.save()
+        result = extract_features(
+            note.spec.modality, path, config, workspace=self._workspace, device=self._device, track=self._track
+        )
+        self.keys = self._workspace.content_keys()  # of what it read
+        for line in result.failed():
+            log.warning(line)
+        filled = read_note(result.cache)
+        return Library(result.manifest, filled, filled.sources[-1])
+
+
+def modality_in(path: Path, modalities: Sequence[Modality], asked: Modality) -> Modality:
+    """Return of which of some modalities most files of a folder or manifest are; if it can be, not the one asked by."""
+    suffixes = [Path(name).suffix.lower() for name in _names_in(path, modalities[0])]
+    counts = {one: sum(suffix in MODALITIES[one].suffixes for suffix in suffixes) for one in modalities}
+    if not any(counts.values()):
+        raise ManifestError(f"{path} holds no {' or '.join(modalities)}; name a folder with files of these")
+    return max(counts, key=lambda one: (counts[one] > 0, one != asked, counts[one]))
+
+
+def _names_in(path: Path, modality: Modality) -> Sequence[str]:
+    if path.is_dir():
+        try:
+            return list_files(path)
+        except OSError as error:
+            raise ManifestError(f"{path} cannot be listed ({reason_of(error)}); check its permissions") from error
+    listed = read_manifest(path, modality, unlabelled=True, need_files=False)
+    text = f"{WRITTEN}{next(iter(MODALITIES[WRITTEN].suffixes))}"
+    return [text if item.path is None else str(item.path) for item in listed.items]
