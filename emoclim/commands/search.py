@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Average, Device, Root
+from emoclim.commands.options import Average, Device, OwnSettings, Root, parse_settings, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.errors import ConfigError
 
@@ -15,6 +15,7 @@ app = new_app()
 
 @command(app)
 def search(
+    context: typer.Context,
     queries: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -24,7 +25,10 @@ def search(
     text: Annotated[list[str] | None, typer.Option(help="Words to search with; repeatable; default none.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of hits to show for each query.")] = 5,
     library: Annotated[
-        str | None, typer.Option("--in", help="Extracted manifest to search, by name; default the run's own.")
+        str | None,
+        typer.Option(
+            "--in", help="Folder or manifest to search, or an extracted one by name; default the run's, or the newest."
+        ),
     ] = None,
     run: Annotated[
         str | None,
@@ -32,19 +36,34 @@ def search(
     ] = None,
     head: Annotated[int | None, typer.Option(help="Number of the heads to use; default the run's best.")] = None,
     average: Average = "embeddings",
+    words: Annotated[
+        bool, typer.Option("--words", help="Compare by words of emotions, without a run; so where there is none.")
+    ] = False,
+    setting: OwnSettings = None,
     device: Device = "auto",
     workspace: Root = Path(),
 ) -> View:
     """Find music for photos or words, or photos for music.
 
     Tells for each hit its cosine with the query, the percentile of that within the library, and the emotions that are
-    read in query and hit. The query itself and files equal to it are no hits.
+    read in query and hit. The query itself and files equal to it are no hits. What a folder or manifest holds that was
+    not extracted yet is encoded first. Nothing need be trained: without a run, words of emotions are compared.
     """
     if not queries and not text:
         raise ConfigError("there is nothing to search with; name a file or a folder, or give words with --text")
     place = pipeline.Workspace(workspace)
-    searcher = pipeline.Searcher(place, run, head=head, library=library, average=average, device=device, track=track)
+    by_words = words or (run is None and not place.trained)
+    if by_words:
+        refuse_useless(context, {"run", "head"}, "words are compared, without a run")
+    else:
+        refuse_useless(context, {"setting"}, "it is of --words")
+    own = parse_settings(setting, "words=paper") if by_words else None
+    searcher = pipeline.Searcher(
+        place, run, head=head, library=library, average=average, words=own, device=device, track=track
+    )
     answers = searcher.search([*(queries or ()), *(text or ())], top=top)
     tables = [Table(one.table_rows(), one.title) for one in answers.results]
     empty = [one.title for one in answers.results if not one.found]
-    return View(answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures))
+    return View(
+        answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures), head=answers.bridges
+    )

@@ -38,6 +38,11 @@ class Workspace:
         """Folder of the training runs."""
         return self.root / "runs"
 
+    @property
+    def trained(self) -> bool:
+        """Whether there is a run of heads that were trained."""
+        return any(not file.parent.name.startswith(BRIDGED) for file in self.runs.glob(f"*/{HEADS_FILE}"))
+
     def manifest(self, modality: Modality) -> Path:
         """Find the manifest of a modality in ``data/``."""
         name = MODALITIES[modality].folder

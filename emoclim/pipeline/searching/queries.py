@@ -50,7 +50,7 @@ def modality_of(query: Path | str, modalities: Sequence[Modality]) -> Modality:
         if query.suffix.lower() in known:
             return modality
     listed = "; ".join(f"{modality}: {' '.join(sorted(known))}" for modality, known in suffixes.items())
-    raise ManifestError(f"{query} is of no kind that the run takes ({listed}); search with one of these")
+    raise ManifestError(f"{query} is of no kind that can be searched with here ({listed}); search with one of these")
 
 
 def item_of(query: Path | str) -> Item:

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.errors import EmoclimError
+from emoclim.modality import Modality
 from emoclim.reports import shorten
 
 SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
@@ -39,8 +40,10 @@ class SearchResult:
     """The answer to one query."""
 
     query: Path | str  # a file, or words
-    run: str
+    run: str  # its name; "words" without one
     head: int | None  # its number among those of the run; None by words
+    encoders: Mapping[Modality, str]  # of what is compared
+    why: str | None  # that it is by words, with these encoders, in a sentence; None by a run
     library: str
     candidates: int  # how many items were ranked
     left_out: tuple[str, ...]  # ids of the items that are the query itself or equal to it
@@ -54,9 +57,8 @@ class SearchResult:
     @property
     def title(self) -> str:
         """The query, what is read in it, by which run, and what was not ranked."""
-        title = (
-            f"{shown_query(self.query)}{f': reads as {_told(self.emotions)}' if self.emotions else ''} (run {self.run}"
-        )
+        by = f"run {self.run}" if self.head is not None else f"by {self.run}"
+        title = f"{shown_query(self.query)}{f': reads as {_told(self.emotions)}' if self.emotions else ''} ({by}"
         title += f"; {len(self.left_out)} equal to it left out)" if self.left_out else ")"
         if self.found:
             return title
@@ -104,6 +106,11 @@ class Answers:
     def results(self) -> list[SearchResult]:
         """Those that were answered."""
         return [one for one in self.each if isinstance(one, SearchResult)]
+
+    @property
+    def bridges(self) -> list[str]:
+        """Say why some were answered by words."""
+        return list(dict.fromkeys(one.why for one in self.results if one.why))
 
     @property
     def failures(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Rank a cached library by its likeness to files (`emoclim search`)."""
+"""Rank a library by its likeness to files and words (`emoclim search`)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,11 +6,12 @@ from pathlib import Path
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
-from emoclim.data import Item, is_text
+from emoclim.data import Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import read_features
+from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
 from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
@@ -38,8 +39,10 @@ class _Searched:
 class Searcher:
     """Answers queries, with a run and its libraries opened once.
 
-    `library` names one that was extracted for the run; None searches those the run was trained on, of the modality that
-    a query is not of. `head` is the number of a pair; None takes the run's best.
+    `library` names one that was extracted for the run, or is a folder or manifest, of which what lacks is encoded
+    first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
+    pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
+    named and none is there, that is taken by itself.
     """
 
     def __init__(
@@ -50,12 +53,17 @@ class Searcher:
         head: int | None = None,
         library: str | None = None,
         average: Average = "embeddings",
+        words: Mapping[str, Setting] | None = None,
         device: str = "auto",
         track: Track = silent,
     ) -> None:
         self._device, self._name, self._average, self._track = choose_device(device), library, average, track
         self._libraries = Libraries(workspace, device, track)
-        self._space: JointSpace = RunSpace(workspace, run, head, average, self._libraries)
+        self._space: JointSpace = (
+            RunSpace(workspace, run, head, average, self._libraries)
+            if words is None and (run is not None or workspace.trained)
+            else WordSpace(workspace, words or {}, average, track)
+        )
         self._places: dict[Modality, Place] = {}
         self._readers: dict[Path, QueryReader] = {}
         self._searched: dict[Modality, _Searched] = {}
@@ -108,6 +116,8 @@ class Searcher:
             query,
             run=self._space.name,
             head=self._space.head,
+            encoders={name: spec.name for name, spec in opened.gallery.heads.specs.items()},
+            why=self._space.why(opened.gallery.heads),
             library=opened.name,
             candidates=ranked,
             left_out=tuple(left_out),
@@ -162,6 +172,10 @@ class Searcher:
             library = libraries.open(*self._place(asked))
             manifest = library.manifest
             candidates = read_features(library, manifest.items, libraries.keys, partial=True)
+            if not len(candidates):
+                raise CacheError(
+                    f"none of {manifest.source} can be used, so there is nothing to search in; name another"
+                )
             items = {item.id: item for item in manifest.items}
             gallery = Gallery(candidates, self._space.heads(self._encoding(asked), candidates), self._average)
             copies = CopyFinder(manifest.items, libraries.keys)

@@ -54,6 +54,9 @@ class JointSpace(Protocol):
     def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float] | None]:
         """Read the emotions of each item of some features."""
 
+    def why(self, heads: Heads) -> str | None:
+        """Say by what items are compared, where nobody asked for it, and why."""
+
 
 class RunSpace:
     """The space of the heads of a run."""
@@ -90,6 +93,9 @@ class RunSpace:
     def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float] | None]:  # noqa: ARG002
         """Read emotions by the items that the run was trained on; none where these are not at hand."""
         return [None] * len(features) if self._reader is None else self._reader.read(features)
+
+    def why(self, heads: Heads) -> None:
+        """A run is what is asked for."""
 
     @cached_property
     def _reader(self) -> EmotionReader | None:

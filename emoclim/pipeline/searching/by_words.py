@@ -1,0 +1,77 @@
+"""Compare items by words of emotions, where no run is there or none is wanted: nothing is trained. Used by search."""
+
+from collections.abc import Mapping, Sequence
+
+from emoclim.cache import CacheNote
+from emoclim.config import Average
+from emoclim.data import Features, FeatureSpec, Setting
+from emoclim.encoders import load_encoder, wordy_encoders
+from emoclim.errors import ManifestError
+from emoclim.learning import Heads, heads_without_labels, make_objective
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.encoders import choose_preset
+from emoclim.pipeline.find_caches import cache_notes, when_noted
+from emoclim.pipeline.searching.libraries import Place
+from emoclim.pipeline.workspace import Workspace
+from emoclim.progress import Track
+
+
+class WordSpace:
+    """The space of emotion words: a modality's items are placed there by the words that fit them."""
+
+    name, told, head = "words", "a comparison by words", None
+
+    def __init__(self, workspace: Workspace, settings: Mapping[str, Setting], average: Average, track: Track) -> None:
+        self._workspace, self._settings, self._average, self._track = workspace, settings, average, track
+        self._preset = choose_preset()
+        self.modalities = list(self._preset.encoders)
+        make_objective("words", self.modalities, [settings])  # tells what is wrong before anything is encoded
+        self._notes: dict[Modality, CacheNote] = {}
+
+    def encoding(self, modality: Modality) -> CacheNote:
+        """Name the encoder of the preset."""
+        if modality not in self._notes:
+            spec = load_encoder(self._preset.encoders[modality], track=self._track).spec
+            new = CacheNote(self._workspace.cache_path(spec, ".h5"), spec, None, {})
+            self._notes[modality] = next((note for note in self.notes(modality) if note.spec == spec), new)
+        return self._notes[modality]
+
+    def notes(self, modality: Modality) -> Sequence[CacheNote]:
+        """List those of encoders whose features can be compared with words."""
+        wordy = wordy_encoders()
+        return [note for note in cache_notes(self._workspace, modality) if note.spec.name in wordy]
+
+    def library(self, asked: Modality) -> Place:
+        """Name the newest that was extracted of another modality, or else the first manifest of the workspace."""
+        others = [modality for modality in self.modalities if modality != asked]
+        notes = [note for modality in others for note in self.notes(modality) if note.sources]
+        if notes:
+            newest = max(notes, key=lambda note: when_noted(note.path))
+            return newest, newest.sources[-1]
+        others.sort(key=lambda modality: not MODALITIES[modality].timed)  # recordings first
+        for modality in others:
+            try:
+                path = self._workspace.manifest(modality)
+            except ManifestError:
+                continue
+            return self.encoding(modality), path
+        folder = self._workspace.root / "data" / MODALITIES[others[0]].folder
+        raise ManifestError(f"there is nothing to search in: {folder} is not there; name a folder with --in")
+
+    def heads(self, asked: CacheNote, candidates: Features) -> Heads:
+        """Standardise words over the candidates, and for queries of another modality over what stands in for these."""
+        given: dict[Modality, FeatureSpec | Features] = {asked.spec.modality: asked.spec}
+        given[candidates.spec.modality] = candidates
+        return heads_without_labels(make_objective("words", tuple(given), [self._settings]), given)
+
+    def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float]]:
+        """Return the profile of each item, which is the square of what it is compared by."""
+        vectors, _ = heads.vectors(features, average=self._average)
+        words = heads.objective.choice("words")
+        return [dict(zip(words, row, strict=True)) for row in vectors[0].square().tolist()]
+
+    def why(self, heads: Heads) -> str:
+        """See the protocol."""
+        encoders = " and ".join(dict.fromkeys(spec.name for spec in heads.specs.values()))
+        begin = "By words" if self._workspace.trained else "No run in this workspace: compared by words"
+        return f"{begin} of emotions, with {encoders} ({self._preset.reason})"
