@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import soundfile
-from commands import answer, brief, run
+from commands import answer, brief, mistake, run
 from commands import finished as finished
 from commands import workspace as workspace
 from PIL import Image
+from wordy_preset import OWN
+from wordy_preset import preset as preset
+from wordy_preset import wordy as wordy
 
 from emoclim.errors import ManifestError
 from emoclim.pipeline import Searcher, Workspace
@@ -73,7 +76,11 @@ def test_bad_queries_are_told_and_the_others_answered(finished: Path, tmp_path: 
     assert [one["error"]["type"] for one in found[2:]] == ["ManifestError"] * 2
     assert len(found[1]["found"]) == 5
     told = run(*words, code=3).stdout
-    for text in ("bad.png cannot be used as a query: ", "a.pdf is of no kind that the run takes", "gone.wav cannot be"):
+    for text in (
+        "bad.png cannot be used as a query: ",
+        "a.pdf is of no kind that can be searched with",
+        "gone.wav cannot be",
+    ):
         assert text in told
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no query")
@@ -217,3 +224,17 @@ def test_what_reproduce_trained_is_searched_with_where_nothing_else_is_there(wor
     shutil.rmtree(workspace / "runs" / "001-colour-timbre")
     shown = run("search", picture, "--workspace", workspace).stdout
     assert "(run reproduce-colour-timbre-frozen-00000000)" in " ".join(shown.split())
+
+
+@pytest.mark.usefixtures("preset")
+def test_words_are_compared_beside_a_run_if_asked_for(workspace: Path) -> None:
+    query, library = next((workspace / "data" / "images" / "fear").iterdir()), workspace / "data" / "audio" / "sad"
+    words = ("search", query, "--in", library, "--workspace", workspace)
+    assert answer(*words)[0]["encoders"] == {"image": "colour", "audio": "timbre"}
+    assert answer(*words)[0]["why"] is None
+    asked = answer(*words, "--words", *OWN)[0]
+    assert (asked["run"], asked["encoders"]) == ("words", {"image": "wordy_colour", "audio": "wordy_timbre"})
+    assert asked["why"].startswith("By words of emotions, with wordy_colour and wordy_timbre")
+    assert "--setting would have no effect" in mistake(*words, *OWN)
+    for option in ("--run", "--head"):
+        assert f"{option} would have no effect" in mistake(*words, "--words", option, "0")
