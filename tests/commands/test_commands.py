@@ -231,7 +231,8 @@ def test_without_a_network_the_place_for_a_checkpoint_is_told(tmp_path: Path, mo
         (("train-heads", "--preset", "papre"), "there is no preset 'papre'"),
         (("evaluate",), "there is no run in .*; train one with: emoclim train-heads"),
         (("evaluate", "my-run"), "my-run is no run .*; name one that is in .*: there is none yet"),
-        (("search", "photo.jpg"), "there is no run in"),
+        (("search", "photo.jpg"), "there is nothing to search in.*name a folder with --in"),
+        (("search", "photo.jpg", "--run", "mine"), "mine is no run"),
     ],
 )
 def test_mistakes_are_told_in_one_line(tmp_path: Path, words: tuple[object, ...], message: str) -> None:

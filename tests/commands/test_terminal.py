@@ -73,7 +73,7 @@ def test_a_file_that_looks_like_an_option_is_named_as_one(tmp_path: Path, monkey
         in run("search", "-dash.jpg", code=2).stderr
     )
     assert "is meant" not in run("search", "-other.jpg", code=2).stderr
-    assert "there is no run" in run("search", "--", "-dash.jpg", code=2).stderr
+    assert "nothing to search in" in run("search", "--", "-dash.jpg", code=2).stderr
 
 
 def test_files_named_one_by_one_are_told_apart_from_a_folder(tmp_path: Path) -> None:
