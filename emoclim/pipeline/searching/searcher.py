@@ -13,6 +13,7 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import read_features
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
+from emoclim.pipeline.searching.places import find_place
 from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
@@ -150,7 +151,7 @@ class Searcher:
         """Find the library that queries of a modality are searched in."""
         if asked not in self._places:
             name, space = self._name, self._space
-            found = space.library(asked) if name is None else self._libraries.find(name, space, asked)
+            found = space.library(asked) if name is None else find_place(name, space, asked)
             self._places[asked] = found
         return self._places[asked]
 
