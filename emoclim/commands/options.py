@@ -153,6 +153,18 @@ def read_pairs(pairs: Sequence[str] | None, option: str, example: str) -> dict[s
     return found
 
 
+def parse_mix(text: str | None) -> dict[str, float] | None:
+    """Return the shares of ``--mix`` by name; None where there is none."""
+    if text is None:
+        return None
+    example = "emotion=.7,content=.3"
+    pairs = read_pairs([pair.strip() for pair in text.split(",")], "--mix", example)
+    try:
+        return {name: float(share) for name, share in pairs.items()}
+    except ValueError as error:
+        raise ConfigError(f"--mix {text!r} holds what is no number; write for example {example}") from error
+
+
 def parse_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, int | float | str]:
     """The pairs of ``--setting`` as a mapping, numbers read as such."""
     return {name: _number(text) for name, text in read_pairs(pairs, "--setting", example).items()}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Average, Device, OwnSettings, Root, parse_settings, refuse_useless
+from emoclim.commands.options import Average, Device, OwnSettings, Root, parse_mix, parse_settings, refuse_useless
 from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.errors import ConfigError
 
@@ -39,6 +39,12 @@ def search(
     words: Annotated[
         bool, typer.Option("--words", help="Compare by words of emotions, without a run; so where there is none.")
     ] = False,
+    mix: Annotated[
+        str | None,
+        typer.Option(
+            help="Shares of emotion and of content in the score, as emotion=.7,content=.3; default emotion alone."
+        ),
+    ] = None,
     setting: OwnSettings = None,
     device: Device = "auto",
     workspace: Root = Path(),
@@ -59,7 +65,15 @@ def search(
         refuse_useless(context, {"setting"}, "it is of --words")
     own = parse_settings(setting, "words=paper") if by_words else None
     searcher = pipeline.Searcher(
-        place, run, head=head, library=library, average=average, words=own, device=device, track=track
+        place,
+        run,
+        head=head,
+        library=library,
+        average=average,
+        words=own,
+        mix=parse_mix(mix),
+        device=device,
+        track=track,
     )
     answers = searcher.search([*(queries or ()), *(text or ())], top=top)
     tables = [Table(one.table_rows(), one.title) for one in answers.results]

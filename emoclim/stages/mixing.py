@@ -28,6 +28,8 @@ class MixedGallery:
     ----------
     lacking
         Ids of candidates that a gallery lacks and another has, by its name; these are not ranked.
+    ranked
+        Ids of all others.
 
     Raises
     ------
@@ -43,10 +45,10 @@ class MixedGallery:
         every = [id_ for ids in known.values() for id_ in ids]
         self.lacking = {name: tuple(dict.fromkeys(id_ for id_ in every if id_ not in known[name])) for name in known}
         self.lead = next(iter(self.galleries.values()))
-        shared = set(self.lead.candidates.ids).intersection(*known.values())
+        shared = frozenset(self.lead.candidates.ids).intersection(*known.values())
         if not shared:
             raise RunError(f"no item of the library has features for each of {' and '.join(known)}; extract it again")
-        self._lost = frozenset(every) - shared
+        self.ranked = shared
         rows = {name: {id_: row for row, id_ in enumerate(one.candidates.ids)} for name, one in galleries.items()}
         self._rows = {
             name: torch.tensor([of.get(id_, 0) for id_ in self.lead.candidates.ids]) for name, of in rows.items()
@@ -62,11 +64,12 @@ class MixedGallery:
         wanted = {name: one.wanted(queries[name]) for name, one in self.galleries.items()}
         own = queries[next(iter(self.galleries))]
         excluded = exclude or [()] * len(own)
+        lost = frozenset(self.lead.candidates.ids) - self.ranked
         found = []
         for row, out in enumerate(excluded):
             asked = {name: vectors[row] for name, vectors in wanted.items()}
             if all(asked[name].any() for name, weight in self.weights.items() if weight):
-                found.append(self._hits(own.select(torch.tensor([row])), asked, {*out, *self._lost}, top))
+                found.append(self._hits(own.select(torch.tensor([row])), asked, lost.union(out), top))
             else:
                 found.append([])
         return found

@@ -6,7 +6,7 @@ from emoclim.cache import CacheNote
 from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec, Setting
 from emoclim.encoders import load_encoder, wordy_encoders
-from emoclim.errors import ManifestError
+from emoclim.errors import ConfigError, ManifestError
 from emoclim.learning import Heads, heads_without_labels, make_objective
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import choose_preset
@@ -17,19 +17,32 @@ from emoclim.progress import Track
 
 
 class WordSpace:
-    """The space of emotion words: a modality's items are placed there by the words that fit them."""
+    """The space of words of emotions, or of another objective that places items by words and learns nothing."""
 
     name, told, head = "words", "a comparison by words", None
 
-    def __init__(self, workspace: Workspace, settings: Mapping[str, Setting], average: Average, track: Track) -> None:
+    def __init__(
+        self,
+        workspace: Workspace,
+        settings: Mapping[str, Setting],
+        average: Average,
+        track: Track,
+        objective: str = "words",
+    ) -> None:
+        self._objective = objective
         self._workspace, self._settings, self._average, self._track = workspace, settings, average, track
         self._preset = choose_preset()
         self.modalities = list(self._preset.encoders)
-        make_objective("words", self.modalities, [settings])  # tells what is wrong before anything is encoded
+        make_objective(objective, self.modalities, [settings])  # tells what is wrong before anything is encoded
         self._notes: dict[Modality, CacheNote] = {}
 
     def encoding(self, modality: Modality) -> CacheNote:
         """Name the encoder of the preset."""
+        if modality not in self._preset.encoders:
+            raise ConfigError(
+                f"no encoder of the preset {self._preset.name!r} takes {modality}, so it is not compared by "
+                f"{self._objective}; extract it with one that has words (see: emoclim encoders)"
+            )
         if modality not in self._notes:
             spec = load_encoder(self._preset.encoders[modality], track=self._track).spec
             new = CacheNote(self._workspace.cache_path(spec, ".h5"), spec, None, {})
@@ -62,7 +75,7 @@ class WordSpace:
         """Standardise words over the candidates, and for queries of another modality over what stands in for these."""
         given: dict[Modality, FeatureSpec | Features] = {asked.spec.modality: asked.spec}
         given[candidates.spec.modality] = candidates
-        return heads_without_labels(make_objective("words", tuple(given), [self._settings]), given)
+        return heads_without_labels(make_objective(self._objective, tuple(given), [self._settings]), given)
 
     def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float]]:
         """Return the profile of each item, which is the square of what it is compared by."""

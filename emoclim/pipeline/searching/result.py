@@ -1,6 +1,6 @@
 """Hold what a search found, and show it as plain values and tables."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ class Found:
     path: Path | None
     label: str | None
     score: float  # cosine of the two embeddings, augmented where the objective compares by distances
+    parts: Mapping[str, float]  # of a mixed score, of which it is then the mean: standardised scores by name; else none
     percentile: float  # percent of the ranked items that score lower
     emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
     start: float | None  # seconds at which its best passage begins, or its number; None for what has no segments
@@ -44,6 +45,7 @@ class SearchResult:
     head: int | None  # its number among those of the run; None by words
     encoders: Mapping[Modality, str]  # of what is compared
     why: str | None  # that it is by words, with these encoders, in a sentence; None by a run
+    mix: str | None  # what scores are the mean of, in a sentence; None where they are not mixed
     library: str
     candidates: int  # how many items were ranked
     left_out: tuple[str, ...]  # ids of the items that are the query itself or equal to it
@@ -66,6 +68,10 @@ class SearchResult:
             return f"{title}: retrieves nothing of {self.library}, as its emotion is none of the labels there"
         return f"{title}: nothing else in {self.library} to rank"
 
+    @property
+    def _mixed(self) -> Collection[str]:
+        return self.found[0].parts if self.found else ()
+
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per hit; without columns of which nothing is known."""
         columns = {
@@ -74,6 +80,7 @@ class SearchResult:
             "label": [shorten(one.label or "") for one in self.found],
             "reads as": [_told(one.emotions) for one in self.found],
             "score": [f"{one.score:.3f}" for one in self.found],
+            **{name: [f"{one.parts[name]:+.2f}" for one in self.found] for name in self._mixed},
             "percentile": [f"{one.percentile:.1f}" for one in self.found],
             "best passage": [one.place for one in self.found],
             "text": [shorten(" ".join((one.text or "").split())) for one in self.found],
@@ -109,8 +116,8 @@ class Answers:
 
     @property
     def bridges(self) -> list[str]:
-        """Say why some were answered by words."""
-        return list(dict.fromkeys(one.why for one in self.results if one.why))
+        """Say why some were answered by words, and what mixed scores are."""
+        return list(dict.fromkeys(told for one in self.results for told in (one.why, one.mix) if told))
 
     @property
     def failures(self) -> list[str]:

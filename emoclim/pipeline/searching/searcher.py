@@ -6,13 +6,14 @@ from pathlib import Path
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
-from emoclim.data import Item, Setting, is_text
+from emoclim.data import Features, Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import read_features
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
+from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, Mixed
 from emoclim.pipeline.searching.places import find_place
 from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
@@ -31,6 +32,7 @@ class _Searched:
     items: Mapping[str, Item]  # by id
     gallery: Gallery
     copies: CopyFinder
+    mixed: Mixed | None  # None where scores are those of the gallery alone
 
     @property
     def modality(self) -> Modality:
@@ -43,7 +45,8 @@ class Searcher:
     `library` names one that was extracted for the run, or is a folder or manifest, of which what lacks is encoded
     first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
     pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
-    named and none is there, that is taken by itself.
+    named and none is there, that is taken by itself. `mix` are the shares of ``emotion``, the score of either, and of
+    ``content`` in what is ranked by.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Searcher:
         library: str | None = None,
         average: Average = "embeddings",
         words: Mapping[str, Setting] | None = None,
+        mix: Mapping[str, float] | None = None,
         device: str = "auto",
         track: Track = silent,
     ) -> None:
@@ -65,6 +69,11 @@ class Searcher:
             if words is None and (run is not None or workspace.trained)
             else WordSpace(workspace, words or {}, average, track)
         )
+        self._beside: ContentBeside | None = None
+        if mix is not None:
+            same = {name: value for name, value in (words or {}).items() if name == "encoder"}
+            by_content = WordSpace(workspace, same, average, track, "content")
+            self._beside = ContentBeside(by_content, mix, average, self._libraries)
         self._places: dict[Modality, Place] = {}
         self._readers: dict[Path, QueryReader] = {}
         self._searched: dict[Modality, _Searched] = {}
@@ -104,27 +113,40 @@ class Searcher:
             isinstance(query, Path) and query.suffix.lower() in MODALITIES[opened.modality].suffixes
         )
         copies = opened.copies.find_ids(query) if alike else frozenset[str]()
-        hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
+        try:
+            hits = self._hits(query, asked, opened, top, copies)
+        except (ManifestError, CacheError) as error:
+            return FailedQuery(query, error)
         tables = asked, opened.gallery.select(hits)
         own, *read = (one for features in tables for one in self._space.read(features, opened.gallery.heads))
         found = tuple(
             self._found(rank, hit, opened, reader, item_of(query), emotions)
             for rank, (hit, emotions) in enumerate(zip(hits, read, strict=True), start=1)
         )
-        left_out = sorted(copies.intersection(opened.gallery.candidates.ids))
-        ranked = len(opened.gallery.candidates) - len(left_out)
+        known = opened.mixed.gallery.ranked if opened.mixed else frozenset(opened.gallery.candidates.ids)
         return SearchResult(
             query,
             run=self._space.name,
             head=self._space.head,
             encoders={name: spec.name for name, spec in opened.gallery.heads.specs.items()},
             why=self._space.why(opened.gallery.heads),
+            mix=opened.mixed.why if opened.mixed else None,
             library=opened.name,
-            candidates=ranked,
-            left_out=tuple(left_out),
+            candidates=len(known - copies),
+            left_out=tuple(sorted(copies.intersection(opened.gallery.candidates.ids))),
             emotions=own,
             found=found,
         )
+
+    def _hits(
+        self, query: Path | str, asked: Features, opened: _Searched, top: int, copies: frozenset[str]
+    ) -> list[Hit]:
+        """Rank the library by its likeness to a query, of content too if scores are mixed."""
+        if opened.mixed is None:
+            return opened.gallery.search(asked, top=top, exclude=[copies])[0]
+        note = opened.mixed.note
+        content = asked if note.spec == asked.spec else self._reader(note).read(query)
+        return opened.mixed.gallery.search({EMOTION: asked, CONTENT: content}, top=top, exclude=[copies])[0]
 
     def _found(
         self, rank: int, hit: Hit, opened: _Searched, reader: QueryReader, asked: Item, emotions: Emotions | None
@@ -137,6 +159,7 @@ class Searcher:
             path=item.path,
             label=item.label,
             score=hit.score,
+            parts=hit.parts,
             percentile=hit.percentile,
             emotions=emotions,
             start=hit.start,
@@ -179,8 +202,9 @@ class Searcher:
                 )
             items = {item.id: item for item in manifest.items}
             gallery = Gallery(candidates, self._space.heads(self._encoding(asked), candidates), self._average)
+            mixed = self._beside.mix(gallery, library, self._encoding(asked)) if self._beside else None
             copies = CopyFinder(manifest.items, libraries.keys)
-            self._searched[asked] = _Searched(library.note, manifest.name, items, gallery, copies)
+            self._searched[asked] = _Searched(library.note, manifest.name, items, gallery, copies, mixed)
         return self._searched[asked]
 
 
