@@ -158,7 +158,8 @@ class TagConfig(Settings):
     Notes
     -----
     S. Stewart et al., as in :class:`TagProtocol`, section 5.2: optimiser, its rate and batch size. Hidden width, epochs
-    and patience stand in no paper: they are the published implementation's.
+    and patience stand in no paper: they are the published implementation's. Dropout, a head without normalisation and a
+    rate that falls are of the published implementation of K. Avramidis et al., as in :class:`TagProtocol`.
     """
 
     learning_rate: float = Field(default=1e-3, gt=0, description="Learning rate of AdamW")
@@ -170,6 +171,13 @@ class TagConfig(Settings):
     )
     hidden_dim: int | None = Field(
         default=None, ge=1, le=MAX_WIDTH, description="Hidden units; default the width of the input"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Probability of dropping a value of the input")
+    batchnorm: bool = Field(default=True, description="Whether hidden units are normalised over the batch; default yes")
+    plateau: int | None = Field(
+        default=None,
+        ge=0,
+        description="Epochs after a lower validation loss, beyond which the rate falls tenfold; default never",
     )
 
 

@@ -5,7 +5,7 @@ probabilities, and then one of them stands for it in training; or by the probabi
 does in training, too.
 
 Randomness: one generator per purpose, made from the seed by :func:`emoclim.seeding.generator_for`: ``tagging init``,
-``tagging order`` (of items in an epoch) and ``tagging segments`` (which stands for an item).
+``tagging order`` (of items in an epoch), ``tagging segments`` (which stands for an item) and ``tagging dropout``.
 """
 
 import copy
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from emoclim.data import Features
 from emoclim.learning import TagConfig, TagProtocol, mean_over_segments
@@ -35,21 +36,23 @@ class TagSplit:
 
 
 class TagHead(nn.Sequential):
-    """Linear, BatchNorm, ReLU, Linear: ``(N, D)`` to logits ``(N, T)``.
+    """Linear, BatchNorm if asked for, ReLU, Linear: ``(N, D)`` to logits ``(N, T)``.
 
     Notes
     -----
     S. Stewart et al., as in :class:`TagConfig`.
     """
 
-    def __init__(self, dim: int, hidden_dim: int, n_tags: int, generator: torch.Generator) -> None:
+    def __init__(
+        self, dim: int, hidden_dim: int, n_tags: int, generator: torch.Generator, *, batchnorm: bool = True
+    ) -> None:
         sizes = (dim, hidden_dim), (hidden_dim, n_tags)
         first, last = (nn.Linear(*size, device="meta").to_empty(device="cpu") for size in sizes)
         for linear in (first, last):
             bound = linear.in_features**-0.5
             for parameter in linear.parameters():
                 nn.init.uniform_(parameter, -bound, bound, generator=generator)
-        super().__init__(first, nn.BatchNorm1d(hidden_dim), nn.ReLU(), last)
+        super().__init__(first, *([nn.BatchNorm1d(hidden_dim)] if batchnorm else []), nn.ReLU(), last)
 
 
 def train_tag_head(
@@ -58,11 +61,12 @@ def train_tag_head(
     """Train a head until its validation loss no longer falls, and keep its best epoch."""
     dim, device = train.inputs.spec.dim, train.inputs.values.device
     sizes = dim, config.hidden_dim or dim, train.relevant.shape[1]
-    head = TagHead(*sizes, generator_for("tagging init", seed)).to(device)
+    head = TagHead(*sizes, generator_for("tagging init", seed), batchnorm=config.batchnorm).to(device)
     optimiser = torch.optim.AdamW(
         head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    order, segments = generator_for("tagging order", seed), generator_for("tagging segments", seed)
+    falling = None if config.plateau is None else ReduceLROnPlateau(optimiser, factor=0.1, patience=config.plateau)
+    order, segments, drops = (generator_for(f"tagging {what}", seed) for what in ("order", "segments", "dropout"))
     wanted = val.relevant.float().to(device)
     best, least, lowest, best_epoch, last = head, math.inf, math.inf, 0, 0
     means = protocol.aggregate == "embeddings"
@@ -74,10 +78,14 @@ def train_tag_head(
         for inputs, target in zip(*(torch.split(table, config.batch_size) for table in (drawn, targets)), strict=True):
             if len(inputs) > 1:  # batch normalisation needs two
                 optimiser.zero_grad()
-                torch.autograd.backward(binary_cross_entropy_with_logits(head(inputs), target))
+                torch.autograd.backward(
+                    binary_cross_entropy_with_logits(head(_dropped(inputs, config.dropout, drops)), target)
+                )
                 optimiser.step()
         found = tag_probabilities(head, val.inputs, protocol.aggregate)
         loss = float(binary_cross_entropy(found, wanted))
+        if falling is not None:
+            falling.step(loss)
         badness = loss if protocol.keep_by == "loss" else -_pr_auc(found, val.relevant)
         if badness < least:
             best, least, best_epoch = copy.deepcopy(head), badness, epoch
@@ -86,6 +94,14 @@ def train_tag_head(
         elif epoch - last >= config.patience:
             break
     return best, best_epoch
+
+
+def _dropped(inputs: Tensor, chance: float, generator: torch.Generator) -> Tensor:
+    """Put zeros in place of some values, and scale the others so that the mean stays."""
+    if not chance:
+        return inputs
+    kept = torch.rand(inputs.shape, generator=generator) >= chance
+    return inputs * kept.to(inputs.device) / (1 - chance)
 
 
 @torch.no_grad()

@@ -175,6 +175,7 @@ def test_variants_lie_beside_each_other(workspace):
         "tagging-features-5-seeds": {"on": "features", "seeds": 5},
         "tagging-val-features-shuffled": {"on": "features", "shuffle": True, "split": "val"},
         "tagging-head-0-aggregate-embeddings": {"head": 0, "aggregate": "embeddings"},
+        "tagging-vcmr-head": {"tag_head": "vcmr"},
         "tagging-windows-apart-by-PR-AUC": {"windows": "apart", "keep_by": "PR-AUC"},
         "tagging-share-0.25-1-drop-untagged": {"fractions": (1.0, 0.25, 1.0), "drop_untagged": True},
         "tagging-groups-kinds": {"tag_groups": groups},

@@ -81,6 +81,16 @@ def test_equals_published_scores_of_magnatagatune(shared):
     assert found.n_positive.tolist() == [expected["per_tag"][tag]["support"] for tag in tags]
 
 
+def test_equals_published_scores_of_moods_and_themes(shared):
+    """The row MediaEval 2020 of Table 1 of VCMR: 76.6 / 15.0."""
+    with np.load(shared / "golden_tagging" / "mediaeval2020_moodtheme_test.npz") as file:
+        scores, relevant = torch.from_numpy(file["est"]), torch.from_numpy(file["gt"]).bool()
+    assert scores.shape == (4231, 56)
+    found = tag_metrics(scores, relevant)
+    assert float(found.roc_auc.mean()) == pytest.approx(0.765519, abs=5e-7)
+    assert float(found.average_precision.mean()) == pytest.approx(0.150127, abs=5e-7)
+
+
 def test_what_the_items_do_not_define_is_nan_and_nothing_else():
     scores = torch.tensor([[0.1, 0.1, 0.1], [0.9, 0.9, 0.9]])
     found = tag_metrics(scores, torch.tensor([[False, True, False], [False, True, True]]))

@@ -16,7 +16,8 @@ from emoclim.learning.settings import TagConfig, TagProtocol
 from emoclim.metrics.tagging import tag_metrics
 from emoclim.reports.tagging import TaggingReport
 from emoclim.seeding import generator_for
-from emoclim.stages.tag_heads import TagHead, tag_probabilities, train_tag_head
+from emoclim.stages import tag_heads
+from emoclim.stages.tag_heads import TagHead, _dropped, tag_probabilities, train_tag_head
 from emoclim.stages.tagging import embedded, tag, without_overlap
 
 TRAIN, VAL, TEST = split(80, 0), split(30, 1), split(60, 2)
@@ -43,6 +44,39 @@ def test_a_head_is_made_without_the_global_generator():
     heads = [TagHead(8, 6, 3, torch.Generator().manual_seed(0)) for _ in range(2)]
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(heads[0][3].bias, heads[1][3].bias)
+
+
+def test_a_head_with_dropout_in_place_of_normalisation_learns_and_repeats_to_the_bit():
+    config = QUICK.updated(dropout=0.3, batchnorm=False, hidden_dim=16, epochs=30)
+    before = torch.get_rng_state()
+    found, again, without = run(config=config), run(config=config), run(config=config.updated(dropout=0.0))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(found.probabilities, again.probabilities)
+    assert not torch.equal(found.probabilities, without.probabilities)
+    assert found.macro.roc_auc.mean > 0.85
+    head, _ = train_tag_head(TRAIN, torch.arange(80), VAL, seed=0, protocol=TagProtocol(), config=config)
+    assert [type(layer).__name__ for layer in head] == ["Linear", "ReLU", "Linear"]
+
+
+def test_dropping_zeroes_a_share_and_keeps_the_mean():
+    dropped = _dropped(torch.ones(1000, 100), 0.3, torch.Generator().manual_seed(0))
+    assert float((dropped == 0).float().mean()) == pytest.approx(0.3, abs=0.01)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.01)
+
+
+def test_the_rate_falls_where_validation_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates = []
+
+    class Watched(tag_heads.ReduceLROnPlateau):
+        def step(self, *given: object, **named: object) -> None:
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            super().step(*given, **named)
+
+    monkeypatch.setattr(tag_heads, "ReduceLROnPlateau", Watched)
+    wrong = replace(VAL, relevant=~VAL.relevant)  # what is learnt makes validation worse from the first epoch on
+    config = QUICK.updated(epochs=6, patience=6, plateau=1)
+    train_tag_head(TRAIN, torch.arange(80), wrong, seed=0, protocol=TagProtocol(), config=config)
+    assert rates == pytest.approx([0.02, 0.02, 0.02, 0.002, 0.002, 0.0002])
 
 
 def test_finds_tags_that_can_be_found_and_its_control_does_not():

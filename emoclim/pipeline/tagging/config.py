@@ -8,6 +8,10 @@ from pydantic import Field
 from emoclim.config import MAX_RESAMPLES, RunConfig
 from emoclim.learning import TagConfig, TagProtocol
 
+# K. Avramidis et al., ICASSP 2023, section 4.3, where it says so; else its published implementation's
+VCMR = TagConfig(
+    learning_rate=1e-3, weight_decay=1e-6, epochs=50, hidden_dim=128, dropout=0.3, batchnorm=False, plateau=5
+)
 On = Literal["embeddings", "features"]
 File = Annotated[Path, Field(strict=False)]
 
@@ -36,11 +40,21 @@ class TaggingConfig(TagProtocol, RunConfig):
     shuffle: bool = Field(
         default=False, description="Tagging: shuffle the tags first, as a control that learns nothing"
     )
+    tag_head: Literal["emo-clim", "vcmr"] = Field(
+        default="emo-clim",
+        description="Tagging: tag head and its training, of Emo-CLIM, or of VCMR (128 hidden units, dropout .3 in "
+        "place of batch normalisation, a rate that falls)",
+    )
     head: int | None = None  # number of a candidate; default the one that was chosen
     resamples: int = Field(default=1000, ge=1, le=MAX_RESAMPLES)
     seed: int = Field(default=42, ge=0)  # the first of the seeds
-    base: TagConfig = TagConfig()
+    base: TagConfig = TagConfig()  # of Emo-CLIM's
     plots: bool = True
+
+    @property
+    def training(self) -> TagConfig:
+        """The settings of the tag head's training."""
+        return self.base if self.tag_head == "emo-clim" else VCMR
 
     def variant(self, manifest: str) -> str:
         """Name the folder: the manifest, and whatever is not by default."""
@@ -55,6 +69,7 @@ class TaggingConfig(TagProtocol, RunConfig):
             "keep_by": f"by-{self.keep_by}",
             "drop_untagged": "drop-untagged",
             "tag_groups": f"groups-{self.tag_groups.stem if self.tag_groups else None}",
+            "tag_head": f"{self.tag_head}-head",
             "shuffle": "shuffled",
             "resamples": f"{self.resamples}-resamples",
             "seed": f"seed-{self.seed}",

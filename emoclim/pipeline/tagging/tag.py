@@ -192,7 +192,7 @@ class Tag(Step[TaggingConfig, TaggingInputs, TaggingResult]):
                 shuffle=config.shuffle,
                 groups=inputs.groups,
                 n_resamples=config.resamples,
-                config=config.base,
+                config=config.training,
                 device=device,
                 track=work.resources.track,
                 keep=keep,
