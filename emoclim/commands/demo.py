@@ -1,4 +1,4 @@
-"""`emoclim demo`: every stage on a corpus that is generated for it."""
+"""`emoclim demo`: every step, on real photos, music by a model and a computed corpus."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,14 +16,16 @@ app = new_app()
 @command(app)
 def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to put everything in.")] = Path("demo"),
-    pictures: Annotated[int, typer.Option(min=4, help="Generated pictures per emotion.")] = 40,
-    pieces: Annotated[int, typer.Option(min=8, help="Generated pieces of music per emotion.")] = 32,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the generated corpus and of the training.")] = 42,
+    pictures: Annotated[int, typer.Option(min=4, help="Computed pictures per emotion.")] = 40,
+    pieces: Annotated[int, typer.Option(min=8, help="Computed pieces of music per emotion.")] = 32,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the computed corpus and of the training.")] = 42,
     workers: Workers = None,
 ) -> View:
-    """Run everything on a generated corpus."""
-    print_lines([f"Generating pictures and music in {folder}; nothing here is a real photo or recording."], err=True)
+    """Search photos for music without training, then train, evaluate and search on a computed corpus."""
+    print_lines([f"Filling {folder}: two real photos, music by a model, and computed pictures and music."], err=True)
     result = pipeline.run_demo(folder, pictures=pictures, pieces=pieces, seed=seed, workers=workers, track=track)
-    searches = [Table(one.table_rows(), one.title) for one in result.answers.results]
+    by_words = result.by_words.results if result.by_words else []
+    shown = [Table(one.table_rows(), one.title) for one in (*by_words, *result.answers.results)]
+    tables = [*shown[: len(by_words)], *evaluation_tables(result.evaluation), *shown[len(by_words) :]]
     lines = [*result.evaluation.summary(), *result.notes()]
-    return View(result.to_dict(), [*evaluation_tables(result.evaluation), *searches], lines)
+    return View(result.to_dict(), [*tables, Table(result.step_rows())], lines, head=result.head())

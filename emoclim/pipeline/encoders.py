@@ -175,12 +175,17 @@ def choose_preset(modalities: Iterable[Modality] = tuple(MODALITIES)) -> Encoder
     """Choose encoders for a command that is told none: the default ones if their files are here, or else the box's."""
     facts = {modality: MODALITIES[modality] for modality in modalities}
     other = [one.encoder for one in facts.values() if one.encoder and one.encoder != one.box]
-    missing = [name for name in other if not is_here(published_file(name, {}))]
+    missing = [name for name in other if not is_ready(name)]
     if missing:
         box = {modality: one.box for modality, one in facts.items() if one.box}
         return EncoderPreset(BOX, box, f"no file of {' or '.join(missing)} is on this machine")
     usual = {modality: one.encoder for modality, one in facts.items() if one.encoder}
     return EncoderPreset(DEFAULT, usual, f"{' and '.join(other) or 'all'} on this machine")
+
+
+def is_ready(name: str) -> bool:
+    """Whether an encoder can be loaded without any download, with its settings as they are."""
+    return not has_parameters(name) or is_here(published_file(name, {}))
 
 
 def choose_encoder(modality: Modality, name: str | None) -> str:

