@@ -42,6 +42,8 @@ from .labels.valence_arousal import class_vectors as class_vectors
 from .labels.valence_arousal import has_valence_arousal as has_valence_arousal
 from .labels.valence_arousal import places_of as places_of
 from .labels.valence_arousal import read_valence_arousal as read_valence_arousal
+from .labels.word_lists import FEELING as FEELING
+from .labels.word_lists import WORD_LISTS as WORD_LISTS
 from .labels.word_table import list_words as list_words
 from .labels.word_table import pick_vectors as pick_vectors
 from .labels.word_table import read_word_table as read_word_table

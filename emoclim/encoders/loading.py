@@ -33,7 +33,7 @@ from emoclim.errors import EncoderError
 from emoclim.modality import BOX, MODALITIES
 from emoclim.progress import Track, silent
 
-BESIDE = frozenset({"arithmetic", "base", "loading", "text_encoder", "text_towers"})
+BESIDE = frozenset({"arithmetic", "base", "known_words", "loading", "text_encoder", "text_towers"})
 ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=BESIDE)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
 MAX_VIEWS = 1000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 
 from emoclim import data
 from emoclim.data import PASSAGES, FeatureSpec, Item, Remark, Setting
-from emoclim.encoders.base import build_network
+from emoclim.encoders.base import Encoder, build_network
 from emoclim.errors import DecodeError, EncoderError, name_some
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+log = logging.getLogger(__name__)
+
+WORD_TOKENS = 32  # of a word, a phrase or a prompt; texts are filled up to the length
+ROWS = 32  # of these, embedded at once
 SHORTEST = 8  # tokens of a passage: its marks, and room for any one letter
 SHOWN_WORDS, SHOWN_LETTERS = 3, 20  # of words that are told
 
@@ -109,6 +114,31 @@ class TextEncoder:
 def passage_settings(length: int) -> dict[str, Setting]:
     """Return the settings that say what a passage is: every encoder of text has them in its spec."""
     return {"length": length, "passages": PASSAGES}
+
+
+def embed_anew(encoder: Encoder, texts: Sequence[str]) -> Tensor:
+    """Embed texts that a network takes whole, ``(N, D)``; tell what is odd of them."""
+    import torch
+
+    rows, odd = [], dict[str, list[str]]()
+    for text in texts:
+        parts: list[Tensor] = []
+        try:
+            for part in encoder.prepare(Item(text, text=text)):
+                if isinstance(part, Remark):
+                    odd.setdefault(part.about, []).append(part.example)
+                else:
+                    parts.append(part)
+        except DecodeError as error:
+            raise EncoderError(f"{encoder.spec.name} cannot embed {text!r:.80} ({error}); take another word") from error
+        if len(row := torch.cat(parts)) > 1:
+            raise EncoderError(f"{encoder.spec.name} takes {text!r:.80} in {len(row)} parts only; shorten it")
+        rows.append(row)
+    for about, examples in odd.items():
+        log.warning("%d of %d words and prompts %s (%s)", len(examples), len(texts), about, examples[0])
+    with torch.inference_mode():
+        found = [encoder.module(part) for part in torch.split(torch.cat(rows), ROWS)]
+    return torch.cat(found).clone()
 
 
 def _quoted(words: Sequence[str]) -> str:

@@ -6,15 +6,16 @@ belongs to features is read from the very file that they were computed with.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emoclim.data import FeatureSpec, Item, Remark
+from emoclim.data import FeatureSpec
 from emoclim.encoders.base import Encoder
 from emoclim.encoders.checkpoints.published import checkpoints_folder
+from emoclim.encoders.known_words import ENCODER, known_embeddings, known_texts, lazy_encoder
 from emoclim.encoders.loading import (
     encoder_names,
     find_encoder,
@@ -24,16 +25,13 @@ from emoclim.encoders.loading import (
     published_files,
     relevant_settings,
 )
-from emoclim.errors import CheckpointError, DecodeError, EncoderError
+from emoclim.encoders.text_encoder import WORD_TOKENS, embed_anew
+from emoclim.errors import CheckpointError, EncoderError
 from emoclim.modality import WRITTEN
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-log = logging.getLogger(__name__)
-
-WORD_TOKENS = 32  # of a word, a phrase or a prompt; texts are filled up to the length
-ROWS = 32  # embedded at once
 BACKGROUND_STEP = 8
 
 
@@ -53,9 +51,7 @@ class Readout:
 
 def background_texts() -> list[str]:
     """List words that stand in for a library of texts: every few of those that encoders of this package were taught."""
-    found = (find_encoder(name) for name in encoder_names())
-    words = [word for one in found if hasattr(one, "vocabulary") for word in one.vocabulary()]
-    return list(dict.fromkeys(words))[::BACKGROUND_STEP]
+    return list(known_texts()[::BACKGROUND_STEP])
 
 
 def vocabulary_of(spec: FeatureSpec) -> Sequence[str]:
@@ -116,15 +112,18 @@ def _of_its_file(name: str, spec: FeatureSpec, part: str) -> Encoder:
 
 
 def word_encoder(name: str) -> Encoder:
-    """Load a text encoder for words and prompts, which are short."""
+    """Make a text encoder for words and prompts, which are short; it is loaded only for what the package lacks."""
     if find_encoder(name).MODALITY != WRITTEN:
         raise EncoderError(f"{name} is no encoder of text; see: emoclim encoders")
     short: dict[str, Any] = {"length": WORD_TOKENS} if "length" in own_settings(name) else {}
-    return load_encoder(name, **short)
+    load = partial(load_encoder, name, **short)
+    return lazy_encoder(load) if name == ENCODER else load()
 
 
 def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
     """Embed texts that a network takes whole: ``(N, D)``, of the length that it gives them; tell what is odd of them.
+
+    Texts whose embeddings are in the package are not embedded anew.
 
     Raises
     ------
@@ -133,25 +132,10 @@ def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
     """
     import torch
 
-    rows, odd = [], dict[str, list[str]]()
-    for text in texts:
-        parts: list[Tensor] = []
-        try:
-            for part in encoder.prepare(Item(text, text=text)):
-                if isinstance(part, Remark):
-                    odd.setdefault(part.about, []).append(part.example)
-                else:
-                    parts.append(part)
-        except DecodeError as error:
-            raise EncoderError(f"{encoder.spec.name} cannot embed {text!r:.80} ({error}); take another word") from error
-        if len(row := torch.cat(parts)) > 1:
-            raise EncoderError(f"{encoder.spec.name} takes {text!r:.80} in {len(row)} parts only; shorten it")
-        rows.append(row)
-    for about, examples in odd.items():
-        log.warning("%d of %d words and prompts %s (%s)", len(examples), len(texts), about, examples[0])
-    with torch.inference_mode():
-        found = [encoder.module(part) for part in torch.split(torch.cat(rows), ROWS)]
-    return torch.cat(found).clone()
+    known = known_embeddings(encoder.spec)
+    new = [text for text in dict.fromkeys(texts) if text not in known]
+    rows = dict(known) | (dict(zip(new, embed_anew(encoder, new), strict=True)) if new else {})
+    return torch.stack([rows[text] for text in texts])
 
 
 def _tower_name(name: str) -> str | None:

@@ -19,6 +19,8 @@ FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "sigmoid": torch.sigmoid,
 }
 
+LEAST = 1e-6  # spread of outputs that are not all the same
+
 
 class DirectionBank(LinearBank):
     """K linear maps of rows that are brought to unit length, if need be behind other maps.
@@ -39,6 +41,7 @@ class DirectionBank(LinearBank):
         read_bias: Tensor | None = None,
         function: str = "",
         unit: bool = False,
+        scaled: bool = False,
     ) -> None:
         super().__init__(weight, bias)
         if table is not None:
@@ -52,13 +55,15 @@ class DirectionBank(LinearBank):
                 raise ValueError("the layer before a table has a bias of another shape")
             self.dim = read_weight.shape[2]
         self.function, self.unit = function, unit  # `unit`: rows are at unit length before that layer
+        self.scaled = scaled  # whether the outputs of each row are brought to mean 0 and spread 1
         self.register_buffer("table", table)
         self.register_buffer("read_weight", read_weight)
         self.register_buffer("read_bias", read_bias)
 
     @override
     def about(self) -> dict[str, Any]:
-        return {"function": self.function, "unit": self.unit} if self.function else {}
+        about = {"function": self.function, "unit": self.unit, "scaled": self.scaled}
+        return {name: value for name, value in about.items() if value}
 
     @override
     def hide(self, rows: Tensor, generator: torch.Generator | None, products: torch.dtype | None) -> Tensor:
@@ -71,6 +76,14 @@ class DirectionBank(LinearBank):
             read = affine(weight, filled(self.read_bias, (self.n_heads, whole)), columns, products)
             columns = FUNCTIONS[self.function](read[:, :n_words])
         return normalize(self._tabled(columns), dim=1)
+
+    @override
+    def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
+        outputs = super().project(hidden, products)
+        if not self.scaled:
+            return outputs
+        centred = outputs - outputs.mean(dim=-1, keepdim=True)
+        return centred / centred.square().mean(dim=-1, keepdim=True).sqrt().clamp(min=LEAST)
 
     def _tabled(self, columns: Tensor) -> Tensor:
         if self.table is None:

@@ -3,7 +3,7 @@
 Used by the objectives that compare by words. Invariant: nothing here knows labels.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoclim.data import Features, FeatureSpec
+from emoclim.data import WORD_LISTS, Features, FeatureSpec
 from emoclim.encoders import (
     Encoder,
     background_texts,
@@ -27,30 +27,6 @@ from emoclim.learning.branches import Banks, Branch, embed
 from emoclim.learning.direction_bank import DirectionBank
 from emoclim.modality import MODALITIES, Modality
 
-LISTS: Mapping[str, Sequence[str]] = {
-    # Emo-CLIM, section 4.1: the six classes that pictures and music share
-    "paper": ("amusement", "anger", "contentment", "excitement", "fear", "sadness"),
-    # Zentner et al., "Emotions evoked by the sound of music", Emotion 2008 (GEMS); and Russell's circumplex, 1980
-    "affect": (
-        *("wonder", "transcendence", "tenderness", "nostalgia", "peacefulness", "power", "joy", "tension", "sadness"),
-        *("excitement", "delight", "happiness", "contentment", "serenity", "calm", "relaxation", "tiredness"),
-        *("boredom", "gloom", "frustration", "anger", "fear", "alarm", "amusement"),
-    ),
-    # What pictures, music and texts may be of
-    "content": (
-        *("sea", "beach", "lake", "river", "waterfall", "mountain", "forest", "desert", "field", "garden", "sky"),
-        *("sunset", "night", "rain", "storm", "snow", "fire", "space", "city", "street", "village", "house", "church"),
-        *("castle", "ruin", "bar", "stage", "stadium", "school", "hospital", "factory", "cemetery", "road", "child"),
-        *("baby", "woman", "man", "couple", "family", "crowd", "friends", "soldier", "wedding", "party", "dance"),
-        *("concert", "sport", "race", "journey", "work", "war", "protest", "accident", "prayer", "sleep", "holiday"),
-        *("Christmas", "dog", "cat", "horse", "bird", "insect", "snake", "spider", "fish", "car", "train", "aeroplane"),
-        *("ship", "bicycle", "machine", "computer", "weapon", "food", "drink", "flower", "tree", "book", "toy"),
-        *("singing", "choir", "guitar", "piano", "violin", "drums", "trumpet", "saxophone", "flute", "organ", "harp"),
-        *("synthesiser", "orchestra", "classical music", "jazz", "blues", "rock music", "heavy metal", "punk"),
-        *("pop music", "hip hop", "electronic music", "techno", "ambient music", "folk music", "country music"),
-        *("reggae", "soul music", "film music", "lullaby"),
-    ),
-}
 FEWEST = 2  # words: of one alone, every profile is the same
 
 
@@ -58,8 +34,8 @@ def read_words(given: Any) -> Any:
     """Return the words of a list by its name, of a file with one a line, or of a string with commas."""
     if not isinstance(given, str):
         return given
-    if given in LISTS:
-        return LISTS[given]
+    if given in WORD_LISTS:
+        return WORD_LISTS[given]
     parts = given.split(",")
     if (file := Path(given)).is_file():
         try:
@@ -68,7 +44,9 @@ def read_words(given: Any) -> Any:
             raise ValueError(f"it cannot be read: {error.strerror}") from error
     words = tuple(dict.fromkeys(word.strip() for word in parts if word.strip()))
     if len(words) < FEWEST:
-        raise ValueError(f"it should name {' or '.join(LISTS)}, a file of words, or {FEWEST} words or more with commas")
+        raise ValueError(
+            f"it should name {' or '.join(WORD_LISTS)}, a file of words, or {FEWEST} words or more with commas"
+        )
     return words
 
 
@@ -141,7 +119,7 @@ def outputs_of(bank: DirectionBank, encoder: Encoder, features: Features | None)
     return found.double().cpu()
 
 
-def repeated(bank: DirectionBank, n_heads: int) -> DirectionBank:
+def repeated(bank: DirectionBank, n_heads: int, *, scaled: bool = False) -> DirectionBank:
     """Make K heads of one."""
     state = {name: part.expand(n_heads, *part.shape[1:]).clone() for name, part in bank.state_dict().items()}
-    return DirectionBank(**state, **bank.about())
+    return DirectionBank(**state, **bank.about() | {"scaled": scaled})

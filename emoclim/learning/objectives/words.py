@@ -1,7 +1,7 @@
 """Words of emotions as the bridge between modalities; nothing is trained."""
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, cast
 
 import torch
 from pydantic import Field
@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Features, FeatureSpec, Split
+from emoclim.data import FEELING, Features, FeatureSpec, Split
 from emoclim.encoders import vocabulary_of, word_encoder
 from emoclim.learning.banks import Bank
 from emoclim.learning.branches import Branch
@@ -72,7 +72,7 @@ class Words(Objective):
             description="Words of emotions: paper or affect, a file with one a line, or several with commas",
         )
         templates: Templates = Field(
-            default="a feeling of {word}",
+            default=FEELING,
             validate_default=True,
             description="Prompts for a word, with bars between: {word} is it, {medium} what is compared, as image",
         )
@@ -103,11 +103,15 @@ class Words(Objective):
             mean, spread = cosines.mean(dim=1), cosines.std(dim=1, correction=0)
             spread = torch.where(spread > 0, spread, 1)
             raw.weight, raw.bias = (raw.weight / spread[..., None]).float(), (-mean / spread).float()
-        return repeated(raw, len(self.settings))
+        # What stands in for a library may spread more or less than items do, and profiles with it
+        return repeated(raw, len(self.settings), scaled=features is None and self.choice("standardise") == "library")
 
     def profiles(self, outputs: Tensor) -> Tensor:
         """Return how much of each word is in N items, ``(K, N, W)``, which sums to 1."""
-        return (outputs / self.number("temperature").to(outputs)[:, None, None]).softmax(dim=-1)
+        count = torch.tensor([len(cast(Words.Settings, one).words) for one in self.settings], device=outputs.device)
+        beyond = torch.arange(outputs.shape[-1], device=outputs.device) >= count[:, None]  # of heads with longer lists
+        powers = outputs / self.number("temperature").to(outputs)[:, None, None]
+        return powers.masked_fill(beyond[:, None], -torch.inf).softmax(dim=-1)
 
     @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:

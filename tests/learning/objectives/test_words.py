@@ -156,6 +156,30 @@ def test_without_a_library_words_are_standardised_over_those_of_the_package(spec
     expected = heads_without_labels(objective, {spec.modality: items})
     for name, tensor in expected.banks.state_dict().items():
         torch.testing.assert_close(made.banks.state_dict()[name], tensor, atol=1e-4, rtol=1e-4)
+    rows = Features(spec, ("a", "b"), torch.rand(2, spec.dim, generator=torch.Generator().manual_seed(3)))
+    outputs = made.outputs(rows)[spec.modality]
+    torch.testing.assert_close(outputs.mean(dim=2), torch.zeros(1, 2), atol=1e-5, rtol=0)
+    torch.testing.assert_close(outputs.std(dim=2, correction=0), torch.ones(1, 2))
+
+
+def test_known_words_are_compared_without_their_text_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoclim.encoders.text_towers.load_encoder", lambda *_, **__: pytest.fail("it is loaded"))
+    given: Any = {
+        "image": FeatureSpec("efficientnet_lite0", "image", 1000, "x", {"output": "classes"}),
+        "audio": FeatureSpec("musicnn_msd", "audio", 50, "x", {"output": "tags"}),
+    }
+    made = heads_without_labels(make_objective("words", tuple(given), [{}]), given)
+    sad = torch.zeros(1, 50).index_fill(1, torch.tensor(vocabulary_of(given["audio"]).index("sad")), 1)
+    outputs = made.outputs(Features(given["audio"], ("blues",), sad))["audio"][0, 0]
+    assert made.objective.choice("words")[outputs.argmax()] in ("sadness", "gloom")
+
+
+def test_lists_of_other_lengths_stay_apart_in_one_set_of_heads() -> None:
+    short, long = heads({"words": WORDS[:2]}), heads({})
+    rows = split(2).features["audio"]
+    both = stack_heads([long, short]).vectors(rows)[0]
+    assert not both[1, :, 2:].any()
+    torch.testing.assert_close(both[1, :, :2], short.vectors(rows)[0][0])
 
 
 def test_a_library_of_one_item_has_a_profile() -> None:
