@@ -8,7 +8,7 @@ them anew.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -28,12 +28,11 @@ TABLE = Path(__file__).with_suffix(".npz")
 class LazyEncoder:
     """An encoder of which the spec is known, and which is loaded where more of it is asked for."""
 
-    def __init__(self, spec: FeatureSpec, load: Any) -> None:
-        self.spec, self._load = spec, load
+    def __init__(self, spec: FeatureSpec, load: Callable[[], Encoder]) -> None:
+        self.spec, self._load = spec, cache(load)
 
     def __getattr__(self, name: str) -> Any:
-        self.__dict__.update(_load=(loaded := self._load()))
-        return getattr(loaded, name)
+        return getattr(self._load(), name)
 
 
 def vocabulary_texts() -> list[str]:
@@ -62,7 +61,7 @@ def known_embeddings(spec: FeatureSpec) -> Mapping[str, Tensor]:
     return _rows() if (own["name"], own["checkpoint"]) == (spec.name, spec.checkpoint) else {}
 
 
-def lazy_encoder(load: Any) -> Encoder:
+def lazy_encoder(load: Callable[[], Encoder]) -> Encoder:
     """Return the encoder of the table, which `load` returns; its files are opened only for what the table lacks."""
     return cast("Encoder", LazyEncoder(FeatureSpec.from_dict(_about()["spec"]), load))
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from emoclim.data import FEELING, WORD_LISTS, FeatureSpec
-from emoclim.encoders import embed_texts, find_encoder, known_words, load_encoder, location, word_encoder
+from emoclim.encoders import Encoder, embed_texts, find_encoder, known_words, load_encoder, location, word_encoder
 from emoclim.encoders.text_encoder import embed_anew
 from emoclim.errors import EncoderError
 
@@ -32,6 +32,20 @@ def test_known_words_need_no_file_of_parameters(monkeypatch: pytest.MonkeyPatch)
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3), atol=1e-3, rtol=0)
     with pytest.raises(EncoderError, match="minilm is loaded"):
         embed_texts(encoder, ["tench", "no such text"])
+
+
+def test_other_texts_are_embedded_by_the_encoder_itself_which_is_loaded_once() -> None:
+    loaded: list[Encoder] = []
+
+    def load() -> Encoder:
+        loaded.append(load_encoder("timbre", overlap=0.5))
+        return loaded[0]
+
+    encoder = known_words.lazy_encoder(load)
+    assert encoder.spec.name == "minilm"
+    assert not loaded
+    assert (encoder.hop_seconds, encoder.input_shape) == (loaded[0].hop_seconds, loaded[0].input_shape)
+    assert len(loaded) == 1
 
 
 def test_rows_are_of_the_published_file_only() -> None:
