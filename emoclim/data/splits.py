@@ -42,6 +42,7 @@ def with_splits(
     track: Track = silent,
     *,
     keep: bool = True,
+    every: bool = False,
 ) -> Manifest:
     """Give each item that heads can learn from a split, from the manifest's own column or from the file kept beside it.
 
@@ -58,6 +59,9 @@ def with_splits(
         Shows how far that is.
     keep
         Whether the places of new items are written beside the manifest.
+    every
+        Whether items without label, numbers and pair get one as well, for what learns without any of these, unless the
+        manifest has splits of its own.
 
     Raises
     ------
@@ -73,7 +77,8 @@ def with_splits(
     >>> sorted(item.split for item in with_splits(manifest).items)[:3]
     ['test', 'train', 'train']
     """
-    labelled = [item for item in manifest.items if item.annotated]
+    every = every and not any(item.split for item in manifest.items)  # else those without one are only searched
+    labelled = [item for item in manifest.items if every or item.annotated]
     given = sum(item.split is not None for item in labelled)
     if given == len(labelled):
         return manifest

@@ -71,7 +71,7 @@ class ExtractionResult:
             counts = [f"{label} ({count})" for label, count in self.labels.items()]
             lines.append(f"labels, by {_origin(self.manifest)}: {name_some(counts, SHOWN_LABELS)}")
         elif not any(item.tags or item.numbers for item in self.manifest.items):
-            lines.append("no item has a label: this library is searched, never trained on")
+            lines.append("no item has a label: this library is searched, and trained on only for what needs no labels")
         if done.padded:
             lines.append(f"{done.padded} are shorter than one segment and were repeated to fill it")
         if same := done.duplicates:

@@ -21,6 +21,8 @@ from emoclim.progress import Track, silent
 
 log = logging.getLogger(__name__)
 
+SEED = 42  # of where items are placed that have no split
+
 
 @dataclass(frozen=True, slots=True)
 class Library:
@@ -34,10 +36,12 @@ class Library:
 OpenLibrary = Callable[[CacheNote, SourceRef], Library]
 
 
-def labelled_library(workspace: Workspace, modality: Modality, name: str | None, *, tagged: bool = False) -> Library:
+def labelled_library(
+    workspace: Workspace, modality: Modality, name: str | None, *, tagged: bool = False, every: bool = False
+) -> Library:
     """Open the newest labelled manifest of a cache, with its splits, or that of ``cache:manifest``.
 
-    Where one is named, `tagged` is enough.
+    Where one is named, `tagged` is enough. Where `every` item teaches, none needs a label, and all get a split.
     """
     name, _, manifest = name.partition(":") if name else (None, "", "")
     note = newest_cache(workspace, modality, name)
@@ -46,8 +50,9 @@ def labelled_library(workspace: Workspace, modality: Modality, name: str | None,
         sources = (one for one in note.sources if one.found_from(note.path).resolve() == wanted)
         note = replace(note, sources=tuple(sources))
     for source in reversed(note.sources):
-        if (not source.unlabelled or (tagged and name)) and name in (None, source.name, *names_of(note)):
-            return open_library(note, source)
+        usable = every or not source.unlabelled or (tagged and name)
+        if usable and name in (None, source.name, *names_of(note)):
+            return open_library(note, source, every=every)
     if name in (None, *names_of(note)):
         held = ", ".join(str(source.found_from(note.path)) for source in note.sources)
         raise CacheError(
@@ -65,6 +70,7 @@ def choose_libraries(
     *,
     alone: bool = False,
     tagged: bool = False,
+    every: bool = False,
 ) -> dict[Modality, Library]:
     """Open the libraries of a run, but for those of its live modalities: those it noted when it began, or new ones.
 
@@ -72,21 +78,27 @@ def choose_libraries(
     """
     if known:
         noted = {modality: known.get(called(modality)) for modality in MODALITIES if modality not in live}
-        return {modality: noted_library(workspace, note) for modality, note in noted.items() if note}
-    modalities = choose_modalities(workspace, named, live, alone=alone)
+        return {modality: noted_library(workspace, note, every=every) for modality, note in noted.items() if note}
+    modalities = choose_modalities(workspace, named, live, alone=alone, every=every)
     return {
-        modality: labelled_library(workspace, modality, named.get(modality), tagged=tagged)
+        modality: labelled_library(workspace, modality, named.get(modality), tagged=tagged, every=every)
         for modality in modalities
         if modality not in live
     }
 
 
 def choose_modalities(
-    workspace: Workspace, named: Collection[Modality], live: Collection[Modality] = (), *, alone: bool = False
+    workspace: Workspace,
+    named: Collection[Modality],
+    live: Collection[Modality] = (),
+    *,
+    alone: bool = False,
+    every: bool = False,
 ) -> tuple[Modality, ...]:
     """Return two modalities in the order of their table: the live and the named, then those with labelled caches.
 
-    If one is enough `alone`, only these where any is named; or else one, where no other has a labelled cache.
+    Where `every` item teaches, any cache is as good. If one is enough `alone`, only these where any is named; or else
+    one, where no other has such a cache.
     """
     chosen = {*named, *live}
     if len(chosen) > 2:
@@ -96,7 +108,7 @@ def choose_modalities(
     labelled = [
         modality
         for modality in rest
-        if any(not source.unlabelled for note in cache_notes(workspace, modality) for source in note.sources)
+        if any(every or not source.unlabelled for note in cache_notes(workspace, modality) for source in note.sources)
     ]
     # Where caches lack, the first modalities of the table are asked for, and whoever opens them says what lacks.
     wanted = labelled if alone and (labelled or live) else dict.fromkeys([*labelled, *rest])
@@ -109,7 +121,7 @@ def called(modality: Modality) -> str:
     return f"the {modality} library"
 
 
-def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True) -> Library:
+def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True, every: bool = False) -> Library:
     """Read a manifest anew, as it is now; the files of features that were imported need not be there."""
     path = source.found_from(note.path)
     need_files = need_files and not note.spec.keyed_by_id
@@ -123,16 +135,19 @@ def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True)
         raise ManifestError(
             f"{told}; see why with: emoclim extract {MODALITIES[note.spec.modality].folder} FILE"
         ) from error
-    manifest = with_splits(manifest, seed=None)
-    if manifest.digest() != source.digest:
+    known = with_splits(manifest, seed=None)
+    if known.digest() != source.digest:
         log.warning("%s changed since it was extracted into %s", path, note.path.name)
+    manifest = with_splits(manifest, SEED, every=True) if every else known
     return Library(manifest, note, source)
 
 
-def split_manifest(manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = 42) -> Manifest:
+def split_manifest(
+    manifest: Manifest, keys: ContentKeys, track: Track = silent, *, seed: int = SEED, every: bool = False
+) -> Manifest:
     """Split a manifest where it is not split yet, and keep what was learnt of its files meanwhile."""
     try:
-        return with_splits(manifest, seed, keys, track)
+        return with_splits(manifest, seed, keys, track, every=every)
     finally:
         keys.save()
 
@@ -142,10 +157,10 @@ def library_note(library: Library) -> dict[str, Any]:
     return {"cache": library.note.path.name, **asdict(library.source), "digest": library.manifest.digest()}
 
 
-def noted_library(workspace: Workspace, noted: Mapping[str, Any]) -> Library:
+def noted_library(workspace: Workspace, noted: Mapping[str, Any], *, every: bool = False) -> Library:
     """Open the library that :func:`library_note` was made of, as it is now."""
     note = read_note(workspace.caches / noted["cache"])
-    return open_library(note, source_of(note, noted["path"]))
+    return open_library(note, source_of(note, noted["path"]), every=every)
 
 
 def source_of(note: CacheNote, path: str) -> SourceRef:

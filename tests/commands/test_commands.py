@@ -63,7 +63,7 @@ def test_items_without_labels_are_no_reason_to_be_at_a_loss(tmp_path: Path) -> N
         (tmp_path / "data" / name).parent.mkdir(parents=True)
     Image.new("RGB", (8, 8)).save(tmp_path / "data" / "images" / "a.png")
     told = run("extract", "images", "--encoder", "colour", "--workspace", tmp_path, "--workers", 0).stdout
-    assert "no item has a label: this library is searched, never trained on" in told
+    assert "no item has a label: this library is searched, and trained on only for" in told
     refused = run("train-heads", "--workspace", tmp_path, code=2).stderr
     assert "heads learn from labels" in refused
     assert "extract a folder with one subfolder per emotion, or a table with a column 'label'" in refused

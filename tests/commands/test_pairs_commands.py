@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from commands import answer, mistake, run
 
 N = 60
@@ -79,3 +80,24 @@ def test_pairs_of_several_are_told_and_none_at_all_refused(tmp_path: Path, caplo
     bring(tmp_path, "audio", [f"film {n}" for n in range(N)], split=splits())
     told = mistake("train-heads", *FAST, "--workspace", tmp_path)
     assert "no audio and text items of the train split belong together" in told
+
+
+def test_a_folder_without_labels_is_split_once_and_learnt_from(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of one modality, by two segments of each recording; going on afterwards finds the same splits."""
+    noise = np.random.default_rng(0)
+    for n in range(20):
+        (tmp_path / "music").mkdir(exist_ok=True)
+        soundfile.write(tmp_path / "music" / f"{n}.flac", 0.1 * noise.standard_normal(3 * 16_000), 16_000)
+    root, settings = ("--workspace", tmp_path), ("--setting", "length=32000")
+    run("extract", "audio", tmp_path / "music", "--encoder", "timbre", *settings, *root)
+    assert not (tmp_path / "music.splits.csv").exists()
+    caplog.set_level("WARNING")
+    told = run("train-heads", "--audio", "timbre", *FAST, *root).stdout
+    assert "none, labels were not needed" in told
+    assert not [record for record in caplog.records if "changed" in record.getMessage()]
+    kept = (tmp_path / "music.splits.csv").read_bytes()
+    assert kept.count(b",train") == 16
+    answer("train-heads", "--audio", "timbre", *FAST, *root)
+    assert (tmp_path / "music.splits.csv").read_bytes() == kept

@@ -1,7 +1,7 @@
 """Load what trainings are made from: labelled libraries, classes, an encoder."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self
@@ -15,17 +15,14 @@ from emoclim.data import (
     Split,
     Taxonomy,
     contents_of,
-    match_labels,
     plain_relevance,
-    read_label_map,
     read_plain_relevance,
-    relate_labels,
 )
 from emoclim.encoders import Encoder
 from emoclim.errors import ManifestError
 from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
-from emoclim.pipeline.library import Library, called, labels_of, library_note
+from emoclim.pipeline.library import Library, called, choose_libraries, labels_of, library_note
 from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.splits import (
     WHOLE,
@@ -39,7 +36,7 @@ from emoclim.pipeline.splits import (
     valence_arousal_of,
 )
 from emoclim.pipeline.training.config import LabelledConfig
-from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, read_related
+from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, relate
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import LabelledItems
 
@@ -138,9 +135,18 @@ class Labelled:
         return known | {"name": own.name, "relevance": plain_relevance(own.relevance)}
 
 
-def learns_unlabelled(objective: Objective) -> bool:
-    """Whether items need no label to teach: what an objective takes of them is their tags, or what they belong with."""
-    return learns_tags(objective) or "pairs" in objective.needs
+def choose_for(
+    objective: Objective,
+    workspace: Workspace,
+    named: Mapping[Modality, str],
+    known: Mapping[str, Any],
+    live: Collection[Modality] = (),
+) -> dict[Modality, Library]:
+    """Open the libraries that an objective learns from, as :func:`choose_libraries`; pairs need no labels."""
+    every = "pairs" in objective.needs
+    return choose_libraries(
+        workspace, named, known, live, alone=objective.alone, tagged=learns_tags(objective), every=every
+    )
 
 
 def learns_tags(objective: Objective) -> bool:
@@ -183,25 +189,13 @@ def _classes(
     label_map, taxonomy = LabelMap((), {}), None
     try:
         if named:
-            label_map, taxonomy = _related(config, named, keep_labels="taxonomy" in objective.needs)
+            label_map, taxonomy = relate(config, named, keep_labels="taxonomy" in objective.needs)
     except ManifestError as error:
         if config.label_map is not None or not numbered.issuperset(libraries):
             raise
         log.warning("nothing will be ranked: %s", error)
     label_map = replace(label_map, maps={modality: label_map.maps.get(modality, {}) for modality in labels})
     return label_map, taxonomy and Taxonomy.of(label_map, taxonomy.relevance, taxonomy.name)
-
-
-def _related(
-    config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
-) -> tuple[LabelMap, Taxonomy | None]:
-    if not keep_labels:
-        return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
-    if config.label_map is None:
-        label_map, relevance = relate_labels(labels)
-        return label_map, Taxonomy.of(label_map, relevance)
-    label_map, relevance, name = read_related(config.label_map, labels)
-    return label_map, Taxonomy.of(label_map, relevance, name)
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,18 @@ from emoclim.data import (
     LabelMap,
     Manifest,
     Relevance,
+    Taxonomy,
     class_vectors,
     has_valence_arousal,
     label_map_names,
+    match_labels,
     pick_vectors,
     places_of,
+    read_label_map,
     read_relevance,
     read_valence_arousal,
     read_word_table,
+    relate_labels,
     relate_nearest,
 )
 from emoclim.encoders import encoder_names, file_hash, find_encoder, load_encoder, read_word_vectors
@@ -144,3 +148,16 @@ def _embedded(name: str, classes: Sequence[str]) -> dict[str, Any]:
             table.append(cache.read(sorted(cache.keys())).values[0].tolist())
     mark = {} if getattr(find_encoder(name), "OF_WORDS", False) else {"substitute": name}
     return {**mark, "encoder": encoder.spec.to_dict(), "table": table}
+
+
+def relate(
+    config: LabelledConfig, labels: Mapping[Modality, set[str]], *, keep_labels: bool
+) -> tuple[LabelMap, Taxonomy | None]:
+    """Make classes of labels, or where each remains a class of its own, also say what is relevant to what."""
+    if not keep_labels:
+        return (read_label_map(config.label_map, labels) if config.label_map else match_labels(labels)), None
+    if config.label_map is None:
+        label_map, relevance = relate_labels(labels)
+        return label_map, Taxonomy.of(label_map, relevance)
+    label_map, relevance, name = read_related(config.label_map, labels)
+    return label_map, Taxonomy.of(label_map, relevance, name)

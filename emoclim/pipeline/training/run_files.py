@@ -111,7 +111,7 @@ class TrainingResult:
         return [
             *early,
             *self.report.notes(),
-            f"classes: {', '.join(map(shorten, self.inputs.label_map.classes)) or 'none, valence and arousal alone'}",
+            f"classes: {', '.join(map(shorten, self.inputs.label_map.classes)) or 'none, labels were not needed'}",
             *filter(None, [told_of(self.inputs.vectors)]),
             f"run: {self.folder}",
         ]

@@ -18,13 +18,13 @@ from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.extract import MAX_WORKERS
-from emoclim.pipeline.library import called, choose_libraries, split_manifest
+from emoclim.pipeline.library import called, split_manifest
 from emoclim.pipeline.machine import usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoders
-from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, contents_digest, learns_unlabelled
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, choose_for, contents_digest
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import JointTraining, LiveModality, train_end_to_end
@@ -56,11 +56,12 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
         workspace, track, objective = resources.workspace, resources.track, config.make_objective()
         encoders = {modality: config.load(modality, track) for modality in MODALITIES if modality in config.encoders}
-        alone, tagged = objective.alone, learns_unlabelled(objective)
-        libraries = choose_libraries(workspace, config.libraries, known, encoders, alone=alone, tagged=tagged)
+        libraries = choose_for(objective, workspace, config.libraries, known, encoders)
         keys = workspace.content_keys()
         for live, encoder in encoders.items():
-            manifest = _live_manifest(config.libraries.get(live), live, resources, known, keys)
+            manifest = _live_manifest(
+                config.libraries.get(live), live, resources, known, keys, every="pairs" in objective.needs
+            )
             libraries[live] = config.library(workspace, manifest, encoder.spec)
         note, augmenters = make_augmenters(config.augmentations, encoders, workspace, track, known.get(SOUNDS))
         items = [item for live in encoders for item in libraries[live].manifest.items]
@@ -92,14 +93,15 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
 
 
 def _live_manifest(
-    named: str | None, live: Modality, resources: Resources, known: Mapping[str, Any], keys: ContentKeys
+    named: str | None, live: Modality, resources: Resources, known: Mapping[str, Any], keys: ContentKeys, *, every: bool
 ) -> Manifest:
     """Read the manifest of a live modality: the one that a run noted when it began, or the one that is asked for."""
     workspace = resources.workspace
     if known:
-        return with_splits(read_manifest(located(known[called(live)]["path"], workspace.caches), live), None)
+        manifest = read_manifest(located(known[called(live)]["path"], workspace.caches), live)
+        return with_splits(manifest, None, every=every)
     source = Path(named) if named else workspace.manifest(live)
-    return split_manifest(read_manifest(source, live), keys, resources.track)
+    return split_manifest(read_manifest(source, live), keys, resources.track, every=every)
 
 
 def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, resources: Resources) -> Material:

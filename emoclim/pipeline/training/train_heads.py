@@ -14,11 +14,10 @@ from emoclim.data import Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.learning import Objective, Space, checked_rule, choose, groups, read_space, seeds, simplex_points
-from emoclim.pipeline.library import choose_libraries
 from emoclim.pipeline.machine import without_password
 from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
-from emoclim.pipeline.training.inputs import Labelled, learns_unlabelled
+from emoclim.pipeline.training.inputs import Labelled, choose_for
 from emoclim.pipeline.training.run_files import SHOWN_HEADS, EpochEvents, TrainingResult
 from emoclim.pipeline.training.studies import Study
 from emoclim.pipeline.training.sweep import Rounds, Trainer, max_heads, read_rounds
@@ -69,8 +68,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         """Open the libraries."""
         objective = config.make_objective()
         candidates = config.space(objective).candidates()
-        alone, tagged = objective.alone, learns_unlabelled(objective)
-        libraries = choose_libraries(resources.workspace, config.libraries, known, alone=alone, tagged=tagged)
+        libraries = choose_for(objective, resources.workspace, config.libraries, known)
         inputs = Labelled.of(config, libraries, known)
         checked_rule(config.rule(ranked=inputs.ranked), candidates)
         return inputs
