@@ -25,6 +25,7 @@ from .checkpoints.published import obtain as obtain
 from .checkpoints.tensors import fit as fit
 from .checkpoints.tensors import read_tensors as read_tensors
 from .checkpoints.word_files import read_word_vectors as read_word_vectors
+from .known_words import known_embeddings as known_embeddings
 from .loading import SHARED as SHARED
 from .loading import encoder_names as encoder_names
 from .loading import find_encoder as find_encoder

@@ -6,6 +6,7 @@ belongs to features is read from the very file that they were computed with.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +33,10 @@ from emoclim.modality import WRITTEN
 if TYPE_CHECKING:
     from torch import Tensor
 
+log = logging.getLogger(__name__)
+
 BACKGROUND_STEP = 8
+MANY = 200  # texts that take longer than one waits for without being told
 
 
 def wordy_encoders() -> list[str]:
@@ -134,6 +138,8 @@ def embed_texts(encoder: Encoder, texts: Sequence[str]) -> Tensor:
 
     known = known_embeddings(encoder.spec)
     new = [text for text in dict.fromkeys(texts) if text not in known]
+    if len(new) > MANY:
+        log.warning("%s embeds %d words and prompts, which may take a minute or more", encoder.spec.name, len(new))
     rows = dict(known) | (dict(zip(new, embed_anew(encoder, new), strict=True)) if new else {})
     return torch.stack([rows[text] for text in texts])
 

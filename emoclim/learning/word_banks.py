@@ -3,6 +3,7 @@
 Used by the objectives that compare by words. Invariant: nothing here knows labels.
 """
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +13,12 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoclim.data import WORD_LISTS, Features, FeatureSpec
+from emoclim.data import WORD_LISTS, Features, FeatureSpec, foreign_to
 from emoclim.encoders import (
     Encoder,
     background_texts,
     embed_texts,
+    known_embeddings,
     readout_of,
     text_tower,
     vocabulary_of,
@@ -27,7 +29,12 @@ from emoclim.learning.branches import Banks, Branch, embed
 from emoclim.learning.direction_bank import DirectionBank
 from emoclim.modality import MODALITIES, Modality
 
-FEWEST = 2  # words: of one alone, every profile is the same
+log = logging.getLogger(__name__)
+
+FEWEST, MOST = 2, 1000  # words: of one alone, every profile is the same; so many take a minute to embed
+LONGEST_NAME = 255  # bytes of a file's name
+ALIKE = 1e-3  # distance of unit embeddings
+OTHER_WORDS, REPEATED = 3, 8  # words of a template that show its language, and how often it is read for that
 
 
 def read_words(given: Any) -> Any:
@@ -36,16 +43,23 @@ def read_words(given: Any) -> Any:
         return given
     if given in WORD_LISTS:
         return WORD_LISTS[given]
-    parts = given.split(",")
-    if (file := Path(given)).is_file():
-        try:
+    parts, file = given.split(","), Path(given)
+    try:
+        if is_file := len(file.name) <= LONGEST_NAME and file.is_file():
             parts = file.read_text(encoding="utf-8-sig").splitlines()
-        except OSError as error:
-            raise ValueError(f"it cannot be read: {error.strerror}") from error
-    words = tuple(dict.fromkeys(word.strip() for word in parts if word.strip()))
-    if len(words) < FEWEST:
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is no text in UTF-8; write one word or phrase a line") from error
+    unique: dict[str, str] = {}
+    for word in filter(None, map(str.strip, parts)):
+        unique.setdefault(word.casefold(), word)
+    words = tuple(unique.values())
+    if not FEWEST <= len(words) <= MOST:
+        holds = f"the file holds {len(words)}" if is_file else f"it names {len(words)}"
         raise ValueError(
-            f"it should name {' or '.join(WORD_LISTS)}, a file of words, or {FEWEST} words or more with commas"
+            f"{holds} of {FEWEST} to {MOST} words; name {' or '.join(WORD_LISTS)}, a file with one a line, or several "
+            "with commas"
         )
     return words
 
@@ -81,7 +95,28 @@ def prompt_directions(encoder: Encoder, words: Sequence[str], templates: Sequenc
     """Embed each word, ``(W, T)``: the mean of the unit embeddings of its prompts, so that cosines are averaged."""
     medium = MODALITIES[modality].name
     prompts = [template.format(word=word, medium=medium) for word in words for template in templates]
-    return unit_embeddings(encoder, prompts).view(len(words), len(templates), -1).mean(dim=1)
+    found = unit_embeddings(encoder, prompts).view(len(words), len(templates), -1).mean(dim=1)
+    if not known_embeddings(encoder.spec).keys() >= {*prompts}:
+        _tell_oddities(found, encoder, words, templates)
+    return found
+
+
+def _tell_oddities(directions: Tensor, encoder: Encoder, words: Sequence[str], templates: Sequence[str]) -> None:
+    """Tell of words that the encoder cannot tell apart, and of those and templates that are not in its language."""
+    name, language = encoder.spec.name, getattr(encoder, "language", None)
+    alike = (torch.cdist(directions[None], directions[None])[0] < ALIKE).triu(1).nonzero().tolist()
+    if alike:
+        one, other = (words[place] for place in alike[0])
+        log.warning(
+            "words that are the same to %s count twice: %r and %r (%d pairs in all)", name, one, other, len(alike)
+        )
+    if language is None:
+        return
+    plain = [template.format(word="", medium="") for template in templates]
+    texts = [*words, *(" ".join([one] * REPEATED) for one in plain if len(one.split()) >= OTHER_WORDS)]
+    if shown := [found for text in texts if (found := foreign_to(language, text))]:
+        told = "%d of the words and templates seem not to be in %s, which %s was trained on (%s); take words of it"
+        log.warning(told, len(shown), language, name, shown[0])
 
 
 def unit_embeddings(encoder: Encoder, texts: Sequence[str]) -> Tensor:

@@ -1,5 +1,6 @@
 """Words of emotions as the bridge between modalities; nothing is trained."""
 
+import logging
 from collections.abc import Mapping
 from typing import ClassVar, Literal, cast
 
@@ -24,7 +25,11 @@ from emoclim.learning.word_banks import (
     repeated,
     tower_of,
 )
-from emoclim.modality import Modality
+from emoclim.modality import MODALITIES, Modality
+
+log = logging.getLogger(__name__)
+
+LEAST = 1e-6  # spread of cosines of items that are not all the same
 
 
 class Words(Objective):
@@ -98,13 +103,18 @@ class Words(Objective):
         encoder = word_encoder(self.choice("encoder")) if vocabulary else tower_of(spec, self.name)
         directions = prompt_directions(encoder, self.choice("words"), self.choice("templates"), spec.modality)
         raw = bank_of_words(directions, spec, encoder)
-        if self.choice("standardise") == "library":
-            cosines = outputs_of(raw, encoder, features)  # (1, N, W)
-            mean, spread = cosines.mean(dim=1), cosines.std(dim=1, correction=0)
-            spread = torch.where(spread > 0, spread, 1)
-            raw.weight, raw.bias = (raw.weight / spread[..., None]).float(), (-mean / spread).float()
+        if self.choice("standardise") == "none":
+            return repeated(raw, len(self.settings))
+        cosines = outputs_of(raw, encoder, features)  # (1, N, W)
+        if features is not None and (cosines.std(dim=1, correction=0) < LEAST).all():
+            told = "the %s library has no two items that differ in these words: they are standardised as without it"
+            log.warning(told, MODALITIES[spec.modality].name)
+            features, cosines = None, outputs_of(raw, encoder, None)
+        mean, spread = cosines.mean(dim=1), cosines.std(dim=1, correction=0)
+        spread = torch.where(spread < LEAST, 1, spread)
+        raw.weight, raw.bias = (raw.weight / spread[..., None]).float(), (-mean / spread).float()
         # What stands in for a library may spread more or less than items do, and profiles with it
-        return repeated(raw, len(self.settings), scaled=features is None and self.choice("standardise") == "library")
+        return repeated(raw, len(self.settings), scaled=features is None)
 
     def profiles(self, outputs: Tensor) -> Tensor:
         """Return how much of each word is in N items, ``(K, N, W)``, which sums to 1."""

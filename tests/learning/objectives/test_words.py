@@ -35,6 +35,7 @@ from emoclim.learning import (
     stack_heads,
     varying_settings,
 )
+from emoclim.learning.word_banks import prompt_directions
 from emoclim.modality import MODALITIES
 from emoclim.stages import train_heads
 
@@ -182,11 +183,15 @@ def test_lists_of_other_lengths_stay_apart_in_one_set_of_heads() -> None:
     torch.testing.assert_close(both[1, :, :2], short.vectors(rows)[0][0])
 
 
-def test_a_library_of_one_item_has_a_profile() -> None:
-    one = make_objective("words", ("audio",), [{}])
-    one.prepare(split(0), torch.device("cpu"))
-    (bank,) = (one.fit(Split({"audio": split(0).features["audio"].select(torch.tensor([0]))}, {}, ())) or {}).values()
-    assert all(tensor.isfinite().all() for tensor in bank.state_dict().values())
+@pytest.mark.parametrize("n", [1, 3])
+def test_items_that_do_not_differ_are_standardised_as_without_a_library(
+    n: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    objective = make_objective("words", ("audio",), [{"words": WORDS, "encoder": "noise"}])
+    alike = split(0).features["audio"].select(torch.zeros(n, dtype=torch.int64))
+    found, expected = (heads_without_labels(objective, {"audio": one}) for one in (alike, alike.spec))
+    assert torch.equal(found.vectors(alike)[0], expected.vectors(alike)[0])
+    assert "the music library has no two items that differ" in caplog.text
 
 
 def test_words_are_a_list_by_name_or_a_file_or_given(tmp_path: Path) -> None:
@@ -198,8 +203,49 @@ def test_words_are_a_list_by_name_or_a_file_or_given(tmp_path: Path) -> None:
         return made
 
     assert words(str(file)) == ("joy", "deep sorrow")
-    assert words("joy, fear") == ("joy", "fear")
+    assert words("joy, fear, Joy") == ("joy", "fear")
+    assert len(words(", ".join(f"feeling number {n}" for n in range(1000)))) == 1000
     assert (len(words("paper")), len(words("affect"))) == (6, 24)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(b"", "holds 0 of"), (b"joy\nJOY", "holds 1 of"), (b"a\xff\nb", "UTF-8"), (b"1 2 3", "holds 1 of")],
+)
+def test_files_of_no_list_are_told(content: bytes, told: str, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ConfigError, match=told):
+        make_objective("words", ("image",), [{"words": str(tmp_path / "mine")}])
+
+
+@pytest.mark.parametrize(
+    ("words", "templates", "told"),
+    [
+        (("joy", "calm"), ("a feeling of {word}",), ""),
+        (("tristesse", "joie"), ("un sentiment de {word}",), "1 of the words and templates seem not to be in English"),
+        (("悲しみ", "joy"), ("a feeling of {word}",), "English, which noise was trained on (Hiragana letters)"),
+        (
+            ("joy", "umbrella", "sad"),
+            ("a feeling of {word}",),
+            "words that are the same to noise count twice: 'joy' and 'sad'",
+        ),
+    ],
+)
+def test_words_that_an_encoder_hardly_knows_are_told(
+    words: tuple[str, ...], templates: tuple[str, ...], told: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    joy, sad = wordy_noise.tokenize("joy sad")
+    encoder = replace(
+        wordy_noise.load(),
+        language="English",
+        tokenize=lambda text: [
+            joy if told.startswith("words that are the same") and one == sad else one
+            for one in wordy_noise.tokenize(text)
+        ],
+    )
+    prompt_directions(encoder, words, templates, "image")
+    assert told in caplog.text
+    assert bool(caplog.records) == bool(told)
 
 
 def test_lists_of_words_may_be_tried_side_by_side() -> None:
@@ -210,7 +256,14 @@ def test_lists_of_words_may_be_tried_side_by_side() -> None:
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("words", "afect"), ("words", " , "), ("words", "joy,joy"), ("templates", "a photo"), ("templates", "{word} {x}")],
+    [
+        ("words", "afect"),
+        ("words", " , "),
+        ("words", "joy,joy"),
+        ("words", ",".join(map(str, range(1001)))),
+        ("templates", "a photo"),
+        ("templates", "{word} {x}"),
+    ],
 )
 def test_words_and_templates_that_tell_nothing_are_refused(setting: str, value: str) -> None:
     with pytest.raises(ConfigError, match=setting):
@@ -236,6 +289,8 @@ def test_prompts_that_the_encoder_does_not_take_are_told(caplog: pytest.LogCaptu
         embed_texts(encoder, ["joy", "joy " * 20])
     with pytest.raises(EncoderError, match="'  '"):
         embed_texts(encoder, ["joy", "  "])
+    assert embed_texts(encoder, [f"feeling {n}" for n in range(201)]).shape == (201, 7)
+    assert "noise embeds 201 words and prompts" in caplog.text
     (unknown,) = encoder.tokenize("umbrella")
     assert embed_texts(replace(encoder, unknown=unknown), ["joy", "joyful umbrella"]).shape == (2, 7)
     assert "1 of 2 words and prompts have words that noise does not know ('umbrella')" in caplog.text
