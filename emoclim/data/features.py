@@ -12,7 +12,7 @@ from torch import Tensor
 
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.data.spec import FeatureSpec
-from emoclim.errors import CacheError
+from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 
 
@@ -120,6 +120,25 @@ class Split:
         return replace(self, features={name: self.features[name] for name, rows in kept.items() if len(rows)}).select(
             {name: rows for name, rows in kept.items() if len(rows)}
         )
+
+    def by_pairs(self) -> "Split":
+        """Take pairs for classes, so that what is relevant to an item is its partner; leave out items without one."""
+        if not self.pairs:
+            raise ManifestError("the split does not say which items belong together; give it pairs")
+        shared = set.intersection(*(set(numbers.tolist()) for numbers in self.pairs.values()))
+        places = {number: place for place, number in enumerate(sorted(shared))}
+        rows = {
+            modality: torch.tensor(
+                [row for row, one in enumerate(numbers.tolist()) if one in places], dtype=torch.int64
+            )
+            for modality, numbers in self.pairs.items()
+        }
+        kept = replace(self, taxonomy=None, label_vectors=None).select(rows)
+        labels = {
+            modality: torch.tensor([places[number] for number in numbers.tolist()], dtype=torch.int64)
+            for modality, numbers in (kept.pairs or {}).items()
+        }
+        return replace(kept, labels=labels, classes=tuple(map(str, places)))
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""

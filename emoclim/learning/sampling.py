@@ -215,7 +215,7 @@ def _check_whole(split: Split, modalities: Sequence[Modality], name: str) -> Non
             ("belong to nothing in the other modality and are left out", [n not in whole for n in numbers]),
             (
                 "share their pair with others of their modality: one of them is drawn at a time",
-                [own[n] > 1 for n in numbers],
+                [n in whole and own[n] > 1 for n in numbers],
             ),
         ):
             if found := [id_ for id_, is_so in zip(ids, told, strict=True) if is_so]:

@@ -224,3 +224,14 @@ def test_ids_that_look_like_rows_keep_their_splits(tmp_path: Path) -> None:
     items = [Item(f"{n},\n{n}.png", text=f"{n}", label="awe") for n in range(10)]
     manifest = Manifest("odd", "text", tmp_path / "odd.csv", tuple(items))
     assert with_splits(manifest).items == with_splits(manifest).items
+
+
+def test_items_without_labels_are_placed_if_all_are_to_be_and_alike_by_equal_ids(tmp_path: Path) -> None:
+    items = [Item(f"{n}", text=f"Sentence {n}.") for n in range(50)]
+    one, other = (Manifest(name, "text", tmp_path / f"{name}.csv", tuple(items)) for name in ("one", "other"))
+    assert {item.split for item in with_splits(one).items} == {None}
+    placed = with_splits(one, every=True)
+    assert Counter(item.split for item in placed.items) == {"train": 40, "val": 5, "test": 5}
+    assert with_splits(one, None, every=True).items == placed.items == with_splits(other, every=True).items
+    own = replace(one, items=(replace(items[0], split="test"), *items[1:]))
+    assert with_splits(own, every=True) == own  # the others are only searched

@@ -16,7 +16,7 @@ from emoclim.errors import ManifestError
 from emoclim.learning import Batch, Objective, make_objective, nt_xent
 from emoclim.learning.sampling import in_passes
 from emoclim.modality import Modality
-from emoclim.stages import train_heads
+from emoclim.stages import evaluate, train_heads
 
 BOTH: tuple[Modality, ...] = ("image", "audio")
 
@@ -135,3 +135,36 @@ def test_batches_are_passes_over_all_pairs(n: int, size: int) -> None:
     per_pass = n // size
     for first in range(0, 7 - per_pass, max(1, per_pass)):
         assert len(drawn[first : first + per_pass].unique()) == per_pass * size
+
+
+def test_how_well_partners_are_found_can_be_evaluated() -> None:
+    """Items of a pair lie in one direction, of which the modalities have rotated copies; three have no partner."""
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3)))[0]
+
+    def split(seed: int, n: int = 40) -> Split:
+        image = torch.randn(n, 8, generator=torch.Generator().manual_seed(seed))
+        rows = {"image": image, "audio": (image @ turn).flip(0)}
+        pairs = {"image": 100 + torch.arange(n), "audio": 100 + torch.arange(n).flip(0)}
+        pairs["audio"][:3] = 7
+        return Split(
+            {
+                name: Features(FeatureSpec("a", name, 8, "none", {}), tuple(map(str, range(n))), rows[name])
+                for name in BOTH
+            },
+            {name: torch.full((n,), -1) for name in BOTH},
+            (),
+            pairs=pairs,
+        )
+
+    config = TrainConfig(epochs=15, batches_per_epoch=20, val_batches=2, batch_size=20, learning_rate=1e-2, dropout=0.0)
+    training = train_heads(
+        split(0, 200), split(1), make_objective("nt_xent", BOTH, [{}]), [[1.0]], config, device="cpu"
+    )
+    test = split(2).by_pairs()
+    assert {name: len(features) for name, features in test.features.items()} == {"image": 37, "audio": 37}
+    found = evaluate(test, training.heads, device="cpu").directions
+    for name in ("image_audio", "audio_image"):
+        assert found[name].metrics["MRR"] > 2 * found[name].random["MRR"]
+        assert found[name].random["P@1"] == pytest.approx(1 / 37)
+    with pytest.raises(ManifestError, match="which items belong together"):
+        replace(split(2), pairs=None).by_pairs()
