@@ -72,7 +72,7 @@ class ContentBeside:
             if ids:
                 log.warning("without features for %s, %d are not ranked: %s", name, len(ids), name_some(ids))
         shares = " + ".join(f"{share:.2g} {name}" for name, share in self._shares.items())
-        encoders = " and ".join(dict.fromkeys(spec.name for spec in heads.specs.values()))
+        encoders = " and ".join(sorted({spec.name for spec in heads.specs.values()}))
         why = f"Scores are {shares}, each standardised within the library; content by words, with {encoders}"
         return Mixed(mixed, note, why)
 

@@ -38,6 +38,15 @@ class _Searched:
     def modality(self) -> Modality:
         return self.note.spec.modality
 
+    @property
+    def ranked(self) -> frozenset[str]:
+        return self.mixed.gallery.ranked if self.mixed else frozenset(self.gallery.candidates.ids)
+
+    def copies_of(self, query: Path | str, asked: Modality) -> frozenset[str]:
+        suffixes = MODALITIES[self.modality].suffixes
+        alike = asked == self.modality or (isinstance(query, Path) and query.suffix.lower() in suffixes)
+        return self.copies.find_ids(query) if alike else frozenset()
+
 
 class Searcher:
     """Answers queries, with a run and its libraries opened once.
@@ -109,10 +118,7 @@ class Searcher:
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
         opened = self._search_in(modality)  # only now: what lacks of it may take long to encode
-        alike = modality == opened.modality or (
-            isinstance(query, Path) and query.suffix.lower() in MODALITIES[opened.modality].suffixes
-        )
-        copies = opened.copies.find_ids(query) if alike else frozenset[str]()
+        copies = opened.copies_of(query, modality)
         try:
             hits = self._hits(query, asked, opened, top, copies)
         except (ManifestError, CacheError) as error:
@@ -123,7 +129,6 @@ class Searcher:
             self._found(rank, hit, opened, reader, item_of(query), emotions)
             for rank, (hit, emotions) in enumerate(zip(hits, read, strict=True), start=1)
         )
-        known = opened.mixed.gallery.ranked if opened.mixed else frozenset(opened.gallery.candidates.ids)
         return SearchResult(
             query,
             run=self._space.name,
@@ -132,7 +137,7 @@ class Searcher:
             why=self._space.why(opened.gallery.heads),
             mix=opened.mixed.why if opened.mixed else None,
             library=opened.name,
-            candidates=len(known - copies),
+            candidates=len(opened.ranked - copies),
             left_out=tuple(sorted(copies.intersection(opened.gallery.candidates.ids))),
             emotions=own,
             found=found,
