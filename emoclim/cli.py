@@ -32,7 +32,9 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "Make tables of a paper anew.",
     "demo": "Run everything on a generated corpus.",
 }
-CONTINUED = frozenset({"extract", "reproduce", "demo"})  # commands that leave caches and runs behind step by step
+CONTINUED = frozenset(
+    {"extract", "search", "reproduce", "demo"}
+)  # commands that leave caches or runs behind step by step
 KEPT = "what was committed is kept, and the same command goes on from it"
 AGAIN = "nothing is left half written; run the same command again for its result"
 MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike

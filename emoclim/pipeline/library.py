@@ -41,10 +41,13 @@ def labelled_library(
 ) -> Library:
     """Open the newest labelled manifest of a cache, with its splits, or that of ``cache:manifest``.
 
-    Where one is named, `tagged` is enough. Where `every` item teaches, none needs a label, and all get a split.
+    Where no cache is named, it is the newest that holds labels. Where one is named, `tagged` is enough. Where `every`
+    item teaches, none needs a label, and all get a split.
     """
     name, _, manifest = name.partition(":") if name else (None, "", "")
-    note = newest_cache(workspace, modality, name)
+    notes = [] if name or every else cache_notes(workspace, modality)  # newer ones may be only searched
+    labelled = (note for note in notes if any(not source.unlabelled for source in note.sources))
+    note = next(labelled, None) or newest_cache(workspace, modality, name)
     if manifest:
         wanted = Path(manifest).resolve()
         sources = (one for one in note.sources if one.found_from(note.path).resolve() == wanted)

@@ -1,6 +1,6 @@
 """Rank a library by its likeness to files and words (`emoclim search`)."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 from emoclim.stages import Gallery, Hit
+
+_Query = tuple[Path | str, Modality] | FailedQuery
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,13 @@ class Searcher:
     def search(self, queries: Iterable[Path | str], *, top: int = 5) -> Answers:
         """Rank a library by its likeness to each file, file of a folder, or words; none need be part of anything."""
         listed = list(dict.fromkeys(one for query in queries for one in self._listed(query)))
-        tracked = self._track(listed, "search", len(listed)) if len(listed) > 1 else listed
-        answers = Answers(tuple(self._answer(one, top) for one in tracked))
+        answered: dict[_Query, SearchResult | FailedQuery] = {}
+        for one in listed:  # until each library is open, as long as which another bar may show how far encoding is
+            if not isinstance(one, FailedQuery) and one[1] not in self._searched:
+                answered[one] = self._answer(one, top)
+        rest = [one for one in listed if one not in answered]
+        answered |= {one: self._answer(one, top) for one in self._track(rest, "search", len(rest))}
+        answers = Answers(tuple(answered[one] for one in listed))
         self._libraries.keys.save()
         if not answers.results:
             raise ManifestError(
@@ -99,19 +106,23 @@ class Searcher:
             )
         return answers
 
-    def _listed(self, query: Path | str) -> Sequence[Path | str | FailedQuery]:
+    def _listed(self, query: Path | str) -> Iterator[_Query]:
+        modalities = self._space.modalities
         try:
-            return [query] if isinstance(query, str) else list_queries(query, self._space.modalities)
+            files = [query] if isinstance(query, str) else list_queries(query, modalities)
         except ManifestError as error:
-            return [FailedQuery(query, error)]
+            yield FailedQuery(query, error)
+            return
+        for file in files:
+            try:
+                yield file, modality_of(file, modalities)
+            except ManifestError as error:
+                yield FailedQuery(file, error)
 
-    def _answer(self, query: Path | str | FailedQuery, top: int) -> SearchResult | FailedQuery:
-        if isinstance(query, FailedQuery):
-            return query
-        try:
-            modality = modality_of(query, self._space.modalities)
-        except ManifestError as error:
-            return FailedQuery(query, error)
+    def _answer(self, one: _Query, top: int) -> SearchResult | FailedQuery:
+        if isinstance(one, FailedQuery):
+            return one
+        query, modality = one
         reader = self._reader(self._encoding(modality))
         try:
             asked = reader.read(query)
