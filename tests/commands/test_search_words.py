@@ -107,15 +107,16 @@ def test_a_library_that_is_extracted_already_keeps_its_encoder(bare: Path, tmp_p
     assert found["left_out"] == [query.name]
 
 
-def test_a_library_of_one_file_is_searched_and_says_nothing_of_it(bare: Path) -> None:
+def test_a_library_of_one_file_is_searched_and_told(bare: Path, caplog: pytest.LogCaptureFixture) -> None:
     words = ("search", "--text", "a calm sea", "--in", bare / "data" / "audio" / "happy", *OWN, "--workspace", bare)
     (found,) = answer(*words)
-    assert found["found"][0]["emotions"] == pytest.approx(dict.fromkeys(("calm", "glad", "afraid"), 1 / 3))
+    assert [one["id"] for one in found["found"]] == ["0.flac"]
+    assert "no two items that differ" in caplog.text
 
 
 def test_settings_are_checked_before_anything_is_encoded(bare: Path) -> None:
     words = ("search", first(bare / "data" / "images" / "fear"), "--workspace", bare)
-    assert "2 words or more" in mistake(*words, "--setting", "words=calm")
+    assert "words = 'calm' is not possible" in mistake(*words, "--setting", "words=calm")
     assert "did you mean 'words'" in mistake(*words, "--setting", "wordz=calm")
     assert not list((bare / "cache").glob("*.h5"))
     with pytest.raises(ConfigError):
