@@ -28,7 +28,7 @@ from emoclim.commands.options import (
 from emoclim.commands.terminal import Table, View, command, live_table, new_app
 from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
-from emoclim.learning import Augmentations, EncoderTuning, SupConSettings, load_joint_config
+from emoclim.learning import EFFECTS, Augmentations, EncoderTuning, SupConSettings, load_joint_config
 
 if TYPE_CHECKING:
     from emoclim.learning import Epoch, Leaders
@@ -44,7 +44,7 @@ ENCODER = SettingOptions(
 LOSS = SettingOptions(SupConSettings)
 OF_HEADS, OF_ALL = SettingOptions(pipeline.HeadsConfig), SettingOptions(pipeline.EndToEndConfig)
 STUDY = SettingOptions(pipeline.StudyConfig, {"storage": "optuna", "name": "study"})
-CROPS = SettingOptions(Augmentations)
+CROPS = SettingOptions(Augmentations, left_out={*EFFECTS, *EFFECTS.values()})
 
 
 @command(

@@ -64,6 +64,7 @@ from .selection import checked_rule as checked_rule
 from .selection import choose as choose
 from .selection import own_score as own_score
 from .selection import varying_settings as varying_settings
+from .settings import EFFECTS as EFFECTS
 from .settings import Augmentations as Augmentations
 from .settings import EncoderTuning as EncoderTuning
 from .settings import SupConSettings as SupConSettings

@@ -23,22 +23,37 @@ def _unfreezable(value: str) -> str:
     return value
 
 
+EFFECTS = {  # settings of the chain of effects, with what switches each on
+    "polarity_probability": "polarity_probability",
+    "noise_level": "noise_probability",
+    "gain_db": "gain_probability",
+    "highpass_hz": "filter_probability",
+    "lowpass_hz": "filter_probability",
+    "delay_ms": "delay_probability",
+    "pitch_semitones": "pitch_probability",
+    "reverb_probability": "reverb_probability",
+}
 _SWITCHES = {
     "gaussian_probability": "gaussian_snr",
     "background_snr": "background",
     "background_probability": "background",
+    **EFFECTS,
 }
 
 
 def _ascending(ends: tuple[float, float]) -> tuple[float, float]:
     if ends[0] > ends[1]:
-        raise ValueError("give two numbers in dB, the lower one first")
+        raise ValueError("give two numbers, the lower one first")
     return ends
 
 
 NoPositive = Literal["count", "skip"]  # an anchor without positives adds 0 to a mean over all; is left out of it
 _Decibels = Annotated[float, Field(ge=-100, le=100)]
 Range = Annotated[tuple[_Decibels, _Decibels], Field(strict=False), AfterValidator(_ascending)]
+_Above = Annotated[float, Field(gt=0, le=20_000)]
+AboveZero = Annotated[tuple[_Above, _Above], Field(strict=False), AfterValidator(_ascending)]
+_Semitones = Annotated[float, Field(ge=-24, le=24)]  # as the library has it
+Semitones = Annotated[tuple[_Semitones, _Semitones], Field(strict=False), AfterValidator(_ascending)]
 Folder = Annotated[Path, Field(strict=False)]
 
 
@@ -84,13 +99,15 @@ class EncoderTuning(Settings):
 
 
 class Augmentations(Settings):
-    """What is added to crops of recordings in training, and how often; by default nothing.
+    """What is done to crops of recordings in training, and how often; by default nothing.
 
     Notes
     -----
     Ratios are uniform in dB, of mean powers over the whole crop; sounds come first, and noise is by the mix. S. Stewart
     et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, names augmentation as future
-    work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB.
+    work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB. The
+    effects from polarity to reverb are those of J. Spijkervet and J. A. Burgoyne, "Contrastive learning of musical
+    representations", ISMIR 2021, with the ranges of their published code.
     """
 
     gaussian_snr: Range | None = Field(
@@ -104,14 +121,34 @@ class Augmentations(Settings):
         description="Lowest and highest ratio of a crop to the sound mixed in, in dB",
     )
     background_probability: float = Field(default=0.8, ge=0, le=1, description="Probability of a sound in a crop")
+    # The chain of effects, in its order; none of them is an option of commands: see EFFECTS
+    polarity_probability: float = Field(default=0.0, ge=0, le=1, description="Probability of a crop upside down")
+    noise_probability: float = Field(default=0.0, ge=0, le=1, description="Probability of noise by its level")
+    noise_level: AboveZero = Field(
+        default=(1e-4, 1e-2), description="Lowest and highest deviation of that noise, as a share of the crop's"
+    )
+    gain_probability: float = Field(default=0.0, ge=0, le=1, description="Probability of another loudness")
+    gain_db: Range = Field(default=(-20.0, -1.0), description="Lowest and highest gain, in dB")
+    filter_probability: float = Field(
+        default=0.0, ge=0, le=1, description="Probability of a high-pass or, as often, a low-pass"
+    )
+    highpass_hz: AboveZero = Field(default=(200.0, 1200.0), description="Edges of high-passes, in Hz")
+    lowpass_hz: AboveZero = Field(default=(2200.0, 4000.0), description="Edges of low-passes, in Hz")
+    delay_probability: float = Field(default=0.0, ge=0, le=1, description="Probability of an echo")
+    delay_ms: AboveZero = Field(default=(200.0, 450.0), description="Earliest and latest echo, in ms and steps of 50")
+    pitch_probability: float = Field(default=0.0, ge=0, le=1, description="Probability of another pitch")
+    pitch_semitones: Semitones = Field(default=(-7.0, 7.0), description="Lowest and highest shift, in semitones")
+    reverb_probability: float = Field(
+        default=0.0, ge=0, le=1, description="Probability of a reverb, sox's with any of its three numbers"
+    )
 
     def __bool__(self) -> bool:
-        return self.gaussian_snr is not None or self.background is not None
+        return any(getattr(self, switch) for switch in set(_SWITCHES.values()))
 
     def require_switches(self) -> None:
         """Refuse, with a :class:`ConfigError`, a setting of what is not switched on."""
         for name, switch in _SWITCHES.items():
-            if getattr(self, switch) is None and getattr(self, name) != getattr(Augmentations(), name):
+            if not getattr(self, switch) and getattr(self, name) != getattr(Augmentations(), name):
                 raise ConfigError(f"{name} would have no effect without {switch}; give that too, or leave both out")
 
 

