@@ -52,7 +52,7 @@ class Bank(nn.Module):
         return type(self).from_state(state, **self.about())
 
 
-class _TrainedBank(Bank):
+class TrainedBank(Bank):
     """A bank of tensors that are trained, with a linear layer at its end if it adds one."""
 
     def _filled(self, state: Mapping[str, Tensor]) -> Self:
@@ -66,8 +66,8 @@ class _TrainedBank(Bank):
         return self
 
     def _add_output(self, hidden_dim: int, generator: torch.Generator) -> None:
-        self.out_weight = _initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
-        self.out_bias = _initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
+        self.out_weight = initial((self.n_heads, self.embedding_dim, hidden_dim), hidden_dim, generator)
+        self.out_bias = initial((self.n_heads, self.embedding_dim), hidden_dim, generator)
 
     @override
     def project(self, hidden: Tensor, products: torch.dtype | None) -> Tensor:
@@ -78,7 +78,7 @@ class _TrainedBank(Bank):
         return {"embedding_dim": self.embedding_dim}
 
 
-class OutputBank(_TrainedBank):
+class OutputBank(TrainedBank):
     """The last, linear layer of K heads, on the hidden layer of another bank.
 
     All heads begin with the same values, uniform within ``1 / sqrt(fan in)`` as PyTorch's own linear layer.
@@ -99,7 +99,7 @@ class OutputBank(_TrainedBank):
         return bank._filled(state)
 
 
-class HiddenBank(_TrainedBank):
+class HiddenBank(TrainedBank):
     """A hidden layer of K heads on hidden columns: Linear, BatchNorm, ReLU, Dropout; several inputs may go through it.
 
     All heads begin with the same values and drop the same hidden units.
@@ -113,8 +113,8 @@ class HiddenBank(_TrainedBank):
     ) -> None:
         super().__init__()
         self.n_heads, self.dim, self.dropout = n_heads, dim, dropout
-        self.hidden_weight = _initial((n_heads, hidden_dim, dim), dim, generator, widths=widths)
-        self.hidden_bias = _initial((n_heads, hidden_dim), dim, generator)
+        self.hidden_weight = initial((n_heads, hidden_dim, dim), dim, generator, widths=widths)
+        self.hidden_bias = initial((n_heads, hidden_dim), dim, generator)
         self.hidden_dim = self.embedding_dim = self.hidden_bias.shape[1]
         self.norm_weight = nn.Parameter(torch.ones(n_heads, self.hidden_dim))
         self.norm_bias = nn.Parameter(torch.zeros(n_heads, self.hidden_dim))
@@ -251,7 +251,7 @@ def affine(weight: Tensor, bias: Tensor, columns: Tensor, products: torch.dtype 
     return torch.bmm(weight.to(products), columns.to(products)).to(bias) + bias[:, :, None]
 
 
-def _initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *, widths: int = 2) -> nn.Parameter:
+def initial(shape: tuple[int, ...], fan_in: int, generator: torch.Generator, *, widths: int = 2) -> nn.Parameter:
     """Draw values uniform within ``1 / sqrt(fan_in)``, repeated along axis 0; so many axes are padded."""
     one = torch.empty(shape[1:]).uniform_(-(fan_in**-0.5), fan_in**-0.5, generator=generator)
     full = [whole_lines(size) if axis < widths else size for axis, size in enumerate(one.shape)]

@@ -18,6 +18,7 @@ from emoclim.data import Features
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank, HeadBank, HiddenBank, IdentityBank, LinearBank, OutputBank, filled, whole_lines
 from emoclim.learning.direction_bank import DirectionBank
+from emoclim.learning.end_to_end.projector_bank import ProjectorBank
 
 ROWS_PER_BLOCK = 256  # embedded at once
 LABELS = "labels"  # input of a branch that takes the table of label vectors
@@ -34,10 +35,12 @@ class Branch:
     # Names of further hidden layers, one after the other: those of one name are one layer for branches of any input.
     through: tuple[str, ...] = ()
     output_of: str | None = None  # name of the branch whose output layer it uses, where it shares a hidden layer too
+    projector: bool = False  # whether it has two linear layers and nothing else
 
 
 KINDS: Mapping[str, type[Bank]] = {
-    kind.__name__: kind for kind in (HeadBank, HiddenBank, OutputBank, LinearBank, DirectionBank, IdentityBank)
+    kind.__name__: kind
+    for kind in (HeadBank, HiddenBank, OutputBank, ProjectorBank, LinearBank, DirectionBank, IdentityBank)
 }
 
 
@@ -130,6 +133,10 @@ def new_banks(
             if layer not in banks:
                 sizes = n_heads, config.hidden_dim, config.hidden_dim
                 banks[layer] = HiddenBank(*sizes, dropout=config.dropout, generator=draw)
+        if branch.projector:
+            sizes = n_heads, dims[branch.input], config.hidden_dim
+            banks[name] = ProjectorBank(*sizes, width, generator=draw)
+            continue
         if branch.shares is None:
             banks[name] = HeadBank(
                 n_heads, dims[branch.input], config.hidden_dim, width, dropout=config.dropout, generator=draw

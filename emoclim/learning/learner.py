@@ -17,6 +17,8 @@ from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
 from emoclim.seeding import generator_for
 
+OPTIMISERS: Mapping[str, type[torch.optim.Adam]] = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
 
 class Learner:
     """Banks of K heads, their optimiser and what they minimise."""
@@ -26,7 +28,7 @@ class Learner:
         self._products = torch.bfloat16 if config.precision == "bf16" else None
         self._parameters = dict(banks.named_parameters())
         # Element-wise, as everything here must be: whatever mixes heads, a global gradient norm say, couples them.
-        self.optimiser = torch.optim.AdamW(
+        self.optimiser = OPTIMISERS[config.optimiser](
             [{"params": list(self._parameters.values())}],
             lr=config.learning_rate,
             weight_decay=config.weight_decay,

@@ -14,12 +14,12 @@ from emoclim.errors import ConfigError
 
 TUNING, AUGMENTATIONS = "encoder", "augmentations"  # tables of these settings in a TOML file
 OF_TRAINED = ("learning_rate", "weight_decay")
-UNFREEZE = re.compile(r"all|none|batchnorm|last:[1-9][0-9]*")
+UNFREEZE = re.compile(r"all|none|batchnorm|(last|after):[1-9][0-9]*")
 
 
 def _unfreezable(value: str) -> str:
     if not UNFREEZE.fullmatch(value):
-        raise ValueError("it must be all, none, batchnorm or, say, last:2")
+        raise ValueError("it must be all, none, batchnorm or, say, last:2 or after:4")
     return value
 
 
@@ -69,12 +69,12 @@ class EncoderTuning(Settings):
     """
 
     unfreeze: Annotated[str, AfterValidator(_unfreezable)] = Field(
-        default="all", description="What of the encoder is trained: all, last:N layers, batchnorm or none"
+        default="all", description="What of the encoder is trained: all, last:N layers, those after:N, batchnorm or none"
     )
-    batchnorm: Literal["train", "frozen"] = Field(
+    batchnorm: Literal["train", "trained", "frozen"] = Field(
         default="train",
-        description="Whether its batch normalisations, also of frozen layers, work on the statistics of the batch "
-        "(train) or on those that they came with (frozen)",
+        description="Which of its batch normalisations work on the statistics of the batch: all, also of frozen layers "
+        "(train), those that are trained (trained) or none (frozen); the others work on those that they came with",
     )
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the encoder")
     weight_decay: float = Field(

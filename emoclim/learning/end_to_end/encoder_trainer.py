@@ -99,7 +99,7 @@ class JointLearner:
             if in_group == size - 1:
                 self._update()
             losses.append(loss.detach())
-        if self._tuning.batchnorm == "train":
+        if self._tuning.batchnorm != "frozen":
             self._replicas.average([one for module in self.modules.values() for one in statistics(module)])
         return losses
 

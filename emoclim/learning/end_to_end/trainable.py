@@ -47,11 +47,12 @@ def chosen(module: nn.Module, parameters: Parameters, unfreeze: str) -> Paramete
         if not found:
             raise ConfigError("the encoder has no batch normalisation to train; unfreeze all, last:N or none")
         return found
-    asked, found_layers = int(unfreeze.removeprefix("last:")), layers(module, parameters)
-    if asked > len(found_layers):
+    kind, _, count = unfreeze.partition(":")
+    asked, found_layers = int(count), layers(module, parameters)
+    if asked > len(found_layers) - (kind == "after"):
         there = f"{len(found_layers)} layer{'s' if len(found_layers) > 1 else ''}"
         raise ConfigError(f"unfreeze = {unfreeze} is too many: the encoder has {there}; unfreeze all, or fewer")
-    last = {name for layer in found_layers[-asked:] for name in layer}
+    last = {name for layer in found_layers[asked if kind == "after" else -asked :] for name in layer}
     return {name: one for name, one in parameters.items() if name in last}
 
 
@@ -95,14 +96,15 @@ def decayed(module: nn.Module, parameters: Parameters) -> tuple[Parameters, Para
 
 
 def set_mode(module: nn.Module, batchnorm: str) -> None:
-    """Put a network into eval mode, but for its batch normalisations if they are to ``"train"``.
+    """Put a network into eval mode, but for its batch normalisations, all (train) or those that are trained.
 
     Dropout inside an encoder stays off: its mask would come from the global generator.
     """
     module.eval()
     for part in module.modules():
         if isinstance(part, _BatchNorm):
-            part.train(batchnorm == "train")
+            trained = any(parameter.requires_grad for parameter in part.parameters())
+            part.train(batchnorm == "train" or (batchnorm == "trained" and trained))
 
 
 def statistics(module: nn.Module) -> Iterator[torch.Tensor]:

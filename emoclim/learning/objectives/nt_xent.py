@@ -11,6 +11,7 @@ from typing_extensions import override
 from emoclim import config
 from emoclim.data import Split
 from emoclim.errors import ManifestError
+from emoclim.learning.branches import Branch
 from emoclim.learning.losses.contrastive import nt_xent
 from emoclim.learning.objectives.base import Objective
 from emoclim.learning.sampling import Batch
@@ -58,11 +59,17 @@ class NtXent(Objective):
             description="What a row is told from: all others of the batch, as in SimCLR, or those of the other "
             "modality or view alone (across), as in CLIP",
         )
+        head: Literal["normalised", "projector"] = Field(
+            default="normalised",
+            description="What is trained on features: heads as of other objectives (normalised), or two linear layers "
+            "and nothing else (projector), as published",
+        )
 
     needs: ClassVar[frozenset[str]] = frozenset({"pairs"})
     terms: ClassVar[tuple[str, ...]] = ("pairs",)
     alone: ClassVar[bool] = True
     preset: ClassVar[Mapping[str, Any]] = {
+        "optimiser": "adam",
         "batch_size": 128,
         "learning_rate": 1e-3,
         "weight_decay": 1e-6,
@@ -70,6 +77,11 @@ class NtXent(Objective):
         "hidden_dim": 512,
         "dropout": 0.0,
     }
+
+    @override
+    def branches(self, split: Split) -> Mapping[str, Branch]:
+        projector = self.choice("head") == "projector"
+        return {modality: Branch(modality, projector=projector) for modality in self.modalities}
 
     @override
     def aligns(self, weights: Sequence[float]) -> bool:

@@ -28,6 +28,11 @@ from emoclim.progress import Track
 from emoclim.stages import JointTraining, LabelledItems, extract
 
 FORMAT = 1  # of what the file of an encoder says of itself
+NORMS = {
+    "train": "work on batches and gather their statistics",
+    "trained": "work on batches and gather their statistics where they are trained, and stay as they were elsewhere",
+    "frozen": "stay as they were",
+}
 LIBRARIES = ("audiomentations", "librosa")  # that make numbers
 
 
@@ -90,7 +95,7 @@ class EncoderResult(TrainingResult):
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
         training, tuning = self.training, self.config.tuning
-        how = "work on batches and gather their statistics" if tuning.batchnorm == "train" else "stay as they were"
+        how = NORMS[tuning.batchnorm]
         norms = {
             modality: f"; batch normalisations {how}"
             for modality, state in training.encoders.items()
@@ -114,7 +119,7 @@ class EncoderResult(TrainingResult):
             first, reason = next(iter(self.failures.items()))
             lines.append(f"{len(self.failures)} {nouns} could not be used ({first}: {reason}); --json lists them")
         if self.inputs.processes > 1:
-            part = "; batch normalisations saw their part of it" if norms and tuning.batchnorm == "train" else ""
+            part = "; batch normalisations saw their part of it" if norms and tuning.batchnorm != "frozen" else ""
             lines.append(f"{self.inputs.processes} processes shared each batch{part}")
         if self.inputs.augmentations:
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
