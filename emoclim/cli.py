@@ -23,6 +23,7 @@ COMMANDS: Mapping[str, str] = {
     "extract": "Encode items once, into a cache of features.",
     "train-heads": "Train heads on cached features.",
     "train-end-to-end": "Train encoders and heads together.",
+    "pretrain": "Train an encoder of sound without labels.",
     "evaluate": "Report how well emotions are found, or tags.",
     "search": "Find music for photos or words, or photos for music.",
     "compare": "Tell whether runs differ.",

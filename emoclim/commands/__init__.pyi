@@ -4,6 +4,7 @@ from . import encoders as encoders
 from . import evaluate as evaluate
 from . import extract as extract
 from . import prepare as prepare
+from . import pretrain as pretrain
 from . import reproduce as reproduce
 from . import search as search
 from . import train as train

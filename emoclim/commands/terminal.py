@@ -24,12 +24,14 @@ if TYPE_CHECKING:
     from rich import table
     from rich.progress import Progress
 
+    from emoclim.learning import Epoch
     from emoclim.reports import PaperTable
 
 T = TypeVar("T")
 Rows = Sequence[Sequence[str]]
 Form = Literal["json", "latex", "markdown"]
 NUMBER = re.compile(r"[-+]?\d[^/]*$|[-–]$")
+EPOCH_HEADER, EPOCHS_SHOWN = ("epoch", "training loss", "validation loss"), 8
 WIDTH = 200  # characters of a table that goes to a file or a pipe
 FORMS: Mapping[Form, str] = {
     "json": "Print the result as JSON.",
@@ -224,6 +226,20 @@ def live_table(shown: bool = True) -> Iterator[tuple[Track, Callable[[Rows], Non
     else:
         with live:
             yield track_here, show
+
+
+@contextmanager
+def live_epochs(shown: bool = True) -> Iterator[tuple[Track, Callable[["Epoch"], None]]]:
+    """Show progress with a table of the last epochs below it; yields what tracks, and what is told of each epoch."""
+    rows: list[tuple[str, ...]] = []
+    with live_table(shown) as (track, show_table):
+
+        def show_epoch(epoch: "Epoch") -> None:
+            losses = (float(epoch.train_loss[0]), float(epoch.val_loss[0]))
+            rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
+            show_table([EPOCH_HEADER, *rows[-EPOCHS_SHOWN:]])
+
+        yield track, show_epoch
 
 
 def _progress() -> "Progress":

@@ -25,17 +25,16 @@ from emoclim.commands.options import (
     read_list,
     refuse_useless,
 )
-from emoclim.commands.terminal import Table, View, command, live_table, new_app
+from emoclim.commands.terminal import Table, View, command, live_epochs, live_table, new_app
 from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 from emoclim.learning import EFFECTS, Augmentations, EncoderTuning, SupConSettings, load_joint_config
 
 if TYPE_CHECKING:
-    from emoclim.learning import Epoch, Leaders
+    from emoclim.learning import Leaders
 
 app = new_app()
 SHOWN = 8  # rows of the table that is shown meanwhile
-HEADER = ("epoch", "training loss", "validation loss")
 HEADS, CONTRASTIVE = SettingOptions(TrainConfig), SettingOptions(SupConSettings, several={"temperature"})
 BESIDE = SettingOptions(TrainConfig, left_out={"precision"})  # the encoders' is what counts
 ENCODER = SettingOptions(
@@ -215,14 +214,7 @@ def train_end_to_end(
 
     if resume is not None:
         refuse_useless(context, why=RESUMED, beside={"resume", "workers", "device", "workspace"})
-    with launched() as replicas, live_table(replicas.first) as (track, show_table):
-        rows: list[tuple[str, ...]] = []
-
-        def show_epoch(epoch: "Epoch") -> None:
-            losses = (float(epoch.train_loss[0]), float(epoch.val_loss[0]))
-            rows.append((str(epoch.number + 1), *(f"{loss:.4f}" for loss in losses)))
-            show_table([HEADER, *rows[-SHOWN:]])
-
+    with launched() as replicas, live_epochs(replicas.first) as (track, show_epoch):
         resources = pipeline.Resources(pipeline.Workspace(workspace), device, workers, track, show_epoch, replicas)
         if resume is not None:
             result = pipeline.resume(pipeline.TrainEndToEnd(), resume, resources)

@@ -22,6 +22,8 @@ from .end_to_end.distributed import launched as launched
 from .end_to_end.encoder_trainer import JointBest as JointBest
 from .end_to_end.encoder_trainer import JointLearner as JointLearner
 from .end_to_end.encoder_trainer import check_trainable as check_trainable
+from .end_to_end.windows import LiveEncoder as LiveEncoder
+from .end_to_end.windows import WindowEncoder as WindowEncoder
 from .epochs import Callbacks as Callbacks
 from .epochs import Epoch as Epoch
 from .epochs import Epochs as Epochs

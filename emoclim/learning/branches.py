@@ -18,7 +18,7 @@ from emoclim.data import Features
 from emoclim.errors import ConfigError
 from emoclim.learning.banks import Bank, HeadBank, HiddenBank, IdentityBank, LinearBank, OutputBank, filled, whole_lines
 from emoclim.learning.direction_bank import DirectionBank
-from emoclim.learning.end_to_end.projector_bank import ProjectorBank
+from emoclim.learning.projector_bank import ProjectorBank
 
 ROWS_PER_BLOCK = 256  # embedded at once
 LABELS = "labels"  # input of a branch that takes the table of label vectors

@@ -4,6 +4,7 @@ The conventions are those of :mod:`emoclim.config`. Invariant: this loads no tor
 """
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -69,7 +70,8 @@ class EncoderTuning(Settings):
     """
 
     unfreeze: Annotated[str, AfterValidator(_unfreezable)] = Field(
-        default="all", description="What of the encoder is trained: all, last:N layers, those after:N, batchnorm or none"
+        default="all",
+        description="What of the encoder is trained: all, last:N layers, those after:N, batchnorm or none",
     )
     batchnorm: Literal["train", "trained", "frozen"] = Field(
         default="train",
@@ -218,24 +220,31 @@ class TagConfig(Settings):
     )
 
 
+DEFAULT_TUNING = EncoderTuning()
 Joint = tuple[TrainConfig, dict[str, Any], EncoderTuning, Augmentations]
 
 
-def load_joint_config(path: Path | None, base: TrainConfig, objective: type[Settings]) -> Joint:
+def load_joint_config(
+    path: Path | None,
+    base: TrainConfig,
+    objective: type[Settings],
+    tuning: EncoderTuning = DEFAULT_TUNING,
+    augmentations: Mapping[str, Any] = {},
+) -> Joint:
     """Read a TOML file, if any, of ``name = value`` lines, some in tables ``[encoder]`` and ``[augmentations]``.
 
-    What the settings of an objective have a field for comes back as it stands.
+    What it has stands above what is given. What the settings of an objective have a field for comes back as it stands.
     """
     if path is None:
-        return base, {}, EncoderTuning(), Augmentations()
+        return base, {}, tuning, Augmentations(**augmentations)
 
     def use(data: dict[str, Any]) -> Joint:
-        tuning, added = (_pop_table(data, name) for name in (TUNING, AUGMENTATIONS))
-        augmentations = Augmentations(**added)
-        if augmentations.background is not None:
-            augmentations = augmentations.updated(background=path.parent / augmentations.background)
+        changes, added = (_pop_table(data, name) for name in (TUNING, AUGMENTATIONS))
+        all_added = Augmentations(**{**augmentations, **added})
+        if all_added.background is not None:
+            all_added = all_added.updated(background=path.parent / all_added.background)
         of_training, own = split_settings(data, TrainConfig, objective)
-        return base.updated(**of_training), own, EncoderTuning().updated(**tuning), augmentations
+        return base.updated(**of_training), own, tuning.updated(**changes), all_added
 
     return read_settings_file(path, use)
 

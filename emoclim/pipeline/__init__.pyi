@@ -31,7 +31,9 @@ from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
 from .training.config import EndToEndConfig as EndToEndConfig
 from .training.config import HeadsConfig as HeadsConfig
+from .training.config import PretrainConfig as PretrainConfig
 from .training.config import StudyConfig as StudyConfig
+from .training.pretrain import Pretrain as Pretrain
 from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd
 from .training.train_heads import TrainHeads as TrainHeads
 from .training.train_heads import what_to_try as what_to_try

@@ -8,3 +8,4 @@ from .base import choose_tables as choose_tables
 from .base import find_preset as find_preset
 from .base import find_recipe as find_recipe
 from .base import recipe_names as recipe_names
+from .vcmr_presets import pretraining_preset as pretraining_preset

@@ -1,7 +1,8 @@
 """Define what a recipe is made of, and find recipes by name.
 
-Every other file of this folder but ``ablations`` is a paper, called like its file, and states it as ``RECIPE``; other
-installed packages offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by the pipeline.
+Every other file of this folder but ``ablations`` and ``vcmr_presets`` is a paper, called like its file, and states it
+as ``RECIPE``; other installed packages offer theirs by the entry points ``emoclim.recipes``. Used by the recipes and by
+the pipeline.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 
 DEFAULT = "emo_clim"  # the paper whose tables need no paper's name before theirs
-RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base", "ablations"}))
+RECIPES = Plugins("emoclim.recipes", "paper", ConfigError, beside=frozenset({"base", "ablations", "vcmr_presets"}))
 
 
 Vectors = Literal["vad", "word_vectors"]
@@ -129,6 +130,7 @@ class Preset:
     encoders: Mapping[str, Mapping[str, int | float | str]] = field(default_factory=dict)  # by encoder
     tagging: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation of tags
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings of objectives, by objective
+    tuning: Mapping[str, Any] = field(default_factory=dict)  # of an encoder's training
     drop_short: bool = False  # whether recordings shorter than the encoder's input are left out
     gaps: Mapping[str, tuple[Row, ...]] = field(
         default_factory=dict

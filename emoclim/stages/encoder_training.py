@@ -9,13 +9,14 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from emoclim.config import TrainConfig
 from emoclim.data import FeatureSpec, Item, Split
-from emoclim.encoders import Encoder, choose_device
+from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.extraction import explain_worker_death, keep_freed_memory, trim_periodically
 from emoclim.learning import (
@@ -33,6 +34,7 @@ from emoclim.learning import (
     History,
     JointBest,
     JointLearner,
+    LiveEncoder,
     Losses,
     Objective,
     Replicas,
@@ -69,7 +71,7 @@ class LabelledItems:
 class LiveModality:
     """A modality that is encoded while training."""
 
-    encoder: Encoder  # where to start from; it is not changed
+    encoder: LiveEncoder  # where to start from; it is not changed
     train: LabelledItems
     val: LabelledItems
     source: CropSource | None = None  # what makes the crops; None takes them from the files
@@ -174,7 +176,8 @@ def train_end_to_end(
     heads = new_learner(objective, train, table, config, device)
     learner = JointLearner([one.encoder for one in live], heads, tuning, device, replicas)
     best = JointBest(learner.modules, BestHeads(heads.banks, config.patience, device))
-    loader = CropLoader(makers, seed=config.seed, workers=workers, device=device, replicas=replicas)
+    how: dict[str, Any] = {"seed": config.seed, "workers": workers, "device": device, "replicas": replicas}
+    loader = CropLoader(makers, **how, paired="pairs" in objective.needs)
     draws = {purpose: generator_for(purpose, config.seed) for purpose in DRAWS}
     timing = Stopwatch()
 

@@ -2,7 +2,7 @@
 
 Convention: the crop at one place of one batch has a generator of its own, made from seed, purpose, batch and place, so
 that it is the same whoever decodes it and whatever came before. Where several modalities have crops, the purpose names
-the modality.
+the modality, unless items of one place belong together: then all have equal generators, for the same seconds.
 """
 
 import logging
@@ -16,10 +16,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from emoclim.data import Features, Item
-from emoclim.encoders import Encoder
 from emoclim.errors import DecodeError, EmoclimError, ManifestError, MissingLibrary
 from emoclim.extraction import plain_loader
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
+from emoclim.learning.end_to_end.windows import LiveEncoder
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 from emoclim.seeding import generator_for
@@ -38,7 +38,7 @@ Place = tuple[int, str, bool]  # row number of an item, purpose of the generator
 class CropMaker:
     """The items of a modality, and how crops of them are made."""
 
-    encoder: Encoder
+    encoder: LiveEncoder
     items: Sequence[Item]  # in the order of their row numbers
     source: CropSource | None = None  # None: the encoder, from the files
     augment: Augment | None = None  # what is done to crops of training, never of validation, after they are drawn
@@ -87,8 +87,9 @@ class _Crops(Dataset[dict[Modality, _Read]]):
 class _Asked:
     """Sample the places of each batch, and keep the batches until their crops are loaded."""
 
-    def __init__(self, modalities: Sequence[Modality], replicas: Replicas) -> None:
-        self._owners = {name: f"{name} " if len(modalities) > 1 else "" for name in modalities}
+    def __init__(self, modalities: Sequence[Modality], replicas: Replicas, paired: bool) -> None:
+        apart = len(modalities) > 1 and not paired
+        self._owners = {name: f"{name} " if apart else "" for name in modalities}
         self._replicas = replicas
         self.source: tuple[Iterable[Batch], str, bool] = ((), "", False)
         self.waiting: deque[Batch] = deque()
@@ -117,12 +118,13 @@ class CropLoader:
         workers: int,
         device: torch.device,
         replicas: Replicas = ALONE,
+        paired: bool = False,  # whether items of all modalities at one place of a batch are of the same seconds
     ) -> None:
         # a worker that is not forked gets a copy of the encoder, which is to be without the network
-        sources = [one.source or cast(Encoder, replace(cast(Any, one.encoder))).crop for one in makers]
+        sources = [one.source or cast(LiveEncoder, replace(cast(Any, one.encoder))).crop for one in makers]
         self._items = {one.encoder.spec.modality: one.items for one in makers}
         self._device, self._replicas = device, replicas
-        self._asked = _Asked(tuple(self._items), replicas)
+        self._asked = _Asked(tuple(self._items), replicas, paired)
         self.failures: dict[str, str] = {}
         parts = zip(sources, makers, strict=True)
         self._loader = plain_loader(
@@ -168,7 +170,7 @@ class CropLoader:
         return batch.with_rows(modality, read.crops, read_part)
 
 
-def numbered(encoder: Encoder, items: Sequence[Item], first: int) -> Features:
+def numbered(encoder: LiveEncoder, items: Sequence[Item], first: int) -> Features:
     """Make placeholder features: the value of item n is its row number ``first + n``, int64."""
     values = torch.arange(first, first + len(items))[:, None]
     return Features(encoder.spec, tuple(item.id for item in items), values)

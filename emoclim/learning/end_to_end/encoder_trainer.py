@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from torch.amp.grad_scaler import GradScaler
 
 from emoclim.config import TrainConfig
-from emoclim.encoders import Encoder, autocast, frozen
+from emoclim.encoders import autocast, frozen
 from emoclim.errors import ConfigError
 from emoclim.learning.end_to_end.crops import FEWEST
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
 from emoclim.learning.end_to_end.trainable import Parameters, chosen, decayed, set_mode, statistics, trainable
+from emoclim.learning.end_to_end.windows import LiveEncoder, WindowEncoder
 from emoclim.learning.learner import BestHeads, Learner, load_named, named_state
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
@@ -26,7 +27,7 @@ LEARNING, BEST, SCALER = "encoder", "best.encoder", "scaler"  # names of states
 
 
 def check_trainable(
-    encoders: Iterable[Encoder], tuning: EncoderTuning, config: TrainConfig, processes: int, device: torch.device
+    encoders: Iterable[LiveEncoder], tuning: EncoderTuning, config: TrainConfig, processes: int, device: torch.device
 ) -> None:
     """Raise :class:`ConfigError` early if encoders cannot be trained with these settings on this device."""
     if tuning.precision == "fp16" and device.type != "cuda":
@@ -39,11 +40,12 @@ def check_trainable(
         _chosen(encoder, encoder.module, tuning)
 
 
-def _chosen(encoder: Encoder, module: nn.Module, tuning: EncoderTuning) -> Parameters:
+def _chosen(encoder: LiveEncoder, module: nn.Module, tuning: EncoderTuning) -> Parameters:
     """Select what is trained of an encoder's network, or of a copy of that."""
     dtype = getattr(torch, MODALITIES[encoder.spec.modality].dtype)
     try:
-        return chosen(module, trainable(module, encoder.input_shape, dtype), tuning.unfreeze)
+        unfreeze = "all" if isinstance(encoder, WindowEncoder) else tuning.unfreeze
+        return chosen(module, trainable(module, encoder.input_shape, dtype), unfreeze)
     except ConfigError as error:
         raise ConfigError(f"{encoder.spec.name}: {error}") from error
 
@@ -53,7 +55,7 @@ class JointLearner:
 
     def __init__(
         self,
-        encoders: Sequence[Encoder],
+        encoders: Sequence[LiveEncoder],
         heads: Learner,
         tuning: EncoderTuning,
         device: torch.device,
@@ -70,7 +72,7 @@ class JointLearner:
         self._scaler = GradScaler(device.type, enabled=tuning.precision == "fp16")
         self._steps = 0
 
-    def _add(self, encoder: Encoder) -> None:
+    def _add(self, encoder: LiveEncoder) -> None:
         """Copy the network of an encoder, and let the optimiser update what is trained of it."""
         own, tuning = encoder.spec.modality, self._tuning
         module = self.modules[own] = copy.deepcopy(encoder.module).to(self._device).eval()
@@ -85,14 +87,16 @@ class JointLearner:
 
     def train(self, batches: Iterable[Batch], count: int, generator: torch.Generator) -> list[Tensor]:
         """Go through `count` batches; return the losses ``(1,)`` of each, before the update that it is part of."""
-        for module in self.modules.values():
-            set_mode(module, self._tuning.batchnorm)
+        modes = [set_mode(module, self._tuning.batchnorm) for module in self.modules.values()]
+        dropouts = [dropout for found in modes for dropout in found]
         losses = []
         together = self._tuning.accumulate
         for number, batch in enumerate(self._each(batches)):
             in_group = number % together
             if in_group == 0:
                 self._heads.optimiser.zero_grad()
+            for dropout in dropouts:
+                dropout.seed = int(torch.randint(2**31, (), generator=generator)) + self._replicas.rank
             loss = self._heads.losses(self._encoded(batch, self._autocast), generator)
             size = min(together, count - number + in_group)
             torch.autograd.backward(self._scaler.scale(loss.sum() / size))

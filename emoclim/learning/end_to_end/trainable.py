@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from emoclim.errors import ConfigError
+from emoclim.learning.end_to_end.windows import SeededDropout
 
 Parameters = dict[str, nn.Parameter]
 NORMS = (_BatchNorm, nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d)
@@ -95,16 +96,21 @@ def decayed(module: nn.Module, parameters: Parameters) -> tuple[Parameters, Para
     )
 
 
-def set_mode(module: nn.Module, batchnorm: str) -> None:
+def set_mode(module: nn.Module, batchnorm: str) -> list[SeededDropout]:
     """Put a network into eval mode, but for its batch normalisations, all (train) or those that are trained.
 
-    Dropout inside an encoder stays off: its mask would come from the global generator.
+    Dropout inside an encoder stays off: its mask would come from the global generator. That of a seed is on; returned
+    are those that want one.
     """
     module.eval()
     for part in module.modules():
         if isinstance(part, _BatchNorm):
             trained = any(parameter.requires_grad for parameter in part.parameters())
             part.train(batchnorm == "train" or (batchnorm == "trained" and trained))
+    dropouts = [part for part in module.modules() if isinstance(part, SeededDropout)]
+    for part in dropouts:
+        part.train()
+    return dropouts
 
 
 def statistics(module: nn.Module) -> Iterator[torch.Tensor]:

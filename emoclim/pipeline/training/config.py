@@ -160,3 +160,10 @@ class EndToEndConfig(LabelledConfig):
         note = CacheNote(workspace.cache_path(spec, ".h5"), spec, place, settings)
         note = note.with_source(manifest, unlabelled=False)
         return Library(manifest, note, note.sources[-1])
+
+
+class PretrainConfig(EndToEndConfig):
+    """The settings of `emoclim pretrain`; `libraries` names a manifest of its encoder's modality, or a cache too."""
+
+    objective: str | None = "nt_xent"
+    own: dict[str, Any] = Field(default={"head": "projector"})

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -49,6 +49,8 @@ class EncoderResult(TrainingResult):
     stored: Mapping[Modality, StoredCrops]  # where crops came from; of others, from the files
     failures: Mapping[str, str]  # by item, why it could not be used, as far as that was found
     workspace: Workspace
+    command: ClassVar[str] = "train-end-to-end"
+    before: ClassVar[str] = "before you evaluate or search"
 
     @property
     def encoder_files(self) -> dict[Modality, Path]:
@@ -125,8 +127,8 @@ class EncoderResult(TrainingResult):
             lines.append(f"added to crops of training: {describe(self.inputs.augmentations)}")
         return [
             *lines,
-            *self.ending("train-end-to-end"),
-            f"encode the {nouns} with {'it' if len(self.trained) == 1 else 'them'} before you evaluate or search: "
+            *self.ending(self.command),
+            f"encode the {nouns} with {'it' if len(self.trained) == 1 else 'them'} {self.before}: "
             + "; ".join(map(self.next_command, self.trained)),
         ]
 
@@ -144,7 +146,7 @@ def write_encoders(
     about = _about(config, inputs, training)
     specs = {modality: library.note.spec.to_dict() for modality, library in inputs.libraries.items()}
     files = {}
-    for live, state in training.encoders.items():
+    for live, state in ((live, training.encoders[live]) for live in inputs.encoders):
         others = {modality: specs[modality] for modality in inputs.encoders if modality != live}
         files[live] = folder / (f"encoder-{live}.safetensors" if others else ENCODER_FILE)
         own = {"start": specs[live], "trained_with": others, "cached": {name: specs[name] for name in inputs.cached}}

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -54,6 +54,7 @@ class TrainingResult:
     sweep: Sweep
     report: SweepReport  # all candidates that were trained, and the chosen one
     keep: int | None = None  # how many of the best heads are kept; None: all
+    keeps_heads: ClassVar[bool] = True  # whether any are, so that this is a run to evaluate and search by
 
     @property
     def interrupted(self) -> bool:
@@ -132,7 +133,8 @@ class TrainingResult:
         _write_tables(report, sweep, folder)
         if len(report.lines) > 1:
             _plot(report, folder / "sweep.png")
-        save_heads(self.heads, folder / HEADS_FILE)
+        if self.keeps_heads:
+            save_heads(self.heads, folder / HEADS_FILE)
 
 
 class EpochEvents:

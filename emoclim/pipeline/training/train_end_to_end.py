@@ -48,6 +48,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
     """Train encoders and a set of heads together."""
 
     name, config = "train-end-to-end", EndToEndConfig
+    result: type[EncoderResult] = EncoderResult
 
     def inputs(self, config: EndToEndConfig, resources: Resources, known: Mapping[str, Any]) -> EndToEndInputs:
         """Load the encoders, open what is cached and read the manifests of the live modalities."""
@@ -86,10 +87,15 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
 
     def run(self, config: EndToEndConfig, inputs: EndToEndInputs, work: Work) -> EncoderResult:
         """Train what is left, and measure on validation."""
-        material = _prepare(config, inputs, work.resources)
+        material = self.prepare(config, inputs, work.resources)
         training = _train(config, inputs, work, material)
         require_finite([training.best_loss])
-        return work.resources.replicas.broadcast_result(lambda: _measure(config, inputs, work, material, training))
+        kind = self.result
+        return work.resources.replicas.broadcast_result(lambda: _end(kind, config, inputs, work, material, training))
+
+    def prepare(self, config: EndToEndConfig, inputs: EndToEndInputs, resources: Resources) -> Material:
+        """Read the cached features, find what is trained on, and what with."""
+        return _prepare(config, inputs, resources)
 
 
 def _live_manifest(
@@ -150,33 +156,40 @@ def _train(config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material:
     )
 
 
-def _measure(
-    config: EndToEndConfig, inputs: EndToEndInputs, work: Work, material: Material, training: JointTraining
+def _end(
+    kind: type[EncoderResult],
+    config: EndToEndConfig,
+    inputs: EndToEndInputs,
+    work: Work,
+    material: Material,
+    training: JointTraining,
 ) -> EncoderResult:
-    """Measure on validation, as extraction will make the features."""
+    """Write the encoders, and measure heads that are kept on validation, as extraction will make the features."""
     resources, device, val = work.resources, material.device, material.splits["val"]
     files = write_encoders(work.folder, config, inputs, training)
     encoders = {live: config.load(live, resources.track, file) for live, file in files.items()}
     failures = dict(training.failures)
-    for one in material.live:
+    for one in material.live if kind.keeps_heads else ():
         how: dict[str, Any] = {"workers": material.workers, "device": device, "track": resources.track}
         val, failed = encoded(val, one.val, encoders[one.modality], **how)
         failures = failed | failures
     objective, best = inputs.objective, training.best_epoch
-    heads = training.heads(*(encoder.spec for encoder in encoders.values()))
+    heads = training.heads(
+        *(one.encoder.spec for one in material.live), *(encoder.spec for encoder in encoders.values())
+    )
     candidate = Candidate(config.weights_of(objective), config.base, objective.settings[0])
-    (metrics,) = validate(val, heads, device)
+    (metrics,) = validate(val, heads, device) if kind.keeps_heads else ({},)
     line = trained_candidate(0, candidate, training.history, best, training.best_loss, metrics)
     libraries = {
         live: config.library(resources.workspace, inputs.libraries[live].manifest, encoder.spec)
         for live, encoder in encoders.items()
     }
-    return EncoderResult(
+    return kind(
         folder=work.run,
         inputs=inputs,
         plan=work.plan.digest,
         sweep=Sweep((line,), heads, (training.history,), training.interrupted),
-        report=choose([line], objective, RULE if inputs.ranked else "loss"),
+        report=choose([line], objective, RULE if metrics else "loss"),
         config=config,
         trained=files,
         libraries={**inputs.libraries, **libraries},
