@@ -43,7 +43,7 @@ class TrainedCandidate:
 
 # Own objectives of different weights cannot be compared, so the loss to select by is that of even weights.
 RULES: Mapping[str, Callable[[TrainedCandidate], float]] = {
-    "loss": lambda one: -fmean(one.val_terms),
+    "loss": lambda one: -fmean(one.val_terms or (0.0,)),
     "p5": lambda one: one.mean(f"P@{PRECISION_AT}"),
     "mrr": lambda one: one.mean("MRR"),
     "mean": lambda one: (one.mean(f"P@{PRECISION_AT}") + one.mean("MRR")) / 2,
@@ -144,7 +144,7 @@ def checked_rule(rule: str, candidates: Iterable[Candidate]) -> str:
     if rule not in RULES:
         raise ConfigError(f"there is no rule {rule!r} to select by; there are {', '.join(RULES)}")
     candidates = list(candidates)
-    if rule == "loss" and not all(one.loss_weights for one in candidates):
+    if rule == "loss" and len(candidates) > 1 and not all(one.loss_weights for one in candidates):
         raise ConfigError("the objective has no loss to select by; select by mean, p5 or mrr")
     if rule == "loss" and len({(one.config.batch_size, one.settings) for one in candidates}) > 1:
         raise ConfigError(

@@ -180,7 +180,8 @@ def test_objectives_of_another_package_are_trained_for(
     assert wide["heads"][0]["config"]["dropout"] == 0.1  # of its preset
     bare = answer("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--name", "bare")
     assert (bare["terms"], bare["heads"][0]["loss_weights"]) == ([], [])
-    told = run("train-heads", "--video", "made-video", *words, "--objective", "as_they_are", "--select", "loss", code=2)
+    by_loss = ("--objective", "as_they_are", "--select", "loss", "--seeds", 2)
+    told = run("train-heads", "--video", "made-video", *words, *by_loss, code=2)
     assert "has no loss to select by" in told.stderr
     found = answer("evaluate", "bare", "--workspace", root, "--no-plots")["directions"]
     assert {"text_video", "video_text"} <= found.keys()

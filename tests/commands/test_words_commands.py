@@ -21,13 +21,14 @@ N = 12
 ASKED = ("--no-plots", "--setting", "encoder=noise", "--setting", "words=calm,glad,afraid")
 
 
-def write(root: Path, shift: int = 0) -> Path:
+def write(root: Path, shift: int = 0, *, labelled: bool = True) -> Path:
     """A workspace with values of chance of pictures and music, which the tests' encoder compares with words."""
     (root / "data").mkdir(parents=True)
     for number, (modality, labels) in enumerate(LABELS.items()):
         rows = [f"{n},{n}.png,{labels[(n + shift) % 3]},{('train', 'val', 'test')[n // 3 % 3]}" for n in range(N)]
         manifest = root / "data" / f"{modality}.csv"
-        manifest.write_text("\n".join(["id,path,label,split", *rows]) + "\n")
+        table = [row.split(",") for row in ["id,path,label,split", *rows]]
+        manifest.write_text("\n".join(",".join(row if labelled else row[:2]) for row in table) + "\n")
         values = np.random.default_rng(number).standard_normal((N, 7)).astype(np.float32)
         np.savez(root / "values.npz", ids=np.arange(N).astype(str), values=values)
         import_features(root / "values.npz", modality, "noise", source=manifest, workspace=Workspace(root))
@@ -85,10 +86,22 @@ def test_the_run_is_as_any_but_not_the_newest(root: Path) -> None:
     assert "was trained on" in found["warnings"][0]
 
 
+def test_heads_by_words_need_no_labels(tmp_path: Path) -> None:
+    root = write(tmp_path / "bare", labelled=False)
+    trained = answer("train-heads", "--objective", "words", *ASKED[1:], "--workspace", root)
+    assert (trained["terms"], trained["select"]) == ([], "loss")
+    values, banks = np.load(root / "values.npz")["values"], load_heads(Path(trained["run"]) / "heads.safetensors")
+    found = embed(banks.banks, Features(banks.specs["audio"], tuple(map(str, range(N))), torch.from_numpy(values)))
+    assert found["audio"].mean(dim=1)[0].tolist() == pytest.approx([0, 0, 0], abs=1e-5)
+    several = ("--temperature", 0.5, "--temperature", 1.0)
+    told = mistake("train-heads", "--objective", "words", *ASKED[1:], *several, "--workspace", root)
+    assert "no loss to select by" in told
+
+
 def test_mistakes_are_told(root: Path) -> None:
     assert "without a run" in mistake("evaluate", "one", "--words", "--workspace", root)
     assert "--setting" in mistake("evaluate", "--setting", "words=paper", "--workspace", root)
-    assert "2 words or more" in mistake("evaluate", "--words", "--setting", "words=calm", "--workspace", root)
+    assert "1 of 2 to 1000 words" in mistake("evaluate", "--words", "--setting", "words=calm", "--workspace", root)
     for cache in (root / "cache").glob("audio-*"):
         (shutil.rmtree if cache.is_dir() else Path.unlink)(cache)
     assert "has those of image" in mistake("evaluate", "--words", "--workspace", root)

@@ -143,10 +143,15 @@ def choose_for(
     live: Collection[Modality] = (),
 ) -> dict[Modality, Library]:
     """Open the libraries that an objective learns from, as :func:`choose_libraries`; pairs need no labels."""
-    every = "pairs" in objective.needs
+    every = takes_all(objective)
     return choose_libraries(
         workspace, named, known, live, alone=objective.alone, tagged=learns_tags(objective), every=every
     )
+
+
+def takes_all(objective: Objective) -> bool:
+    """Whether all items are as good to an objective, labelled or not: it takes pairs of them, or them alone."""
+    return not objective.needs or "pairs" in objective.needs
 
 
 def learns_tags(objective: Objective) -> bool:
@@ -184,7 +189,7 @@ def _classes(
     Where items teach by valence and arousal, or by pairs, labels are for ranking only, and may lack.
     """
     labels, numbered = labels_of(libraries), _numbered(objective, libraries)
-    numbered = frozenset(libraries) if "pairs" in objective.needs else numbered
+    numbered = frozenset(libraries) if takes_all(objective) else numbered
     named = {modality: own for modality, own in labels.items() if own or modality not in numbered}
     label_map, taxonomy = LabelMap((), {}), None
     try:

@@ -24,7 +24,7 @@ from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
 from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoders
-from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, choose_for, contents_digest
+from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, choose_for, contents_digest, takes_all
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace
 from emoclim.stages import JointTraining, LiveModality, train_end_to_end
@@ -61,7 +61,7 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
         keys = workspace.content_keys()
         for live, encoder in encoders.items():
             manifest = _live_manifest(
-                config.libraries.get(live), live, resources, known, keys, every="pairs" in objective.needs
+                config.libraries.get(live), live, resources, known, keys, every=takes_all(objective)
             )
             libraries[live] = config.library(workspace, manifest, encoder.spec)
         note, augmenters = make_augmenters(config.augmentations, encoders, workspace, track, known.get(SOUNDS))
