@@ -58,17 +58,10 @@ def test_both_parts_and_their_mean_are_told(workspace: Path, way: str) -> None:
     assert {hit["id"]: (hit["start"], hit["emotions"]) for hit in mixed["found"]} == places
     assert mixed["mix"].startswith("Scores are 0.7 emotion + 0.3 content")
     assert alone["mix"] is None
-    assert {"audio-timbre", "audio-wordy_timbre"} <= caches(workspace)
+    assert caches(workspace) == {"image-colour", "audio-timbre", "audio-wordy_timbre"}  # the last serves both by words
     shown = run(*words, "--mix", "emotion=1,content=1", "--top", 2).stdout
     assert "0.5 emotion + 0.5 content" in " ".join(shown.split())
     assert {"emotion", "content"} <= set(shown.replace("│", " ").split())
-
-
-def test_features_with_words_serve_both(workspace: Path) -> None:
-    photo, music = next((workspace / "data" / "images").rglob("*.png")), workspace / "data" / "audio"
-    (found,) = answer("search", photo, "--words", "--in", music, *OWN, *MIX, "--workspace", workspace)
-    assert len(found["found"]) == found["candidates"]
-    assert caches(workspace) == {"image-colour", "audio-timbre", "audio-wordy_timbre"}
 
 
 def test_copies_are_not_ranked(workspace: Path, tmp_path: Path) -> None:
