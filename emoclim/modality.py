@@ -11,7 +11,8 @@ from typing import Literal
 Modality = Literal["image", "audio", "text", "video", "speech"]
 WRITTEN: Modality = "text"  # the one whose items may be words that are given, and no file
 DEFAULT, BOX = "default", "box"  # presets of encoders
-SOUND = frozenset(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .m4b .aac .opus .webm .mp4".split())
+VIDEO = frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .wmv .flv .3gp .ts".split())
+SOUND = VIDEO.union(".wav .flac .ogg .oga .mp3 .aif .aiff .au .w64 .caf .m4a .m4b .aac .opus".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +81,11 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
         ),
         "video": ModalityFacts(
             folder="video",
-            suffixes=frozenset(".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg".split()),
+            suffixes=VIDEO,
             name="video",
             nouns="videos",
-            encoder=None,
-            box=None,
+            encoder="clip_video",
+            box="efficientnet_lite0_video",
             marker="^",
             timed=True,
             segments="segments",

@@ -12,6 +12,7 @@ import pytest
 import soundfile
 import torch
 from encoder_contract import EncoderContract
+from film_files import FPS, busy_frames, write_film
 from pseudo_weights import TINY_CLIP, pseudo_trained
 from small_texts import BERT, DISTILBERT, ROBERTA, write_byte_pairs, write_vocabulary
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from torchaudio.functional import melscale_fbanks
 
 from emoclim.data import Setting
 from emoclim.data.manifest import Item
-from emoclim.encoders import PRECISION, Encoder, frozen, identity
+from emoclim.encoders import OF_FRAMES, PRECISION, Encoder, frozen, identity
 from emoclim.encoders.loading import find_encoder, has_parameters, is_published, load_encoder, own_settings
 from emoclim.errors import CheckpointError, EncoderError
 from emoclim.modality import Modality
@@ -92,11 +93,16 @@ CASES = {
 }
 
 
+def case_of(name: str) -> Case:
+    """What is odd about an encoder; that of videos is as that of their frames."""
+    return CASES.get(name.removesuffix(OF_FRAMES), Case())
+
+
 @contextmanager
 def shrunk(name: str) -> Iterator[None]:
     """Make an encoder small for as long as its subjects are used, if it has no settings that do."""
     with pytest.MonkeyPatch.context() as patch:
-        for attribute, value in CASES.get(name, Case()).shrunk.items():
+        for attribute, value in case_of(name).shrunk.items():
             patch.setattr(find_encoder(name), attribute, value)
         yield
 
@@ -142,7 +148,7 @@ def untrained(name: str, settings: Settings) -> nn.Module:
 
 
 def make_subject(name: str, folder: Path, case: Case | None = None) -> Subject:
-    case = case or CASES.get(name, Case())
+    case = case or case_of(name)
     if not has_parameters(name):
         return Subject(name, case, {})
     if case.write:
@@ -174,6 +180,15 @@ def write_recordings(folder: Path, *seconds: float) -> list[Item]:
     return items
 
 
+def write_films(folder: Path, *seconds: float) -> list[Item]:
+    """Pictures of noise, of which those of a second are alike."""
+    pictures = [np.roll(busy_frames(1)[0], 7 * second, 1) for second in range(9)]
+    lengths = {length: [pictures[number // FPS] for number in range(round(length * FPS))] for length in seconds}
+    return [
+        Item(f"{length:.3f}s", write_film(folder / f"{length:.3f}s.mp4", frames)) for length, frames in lengths.items()
+    ]
+
+
 def write_texts(folder: Path, *numbers: int) -> list[Item]:
     """Texts of so many common words, in sentences of ten and paragraphs of a hundred."""
     generator, items = np.random.default_rng(0), []
@@ -195,6 +210,8 @@ def write_items(modality: Modality, folder: Path) -> Sequence[Item]:
         return write_recordings(folder, 21.0, 1.3)
     if modality == "text":
         return write_texts(folder, 5000, 3)
+    if modality == "video":
+        return write_films(folder, 3.3, 0.5)
     pytest.fail(f"write items of modality {modality!r} in {Path(__file__).name}")
 
 

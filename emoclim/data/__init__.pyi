@@ -17,6 +17,8 @@ from .datasets.loading import read_dataset as read_dataset
 from .features import Features as Features
 from .features import Split as Split
 from .generated.corpus import generate as generate
+from .generated.videos import generate_videos as generate_videos
+from .generated.videos import write_video as write_video
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .grouping import number_groups as number_groups
@@ -81,6 +83,8 @@ from .media.segments import segment_starts as segment_starts
 from .media.segments import segment_step as segment_step
 from .media.sound import RESAMPLER as RESAMPLER
 from .media.sound import Samples as Samples
+from .media.videos.video import read_frames as read_frames
+from .media.videos.video import video_seconds as video_seconds
 from .media.waveform import Waveform as Waveform
 from .media.waveform import cut_crop as cut_crop
 from .media.waveform import read_blocks as read_blocks

@@ -46,3 +46,5 @@ from .text_towers import text_tower as text_tower
 from .text_towers import vocabulary_of as vocabulary_of
 from .text_towers import word_encoder as word_encoder
 from .text_towers import wordy_encoders as wordy_encoders
+from .video_encoder import OF_FRAMES as OF_FRAMES
+from .video_encoder import VideoEncoder as VideoEncoder

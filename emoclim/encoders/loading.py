@@ -29,24 +29,30 @@ from emoclim.config import closest
 from emoclim.data import DECODERS, DRAFT, PILLOW, VIEWS, Plugins, Setting
 from emoclim.encoders.base import DECODER, FULL_PRECISION, PRECISION, PRECISIONS, VIEW_SEED, Encoder, ImageEncoder
 from emoclim.encoders.checkpoints.published import Published, checkpoints_folder, obtain
+from emoclim.encoders.video_encoder import OF_FRAMES, OverFrames
 from emoclim.errors import EncoderError
-from emoclim.modality import BOX, MODALITIES
+from emoclim.modality import BOX, MODALITIES, Modality
 from emoclim.progress import Track, silent
 
-BESIDE = frozenset({"arithmetic", "base", "known_words", "loading", "text_encoder", "text_towers"})
+BESIDE = frozenset({"arithmetic", "base", "known_words", "loading", "text_encoder", "text_towers", "video_encoder"})
 ENCODERS = Plugins("emoclim.encoders", "encoder", EncoderError, beside=BESIDE)
 SHARED: Mapping[str, Setting] = {PRECISION: FULL_PRECISION, VIEWS: 0, VIEW_SEED: 42, DECODER: PILLOW}
+PICTURES: Modality = "image"
 MAX_VIEWS = 1000
 MAX_SEED = 2**32 - 1
 
 
 def encoder_names() -> list[str]:
-    """List the names of all encoders, sorted; import none of them."""
-    return ENCODERS.names()
+    """List the names of all encoders, sorted: of each file, and of videos for each of pictures."""
+    own = ENCODERS.names()
+    return sorted({*own, *(name + OF_FRAMES for name in own if ENCODERS.load(name).MODALITY == PICTURES)})
 
 
 def find_encoder(name: str) -> Any:
     """Import one encoder."""
+    own, pictures = ENCODERS.names(), name.removesuffix(OF_FRAMES)
+    if name not in own and pictures in own and (found := ENCODERS.load(pictures)).MODALITY == PICTURES:
+        return OverFrames(found)
     return ENCODERS.load(name)
 
 
@@ -159,7 +165,7 @@ def load_encoder(
 
 def _instead(name: str) -> str:
     """Say what may be used instead of an encoder's published file."""
-    own = ENCODERS.load(name).MODALITY
+    own = find_encoder(name).MODALITY
     free = [other for other in encoder_names() if own == find_encoder(other).MODALITY and not has_parameters(other)]
     facts = MODALITIES[own]
     told = f", or take an encoder without one: {', '.join(free)}" if free else ""

@@ -13,6 +13,7 @@ import pytest
 import emoclim
 from emoclim.data.datasets.loading import dataset_names
 from emoclim.encoders.loading import encoder_names
+from emoclim.encoders.video_encoder import OF_FRAMES
 
 ROOT = Path(emoclim.__file__).parent
 ROOMS = sorted(f"emoclim.{path.parent.name}" for path in ROOT.glob("*/__init__.pyi"))
@@ -52,4 +53,5 @@ def test_walking_in_by_any_door_loads_nothing() -> None:
 def test_every_plug_in_is_found_by_its_file(folder: str, names: Callable[[], list[str]], mark: str) -> None:
     """Each file that defines what makes a plug-in is one, by the file's name."""
     files = submodules(importlib.import_module(folder))
-    assert names() == sorted(name for name in files if hasattr(importlib.import_module(f"{folder}.{name}"), mark))
+    own = [name for name in names() if name in files or not name.endswith(OF_FRAMES)]  # others follow from these
+    assert own == sorted(name for name in files if hasattr(importlib.import_module(f"{folder}.{name}"), mark))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from encoder_cases import make_subject, shrunk, write_pictures, write_recordings, write_texts
+from encoder_cases import make_subject, shrunk, write_films, write_pictures, write_recordings, write_texts
 from pseudo_weights import register_tiny_clip
 
 from emoclim.cache.memory import MemoryCache
@@ -15,7 +15,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import Encoder
-from emoclim.encoders.loading import encoder_names
+from emoclim.encoders.loading import ENCODERS
 from emoclim.pipeline.machine import limit_threads
 from emoclim.stages.extracting import extract
 
@@ -67,7 +67,8 @@ def write_items(encoder: Encoder, segments: Sequence[int], folder: Path) -> tupl
         return tuple(write_texts(folder, 9, 2, 5))
     beyond = encoder.hop_seconds / 3  # of the last segment, so that it fits in any case
     lengths = (encoder.segment_seconds + (n - 1) * encoder.hop_seconds + beyond for n in segments)
-    return tuple(write_recordings(folder, *lengths))
+    write = write_films if encoder.spec.modality == "video" else write_recordings
+    return tuple(write(folder, *lengths))
 
 
 def equal(one: Features, other: Features) -> bool:
@@ -84,7 +85,7 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module", params=encoder_names())
+@pytest.fixture(scope="module", params=[*ENCODERS.names(), "colour_video"])
 def grid(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     folder = tmp_path_factory.mktemp(request.param)
     register_tiny_clip(folder)

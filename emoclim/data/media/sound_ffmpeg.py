@@ -1,6 +1,7 @@
 """Decode what libsndfile does not know with FFmpeg: MP4 (AAC, ALAC), WebM, AAC, WMA, AVI, AMR, WavPack and others.
 
-Conventions: as in :mod:`.sound`. PyAV, which brings FFmpeg, is optional: ``pip install 'emoclim[media]'``.
+Conventions: as in :mod:`.sound`. Of a video, the sound begins with the picture: what it begins later by is silent, so
+that seconds of the two are the same.
 """
 
 from collections.abc import Iterator
@@ -10,9 +11,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data.media.checks import NotDecodable
+from emoclim.data.media.containers.ffmpeg import (
+    LONGEST_GAP,
+    ffmpeg_reason,
+    moving_pictures,
+    open_container,
+    start_of,
+)
 from emoclim.data.media.containers.view import View
-from emoclim.errors import DecodeError, MissingLibrary
+from emoclim.errors import DecodeError
 
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
@@ -20,9 +27,9 @@ if TYPE_CHECKING:
     from av.container import InputContainer
 
 ONLY = frozenset("mov matroska asf aac amr ape avi flv mpeg mpegts tta wv".split())  # that libsndfile does not know
-OTHERS = "ac3,dts,eac3,loas"  # what FFmpeg may take a file for that is not known to `containers`
 ESTIMATED = frozenset({"ac3", "amr", "dts", "eac3", "loas", "mpeg", "mpegts"})  # state no length; FFmpeg guesses one
 UP_TO_END = frozenset({"flv", "tta"})  # nothing but packets follows after their headers
+SILENCE = 65_536  # samples that are given at once
 UNREAD = 4096  # bytes after the last packet that FFmpeg need not read
 SLACK = 0.25  # seconds: durations in these files are rounded, and count the encoder's padding
 
@@ -35,21 +42,27 @@ class _Media:
         self.sample_rate = stream.rate or 0
         self.channels = stream.channels
         self.slack = round(SLACK * self.sample_rate)
+        self._silent = round(_delay(container, stream) * self.sample_rate)  # samples before the sound of a video
         seconds = _seconds(container, stream) if counted is None else counted
-        self.promised = None if seconds is None else round(seconds * self.sample_rate)
+        self.promised = None if seconds is None else self._silent + round(seconds * self.sample_rate)
         self.frames = None if counted is None else self.promised
 
     def chunks(self, first: int, last: int) -> Iterator[NDArray[np.float32]]:
         position = 0
-        for frame in self._frames:
-            self._require_same(frame)
-            samples = _to_float(frame)
+        for samples in self._samples():
             wanted = samples[max(0, first - position) : max(0, last - position)]
             position += len(samples)
             if len(wanted):
                 yield wanted
             if position >= last:
                 return
+
+    def _samples(self) -> Iterator[NDArray[np.float32]]:
+        for first in range(0, self._silent, SILENCE):
+            yield np.zeros((min(SILENCE, self._silent - first), self.channels), np.float32)
+        for frame in self._frames:
+            self._require_same(frame)
+            yield _to_float(frame)
 
     def _require_same(self, frame: "AudioFrame") -> None:
         if frame.sample_rate != self.sample_rate:
@@ -72,7 +85,7 @@ def _decode(container: "InputContainer", stream: "AudioStream", size: int) -> It
                 raise DecodeError("the sound is damaged or cut short (FFmpeg: a packet is not whole); fetch it again")
             yield from cast("list[AudioFrame]", packet.decode())
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise DecodeError(f"the sound is damaged or cut short ({_reason(error)}); fetch it again") from error
+        raise DecodeError(f"the sound is damaged or cut short ({ffmpeg_reason(error)}); fetch it again") from error
     if container.format.name in UP_TO_END and size - end > UNREAD:
         raise DecodeError(f"{size - end} bytes of something else follow after its last packet; fetch it again")
 
@@ -91,6 +104,16 @@ def _to_float(frame: "AudioFrame") -> NDArray[np.float32]:
     return ((samples - full * (samples.dtype.kind == "u")) / full).astype(np.float32)
 
 
+def _delay(container: "InputContainer", stream: "AudioStream") -> float:
+    """Return the seconds from where a video begins to where its sound does; 0 of what is sound alone."""
+    if stream.start_time is None or stream.time_base is None or moving_pictures(container) is None:
+        return 0.0
+    seconds = float(stream.start_time * stream.time_base - start_of(container))
+    if seconds > LONGEST_GAP:
+        raise DecodeError(f"its sound begins {seconds:.0f} s after its pictures do; convert it to MP4")
+    return max(0.0, seconds)
+
+
 def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None:
     """Return the promised length; that of the whole file counts only where it holds nothing but the sound."""
     if container.format.name in ESTIMATED:
@@ -103,34 +126,14 @@ def _seconds(container: "InputContainer", stream: "AudioStream") -> float | None
     return None
 
 
-def _reason(error: Exception) -> str:
-    told = str(getattr(error, "strerror", None) or error)
-    return "FFmpeg: a packet is damaged" if told.startswith("Error number") else f"FFmpeg: {told}"
-
-
 @contextmanager
 def open_media(view: View, kind: str | None, seconds: float | None) -> Iterator[_Media]:
-    """Open a file, or a part of one, with the reader of FFmpeg that is called `kind`, or one of a few if that is None.
+    """Open the sound of a file, or of a part of one; `kind` as in :func:`.open_container`.
 
-    Naming them keeps FFmpeg from guessing, and so from following the addresses in what looks like a playlist. `seconds`
-    is the length of bare AAC, which states none.
+    `seconds` is the length of bare AAC, which states none.
     """
-    try:
-        import av
-        from av.container import InputContainer
-    except ImportError as error:
-        raise MissingLibrary(
-            "MP4, AAC, WebM, WMA and their like need one more library: pip install 'emoclim[media]'"
-        ) from error
-    try:
-        among = {} if kind else {"format_whitelist": OTHERS}
-        size, _ = view.seek(0, 2), view.seek(0)
-        container = av.open(view, format=kind, options=among, metadata_errors="replace")
-    except (av.FFmpegError, OSError, ValueError) as error:
-        unknown = kind is None and isinstance(error, ValueError)
-        raise NotDecodable("FFmpeg: Format not recognised" if unknown else _reason(error)) from error
-    assert isinstance(container, InputContainer)
-    with container:
+    size, _ = view.seek(0, 2), view.seek(0)
+    with open_container(view, kind) as container:
         if not container.streams.audio:
             raise DecodeError("the file holds no sound; leave it out")
         stream = container.streams.audio[0]
