@@ -21,6 +21,7 @@ network if it has one, and for images ``views``, how many random crops are encod
 
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast, get_type_hints
@@ -45,15 +46,22 @@ MAX_SEED = 2**32 - 1
 def encoder_names() -> list[str]:
     """List the names of all encoders, sorted: of each file, and of videos for each of pictures."""
     own = ENCODERS.names()
-    return sorted({*own, *(name + OF_FRAMES for name in own if ENCODERS.load(name).MODALITY == PICTURES)})
+    return sorted({*own, *(name + OF_FRAMES for name in own if _takes_pictures(name))})
 
 
 def find_encoder(name: str) -> Any:
     """Import one encoder."""
     own, pictures = ENCODERS.names(), name.removesuffix(OF_FRAMES)
-    if name not in own and pictures in own and (found := ENCODERS.load(pictures)).MODALITY == PICTURES:
-        return OverFrames(found)
+    if name not in own and pictures in own and _takes_pictures(pictures):
+        return OverFrames(ENCODERS.load(pictures))
     return ENCODERS.load(name)
+
+
+def _takes_pictures(name: str) -> bool:
+    """Return whether an encoder takes pictures; of another package, it may be one that cannot be imported."""
+    with suppress(EncoderError):
+        return bool(ENCODERS.load(name).MODALITY == PICTURES)
+    return False
 
 
 def own_settings(name: str) -> dict[str, Setting]:

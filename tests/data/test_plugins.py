@@ -9,6 +9,7 @@ from commands import answer
 
 from emoclim.data import dataset_names
 from emoclim.encoders import encoder_names, load_encoder
+from emoclim.encoders.loading import ENCODERS
 from emoclim.errors import ConfigError, EncoderError
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -38,8 +39,9 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
 def test_an_encoder_of_another_package_is_listed_and_loaded(install: Install) -> None:
     source = (EXAMPLES / "palette.py").read_text(encoding="utf-8")
     install("colours", {"colours_palette": source}, "[emoclim.encoders]\npalette = colours_palette\n")
-    assert "palette" in encoder_names()
+    assert "palette" in ENCODERS.names()
     assert "colours_palette" not in sys.modules
+    assert {"palette", "palette_video"} <= set(encoder_names())
     assert load_encoder("palette", size=48).spec.settings["size"] == 48
     listed = {encoder["name"]: encoder for encoder in answer("encoders")["encoders"]}
     assert source.startswith(f'"""{listed["palette"]["about"][:40]}')

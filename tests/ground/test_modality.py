@@ -64,9 +64,14 @@ def test_what_is_lacking_is_told_for_any_modality(modality: Modality, tmp_path: 
 
 
 def test_a_note_beside_the_pictures_makes_no_folder_one_of_texts() -> None:
-    paths = ["awe/a.jpg", "readme.txt", "clip.mkv"]
+    paths = ["awe/a.jpg", "readme.txt", "clip.docx"]
     assert modality_of(paths, Path("photos")) == "image"
     assert modality_of(["joy/1.txt", "readme.txt"], Path("stories")) == "text"
+
+
+def test_files_of_pictures_and_sound_are_videos_unless_others_are_sound_alone() -> None:
+    assert modality_of(["joy/1.mp4", "joy/2.webm", "readme.txt"], Path("films")) == "video"
+    assert modality_of(["joy/1.mp4", "joy/2.flac"], Path("music")) == "audio"
 
 
 def test_a_text_is_shown_as_it_is() -> None:

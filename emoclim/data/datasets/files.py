@@ -1,6 +1,6 @@
 """Find a data set's tables and files among what lies in a folder, and put that into words for messages."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from emoclim.data.listing import of_modality
@@ -15,13 +15,22 @@ def modality_of(paths: Collection[str], source: Path) -> Modality:
     """Return the modality of files, as their suffixes say; beside others, a readme.txt makes no folder one of texts."""
     encoded = [kind for kind, facts in MODALITIES.items() if facts.encoder]
     counts = {kind: len(of_modality(paths, kind)) for kind in encoded}
-    there = [kind for kind, count in counts.items() if count]
+    there = [kind for kind, count in counts.items() if count and not _is_another(kind, counts)]
     found = [kind for kind in there if MODALITIES[kind].preview] or there
     if len(found) != 1:
         none = f"neither {' nor '.join(MODALITIES[kind].nouns for kind in encoded)}"
         listed = " and ".join(f"{counts[kind]} {kind} files" for kind in found) or none
         raise ManifestError(f"{source} has {listed} ({in_words(paths)}); give one kind, or say which: --modality")
     return found[0]
+
+
+def _is_another(kind: Modality, counts: Mapping[Modality, int]) -> bool:
+    """Return whether files are of another modality: of two that take them, that with the fewest other suffixes."""
+    own = MODALITIES[kind].suffixes
+    others = [(MODALITIES[other].suffixes, count) for other, count in counts.items() if other != kind]
+    return any(
+        (own > theirs and count == counts[kind]) or (own < theirs and count > counts[kind]) for theirs, count in others
+    )
 
 
 def in_words(paths: Iterable[str]) -> str:

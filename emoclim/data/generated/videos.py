@@ -44,7 +44,7 @@ def generate_videos(
     >>> import tempfile
     >>> folder = Path(tempfile.mkdtemp())
     >>> generate_videos(folder, count=1, passages=2)
-    (('sad', 'funny'),)
+    (('angry', 'exciting'),)
     """
     if seed < 0 or count < 1 or passages < 1:
         raise ConfigError(f"cannot generate {count} videos of {passages} passages from seed {seed}; ask for some")
