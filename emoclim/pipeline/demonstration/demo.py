@@ -107,15 +107,15 @@ def run_demo(
         material = gather(data, track=track)
     with _timed(seconds, "pictures and music computed"):
         generate(data, seed=seed, pictures_per_label=pictures, pieces_per_label=pieces, track=track)
-    with _timed(seconds, "photos searched for music by words, without training"):
-        config = ExtractConfig(workers=workers)
-        by_words = _search_by_words(workspace, material, config, track)
-    with _timed(seconds, "features of what was computed"):
-        extractions = tuple(
-            extract_features(modality, None, config.updated(encoder=encoder), workspace=workspace, track=track)
-            for modality, encoder in material.encoders.items()
-        )
-    with limit_threads(1):  # nothing after the encoders is large enough for more
+    config = ExtractConfig(workers=workers)
+    with limit_threads(1):  # files are decoded beside it, and heads are too small for more
+        with _timed(seconds, "photos searched for music by words, without training"):
+            by_words = _search_by_words(workspace, material, config, track)
+        with _timed(seconds, "features of what was computed"):
+            extractions = tuple(
+                extract_features(modality, None, config.updated(encoder=encoder), workspace=workspace, track=track)
+                for modality, encoder in material.encoders.items()
+            )
         with _timed(seconds, "heads trained"):
             asked = HeadsConfig(base=TrainConfig(seed=seed))
             training = start(TrainHeads(), asked, Resources(workspace, "cpu", track=track))
