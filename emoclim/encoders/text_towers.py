@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BACKGROUND_STEP = 8
+BACKGROUND_STEP = 16  # of words that a text tower embeds for each search
 MANY = 200  # texts that take longer than one waits for without being told
 
 

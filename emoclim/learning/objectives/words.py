@@ -69,7 +69,7 @@ class Words(Objective):
         """Of the profiles."""
 
         temperature: float = Field(
-            default=1.0, gt=0, description="Of the softmax over words: profiles are even if high"
+            default=0.5, gt=0, description="Of the softmax over words: profiles are even if high"
         )
         words: WordList = Field(
             default="affect",
