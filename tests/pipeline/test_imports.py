@@ -361,3 +361,7 @@ def test_imported_libraries_are_trained_on_and_searched_without_their_files(spac
     assert len(within.results[0].found) == 11
     with pytest.raises(ManifestError, match=r"'given' were imported.*new.jpg"):
         searcher.search([space / "image" / "new.jpg"])
+    (space / "album").mkdir()
+    (space / "album" / "0.ogg").touch()
+    with pytest.raises(CacheError, match=r"'given' were imported.*album; search in one of audio, image"):
+        Searcher(Workspace(space), library=str(space / "album"), device="cpu").search([space / "image" / "3.jpg"])

@@ -15,13 +15,17 @@ def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
     path, modalities = Path(name), sorted(space.modalities, key=lambda modality: modality == asked)
     known = [(note, source) for one in modalities for note in space.notes(one) for source in reversed(note.sources)]
     same = [one for one in known if one[1].found_from(one[0].path).resolve() == path.resolve()]
+    there = ", ".join(dict.fromkeys(source.name for _, source in known))
     if is_there(path) and not any(note.spec.keyed_by_id for note, _ in same):
         modality = modality_in(path, space.modalities, asked)
-        own = next((note for note, _ in same if note.spec.modality == modality), None)
-        return own or space.encoding(modality), path
+        own = next((note for note, _ in same if note.spec.modality == modality), None) or space.encoding(modality)
+        if own.spec.keyed_by_id:
+            raise CacheError(
+                f"features {own.spec.name!r} were imported, so none can be made of {path}; search in one of {there}"
+            )
+        return own, path
     for place in same or [one for one in known if one[1].name == name]:
         return place
-    there = ", ".join(dict.fromkeys(source.name for _, source in known))
     raise CacheError(
         f"{name} is no folder or manifest, and no library called {name!r} was extracted for {space.told}"
         f"{f'; there are: {there}' if there else ''}"
