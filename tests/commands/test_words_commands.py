@@ -98,6 +98,27 @@ def test_heads_by_words_need_no_labels(tmp_path: Path) -> None:
     assert "no loss to select by" in told
 
 
+def test_labels_without_partners_take_a_label_map(root: Path, tmp_path: Path) -> None:
+    table = root / "data" / "audio.csv"
+    table.write_text(table.read_text().replace("scary", "swing").replace("sad,", "swung,").replace("tender", "swang"))
+    values = (root / "values.npz", "audio", "noise")
+    import_features(*values, source=table, workspace=Workspace(root))
+    assert "give a label" in mistake("evaluate", "--words", *ASKED, "--workspace", root)
+    tables = [
+        "[image]",
+        'fear = ["x", "y"]',
+        "sadness = []",
+        "awe = []",
+        "[audio]",
+        "swing = 'x'",
+        "swung = []",
+        "swang = 'y'",
+    ]
+    (tmp_path / "map.toml").write_text("\n".join(tables))
+    found = answer("evaluate", "--words", *ASKED, "--label-map", tmp_path / "map.toml", "--workspace", root)
+    assert found["directions"]["image_audio"]["n_queries"] == 12
+
+
 def test_mistakes_are_told(root: Path) -> None:
     assert "without a run" in mistake("evaluate", "one", "--words", "--workspace", root)
     assert "--setting" in mistake("evaluate", "--setting", "words=paper", "--workspace", root)

@@ -186,7 +186,7 @@ def _classes(
 ) -> tuple[LabelMap, Taxonomy | None]:
     """Read the class of each label; or what is relevant to what, where each label remains a class of its own.
 
-    Where items teach by valence and arousal, or by pairs, labels are for ranking only, and may lack.
+    Where items teach by valence and arousal, by pairs, or not at all, labels are for ranking only, and may lack.
     """
     labels, numbered = labels_of(libraries), _numbered(objective, libraries)
     numbered = frozenset(libraries) if takes_all(objective) else numbered
@@ -198,7 +198,8 @@ def _classes(
     except ManifestError as error:
         if config.label_map is not None or not numbered.issuperset(libraries):
             raise
-        log.warning("nothing will be ranked: %s", error)
+        if objective.needs:  # whoever evaluates what learns nothing may bring a label map
+            log.warning("nothing will be ranked: %s", error)
     label_map = replace(label_map, maps={modality: label_map.maps.get(modality, {}) for modality in labels})
     return label_map, taxonomy and Taxonomy.of(label_map, taxonomy.relevance, taxonomy.name)
 
