@@ -62,6 +62,7 @@ RUNS = (
     Run("uncertainty", "uncertainty"),
     Run("emomusic", "emomusic"),  # names a file of features after --
     Run("unfreezing", "unfreezing"),  # names a workspace after --
+    Run("bridge", "bridge"),  # as well
     Run("extraction_clip_gpu", "extraction", f"{PICTURES} --items 20000 --rate 5000", "gpu"),
     Run(
         "extraction_clip_large_gpu",
@@ -96,6 +97,7 @@ TINY = {
     "uncertainty": "--repeats 2 --resamples 50 --runs 1",
     "emomusic": "--generated 60 --folds 3 --seeds 1 --epochs 1",
     "unfreezing": "--folds 3 --seeds 1 --epochs 1 --steps 1 --batch-size 4 --val-batches 1 --long 1",
+    "bridge": "--halves 2 --folds 3 --seeds 1 --labels 2 --epochs 1 --batches 2",
 }
 
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import small_encoder
 import torch
@@ -14,12 +15,24 @@ from benchmark_scripts import BENCHMARKS, script
 from benchmark_scripts import undisturbed as undisturbed
 from commands import run
 from pseudo_weights import TINY_CLIP, register_tiny_clip
+from toy_objectives import install
 
 from emoclim.encoders.loading import load_encoder
+from emoclim.modality import Modality
+from emoclim.pipeline import Workspace, import_features
 
 KEYS = ["title", "about", "command", "options", "machine", "rows", "details"]
 ROW_KEYS = ["name", "ours", "unit", "against", "theirs", "ratio", "goal", "met"]
-NO_BENCHMARKS = {"clock", "doomed_extraction", "generated", "record", "render", "suite"}
+NO_BENCHMARKS = {
+    "bridge_corpus",
+    "bridge_settings",
+    "clock",
+    "doomed_extraction",
+    "generated",
+    "record",
+    "render",
+    "suite",
+}
 
 
 pytestmark = pytest.mark.usefixtures("undisturbed")
@@ -168,6 +181,27 @@ def test_generated_files_all_differ_and_can_be_decoded(tmp_path: Path) -> None:
         encoder = load_encoder("colour" if modality == "image" else "timbre")
         assert [len(torch.cat(list(encoder.prepare(item)))) for item in items[-3:]] == [1, 1, 1]
         assert modality == "audio" or 60_000 < min(sizes) < max(sizes) < 120_000
+
+
+def test_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "wordy", {"noise": "wordy_noise"}, "emoclim.encoders")
+    monkeypatch.syspath_prepend(tmp_path)
+    draw = torch.Generator().manual_seed(0)
+    labels = {"images": ("fear", "sadness"), "audio": ("scary", "sad"), "text": ("fear", "joy")}
+    modalities: tuple[Modality, ...] = ("image", "audio", "text")
+    for modality, names in zip(modalities, labels, strict=True):
+        rows = [f"{n},{n}.any,some words,{labels[names][n % 2]},{n // 2},train" for n in range(36)]
+        table = tmp_path / f"{names}.csv"
+        table.write_text("\n".join(["id,path,text,label,group,split", *rows]))
+        values = torch.randn(36, 7, generator=draw).numpy()
+        np.savez(tmp_path / "values.npz", ids=np.arange(36).astype(str), values=values)
+        import_features(tmp_path / "values.npz", modality, "noise", source=table, workspace=Workspace(tmp_path))
+    options = f"{tiny('bridge')} --workspace {tmp_path} --text noise --encoder noise"
+    result = measure("bridge", options, tmp_path, monkeypatch)
+    assert {row["against"] for row in result["rows"]} == {"random order", "words"}
+    found, factors = result["details"], result["details"]["settings"]["each factor"]
+    assert found["words"]["directions"]["image_audio"]["P@5"] == pytest.approx(factors[0]["image_audio"])
+    assert [one["labels of a class"] for one in found["heads"]] == [2, None]
 
 
 def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
