@@ -90,9 +90,7 @@ class RunConfig(Settings):
 class ExtractConfig(Settings):
     """How a manifest is encoded."""
 
-    encoder: str | None = Field(
-        default=None, description="Encoder, by name, or box for the one that needs no hub; default the modality's own"
-    )
+    encoder: str | None = Field(default=None, description="Encoder's name, or box (no hub); default the modality's own")
     checkpoint: Path | None = Field(
         default=None, strict=False, description="File of the encoder's parameters; default the published one"
     )

@@ -174,13 +174,16 @@ class EncoderPreset:
 def choose_preset(modalities: Iterable[Modality] = tuple(MODALITIES)) -> EncoderPreset:
     """Choose encoders for a command that is told none: the default ones if their files are here, or else the box's."""
     facts = {modality: MODALITIES[modality] for modality in modalities}
-    other = [one.encoder for one in facts.values() if one.encoder and one.encoder != one.box]
-    missing = [name for name in other if not is_ready(name)]
+    other: dict[str, str] = {}  # by their files, of which several modalities may share one
+    for one in facts.values():
+        if one.encoder and one.encoder != one.box:
+            other.setdefault(published_file(one.encoder, {}).file, one.encoder)
+    missing = [name for name in other.values() if not is_ready(name)]
     if missing:
         box = {modality: one.box for modality, one in facts.items() if one.box}
         return EncoderPreset(BOX, box, f"no file of {' or '.join(missing)} is on this machine")
     usual = {modality: one.encoder for modality, one in facts.items() if one.encoder}
-    return EncoderPreset(DEFAULT, usual, f"{' and '.join(other) or 'all'} on this machine")
+    return EncoderPreset(DEFAULT, usual, f"{' and '.join(other.values()) or 'all'} on this machine")
 
 
 def is_ready(name: str) -> bool:

@@ -34,7 +34,7 @@ def test_the_default_encoders_are_taken_where_all_their_files_are_here(home: Pat
     assert preset.reason == "no file of clap is on this machine"
     assert choose_preset(("image", "text")).encoders == {"image": "clip", "text": "minilm"}
     put("clap")
-    assert choose_preset().encoders == {"image": "clip", "audio": "clap", "text": "minilm"}
+    assert choose_preset(("image", "audio", "text")).encoders == {"image": "clip", "audio": "clap", "text": "minilm"}
     assert choose_preset().reason == "clip and clap on this machine"
 
 
