@@ -3,7 +3,7 @@
 The one table keyed by them, in the order of all reports. Every room reads it; it imports nothing of this package.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
@@ -89,7 +89,7 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
             marker="^",
             timed=True,
             segments="segments",
-            preview="audio/mpeg",
+            preview="image/jpeg",
         ),
         "speech": ModalityFacts(
             folder="speech",
@@ -105,3 +105,9 @@ MODALITIES: Mapping[Modality, ModalityFacts] = MappingProxyType(
         ),
     }
 )
+
+
+def modality_by_suffix(suffix: str, among: Iterable[Modality]) -> Modality | None:
+    """Return of which of some modalities a file is: a film is a video before it is sound; None if it is of none."""
+    known = [one for one in among if suffix.lower() in MODALITIES[one].suffixes]
+    return min(known, key=lambda one: len(MODALITIES[one].suffixes), default=None)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclim import pipeline, recipes
+from emoclim import encoders, pipeline, recipes
 from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, parse_settings
 from emoclim.commands.terminal import View, command, new_app, option, track
 from emoclim.config import ExtractConfig
+from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES, Modality
 
 app = new_app("Encode items once, into a cache of features.")
@@ -16,6 +17,7 @@ CONFIG = SettingOptions(ExtractConfig, {"keep_segments": "segments", "compiled":
 # Settings of encoders that have an option to themselves, some only with the modality that they are of
 MODEL = option("model", str | None, "Published model of the encoder, see emoclim encoders NAME; default its first.")
 PRECISION = option("precision", str | None, "Precision of the encoder's network: fp32, bf16 or fp16; default fp32.")
+FRAMES = "frames"
 OF_MODALITY = {
     "image": [
         option("views", int | None, "Random crops to keep beside each picture; default 0."),
@@ -23,6 +25,9 @@ OF_MODALITY = {
     ],
     "audio": [
         option("source_rate", int | None, "Hz to which clap first resamples a recording; default the file's own."),
+    ],
+    "video": [
+        option(FRAMES, str | None, "Encoder of pictures for the frames, as clip or colour, in place of --encoder."),
     ],
 }
 
@@ -51,9 +56,13 @@ def _add(modality: Modality) -> None:
         **options: Any,
     ) -> View:
         asked = CONFIG.given(options)
+        if frames := options.pop(FRAMES, None):
+            if "encoder" in asked:
+                raise ConfigError("--frames names an encoder, and so does --encoder; leave out one of the two")
+            asked["encoder"] = frames + encoders.OF_FRAMES
         name = facts.encoder_named(asked.get("encoder")) or ""
         settings = recipes.find_preset(preset).encoder(name) | parse_settings(setting)
-        settings |= {one.name: value for one in own if (value := options[one.name]) is not None}
+        settings |= {one.name: value for one in own if (value := options.get(one.name)) is not None}
         config = ExtractConfig(**asked)
         if settings.get("views"):
             settings.setdefault("view_seed", config.seed)

@@ -74,6 +74,7 @@ from .media.languages import foreign_to as foreign_to
 from .media.passages import PASSAGES as PASSAGES
 from .media.passages import cut_passages as cut_passages
 from .media.previews import excerpt as excerpt
+from .media.previews import still as still
 from .media.previews import thumbnail as thumbnail
 from .media.prose import is_text as is_text
 from .media.prose import read_prose as read_prose

@@ -31,6 +31,15 @@ def test_features_are_those_on_record(name: str) -> None:
     assert health.seconds_per_segment > 0
 
 
+def test_videos_made_of_the_pictures_are_told_apart() -> None:
+    pytest.importorskip("av", reason="videos need the extra [media]")
+    health = check_encoder("colour_video", device="cpu")
+    assert [(one.name, one.segments, one.difference) for one in health.inputs[:3]] == [
+        (name, 2, None) for name in ("disc", "stripes", "noise")
+    ]
+    assert health.faults == ()
+
+
 def test_other_settings_are_not_on_record() -> None:
     health = check_encoder("colour", settings={"size": 128}, device="cpu")
     assert {one.difference for one in health.inputs} == {None}

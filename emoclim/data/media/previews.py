@@ -5,10 +5,11 @@ from io import BytesIO
 
 import numpy as np
 import soundfile
-from PIL.Image import Resampling
+from PIL.Image import Image, Resampling
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.images.image import read_image
+from emoclim.data.media.videos.video import read_frames
 from emoclim.data.media.waveform import read_blocks
 
 EXCERPT_RATE = 32_000  # Hz
@@ -17,7 +18,16 @@ PEAK = 0.98  # of full scale: what an MP3 adds to a wave must not clip
 
 def thumbnail(item: Item, pixels: int) -> bytes:
     """Make a JPEG of an item's picture, its longer side at most so many pixels."""
-    picture = read_image(item)
+    return _small(read_image(item), pixels)
+
+
+def still(item: Item, start: float, pixels: int) -> bytes:
+    """Make a JPEG of what an item's video shows at a time of the item, its longer side at most so many pixels."""
+    part = replace(item, start=(item.start or 0.0) + start, duration=1.0)
+    return _small(next(one for one in read_frames(part, 1) if isinstance(one, Image)).copy(), pixels)
+
+
+def _small(picture: Image, pixels: int) -> bytes:
     picture.thumbnail((pixels, pixels), Resampling.LANCZOS)
     written = BytesIO()
     picture.save(written, "JPEG", quality=82)

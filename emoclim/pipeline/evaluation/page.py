@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from emoclim.config import Average
-from emoclim.data import Item, excerpt, read_prose, thumbnail
+from emoclim.data import Item, excerpt, read_prose, still, thumbnail
 from emoclim.errors import DecodeError, MissingLibrary, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads
@@ -68,7 +68,8 @@ class Examples:
             relevant = self.ranked.is_relevant(asked, item, direction.query, direction.candidate)
             best = f", best passage {facts.place(hit.start)}" if hit.start else ""
             caption = f"cosine {hit.score:.3f}{best}"
-            shown.append(_media(direction.candidate, item, hit.start or 0.0, caption, relevant))
+            within = (hit.start or 0.0) - (item.start or 0.0)  # starts count from the beginning of the file
+            shown.append(_media(direction.candidate, item, max(0.0, within), caption, relevant))
         return shown
 
 
@@ -86,8 +87,10 @@ def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None,
     try:
         if not MODALITIES[modality].preview:
             return None, shorten(read_prose(item)[0], MAX_TEXT)
-        seen = MODALITIES[modality].preview.startswith("image/")
-        return (thumbnail(item, PIXELS) if seen else excerpt(item, start, SECONDS)), ""
+        facts = MODALITIES[modality]
+        if not facts.preview.startswith("image/"):
+            return excerpt(item, start, SECONDS), ""
+        return (still(item, start, PIXELS) if facts.timed else thumbnail(item, PIXELS)), ""
     except (DecodeError, MissingLibrary) as error:
         return None, f"cannot be shown: {error}"
 

@@ -9,7 +9,7 @@ import soundfile
 from numpy.typing import NDArray
 from PIL import Image
 
-from emoclim.data import Item
+from emoclim.data import Item, write_video
 from emoclim.errors import EncoderError
 from emoclim.modality import Modality
 
@@ -28,7 +28,7 @@ Write = Callable[[Path], list[Item]]
 
 def write_inputs(modality: Modality, folder: Path) -> list[Item]:
     """Write the inputs of a modality into a folder, or name those that lie elsewhere."""
-    write: Mapping[str, Write] = {"image": _pictures, "audio": _sounds, "text": _texts}
+    write: Mapping[str, Write] = {"image": _pictures, "audio": _sounds, "text": _texts, "video": _videos}
     if modality not in write:
         raise EncoderError(f"encoders of {modality} have no known inputs; check them with extract and cache verify")
     return write[modality](folder)
@@ -59,6 +59,17 @@ def photos() -> list[Path]:
     sklearn = importlib.util.find_spec("sklearn")  # its place, without its import
     folder = Path(sklearn.origin).parent / "datasets" / "images" if sklearn and sklearn.origin else Path()
     return [path for name in PHOTOS if (path := folder / name).is_file()]
+
+
+def _videos(folder: Path) -> list[Item]:
+    """Two seconds of each of the pictures, in which the view wanders to the right."""
+    videos = []
+    for item in _pictures(folder):
+        picture, path = Image.open(str(item.path)).convert("RGB"), folder / f"{item.id}.mp4"
+        views = (picture.crop((step, 0, step + WIDTH // 2, HEIGHT)) for step in range(20))
+        write_video(path, views, 10, np.zeros(2 * SAMPLE_RATE))
+        videos.append(Item(item.id, path))
+    return videos
 
 
 def _sounds(folder: Path) -> list[Item]:

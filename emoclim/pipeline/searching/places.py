@@ -38,7 +38,8 @@ def modality_in(path: Path, modalities: Sequence[Modality], asked: Modality) -> 
     counts = {one: sum(suffix in MODALITIES[one].suffixes for suffix in suffixes) for one in modalities}
     if not any(counts.values()):
         raise ManifestError(f"{path} holds no {' or '.join(modalities)}; name a folder with files of these")
-    return max(counts, key=lambda one: (counts[one] > 0, one != asked, counts[one]))
+    specific = {one: -len(MODALITIES[one].suffixes) for one in modalities}  # films are videos before they are sound
+    return max(counts, key=lambda one: (counts[one] > 0, one != asked, counts[one], specific[one]))
 
 
 def _names_in(path: Path, modality: Modality) -> Sequence[str]:

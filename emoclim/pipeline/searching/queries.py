@@ -12,7 +12,7 @@ from emoclim.cache import CacheNote, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest, is_text, list_files, read_prose
 from emoclim.encoders import TextEncoder
 from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
-from emoclim.modality import MODALITIES, WRITTEN, Modality
+from emoclim.modality import MODALITIES, WRITTEN, Modality, modality_by_suffix
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import OpenLibrary, read_features
 from emoclim.pipeline.searching.result import shown_query
@@ -45,11 +45,9 @@ def modality_of(query: Path | str, modalities: Sequence[Modality]) -> Modality:
         if WRITTEN in modalities:
             return WRITTEN
         raise ManifestError(f"the run joins {' and '.join(modalities)}, and takes no words; name another with --run")
-    suffixes = {modality: MODALITIES[modality].suffixes for modality in modalities}
-    for modality, known in suffixes.items():
-        if query.suffix.lower() in known:
-            return modality
-    listed = "; ".join(f"{modality}: {' '.join(sorted(known))}" for modality, known in suffixes.items())
+    if modality := modality_by_suffix(query.suffix, modalities):
+        return modality
+    listed = "; ".join(f"{one}: {' '.join(sorted(MODALITIES[one].suffixes))}" for one in modalities)
     raise ManifestError(f"{query} is of no kind that can be searched with here ({listed}); search with one of these")
 
 
