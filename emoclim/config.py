@@ -104,9 +104,7 @@ class ExtractConfig(Settings):
         default=None, ge=0, description="Processes that decode files; default one per core, at most 8"
     )
     backend: Literal["h5", "zarr"] = Field(default="h5", description="File format of the cache")
-    compiled: bool = Field(
-        default=False, description="Compile the network first, for long runs; features move by millionths"
-    )
+    compiled: bool = Field(default=False, description="Compile the network, for long runs; features move by millionths")
     retry_failed: bool = Field(default=False, description="Try items again that failed")
     rehash: bool = Field(default=False, description="Read files again that look unchanged")
     seed: int = Field(default=42, ge=0, description="Seed of random crops, and of splits if the manifest has none")
