@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import Remark
+from emoclim.encoders import feature_names, find_encoder
 from emoclim.encoders.base import Encoder
 from emoclim.errors import DecodeError
 from emoclim.modality import MODALITIES
@@ -48,6 +49,12 @@ class EncoderContract:
         assert features.shape == (BATCH, encoder.spec.dim)
         assert features.dtype == torch.float32
         assert features.isfinite().all()
+
+    def test_values_have_a_name_each_or_none(self, encoder: Encoder) -> None:
+        names = feature_names(encoder.spec)
+        assert len(names) in (0, encoder.spec.dim)
+        assert not hasattr(find_encoder(encoder.spec.name), "names") or len(set(names)) == encoder.spec.dim
+        assert all(names)
 
     def test_different_inputs_have_different_features(self, features: Tensor) -> None:
         assert len(features.unique(dim=0)) == BATCH

@@ -41,6 +41,7 @@ from .text_encoder import passage_settings as passage_settings
 from .text_towers import Readout as Readout
 from .text_towers import background_texts as background_texts
 from .text_towers import embed_texts as embed_texts
+from .text_towers import feature_names as feature_names
 from .text_towers import readout_of as readout_of
 from .text_towers import text_tower as text_tower
 from .text_towers import vocabulary_of as vocabulary_of

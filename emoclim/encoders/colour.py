@@ -6,6 +6,7 @@ Convention: a picture is squeezed to a square, so that all of it counts; see :mo
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,34 @@ if TYPE_CHECKING:
 MODALITY: Modality = "image"
 DIM = 99  # of its statistics
 VERSION = 1
+HUES = ("red", "orange", "yellow", "chartreuse", "green", "spring green")
+COLD_HUES = ("cyan", "azure", "blue", "violet", "magenta", "rose")
+COLOURS = ("black", "grey", "white", "red", "orange", "yellow", "green", "blue", "purple", "pink", "brown")
+PLANES = ("lightness", "red over green", "yellow over blue", "edges")
+PLACES = ("top", "middle", "bottom")
+SCALES = ("fine", "middle", "coarse")
+NAMES: Mapping[str, Sequence[str]] = {  # by group of :mod:`emoclim.encoders.nets.colour`
+    "light": ("lightness", "contrast of light and dark", "lightness skewness"),
+    "vividness": ("saturation", "saturation variation", "colourfulness"),
+    "affect": ("pleasure", "arousal", "dominance"),
+    "hue_moments": (
+        *("hue cosine", "hue sine", "doubled hue cosine", "doubled hue sine"),
+        *("warmth", "contrast of warm and cold"),
+    ),
+    "hues": [f"hue {name}" for name in (*HUES, *COLD_HUES)],
+    "levels": [
+        *(f"lightness level {number} of 8" for number in range(1, 9)),
+        *(f"saturation level {number} of 5" for number in range(1, 6)),
+    ],
+    "colour_terms": [f"colour {name}" for name in COLOURS],
+    "layout": [f"{what}, {row} {side}" for side in ("centre", "sides") for what in PLANES for row in PLACES],
+    "edges": [f"{what}, {scale} scale" for what in ("slope", "share of edges") for scale in SCALES],
+    "orientation": [f"{slant} edges" for slant in ("upright", "steep", "diagonal", "flat", "level")],
+    "tamura_contrast": [f"contrast, {scale} scale" for scale in SCALES],
+    "tamura_coarseness": ("coarseness", "coarseness variation"),
+    "co_occurrence": [f"{what} over {lag} pixels" for lag in (2, 8, 32) for what in ("homogeneity", "correlation")],
+    "symmetry": ("symmetry left to right", "symmetry top to bottom"),
+}
 SIZES = range(64, 1025, 32)
 
 
@@ -36,6 +65,11 @@ def load(*, size: int = 256) -> ImageEncoder:
     transform, augment = partial(squeeze, size=size), partial(squeeze_part, size=size)
     least_side = math.ceil(size * math.sqrt(2))  # half of an area has sides of 1 / sqrt(2), at the least
     return ImageEncoder(spec, (3, size, size), transform, augment, build, least_side=least_side)
+
+
+def names() -> Sequence[str]:
+    """Name the statistics, in order."""
+    return [name for group in NAMES.values() for name in group]
 
 
 def build() -> nn.Module:

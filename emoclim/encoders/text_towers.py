@@ -1,7 +1,8 @@
 """Find what words features can be compared with: by the text tower beside an encoder, or by words it was taught.
 
-Used by objectives that compare by words. Invariants: an encoder's own file states which of the two it has, and what
-belongs to features is read from the very file that they were computed with.
+And what the values of features are called. Used by objectives that compare by words, and by whoever tells the reasons
+of a score. Invariants: an encoder's own file states which of the two it has, and what belongs to features is read from
+the very file that they were computed with.
 """
 
 from __future__ import annotations
@@ -64,6 +65,17 @@ def vocabulary_of(spec: FeatureSpec) -> Sequence[str]:
     if words and len(words) != spec.dim and not _stated(spec, "readout"):
         raise EncoderError(f"encoder {spec.name} states {len(words)} words for {spec.dim} values; mend it")
     return words
+
+
+def feature_names(spec: FeatureSpec) -> Sequence[str]:
+    """Return the name of each value of some features, by the file of their encoder; none where they have no names.
+
+    Those that are probabilities of words are named by them.
+    """
+    names: Sequence[str] = _stated(spec, "names") or (() if _stated(spec, "readout") else vocabulary_of(spec))
+    if names and len(names) != spec.dim:
+        raise EncoderError(f"encoder {spec.name} states {len(names)} names for {spec.dim} values; mend it")
+    return names
 
 
 def readout_of(spec: FeatureSpec) -> Readout | None:

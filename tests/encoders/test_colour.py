@@ -46,10 +46,42 @@ def test_groups_are_the_columns_of_the_feature(pictures: Tensor) -> None:
     assert feature.shape == (2, encoder.load().spec.dim)
     assert feature.dtype == torch.float32
     columns = [column for group in bank.groups.values() for column in range(group.start, group.stop)]
+    widths = {name: group.stop - group.start for name, group in bank.groups.items()}
+    assert widths == {name: len(names) for name, names in encoder.NAMES.items()}
     assert columns == list(range(feature.shape[1]))
     light = colour.light(colour.planes(pictures[:2]))
     expected = BOUND * torch.tanh((light - bank.centre[:3]) / bank.spread[:3] / BOUND) / math.sqrt(3)
     torch.testing.assert_close(feature[:, bank.groups["light"]], expected)
+
+
+@pytest.mark.parametrize(
+    ("more", "less", "name"),
+    [
+        (plain((0.9, 0.1, 0.1)), plain((0.1, 0.1, 0.9)), "hue red"),
+        (plain((0.1, 0.1, 0.9)), plain((0.1, 0.9, 0.1)), "hue blue"),
+        (plain((0.2, 0.6, 0.2)), plain((0.8, 0.1, 0.1)), "colour green"),
+        (plain((0.9, 0.5, 0.1)), plain((0.1, 0.5, 0.9)), "warmth"),
+        (plain((1.0, 1.0, 1.0)), plain((0.0, 0.0, 0.0)), "lightness level 8 of 8"),
+        (stripes(16), stripes(16, level=True), "upright edges"),
+        (stripes(16, level=True), stripes(16), "level edges"),
+        (stripes(128), stripes(8), "coarseness"),
+    ],
+)
+def test_a_name_is_that_of_what_it_tells(more: Tensor, less: Tensor, name: str) -> None:
+    column = encoder.names().index(name)
+    bank = colour.colour_statistics()
+    assert bank(more)[0, column] > bank(less)[0, column]
+
+
+def test_the_layout_is_named_by_place() -> None:
+    picture = torch.zeros(1, 3, SIDE, SIDE)
+    picture[..., : SIDE // 3, :] = 1
+    row = dict(zip(encoder.names(), colour.colour_statistics()(picture)[0], strict=True))
+    assert row["lightness, top centre"] > 0 > row["lightness, bottom sides"]
+    picture = torch.zeros(1, 3, SIDE, SIDE)
+    picture[..., SIDE // 3 : 2 * SIDE // 3] = torch.tensor([0.0, 0.0, 1.0])[:, None, None]
+    row = dict(zip(encoder.names(), colour.colour_statistics()(picture)[0], strict=True))
+    assert row["yellow over blue, middle centre"] < 0 < row["yellow over blue, middle sides"]
 
 
 def test_lab_of_known_colours() -> None:

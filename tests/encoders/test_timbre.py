@@ -50,7 +50,27 @@ def test_groups_are_the_columns_of_the_feature() -> None:
     bank = timbre.timbre_statistics()
     assert bank(torch.stack([noise(), clicks(100)])).shape == (2, encoder.load().spec.dim)
     columns = [column for group in bank.groups.values() for column in range(group.start, group.stop)]
+    widths = {name: group.stop - group.start for name, group in bank.groups.items()}
+    assert widths == {name: len(names) for name, names in encoder.NAMES.items()}
     assert columns == list(range(encoder.DIM))
+
+
+@pytest.mark.parametrize(
+    ("louder", "softer", "name"),
+    [
+        (chord(69), chord(63), "pitch class A"),
+        (chord(60, 64), chord(60, 66), "major thirds"),
+        (chord(60, 64, 67), chord(60, 63, 67), "major over minor"),
+        (clicks(89), clicks(140), "pulse at 89 BPM"),
+        (clicks(160), clicks(80), "tempo"),
+        (2 * noise(), noise(), "level"),
+        (noise() + chord(57), noise(), "level at 490 Hz"),
+        (noise(), chord(60), "spectral centroid"),
+    ],
+)
+def test_a_name_is_that_of_what_it_tells(louder: Tensor, softer: Tensor, name: str) -> None:
+    more, less = timbre.timbre_statistics()(torch.stack([louder, softer]))[:, encoder.names().index(name)]
+    assert more > less
 
 
 def test_cepstrum_is_that_of_torchaudio(listen: timbre.Listen) -> None:

@@ -18,6 +18,7 @@ from emoclim.data import Features, FeatureSpec, Split
 from emoclim.encoders import (
     background_texts,
     embed_texts,
+    feature_names,
     find_encoder,
     load_encoder,
     text_tower,
@@ -303,6 +304,8 @@ def test_a_vocabulary_has_a_word_for_each_probability(name: str, output: str, fi
     width = {"classes": 1000, "tags": 50}[output]
     assert vocabulary_of(FeatureSpec(name, "image", width, "x", {"output": output}))[0] == first
     assert vocabulary_of(FeatureSpec(name, "image", 9, "x", {"output": "features"}))[0] == first
+    assert feature_names(FeatureSpec(name, "image", width, "x", {"output": output}))[0] == first
+    assert not feature_names(FeatureSpec(name, "image", 9, "x", {"output": "features"}))
     with pytest.raises(EncoderError, match=f"{width} words"):
         vocabulary_of(FeatureSpec(name, "image", 3, "x", {"output": output}))
 
