@@ -146,7 +146,11 @@ def checked_rule(rule: str, candidates: Iterable[Candidate]) -> str:
     candidates = list(candidates)
     if rule == "loss" and len(candidates) > 1 and not all(one.loss_weights for one in candidates):
         raise ConfigError("the objective has no loss to select by; select by mean, p5 or mrr")
-    if rule == "loss" and len({(one.config.batch_size, one.settings) for one in candidates}) > 1:
+    compared = {
+        (one.config.batch_size, one.settings.model_copy(update=dict.fromkeys(one.settings.BESIDE_LOSS)))
+        for one in candidates
+    }
+    if rule == "loss" and len(compared) > 1:
         raise ConfigError(
             "losses of different batch sizes or settings of the objective cannot be compared; select by mean, p5 or mrr"
         )
