@@ -188,4 +188,3 @@ def fit_least_squares(
         weights.append((right[:rank].T @ (scale[:, None] * projected)).T)
     weight = torch.stack(weights)
     return weight, middle - torch.stack([one @ centre for one in weights])
-

@@ -108,7 +108,9 @@ def test_items_are_compared_by_standardised_targets() -> None:
     asked, found = (training.heads.vectors(others.features[name])[0][0] for name in ("text", "audio"))
     np.testing.assert_allclose((asked @ found.T).numpy(), cosines, rtol=0, atol=1e-5)
     kept = split(5).features
-    h, m = (outputs[0].double() for outputs in (training.heads.outputs(kept["text"])["text"], kept["audio"].values[None]))
+    h, m = (
+        outputs[0].double() for outputs in (training.heads.outputs(kept["text"])["text"], kept["audio"].values[None])
+    )
     error = float((h - (m - torch.tensor(centre)) / torch.tensor(spread)).square().mean())
     assert float(training.best_loss[0]) == pytest.approx(error, rel=1e-5)
     plain = train([{"ridge": 4.0, "standardise": "none"}], own).heads.vectors(others.features["audio"])[0][0]
