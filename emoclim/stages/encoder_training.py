@@ -174,6 +174,9 @@ def train_end_to_end(
     train, val, makers = _joined(train, val.without_views(), live, modalities, device)
     check_pair(train, val, modalities, objective.needs)
     heads = new_learner(objective, train, table, config, device)
+    if not heads.learns:
+        told = f"objective {objective.name} has no loss that trains an encoder"
+        raise ConfigError(f"{told}; extract features, and run: emoclim train-heads --objective {objective.name}")
     learner = JointLearner([one.encoder for one in live], heads, tuning, device, replicas)
     best = JointBest(learner.modules, BestHeads(heads.banks, config.patience, device))
     how: dict[str, Any] = {"seed": config.seed, "workers": workers, "device": device, "replicas": replicas}

@@ -43,7 +43,7 @@ from emoclim.stages.head_training import train_heads
 BOTH: tuple[Modality, ...] = ("audio", "text")
 FROZEN = {"unfreeze": "none", "batchnorm": "frozen"}
 NO_NORMS = {"unfreeze": "all", "batchnorm": "frozen", "learning_rate": 1e-2}
-UNTRAINED = {"words", "content"}  # of encoders of words only
+UNTRAINED = {"words", "content", "least_squares"}  # of encoders of words only, and in closed form
 LEARNT = [name for name in objective_names() if name not in UNTRAINED]
 
 
@@ -54,12 +54,15 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Material:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    """Recordings of exactly one segment and texts of one passage, with valence and arousal: a crop is the item."""
+    """Recordings of one segment and texts of one passage, with valence and arousal, in pairs: a crop is the item."""
     made = make_material(tmp_path_factory.mktemp("whole"), seconds=LENGTH / RATE, words=6)
     generator = torch.Generator().manual_seed(0)
     for parts in (made.recordings, made.texts):
         for name, part in parts.items():
-            parts[name] = replace(part, numbers=torch.rand(len(part.items), 2, generator=generator))
+            n_items = len(part.items)
+            parts[name] = replace(
+                part, numbers=torch.rand(n_items, 2, generator=generator), pairs=torch.arange(n_items)
+            )
     return made
 
 
@@ -88,6 +91,7 @@ def cached(live: list[LiveModality], name: str, split: Split) -> Split:
             features={**split.features, one.modality: features},
             labels={**split.labels, one.modality: part.labels},
             numbers={**(split.numbers or {}), one.modality: part.numbers},
+            pairs={**(split.pairs or {}), one.modality: part.pairs},
         )
     return split
 
@@ -120,6 +124,13 @@ def test_both_encoders_learn_for_every_objective(whole: Material, name: str) -> 
         moved = {key for key, tensor in training.encoders[own].items() if not torch.equal(tensor, before[key])}
         assert moved == set(training.trained[own])
         assert len(moved) >= 5
+
+
+def test_a_closed_form_is_refused(whole: Material) -> None:
+    objective = make_objective("least_squares", BOTH, [{}])
+    splits, live = (bare(whole, "train"), bare(whole, "val")), whole.live(*BOTH)
+    with pytest.raises(ConfigError, match="has no loss that trains an encoder"):
+        train_end_to_end(*splits, live, objective, (1.0,), QUICK, EncoderTuning(**NO_NORMS), device=CPU)
 
 
 def test_texts_live_beside_cached_pictures(material: Material) -> None:

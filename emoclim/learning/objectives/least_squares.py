@@ -85,7 +85,7 @@ class LeastSquares(Objective):
         chosen: Modality | None = self.choice("target")
         if chosen is not None and chosen not in self.modalities:
             raise ConfigError(f"target = {chosen} is not possible; this run joins {' and '.join(self.modalities)}")
-        return chosen or next(name for name in self.modalities if name != WRITTEN)
+        return next(name for name in self.modalities if name == chosen or (chosen is None and name != WRITTEN))
 
     @property
     def source(self) -> Modality:
@@ -97,7 +97,7 @@ class LeastSquares(Objective):
         super().prepare(split, device, dtype)
         self.recall({})
         if self.choice("standardise") == "target":
-            taught = torch.tensor(paired_rows(split, self.source, self.target)[1]).unique()
+            taught = sorted(set(paired_rows(split, self.source, self.target)[1]))
             values = split.features[self.target].values[taught].double().cpu()
             spread = values.std(dim=0, correction=0)
             spread = torch.where(spread > 0, spread, 1)
