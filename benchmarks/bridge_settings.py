@@ -33,7 +33,7 @@ TEMPLATES = {
     ),
 }
 SCALES = (
-    *(("library", temperature) for temperature in (1.0, 0.5, 2.0)),
+    *(("library", temperature) for temperature in (0.5, 1.0, 2.0)),
     *(("none", temperature) for temperature in (0.02, 0.05, 0.1)),
 )
 VOCABULARY = ("as it is", "centred", "lifted", "salient")
