@@ -87,6 +87,7 @@ CASES = {
     "distilbert": Case(changes={"length": 256}, shrunk={"BODY": DISTILBERT}, beside=write_vocabulary),
     "clap_text": Case(changes={"model": None}, shrunk={"BODY": ROBERTA}, beside=write_byte_pairs),
     "sample_cnn": Case(changes={"length": 59_049, "pool": None}),  # no two of its shapes differ in pool alone at 98,415
+    "midlevel": Case(shrunk={"CHANNELS": 8}),
     "efficientnet_lite0": Case(changes={"output": "classes"}),
     "musicnn_msd": Case(changes={"output": "tags"}),
     "musicnn_mtt": Case(changes={"output": "tags"}),

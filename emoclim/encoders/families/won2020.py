@@ -1,7 +1,7 @@
-"""Define what networks of music by one author share: 16 kHz, repetition of what is short, one file of parameters each.
+"""Define what networks of music share: repetition of what is short, and one file of parameters each.
 
-Most are taggers of the collection minzwon/sota-music-tagging-models (M. Won et al., "Evaluation of CNN-based automatic
-music tagging models", SMC 2020).
+Most are by one author, at 16 kHz, and taggers of the collection minzwon/sota-music-tagging-models (M. Won et al.,
+"Evaluation of CNN-based automatic music tagging models", SMC 2020).
 """
 
 from __future__ import annotations
@@ -70,9 +70,10 @@ def music_encoder(
     overlap: float,
     checkpoint: Path,
     build: Callable[[], nn.Module],
+    sample_rate: int = SAMPLE_RATE,
     **settings: Setting,
 ) -> AudioEncoder:
-    """Make an encoder of waveforms at 16 kHz, with settings of its own beside those that all have."""
+    """Make an encoder of waveforms, with settings of its own beside those that all have."""
     spec = FeatureSpec(
         name=name,
         modality="audio",
@@ -80,7 +81,7 @@ def music_encoder(
         checkpoint=identity(checkpoint),
         settings=settings
         | {
-            "sample_rate": SAMPLE_RATE,
+            "sample_rate": sample_rate,
             "resampler": f"soxr {RESAMPLER}",
             "length": length,
             "overlap": float(overlap),
@@ -88,7 +89,7 @@ def music_encoder(
             "precision": "fp32",
         },
     )
-    return AudioEncoder(spec, SAMPLE_RATE, length, overlap, build)
+    return AudioEncoder(spec, sample_rate, length, overlap, build)
 
 
 def build_music(untrained: Callable[[], nn.Module], checkpoint: Path) -> nn.Module:
