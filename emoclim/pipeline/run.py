@@ -22,7 +22,7 @@ from emoclim.encoders import read_own, write_own
 from emoclim.errors import ConfigError, RunError, name_some, reason_of
 from emoclim.files import PARTIAL, partial_beside, read_json, remove, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.pipeline.workspace import Workspace, heads_file
 from emoclim.progress import Track, silent
 
 SCHEMA = 3  # of plans, and of the files of a run
@@ -237,7 +237,7 @@ def _find_unfinished(workspace: Workspace, run: str, step: Step[C, I, R]) -> Pat
     if folder is None:
         raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
     if not (step.work_folder(folder) / PLAN).is_file():
-        never = "" if (folder / HEADS_FILE).is_file() else " (it never began; delete it)"
+        never = "" if heads_file(folder).is_file() else " (it never began; delete it)"
         raise RunError(f"run {folder} is not unfinished; there is nothing to go on with{never}")
     return folder
 

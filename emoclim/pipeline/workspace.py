@@ -18,6 +18,7 @@ from emoclim.modality import MODALITIES, Modality
 T = TypeVar("T")
 
 HEADS_FILE = "heads.safetensors"
+FEATURES_FILE = "features.safetensors"  # in its place where an encoder was trained without heads; never the newest run
 REPRODUCED = "reproduce-"  # begins the names of the runs of papers' rows
 BRIDGED = "words-"  # and of those that compare by words
 
@@ -105,12 +106,18 @@ class Workspace:
             own = [folder for folder in finished if not folder.name.startswith((REPRODUCED, BRIDGED))]
             return max(own or finished, key=_trained_at)
         for folder in (self.runs / name, Path(name)):
-            if (folder / HEADS_FILE).is_file():
+            if heads_file(folder).is_file():
                 return folder
         unfinished = (self.runs / name).is_dir()
         there = name_some(sorted(folder.name for folder in finished), 10) or "there is none yet"
         advice = f"finish it with --resume {name}" if unfinished else f"name one that is in {self.runs}: {there}"
         raise RunError(f"{name} is no run (no {HEADS_FILE} in {self.runs / name}); {advice}")
+
+
+def heads_file(folder: Path) -> Path:
+    """Return the file of a run's heads, or what stands in its place."""
+    features = folder / FEATURES_FILE
+    return features if features.is_file() else folder / HEADS_FILE
 
 
 @dataclass(frozen=True, slots=True)

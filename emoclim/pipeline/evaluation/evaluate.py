@@ -51,7 +51,7 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
     opened = open_run(workspace, run)
-    libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.libraries}
+    libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.heads.specs}
     keys = workspace.content_keys()
     ranked = Ranked.of(config, libraries, opened, keys)
     heads = opened.head(config.head)

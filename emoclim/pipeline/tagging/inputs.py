@@ -33,7 +33,7 @@ from emoclim.pipeline.library import Library, read_features
 from emoclim.pipeline.run import digest_of
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.trained_runs import Run, trained_library
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.pipeline.workspace import Workspace, heads_file
 from emoclim.stages import TagSplit
 
 log = logging.getLogger(__name__)
@@ -120,7 +120,7 @@ class TaggingInputs:
     def noted(self) -> dict[str, Any]:
         """What a plan notes."""
         return {
-            "the heads": file_hash(self.run.folder / HEADS_FILE),
+            "the heads": file_hash(heads_file(self.run.folder)),
             "the features": self.note.spec.to_dict(),
             "the manifest": self.read.manifest.digest(),
             "the contents of the files": digest_of(self.contents),

@@ -23,7 +23,7 @@ from emoclim.pipeline.training.crops import StoredCrops, describe, without_place
 from emoclim.pipeline.training.inputs import EndToEndInputs
 from emoclim.pipeline.training.run_files import TrainingResult
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.stages import JointTraining, LabelledItems, extract
 
@@ -51,6 +51,7 @@ class EncoderResult(TrainingResult):
     workspace: Workspace
     command: ClassVar[str] = "train-end-to-end"
     before: ClassVar[str] = "before you evaluate or search"
+    measured: ClassVar[bool] = True  # whether heads are, on validation
 
     @property
     def encoder_files(self) -> dict[Modality, Path]:
@@ -86,7 +87,7 @@ class EncoderResult(TrainingResult):
 
     def write(self, libraries: Sequence[str] = (), **about: Any) -> None:
         """Write everything, and move the encoders into the folder; they belong together with the heads."""
-        (self.folder / HEADS_FILE).unlink(missing_ok=True)
+        (self.folder / self.heads_file).unlink(missing_ok=True)
         for modality, file in self.encoder_files.items():
             for path in _beside(self.inputs.encoders[modality]):
                 self.trained[modality].with_name(path.name).replace(file.with_name(path.name))

@@ -1,7 +1,8 @@
 """`emoclim pretrain`: an encoder of sound and recordings without labels -> the encoder, by telling items from others.
 
 By itself, of two crops of each recording, both augmented; with the cached features of another modality, of a crop and
-what these show in the same seconds. The run has no heads: what is trained above the encoder is thrown away.
+what these show in the same seconds. What is trained above the encoder is thrown away: the run has the features as they
+are in place of heads, so that tags are found by them.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing_extensions import override
 
 from emoclim.data import Split
 from emoclim.errors import ConfigError
-from emoclim.learning import WindowEncoder
+from emoclim.learning import Banks, Branch, Heads, IdentityBank, WindowEncoder, make_objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library
 from emoclim.pipeline.run import Resources
@@ -22,7 +23,7 @@ from emoclim.pipeline.training.crops import of_waveforms
 from emoclim.pipeline.training.encoder_result import EncoderResult
 from emoclim.pipeline.training.inputs import EndToEndInputs
 from emoclim.pipeline.training.train_end_to_end import Material, TrainEndToEnd
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import FEATURES_FILE, Workspace
 from emoclim.stages import LabelledItems, LiveModality
 
 
@@ -30,9 +31,19 @@ from emoclim.stages import LabelledItems, LiveModality
 class PretrainedEncoder(EncoderResult):
     """What one `emoclim pretrain` did: losses, and an encoder."""
 
-    keeps_heads: ClassVar[bool] = False
+    heads_file: ClassVar[str] = FEATURES_FILE
     command: ClassVar[str] = "pretrain"
-    before: ClassVar[str] = "for a tagger, or heads"
+    before: ClassVar[str] = "before you find tags or train heads"
+    measured: ClassVar[bool] = False
+
+    @property
+    @override
+    def heads(self) -> Heads:
+        """The features of the encoder as they are: the projector is thrown away."""
+        ((modality, _),) = self.trained.items()
+        spec = self.libraries[modality].note.spec
+        banks = Banks({modality: IdentityBank(1, spec.dim)}, {modality: Branch(modality, unit=False)})
+        return Heads(banks, {modality: spec}, make_objective(self.inputs.objective.name, (modality,), [{}]))
 
     @override
     def table_rows(self) -> list[tuple[str, ...]]:

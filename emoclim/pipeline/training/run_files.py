@@ -54,7 +54,7 @@ class TrainingResult:
     sweep: Sweep
     report: SweepReport  # all candidates that were trained, and the chosen one
     keep: int | None = None  # how many of the best heads are kept; None: all
-    keeps_heads: ClassVar[bool] = True  # whether any are, so that this is a run to evaluate and search by
+    heads_file: ClassVar[str] = HEADS_FILE  # where they are written
 
     @property
     def interrupted(self) -> bool:
@@ -123,7 +123,7 @@ class TrainingResult:
         The versions of optional libraries that had a part in it go into ``run.json``, and so does `about`.
         """
         folder, report, sweep = self.folder, self.report, self.sweep
-        (folder / HEADS_FILE).unlink(missing_ok=True)
+        (folder / self.heads_file).unlink(missing_ok=True)
         write_json(folder / "settings.json", {"schema": SCHEMA, **self.settings()})
         write_json(folder / "history.json", _history_dict(sweep, report.terms))
         write_json(folder / "run.json", provenance(libraries) | about)
@@ -133,8 +133,7 @@ class TrainingResult:
         _write_tables(report, sweep, folder)
         if len(report.lines) > 1:
             _plot(report, folder / "sweep.png")
-        if self.keeps_heads:
-            save_heads(self.heads, folder / HEADS_FILE)
+        save_heads(self.heads, folder / self.heads_file)
 
 
 class EpochEvents:

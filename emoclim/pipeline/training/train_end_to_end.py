@@ -169,7 +169,7 @@ def _end(
     files = write_encoders(work.folder, config, inputs, training)
     encoders = {live: config.load(live, resources.track, file) for live, file in files.items()}
     failures = dict(training.failures)
-    for one in material.live if kind.keeps_heads else ():
+    for one in material.live if kind.measured else ():
         how: dict[str, Any] = {"workers": material.workers, "device": device, "track": resources.track}
         val, failed = encoded(val, one.val, encoders[one.modality], **how)
         failures = failed | failures
@@ -178,7 +178,7 @@ def _end(
         *(one.encoder.spec for one in material.live), *(encoder.spec for encoder in encoders.values())
     )
     candidate = Candidate(config.weights_of(objective), config.base, objective.settings[0])
-    (metrics,) = validate(val, heads, device) if kind.keeps_heads else ({},)
+    (metrics,) = validate(val, heads, device) if kind.measured else ({},)
     line = trained_candidate(0, candidate, training.history, best, training.best_loss, metrics)
     libraries = {
         live: config.library(resources.workspace, inputs.libraries[live].manifest, encoder.spec)

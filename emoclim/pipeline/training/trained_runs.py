@@ -4,7 +4,8 @@ A run is a folder: ``heads.safetensors``, the heads that were kept; ``settings.j
 training found (the same seed gives the same bytes); ``history.json``, ``.parquet`` and ``.png``, the losses;
 ``sweep.csv``, ``.parquet`` and ``.png``, one line for each candidate; ``run.json``, time, command line and versions;
 ``evaluation/<split>/``, what was measured since. ``unfinished/`` is there while it is trained. A run that trained an
-encoder too has it in ``encoder.safetensors``; one of several has ``encoder-<modality>.safetensors``.
+encoder too has it in ``encoder.safetensors``; one of several has ``encoder-<modality>.safetensors``. Where there are no
+heads, as after pretraining, ``features.safetensors`` stands for the features as they are.
 """
 
 import shlex
@@ -25,7 +26,7 @@ from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.library import Library, OpenLibrary, open_library, source_of
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.label_vectors import told_of
-from emoclim.pipeline.workspace import HEADS_FILE, Workspace
+from emoclim.pipeline.workspace import Workspace, heads_file
 
 ENCODER_FILE = "encoder.safetensors"
 
@@ -100,7 +101,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
     settings = read_json(file, RunError, advice, RunSettings)
     run = Run(
         folder=folder,
-        heads=load_heads(folder / HEADS_FILE),
+        heads=load_heads(heads_file(folder)),
         label_map=LabelMap(tuple(settings["label_map"]["classes"]), settings["label_map"]["maps"]),
         kept=settings["kept"],
         chosen=settings["chosen"],
@@ -111,7 +112,7 @@ def open_run(workspace: Workspace, name: str | None) -> Run:
         substitute=told_of(settings.get("label_vectors")),
     )
     if not _agrees(run):
-        raise RunError(f"{file} contradicts itself or {folder / HEADS_FILE}; {advice}")
+        raise RunError(f"{file} contradicts itself or {heads_file(folder)}; {advice}")
     return run
 
 
