@@ -156,9 +156,12 @@ def batches_of(
     vectors = split.label_vectors if "label_vectors" in needs else None
     for numbers in zip(*drawn.values(), strict=True):
         chosen = dict(zip(drawn, numbers, strict=True))
-        rows: dict[str, Tensor] = {
-            modality: split.features[modality].draw(picked, segments) for modality, picked in chosen.items()
-        }
+        rows: dict[str, Tensor] = {}
+        place = segments.get_state()
+        for modality, picked in chosen.items():
+            if "pairs" in needs:  # of what belongs together, segments at the same share of both
+                segments.set_state(place)
+            rows[modality] = split.features[modality].draw(picked, segments)
         given = (split.labels, split.numbers or {}, split.pairs or {})
         picked_of: list[dict[str, Tensor]] = [
             {name: table[name][picked].to(rows[name].device) for name, picked in chosen.items() if name in table}

@@ -109,7 +109,7 @@ class Augmentations(Settings):
     et al., "Emotion-Aligned Contrastive Learning Between Images and Music", ICASSP 2024, names augmentation as future
     work; the configuration of their published code has both, with the defaults here, and noise at 5 to 40 dB. The
     effects from polarity to reverb are those of J. Spijkervet and J. A. Burgoyne, "Contrastive learning of musical
-    representations", ISMIR 2021, with the ranges of their published code.
+    representations", ISMIR 2021, with the ranges of their published code; pitch is shifted by the library, not by sox.
     """
 
     gaussian_snr: Range | None = Field(

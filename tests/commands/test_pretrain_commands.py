@@ -101,6 +101,7 @@ def test_the_settings_of_the_code_are_another_preset(workspace: Path) -> None:
     assert (head["config"]["optimiser"], head["config"]["learning_rate"]) == ("adamw", 3e-4)
     assert head["config"]["encoder"]["accumulate"] == 2
     assert "there is no preset 'papers'" in mistake(*begin(workspace, "--preset", "papers"))
+    assert "unfreeze some of it" in mistake(*begin(workspace, "--unfreeze", "none"))
 
 
 def test_only_encoders_of_sound_have_crops_to_compare(workspace: Path) -> None:

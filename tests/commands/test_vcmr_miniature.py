@@ -40,7 +40,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer = csv.DictWriter(file, columns, extrasaction="ignore")
             writer.writeheader()
             writer.writerows(rows)
-    run("extract", "video", "--encoder", "colour_video", "--workspace", root, *QUIET)
+    run("extract", "video", "--frames", "colour", "--workspace", root, *QUIET)
     return root
 
 

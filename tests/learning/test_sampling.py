@@ -137,6 +137,23 @@ def test_batches_draw_segments() -> None:
     assert 0.4 < second < 0.6
 
 
+def test_segments_of_a_pair_lie_at_the_same_share_of_both() -> None:
+    def shares(modality: str, length: int) -> Features:
+        segments = (torch.arange(length).repeat(4)[:, None] + 0.5) / length
+        offsets = length * torch.arange(5)
+        starts = segments[:, 0]
+        spec = FeatureSpec("any", modality, 1, "none", {})  # type: ignore[arg-type]
+        return Features(spec, tuple("abcd"), torch.zeros(4, 1), segments, offsets, starts)
+
+    pairs = {"audio": torch.arange(4), "text": torch.arange(4)}
+    both = Split({"audio": shares("audio", 50), "text": shares("text", 10)}, {}, (), pairs=pairs)  # type: ignore[dict-item]
+    how = {"name": "train", "views": 2}
+    for needs in ({"pairs"}, set()):
+        drawn = list(batches(both, (20, 4), seeded(1), seeded(2), needs=needs, **how))  # type: ignore[arg-type]
+        far = max(float((one.rows["audio"] - one.rows["text"]).abs().max()) for one in drawn)
+        assert (far < 0.061) == bool(needs)
+
+
 def test_items_with_numbers_are_drawn_uniformly_and_others_by_class_where_targets_are_needed() -> None:
     whole = replace(split(), numbers={"image": torch.rand(12, 2)}, label_vectors=torch.rand(3, 2))
     check_pair(whole, whole, ("image", "audio"), ("targets",))

@@ -52,6 +52,8 @@ def test_a_window_begins_at_the_second_of_the_crop() -> None:
     assert begins == set(range(25))
     short = windows.crop(Item("1", text="-"), torch.Generator().manual_seed(0))
     assert short[:, 0].tolist() == [0, 1, 2, 3, 3, 3]
+    bare = make_windows(make_features([0, 4])).crop(Item("0", text="-"), torch.Generator().manual_seed(0))
+    assert not bare.any()
 
 
 def test_lengths_follow_the_crop_and_segments_are_asked_for() -> None:
@@ -93,6 +95,7 @@ def test_dropout_goes_by_its_seed_and_is_off_in_validation() -> None:
     assert not torch.equal(found[0], found[2])
     net.eval()
     assert torch.equal(net(windows), net(windows))
+    assert all(layer.training for layer in net.layers)  # else there are no gradients on a GPU
 
 
 def train(tmp_path: Path, **how: Any) -> JointTraining:

@@ -45,6 +45,9 @@ class WindowEncoder:
                 )
             segments, offsets, starts = features.windows
             for row, (id_, first, last) in enumerate(zip(features.ids, offsets, offsets[1:], strict=False)):
+                if first == last:  # its value stands for all of it
+                    items[id_] = features.values[row : row + 1].cpu(), torch.zeros(1), 0.0
+                    continue
                 known = starts[last - 1] + SECOND if features.seconds is None else features.seconds[row]
                 items[id_] = segments[first:last].cpu(), starts[first:last], float(known)
         spec, length = features.spec, max(1, int(crop_seconds))
@@ -90,6 +93,12 @@ class WindowNet(nn.Module):
         self.layers = nn.ModuleList(nn.LSTM(size, WIDTH, batch_first=True) for size in [dim, *[WIDTH] * (LAYERS - 1)])
         self.dropout = SeededDropout(DROPOUT)
         self.output = nn.Linear(length * WIDTH, WIDTH)
+
+    @override
+    def train(self, mode: bool = True) -> "WindowNet":
+        super().train(mode)
+        self.layers.train()  # they are the same in both modes, and cuDNN has gradients of them in this one only
+        return self
 
     @override
     def forward(self, windows: Tensor) -> Tensor:

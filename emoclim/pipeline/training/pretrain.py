@@ -65,6 +65,8 @@ class Pretrain(TrainEndToEnd):
     def inputs(self, config: EndToEndConfig, resources: Resources, known: Mapping[str, Any]) -> EndToEndInputs:
         if len(config.encoders) != 1:
             raise ConfigError("pretraining takes one encoder; name one with --encoder")
+        if config.tuning.unfreeze == "none":
+            raise ConfigError("pretraining leaves nothing but the encoder, so unfreeze some of it: all, or say after:4")
         default = {live: str(resources.workspace.manifest(live)) for live in config.encoders}
         inputs = super().inputs(config.updated(libraries=default | config.libraries), resources, known)
         of_waveforms(inputs.encoders, "to cut crops from; take an encoder of sound")
@@ -84,7 +86,8 @@ class Pretrain(TrainEndToEnd):
             _windows(modality, inputs, material.splits, crops.segment_seconds, config.base.seed)
             for modality in inputs.cached
         ]
-        return replace(material, live=[*material.live, *windows])
+        bare = {name: replace(split, features={}) for name, split in material.splits.items()}
+        return replace(material, splits=bare, live=[*material.live, *windows])
 
 
 def _partners(libraries: Mapping[Modality, Library], live: Modality) -> dict[Modality, Library]:
