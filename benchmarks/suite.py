@@ -60,6 +60,7 @@ RUNS = (
     Run("extraction_short_chunk_cnn", "extraction", "--encoder short_chunk_cnn --items 80 --loop-items 20"),
     Run("paper_run", "paper_run"),
     Run("uncertainty", "uncertainty"),
+    Run("planted", "planted", "--vectors minilm"),  # names a folder after --
     Run("emomusic", "emomusic"),  # names a file of features after --
     Run("unfreezing", "unfreezing"),  # names a workspace after --
     Run("bridge", "bridge"),  # as well
@@ -95,6 +96,7 @@ TINY = {
     "networks": "--encoders short_chunk_cnn --batches 1",
     "paper_run": "--heads 1 2 --batches 1 --at-once 1 --share 0.05 --epochs 1",
     "uncertainty": "--repeats 2 --resamples 50 --runs 1",
+    "planted": "--draws 20 --shuffles 20 --vectors hashed",
     "emomusic": "--generated 60 --folds 3 --seeds 1 --epochs 1",
     "unfreezing": "--folds 3 --seeds 1 --epochs 1 --steps 1 --batch-size 4 --val-batches 1 --long 1",
     "bridge": "--halves 2 --folds 3 --seeds 1 --labels 2 --epochs 1 --batches 2",

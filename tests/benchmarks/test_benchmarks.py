@@ -15,6 +15,7 @@ from benchmark_scripts import BENCHMARKS, script
 from benchmark_scripts import undisturbed as undisturbed
 from commands import run
 from pseudo_weights import TINY_CLIP, register_tiny_clip
+from sklearn.linear_model import LinearRegression
 from toy_objectives import install
 
 from emoclim.encoders.loading import load_encoder
@@ -73,7 +74,18 @@ def test_every_script_can_be_tried() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["startup", "cache_read", "rerun", "retrieval", "tagging", "sweep_step", "end_to_end", "uncertainty", "emomusic"],
+    [
+        "startup",
+        "cache_read",
+        "rerun",
+        "retrieval",
+        "tagging",
+        "sweep_step",
+        "end_to_end",
+        "uncertainty",
+        "emomusic",
+        "planted",
+    ],
 )
 def test_a_script_tells_its_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = measure(name, tiny(name), tmp_path, monkeypatch)
@@ -202,6 +214,27 @@ def test_bridge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, factors = result["details"], result["details"]["settings"]["each factor"]
     assert found["words"]["directions"]["image_audio"]["P@5"] == pytest.approx(factors[0]["image_audio"])
     assert [one["labels of a class"] for one in found["heads"]] == [2, None]
+
+
+def test_planted_characters_are_ranked_as_one_by_one() -> None:
+    planted = script("planted")
+    texts, pieces = planted.generated()
+    data = planted.Data(planted.embed(texts, "hashed"), pieces)
+    assert data.expected() == pytest.approx({"top-1": 0.2, "top-2": 0.4, "MRR": 0.4539153})
+    music = planted.plant(data, 0.5, 2, torch.Generator().manual_seed(0))
+    found = planted.find(data, music)["least norm"]["ours"]
+    ranks: dict[int, list[int]] = {0: [], 1: []}
+    for left_out in dict.fromkeys(pieces):
+        own, other = (torch.tensor([(piece == left_out) == part for piece in pieces]) for part in (True, False))
+        for draw, into in ranks.items():
+            learnt = music[other, draw]
+            features = ((music[:, draw] - learnt.mean(0)) / learnt.std(0, correction=0)).numpy()
+            model = LinearRegression().fit(data.texts[other].numpy(), features[other])
+            for row, answer in enumerate(model.predict(data.texts[own].numpy())):
+                scores = [answer @ one / np.linalg.norm(one) for one in features[own]]
+                into.append(1 + sum(score > scores[row] for score in scores))
+    assert found["top-1"].tolist() == pytest.approx([ranks[draw].count(1) / 45 for draw in ranks])
+    assert found["MRR"].tolist() == pytest.approx([np.mean([1 / rank for rank in ranks[draw]]) for draw in ranks])
 
 
 def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import miniature_alm as alm
 import miniature_con_espressione as performances
 import miniature_isear as isear
 import miniature_mtg_jamendo as jamendo
+import miniature_musiccaps as musiccaps
 import pytest
 from dataset_contract import write_tree
 
@@ -25,6 +26,7 @@ def test_what_was_published_adds_up() -> None:
     assert sum(known["isear"].published["ISEAR"].values()) == 7_666
     assert (len(TRACKS), len(KNOWN)) == (56, 59)
     assert sum(known["mtg_jamendo"].split_sizes["split-0"].values()) == 17_982
+    assert sum(find_dataset("musiccaps").DESCRIPTION.split_sizes["audioset"].values()) == 5_521
     assert all(sum(sizes.values()) == 45 for sizes in known["con_espressione"].split_sizes.values())
 
 
@@ -144,6 +146,34 @@ def test_answers_without_recordings_are_told(tmp_path: Path) -> None:
     changed = {path: table.replace(b"liszt", b"lizst") for path, table in performances.ANSWERS.items()}
     with pytest.raises(ManifestError, match=r"piece_name 'lizst' .*one of bach"):
         read_dataset("con_espressione", write_tree(tmp_path / "other", changed))
+
+
+def test_descriptions_of_clips_have_the_ids_of_these(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path / "caps", musiccaps.LISTED | musiccaps.CLIPS)
+    clips, said = (read_dataset("musiccaps", folder, {"items": of}) for of in ("recordings", "descriptions"))
+    assert (clips.modality, said.modality) == ("audio", "text")
+    assert [item.id for item in clips.items] == [item.id for item in said.items] == musiccaps.IDS
+    assert [item.text for item in said.items][:2] == ['Slow, said "0". More of it.', 'Slow, said "1". More of it.']
+    assert clips.splits == said.splits
+    assert list(said.splits["audioset"].values()) == ["train", "test"] * 6
+    assert next(iter(said.columns["aspects"].values())) == "slow tempo, it's 0"
+    assert Counter(said.columns["balanced"].values()) == {"true": 3, "false": 9}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        (b",30,40,", b",-1,40,", "start_s '-1'"),
+        (b",False,True", b",no,True", "flags no, True"),
+        (b"-Y1________,30,", b"-Y0________,0,", "clip -Y0________0_0 again"),
+    ],
+)
+def test_rows_that_are_no_clips_are_told(tmp_path: Path, old: bytes, new: bytes, told: str) -> None:
+    table = musiccaps.LISTED["musiccaps-public.csv"]
+    assert old in table
+    folder = write_tree(tmp_path / "caps", {"musiccaps-public.csv": table.replace(old, new)})
+    with pytest.raises(ManifestError, match=told.replace("-Y0________0", "-Y0_+")):
+        read_dataset("musiccaps", folder, {"items": "descriptions"})
 
 
 def test_the_track_of_full_quality_is_taken(tmp_path: Path) -> None:
