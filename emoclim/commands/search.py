@@ -45,6 +45,9 @@ def search(
             help="Shares of emotion and of content in the score, as emotion=.7,content=.3; default emotion alone."
         ),
     ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="Tell what each score is made of, where its dimensions have names.")
+    ] = False,
     setting: OwnSettings = None,
     device: Device = "auto",
     workspace: Root = Path(),
@@ -72,11 +75,16 @@ def search(
         average=average,
         words=own,
         mix=parse_mix(mix),
+        why=why,
         device=device,
         track=track,
     )
     answers = searcher.search([*(queries or ()), *(text or ())], top=top)
-    tables = [Table(one.table_rows(), one.title) for one in answers.results]
+    tables = []
+    for one in answers.results:
+        tables.append(Table(one.table_rows(), one.title))
+        if len(reasons := one.reason_rows()) > 1:
+            tables.append(Table(reasons, "What the scores are made of"))
     empty = [one.title for one in answers.results if not one.found]
     return View(
         answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures), head=answers.bridges

@@ -70,8 +70,10 @@ def vocabulary_of(spec: FeatureSpec) -> Sequence[str]:
 def feature_names(spec: FeatureSpec) -> Sequence[str]:
     """Return the name of each value of some features, by the file of their encoder; none where they have no names.
 
-    Those that are probabilities of words are named by them.
+    Those that are probabilities of words are named by them. Imported features may be of an encoder that is not here.
     """
+    if spec.name not in encoder_names():
+        return ()
     names: Sequence[str] = _stated(spec, "names") or (() if _stated(spec, "readout") else vocabulary_of(spec))
     if names and len(names) != spec.dim:
         raise EncoderError(f"encoder {spec.name} states {len(names)} names for {spec.dim} values; mend it")

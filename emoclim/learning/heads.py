@@ -13,8 +13,9 @@ from torch import Tensor
 
 from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec, Split
+from emoclim.encoders import feature_names
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.banks import Bank
+from emoclim.learning.banks import Bank, IdentityBank
 from emoclim.learning.branches import LABELS, Banks, embed, embed_rows, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.modality import Modality
@@ -95,6 +96,16 @@ class Heads:
         if average not in get_args(Average):
             raise ConfigError(f"average = {average!r} is not possible; it must be {' or '.join(get_args(Average))}")
         return embed(self.banks, features, average=average)
+
+    @property
+    def dimension_names(self) -> Sequence[str]:
+        """What each entry of the vectors of items is called; none where trained heads make them, for one."""
+        if names := self.objective.dimension_names(self.specs):
+            return names
+        if not all(isinstance(self.banks.bank(name), IdentityBank) for name in self.banks):
+            return ()
+        first, *others = (tuple(feature_names(spec)) for spec in self.specs.values())
+        return first if all(one == first for one in others) else ()
 
     def label_vectors(self, table: Tensor) -> Tensor | None:
         """Return where classes lie among the vectors of items, ``(K, C, E)``, by the vectors ``(C, V)`` given for them.

@@ -36,6 +36,8 @@ from .sweep_plots import sweep_points as sweep_points
 from .tables import Estimate as Estimate
 from .tables import Row as Row
 from .tables import candidate_table as candidate_table
+from .tables import main_parts as main_parts
+from .tables import reason_rows as reason_rows
 from .tables import shorten as shorten
 from .tables import to_markdown as to_markdown
 from .tagging import TaggingReport as TaggingReport

@@ -24,6 +24,7 @@ class Media:
     kind: str  # MIME type; empty where there never is any
     content: bytes | None  # None where there is no file to show, for a reason that the caption says
     relevant: bool | None = None  # whether it is what the query asked for; None for the query itself
+    parts: Sequence[tuple[str, float]] = ()  # what its score is made of: name, and what that adds
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ from emoclim.errors import on_one_line
 from emoclim.metrics import BootstrapMeans
 
 Row = tuple[str, ...]
+Part = tuple[str, float]  # what adds how much to a score
+PARTS, CELLS = 5, 20  # of each score that are shown, and the length of the longest bar
 MARKDOWN = re.compile(r"[\\|`*\[\]~]|(?<!\w)_")  # within a word, an underscore is one
 
 
@@ -52,6 +54,27 @@ def percent(share: float | None) -> str:
 def shorten(name: str, limit: int = 60) -> str:
     """Return a name as tables and pictures show it: of a long one the beginning and the end."""
     return name if len(name) <= limit else f"{name[: limit - 16]}…{name[-15:]}"
+
+
+def main_parts(parts: Sequence[Part]) -> list[Part]:
+    """Choose the parts of one score that weigh most, in their order, and add up the others to one."""
+    least = sorted((abs(value) for _, value in parts), reverse=True)[:PARTS]
+    chosen = [place for place, (_, value) in enumerate(parts) if abs(value) >= least[-1]][:PARTS] if parts else []
+    shown, others = [parts[place] for place in chosen], len(parts) - len(chosen)
+    rest = sum(value for place, (_, value) in enumerate(parts) if place not in chosen)
+    return [*shown, (f"{others} more", rest)] if others else shown
+
+
+def reason_rows(scores: Sequence[Sequence[Part]]) -> list[Row]:
+    """Return a row of column names, then for each score, by its rank, what adds most to it and a bar of it."""
+    rows: list[Row] = [("", "because of", "adds", "")]
+    shown = [main_parts(parts) for parts in scores]
+    longest = max((abs(value) for parts in shown for _, value in parts), default=0) or 1.0
+    for rank, parts in enumerate(shown, start=1):
+        for place, (name, value) in enumerate(parts):
+            bar = ("█" if value > 0 else "▒") * round(CELLS * abs(value) / longest)
+            rows.append(("" if place else str(rank), shorten(name), f"{value:+.3f}", bar))
+    return rows
 
 
 def to_markdown(text: str) -> str:

@@ -9,6 +9,7 @@ from .extracting import extract as extract
 from .head_training import Training as Training
 from .head_training import train_heads as train_heads
 from .mixing import MixedGallery as MixedGallery
+from .reasons import Reason as Reason
 from .searching import Gallery as Gallery
 from .searching import Hit as Hit
 from .searching import search as search

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from emoclim.data import Features
 from emoclim.errors import RunError
+from emoclim.stages.reasons import Reason, rank_reasons, score_terms
 from emoclim.stages.searching import Gallery, Hit, Ranking, rank
 
 
@@ -73,6 +74,29 @@ class MixedGallery:
             else:
                 found.append([])
         return found
+
+    def explain(
+        self, queries: Mapping[str, Features], hits: Sequence[Hit], exclude: Collection[str] = ()
+    ) -> list[tuple[Reason, ...]]:
+        """Tell what the score of each hit of one query is made of, each term less its mean over what is ranked.
+
+        A gallery whose dimensions have no names is one reason, called by its own.
+        """
+        included = self.lead.included((frozenset(self.lead.candidates.ids) - self.ranked).union(exclude))
+        rows, reasons = self.lead.rows(hits), [list[Reason]() for _ in hits]
+        for name, one in self.galleries.items():
+            wanted, entries = one.wanted(queries[name])[0].double(), one.entries[self._rows[name]]
+            scores, terms = one.scores(wanted)[self._rows[name]], score_terms(entries, wanted, one.metric)
+            if not one.names:
+                terms = entries = terms.sum(dim=1, keepdim=True)
+                wanted = wanted.new_ones(1)
+            spread = scores.double()[included].std(correction=0)
+            terms = self.weights[name] * (terms[rows] - terms[included].mean(dim=0)) / spread
+            terms = terms if standardised(scores, included).any() else torch.zeros_like(terms)
+            names = one.names or (f"{name} as a whole",)
+            for found, own, entry in zip(reasons, terms, entries[rows], strict=True):
+                found += rank_reasons(names, own, entry, wanted)
+        return [tuple(sorted(found, key=lambda one: -one.contribution)) for found in reasons]
 
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select what the first gallery has of some hits."""

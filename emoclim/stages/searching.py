@@ -13,6 +13,7 @@ from emoclim.data import Features
 from emoclim.errors import RunError
 from emoclim.learning import Heads, as_candidates, as_queries
 from emoclim.modality import MODALITIES, Modality
+from emoclim.stages.reasons import Reason, rank_reasons, score_terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,8 @@ class Gallery:
         vectors, metric = heads.vectors(candidates, average=average)
         if not vectors.isfinite().all():
             raise RunError(f"the heads make no finite numbers of the {candidates.spec.modality} features; train again")
-        self._embedded = normalize(as_candidates(vectors[0], metric), dim=-1).double()  # (N, E)
+        self.entries = normalize(as_candidates(vectors[0], metric), dim=-1).double()  # (N, E)
+        self.metric, self.names = metric, heads.dimension_names  # of these entries; there may be no names
         self._rows = {id_: row for row, id_ in enumerate(candidates.ids)}
 
     def search(self, queries: Features, *, top: int = 5, exclude: Sequence[Collection[str]] = ()) -> list[list[Hit]]:
@@ -138,9 +140,19 @@ class Gallery:
             for row, (one, out) in enumerate(zip(self.wanted(queries), excluded, strict=True))
         ]
 
+    def explain(self, query: Features, hits: Sequence[Hit]) -> list[tuple[Reason, ...]]:
+        """Tell what the score of each hit of one query is made of; no reasons where dimensions have no names."""
+        wanted, entries = self.wanted(query)[0].double(), self.entries[self.rows(hits)]
+        terms = score_terms(entries, wanted, self.metric)
+        return [rank_reasons(self.names, own, entry, wanted) for own, entry in zip(terms, entries, strict=True)]
+
+    def rows(self, hits: Sequence[Hit]) -> Tensor:
+        """Find which candidates some hits are, ``(n,)`` int64."""
+        return torch.tensor([self._rows[hit.id] for hit in hits], dtype=torch.int64)
+
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select the features of some hits."""
-        return self.candidates.select(torch.tensor([self._rows[hit.id] for hit in hits], dtype=torch.int64))
+        return self.candidates.select(self.rows(hits))
 
     def wanted(self, queries: Features) -> Tensor:
         """Return what candidates are compared with, ``(Q, E)``: unit rows, or zeros for a query that asks nothing."""
@@ -149,7 +161,7 @@ class Gallery:
 
     def scores(self, wanted: Tensor) -> Tensor:
         """Return how each candidate scores, ``(N,)``, by the vector ``(E,)`` of one query."""
-        return (self._embedded @ wanted.double()).float()  # rounded so that equal items score alike
+        return (self.entries @ wanted.double()).float()  # rounded so that equal items score alike
 
     def included(self, excluded: Collection[str]) -> Tensor:
         """Tell which candidates are ranked, ``(N,)``, where some ids are not."""

@@ -52,6 +52,13 @@ def test_both_parts_and_their_mean_are_told(workspace: Path, way: str) -> None:
         assert hit["score"] == pytest.approx(0.7 * hit["parts"]["emotion"] + 0.3 * hit["parts"]["content"], abs=1e-5)
         lower = sum(other["score"] < hit["score"] for other in mixed["found"])
         assert hit["percentile"] == pytest.approx(100 * lower / mixed["candidates"])
+    if way == "run":
+        assert "has no names" in answer(*words, "--why")[0]["unexplained"]
+    (reasoned,) = answer(*words, *MIX, "--why")
+    for hit in reasoned["found"]:
+        assert sum(one["contribution"] for one in hit["reasons"]) == pytest.approx(hit["score"], abs=1e-4)
+        told = {"emotion as a whole"} if way == "run" else {"calm", "glad", "afraid"}
+        assert {one["name"] for one in hit["reasons"]} == {"content as a whole", *told}
     content = [hit["parts"]["content"] for hit in mixed["found"]]
     assert (fmean(content), pstdev(content)) == pytest.approx((0, 1), abs=1e-4)
     places = {hit["id"]: (hit["start"], hit["emotions"]) for hit in alone["found"]}

@@ -75,6 +75,22 @@ def test_a_score_is_how_far_two_profiles_agree(bare: Path) -> None:
     assert max(hit["emotions"]["calm"] for hit in sharper) > max(profiles)
 
 
+def test_why_tells_what_each_word_adds(bare: Path) -> None:
+    query = first(bare / "data" / "images" / "fear")
+    words = ("search", query, "--in", bare / "data" / "audio" / "sad", *OWN, "--workspace", bare)
+    (found,) = answer(*words, "--why")
+    assert found["unexplained"] is None
+    for hit in found["found"]:
+        assert sum(one["contribution"] for one in hit["reasons"]) == pytest.approx(hit["score"], abs=1e-6)
+        for one in hit["reasons"]:
+            agreed = (found["emotions"][one["name"]] * hit["emotions"][one["name"]]) ** 0.5
+            assert one["contribution"] == pytest.approx(agreed, abs=1e-5)
+    shown = run(*words, "--why").stdout
+    assert "What the scores are made of" in shown
+    assert "█" * 20 in shown
+    assert [hit["reasons"] for hit in answer(*words)[0]["found"]] == [[]] * 5
+
+
 def test_without_a_name_the_newest_library_is_searched_or_that_of_the_workspace(bare: Path) -> None:
     query = first(bare / "data" / "images" / "fear")
     words = ("search", query, *OWN, "--workspace", bare)

@@ -60,7 +60,9 @@ def make_page(**changes: object) -> Page:
                 [
                     [
                         Media("a & b.jpg", "image: sad", "image/jpeg", b"jpeg"),
-                        Media("x.flac", "music: sad", "audio/mpeg", b"mp3", relevant=True),
+                        Media(
+                            "x.flac", "music: sad", "audio/mpeg", b"mp3", True, [("joy & co", 0.25), ("fear", -0.125)]
+                        ),
                         Media("y.flac", "music: happy; cannot be shown", "audio/mpeg", None, relevant=False),
                     ]
                 ],
@@ -87,6 +89,10 @@ def test_everything_is_there_and_nothing_is_markup() -> None:
         "✓ relevant",
         "✗ not relevant",
         "a &amp; b.jpg",
+        "joy &amp; co",
+        "+0.250",
+        "width: 100%",
+        'class="less" style="width: 50%"',
     ):
         assert told in text
     assert render_page(make_page()) == text

@@ -198,6 +198,13 @@ class Objective:
         """
         return None
 
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        """What each entry of the :meth:`vectors` of items is called, by the features it takes; none where nothing is.
+
+        Entries behind the last name are 0 in items or queries.
+        """
+        return ()
+
     def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
         """Numbers ``(K, N, n)`` of items in the scale of their manifest; None where it predicts none."""
         return None

@@ -15,7 +15,7 @@ from torch.nn.functional import one_hot
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Split, Taxonomy
+from emoclim.data import FeatureSpec, Split, Taxonomy
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
@@ -81,6 +81,10 @@ class ClassifyingObjective(Objective, ABC):
         # Brought to unit length by an entry that queries do not have, cosines are the probabilities themselves.
         found[..., -1] = (1 - found.double().square().sum(dim=-1)).clamp(min=0).sqrt().to(found)
         return found, "ip"
+
+    @override
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        return self.taxonomy.classes
 
     @override
     def query_vectors(

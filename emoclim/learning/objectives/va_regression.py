@@ -1,6 +1,6 @@
 """Valence and arousal, predicted from each modality by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Split
+from emoclim.data import NUMBERS, FeatureSpec, Split
 from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import VALENCE_AROUSAL, Metric
 from emoclim.learning.objectives.regression import RegressionObjective
@@ -121,6 +121,10 @@ class VaRegression(RegressionObjective):
         ended = self.ended(outputs[modality])
         by_labels_alone = self._scales.keys() == {LABELS}
         return ended * self._scale(LABELS, ended)[1] if by_labels_alone else ended, "l2"
+
+    @override
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        return NUMBERS
 
     @override
     def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:

@@ -1,7 +1,7 @@
 """Words of emotions as the bridge between modalities; nothing is trained."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, cast
 
 import torch
@@ -122,6 +122,10 @@ class Words(Objective):
         beyond = torch.arange(outputs.shape[-1], device=outputs.device) >= count[:, None]  # of heads with longer lists
         powers = outputs / self.number("temperature").to(outputs)[:, None, None]
         return powers.masked_fill(beyond[:, None], -torch.inf).softmax(dim=-1)
+
+    @override
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        return cast(Sequence[str], self.choice("words"))
 
     @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:

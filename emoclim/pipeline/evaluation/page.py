@@ -2,22 +2,22 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from emoclim.config import Average
-from emoclim.data import Item, excerpt, read_prose, still, thumbnail
+from emoclim.data import Features, Item, excerpt, read_prose, still, thumbnail
 from emoclim.errors import DecodeError, MissingLibrary, RunError
 from emoclim.files import read_json
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
-from emoclim.reports import DirectionReport, Media, Page, Row, save_page, shorten
-from emoclim.stages import Hit, search
+from emoclim.reports import DirectionReport, Media, Page, Row, main_parts, save_page, shorten
+from emoclim.stages import Gallery, Hit
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS, MAX_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
@@ -57,19 +57,25 @@ class Examples:
         features = self.ranked.split.features
         queries, candidates = features[direction.query].select(rows), features[direction.candidate]
         exclude = [self.ranked.excluded_ids(direction.query, row, direction.candidate) for row in rows.tolist()]
-        hits = search(queries, candidates, self.heads, top=N_EXAMPLES, average=self.average, exclude=exclude)
-        return [self._example(direction, *pair) for pair in zip(queries.ids, hits, strict=True)]
+        gallery = Gallery(candidates, self.heads, self.average)
+        found = gallery.search(queries, top=N_EXAMPLES, exclude=exclude)
+        each = [queries.select(torch.tensor([row])) for row in range(len(queries))]
+        return [self._example(direction, gallery, *pair) for pair in zip(each, found, strict=True)]
 
-    def _example(self, direction: DirectionReport, query: str, hits: Sequence[Hit]) -> list[Media]:
+    def _example(
+        self, direction: DirectionReport, gallery: Gallery, asking: Features, hits: Sequence[Hit]
+    ) -> list[Media]:
+        (query,) = asking.ids
         asked = self.ranked.items[direction.query][query]
         shown, facts = [_media(direction.query, asked)], MODALITIES[direction.candidate]
-        for hit in hits:
+        for hit, reasons in zip(hits, gallery.explain(asking, hits), strict=True):
             item = self.ranked.items[direction.candidate][hit.id]
             relevant = self.ranked.is_relevant(asked, item, direction.query, direction.candidate)
             best = f", best passage {facts.place(hit.start)}" if hit.start else ""
             caption = f"cosine {hit.score:.3f}{best}"
             within = (hit.start or 0.0) - (item.start or 0.0)  # starts count from the beginning of the file
-            shown.append(_media(direction.candidate, item, max(0.0, within), caption, relevant))
+            made = _media(direction.candidate, item, max(0.0, within), caption, relevant)
+            shown.append(replace(made, parts=main_parts([(one.name, one.contribution) for one in reasons])))
         return shown
 
 

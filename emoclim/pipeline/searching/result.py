@@ -9,7 +9,8 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.errors import EmoclimError
 from emoclim.modality import Modality
-from emoclim.reports import shorten
+from emoclim.reports import reason_rows, shorten
+from emoclim.stages import Reason
 
 SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
 
@@ -28,6 +29,7 @@ class Found:
     parts: Mapping[str, float]  # of a mixed score, of which it is then the mean: standardised scores by name; else none
     percentile: float  # percent of the ranked items that score lower
     emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
+    reasons: tuple[Reason, ...]  # what its score is the sum of, if that was asked for and has names, the greatest first
     start: float | None  # seconds at which its best passage begins, or its number; None for what has no segments
     place: str  # the same in words; empty for what has no segments
     text: str | None  # its best passage, or all of it; None for what is no text
@@ -46,6 +48,7 @@ class SearchResult:
     encoders: Mapping[Modality, str]  # of what is compared
     why: str | None  # that it is by words, with these encoders, in a sentence; None by a run
     mix: str | None  # what scores are the mean of, in a sentence; None where they are not mixed
+    unexplained: str | None  # why there are no reasons that were asked for, in a sentence
     library: str
     candidates: int  # how many items were ranked
     left_out: tuple[str, ...]  # ids of the items that are the query itself or equal to it
@@ -90,6 +93,10 @@ class SearchResult:
         known = {name: cells for name, cells in columns.items() if any(cells)}
         return [tuple(known), *zip(*known.values(), strict=True)]
 
+    def reason_rows(self) -> list[tuple[str, ...]]:
+        """Return a row of column names, then by hit what adds most to its score, or takes most of it, with bars."""
+        return reason_rows([[(one.name, one.contribution) for one in each.reasons] for each in self.found])
+
 
 @dataclass(frozen=True, slots=True)
 class FailedQuery:
@@ -116,8 +123,8 @@ class Answers:
 
     @property
     def bridges(self) -> list[str]:
-        """Say why some were answered by words, and what mixed scores are."""
-        return list(dict.fromkeys(told for one in self.results for told in (one.why, one.mix) if told))
+        """Say why some were answered by words, what mixed scores are, and what has no reasons."""
+        return list(dict.fromkeys(told for one in self.results for told in (one.why, one.mix, one.unexplained) if told))
 
     @property
     def failures(self) -> list[str]:

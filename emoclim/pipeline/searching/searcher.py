@@ -20,8 +20,9 @@ from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Fo
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.stages import Gallery, Hit
+from emoclim.stages import Gallery, Hit, Reason
 
+Reasons = tuple[Reason, ...]
 _Query = tuple[Path | str, Modality] | FailedQuery
 
 
@@ -57,7 +58,7 @@ class Searcher:
     first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
     pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
     named and none is there, that is taken by itself. `mix` are the shares of ``emotion``, the score of either, and of
-    ``content`` in what is ranked by.
+    ``content`` in what is ranked by. With `why`, hits say what their scores are made of.
     """
 
     def __init__(
@@ -70,10 +71,12 @@ class Searcher:
         average: Average = "embeddings",
         words: Mapping[str, Setting] | None = None,
         mix: Mapping[str, float] | None = None,
+        why: bool = False,
         device: str = "auto",
         track: Track = silent,
     ) -> None:
         self._device, self._name, self._average, self._track = choose_device(device), library, average, track
+        self._why = why
         self._libraries = Libraries(workspace, device, track)
         self._space: JointSpace = (
             RunSpace(workspace, run, head, average, self._libraries)
@@ -131,14 +134,14 @@ class Searcher:
         opened = self._search_in(modality)  # only now: what lacks of it may take long to encode
         copies = opened.copies_of(query, modality)
         try:
-            hits = self._hits(query, asked, opened, top, copies)
+            hits, reasons = self._hits(query, asked, opened, top, copies)
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
         tables = asked, opened.gallery.select(hits)
         own, *read = (one for features in tables for one in self._space.read(features, opened.gallery.heads))
         found = tuple(
-            self._found(rank, hit, opened, reader, item_of(query), emotions)
-            for rank, (hit, emotions) in enumerate(zip(hits, read, strict=True), start=1)
+            self._found(rank, hit, opened, reader, item_of(query), emotions, own_reasons)
+            for rank, (hit, emotions, own_reasons) in enumerate(zip(hits, read, reasons, strict=True), start=1)
         )
         return SearchResult(
             query,
@@ -147,6 +150,7 @@ class Searcher:
             encoders={name: spec.name for name, spec in opened.gallery.heads.specs.items()},
             why=self._space.why(opened.gallery.heads),
             mix=opened.mixed.why if opened.mixed else None,
+            unexplained=self._unexplained(opened),
             library=opened.name,
             candidates=len(opened.ranked - copies),
             left_out=tuple(sorted(copies.intersection(opened.gallery.candidates.ids))),
@@ -156,16 +160,32 @@ class Searcher:
 
     def _hits(
         self, query: Path | str, asked: Features, opened: _Searched, top: int, copies: frozenset[str]
-    ) -> list[Hit]:
-        """Rank the library by its likeness to a query, of content too if scores are mixed."""
+    ) -> tuple[list[Hit], list[Reasons]]:
+        """Rank the library by its likeness to a query, of content too if scores are mixed; say why, if asked for."""
         if opened.mixed is None:
-            return opened.gallery.search(asked, top=top, exclude=[copies])[0]
-        note = opened.mixed.note
+            hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
+            return hits, opened.gallery.explain(asked, hits) if self._why else [()] * len(hits)
+        note, mixed = opened.mixed.note, opened.mixed.gallery
         content = asked if note.spec == asked.spec else self._reader(note).read(query)
-        return opened.mixed.gallery.search({EMOTION: asked, CONTENT: content}, top=top, exclude=[copies])[0]
+        both = {EMOTION: asked, CONTENT: content}
+        hits = mixed.search(both, top=top, exclude=[copies])[0]
+        return hits, mixed.explain(both, hits, copies) if self._why else [()] * len(hits)
+
+    def _unexplained(self, opened: _Searched) -> str | None:
+        """Say why there are no reasons, where they are asked for."""
+        if not self._why or opened.mixed or opened.gallery.names:
+            return None
+        return f"what {self._space.told} compares has no names, dimension by dimension, so no reasons are told"
 
     def _found(
-        self, rank: int, hit: Hit, opened: _Searched, reader: QueryReader, asked: Item, emotions: Emotions | None
+        self,
+        rank: int,
+        hit: Hit,
+        opened: _Searched,
+        reader: QueryReader,
+        asked: Item,
+        emotions: Emotions | None,
+        reasons: Reasons,
     ) -> Found:
         """Say of a hit what its manifest does, and which passages of it and of the query are nearest."""
         item, several = opened.items[hit.id], hit.query_start is not None
@@ -178,6 +198,7 @@ class Searcher:
             parts=hit.parts,
             percentile=hit.percentile,
             emotions=emotions,
+            reasons=reasons,
             start=hit.start,
             place=_told(opened.modality, hit.start),
             text=self._reader(opened.note).text_of(item, hit.start) if is_text(item) else None,
