@@ -18,7 +18,7 @@ from torch.nn.functional import linear, normalize
 
 from emoclim.data.labels.word_lists import WORD_LISTS as LISTS
 from emoclim.encoders.text_towers import embed_texts, text_tower, vocabulary_of, word_encoder
-from emoclim.learning.direction_bank import FUNCTIONS
+from emoclim.learning.banks.direction_bank import FUNCTIONS
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.modality import MODALITIES, Modality
 

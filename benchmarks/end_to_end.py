@@ -30,7 +30,7 @@ from emoclim.data.manifest import Item
 from emoclim.encoders.base import AudioEncoder
 from emoclim.encoders.loading import find_encoder
 from emoclim.extraction.glibc_malloc import keep_freed_memory
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.end_to_end.crops import CropLoader, CropMaker, CropSource
 from emoclim.learning.end_to_end.encoder_trainer import JointLearner
@@ -38,7 +38,7 @@ from emoclim.learning.learner import Learner
 from emoclim.learning.objectives.loading import make_objective
 from emoclim.learning.sampling import Batch
 from emoclim.learning.settings import EncoderTuning
-from emoclim.pipeline.training.crops import stored_crops
+from emoclim.pipeline.training.end_to_end.crops import stored_crops
 from emoclim.pipeline.workspace import Workspace
 from emoclim.seeding import generator_for
 

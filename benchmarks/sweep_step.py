@@ -25,7 +25,7 @@ from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
 from emoclim.data.features import Split
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.learner import Learner, weighted_sum
 from emoclim.learning.objectives.base import Objective

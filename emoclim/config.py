@@ -205,9 +205,7 @@ class TrainConfig(Settings):
     views_per_item: int = Field(
         default=1, ge=1, le=64, description="Rows of each item in a training batch, each by another segment or view"
     )
-    optimiser: Literal["adamw", "adam"] = Field(
-        default="adamw", description="AdamW, or Adam, in which weight decay is part of the gradient"
-    )
+    optimiser: Literal["adamw", "adam"] = Field(default="adamw", description="AdamW, or Adam with an L2 penalty")
     learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
     weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
     epochs: int = Field(default=15, ge=1, description="Epochs to train for")

@@ -1,12 +1,12 @@
-from .banks import Bank as Bank
-from .banks import HeadBank as HeadBank
-from .banks import IdentityBank as IdentityBank
-from .banks import LinearBank as LinearBank
+from .banks.base import Bank as Bank
+from .banks.base import HeadBank as HeadBank
+from .banks.base import IdentityBank as IdentityBank
+from .banks.base import LinearBank as LinearBank
+from .banks.direction_bank import DirectionBank as DirectionBank
 from .branches import LABELS as LABELS
 from .branches import Banks as Banks
 from .branches import Branch as Branch
 from .branches import mean_over_segments as mean_over_segments
-from .direction_bank import DirectionBank as DirectionBank
 from .end_to_end.augment import Augmenter as Augmenter
 from .end_to_end.augment import load_library as load_library
 from .end_to_end.backgrounds import Backgrounds as Backgrounds

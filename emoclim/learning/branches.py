@@ -16,9 +16,18 @@ from torch.nn.functional import normalize, pad
 from emoclim.config import Average, TrainConfig
 from emoclim.data import Features
 from emoclim.errors import ConfigError
-from emoclim.learning.banks import Bank, HeadBank, HiddenBank, IdentityBank, LinearBank, OutputBank, filled, whole_lines
-from emoclim.learning.direction_bank import DirectionBank
-from emoclim.learning.projector_bank import ProjectorBank
+from emoclim.learning.banks.base import (
+    Bank,
+    HeadBank,
+    HiddenBank,
+    IdentityBank,
+    LinearBank,
+    OutputBank,
+    filled,
+    whole_lines,
+)
+from emoclim.learning.banks.direction_bank import DirectionBank
+from emoclim.learning.banks.projector_bank import ProjectorBank
 
 ROWS_PER_BLOCK = 256  # embedded at once
 LABELS = "labels"  # input of a branch that takes the table of label vectors

@@ -15,7 +15,7 @@ from emoclim.config import Average
 from emoclim.data import Features, FeatureSpec, Split
 from emoclim.encoders import feature_names
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.banks import Bank, IdentityBank
+from emoclim.learning.banks.base import Bank, IdentityBank
 from emoclim.learning.branches import LABELS, Banks, embed, embed_rows, stack_banks
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.modality import Modality

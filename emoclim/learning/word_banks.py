@@ -25,8 +25,8 @@ from emoclim.encoders import (
     wordy_encoders,
 )
 from emoclim.errors import ConfigError
+from emoclim.learning.banks.direction_bank import DirectionBank
 from emoclim.learning.branches import Banks, Branch, embed
-from emoclim.learning.direction_bank import DirectionBank
 from emoclim.modality import MODALITIES, Modality
 
 log = logging.getLogger(__name__)

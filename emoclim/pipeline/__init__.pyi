@@ -33,8 +33,8 @@ from .training.config import EndToEndConfig as EndToEndConfig
 from .training.config import HeadsConfig as HeadsConfig
 from .training.config import PretrainConfig as PretrainConfig
 from .training.config import StudyConfig as StudyConfig
-from .training.pretrain import Pretrain as Pretrain
-from .training.train_end_to_end import TrainEndToEnd as TrainEndToEnd
+from .training.end_to_end.pretrain import Pretrain as Pretrain
+from .training.end_to_end.train_end_to_end import TrainEndToEnd as TrainEndToEnd
 from .training.train_heads import TrainHeads as TrainHeads
 from .training.train_heads import what_to_try as what_to_try
 from .workspace import Shard as Shard

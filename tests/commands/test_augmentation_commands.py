@@ -18,7 +18,7 @@ from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import Augmentations, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training.crops import make_augmenters
+from emoclim.pipeline.training.end_to_end.crops import make_augmenters
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import silent
 

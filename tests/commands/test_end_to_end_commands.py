@@ -25,8 +25,8 @@ from emoclim.errors import ConfigError
 from emoclim.learning.epochs import Snapshot
 from emoclim.learning.settings import EncoderTuning, SupConSettings, load_joint_config
 from emoclim.pipeline import run as run_machine
-from emoclim.pipeline.training import crops, train_end_to_end
-from emoclim.pipeline.training.encoder_result import EncoderResult
+from emoclim.pipeline.training.end_to_end import crops, train_end_to_end
+from emoclim.pipeline.training.end_to_end.encoder_result import EncoderResult
 from emoclim.stages.encoder_training import JointTraining
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from emoclim.data.features import FeatureSpec
 from emoclim.encoders import fit, musicnn, read_tensors
 from emoclim.encoders.arithmetic import zero_denormals
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.learning.heads_file import load_heads, save_heads

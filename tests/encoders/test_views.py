@@ -14,7 +14,7 @@ from emoclim.data.content import ContentKeys
 from emoclim.data.features import Features
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.loading import load_encoder
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.stages.extracting import extract

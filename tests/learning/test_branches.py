@@ -10,7 +10,7 @@ from torch.nn.functional import normalize
 from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import ConfigError, RunError
-from emoclim.learning.banks import HiddenBank
+from emoclim.learning.banks.base import HiddenBank
 from emoclim.learning.branches import Banks, Branch, new_banks, stack_banks
 from emoclim.learning.heads import Heads
 from emoclim.learning.heads_file import load_heads, save_heads

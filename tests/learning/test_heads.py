@@ -16,7 +16,7 @@ from emoclim.data.features import Features, FeatureSpec
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.encoders import write_own
 from emoclim.errors import CacheMismatch, ConfigError, RunError
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads, stack_heads
 from emoclim.learning.heads_file import FORMAT, load_heads, save_heads

@@ -25,8 +25,8 @@ from emoclim.data.manifest import Item
 from emoclim.data.media.waveform import read_blocks
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import CacheError, ConfigError, DecodeError
-from emoclim.pipeline.training import crops
-from emoclim.pipeline.training.crops import StoredCrops, of_waveforms, stored_crops
+from emoclim.pipeline.training.end_to_end import crops
+from emoclim.pipeline.training.end_to_end.crops import StoredCrops, of_waveforms, stored_crops
 from emoclim.pipeline.workspace import Workspace
 
 STEP = 1 / 65_536  # half of what 16 bits tell apart

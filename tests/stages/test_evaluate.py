@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from emoclim.data.features import Split
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank

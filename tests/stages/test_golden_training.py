@@ -13,7 +13,7 @@ from objective_cases import TERMS, emo_clim, losses_of, prepared, total_of
 from torch import Tensor
 
 from emoclim.config import TrainConfig
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.learner import Learner
 from emoclim.learning.sampling import Batch

@@ -7,7 +7,7 @@ import torch
 
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import CacheMismatch
-from emoclim.learning.banks import HeadBank, IdentityBank
+from emoclim.learning.banks.base import HeadBank, IdentityBank
 from emoclim.learning.branches import Banks, Branch
 from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective

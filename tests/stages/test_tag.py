@@ -9,7 +9,7 @@ from torch import Tensor
 
 from emoclim.data.features import Features, FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch, ConfigError, ManifestError
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.learning.settings import TagConfig, TagProtocol

@@ -35,7 +35,7 @@ from emoclim.data.features import Split
 from emoclim.data.manifest import Item, Manifest
 from emoclim.encoders.base import AudioEncoder
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.end_to_end.crops import CropLoader, CropMaker, numbered
 from emoclim.learning.end_to_end.distributed import Replicas

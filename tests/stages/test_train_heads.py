@@ -14,7 +14,7 @@ from torch import Tensor
 from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.errors import CacheError, ConfigError, ManifestError
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.epochs import Callbacks, Epoch
 from emoclim.learning.heads_file import save_heads

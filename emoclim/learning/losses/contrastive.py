@@ -10,7 +10,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from emoclim.learning.banks import CACHE_LINE, filled, whole_lines
+from emoclim.learning.banks.base import CACHE_LINE, filled, whole_lines
 from emoclim.learning.settings import NoPositive
 
 

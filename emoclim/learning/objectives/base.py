@@ -13,7 +13,7 @@ from torch import Tensor
 from emoclim import config
 from emoclim.data import Features, FeatureSpec, Split, Taxonomy
 from emoclim.errors import ConfigError
-from emoclim.learning.banks import Bank
+from emoclim.learning.banks.base import Bank
 from emoclim.learning.branches import Branch
 from emoclim.learning.sampling import Batch, batches
 from emoclim.modality import Modality

@@ -13,7 +13,7 @@ from typing_extensions import override
 from emoclim import config
 from emoclim.data import Split
 from emoclim.errors import ConfigError
-from emoclim.learning.banks import Bank, IdentityBank, LinearBank
+from emoclim.learning.banks.base import Bank, IdentityBank, LinearBank
 from emoclim.learning.branches import Branch
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.sampling import Batch

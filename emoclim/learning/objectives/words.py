@@ -12,9 +12,9 @@ from typing_extensions import override
 from emoclim import config
 from emoclim.data import FEELING, Features, FeatureSpec, Split
 from emoclim.encoders import vocabulary_of, word_encoder
-from emoclim.learning.banks import Bank
+from emoclim.learning.banks.base import Bank
+from emoclim.learning.banks.direction_bank import DirectionBank
 from emoclim.learning.branches import Branch
-from emoclim.learning.direction_bank import DirectionBank
 from emoclim.learning.objectives.base import Metric, Objective
 from emoclim.learning.word_banks import (
     Templates,

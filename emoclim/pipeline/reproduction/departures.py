@@ -18,7 +18,7 @@ from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, is_published,
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, ImportedFeatures, Request
-from emoclim.pipeline.training.crops import describe
+from emoclim.pipeline.training.end_to_end.crops import describe
 from emoclim.recipes import Data, Preset, Row
 
 CROPPED = frozenset({VIEWS, VIEW_SEED})  # described by crop_departures

@@ -35,7 +35,7 @@ from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.splits import read_splits
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
-from emoclim.pipeline.training.train_end_to_end import TrainEndToEnd
+from emoclim.pipeline.training.end_to_end.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace

@@ -26,7 +26,7 @@ from emoclim.pipeline.reproduction.request import ImportedFeatures, Request
 from emoclim.pipeline.reproduction.rows import State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
-from emoclim.pipeline.training.crops import make_augmenters, without_place
+from emoclim.pipeline.training.end_to_end.crops import make_augmenters, without_place
 from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
 from emoclim.progress import Track
 from emoclim.recipes import Row

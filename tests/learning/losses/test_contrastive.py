@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from emoclim.config import TrainConfig
-from emoclim.learning.banks import HeadBank
+from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.learner import Learner, weighted_sum
 from emoclim.learning.losses.contrastive import NoPositive, similarity_supcon, supcon

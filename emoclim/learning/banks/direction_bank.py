@@ -1,6 +1,6 @@
 """Map rows of an input by their cosines with given directions, as words give them.
 
-Used by objectives that nothing is trained for; conventions are those of :mod:`emoclim.learning.banks`.
+Used by objectives that nothing is trained for; conventions are those of :mod:`emoclim.learning.banks.base`.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 from typing_extensions import override
 
-from emoclim.learning.banks import LinearBank, affine, filled, whole_lines
+from emoclim.learning.banks.base import LinearBank, affine, filled, whole_lines
 
 # of columns, along axis 1
 FUNCTIONS: Mapping[str, Callable[[Tensor], Tensor]] = {

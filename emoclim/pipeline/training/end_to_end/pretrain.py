@@ -19,10 +19,10 @@ from emoclim.modality import Modality
 from emoclim.pipeline.library import Library
 from emoclim.pipeline.run import Resources
 from emoclim.pipeline.training.config import EndToEndConfig, PretrainConfig
-from emoclim.pipeline.training.crops import of_waveforms
-from emoclim.pipeline.training.encoder_result import EncoderResult
+from emoclim.pipeline.training.end_to_end.crops import of_waveforms
+from emoclim.pipeline.training.end_to_end.encoder_result import EncoderResult
+from emoclim.pipeline.training.end_to_end.train_end_to_end import Material, TrainEndToEnd
 from emoclim.pipeline.training.inputs import EndToEndInputs
-from emoclim.pipeline.training.train_end_to_end import Material, TrainEndToEnd
 from emoclim.pipeline.workspace import FEATURES_FILE, Workspace
 from emoclim.stages import LabelledItems, LiveModality
 

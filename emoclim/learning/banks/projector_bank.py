@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from emoclim.learning.banks import TrainedBank, initial
+from emoclim.learning.banks.base import TrainedBank, initial
 
 
 class ProjectorBank(TrainedBank):

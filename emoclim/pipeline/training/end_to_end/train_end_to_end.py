@@ -22,8 +22,8 @@ from emoclim.pipeline.library import called, split_manifest
 from emoclim.pipeline.machine import usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
-from emoclim.pipeline.training.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
-from emoclim.pipeline.training.encoder_result import EncoderResult, encoded, write_encoders
+from emoclim.pipeline.training.end_to_end.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
+from emoclim.pipeline.training.end_to_end.encoder_result import EncoderResult, encoded, write_encoders
 from emoclim.pipeline.training.inputs import SOUNDS, EndToEndInputs, choose_for, contents_digest, takes_all
 from emoclim.pipeline.training.sweep import Sweep, trained_candidate, validate
 from emoclim.pipeline.workspace import Workspace
