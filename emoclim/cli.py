@@ -31,7 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "prepare": "Make a manifest of a data set.",
     "encoders": "Show the encoders: what each takes and gives, and which checkpoints are here.",
     "reproduce": "Make tables of a paper anew.",
-    "demo": "Run everything on a generated corpus.",
+    "demo": "Search photos for music without training, then train, evaluate and search on a computed corpus.",
 }
 CONTINUED = frozenset(
     {"extract", "search", "reproduce", "demo"}

@@ -98,6 +98,7 @@ def write_colour(path: Path, colour: tuple[int, int, int], matrix: str, full: bo
     with av.open(path, "w", format="matroska") as container:
         stream = container.add_stream("ffv1", rate=FPS)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p" if bits == 8 else "yuv420p10le"
+        stream.codec_context.thread_count = 1  # more would be lost in forked workers
         frame = av.VideoFrame(64, 48, stream.pix_fmt)
         for plane, level in zip(frame.planes, levels, strict=True):
             kind: Any = np.uint8 if bits == 8 else np.uint16
