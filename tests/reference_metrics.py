@@ -12,6 +12,10 @@ def precision(ranked: Sequence[bool], k: int) -> float:
     return sum(1 for place, hit in enumerate(ranked) if hit and place < k) / k
 
 
+def hit(ranked: Sequence[bool], k: int) -> float:
+    return float(any(ranked[:k]))
+
+
 def reciprocal_rank(ranked: Sequence[bool]) -> float:
     for place, hit in enumerate(ranked):
         if hit:

@@ -6,6 +6,7 @@ from .regression import bootstrap_regression as bootstrap_regression
 from .regression import regression_metrics as regression_metrics
 from .retrieval import average_precision as average_precision
 from .retrieval import class_means as class_means
+from .retrieval import hit_at_k as hit_at_k
 from .retrieval import macro_mean as macro_mean
 from .retrieval import precision_at_k as precision_at_k
 from .retrieval import r_precision as r_precision
@@ -18,6 +19,7 @@ from .uncertainty import LEVEL as LEVEL
 from .uncertainty import N_RESAMPLES as N_RESAMPLES
 from .uncertainty import BootstrapMeans as BootstrapMeans
 from .uncertainty import Mean as Mean
+from .uncertainty import bootstrap_group_mean as bootstrap_group_mean
 from .uncertainty import bootstrap_means as bootstrap_means
 from .uncertainty import holm as holm
 from .uncertainty import mean_weights as mean_weights

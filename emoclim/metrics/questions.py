@@ -25,11 +25,17 @@ class Question:
     relevance: Tensor  # (C, C) bool: whether candidates of class [.., c] are relevant to queries of class [q, ..]
     ks: Sequence[int] = (1, 5, 10)  # of each precision at k, at least 1
     measures: Sequence[Measure] = ("MRR",)  # what is asked besides
+    hits: Sequence[int] = ()  # of each hit at k: whether a relevant candidate is among the first k
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of all that is asked: ``("P@1", "P@5", "P@10", "MRR")``."""
-        return (*(f"P@{k}" for k in self.ks), *self.measures)
+        return (*(f"P@{k}" for k in self.ks), *(f"hit@{k}" for k in self.hits), *self.measures)
+
+    @property
+    def depth(self) -> int:
+        """The greatest k."""
+        return max((*self.ks, *self.hits), default=1)
 
     @property
     def sorts(self) -> bool:
@@ -39,11 +45,11 @@ class Question:
     def to(self, device: torch.device) -> Self:
         """Bring the tensors to a device."""
         classes = self.queries.to(device), self.candidates.to(device)
-        return type(self)(*classes, self.relevance.to(device), self.ks, self.measures)
+        return type(self)(*classes, self.relevance.to(device), self.ks, self.measures, self.hits)
 
     def lay_out(self, columns: Tensor) -> Layout:
         """Give each of some candidates its place in a row of scores."""
-        return lay_out(self.candidates[columns], len(self.relevance), max(self.ks, default=1))
+        return lay_out(self.candidates[columns], len(self.relevance), self.depth)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +87,15 @@ class Answer:
         counter = Counter(scores, layout)
         classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
         wanted = question.relevance[classes]  # (B, C)
-        if question.ks:
-            best = counter.best(min(max(question.ks), n_candidates))
-        for k in question.ks:
+        depths = dict.fromkeys((*question.ks, *question.hits))
+        best = counter.best(min(question.depth, n_candidates)) if depths else scores
+        for k in depths:
             above, tied = counter.around(best[:, min(k, n_candidates) - 1])
-            self.values[f"P@{k}"][rows] = TieBlock.count(above, tied, wanted).precision_at(k)
-            if k == 1:
+            block = TieBlock.count(above, tied, wanted)
+            for name in (f"P@{k}", f"hit@{k}"):
+                if name in self.values:
+                    self.values[name][rows] = _of_level(name, block)
+            if k == 1 and k in question.ks:
                 self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
         if "MRR" in question.measures:
             self.values["MRR"][rows] = TieBlock.count(
@@ -118,4 +127,6 @@ def _of_level(name: str, level: TieBlock) -> Tensor:
         return random_average_precision(level.hits, level.size)
     if name == "MRR":
         return level.reciprocal_rank()
+    if name.startswith("hit@"):
+        return level.hit_at(int(name.removeprefix("hit@")))
     return level.precision_at(level.hits if name == "R-precision" else int(name.removeprefix("P@")))

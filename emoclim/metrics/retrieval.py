@@ -34,13 +34,25 @@ def precision_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
     >>> precision_at_k(torch.tensor([[0.9, 0.5, 0.1]]), torch.tensor([[True, False, True]]), k=2)
     tensor([0.5000], dtype=torch.float64)
     """
-    if k < 1:
-        raise ValueError(f"k of a precision must be 1 or more, not {k}")
-    _check(scores, relevant)
-    if not scores.numel():
-        return scores.new_zeros(len(scores), dtype=torch.float64)
-    last = scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1]
-    return _block_at(scores, relevant, last).precision_at(k)
+    return _block_of(scores, relevant, k).precision_at(k)
+
+
+def hit_at_k(scores: Tensor, relevant: Tensor, k: int) -> Tensor:
+    """Tell whether a relevant candidate is among the `k` of highest score; its mean is the top-k ratio.
+
+    Of scores and relevance ``(Q, M)``, the result is ``(Q,)`` float64: 1, 0, or where scores are tied the chance.
+
+    Notes
+    -----
+    S. Chowdhury and G. Widmer, "Expressivity-aware music performance retrieval using mid-level perceptual features and
+    emotion word embeddings", FIRE 2023, section 3.5.
+
+    Examples
+    --------
+    >>> hit_at_k(torch.tensor([[0.9, 0.5, 0.5]]), torch.tensor([[False, True, False]]), k=2)
+    tensor([0.5000], dtype=torch.float64)
+    """
+    return _block_of(scores, relevant, k).hit_at(k)
 
 
 def reciprocal_rank(scores: Tensor, relevant: Tensor) -> Tensor:
@@ -150,6 +162,17 @@ def refuse_nan(scores: Tensor) -> None:
     """Raise ``ValueError`` if a score is NaN."""
     if scores.isnan().any():
         raise ValueError("a score is NaN, so its candidate has no place in the ranking; leave out such candidates")
+
+
+def _block_of(scores: Tensor, relevant: Tensor, k: int) -> TieBlock:
+    """Gather the candidates tied at the k-th place, which is the last one where there are fewer."""
+    if k < 1:
+        raise ValueError(f"k of a precision must be 1 or more, not {k}")
+    _check(scores, relevant)
+    if not scores.numel():
+        none = torch.zeros(len(scores), dtype=torch.int64, device=scores.device)
+        return TieBlock(none, none, none, none)
+    return _block_at(scores, relevant, scores.topk(min(k, scores.shape[1]), dim=1).values[:, -1])
 
 
 def _block_at(scores: Tensor, relevant: Tensor, score: Tensor) -> TieBlock:

@@ -43,6 +43,15 @@ class TieBlock:
         chance = self.hits.double() / self.size.clamp(min=1)
         return (self.hits_above + inside * chance) / places.clamp(min=1)
 
+    def hit_at(self, k: int) -> Tensor:
+        """Compute the chance that a relevant candidate is among the first `k`, ``(Q,)`` float64; k is as above."""
+        inside = torch.minimum(k - self.above, self.size)
+        missed = torch.ones_like(inside, dtype=torch.float64)
+        for place in range(int(inside.max()) if len(inside) else 0):
+            left = 1 - self.hits / (self.size - place).clamp(min=1).double()
+            missed = torch.where(place < inside, missed * left.clamp(min=0), missed)
+        return torch.where(self.hits_above > 0, 1.0, 1 - missed)
+
     def reciprocal_rank(self) -> Tensor:
         """Compute one over the rank of the first relevant candidate, which is in the block; 0 if none is."""
         values = (self.hits > 0) / (self.above.double() + 1.0)

@@ -106,6 +106,34 @@ def bootstrap_means(
     return ClassEstimates(macro, micro, BootstrapMeans(value, low, high))
 
 
+def bootstrap_group_mean(
+    values: Tensor,
+    groups: Tensor,
+    generator: torch.Generator,
+    *,
+    n_resamples: int = N_RESAMPLES,
+    level: float = LEVEL,
+) -> BootstrapMeans:
+    """Average scores ``(Q, T)`` over all queries, with intervals ``(T,)`` about other groups of them, such as pieces.
+
+    Of G `groups` ``(Q,)`` G - 1 are drawn with replacement, each with all of its queries. Else, and in what it raises,
+    it is as :func:`bootstrap_means`; ends are NaN where all groups have the same mean.
+    """
+    values, groups = _checked(values, groups)
+    if n_resamples < 1 or not 0 < level < 1:
+        raise ValueError(f"{n_resamples} resamples at level {level} give no interval")
+    owners = torch.unique(groups, return_inverse=True)[1]
+    sizes = owners.bincount().double()  # (G,)
+    sums = values.new_zeros(len(sizes), values.shape[1]).index_add_(0, owners, values)
+    mean = values.mean(dim=0)
+    residuals = sums - mean * sizes[:, None]
+    free = torch.full((1,), float(len(sizes) - 1)).double().clamp(min=1)
+    variances = residuals.square().sum(dim=0, keepdim=True)
+    drawn = _resampled_means(torch.cat([sums, sizes[:, None]], dim=1), n_resamples, generator)
+    spread = residuals.abs().amax(dim=0) > ROUNDING * len(values)
+    return _estimate(mean, drawn[:, :-1] / drawn[:, -1:], _tail(variances, free, level), spread)
+
+
 def mean_weights(classes: Tensor, mean: Mean) -> Tensor:
     """Return the weight of each query in a mean, ``(Q,)`` float64."""
     if mean == "micro":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from emoclim.metrics import N_RESAMPLES, BootstrapMeans, bootstrap_means
+from emoclim.metrics import N_RESAMPLES, BootstrapMeans, bootstrap_group_mean, bootstrap_means
 from emoclim.reports.tables import Estimate
 from emoclim.seeding import generator_for
 
@@ -58,13 +58,27 @@ class Intervals:
 
     macro: Mapping[str, Estimate]
     micro: Mapping[str, Estimate]
-    classes: Mapping[str, Mapping[str, Estimate]]  # by class that has a query
+    classes: Mapping[str, Mapping[str, Estimate]]  # by class that has a query; empty where these were not asked for
 
 
-def intervals(direction: str, scores: QueryScores, *, n_resamples: int = N_RESAMPLES, seed: int = SEED) -> Intervals:
-    """Average one direction with 95 % intervals; a seed gives those that a comparison of runs gives."""
+def intervals(
+    direction: str,
+    scores: QueryScores,
+    *,
+    groups: Tensor | None = None,
+    n_resamples: int = N_RESAMPLES,
+    seed: int = SEED,
+) -> Intervals:
+    """Average one direction with 95 % intervals; a seed gives those that a comparison of runs gives.
+
+    With `groups` ``(Q,)``, such as pieces, queries of one are drawn together, and classes play no part.
+    """
     draw = generator_for(f"bootstrap {direction}", seed)
     metrics = tuple(scores.metrics)
+    if groups is not None:
+        whole = bootstrap_group_mean(scores.table(metrics), groups, draw, n_resamples=n_resamples)
+        means = {name: Estimate.of(whole, column) for column, name in enumerate(metrics)}
+        return Intervals(means, means, {})
     found = bootstrap_means(scores.table(metrics), scores.class_numbers(), draw, n_resamples=n_resamples)
 
     def by_metric(means: BootstrapMeans) -> dict[str, Estimate]:

@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import Any
 
 from pydantic_core import to_jsonable_python
+from torch import Tensor
 
 from emoclim.metrics import Mean
 from emoclim.modality import MODALITIES, Modality
@@ -93,9 +94,13 @@ class RetrievalReport:
         plain = {name: to_jsonable_python(one, exclude={"scores"}) for name, one in self.directions.items()}
         return {**to_jsonable_python(self, exclude={"directions"}), "directions": plain}
 
-    def with_intervals(self) -> "RetrievalReport":
-        """Add the 95 % intervals of all means."""
-        found = {name: replace(one, intervals=intervals(name, one.scores)) for name, one in self.directions.items()}
+    def with_intervals(self, groups: Mapping[Modality, Tensor] | None = None) -> "RetrievalReport":
+        """Add the 95 % intervals of all means; with `groups` ``(N,)`` of items, queries of one are drawn together."""
+        ends = {
+            name: intervals(name, one.scores, groups=None if groups is None else groups[one.query])
+            for name, one in self.directions.items()
+        }
+        found = {name: replace(one, intervals=ends[name]) for name, one in self.directions.items()}
         return replace(self, directions=found)
 
     def table_rows(self, mean: Mean = "macro") -> list[Row]:

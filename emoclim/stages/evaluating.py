@@ -31,6 +31,7 @@ def evaluate_each(
     *,
     ks: Sequence[int] = (1, 5, 10),
     measures: Sequence[Measure] = MEASURES,
+    hits: Sequence[int] = (),
     relevance: Tensor | Mapping[Direction, Tensor] | None = None,
     groups: Mapping[Modality, Tensor] | None = None,
     exclude_groups: Mapping[Modality, Tensor] | None = None,
@@ -53,6 +54,8 @@ def evaluate_each(
         The k of each precision at k; 1 gives the confusion of classes too.
     measures
         What is computed besides; ``"mAP"`` and ``"R-precision"`` sort all candidates, which the others do without.
+    hits
+        The k of each hit at k, the top-k ratio: whether anything relevant is among the first k.
     relevance
         ``(C, C)`` bool: whether candidates of class ``[.., c]`` are relevant to queries of class ``[q, ..]``, or such a
         table for each (query, candidate) modalities; by default that of the split's taxonomy, or those of the same
@@ -90,7 +93,7 @@ def evaluate_each(
     macro-averaged over the classes of the queries.
     """
     device, n_classes = choose_device(device), len(test.classes)
-    if wrong := [k for k in ks if k < 1]:
+    if wrong := [k for k in (*ks, *hits) if k < 1]:
         raise ConfigError(f"precision at {wrong[0]} is not defined; give values of k from 1 on")
     if unknown := [name for name in measures if name not in MEASURES]:
         raise ConfigError(f"there is no measure {unknown[0]!r}; take some of {', '.join(MEASURES)}")
@@ -117,7 +120,7 @@ def evaluate_each(
                 vectors = part.objective.query_vectors(query, embedded[query], candidate)
                 asking = on_grid(as_queries(*_of_head(vectors, k)))
                 wanted = related[query, candidate]
-                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), wanted, ks, measures)
+                asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), wanted, ks, measures, hits)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
                 answer = measure_vectors(

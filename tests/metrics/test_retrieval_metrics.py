@@ -16,6 +16,7 @@ from emoclim.metrics import ties
 from emoclim.metrics.retrieval import (
     average_precision,
     class_means,
+    hit_at_k,
     macro_mean,
     precision_at_k,
     r_precision,
@@ -27,6 +28,8 @@ from emoclim.metrics.ties import TieBlock, random_average_precision
 METRICS: dict[str, tuple[Callable[[Tensor, Tensor], Tensor], reference.Metric]] = {
     "P@1": (partial(precision_at_k, k=1), partial(reference.precision, k=1)),
     "P@3": (partial(precision_at_k, k=3), partial(reference.precision, k=3)),
+    "hit@1": (partial(hit_at_k, k=1), partial(reference.hit, k=1)),
+    "hit@3": (partial(hit_at_k, k=3), partial(reference.hit, k=3)),
     "MRR": (reciprocal_rank, reference.reciprocal_rank),
     "mAP": (average_precision, reference.average_precision),
     "R-precision": (r_precision, reference.r_precision),

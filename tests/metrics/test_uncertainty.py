@@ -1,5 +1,7 @@
 """Intervals and tests: against plain loops, against scipy, on data with known truth, and at their edges."""
 
+import random
+
 import pytest
 import reference_uncertainty as reference
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor
 
 from emoclim.metrics import uncertainty
 from emoclim.metrics.retrieval import class_means, macro_mean
-from emoclim.metrics.uncertainty import bootstrap_means, holm, mean_weights, sign_flip_test
+from emoclim.metrics.uncertainty import bootstrap_group_mean, bootstrap_means, holm, mean_weights, sign_flip_test
 
+PIECES = (7, 6, 5, 5, 5, 5, 4, 4, 4)
 CLASSES = torch.tensor([5, 2, 2, 5, 9, 9, 9, 2, 5, 5, 2, 9, 2])  # 5 of 2, 4 of 5, 4 of 9
 
 
@@ -32,6 +35,37 @@ def test_means_are_those_of_the_metrics():
         torch.testing.assert_close(found.classes.value[:, column], class_means(values[:, column], CLASSES))
     for one in (found.macro, found.micro, found.classes):
         assert bool(((one.low < one.value) & (one.value < one.high)).all())
+
+
+def test_intervals_of_groups_are_those_of_a_plain_loop():
+    """Pieces of 7, 6, 5, 5, 5, 5, 4, 4 and 4 performances, whose hits depend on the piece."""
+    groups = torch.tensor([n for n, size in enumerate(PIECES) for _ in range(size)])
+    values = (scores(45, 2) < scores(9, 1, seed=1)[groups]).double()
+    found = bootstrap_group_mean(values, groups, generator(), n_resamples=20_000)
+    draw, tail = random.Random(3), stats.norm.cdf(stats.t.ppf(0.025, 8))
+    for column in range(2):
+        assert float(found.value[column]) == pytest.approx(float(values[:, column].mean()), abs=1e-15)
+        pieces = [values[groups == n, column].tolist() for n in range(9)]
+        drawn = [draw.choices(pieces, k=8) for _ in range(20_000)]
+        means = [sum(map(sum, some)) / sum(map(len, some)) for some in drawn]
+        low, high = torch.tensor(means).double().quantile(torch.tensor([tail, 1 - tail]).double()).tolist()
+        assert float(found.low[column]) == pytest.approx(low, abs=0.01)
+        assert float(found.high[column]) == pytest.approx(high, abs=0.01)
+    alike = bootstrap_group_mean(torch.ones(45, 1), groups, generator(), n_resamples=100)
+    assert bool(alike.low.isnan().all() and alike.high.isnan().all())
+    with pytest.raises(ValueError, match="no interval"):
+        bootstrap_group_mean(values, groups, generator(), n_resamples=0)
+
+
+def test_intervals_of_groups_hold_the_truth_about_as_often_as_they_say():
+    draw, held = generator(5), 0
+    groups = torch.arange(45) // 5
+    for _ in range(200):
+        piece = torch.randn(9, 1, generator=draw, dtype=torch.float64)[groups]
+        values = piece + torch.randn(45, 1, generator=draw, dtype=torch.float64)
+        found = bootstrap_group_mean(values, groups, draw, n_resamples=500)
+        held += bool(found.low < 0 < found.high)
+    assert 178 <= held <= 199  # of 190
 
 
 def test_intervals_are_those_of_plain_loops():

@@ -37,8 +37,10 @@ def random_split(n_images: int = 30, n_audio: int = 21, seed: int = 0) -> Split:
 @pytest.mark.parametrize("name", ["image_audio", "audio_image", "image_image", "audio_audio"])
 def test_equals_plain_loops(name):
     test = random_split()
-    found = evaluate(test, Identity(), ks=(1, 5), device=CPU).directions[name]
+    found = evaluate(test, Identity(), ks=(1, 5), hits=(2, 5), device=CPU).directions[name]
     plain = {
+        "hit@2": partial(reference.hit, k=2),
+        "hit@5": partial(reference.hit, k=5),
         "P@1": partial(reference.precision, k=1),
         "P@5": partial(reference.precision, k=5),
         "MRR": reference.reciprocal_rank,
@@ -273,6 +275,38 @@ def test_ranks_within_groups_as_if_there_were_no_others():
         if query == "image":
             assert int(direction.scores.n_candidates[0]) == 0
             assert {float(values[0]) for values in direction.scores.metrics.values()} == {0.0}
+
+
+def test_partners_within_pieces_have_the_known_expectation_of_chance():
+    """Nine pieces of 45 performances, of which each description has one: Chowdhury and Widmer's folds."""
+    pieces = torch.tensor([n for n, size in enumerate((7, 6, 5, 5, 5, 5, 4, 4, 4)) for _ in range(size)])
+    draw = torch.Generator().manual_seed(3)
+    sides = {modality: (torch.randn(45, 6, generator=draw), torch.arange(45)) for modality in ("text", "audio")}
+    split, groups = make_split(tuple(map(str, range(45))), **sides), dict.fromkeys(sides, pieces)
+    options = {"ks": (), "hits": (1, 2), "measures": ("MRR",), "groups": groups, "device": CPU}
+    report = evaluate(split, Identity(), pairs=[("text", "audio")], **options)
+    found = report.directions["text_audio"]
+    exact = {
+        "hit@1": 9 / 45,
+        "hit@2": 18 / 45,
+        "MRR": sum(1 / k for n in (7, 6, 5, 5, 5, 5, 4, 4, 4) for k in range(1, n + 1)) / 45,
+    }
+    assert found.random_micro == pytest.approx(exact, abs=1e-12)
+    assert {name: round(value, 4) for name, value in found.random_micro.items()} == {
+        "hit@1": 0.2,
+        "hit@2": 0.4,
+        "MRR": 0.4539,
+    }
+    tied = replace(
+        split, features={name: replace(one, values=torch.ones(45, 6)) for name, one in split.features.items()}
+    )
+    alike = evaluate(tied, Identity(), pairs=[("text", "audio")], **options).directions["text_audio"]
+    assert alike.micro == pytest.approx(exact, abs=1e-12)
+    ends = report.with_intervals(groups).directions["text_audio"].intervals
+    assert ends.micro == ends.macro
+    assert not ends.classes
+    assert ends.micro["MRR"].value == found.micro["MRR"]
+    assert ends.micro["MRR"].low < found.micro["MRR"] < ends.micro["MRR"].high
 
 
 def test_kin_are_no_candidates_of_each_other_within_their_modality():
