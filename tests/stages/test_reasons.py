@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from emoclim.data import Features, FeatureSpec, Taxonomy
+from emoclim.data import Features, FeatureSpec, Split, Taxonomy
 from emoclim.encoders import encoder_names, feature_names, find_encoder, load_encoder
 from emoclim.learning import Banks, Branch, Heads, IdentityBank, Objective, make_objective
 from emoclim.stages import Gallery, MixedGallery, Reason
@@ -97,6 +97,21 @@ def test_objectives_name_what_they_compare(name: str) -> None:
     assert {one.name for one in found[0]} == (set(WORDS) if dim == 3 else {"valence", "arousal"})
     if name == "classification":
         assert sum(one.contribution > 0 for one in found[0]) == 1  # the label that the query is read as
+
+
+def test_predicted_features_keep_their_names() -> None:
+    """What least squares predict of a text is compared with timbre, standardised."""
+    sound, words = load_encoder("timbre").spec, FeatureSpec("noise", "text", 5, "none", {})
+    audio, text = table(sound, 9, 2), table(words, 9, 1)
+    pairs: dict[Any, Any] = {"audio": torch.arange(9), "text": torch.arange(9)}
+    split = Split({"audio": audio, "text": text}, {}, (), pairs=pairs)
+    objective = make_objective("least_squares", ("audio", "text"), [{}])
+    objective.prepare(split, torch.device("cpu"))
+    fitted = objective.fit(split)
+    assert fitted is not None
+    heads = Heads(Banks(fitted, objective.branches(split)), {"audio": sound, "text": words}, objective)
+    found = check(Gallery(audio, heads), text.select(torch.tensor([3])))
+    assert {one.name for one in found[0]} == set(feature_names(sound))
 
 
 def test_the_parts_of_a_distance_are_those_of_a_plain_loop() -> None:

@@ -11,7 +11,8 @@ from torch.nn.functional import normalize
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Split
+from emoclim.data import FeatureSpec, Split
+from emoclim.encoders import feature_names
 from emoclim.errors import ConfigError
 from emoclim.learning.banks.base import Bank, IdentityBank, LinearBank
 from emoclim.learning.branches import Branch
@@ -155,6 +156,10 @@ class LeastSquares(Objective):
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         found = outputs[modality]
         return normalize(self.standardised(found) if modality == self.target else found, dim=-1), "ip"
+
+    @override
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        return feature_names(specs[self.target])
 
 
 def paired_rows(split: Split, source: Modality, target: Modality) -> tuple[list[int], list[int]]:
