@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, str] = {
     "train-end-to-end": "Train encoders and heads together.",
     "pretrain": "Train an encoder of sound without labels.",
     "evaluate": "Report how well emotions are found, or tags.",
+    "cross-validate": "Train heads without each group of items in turn, and evaluate them on it.",
     "search": "Find music for photos or words, or photos for music.",
     "compare": "Tell whether runs differ.",
     "cache": "Look after the caches of features.",
@@ -38,7 +39,12 @@ CONTINUED = frozenset(
 )  # commands that leave caches or runs behind step by step
 KEPT = "what was committed is kept, and the same command goes on from it"
 AGAIN = "nothing is left half written; run the same command again for its result"
-MODULES = {"train-heads": "train", "train-end-to-end": "train", "compare": "evaluate"}  # where not called alike
+MODULES = {
+    "cross-validate": "cross_validate",
+    "train-heads": "train",
+    "train-end-to-end": "train",
+    "compare": "evaluate",
+}  # where not called alike
 
 
 UsageError: Any = typer.BadParameter.__base__  # of options and arguments that a command does not take

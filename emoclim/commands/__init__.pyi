@@ -1,4 +1,5 @@
 from . import cache as cache
+from . import cross_validate as cross_validate
 from . import demo as demo
 from . import encoders as encoders
 from . import evaluate as evaluate

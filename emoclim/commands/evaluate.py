@@ -101,8 +101,9 @@ def evaluation_tables(result: Any) -> list[Table]:
     """Tables of how well emotions are found, by direction and by emotion, and how well valence and arousal are."""
     tables = []
     if result.report.directions:
-        by_emotion = Table(result.per_class_rows(), f"{result.shown_metric} by emotion")
-        tables += [Table(result.report.table_rows(), result.title), by_emotion]
+        tables.append(Table(result.report.table_rows(), result.title))
+        if not result.by_partner:
+            tables.append(Table(result.per_class_rows(), f"{result.shown_metric} by emotion"))
     if result.numbers.predicted:
         tables.append(Table(result.numbers.table_rows(), f"Run {result.run}, split {result.split}"))
     return tables

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -44,6 +44,20 @@ LOSS = SettingOptions(SupConSettings)
 OF_HEADS, OF_ALL = SettingOptions(pipeline.HeadsConfig), SettingOptions(pipeline.EndToEndConfig)
 STUDY = SettingOptions(pipeline.StudyConfig, {"storage": "optuna", "name": "study"})
 CROPS = SettingOptions(Augmentations, left_out={*EFFECTS, *EFFECTS.values()})
+Request = TypeVar("Request", bound="pipeline.HeadsConfig")
+
+LossWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
+        "the options above; may be repeated; default the objective's own, or equal."
+    ),
+]
+SweepFile = Annotated[
+    Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")]
+HeadsFile = Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")]
 
 
 @command(
@@ -54,27 +68,19 @@ CROPS = SettingOptions(Augmentations, left_out={*EFFECTS, *EFFECTS.values()})
 )
 def train_heads(
     context: typer.Context,
-    loss_weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
-            "the options above; may be repeated; default the objective's own, or equal."
-        ),
-    ] = None,
+    loss_weights: LossWeights = None,
     sweep: Annotated[
         int | None,
         typer.Option(min=1, help="Loss weights to try, evenly spread, or trials in a round of --optuna; default none."),
     ] = None,
-    sweep_file: Annotated[
-        Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")] = 1,
+    sweep_file: SweepFile = None,
+    seeds: Seeds = 1,
     list_: Annotated[
         bool, typer.Option("--list", help="Show the objectives and what they take; train nothing.")
     ] = False,
     setting: OwnSettings = None,
     preset: Preset = "default",
-    config: Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")] = None,
+    config: HeadsFile = None,
     *,
     name: RunName = None,
     resume: Resume = None,
@@ -104,26 +110,43 @@ def train_heads(
             result = pipeline.resume(pipeline.TrainHeads(), resume, resources)
         else:
             request = pipeline.HeadsConfig(libraries=named_libraries(options), **OF_HEADS.given(options))
-            objective = request.make_objective()
-            training = recipes.find_preset(preset).training.updated(**objective.preset)
-            training, of_file = _read_config(config, training, objective.Settings)
-            of_options, temperatures = _objective_settings(options, setting)
-            of_objective = of_file | of_options
-            space = pipeline.what_to_try(
-                training.updated(**HEADS.given(options)),
-                objective.of([objective.Settings(**of_objective)]),
-                [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
-                None if study else sweep,
-                temperatures,
-                seeds,
-                sweep_file,
+            request = with_training(
+                request, options, setting, preset, config, loss_weights, None if study else sweep, sweep_file, seeds
             )
             if study:
                 trials: dict[str, Any] = {} if sweep is None else {"trials": sweep}
-                space["study"] = pipeline.StudyConfig(**study, **trials)
-            request = request.updated(**space, own=of_objective)
+                request = request.updated(study=pipeline.StudyConfig(**study, **trials))
             result = pipeline.start(pipeline.TrainHeads(), request, resources, name=name)
     return View(result.to_dict(), [Table(result.table_rows())], result.summary())
+
+
+def with_training(
+    request: Request,
+    options: Mapping[str, Any],
+    setting: Sequence[str] | None,
+    preset: str,
+    config: Path | None,
+    loss_weights: Sequence[str] | None,
+    sweep: int | None,
+    sweep_file: Path | None,
+    seeds: int,
+) -> Request:
+    """Add to a request how heads are trained and what is tried, by the options of the command."""
+    objective = request.make_objective()
+    training = recipes.find_preset(preset).training.updated(**objective.preset)
+    training, of_file = _read_config(config, training, objective.Settings)
+    of_options, temperatures = _objective_settings(options, setting)
+    of_objective = of_file | of_options
+    space = pipeline.what_to_try(
+        training.updated(**HEADS.given(options)),
+        objective.of([objective.Settings(**of_objective)]),
+        [read_list(text, "--loss-weights", float) for text in loss_weights or ()],
+        sweep,
+        temperatures,
+        seeds,
+        sweep_file,
+    )
+    return request.updated(**space, own=of_objective)
 
 
 def _read_config(

@@ -112,7 +112,7 @@ def assign_splits(
     kept: Mapping[str, str] | None = None,
     fractions: Mapping[str, float] = FRACTIONS,
 ) -> dict[str, str]:
-    """Place labelled items into train, val and test.
+    """Place labelled items into train, val and test, or into any other parts that have `fractions`.
 
     Notes
     -----
@@ -128,7 +128,7 @@ def assign_splits(
     labels = {group: Counter(item.label or "" for item in of_group) for group, of_group in members.items()}
     totals = sum(labels.values(), Counter())
     waiting = Counter(label for counts in labels.values() for label in counts)  # groups not placed yet, by label
-    placed: dict[str, Counter[str]] = {split: Counter() for split in SPLITS}
+    placed: dict[str, Counter[str]] = {split: Counter() for split in fractions}
     where: dict[str, str] = {}
 
     def place(group: str, split: str) -> None:
@@ -157,7 +157,7 @@ def _neediest(
     label: str, total: int, waiting: int, placed: Mapping[str, Counter[str]], fractions: Mapping[str, float]
 ) -> str:
     """Choose the split that lacks most of a label; one without any comes first for the last groups."""
-    usable = [split for split in SPLITS if fractions.get(split)]
+    usable = [split for split in fractions if fractions[split]]
     empty = [split for split in usable if not placed[split][label]]
     if empty and waiting <= len(empty):
         return empty[0]

@@ -6,6 +6,8 @@ from .caches.inventory import describe_cache as describe_cache
 from .caches.inventory import list_caches as list_caches
 from .caches.merge import merge_shards as merge_shards
 from .caches.verify import verify_cache as verify_cache
+from .crossing.config import CrossConfig as CrossConfig
+from .crossing.cross_validate import CrossValidate as CrossValidate
 from .demonstration.demo import run_demo as run_demo
 from .encoders import choose_preset as choose_preset
 from .encoders import describe_encoder as describe_encoder

@@ -22,11 +22,11 @@ from emoclim.encoders import read_own, write_own
 from emoclim.errors import ConfigError, RunError, name_some, reason_of
 from emoclim.files import PARTIAL, partial_beside, read_json, remove, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
-from emoclim.pipeline.workspace import Workspace, heads_file
+from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 SCHEMA = 3  # of plans, and of the files of a run
-UNFINISHED, PLAN = "unfinished", "plan.json"
+UNFINISHED, PLAN, SETTINGS = "unfinished", "plan.json", "settings.json"
 
 
 class NothingToKeep(ConfigError):
@@ -103,7 +103,7 @@ class Work:
 
     def has_snapshots(self) -> bool:
         """Tell whether there is anything to resume from."""
-        return any(self.folder.glob("*.safetensors"))
+        return any(self.folder.rglob("*.safetensors"))
 
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.safetensors"
@@ -237,7 +237,7 @@ def _find_unfinished(workspace: Workspace, run: str, step: Step[C, I, R]) -> Pat
     if folder is None:
         raise RunError(f"there is no run {run} in {workspace.runs}; name one of its folders")
     if not (step.work_folder(folder) / PLAN).is_file():
-        never = "" if heads_file(folder).is_file() else " (it never began; delete it)"
+        never = "" if (folder / SETTINGS).is_file() else " (it never began; delete it)"
         raise RunError(f"run {folder} is not unfinished; there is nothing to go on with{never}")
     return folder
 

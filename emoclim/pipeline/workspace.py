@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 HEADS_FILE = "heads.safetensors"
 FEATURES_FILE = "features.safetensors"  # in its place where an encoder was trained without heads; never the newest run
+FOLDS_FILE = "folds.csv"  # of a run that was cross-validated, and keeps no heads
 REPRODUCED = "reproduce-"  # begins the names of the runs of papers' rows
 BRIDGED = "words-"  # and of those that compare by words
 

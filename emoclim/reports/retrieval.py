@@ -94,6 +94,21 @@ class RetrievalReport:
         plain = {name: to_jsonable_python(one, exclude={"scores"}) for name, one in self.directions.items()}
         return {**to_jsonable_python(self, exclude={"directions"}), "directions": plain}
 
+    def of_partners(self) -> "RetrievalReport":
+        """Take all queries as one class, where each has one of its own: the class of its partner."""
+        found = {
+            name: replace(
+                one,
+                metrics=one.micro,
+                random=one.random_micro,
+                per_class={},
+                confusion={},
+                scores=replace(one.scores, classes=("",) * len(one.scores.ids)),
+            )
+            for name, one in self.directions.items()
+        }
+        return replace(self, classes=(), directions=found)
+
     def with_intervals(self, groups: Mapping[Modality, Tensor] | None = None) -> "RetrievalReport":
         """Add the 95 % intervals of all means; with `groups` ``(N,)`` of items, queries of one are drawn together."""
         ends = {

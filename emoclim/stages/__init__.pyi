@@ -1,3 +1,5 @@
+from .cross_validating import FoldHeads as FoldHeads
+from .cross_validating import by_fold as by_fold
 from .emotion_reading import EmotionReader as EmotionReader
 from .encoder_training import JointTraining as JointTraining
 from .encoder_training import LabelledItems as LabelledItems

@@ -161,6 +161,11 @@ class Objective:
         """
         return ()
 
+    @property
+    def fits(self) -> bool:
+        """Whether its banks come from :meth:`fit`."""
+        return type(self).fit is not Objective.fit
+
     def fit(self, split: Split) -> Mapping[str, Bank] | None:
         """Banks in closed form, or without parameters, by branch; None where they are trained by losses."""
         return None

@@ -12,7 +12,7 @@ from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
 from emoclim.pipeline.machine import limit_threads
-from emoclim.pipeline.workspace import Workspace
+from emoclim.pipeline.workspace import FOLDS_FILE, Workspace
 from emoclim.reports import ComparisonReport, System, compare
 
 MIN_RESAMPLES = 100
@@ -74,8 +74,12 @@ def _evaluated(workspace: Workspace, name: str, config: CompareConfig) -> Evalua
     file = next((file for file in (Path(name), Path(name) / QUERIES_FILE) if file.is_file()), None)
     if file is None:
         asked = EvaluateConfig(split=config.split, label_map=config.label_map, within=config.within)
-        file = workspace.run(name) / "evaluation" / asked.folder_name / QUERIES_FILE
+        crossed = workspace.runs / name / FOLDS_FILE  # a run that keeps no heads
+        folder = crossed.parent if crossed.is_file() else workspace.run(name)
+        file = folder / "evaluation" / asked.folder_name / QUERIES_FILE
     if not file.is_file():
+        if (workspace.runs / name / FOLDS_FILE).is_file():
+            raise RunError(f"run {name} has no {file}; it was cross-validated: name its folder of evaluation")
         words = ["emoclim", "evaluate", name, "--split", config.split]
         words += ["--label-map", str(config.label_map)] if config.label_map else []
         words += ["--within", config.within] if config.within else []

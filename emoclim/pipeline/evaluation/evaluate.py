@@ -28,11 +28,11 @@ from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.machine import limit_threads
-from emoclim.pipeline.splits import WHOLE, labelled_items
+from emoclim.pipeline.splits import WHOLE
 from emoclim.pipeline.training.trained_runs import Run, open_run, trained_library
 from emoclim.pipeline.workspace import Workspace
-from emoclim.reports import JointSpace, RetrievalReport, plot_confusion, plot_joint_spaces, plot_per_class
-from emoclim.stages import evaluate
+from emoclim.reports import JointSpace, RetrievalReport, directions, plot_confusion, plot_joint_spaces, plot_per_class
+from emoclim.stages import FoldHeads, evaluate
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,22 @@ def evaluate_run(
     """Evaluate a head of a run on a split of the manifests that it was trained on; `seed` is that of the pictures."""
     opened = open_run(workspace, run)
     libraries = {modality: trained_library(workspace, opened, modality) for modality in opened.heads.specs}
+    found = measure_run(opened, libraries, config, memory=memory, plots=plots, workspace=workspace, device=device)
+    write_evaluation(*found, opened.folder, seed)
+    return found[0]
+
+
+def measure_run(
+    opened: Run,
+    libraries: Mapping[Modality, Library],
+    config: EvaluateConfig,
+    *,
+    memory: int = 1 << 30,
+    plots: bool,
+    workspace: Workspace,
+    device: str,
+) -> tuple[Evaluation, Examples]:
+    """Evaluate a head of a run on a split of some libraries; nothing is written."""
     keys = workspace.content_keys()
     ranked = Ranked.of(config, libraries, opened, keys)
     heads = opened.head(config.head)
@@ -78,6 +94,10 @@ def evaluate_run(
             for name, features in ranked.split.features.items()
         },
     }
+    if ranked.by_partner:
+        settings["relevant"] = "partner"
+    if isinstance(heads, FoldHeads):
+        settings["folds"] = len(heads.folds)
     evaluation = Evaluation(
         run=opened.folder.name,
         split=config.split,
@@ -92,16 +112,17 @@ def evaluate_run(
         numbers=numbers,
     )
     keys.save()
-    _write(evaluation, Examples(ranked, heads, config.average), opened, seed)
-    return evaluation
+    return evaluation, Examples(ranked, heads, config.average)
 
 
 def _measure(
     ranked: Ranked, heads: Heads, config: EvaluateConfig, memory: int, device: torch.device
 ) -> RetrievalReport:
+    across = [pair for pair in directions(ranked.split.features) if pair[0] != pair[1]]
     report = evaluate(
         ranked.split,
         heads,
+        pairs=across if ranked.by_partner else None,
         ks=config.ks,
         measures=config.measures,
         relevance=ranked.relevance,
@@ -112,10 +133,12 @@ def _measure(
         device=device,
     )
     with limit_threads(1):
+        if ranked.by_partner:
+            return report.of_partners().with_intervals(ranked.groups if config.within else None)
         return report.with_intervals()
 
 
-def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> None:
+def write_evaluation(evaluation: Evaluation, examples: Examples, run: Path, seed: int) -> None:
     """Write all files of an evaluation."""
     write_report(evaluation.folder, evaluation.to_dict())
     report = evaluation.report
@@ -125,19 +148,20 @@ def _write(evaluation: Evaluation, examples: Examples, run: Run, seed: int) -> N
         scores = {name: direction.scores for name, direction in report.directions.items()}
         table = QueryTable(evaluation.run, evaluation.split, evaluation.settings, scores)
         write_queries(evaluation.folder / QUERIES_FILE, table)
-    if evaluation.plots_written and report.directions:
+    if evaluation.plots_written and report.directions and not evaluation.by_partner:
         plot_per_class(report, evaluation.folder / "per_class.png", evaluation.shown_metric)
         plot_confusion(report, evaluation.folder / "confusion.png")
-        _plot_joint_space(examples, evaluation.folder / "joint_space.png", seed)
+        if not isinstance(examples.heads, FoldHeads):  # whose spaces have nothing in common
+            _plot_joint_space(examples, evaluation.folder / "joint_space.png", seed)
     if evaluation.plots_written:
-        write_page(evaluation, examples, run.folder)
+        write_page(evaluation, examples, run)
 
 
 def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, Library]) -> Iterator[str]:
     """Say which items the heads or the encoders may know already, and which items and classes are not there."""
     if ranked.n_without_group:
         yield f"{ranked.n_without_group} items of split {name} have no group and are left out"
-    if name == WHOLE and run.heads.objective.needs:
+    if name == WHOLE and run.heads.objective.needs and not isinstance(run.heads, FoldHeads):
         yield f"split {WHOLE} has items that run {run.folder.name} was trained on"
     for modality, library in libraries.items():
         manifest = library.manifest
@@ -150,7 +174,8 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
             yield known
         if modality not in ranked.whole.features:
             continue
-        wanted = len(labelled_items(manifest, ranked.label_map, name))
+        of_split = [item for item in ranked.items[modality].values() if name in (item.split, WHOLE)]
+        wanted = sum(ranked.label_map.class_of(modality, item.label) is not None for item in of_split)
         if missing := wanted - len(ranked.whole.features[modality]):
             yield f"{missing} of {wanted} {modality} items of split {name} have no features and are left out"
         there = {ranked.whole.classes[label] for label in ranked.whole.labels[modality].tolist()}

@@ -17,7 +17,7 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.reports import DirectionReport, Media, Page, Row, main_parts, save_page, shorten
-from emoclim.stages import Gallery, Hit
+from emoclim.stages import Gallery, Hit, by_fold
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS, MAX_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
@@ -57,10 +57,15 @@ class Examples:
         features = self.ranked.split.features
         queries, candidates = features[direction.query].select(rows), features[direction.candidate]
         exclude = [self.ranked.excluded_ids(direction.query, row, direction.candidate) for row in rows.tolist()]
-        gallery = Gallery(candidates, self.heads, self.average)
-        found = gallery.search(queries, top=N_EXAMPLES, exclude=exclude)
-        each = [queries.select(torch.tensor([row])) for row in range(len(queries))]
-        return [self._example(direction, gallery, *pair) for pair in zip(each, found, strict=True)]
+        shown: dict[int, list[Media]] = {}
+        for heads, part in by_fold(self.heads, queries):
+            gallery = Gallery(candidates, heads, self.average)
+            found = gallery.search(
+                queries.select(part), top=N_EXAMPLES, exclude=[exclude[row] for row in part.tolist()]
+            )
+            for row, hits in zip(part.tolist(), found, strict=True):
+                shown[row] = self._example(direction, gallery, queries.select(torch.tensor([row])), hits)
+        return [shown[row] for row in range(len(queries))]
 
     def _example(
         self, direction: DirectionReport, gallery: Gallery, asking: Features, hits: Sequence[Hit]
@@ -109,7 +114,7 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, list[Row], str]]:
             ("Retrieval", report.table_rows(), NOTE),
             ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
             (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
-        ]
+        ][: 1 if evaluation.by_partner else 3]
     if numbers.predicted:
         tables.append(("Valence and arousal", numbers.table_rows(), NUMBERS_NOTE))
     return tables

@@ -23,9 +23,10 @@ from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, labels_of
 from emoclim.pipeline.run import digest_of
-from emoclim.pipeline.splits import read_splits
+from emoclim.pipeline.splits import items_of, read_splits
 from emoclim.pipeline.training.label_vectors import read_related
 from emoclim.pipeline.training.trained_runs import Run
+from emoclim.stages import FoldHeads
 
 Numbers = Mapping[Modality, Tensor]  # (N,) int64 of each item
 
@@ -44,12 +45,17 @@ class Ranked:
     exclude_groups: Numbers | None  # but within its modality none of its own number; None: all but itself
     n_too_short: int
     n_without_group: int  # of items that would be ranked, and are left out as they have none
+    by_partner: bool  # whether the one item that each belongs to is relevant to it, for want of labels
 
     @classmethod
     def of(cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run, keys: ContentKeys) -> Self:
         """Read the features of a split; raise :class:`ConfigError` where the settings leave a modality nothing."""
-        libraries = _with_labels(config, libraries, run)
-        label_map, relevance, name, noted = run.label_map, None, MATCHING, None
+        by_partner = "pairs" in run.heads.objective.needs and not config.label_map and not _labelled(libraries)
+        if by_partner:
+            libraries, label_map = _partners(libraries, config.split)
+        else:
+            libraries, label_map = _with_labels(config, libraries, run), run.label_map
+        relevance, name, noted = None, MATCHING, None
         if (taxonomy := run.heads.objective.taxonomy) is not None:
             relevance, name = taxonomy.relevance, taxonomy.name
         if config.label_map is not None and libraries:
@@ -67,6 +73,8 @@ class Ranked:
             part = part.select(_rows_with_group(part, items))
             _require_some(part, "with a group; leave out --within, or fill in the column group", config.split)
             groups = _own_groups(part, items)
+        elif isinstance(run.heads, FoldHeads):  # whose folds never meet
+            groups = {modality: run.heads.fold_numbers(features) for modality, features in part.features.items()}
         return cls(
             whole=whole,
             split=part,
@@ -78,6 +86,7 @@ class Ranked:
             exclude_groups=_excluded(part, items, keys, own_groups=config.within is None),
             n_too_short=_n_items(whole) - _n_items(long),
             n_without_group=_n_items(long) - _n_items(part),
+            by_partner=by_partner,
         )
 
     def is_relevant(self, query: Item, candidate: Item, asking: Modality, asked: Modality) -> bool:
@@ -91,6 +100,29 @@ class Ranked:
             return []
         others = self.groups[candidate] != self.groups[query][row]
         return [self.split.features[candidate].ids[other] for other in others.nonzero()[:, 0].tolist()]
+
+
+def _labelled(libraries: Mapping[Modality, Library]) -> bool:
+    return len([labels for labels in labels_of(libraries).values() if labels]) > 1
+
+
+def _partners(libraries: Mapping[Modality, Library], split: str) -> tuple[dict[Modality, Library], LabelMap]:
+    """Label the items of a split by what they belong to, if another modality has it too."""
+    names = {
+        modality: {item.pair or item.id for item in items_of(library.manifest, split)}
+        for modality, library in libraries.items()
+    }
+    shared = set.intersection(*names.values()) if len(names) > 1 else set()
+    if not shared:
+        raise ConfigError(f"split {split} has neither labels nor items that belong together; choose another split")
+    found = {}
+    for modality, library in libraries.items():
+        labelled = (
+            replace(item, label=name if (name := item.pair or item.id) in shared else None)
+            for item in library.manifest.items
+        )
+        found[modality] = replace(library, manifest=replace(library.manifest, items=tuple(labelled)))
+    return found, LabelMap(tuple(sorted(shared)), {modality: {name: name for name in shared} for modality in found})
 
 
 def _with_labels(config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run) -> dict[Modality, Library]:

@@ -46,7 +46,14 @@ class Evaluation:
     @property
     def title(self) -> str:
         """What the table of the report is about."""
-        return f"Run {self.run}{self._mark}, split {self.split}, macro means over emotions in percent"
+        means = "means over pairs" if self.by_partner else "macro means over emotions"
+        part = f"{self.settings['folds']} folds" if "folds" in self.settings else f"split {self.split}"
+        return f"Run {self.run}{self._mark}, {part}, {means} in percent"
+
+    @property
+    def by_partner(self) -> bool:
+        """Whether what is relevant to an item is the one that it belongs to, not what has its label."""
+        return self.settings.get("relevant") == "partner"
 
     @property
     def _mark(self) -> str:
@@ -89,6 +96,10 @@ class Evaluation:
             by = "as labels match" if noted["name"] == MATCHING else f"by the label map {noted['name']}"
             lines.append(f"what is relevant to what is {by}")
         lines += filter(None, [self.settings["label_vectors"]])
+        if "folds" in self.settings:
+            lines.append("each item is ranked among those of its fold, by heads that were trained without them")
+        if self.by_partner:
+            lines.append("relevant to an item is the one that it belongs to")
         if self.settings["within"]:
             lines.append("each item ranks those of its own group only")
         elif self.report.provenance.get("excluded") == "own group":
@@ -117,6 +128,8 @@ class Evaluation:
 
     def paper_tables(self) -> tuple[PaperTable, ...]:
         """Return the papers' tables with this result in them."""
+        if self.by_partner:
+            return ()
         encoders = " + ".join(self.report.encoders.values()) or self.run
         results = dict(self.results())
         if noted := self.settings["label_map"]:

@@ -84,16 +84,18 @@ class Labelled:
         libraries = {called(modality): library_note(library) for modality, library in self.libraries.items()}
         return {**libraries, LABEL_MAP: self._label_map(), VECTORS: self.vectors, OBJECTIVE: self.objective.name}
 
-    def splits(self, workspace: Workspace, cached: Sequence[Modality]) -> dict[str, Split]:
-        """Read the labelled features of training and validation."""
+    def splits(
+        self, workspace: Workspace, cached: Sequence[Modality], names: Sequence[str] = ("train", "val")
+    ) -> dict[str, Split]:
+        """Read the labelled features of training and validation, or of other splits."""
         keys = workspace.content_keys()
         libraries = {modality: self.libraries[modality] for modality in cached}
         if self.objective.needs:
             numbered = self.numbered()
-            splits = read_splits(libraries, self.label_map, ("train", "val"), keys, numbered=numbered, pairs=self.pairs)
+            splits = read_splits(libraries, self.label_map, names, keys, numbered=numbered, pairs=self.pairs)
         else:  # nothing is learnt: all items of a library say what is usual in it, and none is held back
             whole = read_splits(libraries, self.label_map, (WHOLE,), keys, labelled=False)[WHOLE]
-            splits = {"train": whole, "val": whole}
+            splits = dict.fromkeys(names, whole)
         keys.save()
         rows = self.vectors and self.vectors["table"]  # none where all items have tags in place of labels
         table = torch.tensor(rows, dtype=torch.float64) if rows else None

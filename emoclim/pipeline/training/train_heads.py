@@ -85,7 +85,7 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         if config.min_seconds:
             splits = {name: split.lasting(config.min_seconds) for name, split in splits.items()}
         space, rule = config.space(inputs.objective), config.rule(ranked=inputs.ranked)
-        rounds = read_rounds(work.folder, space) or _first_rounds(config.study, space, splits["train"], device)
+        rounds = read_rounds(work.folder, space) or first_rounds(config.study, space, splits["train"], device)
         study = None
         if config.study:
             experiment = _experiment(rule, inputs, space)
@@ -112,7 +112,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
         )
 
 
-def _first_rounds(study: StudyConfig | None, space: Space, train: Split, device: torch.device) -> Rounds:
+def first_rounds(study: StudyConfig | None, space: Space, train: Split, device: torch.device) -> Rounds:
+    """Return what is trained first: all candidates, or of a study none yet."""
     candidates = space.candidates()
     largest = study.trials if study else max(map(len, groups(candidates, len(candidates))))
     most = max_heads(train, [one.config for one in candidates], largest, device)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emoclim.config import TrainConfig
 from emoclim.data.features import Features, FeatureSpec, Split
+from emoclim.encoders import feature_names
 from emoclim.errors import ConfigError
 from emoclim.learning import Candidate, checked_rule, make_objective
 from emoclim.learning.objectives.least_squares import LeastSquares, fit_least_squares
@@ -143,6 +144,14 @@ def test_either_modality_may_be_the_target() -> None:
     assert (banks.bank("audio").embedding_dim, banks.bank("text").embedding_dim) == (30, 30)
     with pytest.raises(ConfigError, match="this run joins audio and text"):
         train([{"target": "image"}])
+
+
+def test_what_is_compared_has_the_names_of_the_target() -> None:
+    spec = FeatureSpec("timbre", "audio", 151, "none", {})
+    objective = make_objective("least_squares", ("audio", "text"), [{}])
+    names = objective.dimension_names(SPECS | {"audio": spec})
+    assert names == tuple(feature_names(spec))
+    assert len(names) == 151
 
 
 def test_penalties_and_components_are_chosen_by_loss_but_not_what_changes_it() -> None:

@@ -1,0 +1,1 @@
+"""Train heads without each fold of the items in turn, and measure them on it."""

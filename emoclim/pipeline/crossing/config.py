@@ -1,0 +1,24 @@
+"""What `emoclim cross-validate` is asked for. Imports no torch, for the command makes its options of it."""
+
+from pydantic import Field
+
+from emoclim.config import EvaluateConfig
+from emoclim.pipeline.training.config import HeadsConfig
+
+
+class CrossConfig(HeadsConfig):
+    """The settings of `emoclim cross-validate`: what is trained in each fold, and how it is measured."""
+
+    folds: int | None = Field(
+        default=None,
+        ge=2,
+        description="Number of folds, alike in labels, whose items share no group; default one for each group, within "
+        "which its items are then ranked",
+    )
+    evaluation: EvaluateConfig = EvaluateConfig(split="all")
+    plots: bool = Field(default=True, description="Draw plots and write report.html, too")
+
+    @property
+    def measured(self) -> EvaluateConfig:
+        """How all folds are measured."""
+        return self.evaluation.updated(within="group") if self.folds is None else self.evaluation

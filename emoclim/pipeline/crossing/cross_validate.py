@@ -1,0 +1,240 @@
+"""`emoclim cross-validate`: each fold is ranked by heads that were trained without it, and all scores are pooled.
+
+Within the training items of a fold one of the candidates is chosen: of heads that are trained by losses, on a part that
+they stop by; of those in closed form, by leaving out each of the other folds in turn. The run keeps no heads.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from typing_extensions import override
+
+from emoclim.data import Split
+from emoclim.encoders import choose_device
+from emoclim.files import csv_bytes, write_bytes, write_json
+from emoclim.learning import Heads, Space, SweepReport, TrainedCandidate, choose
+from emoclim.modality import MODALITIES
+from emoclim.pipeline.crossing.config import CrossConfig
+from emoclim.pipeline.crossing.folds import Folds
+from emoclim.pipeline.evaluation.evaluate import measure_run, write_evaluation
+from emoclim.pipeline.evaluation.page import Examples
+from emoclim.pipeline.evaluation.result import Evaluation
+from emoclim.pipeline.library import Library, library_note
+from emoclim.pipeline.machine import provenance
+from emoclim.pipeline.run import SCHEMA, SETTINGS, Resources, Step, Work, require_finite
+from emoclim.pipeline.splits import WHOLE
+from emoclim.pipeline.training.inputs import Labelled
+from emoclim.pipeline.training.label_vectors import told_of
+from emoclim.pipeline.training.sweep import Sweep, Trainer, read_rounds
+from emoclim.pipeline.training.train_heads import TrainHeads, first_rounds
+from emoclim.pipeline.training.trained_runs import Run
+from emoclim.pipeline.workspace import FOLDS_FILE, Workspace
+from emoclim.reports import Row
+from emoclim.stages import FoldHeads
+
+SEED = 42  # of pictures
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """What was trained for one fold."""
+
+    name: str
+    heads: Heads  # the chosen pair
+    report: SweepReport  # the candidates, and the chosen one
+
+
+@dataclass(frozen=True, kw_only=True)
+class CrossResult:
+    """What one `emoclim cross-validate` found."""
+
+    folder: Path
+    plan: str
+    config: CrossConfig
+    inputs: Labelled
+    folds: Folds
+    trained: Sequence[Fold]
+    evaluation: Evaluation
+    examples: Examples
+    interrupted: bool = False
+
+    def settings(self) -> dict[str, Any]:
+        """Return the content of settings.json: all that the run depends on, and what was chosen in each fold."""
+        return self.inputs.settings() | {
+            "plan": self.plan,
+            "select": self.trained[0].report.rule,
+            "folds": [
+                {
+                    "name": one.name,
+                    "candidate": (line := one.report.lines[one.report.chosen]).number,
+                    "loss_weights": list(line.candidate.loss_weights),
+                    "config": line.candidate.all_settings,
+                    "score": one.report.scores[one.report.chosen],
+                }
+                for one in self.trained
+            ],
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"folder": str(self.folder), "settings": self.settings(), **self.evaluation.to_dict()}
+
+    def fold_rows(self) -> list[Row]:
+        """Return column names, then a row for each fold: its items, and what was chosen for it."""
+        counts = {name: Counter(numbers.values()) for name, numbers in self.folds.numbers.items()}
+        n_candidates = len(self.trained[0].report.lines)
+        rows: list[Row] = [("fold", *(MODALITIES[name].nouns for name in counts), f"chosen of {n_candidates}")]
+        for number, one in enumerate(self.trained):
+            chosen = one.report.lines[one.report.chosen].number
+            rows.append((one.name, *(str(count[number]) for count in counts.values()), str(chosen)))
+        return rows
+
+    def summary(self) -> list[str]:
+        """Return a few sentences for a reader."""
+        lines = []
+        for name, library in self.inputs.libraries.items():
+            if only := len(library.manifest.items) - len(self.folds.numbers.get(name, {})):
+                lines.append(f"{only} {MODALITIES[name].nouns} are in no fold; those that can be used teach in each")
+        return [*lines, *self.evaluation.summary(), f"run: {self.folder}"]
+
+    def write(self) -> None:
+        """Write everything; what was measured comes last."""
+        write_json(self.folder / SETTINGS, {"schema": SCHEMA, **self.settings()})
+        write_json(self.folder / "run.json", provenance(()))
+        rows = [
+            (name, id_, self.folds.names[number])
+            for name, numbers in self.folds.numbers.items()
+            for id_, number in sorted(numbers.items())
+        ]
+        write_bytes(self.folder / FOLDS_FILE, csv_bytes([("modality", "id", "fold"), *rows]))
+        write_evaluation(self.evaluation, self.examples, self.folder, SEED)
+
+
+class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
+    """Train heads without each fold in turn, and measure them on it."""
+
+    name, config = "cross-validate", CrossConfig
+
+    @override
+    def inputs(self, config: CrossConfig, resources: Resources, known: Mapping[str, Any]) -> Labelled:
+        """Open the libraries."""
+        return TrainHeads().inputs(config, resources, known)
+
+    @override
+    def place(self, config: CrossConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:
+        """Make a folder named after the encoders."""
+        return TrainHeads().place(config, inputs, workspace, name)
+
+    @override
+    def run(self, config: CrossConfig, inputs: Labelled, work: Work) -> CrossResult:
+        """Train what is left of the folds, and measure all."""
+        workspace = work.resources.workspace
+        split = inputs.splits(workspace, list(inputs.libraries), (WHOLE,))[WHOLE]
+        if config.folds is None:
+            folds = Folds.leaving_one_group_out(inputs.libraries, split)
+        else:
+            seed, keys = config.base.seed, workspace.content_keys()
+            folds = Folds.stratified(inputs.libraries, split, config.folds, seed, keys, inputs.pairs)
+        training = FoldTraining(config, inputs, split, folds, work)
+        trained = list(work.resources.track(training.folds_in_turn(), "Training folds", len(folds.names)))
+        evaluation, examples = self._measure(config, inputs, folds, trained, work)
+        return CrossResult(
+            folder=work.run,
+            plan=work.plan.digest,
+            config=config,
+            inputs=inputs,
+            folds=folds,
+            trained=trained,
+            evaluation=evaluation,
+            examples=examples,
+        )
+
+    def _measure(
+        self, config: CrossConfig, inputs: Labelled, folds: Folds, trained: Sequence[Fold], work: Work
+    ) -> tuple[Evaluation, Examples]:
+        libraries = {name: _only(library, folds.numbers[name]) for name, library in inputs.libraries.items()}
+        first = trained[0].report
+        run = Run(
+            folder=work.run,
+            heads=FoldHeads.of([one.heads for one in trained], folds.numbers),
+            label_map=inputs.label_map,
+            kept=[0],
+            chosen=0,
+            libraries={name: library_note(library) for name, library in libraries.items()},  # type: ignore[misc]
+            encoder_settings={},
+            loss_weights={0: first.lines[first.chosen].candidate.loss_weights},
+            label_vectors=(inputs.vectors or {}).get("table", []),
+            substitute=told_of(inputs.vectors),
+        )
+        where: dict[str, Any] = {"workspace": work.resources.workspace, "device": work.resources.device}
+        return measure_run(run, libraries, config.measured, plots=config.plots, **where)
+
+
+@dataclass(frozen=True, slots=True)
+class FoldTraining:
+    """Trains the candidates of a run without each fold in turn, and chooses one for it."""
+
+    config: CrossConfig
+    inputs: Labelled
+    split: Split  # all items
+    folds: Folds
+    work: Work
+
+    def folds_in_turn(self) -> Iterator[Fold]:
+        """Train what is left."""
+        space, rule = self.config.space(self.inputs.objective), self.config.rule(ranked=self.inputs.ranked)
+        for number, name in enumerate(self.folds.names):
+            rest = self.split.select(self.folds.rows(self.split, number)[0])
+            fits, several = self.inputs.objective.fits, len(space.candidates()) > 1
+            parts = {"train": rest, "val": rest} if fits else self.folds.halves(rest, self.config.base.seed)
+            sweep = self._train(parts, space, rule, f"fold-{number}")
+            lines = self._inner_lines(number, space, rule, sweep) if fits and several else sweep.lines
+            require_finite(line.val_loss for line in lines)
+            report = choose(lines, self.inputs.objective, rule)
+            yield Fold(name, sweep.heads.select(report.chosen), report)
+
+    def _inner_lines(self, held: int, space: Space, rule: str, sweep: Sweep) -> list[TrainedCandidate]:
+        """Measure each candidate on each of the other folds, by heads that were fitted without both."""
+        found = []
+        for number in range(len(self.folds.names)):
+            if number != held:
+                rest, own = self.folds.rows(self.split, number, held)
+                parts = {"train": self.split.select(rest), "val": self.split.select(own)}
+                found.append(self._train(parts, space, rule, f"fold-{held}/without-{number}").lines)
+        return [_mean(line, [one[place] for one in found]) for place, line in enumerate(sweep.lines)]
+
+    def _train(self, parts: Mapping[str, Split], space: Space, rule: str, folder: str) -> Sweep:
+        work = replace(self.work, folder=self.work.folder / folder)
+        device = choose_device(work.resources.device)
+        parts = {name: self._lasting(part) for name, part in parts.items()}
+        rounds = read_rounds(work.folder, space) or first_rounds(None, space, parts["train"], device)
+        sweep = Trainer(parts, self.inputs.objective, device, work, _unseen).train(rounds, None, rule)
+        if sweep.interrupted:
+            raise KeyboardInterrupt
+        return sweep
+
+    def _lasting(self, part: Split) -> Split:
+        return part.lasting(self.config.min_seconds) if self.config.min_seconds else part
+
+
+def _mean(line: TrainedCandidate, inner: Sequence[TrainedCandidate]) -> TrainedCandidate:
+    """Average what a candidate came to on the other folds."""
+    return replace(
+        line,
+        val_loss=fmean(one.val_loss for one in inner),
+        val_terms=tuple(map(fmean, zip(*(one.val_terms for one in inner), strict=True))),
+        metrics={name: fmean(one.metrics[name] for one in inner) for name in inner[0].metrics},
+    )
+
+
+def _only(library: Library, ids: Mapping[str, int]) -> Library:
+    items = tuple(item for item in library.manifest.items if item.id in ids)
+    return replace(library, manifest=replace(library.manifest, items=items))
+
+
+def _unseen(*_: object) -> None:
+    """Show nothing of single epochs."""
