@@ -153,10 +153,6 @@ class LeastSquares(Objective):
         return (error.square().mean(dim=2).mean(dim=1),)
 
     @override
-    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
-        return tuple(feature_names(specs[self.target]))
-
-    @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
         found = outputs[modality]
         return normalize(self.standardised(found) if modality == self.target else found, dim=-1), "ip"

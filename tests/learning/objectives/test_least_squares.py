@@ -150,7 +150,7 @@ def test_what_is_compared_has_the_names_of_the_target() -> None:
     spec = FeatureSpec("timbre", "audio", 151, "none", {})
     objective = make_objective("least_squares", ("audio", "text"), [{}])
     names = objective.dimension_names(SPECS | {"audio": spec})
-    assert names == tuple(feature_names(spec))
+    assert tuple(names) == tuple(feature_names(spec))
     assert len(names) == 151
 
 
