@@ -19,6 +19,7 @@ from .features import Split as Split
 from .generated.corpus import generate as generate
 from .generated.videos import generate_videos as generate_videos
 from .generated.videos import write_video as write_video
+from .grouping import annotated_items as annotated_items
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .grouping import number_groups as number_groups

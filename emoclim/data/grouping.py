@@ -56,3 +56,9 @@ def labelled_by_rarest_tag(items: Iterable[Item]) -> tuple[Item, ...]:
     return tuple(
         replace(item, label=min(item.tags, key=lambda tag: (frequency[tag], tag), default="")) for item in items
     )
+
+
+def annotated_items(items: Iterable[Item]) -> list[Item]:
+    """Select the items that heads can learn from: where none is annotated, those that further numbers are known of."""
+    items = tuple(items)
+    return [item for item in items if item.annotated] or [item for item in items if item.measures]

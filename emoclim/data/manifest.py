@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from emoclim.data.labels.valence_arousal import NUMBERS, numbers_of_row
+from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
 from emoclim.data.listing import composed, is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import SEPARATOR, read_table, require_none
 from emoclim.errors import ManifestError, name_some
@@ -50,6 +50,7 @@ class Item:
     group: str | None = None  # track, author or piece; never in two splits
     pair: str | None = None  # what it belongs together with, items of all modalities; None: those of its id
     numbers: tuple[float, ...] = ()  # valence and arousal, in the manifest's own scale; or none
+    measures: Mapping[str, float] = field(default_factory=dict, hash=False)  # further numbers, by lower-case column
 
     def __post_init__(self) -> None:
         if self.path is None and self.text is None:
@@ -90,7 +91,8 @@ class Manifest:
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
         rows = [(i.id, i.label, i.tags, i.split, i.group, *i.numbers, *filter(None, [i.pair])) for i in self.items]
-        return hashlib.sha256(json.dumps(rows).encode()).hexdigest()[:12]
+        measures = [list(i.measures.items()) for i in self.items if i.measures]
+        return hashlib.sha256(json.dumps(rows + measures).encode()).hexdigest()[:12]
 
 
 def read_manifest(
@@ -102,19 +104,19 @@ def read_manifest(
     ----------
     source
         A CSV (commas, semicolons or tabs) or Parquet file with a column `path` and any of `label`, `split`, `id`,
-        `tags` (separated by ``|``), `group`, `pair`, `start`, `duration` (seconds), `valence` and `arousal`, or with
-        `id` and `text` where the content itself stands in the table; or a folder ``<label>/**/<file>``.
+        `tags` (separated by ``|``), `group`, `pair`, `start`, `duration` (seconds), `valence` and `arousal`, and any
+        of numbers; or with `id` and `text` for the content itself; or a folder ``<label>/**/<file>``.
     modality
         What the items are.
     unlabelled
-        Leave labels, valence, arousal and pairs out: the library is only to be searched.
+        Leave labels, numbers and pairs out: the library is only to be searched.
     need_files
         False where only ids and labels are used: no file is looked for.
 
     Returns
     -------
     Manifest
-        Files that are not there are kept as items and counted in its notes, so that a run can account for them.
+        Files that are not there are kept as items, and counted in its notes.
 
     Raises
     ------
@@ -159,8 +161,8 @@ def read_manifest(
 def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     table = read_table(source)
     columns = [name.lower() for name in table.columns]
-    known = [name for name in COLUMNS if table.where(name) is not None]
-    if not {"path", "text"}.intersection(known):
+    known = {name for name in COLUMNS if table.where(name) is not None}
+    if known.isdisjoint(("path", "text")):
         raise ManifestError(f"{source} has no column 'path' (it has: {table.named()}); add one")
     problems = table.overfull()
     items = [
@@ -168,7 +170,9 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
         for number, row in table.rows
     ]
     require_none(source, problems)
-    left_out = [name for name in columns if name not in known]
+    measures = [] if unlabelled else measures_of([row for _, row in table.rows], columns, known)
+    items = [replace(item, measures=own) for item, own in zip(items, measures, strict=False)] or items
+    left_out = [name for name in columns if name not in known and not any(name in own for own in measures)]
     notes = [f"left out column{'s' * (len(left_out) > 1)} {name_some(left_out, 12)}"] if left_out else []
     kept, told = untimed(items, modality)
     return Manifest(source.stem, modality, source, tuple(kept), (*table.notes, *told, *notes))
@@ -226,9 +230,8 @@ def _from_folder(source: Path, modality: Modality, unlabelled: bool) -> Manifest
     labelled = [] if unlabelled else [path for path in files if "/" in path]
     if labelled:
         left_out |= dict.fromkeys(sorted(set(files).difference(labelled)), "in no label's folder")
-    items = [
-        Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in labelled or files
-    ]
+    chosen = labelled or files
+    items = [Item(path, source / path, label=path.partition("/")[0] if labelled else None) for path in chosen]
     empty = tell_empty(source, files, modality, left_out) if labelled else []
     return Manifest(source.name, modality, source, tuple(items), (*tell_left_out(left_out, modality), *empty), left_out)
 
@@ -253,8 +256,5 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
 
 def torn_sets(items: Iterable[Item], sets: Mapping[str, str]) -> list[str]:
     """Return which sets of items lie in more than one split; the set of an item is by its id."""
-    splits: dict[str, set[str]] = {}
-    for item in items:
-        if item.split and (found := sets.get(item.id)):
-            splits.setdefault(found, set()).add(item.split)
-    return [found for found, within in splits.items() if len(within) > 1]
+    parts = dict.fromkeys((sets[item.id], item.split) for item in items if item.split and sets.get(item.id))
+    return [found for found, count in Counter(name for name, _ in parts).items() if count > 1]

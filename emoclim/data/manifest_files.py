@@ -40,6 +40,11 @@ def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Ma
         _cells(item, _relative(item.path, home, real) if item.path else "", target)
         for item in sorted(items, key=lambda item: item.id)
     ]
+    measured = dict.fromkeys(name for item in items for name in item.measures)
+    measures = {
+        name: {item.id: repr(item.measures[name]) for item in items if name in item.measures} for name in measured
+    }
+    columns = {**measures, **columns}
     filled = [name for name in COLUMNS if name == "id" or any(row[name] for row in rows)]
     further = [name for name, cells in columns.items() if any(cells.get(row["id"]) for row in rows)]
     cells = [[*(row[name] for name in filled), *(columns[name].get(row["id"], "") for name in further)] for row in rows]

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
-from emoclim.data.grouping import join_groups, labelled_by_rarest_tag
+from emoclim.data.grouping import annotated_items, join_groups, labelled_by_rarest_tag
 from emoclim.data.manifest import SPLITS, Item, torn_sets
 from emoclim.data.splits import assign_splits
 from emoclim.errors import ConfigError, name_some
@@ -58,12 +58,12 @@ def place_items(
     joined = _with_groups(items, contents)
     if not (shares := SHARES.fullmatch(split)):
         return Placement(split, joined, notes=tuple(notes))
-    labelled = [item for item in joined if item.annotated]
+    labelled = annotated_items(joined)
     if not labelled and any(item.tags for item in joined):
         labelled = list(labelled_by_rarest_tag(joined))
     if not labelled:
         return Placement(
-            NONE, joined, notes=(*notes, "no item has a label, valence and arousal, or a tag, so that none has a split")
+            NONE, joined, notes=(*notes, "no item has a label, numbers or a tag, so that none has a split")
         )
     fractions = dict(zip(SPLITS, (float(share) / 100 for share in shares.groups()), strict=True))
     placed = assign_splits(labelled, seed, fractions=fractions)

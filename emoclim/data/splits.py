@@ -14,7 +14,7 @@ import numpy as np
 from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
-from emoclim.data.grouping import group_names, join_groups
+from emoclim.data.grouping import annotated_items, group_names, join_groups
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
@@ -78,7 +78,7 @@ def with_splits(
     ['test', 'train', 'train']
     """
     every = every and not any(item.split for item in manifest.items)  # else those without one are only searched
-    labelled = [item for item in manifest.items if every or item.annotated]
+    labelled = list(manifest.items) if every else annotated_items(manifest.items)
     given = sum(item.split is not None for item in labelled)
     if given == len(labelled):
         return manifest

@@ -45,6 +45,7 @@ class Branch:
     through: tuple[str, ...] = ()
     output_of: str | None = None  # name of the branch whose output layer it uses, where it shares a hidden layer too
     projector: bool = False  # whether it has two linear layers and nothing else
+    bare: bool = False  # whether it has no layer, so that its outputs are its inputs
 
 
 KINDS: Mapping[str, type[Bank]] = {
@@ -142,6 +143,9 @@ def new_banks(
             if layer not in banks:
                 sizes = n_heads, config.hidden_dim, config.hidden_dim
                 banks[layer] = HiddenBank(*sizes, dropout=config.dropout, generator=draw)
+        if branch.bare:
+            banks[name] = IdentityBank(n_heads, dims[branch.input])
+            continue
         if branch.projector:
             sizes = n_heads, dims[branch.input], config.hidden_dim
             banks[name] = ProjectorBank(*sizes, width, generator=draw)

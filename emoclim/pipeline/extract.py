@@ -20,7 +20,7 @@ from emoclim.cache import (
     write_failures,
 )
 from emoclim.config import ExtractConfig
-from emoclim.data import Manifest, read_manifest
+from emoclim.data import Manifest, annotated_items, read_manifest
 from emoclim.encoders import choose_device, load_encoder
 from emoclim.errors import CacheError, ConfigError
 from emoclim.modality import MODALITIES, Modality
@@ -111,7 +111,7 @@ def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: Extr
     """Keep the note beside a cache from before extraction on, so that it is there even if the process is killed."""
     there, before = note_path(path).exists(), len(cache)
     checkpoint = portable_path(config.checkpoint, path.parent) if config.checkpoint else None
-    unlabelled = config.unlabelled or not any(item.annotated for item in manifest.items)
+    unlabelled = config.unlabelled or not annotated_items(manifest.items)
     note = note_or_new(CacheNote(path, cache.spec, checkpoint, config.settings)).with_source(manifest, unlabelled)
     note.with_run(provenance(), None).save()
     try:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import ExtractConfig
-from emoclim.data import DRAFT, Manifest, known_emotions
+from emoclim.data import DRAFT, Manifest, annotated_items, known_emotions
 from emoclim.encoders import DECODER, FULL_PRECISION, PRECISION, Encoder, ImageEncoder
 from emoclim.errors import name_some
 from emoclim.modality import MODALITIES
@@ -70,7 +70,7 @@ class ExtractionResult:
         if self.labels:
             counts = [f"{label} ({count})" for label, count in self.labels.items()]
             lines.append(f"labels, by {_origin(self.manifest)}: {name_some(counts, SHOWN_LABELS)}")
-        elif not any(item.tags or item.numbers for item in self.manifest.items):
+        elif not any(item.tags or item.numbers or item.measures for item in self.manifest.items):
             lines.append("no item has a label: this library is searched, and trained on only for what needs no labels")
         if done.padded:
             lines.append(f"{done.padded} are shorter than one segment and were repeated to fill it")
@@ -108,7 +108,7 @@ def replaced_items(manifest: Manifest, n_before: int | None, unlabelled_before: 
     """Say that a manifest is another one than it was when it was extracted before; None counts what is not known."""
     nouns = MODALITIES[manifest.modality].nouns
     kinds = {True: " without labels", False: " with labels"}
-    unlabelled = not any(item.annotated for item in manifest.items)
+    unlabelled = not annotated_items(manifest.items)
     before, now = (kinds[unlabelled_before], kinds[unlabelled]) if unlabelled != unlabelled_before else ("", "")
     known = f"{n_before} {nouns}" if n_before is not None else f"other {nouns}"
     return (

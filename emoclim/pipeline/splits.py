@@ -6,10 +6,11 @@ error; it is never dropped silently.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 import torch
 
-from emoclim.data import SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
+from emoclim.data import NUMBERS, SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, read_features
@@ -18,11 +19,6 @@ WHOLE = "all"  # in place of a split: all of them
 
 PairNumbers = Mapping[Modality, Mapping[str, int]]  # by id: equal for items that belong together
 NumbersOf = Callable[[Item], Sequence[float]]  # what is measured of an item; nothing where it is not
-
-
-def valence_arousal_of(item: Item) -> Sequence[float]:
-    """Return the two numbers of an item, if its manifest has them."""
-    return item.numbers
 
 
 def read_splits(
@@ -86,7 +82,29 @@ def known_of(
     return labels, torch.tensor([list(of(item)) for item in items], dtype=torch.float32) if of else None
 
 
-def numbered_items(manifest: Manifest, split: str, of: NumbersOf = valence_arousal_of) -> list[Item]:
+def numbers_in(columns: Sequence[str]) -> NumbersOf:
+    """Return what reads the numbers of an item in some columns, which are none unless it has all."""
+    return partial(_values, columns)
+
+
+def _values(columns: Sequence[str], item: Item) -> Sequence[float]:
+    own = {**dict(zip(NUMBERS, item.numbers, strict=False)), **item.measures}
+    return [own[name] for name in columns] if own.keys() >= set(columns) else ()
+
+
+def measured_in(manifests: Iterable[Manifest], columns: Sequence[str], *, every: bool) -> frozenset[Modality]:
+    """Return the modalities of manifests whose items have numbers in some columns; `every` one must."""
+    found, of = set(), numbers_in(columns)
+    for manifest in manifests:
+        if any(map(of, manifest.items)):
+            found.add(manifest.modality)
+        elif every:
+            told = ", ".join(columns)
+            raise ManifestError(f"no item of {manifest.source} has numbers in {told}; add them, or name other columns")
+    return frozenset(found)
+
+
+def numbered_items(manifest: Manifest, split: str, of: NumbersOf) -> list[Item]:
     """Return the items of a split that have numbers, labelled or not."""
     return [item for item in items_of(manifest, split) if of(item)]
 
@@ -117,8 +135,8 @@ def items_of(manifest: Manifest, split: str) -> list[Item]:
 def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:
     if not len(numbers):
         raise ManifestError(
-            f"split {split!r} of {manifest.source} has no usable {manifest.modality} with valence and arousal, or with "
-            "tags; add some, or change the splits"
+            f"split {split!r} of {manifest.source} has no usable {manifest.modality} with the numbers that are learnt, "
+            "or with tags; add some, or change the splits"
         )
 
 

@@ -174,7 +174,7 @@ def train_end_to_end(
     train, val, makers = _joined(train, val.without_views(), live, modalities, device)
     check_pair(train, val, modalities, objective.needs)
     heads = new_learner(objective, train, table, config, device)
-    if not heads.learns:
+    if not heads.learns and not all(branch.bare for branch in heads.banks.branches.values()):
         told = f"objective {objective.name} has no loss that trains an encoder"
         raise ConfigError(f"{told}; extract features, and run: emoclim train-heads --objective {objective.name}")
     learner = JointLearner([one.encoder for one in live], heads, tuning, device, replicas)

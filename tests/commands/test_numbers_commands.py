@@ -55,6 +55,20 @@ def metrics(found: dict) -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
+def test_any_columns_of_numbers_are_learnt_and_measured(tmp_path: Path) -> None:
+    bring(tmp_path, "audio", ("valence", "arousal", "split"), (1, 8))
+    table = tmp_path / "audio.csv"
+    table.write_text(table.read_text().replace("valence,arousal", "Calm beats,loudness"))
+    words = ("train-heads", "--audio", "made-audio", "--objective", "regression", *FAST, "--workspace", tmp_path)
+    told = mistake(*words, "--setting", "columns=loudness,tempo")
+    assert "no item of" in told
+    assert "has numbers in loudness, tempo" in told
+    answer(*words, "--setting", "columns=loudness,calm beats")
+    found = answer("evaluate", "--no-plots", "--workspace", tmp_path)
+    assert metrics(found).keys() == {("audio", "loudness"), ("audio", "calm beats")}
+    assert all(one["R2"] > 0.6 for one in metrics(found).values())
+
+
 def test_one_modality_of_items_without_labels_is_trained_and_measured(tmp_path: Path) -> None:
     bring(tmp_path, "audio", ("valence", "arousal", "split", "group"), (1, 8))
     trained = train(tmp_path, "--audio", "made-audio", "--seeds", 2)
@@ -68,7 +82,7 @@ def test_one_modality_of_items_without_labels_is_trained_and_measured(tmp_path: 
     told = run("evaluate", "--no-plots", "--workspace", tmp_path).stdout
     assert "arousal of recordings" in told
     folder = Path(trained["run"]) / "evaluation" / "test"
-    assert "Valence and arousal" in (folder / "report.html").read_text(encoding="utf-8")
+    assert "Predicted numbers" in (folder / "report.html").read_text(encoding="utf-8")
     items = pq.read_table(folder / "numbers.parquet").to_pydict()
     assert r2_score(items["valence"], items["predicted_valence"]) == pytest.approx(valence["value"])
     again = train(tmp_path, "--seeds", 2, "--name", "again")  # the only modality that there is

@@ -37,8 +37,19 @@ def test_reads_every_column_and_resolves_paths_from_the_csv(tmp_path: Path) -> N
 
 
 def test_unknown_columns_are_left_out_with_a_note(tmp_path: Path) -> None:
-    manifest = read_manifest(write_csv(tmp_path, "path,agree,disagree\na.jpg,1,2\n", "a.jpg"), "image")
-    assert manifest.notes == ("left out columns agree, disagree",)
+    manifest = read_manifest(write_csv(tmp_path, "path,agree,code\na.jpg,yes,c2\n", "a.jpg"), "image")
+    assert manifest.notes == ("left out columns agree, code",)
+
+
+def test_further_columns_of_numbers_are_measures_of_items(tmp_path: Path) -> None:
+    table = "path,Tempo,key,empty,mode\na.jpg,60.5,c,,1\nb.jpg,,2,,-1e3\n"
+    manifest = read_manifest(write_csv(tmp_path, table, "a.jpg", "b.jpg"), "image")
+    assert [item.measures for item in manifest.items] == [{"tempo": 60.5, "mode": 1}, {"mode": -1000}]
+    assert manifest.notes == ("left out columns key, empty",)
+    assert not any(item.annotated for item in manifest.items)
+    other = read_manifest(write_csv(tmp_path, table.replace("60.5", "61.5")), "image")
+    assert other.digest() != manifest.digest()
+    assert not read_manifest(manifest.source, "image", unlabelled=True).items[0].measures
 
 
 def test_valence_and_arousal_are_numbers_of_items_in_any_scale(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_items_with_tags_only_are_placed_by_their_rarest() -> None:
 def test_items_with_neither_label_nor_tag_have_no_split_which_is_told() -> None:
     placed = place_items([Item("a", Path("a")), Item("b", Path("b"))], "80-10-10", {}, {}, seed=1)
     assert (placed.split, {item.split for item in placed.items}) == ("none", {None})
-    assert placed.notes == ("no item has a label, valence and arousal, or a tag, so that none has a split",)
+    assert placed.notes == ("no item has a label, numbers or a tag, so that none has a split",)
 
 
 def test_a_published_split_stays_and_what_is_not_clean_is_told() -> None:

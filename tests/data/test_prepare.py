@@ -102,7 +102,8 @@ def test_a_parquet_manifest_is_found_and_read(photos: Path, tmp_path: Path) -> N
     assert {item.id: item.label for item in manifest.items} == {
         f"photos/{name}": name.partition("/")[0] for name in PHOTOS
     }
-    assert manifest.notes == ("left out columns agree, score, code",)
+    assert manifest.notes == ("left out column code",)
+    assert manifest.items[0].measures == {"agree": 0, "score": 0.5}
     first = pq.read_table(output).to_pylist()[0]
     assert (first["agree"], first["score"], first["code"]) == (0, 0.5, "code 0")
 

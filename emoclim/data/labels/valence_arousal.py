@@ -7,7 +7,7 @@ the scale that they are given in.
 from __future__ import annotations  # lest reading a file load torch
 
 import logging
-from collections.abc import Mapping, MutableSequence, Sequence
+from collections.abc import Collection, Mapping, MutableSequence, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -99,6 +99,22 @@ def numbers_of_row(number: int, row: Mapping[str, str], problems: MutableSequenc
         problems.append(f"row {number} has {next(iter(given))} alone (valence and arousal go together)")
     found = tuple(value for value in values.values() if value is not None)
     return found if len(found) == len(NUMBERS) else ()
+
+
+def measures_of(
+    rows: Sequence[Sequence[str]], columns: Sequence[str], others: Collection[str]
+) -> list[dict[str, float]]:
+    """Read columns, but for `others`, that hold finite numbers and gaps alone, row by row; nothing if none does."""
+    found: list[dict[str, float]] = [{} for _ in rows]
+    for column, name in enumerate(columns):
+        if name in others:
+            continue
+        cells = {place: row[column] for place, row in enumerate(rows) if len(row) > column and row[column].strip()}
+        values = {place: value for place, cell in cells.items() if (value := finite_number(cell)) is not None}
+        if len(values) == len(cells):
+            for place, value in values.items():
+                found[place][name] = value
+    return found if any(found) else []
 
 
 def places_of(names: Sequence[str], places: Mapping[str, T], source: object = "the file given") -> dict[str, T]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emoclim import config
-from emoclim.data import Features, FeatureSpec, Split, Taxonomy
+from emoclim.data import NUMBERS, Features, FeatureSpec, Split, Taxonomy
 from emoclim.errors import ConfigError
 from emoclim.learning.banks.base import Bank
 from emoclim.learning.branches import Branch
@@ -87,6 +87,11 @@ class Objective:
         ]
         varied = ((one, [each.model_copy(update=dict([one])) for each in self.settings]) for one in choices)
         return [f"{name}={value}" for (name, value), settings in varied if what in self.of(settings).needs]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the numbers of items that it takes, where it needs numbers or targets."""
+        return NUMBERS
 
     @property
     def terms(self) -> tuple[str, ...]:

@@ -1,70 +1,97 @@
-"""Train each modality by itself towards given vectors, in one term each: the base of the objectives of regression.
+"""Any numbers of items, such as ratings, predicted from each modality by itself."""
 
-Used by objectives. Invariant: the modalities meet only in the space of their targets, so that one of them is enough.
-"""
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
-
-import torch
+from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
+from emoclim import config
 from emoclim.data import Split
+from emoclim.errors import ConfigError
 from emoclim.learning.branches import Branch
-from emoclim.learning.objectives.base import Objective
-from emoclim.learning.sampling import Batch
+from emoclim.learning.objectives.regressing import ScaledRegression
 
 
-class RegressionObjective(Objective, ABC):
-    """One mean squared error for each modality."""
+class Regression(ScaledRegression):
+    """Each modality is brought to numbers of its items: columns of its manifest, whatever they measure.
 
-    alone: ClassVar[bool] = True
+    References
+    ----------
+    A. Aljanaki, M. Soleymani, "A data-driven approach to mid-level perceptual musical feature modeling", ISMIR 2018,
+    for ratings of music. The scale, optimiser, batch size, learning rate and weight decay are those of the published
+    code of S. Chowdhury, G. Widmer, "On perceived emotion in expressive piano performance", ISMIR 2021.
+
+    Inputs
+    ------
+    ==============  ==============  ============================================================
+    outputs         ``(K, N, E)``   of each modality, not of unit length, one value a column
+    numbers         ``(N, E)``      of items, in any scale
+    ==============  ==============  ============================================================
+
+    Relations
+    ---------
+    ``va_regression`` is the same for valence and arousal, which labels may stand for.
+
+    Notes
+    -----
+    What is learnt runs from -1 to 1 over the training split, column by column; predictions come back in the scale of
+    the manifest. With ``head=none`` the features themselves are what is learnt: an encoder that is trained has the
+    numbers for values, in the order of the columns.
+
+    Examples
+    --------
+    >>> objective = Regression(("audio",), [Regression.Settings(columns="tempo, loudness")])
+    >>> split = Split({}, {}, (), numbers={"audio": torch.tensor([[60.0, -20.0], [120.0, -10.0]])})
+    >>> objective.prepare(split, torch.device("cpu"))
+    >>> objective.predictions("audio", {"audio": torch.tensor([[[0.0, 1.0]]])})
+    tensor([[[ 90., -10.]]])
+    """
+
+    class Settings(config.Settings):
+        """Of the targets and the heads."""
+
+        columns: str = Field(
+            default="valence,arousal", description="Columns of the manifest that are learnt, commas between them"
+        )
+        head: Literal["mlp", "none"] = Field(
+            default="mlp",
+            description="What predicts them: a head on features (mlp), or features themselves, of an encoder with one "
+            "value for each column (none)",
+        )
+
+    needs: ClassVar[frozenset[str]] = frozenset({"numbers"})
     preset: ClassVar[Mapping[str, Any]] = {
-        "batch_size": 32,
-        "learning_rate": 1e-4,
-        "weight_decay": 1e-4,
-        "epochs": 200,
-        "hidden_dim": 64,
+        **ScaledRegression.preset,
+        "optimiser": "adam",
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-5,
     }
-    squashes: ClassVar[frozenset[str]] = frozenset()  # values of the setting `output` that put a sigmoid behind
-
-    @abstractmethod
-    def width(self, split: Split) -> int:
-        """Return how many numbers a target has."""
-
-    @abstractmethod
-    def targets(self, modality: str, batch: Batch) -> Tensor:
-        """Return what the outputs ``(N, E)`` of a modality are to be."""
 
     @property
     @override
-    def terms(self) -> tuple[str, ...]:
-        return self.modalities
+    def columns(self) -> tuple[str, ...]:
+        names = tuple(name.strip().lower() for name in self.choice("columns").split(","))
+        if not all(names) or len(set(names)) < len(names):
+            raise ConfigError(f"columns = {self.choice('columns')} is not possible; name each once, as in tempo,mode")
+        return names
 
     @override
-    def aligns(self, weights: Sequence[float]) -> bool:
-        return all(weight > 0 for weight in weights)
+    def scale(self, table: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        low, high = table.amin(dim=0), table.amax(dim=0)
+        return (low + high) / 2, (high - low) / 2
 
     @override
     def branches(self, split: Split) -> Mapping[str, Branch]:
-        width = self.width(split)
-        return {modality: Branch(modality, width, unit=False) for modality in self.modalities}
-
-    @override
-    def losses(
-        self, outputs: Mapping[str, Tensor], batch: Batch, generator: torch.Generator | None
-    ) -> tuple[Tensor, ...]:
-        return tuple(
-            squared_error(self.ended(outputs[modality]), self.targets(modality, batch)) for modality in self.modalities
-        )
-
-    def ended(self, outputs: Tensor) -> Tensor:
-        """Return outputs behind the sigmoid, if there is one."""
-        return outputs.sigmoid() if self.choice("output") in self.squashes else outputs
-
-
-def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Mean squared difference ``(K,)`` of outputs ``(K, N, E)`` and targets ``(N, E)``."""
-    return (outputs - targets).square().mean(dim=2).mean(dim=1)
+        if self.choice("head") == "mlp":
+            return super().branches(split)
+        for modality in self.modalities:
+            dim = split.features[modality].spec.dim if modality in split.features else len(self.columns)
+            if dim != len(self.columns):
+                raise ConfigError(
+                    f"head=none takes {modality} features of {len(self.columns)} values, one for each column, not "
+                    f"{dim}; name as many columns, or take head=mlp"
+                )
+        return {modality: Branch(modality, unit=False, bare=True) for modality in self.modalities}

@@ -1,7 +1,7 @@
 """Valence and arousal, predicted from each modality by itself."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -9,18 +9,17 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import NUMBERS, FeatureSpec, Split
+from emoclim.data import Split
 from emoclim.errors import ConfigError
 from emoclim.learning.objectives.base import VALENCE_AROUSAL, Metric
-from emoclim.learning.objectives.regression import RegressionObjective
+from emoclim.learning.objectives.regressing import ScaledRegression
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 
 LABELS = "labels"  # whose scale that of their vectors is, among those of modalities
-UNSCALED = torch.tensor([[0.0, 0.0], [1.0, 1.0]])
 
 
-class VaRegression(RegressionObjective):
+class VaRegression(ScaledRegression):
     """Each modality is brought to valence and arousal: of its items where they have them, else of their labels.
 
     References
@@ -39,7 +38,7 @@ class VaRegression(RegressionObjective):
 
     Relations
     ---------
-    ``w2v_regression`` does the same with the vectors of words.
+    ``w2v_regression`` does the same with the vectors of words, ``regression`` with any columns of numbers.
 
     Notes
     -----
@@ -70,71 +69,49 @@ class VaRegression(RegressionObjective):
     _vectors: Tensor | None = None  # (C, 2), as they are learnt
 
     @override
+    def tables(self, split: Split) -> Mapping[str, Tensor]:
+        given, vectors = super().tables(split), split.label_vectors
+        if len(given) == len(self.modalities):
+            return given
+        if vectors is None or vectors.shape[1:] != (2,):
+            raise ConfigError("va_regression takes labels with two numbers each, valence and arousal; give --vad")
+        return {**given, LABELS: vectors}
+
+    @override
     def prepare(self, split: Split, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
         super().prepare(split, device, dtype)
-        numbers, vectors = split.numbers or {}, split.label_vectors
-        given: dict[str, Tensor] = {name: numbers[name] for name in self.modalities if name in numbers}
-        if len(given) < len(self.modalities):
-            if vectors is None or vectors.shape[1:] != (2,):
-                raise ConfigError("va_regression takes labels with two numbers each, valence and arousal; give --vad")
-            given[LABELS] = vectors
-        self.recall({name: self._scale_of(table.double(), name == LABELS) for name, table in given.items()})
-        if LABELS in given:
-            self._vectors = self._learnt(given[LABELS].to(device, dtype), LABELS)
-
-    def _scale_of(self, table: Tensor, of_labels: bool) -> list[list[float]]:
-        """Return what is subtracted from numbers and what then divides them: 1 where all are alike."""
-        if self.choice("output") in self.squashes:
-            low = table.new_zeros(2) if of_labels else table.amin(dim=0)
-            high = table.new_ones(2) if of_labels else table.amax(dim=0)
-            centre, spread = low, high - low
-        else:
-            centre, spread = table.mean(dim=0), table.std(dim=0, correction=0)
-        return [centre.tolist(), torch.where(spread > 0, spread, 1).tolist()]
+        if LABELS in self._scales and split.label_vectors is not None:
+            self._vectors = self.learnt_of(split.label_vectors.to(device, dtype), LABELS)
 
     @override
-    def recall(self, learnt: Mapping[str, Any]) -> None:
-        super().recall(learnt)
-        self._scales = {name: torch.tensor(scale).double().view(2, 2) for name, scale in learnt.items()}
-
-    def _scale(self, modality: str, like: Tensor) -> tuple[Tensor, Tensor]:
-        centre, spread = self._scales.get(modality, self._scales.get(LABELS, UNSCALED)).to(like)
-        return centre, spread
-
-    def _learnt(self, numbers: Tensor, modality: str) -> Tensor:
-        centre, spread = self._scale(modality, numbers)
-        return (numbers - centre) / spread
+    def scale(self, table: Tensor, name: str) -> tuple[Tensor, Tensor]:
+        if self.choice("output") not in self.squashes:
+            return table.mean(dim=0), table.std(dim=0, correction=0)
+        if name == LABELS:
+            return table.new_zeros(2), table.new_ones(2)
+        return table.amin(dim=0), table.amax(dim=0) - table.amin(dim=0)
 
     @override
-    def width(self, split: Split) -> int:
-        return 2
+    def scale_of(self, modality: str, like: Tensor) -> tuple[Tensor, Tensor]:
+        known = modality if modality in self._scales else LABELS
+        return super().scale_of(known, like) if known in self._scales else (like.new_zeros(2), like.new_ones(2))
 
     @override
     def targets(self, modality: str, batch: Batch) -> Tensor:
         if modality in batch.numbers:
-            return self._learnt(batch.numbers[modality].to(self._dtype), modality)
+            return super().targets(modality, batch)
         assert self._vectors is not None
         return self._vectors[batch.labels[modality]]
 
     @override
     def vectors(self, modality: Modality, outputs: Mapping[str, Tensor]) -> tuple[Tensor, Metric]:
-        ended = self.ended(outputs[modality])
-        by_labels_alone = self._scales.keys() == {LABELS}
-        return ended * self._scale(LABELS, ended)[1] if by_labels_alone else ended, "l2"
-
-    @override
-    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
-        return NUMBERS
+        ended, metric = super().vectors(modality, outputs)
+        return self._in_space_of_labels(ended) if self._scales.keys() == {LABELS} else ended, metric
 
     @override
     def label_vectors(self, table: Tensor, outputs: Mapping[str, Tensor]) -> Tensor | None:
-        learnt = self._learnt(table, LABELS)[None]
-        return learnt * self._scale(LABELS, learnt)[1] if self._scales.keys() == {LABELS} else None
+        learnt = self.learnt_of(table, LABELS)[None]
+        return self._in_space_of_labels(learnt) if self._scales.keys() == {LABELS} else None
 
-    @override
-    def predictions(self, modality: Modality, outputs: Mapping[str, Tensor]) -> Tensor | None:
-        if modality not in self._scales:
-            return None
-        ended = self.ended(outputs[modality])
-        centre, spread = self._scale(modality, ended)
-        return centre + spread * ended
+    def _in_space_of_labels(self, learnt: Tensor) -> Tensor:
+        return learnt * self.scale_of(LABELS, learnt)[1]

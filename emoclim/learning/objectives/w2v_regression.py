@@ -12,7 +12,7 @@ from typing_extensions import override
 from emoclim import config
 from emoclim.data import Split
 from emoclim.learning.objectives.base import WORDS, Metric
-from emoclim.learning.objectives.regression import RegressionObjective
+from emoclim.learning.objectives.regressing import RegressionObjective
 from emoclim.learning.sampling import Batch
 from emoclim.modality import Modality
 

@@ -26,7 +26,7 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.config import ImportConfig
-from emoclim.data import VIEWS, FeatureSpec, Manifest, Setting, read_manifest
+from emoclim.data import VIEWS, FeatureSpec, Manifest, Setting, annotated_items, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
@@ -182,7 +182,7 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
     note = note_or_new(CacheNote(cache, spec, origin, {}))
     if imported:
         note = note.with_run(provenance(), imported)
-    note = note.with_source(manifest, not any(item.annotated for item in manifest.items))
+    note = note.with_source(manifest, not annotated_items(manifest.items))
     with open_cache(cache) as opened:
         states = item_statuses(manifest.items, lambda item: f"{BY_ID}{item.id}", opened.keys(), {})
     write_item_table(cache, note.sources[-1].name, states)

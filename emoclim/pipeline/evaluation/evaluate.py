@@ -74,8 +74,8 @@ def measure_run(
     numbers = NumbersReport.of(config, libraries, heads, opened.label_map, keys)
     if not ranked.split.features and not numbers.predicted:
         raise ConfigError(
-            f"split {config.split} has neither labels that occur in both modalities nor valence and arousal; give a "
-            "label map, or choose another split"
+            f"split {config.split} has neither labels that occur in both modalities nor numbers that heads "
+            "predict; give a label map, or choose another split"
         )
     number = opened.chosen if config.head is None else config.head
     cautions = [opened.caution(number), *_warnings(ranked, config.split, opened, libraries)]

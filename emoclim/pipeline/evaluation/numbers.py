@@ -1,4 +1,4 @@
-"""Measure how well valence and arousal of items are predicted, and show it.
+"""Measure how well numbers of items, such as valence and arousal, are predicted, and show it.
 
 Used by `emoclim evaluate`, for runs that predict them and splits whose items have them. Items of one group are drawn
 together for the intervals.
@@ -13,12 +13,12 @@ import torch
 from pydantic_core import to_jsonable_python
 
 from emoclim.config import EvaluateConfig
-from emoclim.data import NUMBERS, ContentKeys, LabelMap, Split, number_groups
+from emoclim.data import ContentKeys, LabelMap, Split, number_groups
 from emoclim.learning import Heads
 from emoclim.metrics import bootstrap_regression
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library
-from emoclim.pipeline.splits import numbered_items, read_splits, valence_arousal_of
+from emoclim.pipeline.splits import numbered_items, numbers_in, read_splits
 from emoclim.reports import SEED, Estimate, Row
 from emoclim.seeding import generator_for
 
@@ -31,14 +31,14 @@ class Predicted:
     """How well one number of the items of a modality is predicted."""
 
     modality: Modality
-    name: str  # valence or arousal
+    name: str  # of its column, such as valence
     n_items: int
     metrics: Mapping[str, Estimate | None]  # R2, r, CCC; None where it is not defined
 
 
 @dataclass(frozen=True, slots=True)
 class NumbersReport:
-    """How well valence and arousal are predicted."""
+    """How well numbers of items are predicted."""
 
     predicted: tuple[Predicted, ...]
     columns: Mapping[str, Sequence[Any]]  # of the single items: id, modality, what is given and what is predicted
@@ -52,14 +52,13 @@ class NumbersReport:
         label_map: LabelMap,
         keys: ContentKeys,
     ) -> Self:
-        """Predict valence and arousal of the items of a split that have them, where the heads do."""
-        if "targets" not in heads.objective.needs:
+        """Predict the numbers of the items of a split that have them, where the heads do."""
+        if not heads.objective.needs.intersection(("targets", "numbers")):
             return cls((), {})
-        split = _split(config, libraries, label_map, keys)
+        names = heads.objective.columns
+        split = _split(config, libraries, label_map, keys, names)
         found: list[Predicted] = []
-        columns = {
-            name: list[Any]() for name in ("id", "modality", *NUMBERS, *(f"predicted_{name}" for name in NUMBERS))
-        }
+        columns = {name: list[Any]() for name in ("id", "modality", *names, *(f"predicted_{name}" for name in names))}
         for modality, features in split.features.items():
             outputs = heads.outputs(features, average=config.average)
             predictions = heads.objective.predictions(modality, outputs)
@@ -67,7 +66,7 @@ class NumbersReport:
                 items = {item.id: item for item in libraries[modality].manifest.items}
                 groups = torch.tensor(number_groups(items[id_] for id_ in features.ids))
                 given = split.numbers[modality]
-                found += _measure(modality, predictions[0], given, groups)
+                found += _measure(modality, names, predictions[0], given, groups)
                 values = torch.cat([given.double(), predictions[0].cpu().double()], dim=1).T.tolist()
                 for column, own in zip(columns.values(), (features.ids, [modality] * len(given), *values), strict=True):
                     column += own
@@ -98,25 +97,29 @@ class NumbersReport:
 
 
 def _split(
-    config: EvaluateConfig, libraries: Mapping[Modality, Library], label_map: LabelMap, keys: ContentKeys
+    config: EvaluateConfig,
+    libraries: Mapping[Modality, Library],
+    label_map: LabelMap,
+    keys: ContentKeys,
+    names: Sequence[str],
 ) -> Split:
-    measured = {name: one for name, one in libraries.items() if numbered_items(one.manifest, config.split)}
-    split = read_splits(
-        measured, label_map, (config.split,), keys, numbered=dict.fromkeys(measured, valence_arousal_of)
-    )[config.split]
+    of = numbers_in(names)
+    measured = {name: one for name, one in libraries.items() if numbered_items(one.manifest, config.split, of)}
+    numbered = dict.fromkeys(measured, of)
+    split = read_splits(measured, label_map, (config.split,), keys, numbered=numbered)[config.split]
     return split.lasting(config.min_seconds) if config.min_seconds else split
 
 
 def _measure(
-    modality: Modality, predictions: torch.Tensor, given: torch.Tensor, groups: torch.Tensor
+    modality: Modality, names: Sequence[str], predictions: torch.Tensor, given: torch.Tensor, groups: torch.Tensor
 ) -> list[Predicted]:
     drawn = generator_for(f"numbers of {modality}", SEED)
     found = bootstrap_regression(predictions, given, drawn, groups=groups)
-    estimates = {name: [Estimate.of(means, column) for column in range(len(NUMBERS))] for name, means in found.items()}
+    estimates = {name: [Estimate.of(means, column) for column in range(len(names))] for name, means in found.items()}
     known = {name: [None if math.isnan(one.value) else one for one in both] for name, both in estimates.items()}
     return [
         Predicted(modality, name, len(given), {metric: both[column] for metric, both in known.items()})
-        for column, name in enumerate(NUMBERS)
+        for column, name in enumerate(names)
     ]
 
 

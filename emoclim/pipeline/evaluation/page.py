@@ -116,7 +116,7 @@ def _tables(evaluation: Evaluation) -> list[tuple[str, list[Row], str]]:
             (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
         ][: 1 if evaluation.by_partner else 3]
     if numbers.predicted:
-        tables.append(("Valence and arousal", numbers.table_rows(), NUMBERS_NOTE))
+        tables.append(("Predicted numbers", numbers.table_rows(), NUMBERS_NOTE))
     return tables
 
 

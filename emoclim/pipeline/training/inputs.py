@@ -30,10 +30,11 @@ from emoclim.pipeline.splits import (
     PairNumbers,
     items_of,
     known_of,
+    measured_in,
+    numbers_in,
     pair_numbers,
     read_splits,
     taught_items,
-    valence_arousal_of,
 )
 from emoclim.pipeline.training.config import LabelledConfig
 from emoclim.pipeline.training.label_vectors import check_vectors, label_vectors, mean_of_tags, relate
@@ -108,7 +109,8 @@ class Labelled:
 
     def numbered(self) -> dict[Modality, NumbersOf]:
         """Return the modalities that are trained on numbers of their items, and what these are."""
-        of = partial(mean_of_tags, self.vectors or {}) if learns_tags(self.objective) else valence_arousal_of
+        tagged = learns_tags(self.objective)
+        of = partial(mean_of_tags, self.vectors or {}) if tagged else numbers_in(self.objective.columns)
         return dict.fromkeys(_numbered(self.objective, self.libraries), of)
 
     def settings(self) -> dict[str, Any]:
@@ -162,11 +164,12 @@ def learns_tags(objective: Objective) -> bool:
 
 
 def _numbered(objective: Objective, libraries: Mapping[Modality, Library]) -> frozenset[Modality]:
-    """Return the modalities that are trained on valence and arousal of their items, or on tags in place of labels."""
-    if "targets" not in objective.needs:
+    """Return the modalities that are trained on numbers of their items, or on tags in place of labels."""
+    if not objective.needs.intersection(("targets", "numbers")):
         return frozenset()
     if not learns_tags(objective):
-        return frozenset(name for name, one in libraries.items() if any(item.numbers for item in one.manifest.items))
+        manifests = [library.manifest for library in libraries.values()]
+        return measured_in(manifests, objective.columns, every="numbers" in objective.needs)
     labelled = {name for name, labels in labels_of(libraries).items() if labels}
     return frozenset(
         name
