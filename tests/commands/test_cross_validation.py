@@ -216,3 +216,23 @@ def test_what_cannot_be_divided_is_told(paired: Path, tmp_path: Path) -> None:
     lines = [line.rsplit(",", 1)[0] + (",a" if line.startswith("a") else ",") for line in text.splitlines()[1:]]
     (root / "text.csv").write_text("\n".join([text.splitlines()[0], *lines]) + "\n")
     assert "1 groups are in audio and text alike" in mistake(*words, "--workspace", root)
+
+
+def test_numbers_are_predicted_of_one_modality_by_heads_of_other_groups(tmp_path: Path) -> None:
+    values = features()["audio"][: len(NAMES)]
+    rows = [
+        {"id": name, "path": f"{name}.wav", "group": name[0], "valence": row[0], "arousal": row[1]}
+        for name, row in zip(NAMES, values, strict=True)
+    ]
+    with (tmp_path / "audio.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    np.savez(tmp_path / "audio.npz", ids=NAMES, values=values)
+    words = ("--name", "made", "--modality", "audio", "--manifest", tmp_path / "audio.csv", "--workspace", tmp_path)
+    run("cache", "import", tmp_path / "audio.npz", *words)
+    long = ("--epochs", 40, "--learning-rate", 0.01, "--batches-per-epoch", 10)
+    found = crossed(tmp_path, "one", "--objective", "va_regression", "--audio", "made", *FAST[4:], *long)
+    assert found["directions"] == {}
+    assert [(one["name"], one["n_items"]) for one in found["numbers"]] == [("valence", 45), ("arousal", 45)]
+    assert all(one["metrics"]["r"]["value"] > 0.3 for one in found["numbers"])

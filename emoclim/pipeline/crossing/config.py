@@ -18,7 +18,6 @@ class CrossConfig(HeadsConfig):
     evaluation: EvaluateConfig = EvaluateConfig(split="all")
     plots: bool = Field(default=True, description="Draw plots and write report.html, too")
 
-    @property
-    def measured(self) -> EvaluateConfig:
-        """How all folds are measured."""
-        return self.evaluation.updated(within="group") if self.folds is None else self.evaluation
+    def measured(self, *, ranked: bool) -> EvaluateConfig:
+        """Return how all folds are measured; `ranked` says whether anything is ranked, or all is predicted."""
+        return self.evaluation.updated(within="group") if self.folds is None and ranked else self.evaluation

@@ -171,7 +171,8 @@ class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
             substitute=told_of(inputs.vectors),
         )
         where: dict[str, Any] = {"workspace": work.resources.workspace, "device": work.resources.device}
-        return measure_run(run, libraries, config.measured, plots=config.plots, **where)
+        ranked = inputs.ranked or inputs.pairs is not None
+        return measure_run(run, libraries, config.measured(ranked=ranked), plots=config.plots, **where)
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,9 @@ class Evaluation:
             lines.append(f"what is relevant to what is {by}")
         lines += filter(None, [self.settings["label_vectors"]])
         if "folds" in self.settings:
-            lines.append("each item is ranked among those of its fold, by heads that were trained without them")
+            lines.append(
+                "each item is ranked among those of its fold, or predicted, by heads that were trained without them"
+            )
         if self.by_partner:
             lines.append("relevant to an item is the one that it belongs to")
         if self.settings["within"]:
