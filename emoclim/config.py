@@ -135,6 +135,10 @@ class RelevanceConfig(Settings):
     within: Literal["group"] | None = Field(
         default=None, description="Rank only candidates that have the query's own entry in this column; default all"
     )
+    relevant: Literal["label", "partner"] | None = Field(
+        default=None,
+        description="Relevant are items of like label, or the partner (pair, or id); default what is there",
+    )
 
 
 class CompareConfig(RelevanceConfig):
@@ -182,13 +186,12 @@ class EvaluateConfig(RelevanceConfig):
             "min_seconds": f"{self.min_seconds:g}s",
             "label_map": f"by-{self.label_map.stem if self.label_map else ''}",
             "within": f"within-{self.within}",
+            "relevant": f"by-{self.relevant}",
             "ks": f"k-{'-'.join(map(str, self.ks))}",
             "measures": "-".join(self.measures),
         }
-        default = EvaluateConfig()
-        return "-".join(
-            [self.split, *(part for name, part in parts.items() if getattr(self, name) != getattr(default, name))]
-        )
+        fields = EvaluateConfig.model_fields
+        return "-".join([self.split, *(parts[name] for name in parts if getattr(self, name) != fields[name].default)])
 
 
 class TrainConfig(Settings):
@@ -220,9 +223,7 @@ class TrainConfig(Settings):
         description="Epochs without a better one after which a head's later ones do not count; default all",
     )
     seed: int = Field(default=42, ge=0, description="Seed of everything random")
-    precision: Literal["fp32", "bf16"] = Field(
-        default="fp32", description="Precision of the matrix products of a training step"
-    )
+    precision: Literal["fp32", "bf16"] = Field(default="fp32", description="Precision of a step's matrix products")
 
     @property
     def rows(self) -> int:

@@ -29,7 +29,7 @@ TAGGING = SettingOptions(
 )
 TAGGED = frozenset(one.name for one in TAGGING.options())
 OF_WORDS = frozenset({"setting", *(one.name for one in LIBRARIES)})
-OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "label_map", "within", "memory"})
+OF_RETRIEVAL = frozenset({"k", "measures", "average", "min_seconds", "label_map", "within", "relevant", "memory"})
 
 
 @command(

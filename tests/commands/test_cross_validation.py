@@ -101,7 +101,7 @@ def test_leaving_one_piece_out_equals_nine_single_runs(paired: Path) -> None:
         rest = split([name for name in NAMES + EXTRA if name not in own])
         objective = make_objective("least_squares", ("audio", "text"), [{"ridge": 5.0}])
         heads = train_heads(rest, rest, objective, [(1.0,)], TrainConfig(), device="cpu").heads
-        report = evaluate(split(own).by_pairs(), heads, device="cpu")
+        report = evaluate(split(own).by_pairs(), heads, ks=(), hits=(1, 2), measures=("MRR",), device="cpu")
         for direction in ("text_audio", "audio_text"):
             alone = report.directions[direction].scores
             for name, values in alone.metrics.items():
@@ -110,7 +110,8 @@ def test_leaving_one_piece_out_equals_nine_single_runs(paired: Path) -> None:
     means = np.mean([row["MRR"] for (direction, _), row in together.items() if direction == "text_audio"])
     assert found["directions"]["text_audio"]["metrics"]["MRR"] == pytest.approx(means)
     assert found["directions"]["text_audio"]["random"]["MRR"] == pytest.approx(0.4539, abs=5e-5)
-    assert found["directions"]["text_audio"]["random"]["P@1"] == pytest.approx(0.2)
+    assert found["directions"]["text_audio"]["random"]["hit@1"] == pytest.approx(0.2)
+    assert found["directions"]["text_audio"]["random"]["hit@2"] == pytest.approx(0.4)
     assert not any((paired / "runs" / "whole").glob("heads*"))
 
 

@@ -101,3 +101,39 @@ def test_a_folder_without_labels_is_split_once_and_learnt_from(
     assert kept.count(b",train") == 16
     answer("train-heads", "--audio", "timbre", *FAST, *root)
     assert (tmp_path / "music.splits.csv").read_bytes() == kept
+
+
+def test_partners_are_found_within_their_group(tmp_path: Path) -> None:
+    """Of a run that was trained on pairs, as there are no labels; of another run by an option."""
+    groups = [f"piece {n // 10}" for n in range(N)]
+    parts = [("train", "train", "train", "train", "val", "test")[n // 10] for n in range(N)]
+    labels = [("calm", "glad", "wild")[n // 4 % 3] for n in range(N)]
+    for modality in ("text", "audio"):
+        bring(tmp_path, modality, [f"clip {n}" for n in range(N)], split=parts, group=groups)
+    answer("train-heads", *FAST, "--name", "paired", "--workspace", tmp_path)
+    words = ("evaluate", "--split", "all", "--within", "group", "--workspace", tmp_path)
+    found = answer(*words)
+    assert found["relevant"] == "partner"
+    assert set(found["directions"]) == {"audio_text", "text_audio"}
+    direction = found["directions"]["text_audio"]
+    assert (direction["n_queries"], direction["n_candidates"]) == (N, 10)
+    assert direction["per_class"] == direction["confusion"] == {}
+    assert direction["random"]["hit@1"] == pytest.approx(1 / 10)
+    assert direction["random"]["hit@2"] == pytest.approx(2 / 10)
+    assert direction["random"]["MRR"] == pytest.approx(sum(1 / k for k in range(1, 11)) / 10)
+    assert direction["metrics"]["hit@1"] > 0.3
+    assert list(direction["metrics"]) == ["hit@1", "hit@2", "hit@5", "hit@10", "MRR"]
+    ends = direction["intervals"]["micro"]["hit@1"]
+    assert ends["low"] < direction["metrics"]["hit@1"] < ends["high"]
+    assert f"hit@1 {round(N * direction['metrics']['hit@1'])} of {N}" in " ".join(run(*words, "--k", 1).stdout.split())
+    page = tmp_path / "runs" / "paired" / "evaluation" / "all-within-group" / "report.html"
+    assert f"hit@1 {round(N * direction['metrics']['hit@1'])} of {N}" in page.read_text()
+    for modality in ("text", "audio"):
+        bring(tmp_path, modality, [f"clip {n}" for n in range(N)], split=parts, group=groups, label=labels)
+    answer("train-heads", "--epochs", 1, "--batches-per-epoch", 2, "--val-batches", 2, "--workspace", tmp_path)
+    by_labels = answer(*words, "--no-plots")
+    assert by_labels["classes"] == ["calm", "glad", "wild"]
+    by_partners = answer(*words, "--relevant", "partner", "--no-plots")
+    assert by_partners["directions"]["text_audio"]["random"] == direction["random"]
+    told = mistake(*words, "--relevant", "partner", "--label-map", "won2021-va", "--no-plots")
+    assert "leave out --label-map" in told

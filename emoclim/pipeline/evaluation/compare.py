@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from emoclim.config import CompareConfig, EvaluateConfig
+from emoclim.config import CompareConfig, EvaluateConfig, RelevanceConfig
 from emoclim.errors import ConfigError, RunError, name_some
 from emoclim.files import read_json, write_json
 from emoclim.pipeline.evaluation.files import QUERIES_FILE, QueryTable, read_queries
@@ -73,7 +73,7 @@ def _evaluated(workspace: Workspace, name: str, config: CompareConfig) -> Evalua
     """Find an evaluation by its file, its folder, or its run."""
     file = next((file for file in (Path(name), Path(name) / QUERIES_FILE) if file.is_file()), None)
     if file is None:
-        asked = EvaluateConfig(split=config.split, label_map=config.label_map, within=config.within)
+        asked = EvaluateConfig(**{name: getattr(config, name) for name in ("split", *RelevanceConfig.model_fields)})
         crossed = workspace.runs / name / FOLDS_FILE  # a run that keeps no heads
         folder = crossed.parent if crossed.is_file() else workspace.run(name)
         file = folder / "evaluation" / asked.folder_name / QUERIES_FILE
@@ -83,6 +83,7 @@ def _evaluated(workspace: Workspace, name: str, config: CompareConfig) -> Evalua
         words = ["emoclim", "evaluate", name, "--split", config.split]
         words += ["--label-map", str(config.label_map)] if config.label_map else []
         words += ["--within", config.within] if config.within else []
+        words += ["--relevant", config.relevant] if config.relevant else []
         raise RunError(f"run {name} has no {file}; make it with: {shlex.join(words)}")
     table = read_queries(file)
     return Evaluated(name, file, table, *_setup_and_seed(file, table.settings))
@@ -134,7 +135,7 @@ def _differences(first: QueryTable, other: QueryTable) -> Iterator[str]:
     items = [table.settings.get("items") for table in (first, other)]
     if None not in items and items[0] != items[1]:
         yield "not on the same items, by their ids or by what is in their files"
-    for name, what in (("label_map", "label map"), ("within", "entry for --within")):
+    for name, what in (("label_map", "label map"), ("within", "entry for --within"), ("relevant", "--relevant")):
         one, another = (_told(table.settings.get(name)) for table in (first, other))
         if one != another:
             yield f"the {what} is not the same ({one} and {another})"

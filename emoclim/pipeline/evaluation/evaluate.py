@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from emoclim.cache import key_of
-from emoclim.config import EvaluateConfig
+from emoclim.config import MEASURES, EvaluateConfig, Measure
 from emoclim.data import ContentKeys, Item
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
@@ -36,6 +36,8 @@ from emoclim.stages import FoldHeads, evaluate
 
 log = logging.getLogger(__name__)
 
+HITS = (1, 2)  # each k of a hit at k, whatever other k there are, where partners are relevant
+HITS_MEASURES: tuple[Measure, ...] = ("MRR",)  # of one partner, others would tell no more
 MAP_ITEMS = 1000  # per modality, in the picture of the joint space: more cannot be told apart
 
 
@@ -118,13 +120,16 @@ def measure_run(
 def _measure(
     ranked: Ranked, heads: Heads, config: EvaluateConfig, memory: int, device: torch.device
 ) -> RetrievalReport:
+    hits = sorted({*HITS, *config.ks}) if ranked.by_partner else ()
+    measures = HITS_MEASURES if ranked.by_partner and config.measures == MEASURES else config.measures
     across = [pair for pair in directions(ranked.split.features) if pair[0] != pair[1]]
     report = evaluate(
         ranked.split,
         heads,
         pairs=across if ranked.by_partner else None,
-        ks=config.ks,
-        measures=config.measures,
+        ks=() if ranked.by_partner else config.ks,
+        hits=hits,
+        measures=measures,
         relevance=ranked.relevance,
         groups=ranked.groups,
         exclude_groups=ranked.exclude_groups,
@@ -134,7 +139,7 @@ def _measure(
     )
     with limit_threads(1):
         if ranked.by_partner:
-            return report.of_partners().with_intervals(ranked.groups if config.within else None)
+            return report.of_partners().with_intervals(ranked.groups if config.within else ranked.exclude_groups)
         return report.with_intervals()
 
 

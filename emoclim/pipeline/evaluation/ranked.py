@@ -50,13 +50,20 @@ class Ranked:
     @classmethod
     def of(cls, config: EvaluateConfig, libraries: Mapping[Modality, Library], run: Run, keys: ContentKeys) -> Self:
         """Read the features of a split; raise :class:`ConfigError` where the settings leave a modality nothing."""
-        by_partner = "pairs" in run.heads.objective.needs and not config.label_map and not _labelled(libraries)
+        by_partner = config.relevant == "partner" or (
+            config.relevant is None
+            and "pairs" in run.heads.objective.needs
+            and not config.label_map
+            and not _labelled(libraries)
+        )
+        if by_partner and config.label_map:
+            raise ConfigError("partners are relevant whatever their labels; leave out --label-map, or --relevant")
         if by_partner:
             libraries, label_map = _partners(libraries, config.split)
         else:
             libraries, label_map = _with_labels(config, libraries, run), run.label_map
         relevance, name, noted = None, MATCHING, None
-        if (taxonomy := run.heads.objective.taxonomy) is not None:
+        if not by_partner and (taxonomy := run.heads.objective.taxonomy) is not None:
             relevance, name = taxonomy.relevance, taxonomy.name
         if config.label_map is not None and libraries:
             label_map, relevance, name = read_related(config.label_map, labels_of(libraries))

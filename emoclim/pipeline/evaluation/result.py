@@ -13,6 +13,7 @@ from emoclim.pipeline.evaluation.numbers import NumbersReport
 from emoclim.recipes import find_recipe, recipe_names
 from emoclim.reports import (
     ALL,
+    DirectionReport,
     PaperLine,
     PaperTable,
     Reproduced,
@@ -101,7 +102,7 @@ class Evaluation:
                 "each item is ranked among those of its fold, or predicted, by heads that were trained without them"
             )
         if self.by_partner:
-            lines.append("relevant to an item is the one that it belongs to")
+            lines += ["relevant to an item is the one that it belongs to", *map(_hits, self.report.directions.values())]
         if self.settings["within"]:
             lines.append("each item ranks those of its own group only")
         elif self.report.provenance.get("excluded") == "own group":
@@ -137,6 +138,13 @@ class Evaluation:
         if noted := self.settings["label_map"]:
             results[ALL] = {**results[ALL], **{f"{noted['name']} {key}": one for key, one in results[ALL].items()}}
         return paper_tables(results, f"{encoders}{self._mark}, {self.split}", ("retrieval", "classes"))
+
+
+def _hits(direction: DirectionReport) -> str:
+    """Say how many queries find their partner among the first few; of those tied, the share expected."""
+    counts = {name: share * direction.n_queries for name, share in direction.micro.items() if name.startswith("hit@")}
+    told = (f"{name} {round(count, 2):g} of {direction.n_queries}" for name, count in counts.items())
+    return f"{direction.title}: {', '.join(told)}"
 
 
 def class_titles(label_map: LabelMap) -> dict[str, str]:
