@@ -27,7 +27,7 @@ OF_MODALITY = {
         option("source_rate", int | None, "Hz to which clap first resamples a recording; default the file's own."),
     ],
     "video": [
-        option(FRAMES, str | None, "Encoder of pictures for the frames, as clip or colour, in place of --encoder."),
+        option(FRAMES, str | None, "Encoder of pictures for the frames, as clip or colour; default --encoder."),
     ],
 }
 

@@ -157,6 +157,10 @@ class LeastSquares(Objective):
         found = outputs[modality]
         return normalize(self.standardised(found) if modality == self.target else found, dim=-1), "ip"
 
+    @override
+    def dimension_names(self, specs: Mapping[Modality, FeatureSpec]) -> Sequence[str]:
+        return feature_names(specs[self.target])
+
 
 def paired_rows(split: Split, source: Modality, target: Modality) -> tuple[list[int], list[int]]:
     """Return the rows of two modalities that belong together, one for one; those of several partners repeatedly."""

@@ -31,6 +31,10 @@ NOTE = (
     "Macro means over emotions in percent, with 95 % bootstrap intervals over queries; below each, the exact "
     "expectation of a random order of the same candidates."
 )
+PARTNERS_NOTE = (
+    "Means over queries in percent, with 95 % bootstrap intervals, for which queries of one group are drawn together; "
+    "below each, the exact expectation of a random order of the same candidates."
+)
 NUMBERS_NOTE = "In the scale of the manifest, with 95 % bootstrap intervals over items, those of one group together."
 
 
@@ -109,12 +113,14 @@ def preview(modality: Modality, item: Item, start: float) -> tuple[bytes | None,
 def _tables(evaluation: Evaluation) -> list[tuple[str, list[Row], str]]:
     """Return the tables of the page, each with its title and a note."""
     report, numbers, tables = evaluation.report, evaluation.numbers, list[tuple[str, list[Row], str]]()
-    if report.directions:
+    if report.directions and evaluation.by_partner:
+        tables.append(("Retrieval", report.table_rows(), PARTNERS_NOTE))
+    elif report.directions:
         tables += [
             ("Retrieval", report.table_rows(), NOTE),
             ("The same over queries", report.table_rows("micro"), "Means over all queries (micro) in percent."),
             (f"{evaluation.shown_metric} by emotion (%)", evaluation.per_class_rows(), ""),
-        ][: 1 if evaluation.by_partner else 3]
+        ]
     if numbers.predicted:
         tables.append(("Predicted numbers", numbers.table_rows(), NUMBERS_NOTE))
     return tables
