@@ -25,7 +25,7 @@ def search(
     text: Annotated[list[str] | None, typer.Option(help="Words to search with; repeatable; default none.")] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of hits to show for each query.")] = 5,
     library: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--in", help="Folder or manifest to search, or an extracted one by name; default the run's, or the newest."
         ),
@@ -60,6 +60,8 @@ def search(
     """
     if not queries and not text:
         raise ConfigError("there is nothing to search with; name a file or a folder, or give words with --text")
+    if library and len(library) > 1:
+        raise ConfigError(f"--in names {len(library)} libraries; name one, such as a folder with links to several")
     place = pipeline.Workspace(workspace)
     by_words = words or (run is None and not place.trained)
     if by_words:
@@ -71,7 +73,7 @@ def search(
         place,
         run,
         head=head,
-        library=library,
+        library=library[0] if library else None,
         average=average,
         words=own,
         mix=parse_mix(mix),

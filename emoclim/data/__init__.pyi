@@ -50,6 +50,7 @@ from .labels.word_lists import WORD_LISTS as WORD_LISTS
 from .labels.word_table import list_words as list_words
 from .labels.word_table import pick_vectors as pick_vectors
 from .labels.word_table import read_word_table as read_word_table
+from .listing import NO_UTF8 as NO_UTF8
 from .listing import as_utf8 as as_utf8
 from .listing import is_there as is_there
 from .listing import list_files as list_files

@@ -17,7 +17,7 @@ from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 UNSEEN = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\xad\xa0 \t\r\n"  # letters of no width, and spaces
-NO_SUFFIX = "no {} by its suffix"
+NO_SUFFIX, NO_UTF8 = "no {} by its suffix", "its name is no UTF-8"
 
 
 class Listing(NamedTuple):
@@ -89,7 +89,7 @@ def usable_files(listed: Listing, modality: Modality) -> tuple[list[str], dict[s
     usable = of_modality(listed.files, modality)
     reasons = {
         NO_SUFFIX.format(modality): sorted(set(listed.files).difference(usable)),
-        "its name is no UTF-8": [path for path in usable if not is_utf8(path)],
+        NO_UTF8: [path for path in usable if not is_utf8(path)],
         "a link to a folder that is listed anyway": listed.repeated,
     }
     left_out = {as_utf8(path): reason for reason, paths in reasons.items() for path in paths}

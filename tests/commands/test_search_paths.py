@@ -1,5 +1,6 @@
 """`emoclim search --in PATH`: a folder or manifest of which what lacks is encoded first, by the encoder of the run."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -68,6 +69,11 @@ def test_a_file_that_fails_is_told_and_the_others_are_searched(
     (album / "bad.flac").write_bytes(b"no sound")
     assert len(searched(workspace, album)) == 3
     assert sum("failed: bad.flac: " in text for text in caplog.messages) == 1
+    shutil.copy(album / "disc 0" / "track.flac", album / os.fsdecode(b"caf\xe9.flac"))
+    for _ in range(2):  # whether anything is encoded or not
+        caplog.clear()
+        assert len(searched(workspace, album)) == 3
+        assert sum("no UTF-8" in text for text in caplog.messages) == 1
     caplog.clear()
     before = times(workspace)
     assert len(searched(workspace, album)) == 3
@@ -118,3 +124,13 @@ def test_paths_that_cannot_be_searched_are_told(workspace: Path, tmp_path: Path)
     gone = tmp_path / "gone.png"
     assert "gone.png" in mistake("search", gone, "--in", workspace / "data" / "audio", "--workspace", workspace)
     assert times(workspace) == before  # a query that is wrong is told before anything is encoded
+
+
+def test_home_may_be_meant_by_its_sign(workspace: Path, album: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(album.parent))
+    (found,) = answer("search", picture(workspace), "--in=~/album", "--workspace", workspace)
+    assert found["library"] == "album"
+
+
+def test_two_libraries_for_one_search_are_refused(workspace: Path, album: Path) -> None:
+    assert "--in" in mistake("search", picture(workspace), "--in", album, "--in", "audio", "--workspace", workspace)

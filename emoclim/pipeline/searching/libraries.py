@@ -5,8 +5,8 @@ from pathlib import Path
 
 from emoclim.cache import CacheNote, SourceRef, key_of, located, open_cache, read_note
 from emoclim.config import ExtractConfig
-from emoclim.data import Item, read_manifest, with_splits
-from emoclim.errors import DecodeError, ManifestError
+from emoclim.data import NO_UTF8, Item, read_manifest, with_splits
+from emoclim.errors import DecodeError, ManifestError, name_some
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.library import Library, open_library
@@ -31,6 +31,8 @@ class Libraries:
         key = note.path, place if isinstance(place, Path) else place.path
         if key not in self._opened:
             opened = self._extract(note, place) if isinstance(place, Path) else open_library(note, place)
+            if names := [name for name, why in opened.manifest.left_out.items() if why == NO_UTF8]:
+                log.warning("%s: left out %d: %s (%s)", opened.manifest.source, len(names), NO_UTF8, name_some(names))
             self._opened[key] = opened
         return self._opened[key]
 

@@ -1,5 +1,6 @@
 """Find the library of a name or path, and of which modality it is. Used by search."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from emoclim.pipeline.searching.spaces import JointSpace
 
 def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
     """Find the library of that name or path in a space, for queries of a modality."""
-    path, modalities = Path(name), sorted(space.modalities, key=lambda modality: modality == asked)
+    path = Path(os.path.expanduser(name))  # noqa: PTH111 - of --in=~/Music, where shells leave the ~ as it is
+    modalities = sorted(space.modalities, key=lambda modality: modality == asked)
     known = [(note, source) for one in modalities for note in space.notes(one) for source in reversed(note.sources)]
     same = [one for one in known if one[1].found_from(one[0].path).resolve() == path.resolve()]
     there = ", ".join(dict.fromkeys(source.name for _, source in known))
