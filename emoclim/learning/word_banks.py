@@ -56,7 +56,7 @@ def read_words(given: Any) -> Any:
         unique.setdefault(word.casefold(), word)
     words = tuple(unique.values())
     if not FEWEST <= len(words) <= MOST:
-        holds = f"the file holds {len(words)}" if is_file else f"it names {len(words)}"
+        holds = f"the file holds {len(words)}" if is_file else f"it is no file or list, and names {len(words)}"
         raise ValueError(
             f"{holds} of {FEWEST} to {MOST} words; name {' or '.join(WORD_LISTS)}, a file with one a line, or several "
             "with commas"

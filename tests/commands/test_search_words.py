@@ -132,8 +132,14 @@ def test_a_library_of_one_file_is_searched_and_told(bare: Path, caplog: pytest.L
 
 def test_settings_are_checked_before_anything_is_encoded(bare: Path) -> None:
     words = ("search", first(bare / "data" / "images" / "fear"), "--workspace", bare)
-    assert "words = 'calm' is not possible" in mistake(*words, "--setting", "words=calm")
+    assert "no file or list" in mistake(*words, "--setting", "words=calm.txt")
     assert "did you mean 'words'" in mistake(*words, "--setting", "wordz=calm")
     assert not list((bare / "cache").glob("*.h5"))
     with pytest.raises(ConfigError):
         Searcher(Workspace(bare), words={"temperature": 0.0}, device="cpu")
+
+
+def test_where_no_word_stands_out_none_is_read(bare: Path) -> None:
+    query = first(bare / "data" / "images" / "fear")
+    told = run("search", query, "--workspace", bare, "--setting", "words=affect", "--setting", "temperature=1000")
+    assert f"{query} (by words)" in " ".join(told.stdout.split())

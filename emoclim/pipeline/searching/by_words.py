@@ -86,7 +86,8 @@ class WordSpace:
     def why(self, heads: Heads) -> str:
         """See the protocol."""
         names = list(dict.fromkeys(spec.name for spec in heads.specs.values()))
-        encoders, kept = " and ".join(names), " and ".join(set(names).difference(self._preset.encoders.values()))
+        encoders = " and ".join(names)
+        kept = " and ".join(name for name in names if name not in self._preset.encoders.values())
         reason = self._preset.reason + (f"; {kept} as there were such features" if kept else "")
         begin = "By words" if self._workspace.trained else "No run in this workspace: compared by words"
         return f"{begin} of emotions, with {encoders} ({reason})"

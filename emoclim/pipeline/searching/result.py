@@ -63,7 +63,8 @@ class SearchResult:
     def title(self) -> str:
         """The query, what is read in it, by which run, and what was not ranked."""
         by = f"run {self.run}" if self.head is not None else f"by {self.run}"
-        title = f"{shown_query(self.query)}{f': reads as {_told(self.emotions)}' if self.emotions else ''} ({by}"
+        read = _told(self.emotions)  # nothing where all are as likely
+        title = f"{shown_query(self.query)}{f': reads as {read}' if read else ''} ({by}"
         title += f"; {len(self.left_out)} equal to it left out)" if self.left_out else ")"
         if self.found:
             return title
