@@ -209,8 +209,8 @@ class TrainConfig(Settings):
         default=1, ge=1, le=64, description="Rows of each item in a training batch, each by another segment or view"
     )
     optimiser: Literal["adamw", "adam"] = Field(default="adamw", description="AdamW, or Adam with an L2 penalty")
-    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the heads")
-    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of AdamW for the heads")
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the heads")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of the heads")
     epochs: int = Field(default=15, ge=1, description="Epochs to train for")
     batches_per_epoch: int = Field(default=100, ge=1, le=MAX_BATCHES, description="Batches of an epoch")
     val_batches: int = Field(default=100, ge=1, le=MAX_BATCHES, description="Batches of the validation loss")

@@ -55,11 +55,13 @@ EncoderSettings = Annotated[
 ]
 
 
-# One option per modality, called like its folder
-LIBRARIES = tuple(
-    option(facts.folder, str | None, f"Cache of {facts.nouns}, by its encoder, import or manifest; default the newest.")
-    for facts in MODALITIES.values()
-)
+def library_options(default: str) -> tuple[Parameter, ...]:
+    """Make one option per modality, called like its folder."""
+    text = "Cache of {}, by its encoder, import or manifest; default {}."
+    return tuple(option(facts.folder, str | None, text.format(facts.nouns, default)) for facts in MODALITIES.values())
+
+
+LIBRARIES = library_options("the newest")
 
 
 def named_libraries(options: Mapping[str, Any]) -> dict[Modality, str]:
@@ -76,12 +78,15 @@ class SettingOptions:
     renamed: Mapping[str, str] = field(default_factory=dict)
     left_out: Collection[str] = ()
     several: Collection[str] = ()  # fields whose options may be repeated, to try each value
+    default: str = ""  # where it is not that of the field
 
     def options(self) -> list[Parameter]:
         """Make the options; where one is not given, its value is None, or that of a switch its default."""
         made = []
         for name, (called, facts) in self._fields().items():
             kind, text = _plain(facts.annotation), f"{facts.description}."
+            if self.default:
+                text = f"{text.partition('; default')[0].removesuffix('.')}; default {self.default}."
             if kind is bool:
                 made.append(option(called, bool, text, facts.default))
                 continue

@@ -8,7 +8,6 @@ import typer
 
 from emoclim import pipeline, recipes
 from emoclim.commands.options import (
-    LIBRARIES,
     RESUMED,
     Device,
     JointConfig,
@@ -17,6 +16,7 @@ from emoclim.commands.options import (
     RunName,
     SettingOptions,
     Workers,
+    library_options,
     named_encoders,
     named_libraries,
     refuse_useless,
@@ -28,13 +28,17 @@ from emoclim.learning import EncoderTuning, load_joint_config
 app = new_app()
 LABELS = {"vad", "word_vectors", "objective", "label_map"}
 OF_RUN = SettingOptions(pipeline.PretrainConfig, left_out=LABELS)
-BESIDE = SettingOptions(TrainConfig, left_out={"precision", "views_per_item", "dropout"})
+PRESET = "the preset's"
+BESIDE = SettingOptions(TrainConfig, left_out={"precision", "views_per_item", "dropout"}, default=PRESET)
 ENCODER = SettingOptions(
-    EncoderTuning, {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"}
+    EncoderTuning,
+    {"learning_rate": "encoder_learning_rate", "weight_decay": "encoder_weight_decay"},
+    default=PRESET,
 )
+NAMED = library_options("none, but for what is trained its manifest in data/")
 
 
-@command(app, "pretrain", first=LIBRARIES, then=[*OF_RUN.options(), *ENCODER.options(), *BESIDE.options()])
+@command(app, "pretrain", first=NAMED, then=[*OF_RUN.options(), *ENCODER.options(), *BESIDE.options()])
 def pretrain(
     context: typer.Context,
     encoder: Annotated[

@@ -174,8 +174,10 @@ def batches_of(
         yield Batch(rows, *picked_of)
 
 
-def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: Collection[str] = ("labels",)) -> None:
-    """Make sure that both splits can be drawn from, hold what an objective needs and belong together."""
+def check_pair(
+    train: Split, val: Split, modalities: Sequence[Modality], needs: Collection[str] = ("labels",), pairs: int = 1
+) -> None:
+    """Make sure that both splits can be drawn from, hold what an objective needs (so many `pairs`) and fit together."""
     if train.classes != val.classes:
         raise ManifestError(
             f"the classes of the train split ({', '.join(train.classes)}) are not those of the val split "
@@ -196,22 +198,19 @@ def check_pair(train: Split, val: Split, modalities: Sequence[Modality], needs: 
                     raise ManifestError(f"the {modality} items of the {name} split need {what}; give each its own")
             _check_finite(split.features[modality], f"{modality} features of the {name} split")
         if "pairs" in needs:
-            _check_whole(split, modalities, name)
+            _check_whole(split, modalities, name, pairs)
     for modality in modalities:
         spec = train.features[modality].spec
         spec.require(val.features[modality].spec, f"the {modality} part of the train split")
 
 
-def _check_whole(split: Split, modalities: Sequence[Modality], name: str) -> None:
-    """Tell which items have no partner, and which share theirs; refuse a split without any pair that is whole."""
+def _check_whole(split: Split, modalities: Sequence[Modality], name: str, fewest: int) -> None:
+    """Tell which items have no partner, and which share theirs; refuse a split of too few pairs."""
     assert split.pairs is not None
     counts = {modality: Counter(split.pairs[modality].tolist()) for modality in modalities}
     whole = set.intersection(*(set(own) for own in counts.values()))
-    if not whole:
-        raise ManifestError(
-            f"no {' and '.join(modalities)} items of the {name} split belong together; give both of a pair the same "
-            "name in a column 'pair' (or the same id), and the same split"
-        )
+    if len(whole) < fewest:
+        raise ManifestError(_too_few(modalities, name, len(whole), fewest))
     for modality, own in counts.items():
         ids, numbers = split.features[modality].ids, split.pairs[modality].tolist()
         for what, told in (
@@ -224,6 +223,17 @@ def _check_whole(split: Split, modalities: Sequence[Modality], name: str) -> Non
             if found := [id_ for id_, is_so in zip(ids, told, strict=True) if is_so]:
                 text = "%d of %d %s items of the %s split %s: %s"
                 log.warning(text, len(found), len(ids), modality, name, what, name_some(found))
+
+
+def _too_few(modalities: Sequence[Modality], name: str, found: int, fewest: int) -> str:
+    """Say that a split has too few pairs, and what to do."""
+    if len(modalities) == 1:
+        return f"the {name} split has {found} {modalities[0]} items; give it {fewest}, to be told from each other"
+    few = f"only {found}" if found else "no"
+    return (
+        f"{few} {' and '.join(modalities)} items of the {name} split belong together, of {fewest} at least; give both "
+        "of a pair the same name in a column 'pair' (or the same id), and the same split"
+    )
 
 
 def _check_labels(split: Split, modality: Modality, name: str) -> None:

@@ -78,10 +78,8 @@ class EncoderTuning(Settings):
         description="Which of its batch normalisations work on the statistics of the batch: all, also of frozen layers "
         "(train), those that are trained (trained) or none (frozen); the others work on those that they came with",
     )
-    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of AdamW for the encoder")
-    weight_decay: float = Field(
-        default=0.01, ge=0, description="Weight decay of AdamW for the encoder, but for norms and biases"
-    )
+    learning_rate: float = Field(default=1e-4, gt=0, description="Learning rate of the encoder")
+    weight_decay: float = Field(default=0.01, ge=0, description="Weight decay of the encoder, but for norms and biases")
     warmup_steps: int = Field(default=0, ge=0, description="Steps over which all learning rates rise to their value")
     clip_norm: float | None = Field(
         default=None, gt=0, description="Largest norm of all gradients together, also the heads'; default any"

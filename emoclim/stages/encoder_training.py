@@ -172,7 +172,7 @@ def train_end_to_end(
         raise ConfigError(f"no term of the objective has {strange[0]}, so its encoder cannot be trained")
     table = weight_table([weights], objective)
     train, val, makers = _joined(train, val.without_views(), live, modalities, device)
-    check_pair(train, val, modalities, objective.needs)
+    check_pair(train, val, modalities, objective.needs, objective.fewest_pairs)
     heads = new_learner(objective, train, table, config, device)
     if not heads.learns and not all(branch.bare for branch in heads.banks.branches.values()):
         told = f"objective {objective.name} has no loss that trains an encoder"

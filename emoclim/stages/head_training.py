@@ -123,7 +123,7 @@ def train_heads(
     torch.Size([2, 4, 128])
     """
     device, table = choose_device(device), weight_table(weights, objective)
-    check_pair(train, val, objective.modalities, objective.needs)
+    check_pair(train, val, objective.modalities, objective.needs, objective.fewest_pairs)
     train, val = (_placed(split, objective.modalities, device) for split in (train, val.without_views()))
     learner = new_learner(objective, train, table, config, device)
     best = BestHeads(learner.banks, config.patience, device)

@@ -106,8 +106,19 @@ def test_the_settings_of_the_code_are_another_preset(workspace: Path) -> None:
 
 def test_only_encoders_of_sound_have_crops_to_compare(workspace: Path) -> None:
     words = ("pretrain", "--encoder", "colour", "--config", workspace / "quick.toml", "--workspace", workspace, *QUIET)
-    (workspace / "data" / "images.csv").write_text("path\naudio.csv\n")
     assert "'colour' takes no waveforms" in mistake(*words)
+
+
+def test_what_is_named_lies_anywhere_and_needs_two_items_of_each_split(workspace: Path) -> None:
+    (workspace / "data").rename(workspace / "mine")
+    table, short = workspace / "mine" / "audio.csv", ("--epochs", 1, "--batches-per-epoch", 1)
+    assert answer(*begin(workspace, *short, "--audio", table))["interrupted"] is False
+    rows = table.read_text().splitlines()[1:6]
+    (workspace / "mine" / "few.csv").write_text(
+        "path,split\n" + "".join(f"{row},{'val' if n else 'train'}\n" for n, row in enumerate(rows))
+    )
+    told = mistake(*begin(workspace, *short, "--audio", workspace / "mine" / "few.csv"))
+    assert "the train split has 1 audio items; give it 2" in told
 
 
 def test_processes_that_torchrun_starts_train_one_encoder(workspace: Path) -> None:

@@ -60,6 +60,7 @@ class Objective:
     vectors_of: ClassVar[tuple[str, ...]] = (VALENCE_AROUSAL, WORDS)
     taxonomy: Taxonomy | None = None
     alone: ClassVar[bool] = False
+    fewest_pairs: ClassVar[int] = 1  # of each split, where pairs are needed
 
     def __init_subclass__(cls) -> None:
         cls.name = vars(cls).get("name", cls.__module__.rpartition(".")[2])

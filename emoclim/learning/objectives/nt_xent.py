@@ -68,6 +68,7 @@ class NtXent(Objective):
     needs: ClassVar[frozenset[str]] = frozenset({"pairs"})
     terms: ClassVar[tuple[str, ...]] = ("pairs",)
     alone: ClassVar[bool] = True
+    fewest_pairs: ClassVar[int] = 2  # of one alone, all rows are alike, and so is the loss of any encoder
     preset: ClassVar[Mapping[str, Any]] = {
         "optimiser": "adam",
         "batch_size": 128,

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from typing_extensions import override
 
 from emoclim.data import Split
+from emoclim.encoders import Encoder
 from emoclim.errors import ConfigError
 from emoclim.learning import Banks, Branch, Heads, IdentityBank, WindowEncoder, make_objective
 from emoclim.modality import Modality
@@ -67,11 +68,14 @@ class Pretrain(TrainEndToEnd):
             raise ConfigError("pretraining takes one encoder; name one with --encoder")
         if config.tuning.unfreeze == "none":
             raise ConfigError("pretraining leaves nothing but the encoder, so unfreeze some of it: all, or say after:4")
-        default = {live: str(resources.workspace.manifest(live)) for live in config.encoders}
-        inputs = super().inputs(config.updated(libraries=default | config.libraries), resources, known)
-        of_waveforms(inputs.encoders, "to cut crops from; take an encoder of sound")
+        inputs = super().inputs(config, resources, known)
         (live,) = inputs.encoders
         return replace(inputs, libraries={**inputs.libraries, **_partners(inputs.libraries, live)})
+
+    @override
+    def named(self, encoders: Mapping[Modality, Encoder]) -> Mapping[Modality, str]:
+        of_waveforms(encoders, "to cut crops from; take an encoder of sound")
+        return dict.fromkeys(encoders, "")
 
     @override
     def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:

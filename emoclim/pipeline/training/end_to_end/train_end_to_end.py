@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from emoclim.cache import located
 from emoclim.data import ContentKeys, Manifest, Split, read_manifest, with_splits
-from emoclim.encoders import choose_device
+from emoclim.encoders import Encoder, choose_device
 from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES, Modality
@@ -57,7 +57,8 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             raise RunError(f"the run was begun by {began} processes, not {count}; go on with as many")
         workspace, track, objective = resources.workspace, resources.track, config.make_objective()
         encoders = {modality: config.load(modality, track) for modality in MODALITIES if modality in config.encoders}
-        libraries = choose_for(objective, workspace, config.libraries, known, encoders)
+        named = {**self.named(encoders), **config.libraries}
+        libraries = choose_for(objective, workspace, named, known, encoders)
         keys = workspace.content_keys()
         for live, encoder in encoders.items():
             manifest = _live_manifest(
@@ -78,6 +79,10 @@ class TrainEndToEnd(Step[EndToEndConfig, EndToEndInputs, EncoderResult]):
             augmenters=augmenters,
             processes=count,
         )
+
+    def named(self, encoders: Mapping[Modality, Encoder]) -> Mapping[Modality, str]:  # noqa: ARG002
+        """Return modalities beside which no cache is looked for, with names for those that have none."""
+        return {}
 
     @override
     def place(self, config: EndToEndConfig, inputs: EndToEndInputs, workspace: Workspace, name: str | None) -> Path:
