@@ -32,6 +32,7 @@ class Data:
     cropped: bool = False  # whether training takes random crops of the items
     seconds: float = 0.0  # length of a recording of the paper's
     n_items: int = 0  # how many the paper had, where it tells no more
+    option: str = ""  # with which the data set is prepared, NAME=VALUE
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class Row:
     tuning: Mapping[str, Any] = field(default_factory=dict)  # and of those of the encoder's training
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of the encoders, by the paper's
     data: Mapping[Modality, str] = field(default_factory=dict)  # names of its data; by default all of its table
+    extra: tuple[str, ...] = ()  # names of data that train it in each fold, beside those
     objective: str = ""  # what it is trained for, by default as its recipe says
     own: Mapping[str, Any] = field(default_factory=dict)  # settings of that
     vectors: Vectors | None = None  # what it takes as vectors of labels
@@ -61,9 +63,14 @@ class Row:
         """Names that choose it: its own, those of its encoders and those it shares with others."""
         return {self.name, *self.encoders.values(), *self.groups}
 
+    @property
+    def crossed(self) -> bool:
+        """Whether all its items are trained on and measured, in folds."""
+        return self.step == "cross-validate"
+
     def takes(self, name: str, modality: Modality) -> bool:
         """Whether data of its table are among its own."""
-        return self.data.get(modality, name) == name
+        return name in self.extra or self.data.get(modality, name) == name
 
     @property
     def bare(self) -> bool:
@@ -102,7 +109,9 @@ class Table:
 
     title: str
     source: str  # where it is printed
-    measure: str  # of rows: "retrieval", "classes", "tagging", "joint_space"; or "labels", "label_maps", "words"
+    measure: (
+        str  # of rows: "retrieval", "folds", "classes", "tagging", "joint_space"; or "labels", "label_maps", "words"
+    )
     columns: tuple[str, ...]  # names of the title and of the cells
     metrics: tuple[Metric, ...]
     lines: tuple[Line, ...]
@@ -131,6 +140,7 @@ class Preset:
     tagging: Mapping[str, Any] = field(default_factory=dict)  # of an evaluation of tags
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings of objectives, by objective
     tuning: Mapping[str, Any] = field(default_factory=dict)  # of an encoder's training
+    files: Mapping[str, str] = field(default_factory=dict)  # by encoder: the source's, where it is not the published
     drop_short: bool = False  # whether recordings shorter than the encoder's input are left out
     gaps: Mapping[str, tuple[Row, ...]] = field(
         default_factory=dict
@@ -157,6 +167,7 @@ class Recipe:
     data: Mapping[str, Data]
     presets: Mapping[str, Preset]  # the first is what the paper says
     tables: Mapping[str, Table]
+    imported: Mapping[str, str] = field(default_factory=dict)  # of the encoders, those that are not here: what they are
 
     def preset(self, name: str) -> Preset:
         """Return settings by name; an unknown one raises :class:`ConfigError`."""

@@ -115,6 +115,31 @@ def test_leaving_one_piece_out_equals_nine_single_runs(paired: Path) -> None:
     assert not any((paired / "runs" / "whole").glob("heads*"))
 
 
+def test_further_manifests_teach_in_every_fold_as_items_without_a_group_do(paired: Path, tmp_path: Path) -> None:
+    for modality in WIDTHS:
+        with (paired / f"{modality}.csv").open(newline="") as file:
+            columns, *rows = csv.reader(file)
+        parts = {"own": rows[: len(NAMES)], "further": [[*row[:-1], "of their own"] for row in rows[len(NAMES) :]]}
+        for part in ("further", "own"):
+            place = tmp_path / f"{modality}-{part}.csv"
+            place.write_text("\n".join(map(",".join, [columns, *parts[part]])))
+            words = ("--name", f"made-{modality}", "--modality", modality, "--manifest", place, "--allow-extra")
+            run("cache", "import", paired / f"{modality}.npz", *words, "--workspace", tmp_path)
+    extra = [str(tmp_path / f"{modality}-further.csv") for modality in WIDTHS]
+    chosen = ("--objective", "least_squares", "--setting", "ridge=5")
+    crossed(paired, "at-once", *chosen)
+    crossed(tmp_path, "further", *chosen, "--extra", ",".join(extra))
+    crossed(tmp_path, "without", *chosen)
+    assert queries(tmp_path, "further") == queries(paired, "at-once") != queries(tmp_path, "without")
+    own = tmp_path / "text-own.csv"
+    for words, told in {
+        ("--extra", own): "has item a0, as has",
+        ("--extra", paired / "text.csv"): "was extracted into none of",
+        ("--extra", extra[0], "--folds", 3): "--extra is in no fold",
+    }.items():
+        assert told in mistake("cross-validate", *chosen, *words, "--workspace", tmp_path)
+
+
 def error(train: list[str], test: list[str], ridge: float) -> float:
     """Mean squared error of scikit-learn's regression of targets that are standardised over training items."""
     place = [[(NAMES + EXTRA).index(name) for name in names] for names in (train, test)]

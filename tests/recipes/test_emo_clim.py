@@ -15,7 +15,7 @@ from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.recipes import Table, choose_tables, find_preset, find_recipe, recipe_names
 from emoclim.recipes.emo_clim import CLIPS, RECIPE, TABLE_1
 
-STEPS = {"train-heads", "train-end-to-end"}
+STEPS = {"train-heads", "train-end-to-end", "cross-validate"}
 
 
 def lines_of(table: Table) -> dict[str, list[str]]:
@@ -31,12 +31,14 @@ def test_a_recipe_names_what_there_is(name: str) -> None:
         assert set(table.data) <= recipe.data.keys()
         assert table.source
         assert {row.step for row in table.rows.values()} <= STEPS
+    assert recipe.imported.keys() <= recipe.encoders.keys()
     for encoder, modality in recipe.encoders.items():
-        assert modality == find_encoder(encoder).MODALITY
+        assert encoder in recipe.imported or modality == find_encoder(encoder).MODALITY
     for data in recipe.data.values():
         description = find_dataset(data.dataset).DESCRIPTION
-        assert description.modality == data.modality
-        assert data.split in description.split_sizes or data.counted_by in description.published or data.n_items
+        assert description.modality in (None, data.modality) or data.option.partition("=")[0] in description.options
+        known = data.split in description.split_sizes or data.counted_by in description.published or data.n_items
+        assert known or description.modality is None
     rows = [row for table in recipe.tables.values() for row in table.rows.values()]
     for preset in recipe.presets.values():
         assert preset.training.epochs

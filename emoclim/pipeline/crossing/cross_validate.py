@@ -15,10 +15,12 @@ from typing_extensions import override
 
 from emoclim.data import Split
 from emoclim.encoders import choose_device
+from emoclim.errors import ConfigError
 from emoclim.files import csv_bytes, write_bytes, write_json
 from emoclim.learning import Heads, Space, SweepReport, TrainedCandidate, choose
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.crossing.config import CrossConfig
+from emoclim.pipeline.crossing.extra import with_extra
 from emoclim.pipeline.crossing.folds import Folds
 from emoclim.pipeline.evaluation.evaluate import measure_run, write_evaluation
 from emoclim.pipeline.evaluation.page import Examples
@@ -122,7 +124,10 @@ class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
     @override
     def inputs(self, config: CrossConfig, resources: Resources, known: Mapping[str, Any]) -> Labelled:
         """Open the libraries."""
-        return TrainHeads().inputs(config, resources, known)
+        found = TrainHeads().inputs(config, resources, known)
+        if config.extra and config.folds is not None:
+            raise ConfigError("--extra is in no fold, but each item is in one of --folds; leave out one of the two")
+        return replace(found, libraries=with_extra(found.libraries, config.extra)) if config.extra else found
 
     @override
     def place(self, config: CrossConfig, inputs: Labelled, workspace: Workspace, name: str | None) -> Path:

@@ -14,7 +14,16 @@ from typing import Any, Literal, get_args
 
 from emoclim.config import Settings, TrainConfig
 from emoclim.data import VIEWS, Description, Manifest, find_dataset
-from emoclim.encoders import SHARED, VIEW_SEED, Encoder, has_hash, is_published, own_settings, published_file
+from emoclim.encoders import (
+    SHARED,
+    VIEW_SEED,
+    Encoder,
+    encoder_names,
+    has_hash,
+    is_published,
+    own_settings,
+    published_file,
+)
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, ImportedFeatures, Request
@@ -52,13 +61,19 @@ def encoder_departures(paper: str, choice: EncoderChoice, preset: Preset) -> lis
     """Find what an encoder has that the paper's has not."""
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
+    if paper not in encoder_names():
+        told = f"{paper} are features that were imported, and not known to be the paper's"
+        return [Departure("encoder", told)] if choice.imported else []
     expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
     given = {name: value for name, value in choice.settings.items() if name not in CROPPED}
     found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
-    if choice.checkpoint is not None:
-        published = published_file(paper, choice.settings) if is_published(paper) else None
-        if published is None or published.hash is None or not has_hash(choice.checkpoint, published.hash):
-            file = published.file if published else "the paper's, which nobody published"
+    published, other = published_file(paper, choice.settings) if is_published(paper) else None, preset.files.get(paper)
+    if choice.checkpoint is None and other and published:
+        found.append(f"{paper} has {published.file}, which is not {other}")
+    elif choice.checkpoint is not None:
+        known = published.hash if published and not other else None
+        if known is None or not has_hash(choice.checkpoint, known):
+            file = other or (published.file if published else "the paper's, which nobody published")
             found.append(f"{paper} has {choice.checkpoint.name}, which is not known to be {file}")
     return [Departure("encoder", one) for one in found]
 
@@ -93,11 +108,16 @@ def data_departures(manifest: Manifest, usable: Manifest, data: Data) -> list[De
     known = description.split_sizes[data.split] if data.split else description.published.get(data.counted_by, {})
     published = Counter(known)
     own = Counter(value for item in usable.items if (value := item.split if data.split else item.label) is not None)
+    if not any(item.label or item.tags or item.split for item in usable.items):
+        own = Counter({"": len(usable.items)})
     if data.n_items:
         published = Counter({"": data.n_items})
+    if not published:
+        return [*found, Departure("data", f"{name} has {own.total():,} items; how many the paper had, is not known")]
     if own != published and own.total() != data.n_items:
         other = ", but not as many of each" if own.total() == published.total() else ""
-        counted = f"{name} has {own.total():,} items with a {what}, where the paper had {published.total():,}{other}"
+        of = "" if own.keys() == {""} else f" with a {what}"
+        counted = f"{name} has {own.total():,} items{of}, where the paper had {published.total():,}{other}"
         found.append(Departure("data", counted, small=2 * own.total() < published.total()))
     tags = {tag for item in usable.items for tag in item.tags}
     if data.split and tags != set(description.labels):
@@ -169,7 +189,7 @@ def row_departures(
         encoder = encoders.get(own.modality)
         # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
         anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
-        found += [*data[name], *split_departures(manifests[name], own)]
+        found += [*data[name], *([] if row.crossed else split_departures(manifests[name], own))]
         if (
             encoder
             and not isinstance(encoder, ImportedFeatures)

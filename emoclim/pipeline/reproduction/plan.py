@@ -21,7 +21,7 @@ from emoclim.pipeline.reproduction.trainings import TrainingPlanner, usable
 from emoclim.pipeline.reproduction.words import TAKEN
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.recipes import Row
+from emoclim.recipes import Recipe, Row
 
 UMAP = "umap"  # projection of a figure, and the package that makes it
 SPLIT_SEED = 42  # of splits that a manifest lacks
@@ -47,7 +47,7 @@ def plan_reproduction(
     absent = {what: how for lacking in lacks.values() for what, how in lacking.items()}
     absent |= _not_given({kind: getattr(request, kind) for kind in TAKEN.get(request.table.measure, ())})
     needed = {one.key: one for of_row in choices.values() for one in of_row.values()}
-    missing = {key: _missing_file(one, download, track) for key, one in needed.items()}
+    missing = {key: _missing_file(one, recipe, download, track) for key, one in needed.items()}
     loaded = {key: one.load(track) for key, one in needed.items() if not missing[key]}
     caches = {key: workspace.cache_path(one.spec, ".h5") for key, one in loaded.items()}
     used, data, plans = {}, {}, {}
@@ -61,7 +61,7 @@ def plan_reproduction(
         lacking |= {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _hindrances(row, request, choices[name], taken)
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
-        own = {name if name == TAGGING else of.modality: of for name, of in taken.items()}
+        own = {name if name in (TAGGING, *row.extra) else of.modality: of for name, of in taken.items()}
         planner = TrainingPlanner(row, request, own, encoders, workspace, keys, track)
         plans[name] = RowPlan(
             row=row,
@@ -116,7 +116,8 @@ def _read_manifests(
         if keep_going and not path.exists():
             option = MODALITIES[own.modality].folder if name == own.modality else name
             option = option if name in (own.modality, TAGGING) else f"manifest {name}=FILE"
-            advice = f"make it with: emoclim prepare {own.dataset} FOLDER, or name yours with --{option}"
+            made = f"{own.dataset} FOLDER{own.option and f' --option {own.option}'}"
+            advice = f"make it with: emoclim prepare {made}, or name yours with --{option}"
             absent[name] = {f"manifest {path}": advice}
             found[name] = Manifest(name, own.modality, path, ())
             continue
@@ -126,8 +127,11 @@ def _read_manifests(
     return found, absent
 
 
-def _missing_file(choice: EncoderChoice, download: bool, track: Track) -> dict[str, str]:
+def _missing_file(choice: EncoderChoice, recipe: Recipe, download: bool, track: Track) -> dict[str, str]:
     """Name the file of an encoder that is not on this machine, and how to get it."""
+    if not choice.imported and (what := recipe.imported.get(choice.name)):
+        advice = f"bring them in with: emoclim cache import FILE --name {choice.name}, or let another encoder stand in"
+        return {f"features {choice.name}, {what}": f"{advice}: --encoder {choice.name}=NAME"}
     if choice.imported or choice.checkpoint is not None or not has_parameters(choice.name):
         return {}
     try:
@@ -154,7 +158,8 @@ def _hindrances(
     if row.measured_by and request.label_map:
         found["a use of --label-map: its maps are the paper's"] = "leave it out"
     for name, manifest in manifests.items():
-        if name != TAGGING and manifest.items and "val" not in {item.split for item in manifest.items}:
+        held = name == TAGGING or row.crossed  # by a way of its own
+        if not held and manifest.items and "val" not in {item.split for item in manifest.items}:
             found[f"a split val in {manifest.source.name}"] = "give some of its training items that split"
     if row.trained is not None and not has_parameters(name := choices[row.trained].name):
         advice = f"let another stand in: --encoder {row.encoders[row.trained]}=NAME"

@@ -7,7 +7,7 @@ found; ``table.md`` and ``table.tex``: the paper's table with own lines in it; `
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,20 +15,22 @@ from typing import Any
 
 import torch
 
-from emoclim.config import CompareConfig, ExtractConfig
+from emoclim.config import ExtractConfig
 from emoclim.data import Manifest
-from emoclim.errors import EmoclimError, RunError
-from emoclim.metrics import holm
+from emoclim.errors import RunError
+from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.evaluation.compare import compare_runs
+from emoclim.pipeline.crossing.config import CrossConfig
+from emoclim.pipeline.crossing.cross_validate import CrossValidate
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
+from emoclim.pipeline.reproduction.compare_rows import compare_rows
 from emoclim.pipeline.reproduction.plan import SPLIT_SEED, UMAP, plan_reproduction
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
-from emoclim.pipeline.reproduction.rows import RowPlan, RowTest, Training, over_seeds
+from emoclim.pipeline.reproduction.rows import RowPlan, Training, over_seeds, pooled_results
 from emoclim.pipeline.reproduction.trainings import state_of
 from emoclim.pipeline.reproduction.words import OF_WORDS
 from emoclim.pipeline.run import Resources, Step, resume, start
@@ -38,7 +40,6 @@ from emoclim.pipeline.tagging.tag import Tag
 from emoclim.pipeline.training.end_to_end.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
-from emoclim.pipeline.workspace import Workspace
 from emoclim.reports import ALL, Estimate, JointSpace, Results, tagging_results
 
 log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def reproduce_table(
         plan.words.update(words(request))
     plan.warnings.extend(runner.warnings)
     if request.table.measure == "retrieval":
-        plan.tests.extend(_compare_rows(plan, workspace))
+        plan.tests.extend(compare_rows(plan, workspace))
     plan.write()
     return plan
 
@@ -117,12 +118,16 @@ class Runner:
         choice, manifests = row.encoders[modality], row.manifests
         if trained is not None:
             choice = replace(choice, checkpoint=trained)
+        for name in row.row.extra:
+            if manifests[name].modality == modality:
+                self._encode(manifests[name], choice)
         tagged = manifests.get(TAGGING)
         if tagged and tagged.modality == modality and tagged.source.resolve() != manifests[modality].source.resolve():
             self._encode(tagged, choice, unlabelled=True)
         self._encode(manifests[modality], choice)
 
     def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> None:
+        unlabelled = unlabelled or not any(item.label or item.tags for item in manifest.items)
         key, resources = (manifest.source, *choice.key), self.resources
         if key in self.encoded or choice.imported:
             return
@@ -163,6 +168,15 @@ class Runner:
                     results[title] |= {f"{begin}{key}": number for key, number in numbers.items()}
         return results
 
+    def cross_validated(self, row: RowPlan, training: Training, _: int | None) -> Results:
+        """Read what the run found of all folds together."""
+        assert isinstance(training.config, CrossConfig)
+        folder = self.resources.workspace.runs / training.run
+        folder = folder / "evaluation" / training.config.measured(ranked=True).folder_name
+        self._note(row, folder, [])
+        advice = f"delete {folder.parent.parent} and run again"
+        return {ALL: pooled_results(read_json(folder / REPORT_FILE, RunError, advice)["directions"])}
+
     def tag(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Find the tags of what the heads were not trained on."""
         source, settings = self.plan.manifests[TAGGING].source, self.plan.request.settings.tagging
@@ -201,45 +215,10 @@ class Runner:
         self.warnings += warnings
 
 
-def _compare_rows(plan: Reproduction, workspace: Workspace) -> list[RowTest]:
-    """Test each row against its base, or the first, as `emoclim compare --over-seeds` does; warn where that fails."""
-    found: list[RowTest] = []
-    made = list(plan.results)
-    for name in made:
-        base = plan.rows[name].row.base
-        against = base if base in made else made[0]
-        if name == against:
-            continue
-        if plan.reports[name] == plan.reports[against]:
-            plan.warnings.append(f"{name} and {against} are the same run, so nothing is tested")
-            continue
-        try:
-            found += _tests(plan, name, against, workspace)
-        except EmoclimError as error:
-            plan.warnings.append(f"{name} and {against} cannot be tested: {error}")
-    corrected = holm(torch.tensor([one.p for one in found], dtype=torch.float64)).tolist()
-    return [replace(one, p_holm=p) for one, p in zip(found, corrected, strict=True)]
-
-
-def _tests(plan: Reproduction, name: str, against: str, workspace: Workspace) -> Iterator[RowTest]:
-    """Test one row against another by every number of the table that is of queries, by each label map of both."""
-    headings = {key: head for (_, key, _), head in zip(plan.table.metrics, plan.table.headings, strict=True)}
-    keys = [key for key in headings if not key.endswith((" items", " by chance"))]
-    begins = list(plan.request.rankings(plan.rows[name].row))
-    for number, begin in enumerate(begins):
-        reports = [place for of in (against, name) for place in plan.reports[of][number :: len(begins)]]
-        folders = [str((workspace.root / report).parent) for report in reports]
-        metrics = dict.fromkeys(key.removeprefix(begin).split(" ", 1)[1] for key in keys if key.startswith(begin))
-        report = compare_runs(folders, CompareConfig(over_seeds=True), metrics=list(metrics), workspace=workspace)
-        for line in report.lines:
-            heading = headings.get(f"{begin}{line.direction} {line.metric}")
-            if heading and line.difference and line.p is not None and line.p_holm is not None:
-                yield RowTest(name, against, heading, line.difference, line.p, line.p_holm)
-
-
-STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd())}
+STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd(), CrossValidate())}
 MEASURES: Mapping[str, Callable[[Runner, RowPlan, Training, int | None], Results]] = {
     "retrieval": Runner.evaluate,
+    "folds": Runner.cross_validated,
     "classes": Runner.evaluate,
     "tagging": Runner.tag,
     "joint_space": Runner.embed,

@@ -224,7 +224,8 @@ def choose_encoders(
     choices = {}
     for paper, modality in recipe.encoders.items():
         name, file = names.get(paper, paper), checkpoints.get(paper)
-        if name not in encoder_names() and (spec := _imported(workspace, modality, name)):
+        spec = None if name in encoder_names() else _imported(workspace, modality, name)
+        if spec or name in recipe.imported:
             if file or paper in settings:
                 raise ConfigError(f"the features {name} were imported; leave out --checkpoint and --setting of {paper}")
             choices[paper] = EncoderChoice(name, None, {}, spec)

@@ -102,6 +102,19 @@ def tests_table(tests: Sequence[RowTest]) -> list[Cells]:
     return rows
 
 
+def pooled_results(directions: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Read what all folds together came to from a report; hits at k are called Top-k, and hits those at the first."""
+    found: dict[str, Estimate] = {}
+    for name, one in directions.items():
+        ends = (one["intervals"] or {"macro": {}})["macro"]
+        for metric, share in one["metrics"].items():
+            key = f"{name} {metric.replace('hit@', 'Top-')}"
+            sure = {end: ends.get(metric, {}).get(end) for end in ("low", "high")}
+            found |= {key: Estimate(share, **sure), f"{key} by chance": Estimate(one["random"][metric])}
+        found[f"{name} hits"] = Estimate(round(one["n_queries"] * one["metrics"]["hit@1"]))
+    return found
+
+
 def over_seeds(found: Sequence[Results]) -> Results:
     """Average what each seed gave, with the interval of the mean over seeds; of a single one keep its own."""
     first, *others = found

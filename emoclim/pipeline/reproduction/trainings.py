@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from emoclim.cache import BY_ID, open_cache, portable_path
+from emoclim.config import EvaluateConfig
 from emoclim.data import (
     ContentKeys,
     Item,
@@ -22,14 +23,17 @@ from emoclim.data import (
 from emoclim.encoders import Encoder, file_hash
 from emoclim.errors import DecodeError
 from emoclim.modality import Modality
+from emoclim.pipeline.crossing.config import CrossConfig
 from emoclim.pipeline.reproduction.request import ImportedFeatures, Request
 from emoclim.pipeline.reproduction.rows import State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
 from emoclim.pipeline.training.end_to_end.crops import make_augmenters, without_place
-from emoclim.pipeline.workspace import HEADS_FILE, REPRODUCED, Workspace
+from emoclim.pipeline.workspace import FOLDS_FILE, HEADS_FILE, REPRODUCED, Workspace
 from emoclim.progress import Track
 from emoclim.recipes import Row
+
+MEASURED = EvaluateConfig(split="all", ks=(1, 2), measures=("MRR",))  # of each fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,9 @@ class TrainingPlanner:
             modality: f"{self.workspace.cache_path(one.spec, '.h5').stem}:{self.manifests[modality].source}"
             for modality, one in self.encoders.items()
         }
+        if row.crossed:
+            extra = tuple(self.manifests[name].source for name in row.extra)
+            return [CrossConfig(libraries=libraries, base=base, extra=extra, evaluation=MEASURED, **shared)]
         if row.trained is None:
             settings: dict[str, tuple[Any, ...]] = {"seed": tuple(seeds)} if len(seeds) > 1 else {}
             return [
@@ -99,17 +106,21 @@ class TrainingPlanner:
                 what.append(read_label_map(config.label_map, labels).maps)
         vectors = [str(given) for given in (config.vad, config.word_vectors) if given]
         what += [file_hash(Path(given)) if Path(given).is_file() else given for given in vectors]
-        for modality, encoder in encoders.items():
-            cache, manifest = workspace.cache_path(encoder.spec, ".h5"), self.manifests[modality]
+        for name in (*encoders, *row.extra):
+            manifest = self.manifests[name]
+            modality = manifest.modality
+            cache = workspace.cache_path(encoders[modality].spec, ".h5")
             kept = usable(manifest, [] if modality == row.trained else [cache], self.keys)  # trained ones take files
-            contents = contents_of((item for item in kept.items if item.split in ("train", "val")), self.keys)
-            what.append((cache.name, portable_path(manifest.source, workspace.caches), manifest.digest(), contents))
+            taught = (item for item in kept.items if row.crossed or item.split in ("train", "val"))
+            place = portable_path(manifest.source, workspace.caches)
+            what.append((cache.name, place, manifest.digest(), contents_of(taught, self.keys)))
         if isinstance(config, EndToEndConfig):
             live = {modality: cast(Encoder, encoders[modality]) for modality in config.encoders}  # none is imported
             note, _ = make_augmenters(config.augmentations, live, workspace, self.track)
             what.append(without_place(note))
         names = "-".join(encoder.spec.name for encoder in encoders.values())
-        return f"{REPRODUCED}{names}-{'unfrozen' if row.trained else 'frozen'}-{digest_of(what)[:8]}"
+        how = "folds" if row.crossed else "unfrozen" if row.trained else "frozen"
+        return f"{REPRODUCED}{names}-{how}-{digest_of(what)[:8]}"
 
 
 def state_of(workspace: Workspace, run: str) -> State:
@@ -117,7 +128,7 @@ def state_of(workspace: Workspace, run: str) -> State:
     folder = workspace.runs / run
     if (folder / UNFINISHED / PLAN).is_file():
         return "unfinished"
-    return "done" if (folder / HEADS_FILE).is_file() else "to do"
+    return "done" if any((folder / file).is_file() for file in (HEADS_FILE, FOLDS_FILE)) else "to do"
 
 
 def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
