@@ -244,6 +244,13 @@ def test_what_cannot_be_divided_is_told(paired: Path, tmp_path: Path) -> None:
     assert "1 groups are in audio and text alike" in mistake(*words, "--workspace", root)
 
 
+def test_no_pair_is_torn_between_what_heads_learn_and_stop_by(paired: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for name, folds in (("pieces", ()), ("parts", ("--folds", 3))):
+        found = crossed(paired, f"paired-{name}", "--objective", "nt_xent", *FAST, *folds)
+        assert found["relevant"] == "partner"
+    assert "belong to nothing" not in caplog.text
+
+
 def test_numbers_are_predicted_of_one_modality_by_heads_of_other_groups(tmp_path: Path) -> None:
     values = features()["audio"][: len(NAMES)]
     rows = [

@@ -140,7 +140,7 @@ class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
         workspace = work.resources.workspace
         split = inputs.splits(workspace, list(inputs.libraries), (WHOLE,))[WHOLE]
         if config.folds is None:
-            folds = Folds.leaving_one_group_out(inputs.libraries, split)
+            folds = Folds.leaving_one_group_out(inputs.libraries, split, inputs.pairs)
         else:
             seed, keys = config.base.seed, workspace.content_keys()
             folds = Folds.stratified(inputs.libraries, split, config.folds, seed, keys, inputs.pairs)

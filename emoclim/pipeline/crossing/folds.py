@@ -30,7 +30,9 @@ class Folds:
     units: Mapping[Named, Item]  # all items, in the groups that share a fold
 
     @classmethod
-    def leaving_one_group_out(cls, libraries: Mapping[Modality, Library], split: Split) -> Self:
+    def leaving_one_group_out(
+        cls, libraries: Mapping[Modality, Library], split: Split, pairs: PairNumbers | None
+    ) -> Self:
         """Make a fold of each group that is in all modalities."""
         units = _units(libraries, split)
         grouped = [(name, str(one.group)) for (name, _), one in units.items() if one.group]
@@ -40,7 +42,8 @@ class Folds:
                 f"one group at a time is left out, but {len(names)} groups are in {' and '.join(libraries)} alike; "
                 "fill in the column group, or give --folds"
             )
-        return cls.of(names, {named: one.group for named, one in units.items() if one.group in names}, units)
+        placed = {named: one.group for named, one in units.items() if one.group in names}
+        return cls.of(names, placed, _with_partners(units, pairs))
 
     @classmethod
     def stratified(
@@ -58,8 +61,7 @@ class Folds:
             own = [(name, item) for item in library.manifest.items if (name, item.id) in units]
             contents = contents_of([item for _, item in own], keys)
             units = _joined(units, {(name, id_): f"{name} {content}" for id_, content in contents.items()})
-        if pairs is not None:
-            units = _joined(units, {(name, id_): str(pairs[name][id_]) for name, id_ in units})
+        units = _with_partners(units, pairs)
         names = [str(number + 1) for number in range(count)]
         placed = assign_splits(units.values(), seed, fractions=dict.fromkeys(names, 1 / count))
         folds = cls.of(names, {named: placed[one.id] for named, one in units.items()}, units)
@@ -115,6 +117,11 @@ def _units(libraries: Mapping[Modality, Library], split: Split) -> dict[Named, I
         for item in library.manifest.items
         if item.id in there[name]
     }
+
+
+def _with_partners(units: dict[Named, Item], pairs: PairNumbers | None) -> dict[Named, Item]:
+    """Put items of one pair into one group."""
+    return units if pairs is None else _joined(units, {(name, id_): str(pairs[name][id_]) for name, id_ in units})
 
 
 def _joined(units: Mapping[Named, Item], alike: Mapping[Named, str]) -> dict[Named, Item]:
