@@ -11,12 +11,16 @@ from emoclim.commands.options import (
     LIBRARIES,
     RESUMED,
     Device,
+    HeadsFile,
+    LossWeights,
     OwnSettings,
     Preset,
     Resume,
     Root,
     RunName,
+    Seeds,
     SettingOptions,
+    SweepFile,
     named_libraries,
     refuse_useless,
 )
@@ -24,10 +28,6 @@ from emoclim.commands.terminal import Table, View, command, new_app, track
 from emoclim.commands.train import (
     CONTRASTIVE,
     HEADS,
-    HeadsFile,
-    LossWeights,
-    Seeds,
-    SweepFile,
     with_training,
 )
 from emoclim.config import EvaluateConfig

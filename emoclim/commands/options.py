@@ -44,6 +44,18 @@ OwnSettings = Annotated[
 Store = Annotated[
     bool, typer.Option("--store", help="Decode all music once and keep it, so that crops of it are read faster.")
 ]
+LossWeights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
+        "the options above; may be repeated; default the objective's own, or equal."
+    ),
+]
+SweepFile = Annotated[
+    Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
+]
+Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")]
+HeadsFile = Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")]
 RunName = Annotated[str | None, typer.Option(help="Name of the run; default the next number and the encoders.")]
 Resume = Annotated[
     str | None, typer.Option(help="Run to go on with after it was stopped or killed; default a new run.")

@@ -11,13 +11,17 @@ from emoclim.commands.options import (
     LIBRARIES,
     RESUMED,
     Device,
+    HeadsFile,
     JointConfig,
+    LossWeights,
     OwnSettings,
     Preset,
     Resume,
     Root,
     RunName,
+    Seeds,
     SettingOptions,
+    SweepFile,
     Workers,
     named_encoders,
     named_libraries,
@@ -45,19 +49,6 @@ OF_HEADS, OF_ALL = SettingOptions(pipeline.HeadsConfig), SettingOptions(pipeline
 STUDY = SettingOptions(pipeline.StudyConfig, {"storage": "optuna", "name": "study"})
 CROPS = SettingOptions(Augmentations, left_out={*EFFECTS, *EFFECTS.values()})
 Request = TypeVar("Request", bound="pipeline.HeadsConfig")
-
-LossWeights = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Weights of the objective's terms, of emo_clim A>B,B>A,A>A,B>B for modalities A and B in the order of "
-        "the options above; may be repeated; default the objective's own, or equal."
-    ),
-]
-SweepFile = Annotated[
-    Path | None, typer.Option(help="TOML file of settings to try, each with a list of values; default none.")
-]
-Seeds = Annotated[int, typer.Option(min=1, help="Number of seeds to try everything with, from --seed on.")]
-HeadsFile = Annotated[Path | None, typer.Option(help="TOML file with settings above the preset; default none.")]
 
 
 @command(
