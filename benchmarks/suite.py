@@ -61,6 +61,7 @@ RUNS = (
     Run("paper_run", "paper_run"),
     Run("uncertainty", "uncertainty"),
     Run("planted", "planted", "--vectors minilm"),  # names a folder after --
+    Run("ratings", "ratings"),
     Run("emomusic", "emomusic"),  # names a file of features after --
     Run("unfreezing", "unfreezing"),  # names a workspace after --
     Run("bridge", "bridge"),  # as well
@@ -97,6 +98,7 @@ TINY = {
     "paper_run": "--heads 1 2 --batches 1 --at-once 1 --share 0.05 --epochs 1",
     "uncertainty": "--repeats 2 --resamples 50 --runs 1",
     "planted": "--draws 20 --shuffles 20 --vectors hashed",
+    "ratings": "--works 16 8 10 --channels 4 --epochs 1 --head-epochs 1",
     "emomusic": "--generated 60 --folds 3 --seeds 1 --epochs 1",
     "unfreezing": "--folds 3 --seeds 1 --epochs 1 --steps 1 --batch-size 4 --val-batches 1 --long 1",
     "bridge": "--halves 2 --folds 3 --seeds 1 --labels 2 --epochs 1 --batches 2",

@@ -85,6 +85,7 @@ def test_every_script_can_be_tried() -> None:
         "uncertainty",
         "emomusic",
         "planted",
+        "ratings",
     ],
 )
 def test_a_script_tells_its_result(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

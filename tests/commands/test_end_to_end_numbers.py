@@ -34,3 +34,24 @@ def test_an_encoder_is_trained_on_valence_and_arousal(workspace: Path) -> None:
     assert [one["modality"] for one in found["numbers"]] == ["image", "image", "audio", "audio"]
     music = ("--audio", workspace / "data" / "audio.csv", "--objective", "va_regression", "--name", "music")
     assert answer(*begin(workspace, *music))["terms"] == ["audio"]
+
+
+def test_the_features_of_an_encoder_become_the_columns(workspace: Path) -> None:
+    manifest = workspace / "data" / "audio.csv"
+    rows = list(csv.DictReader(manifest.read_text(encoding="utf-8").splitlines()))
+    columns = [f"rating {place}" for place in range(8)]  # as many as the encoder has values
+    with manifest.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, ["path", "split", "group", *columns], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(
+            row | {name: n * place % 5 for place, name in enumerate(columns)} for n, row in enumerate(rows)
+        )
+    config = workspace / "quick.toml"
+    config.write_text(f'columns = "{",".join(columns)}"\nhead = "none"\n{config.read_text()}')
+    music = ("--audio", manifest, "--objective", "regression", "--name", "rated")
+    assert answer(*begin(workspace, *music))["terms"] == ["audio"]
+    folder = workspace / "runs" / "rated"
+    encoder = ("--encoder", "small_cnn", "--checkpoint", folder / "encoder.safetensors", "--setting", "width=8")
+    answer("extract", "audio", *encoder, "--workers", 0, "--workspace", workspace)
+    found = answer("evaluate", "rated", "--no-plots", "--workspace", workspace)
+    assert [one["name"] for one in found["numbers"]] == columns

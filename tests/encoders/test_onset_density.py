@@ -1,12 +1,15 @@
 """Onset density: peaks as librosa picks them, and clicks, notes and silence whose density is known."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+import soxr
 import torch
 from torch import Tensor
 
+from emoclim.data.generated.music import SAMPLE_RATE, SECONDS, STYLES, perform
 from emoclim.encoders.nets.onset_density import OnsetDensity, pick_peaks, rise
 
 RATE = 22_050
@@ -81,3 +84,16 @@ def test_the_rise_is_over_the_greatest_of_three_bands_two_frames_before() -> Non
                 before = bands[row, max(0, band - 1) : band + 2, frame - 2].max()
                 expected[row, frame] += max(0.0, float(bands[row, band, frame] - before))
     torch.testing.assert_close(rise(bands), expected)
+
+
+def test_the_tones_of_generated_music_are_counted_and_faster_music_is_denser() -> None:
+    def heard(tempo: int) -> tuple[float, list[float]]:
+        style = replace(STYLES["funny"], tempo=tempo, percussion=0, irregularity=0, articulation=0.25)
+        wave, starts = perform(style, False, np.random.default_rng(1), np.random.default_rng(2))
+        return float(OnsetDensity()(torch.from_numpy(soxr.resample(wave, SAMPLE_RATE, RATE)).float()[None])), starts
+
+    slow, starts = heard(60)
+    assert starts == sorted(set(starts))
+    assert 0 <= starts[0] <= starts[-1] < SECONDS
+    assert slow == pytest.approx(len(starts) / SECONDS, rel=0.15)
+    assert heard(150)[0] > 1.5 * slow

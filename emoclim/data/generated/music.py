@@ -74,7 +74,13 @@ class Note:
 def compose(label: str, work: np.random.Generator, excerpt: np.random.Generator) -> Wave:
     """Make one excerpt of a work."""
     style = vary(label, work)
-    minor = work.random() < style.minor
+    return perform(style, work.random() < style.minor, work, excerpt)[0]
+
+
+def perform(
+    style: Style, minor: bool, work: np.random.Generator, excerpt: np.random.Generator
+) -> tuple[Wave, list[float]]:
+    """Make one excerpt with given cues; return also when its tones begin, each moment once, in seconds."""
     scale, progressions = (MINOR, MINOR_CHORDS) if minor else (MAJOR, MAJOR_CHORDS)
     tonic = int(work.integers(12))
     chords = progressions[work.integers(len(progressions))]
@@ -82,7 +88,8 @@ def compose(label: str, work: np.random.Generator, excerpt: np.random.Generator)
     melody = _melody(style, scale, tonic, chords, beats, excerpt)
     backing = _backing(style, scale, tonic, chords, beats, excerpt)
     tones = _render(melody, style, style.brightness) + 0.45 * _render(backing, style, 0.7 * style.brightness)
-    return _master(tones / (np.abs(tones).max() + 1e-9) + _drums(style, beats, excerpt), style)
+    starts = sorted({round(note.start * 60 / style.tempo, 6) for note in (*melody, *backing)})
+    return _master(tones / (np.abs(tones).max() + 1e-9) + _drums(style, beats, excerpt), style), starts
 
 
 def vary(label: str, rng: np.random.Generator) -> Style:
