@@ -69,10 +69,10 @@ def reason_rows(scores: Sequence[Sequence[Part]]) -> list[Row]:
     """Return a row of column names, then for each score, by its rank, what adds most to it and a bar of it."""
     rows: list[Row] = [("", "because of", "adds", "")]
     shown = [main_parts(parts) for parts in scores]
-    longest = max((abs(value) for parts in shown for _, value in parts), default=0) or 1.0
+    longest = max((abs(value) for parts in shown for _, value in parts[:PARTS]), default=0) or 1.0
     for rank, parts in enumerate(shown, start=1):
         for place, (name, value) in enumerate(parts):
-            bar = ("█" if value > 0 else "▒") * round(CELLS * abs(value) / longest)
+            bar = "" if place == PARTS else ("█" if value > 0 else "▒") * round(CELLS * abs(value) / longest)
             rows.append(("" if place else str(rank), shorten(name), f"{value:+.3f}", bar))
     return rows
 

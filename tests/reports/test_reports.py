@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoclim.errors import ConfigError
-from emoclim.reports import plots
+from emoclim.reports import plots, reason_rows
 from emoclim.reports.joint_space import JointSpace, plot_joint_spaces
 from emoclim.reports.plots import plot_confusion, plot_history, plot_per_class
 from emoclim.reports.queries import Intervals, QueryScores
@@ -292,3 +292,21 @@ def test_a_number_that_rounds_to_nothing_has_no_sign_of_less() -> None:
     none = Estimate(-1e-17, low=-0.0004, high=0.133)
     assert (none.signed, none.ends) == ("+0.00", "0.0–13.3")
     assert (Estimate(-0.0123, -0.02, -0.01).signed, Estimate(-0.0123, -0.02, -0.01).ends) == ("-1.23", "-2.0–-1.0")
+
+
+def test_bars_show_what_weighs_most_and_add_up() -> None:
+    parts = [("a", 0.5), ("b", 0.25), ("c", 0.1), ("d", 0.01), ("e", 0.01), ("f", -0.05), ("g", -0.25)]
+    header, *rows = reason_rows([parts, [("a", 0.125)], []])
+    assert header == ("", "because of", "adds", "")
+    assert [row[:2] for row in rows] == [
+        ("1", "a"),
+        ("", "b"),
+        ("", "c"),
+        ("", "f"),
+        ("", "g"),
+        ("", "2 more"),
+        ("2", "a"),
+    ]
+    assert sum(float(row[2]) for row in rows[:6]) == pytest.approx(sum(value for _, value in parts))
+    assert [row[3] for row in rows] == ["█" * 20, "█" * 10, "█" * 4, "▒" * 2, "▒" * 10, "", "█" * 5]
+    assert reason_rows([[("a", 0.0)]])[1] == ("1", "a", "+0.000", "")

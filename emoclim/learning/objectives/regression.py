@@ -42,6 +42,7 @@ class Regression(ScaledRegression):
 
     Examples
     --------
+    >>> import torch
     >>> objective = Regression(("audio",), [Regression.Settings(columns="tempo, loudness")])
     >>> split = Split({}, {}, (), numbers={"audio": torch.tensor([[60.0, -20.0], [120.0, -10.0]])})
     >>> objective.prepare(split, torch.device("cpu"))
