@@ -22,7 +22,7 @@ from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, 
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.note import BACKENDS, SHARDS
-from emoclim.cache.store import Store, by_table, explained, gather, partial_of
+from emoclim.cache.store import MAKE_ROOM, Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic, remove
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MAKE_ROOM = "see that its disk has room and lets you write"
 EXTRACT_ANEW = "delete it and extract anew"
 
 

@@ -4,6 +4,7 @@ Invariant: rows and bytes of the ledger are written once, behind all that is com
 written again; so whatever a writer was doing when it died, it did to rows and bytes that no ledger line counts.
 """
 
+import errno
 import json
 import math
 from abc import ABC, abstractmethod
@@ -22,6 +23,9 @@ from emoclim.files import require_memory
 T = TypeVar("T")
 Table = Literal["values", "segments", "starts"]  # (rows, D), (rows, D) and (rows,), all float32
 Rows = NDArray[np.float32]
+
+MAKE_ROOM = "see that its disk has room and lets you write"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk, so that nothing is wrong with what is on it
 
 FORMAT = "emoclim-features"
 VERSION = 1
@@ -110,7 +114,8 @@ def explained(what: str, advice: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = reason_of(error) if isinstance(error, OSError) else str(error).partition("\n")[0]
-        raise CacheError(f"{what} ({reason or type(error).__name__}); {advice}") from error
+        remedy = MAKE_ROOM if isinstance(error, OSError) and error.errno in NO_ROOM else advice
+        raise CacheError(f"{what} ({reason or type(error).__name__}); {remedy}") from error
 
 
 def by_table(values: T, segments: T) -> dict[Table, T]:

@@ -62,8 +62,7 @@ class Plugins:
             ) from error
 
     def _found(self) -> dict[str, EntryPoint]:
-        folder = importlib.import_module(self.package).__path__
-        own = (module.name for module in pkgutil.iter_modules(folder) if not module.ispkg)
+        own = _modules(tuple(importlib.import_module(self.package).__path__))
         found = {
             name: EntryPoint(name, f"{self.package}.{name}", self.group) for name in own if name not in self.beside
         }
@@ -74,6 +73,11 @@ class Plugins:
                 )
             found[point.name] = point
         return found
+
+
+@lru_cache
+def _modules(folders: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(module.name for module in pkgutil.iter_modules(folders) if not module.ispkg)
 
 
 @lru_cache

@@ -422,3 +422,17 @@ def test_extraction_survives_being_killed(tmp_path: Path) -> None:
 def fill_up(path: Path, items: list[EncodedItem]) -> None:
     with open_cache(path, SPEC) as cache:
         cache.append([item for item in items if item.key not in cache])
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_where_a_disk_takes_nothing_nobody_is_told_to_delete_a_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(_path: Path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    fill(path := tmp_path / "text-letters.h5")
+    monkeypatch.setattr("emoclim.cache.disk.WriterLock", refuse)
+    with pytest.raises(CacheError, match="cannot be opened for writing") as told:
+        open_cache(path, SPEC)
+    assert "delete" not in str(told.value)

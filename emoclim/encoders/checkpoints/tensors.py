@@ -93,10 +93,8 @@ def _spoilt(name: str, tensor: Tensor, dtype: torch.dtype) -> str:
     if tensor.is_complex() or (dtype.is_floating_point and not tensor.is_floating_point()):
         return f"of another type ({tensor.dtype} for {dtype})"
     cast = tensor.to(dtype)
-    if cast.isnan().any():
-        return "with NaN"
     if not cast.isfinite().all():
-        return "with infinity"
+        return "with NaN" if cast.isnan().any() else "with infinity"
     return "with negative variances" if name.endswith("running_var") and (cast < 0).any() else ""
 
 
