@@ -52,7 +52,7 @@ def reproduce(
             metavar="[PAPER] [TABLE]",
             help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
             "figure2, as its extended version (arXiv 2308.12610v1) numbers them, or ablations: one departure each. "
-            "Those of won2021 are table1 to table3 and figure3, those of expressivity table1 and table2.",
+            "Those of won2021 are table1 to table3 and figure3, those of expressivity table1, table2, figure3.",
         ),
     ],
     tagging: Annotated[

@@ -109,9 +109,8 @@ class Table:
 
     title: str
     source: str  # where it is printed
-    measure: (
-        str  # of rows: "retrieval", "folds", "classes", "tagging", "joint_space"; or "labels", "label_maps", "words"
-    )
+    # Of rows: "retrieval", "folds", "reasons", "classes", "tagging", "joint_space"; or "labels", "label_maps", "words"
+    measure: str
     columns: tuple[str, ...]  # names of the title and of the cells
     metrics: tuple[Metric, ...]
     lines: tuple[Line, ...]

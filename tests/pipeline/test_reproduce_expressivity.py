@@ -1,14 +1,17 @@
 """`emoclim reproduce expressivity`, on generated texts by word vectors and on imported features of music."""
 
 import csv
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from commands import answer, run
 
 from emoclim.data.datasets.con_espressione import PIECES
+from emoclim.encoders import feature_names, load_encoder
 from emoclim.recipes.expressivity import TABLE_1, TABLE_2
 
 NAMES = [(f"{piece}-{number}", piece) for piece, size in PIECES.items() for number in range(size)]
@@ -38,8 +41,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def reproduce(root: Path, *words: object, code: int = 0) -> Any:
-    encoders = ("--encoder", "midlevel=music", "--encoder", "timbre=music", "--encoder", "minilm=word_vectors")
+def reproduce(root: Path, *words: object, code: int = 0, timbre: str = "music") -> Any:
+    encoders = ("--encoder", "midlevel=music", "--encoder", f"timbre={timbre}", "--encoder", "minilm=word_vectors")
     files = ("--checkpoint", f"word_vectors={root / 'words.txt'}", "--checkpoint", f"minilm={root / 'words.txt'}")
     own = ("--workspace", root, "--workers", 0, "--device", "cpu")
     return answer("reproduce", "expressivity", *words, *encoders, *files, *own, code=code)
@@ -84,6 +87,35 @@ def test_a_random_order_is_exact_and_what_lacks_is_told(workspace: Path) -> None
     ]
     told = "Not as in the paper: MiniLM stands in for emotion-enriched word vectors."
     assert told in found["notes"]
+
+
+def test_figure_3_shows_what_named_features_add(workspace: Path) -> None:
+    draw = np.random.default_rng(1)
+    for number, (name, _) in enumerate(NAMES):
+        sound = np.sin(np.arange(12_000) * (0.02 + 0.01 * (number % 9))) / 2 + draw.normal(
+            0, 0.01 + number / 500, 12_000
+        )
+        soundfile.write(workspace / "data" / f"{name}.wav", sound, 12_000)
+    found = reproduce(workspace, "figure3", "--rows", "word_vectors-timbre,word_vectors-midlevel", timbre="timbre")
+    table, folder = lines(found), Path(found["folder"])
+    assert table["EWE x timbre"]["own"]["performances"]["value"] == PIECES["bach"]
+    assert not table["EWE x mid-level"]["own"]
+    assert any("EWE x mid-level: the features compared have no names" in one for one in found["warnings"])
+    page = (folder / "figure.html").read_text()
+    assert page.count('class="item query"') == PIECES["bach"]
+    assert page.count('aria-label="What the score is made of"') == PIECES["bach"] ** 2
+    assert page.count("✓ relevant") == PIECES["bach"]
+    (run_,) = next(row["runs"] for row in found["rows"] if row["row"] == "word_vectors-timbre")
+    told = json.loads(next((workspace / "runs" / run_).rglob("reasons.json")).read_text())["directions"]
+    assert [len(one) for one in told.values()] == [45, 45]
+    names = set(feature_names(load_encoder("timbre").spec))
+    for one in (*told["text_audio"], *told["audio_text"]):
+        assert len(one["hits"]) == PIECES[one["query"].rpartition("-")[0]]
+        for hit in one["hits"]:
+            assert {reason["name"] for reason in hit["reasons"]} == names
+            assert sum(reason["contribution"] for reason in hit["reasons"]) == pytest.approx(hit["score"], abs=1e-6)
+    found_first = sum(one["hits"][0]["id"] == one["query"] for one in told["text_audio"] if "bach-" in one["query"])
+    assert table["EWE x timbre"]["own"]["found first"]["value"] == found_first
 
 
 def lines(found: Any) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from emoclim.reports import Row
 from emoclim.stages import FoldHeads
 
 SEED = 42  # of pictures
+REASONS_FILE, EXPLAINED = "reasons.json", 10_000  # the most scores of a direction that it tells of
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,12 @@ class CrossResult:
         ]
         write_bytes(self.folder / FOLDS_FILE, csv_bytes([("modality", "id", "fold"), *rows]))
         write_evaluation(self.evaluation, self.examples, self.folder, SEED)
+        few = [
+            one for one in self.evaluation.report.directions.values() if one.n_queries * one.n_candidates <= EXPLAINED
+        ]
+        reasons = {one.name: found for one in few if (found := self.examples.reasons(one))}
+        if reasons and self.evaluation.by_partner:
+            write_json(self.evaluation.folder / REASONS_FILE, {"schema": 1, "directions": reasons})
 
 
 class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):

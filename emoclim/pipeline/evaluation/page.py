@@ -1,12 +1,13 @@
 """Write `report.html`, the page of an evaluation: the best and worst queries with their hits, tables, and pictures."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic_core import to_jsonable_python
 
 from emoclim.config import Average
 from emoclim.data import Features, Item, excerpt, read_prose, still, thumbnail
@@ -57,6 +58,21 @@ class Examples:
             if len(rows)
         ]
 
+    def reasons(self, direction: DirectionReport) -> list[dict[str, Any]]:
+        """Return for each query what it ranks, the best first, with all that each score is made of; none if unnamed."""
+        features, found = self.ranked.split.features, dict[int, dict[str, Any]]()
+        queries, candidates = features[direction.query], features[direction.candidate]
+        for heads, part in by_fold(self.heads, queries):
+            gallery = Gallery(candidates, heads, self.average)
+            for row in part.tolist() if gallery.names else ():
+                asking = queries.select(torch.tensor([row]))
+                out = self.ranked.excluded_ids(direction.query, row, direction.candidate)
+                (hits,) = gallery.search(asking, top=len(candidates), exclude=[out])
+                told = zip(hits, to_jsonable_python(gallery.explain(asking, hits)), strict=True)
+                ranked = [{"id": hit.id, "score": hit.score, "reasons": why} for hit, why in told]
+                found[row] = {"query": asking.ids[0], "hits": ranked}
+        return [found[row] for row in sorted(found)]
+
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
         features = self.ranked.split.features
         queries, candidates = features[direction.query].select(rows), features[direction.candidate]
@@ -86,6 +102,18 @@ class Examples:
             made = _media(direction.candidate, item, max(0.0, within), caption, relevant)
             shown.append(replace(made, parts=main_parts([(one.name, one.contribution) for one in reasons])))
         return shown
+
+
+def shown_reasons(
+    asking: Modality, query: Item, asked: Modality, items: Mapping[str, Item], hits: Sequence[Mapping[str, Any]]
+) -> list[Media]:
+    """Prepare previews of a query and of what it ranks, each with the bars of its score, from what was told of both."""
+    partner, shown = query.pair or query.id, [_media(asking, query)]
+    for hit in hits:
+        item = items[hit["id"]]
+        made = _media(asked, item, 0.0, f"cosine {hit['score']:.3f}", (item.pair or item.id) == partner)
+        shown.append(replace(made, parts=main_parts([(one["name"], one["contribution"]) for one in hit["reasons"]])))
+    return shown
 
 
 def _media(

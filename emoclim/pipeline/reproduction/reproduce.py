@@ -21,9 +21,10 @@ from emoclim.errors import RunError
 from emoclim.files import read_json
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.crossing.config import CrossConfig
-from emoclim.pipeline.crossing.cross_validate import CrossValidate
+from emoclim.pipeline.crossing.cross_validate import REASONS_FILE, CrossValidate
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.evaluation.files import REPORT_FILE
+from emoclim.pipeline.evaluation.page import shown_reasons
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
 from emoclim.pipeline.reproduction.compare_rows import compare_rows
@@ -170,12 +171,35 @@ class Runner:
 
     def cross_validated(self, row: RowPlan, training: Training, _: int | None) -> Results:
         """Read what the run found of all folds together."""
+        return {ALL: pooled_results(self._read_folds(row, training, REPORT_FILE) or {})}
+
+    def explain(self, row: RowPlan, training: Training, _: int | None) -> Results:
+        """Count what is found of one piece, and show what its scores are made of."""
+        query, candidate = self.plan.request.recipe.modalities
+        if (told := self._read_folds(row, training, REASONS_FILE)) is None:
+            self.warnings.append(f"{row.row.title}: the features compared have no names, so that nothing says why")
+            return {ALL: {}}
+        asking, asked = (
+            {item.id: item for item in row.manifests[modality].items if item.group == row.row.options["piece"]}
+            for modality in (query, candidate)
+        )
+        examples = [
+            shown_reasons(query, asking[one["query"]], candidate, asked, one["hits"])
+            for one in told[f"{query}_{candidate}"]
+            if one["query"] in asking
+        ]
+        self.plan.examples.append((row.row.title, examples))
+        found = sum(bool(best.relevant) for _, best, *_ in examples)
+        return {ALL: {"performances": Estimate(len(examples)), "found": Estimate(found)}}
+
+    def _read_folds(self, row: RowPlan, training: Training, file: str) -> Any:
+        """Read what a file of the evaluation of all folds says of each direction; None if there is no such file."""
         assert isinstance(training.config, CrossConfig)
-        folder = self.resources.workspace.runs / training.run
-        folder = folder / "evaluation" / training.config.measured(ranked=True).folder_name
+        run = self.resources.workspace.runs / training.run
+        folder = run / "evaluation" / training.config.measured(ranked=True).folder_name
         self._note(row, folder, [])
-        advice = f"delete {folder.parent.parent} and run again"
-        return {ALL: pooled_results(read_json(folder / REPORT_FILE, RunError, advice)["directions"])}
+        path = folder / file
+        return read_json(path, RunError, f"delete {run} and run again")["directions"] if path.is_file() else None
 
     def tag(self, row: RowPlan, training: Training, head: int | None) -> Results:
         """Find the tags of what the heads were not trained on."""
@@ -219,6 +243,7 @@ STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads
 MEASURES: Mapping[str, Callable[[Runner, RowPlan, Training, int | None], Results]] = {
     "retrieval": Runner.evaluate,
     "folds": Runner.cross_validated,
+    "reasons": Runner.explain,
     "classes": Runner.evaluate,
     "tagging": Runner.tag,
     "joint_space": Runner.embed,

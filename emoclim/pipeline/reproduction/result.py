@@ -24,17 +24,21 @@ from emoclim.reports import (
     ALL,
     Estimate,
     JointSpace,
+    Media,
+    Page,
     PaperLine,
     PaperTable,
     Reproduced,
     Results,
     TableFormat,
     plot_joint_spaces,
+    save_page,
     typeset_table,
 )
 from emoclim.reports import Row as Cells
 
 FORMS: Mapping[str, TableFormat] = {"table.md": "markdown", "table.tex": "latex"}
+PAGE = "figure.html"
 FIGURE, SEED, PERPLEXITY = "figure.png", 42, 5.0  # of the maps; the last is that of the papers' published code
 
 SCHEMA = 2  # of report.json
@@ -59,6 +63,7 @@ class Reproduction:
     tests: list[RowTest] = field(default_factory=list)  # between rows
     words: dict[str, Reproduced] = field(default_factory=dict)  # by title of a line of a table of words
     spaces: list[JointSpace] = field(default_factory=list)  # panels of a figure
+    examples: list[tuple[str, list[list[Media]]]] = field(default_factory=list)  # of one that is a page, under headings
     warnings: list[str] = field(default_factory=list)  # what else a reader of the numbers must know
 
     @property
@@ -197,7 +202,7 @@ class Reproduction:
         runs = {name: f" (run {', '.join(one.runs)})" if one.runs else "" for name, one in self.rows.items()}
         lines = [f"{one.row.title}: {one.mark}{runs[name]}" for name, one in self.rows.items()]
         lines += [*self.notes(), *(f"note: {one}" for one in dict.fromkeys(self.warnings))]
-        made = ", ".join(["report.json", *FORMS, *([FIGURE] if self.spaces else [])])
+        made = ", ".join(["report.json", *FORMS, *[FIGURE] * bool(self.spaces), *[PAGE] * bool(self.examples)])
         return [*lines, f"{made} are in {self.folder}"]
 
     def write(self) -> None:
@@ -209,5 +214,8 @@ class Reproduction:
             if self.tests:
                 text += "\n" + typeset_table(tests_table(self.tests), f"{table.title}, between rows", TESTS, form)
             write_bytes(self.folder / name, text.encode())
+        if self.examples:
+            page = Page(self.title, self.notes(), [], self.examples, [(table.title, table.rows, "")], [], [], "")
+            save_page(page, self.folder / PAGE)
         if self.spaces:
             plot_joint_spaces(self.spaces, self.folder / FIGURE, seed=SEED, perplexity=PERPLEXITY)
