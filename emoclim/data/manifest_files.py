@@ -40,7 +40,8 @@ def manifest_bytes(items: Sequence[Item], target: Path, columns: Mapping[str, Ma
         _cells(item, _relative(item.path, home, real) if item.path else "", target)
         for item in sorted(items, key=lambda item: item.id)
     ]
-    measured = dict.fromkeys(name for item in items for name in item.measures)
+    told = {name.lower() for name in columns}
+    measured = dict.fromkeys(name for item in items for name in item.measures if name not in told)
     measures = {
         name: {item.id: repr(item.measures[name]) for item in items if name in item.measures} for name in measured
     }

@@ -108,6 +108,18 @@ def test_a_parquet_manifest_is_found_and_read(photos: Path, tmp_path: Path) -> N
     assert (first["agree"], first["score"], first["code"]) == (0, 0.5, "code 0")
 
 
+def test_items_of_a_table_with_numbers_alone_are_split(photos: Path, tmp_path: Path) -> None:
+    table = tmp_path / "ratings.csv"
+    table.write_text("path,Warmth\n" + "".join(f"photos/{name},{n}\n" for n, name in enumerate(PHOTOS)))
+    output = tmp_path / "data" / "images.csv"
+    run("prepare", "csv", table, "--output", output, "--workspace", tmp_path)
+    items = read_manifest(output, "image").items
+    assert {item.id: item.measures for item in items} == {
+        f"photos/{name}": {"warmth": n} for n, name in enumerate(PHOTOS)
+    }
+    assert all(item.split for item in items)
+
+
 def test_a_split_a_group_and_parts_of_files_are_taken_from_a_table(tmp_path: Path) -> None:
     write_tree(tmp_path / "music", {f"{n}.flac": f"{n}".encode() for n in range(3)})
     rows = "0.flac,Training,a,0,5\n0.flac,Training,a,5,5\n1.flac,validation,b,,\n2.flac,,c,,\n"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
-from emoclim.data.labels.valence_arousal import NUMBERS
+from emoclim.data.labels.valence_arousal import NUMBERS, measures_of
 from emoclim.data.listing import list_files
 from emoclim.data.manifest import COLUMNS, SPLITS, item_of_row, untimed
 from emoclim.data.splits import split_called
@@ -85,6 +85,8 @@ def prepare(
         for name, cells in extra.items():
             cells[item.id] = row[name].strip()
     require_none(folder, problems)
+    measures = measures_of([[row[name] for name in extra] for _, row in rows], [name.lower() for name in extra], ())
+    items = [replace(item, measures=own) for item, own in zip(items, measures, strict=False)] or items
     kept, told = untimed(items, kind)
     return Prepared(kind, tuple(kept), pathless, {GIVEN: splits} if splits else {}, extra, (*notes, *told))
 
