@@ -85,7 +85,7 @@ class WordSpace:
 
     def why(self, heads: Heads) -> str:
         """See the protocol."""
-        names = list(dict.fromkeys(spec.name for spec in heads.specs.values()))
+        names = sorted({spec.name for spec in heads.specs.values()})  # in one order, so that it is told once
         encoders = " and ".join(names)
         kept = " and ".join(name for name in names if name not in self._preset.encoders.values())
         reason = self._preset.reason + (f"; {kept} as there were such features" if kept else "")
