@@ -89,6 +89,14 @@ def test_a_random_order_is_exact_and_what_lacks_is_told(workspace: Path) -> None
     assert told in found["notes"]
 
 
+def test_further_data_whose_features_were_not_imported_are_told(workspace: Path) -> None:
+    other = workspace / "data" / "other.csv"
+    other.write_text((workspace / "data" / "musiccaps_audio.csv").read_text())
+    words = ("--rows", EXTRA, "--manifest", f"musiccaps_audio={other}", "--explain")
+    (row,) = reproduce(workspace, "table2", *words)["rows"]
+    assert (row["missing"], row["state"]) == (["features music of other.csv"], "not possible")
+
+
 def test_figure_3_shows_what_named_features_add(workspace: Path) -> None:
     draw = np.random.default_rng(1)
     for number, (name, _) in enumerate(NAMES):

@@ -13,6 +13,7 @@ from emoclim.data import ContentKeys, Manifest, read_manifest, with_splits
 from emoclim.encoders import has_parameters, location, obtain, published_file
 from emoclim.errors import CheckpointError, EncoderError, ManifestError
 from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.find_caches import cache_notes
 from emoclim.pipeline.reproduction.departures import data_departures, row_departures
 from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, Request
 from emoclim.pipeline.reproduction.result import Reproduction
@@ -60,6 +61,7 @@ def plan_reproduction(
         lacking = {what: how for one in taken for what, how in lacks.get(one, {}).items()}
         lacking |= {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _hindrances(row, request, choices[name], taken)
+        lacking |= _not_imported(row, choices[name], taken, workspace)
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
         own = {name if name in (TAGGING, *row.extra) else of.modality: of for name, of in taken.items()}
         planner = TrainingPlanner(row, request, own, encoders, workspace, keys, track)
@@ -166,6 +168,25 @@ def _hindrances(
         found[f"parameters of {name} to train"] = advice
     if request.changes_nothing(row):
         found[f"a difference: {row.title} is what the others have"] = "ask for other settings or another --preset"
+    return found
+
+
+def _not_imported(
+    row: Row, choices: Mapping[Modality, EncoderChoice], manifests: Mapping[str, Manifest], workspace: Workspace
+) -> dict[str, str]:
+    """Name further data whose features are not in the cache of the features that stand in for an encoder."""
+    found = {}
+    for name in row.extra:
+        manifest = manifests[name]
+        if (spec := choices[manifest.modality].imported) and manifest.items:
+            notes = [note for note in cache_notes(workspace, manifest.modality) if note.spec == spec]
+            places = [source.found_from(note.path).resolve() for note in notes for source in note.sources]
+            if manifest.source.resolve() not in places:
+                how = f"--manifest {manifest.source} --allow-extra"
+                advice = (
+                    f"import one file with those of all data, once for each manifest: emoclim cache import FILE {how}"
+                )
+                found[f"features {spec.name} of {manifest.source.name}"] = advice
     return found
 
 
