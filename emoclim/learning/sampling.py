@@ -227,12 +227,15 @@ def _check_whole(split: Split, modalities: Sequence[Modality], name: str, fewest
 
 def _too_few(modalities: Sequence[Modality], name: str, found: int, fewest: int) -> str:
     """Say that a split has too few pairs, and what to do."""
-    if len(modalities) == 1:
-        return f"the {name} split has {found} {modalities[0]} items; give it {fewest}, to be told from each other"
-    few = f"only {found}" if found else "no"
+    items = f"{' and '.join(modalities)} items of the {name} split"
+    if found or len(modalities) == 1:
+        what = "pairs of " * (len(modalities) > 1)
+        return (
+            f"there are {found} {what}{items}, and it takes {fewest} to tell one from another; add some to that split"
+        )
     return (
-        f"{few} {' and '.join(modalities)} items of the {name} split belong together, of {fewest} at least; give both "
-        "of a pair the same name in a column 'pair' (or the same id), and the same split"
+        f"no {items} belong together; give both of a pair the same name in a column 'pair' (or the same id), and the "
+        "same split"
     )
 
 

@@ -4,11 +4,13 @@ Loads no torch, so that commands that only look at caches start at once.
 """
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoclim.cache import BACKENDS, SHARDS, CacheNote, located, note_path, read_note
+from emoclim.data import Setting
 from emoclim.errors import CacheError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.machine import provenance
@@ -149,10 +151,40 @@ def encoder_of(note: CacheNote, track: Track = silent) -> "Encoder":
 
     if note.spec.keyed_by_id:
         raise CacheError(f"the features of {note.path} were imported, so there is no encoder that makes them")
-    checkpoint = None if note.checkpoint is None else located(note.checkpoint, note.path.parent)
-    encoder = load_encoder(note.spec.name, checkpoint=checkpoint, track=track, **note.settings)
+    encoder = load_encoder(note.spec.name, checkpoint=_checkpoint_of(note), track=track, **note.settings)
     note.spec.require(encoder.spec, f"cache {note.path.name}")
     return encoder
+
+
+def command_for(note: CacheNote, manifest: Path) -> str:
+    """Return what to type to encode a manifest as a cache was, into the same."""
+    workspace = Workspace(note.path.parent.parent)
+    return encoding_command(
+        workspace, note.spec.modality, manifest, note.spec.name, _checkpoint_of(note), note.settings
+    )
+
+
+def encoding_command(
+    workspace: Workspace,
+    modality: Modality,
+    manifest: Path,
+    encoder: str,
+    checkpoint: Path | None,
+    settings: Mapping[str, Setting],
+) -> str:
+    """Return what to type to encode a manifest; without a `checkpoint`, by the published parameters."""
+    words = ["emoclim", "extract", MODALITIES[modality].folder, str(manifest), "--encoder", encoder]
+    if checkpoint is not None:
+        words += ["--checkpoint", str(checkpoint)]
+    for name, value in settings.items():
+        words += ["--setting", f"{name}={value}"]
+    if workspace.root != Path():
+        words += ["--workspace", str(workspace.root)]
+    return shlex.join(words)
+
+
+def _checkpoint_of(note: CacheNote) -> Path | None:
+    return None if note.checkpoint is None else located(note.checkpoint, note.path.parent)
 
 
 def when_noted(cache: Path) -> float:

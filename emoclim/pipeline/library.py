@@ -15,7 +15,7 @@ from emoclim.cache import CacheNote, SourceRef, key_of, open_cache, read_note
 from emoclim.data import ContentKeys, Features, Item, Manifest, read_manifest, with_splits
 from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.find_caches import cache_notes, names_of, newest_cache
+from emoclim.pipeline.find_caches import cache_notes, command_for, names_of, newest_cache
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -200,11 +200,9 @@ def read_features(
             else:
                 lacking.append(item.id)
         if lacking and not partial:
-            folder = MODALITIES[library.manifest.modality].folder
             raise CacheError(
                 f"{len(lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
-                f"{cache.path} ({lacking[0]} first); run: emoclim extract {folder} "
-                f"{library.manifest.source} --encoder {library.note.spec.name}"
+                f"{cache.path} ({lacking[0]} first); run: {command_for(library.note, library.manifest.source)}"
             )
         left_out["were not extracted yet"] = len(lacking)
         for reason, count in () if quiet else (+left_out).items():

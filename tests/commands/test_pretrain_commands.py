@@ -118,7 +118,7 @@ def test_what_is_named_lies_anywhere_and_needs_two_items_of_each_split(workspace
         "path,split\n" + "".join(f"{row},{'val' if n else 'train'}\n" for n, row in enumerate(rows))
     )
     told = mistake(*begin(workspace, *short, "--audio", workspace / "mine" / "few.csv"))
-    assert "the train split has 1 audio items; give it 2" in told
+    assert "there are 1 audio items of the train split, and it takes 2" in told
 
 
 def test_processes_that_torchrun_starts_train_one_encoder(workspace: Path) -> None:

@@ -8,7 +8,6 @@ encoder too has it in ``encoder.safetensors``; one of several has ``encoder-<mod
 heads, as after pretraining, ``features.safetensors`` stands for the features as they are.
 """
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,8 @@ from emoclim.data import LabelMap, Setting
 from emoclim.errors import CacheError, RunError, name_some
 from emoclim.files import read_json
 from emoclim.learning import Heads, load_heads
-from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.find_caches import cache_notes
+from emoclim.modality import Modality
+from emoclim.pipeline.find_caches import cache_notes, encoding_command
 from emoclim.pipeline.library import Library, OpenLibrary, open_library, source_of
 from emoclim.pipeline.run import SCHEMA
 from emoclim.pipeline.training.label_vectors import told_of
@@ -139,24 +138,6 @@ def trained_note(workspace: Workspace, run: Run, modality: Modality) -> CacheNot
         f"run {run.folder.name} takes {modality} features {spec.name} ({spec.digest()}), and {workspace.caches} has "
         f"none; {advice}"
     )
-
-
-def encoding_command(
-    workspace: Workspace,
-    modality: Modality,
-    manifest: Path,
-    encoder: str,
-    checkpoint: Path,
-    settings: Mapping[str, Setting],
-) -> str:
-    """Return what to type to encode a manifest with a trained encoder."""
-    words = ["emoclim", "extract", MODALITIES[modality].folder, str(manifest), "--encoder", encoder]
-    words += ["--checkpoint", str(checkpoint)]
-    for name, value in settings.items():
-        words += ["--setting", f"{name}={value}"]
-    if workspace.root != Path():
-        words += ["--workspace", str(workspace.root)]
-    return shlex.join(words)
 
 
 def trained_library(workspace: Workspace, run: Run, modality: Modality, opened: OpenLibrary = open_library) -> Library:

@@ -17,12 +17,13 @@ from emoclim.data import Manifest, Split
 from emoclim.encoders import AudioEncoder, Encoder, write_own
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.extraction_result import WORTH_ADVICE
+from emoclim.pipeline.find_caches import encoding_command
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.end_to_end.crops import StoredCrops, describe, without_place
 from emoclim.pipeline.training.inputs import EndToEndInputs
 from emoclim.pipeline.training.run_files import TrainingResult
-from emoclim.pipeline.training.trained_runs import ENCODER_FILE, encoding_command
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
 from emoclim.stages import JointTraining, LabelledItems, extract
