@@ -56,9 +56,8 @@ def test_new_changed_and_gone_files_are_noticed(workspace: Path, album: Path) ->
     shutil.copy(other, album / "disc 2" / "track.flac")
     assert searched(workspace, album) == ["disc 0/track.flac", "disc 2/track.flac", "new.flac"]
     (found,) = answer("search", other, "--in", album, "--top", 1, "--workspace", workspace)
-    assert found["left_out"] == []  # of a recording, the covers are searched
+    assert found["left_out"] == ["disc 2/track.flac"]  # music is searched there, not its covers
     shutil.rmtree(workspace / "data" / "audio")
-    (album / "cover.png").unlink()
     (found,) = answer("search", album / "disc 2" / "track.flac", "--in", album, "--workspace", workspace)
     assert found["left_out"] == ["disc 2/track.flac"]
 
@@ -85,17 +84,21 @@ def test_a_file_that_fails_is_told_and_the_others_are_searched(
     assert "nothing to search in" in run(*words, code=2).stderr
 
 
-def test_the_modality_is_that_of_the_files_and_if_it_can_be_another_than_the_querys(
+def test_the_modality_is_that_of_most_files_and_of_equally_many_another_than_the_querys(
     workspace: Path, album: Path, tmp_path: Path
 ) -> None:
     song = min((workspace / "data" / "audio" / "sad").iterdir())
+    assert len(searched(workspace, album, song)) == 3
+    for n in range(2):
+        (album / f"disc {n}" / "track.flac").unlink()
     assert searched(workspace, album, song) == ["cover.png"]
+    assert searched(workspace, album) == ["disc 2/track.flac"]
     alone = tmp_path / "pictures"
     shutil.copytree(workspace / "data" / "images" / "sadness", alone)
     assert len(searched(workspace, alone)) == len(list(alone.iterdir()))
     table = tmp_path / "list.csv"
-    table.write_text("id,path,label\n" + "".join(f"{n},album/disc {n}/track.flac,happy\n" for n in range(2)))
-    assert searched(workspace, table) == ["0", "1"]
+    table.write_text("id,path,label\n" + "2,album/disc 2/track.flac,happy\n")
+    assert searched(workspace, table) == ["2"]
 
 
 def test_what_was_extracted_with_labels_keeps_them(workspace: Path) -> None:

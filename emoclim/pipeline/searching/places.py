@@ -35,13 +35,13 @@ def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
 
 
 def modality_in(path: Path, modalities: Sequence[Modality], asked: Modality) -> Modality:
-    """Return of which of some modalities most files of a folder or manifest are; if it can be, not the one asked by."""
+    """Return of which of some modalities most files of a folder or manifest are; of two, not the one asked by."""
     suffixes = [Path(name).suffix.lower() for name in _names_in(path, modalities[0])]
     counts = {one: sum(suffix in MODALITIES[one].suffixes for suffix in suffixes) for one in modalities}
     if not any(counts.values()):
         raise ManifestError(f"{path} holds no {' or '.join(modalities)}; name a folder with files of these")
     specific = {one: -len(MODALITIES[one].suffixes) for one in modalities}  # films are videos before they are sound
-    return max(counts, key=lambda one: (counts[one] > 0, one != asked, counts[one], specific[one]))
+    return max(counts, key=lambda one: (counts[one], one != asked, specific[one]))
 
 
 def _names_in(path: Path, modality: Modality) -> Sequence[str]:
