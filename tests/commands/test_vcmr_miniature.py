@@ -20,7 +20,7 @@ pytest.importorskip("av", reason="videos need the extra [media]")
 LENGTH = ("--setting", "length=49152")  # 3.07 s, the shortest
 QUICK = ("--epochs", 2, "--batches-per-epoch", 1, "--val-batches", 1, "--batch-size", 4)
 SPLITS = ("train", "train", "val", "test")
-SECONDS = 8  # of a clip, of passages of ten
+SECONDS = 5  # of a clip, of passages of ten
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from emoclim.modality import Modality
 from emoclim.pipeline.searching.queries import modality_of
 
 LABELS = {"joy": (250, 880), "sadness": (40, 220)}  # light of its pictures, and pitch of its sound in Hz
+QUICK = ("--epochs", 2, "--batches-per-epoch", 4, "--val-batches", 1)
 FILMS = 5  # of each
 SECONDS = 6
 
@@ -49,7 +50,7 @@ def test_pictures_and_sound_of_films_are_two_libraries_that_are_joined(root: Pat
         seconds = pictures.read(sorted(pictures.keys())[:1]).starts
     assert seconds is not None
     assert seconds.tolist() == list(range(SECONDS))
-    run("train-heads", "--video", "colour_video", "--audio", "timbre", "--epochs", 2, *where[:2])
+    run("train-heads", "--video", "colour_video", "--audio", "timbre", *QUICK, *where[:2])
     film = write_film(tmp_path / "new.mp4", frames_of(200, 9), sound=np.sin(np.arange(SECONDS * RATE)))
     (found,) = answer("search", film, "--top", 3, *where[:2])  # a video before it is sound, and so it finds sound
     assert [one["path"].endswith(".mp4") for one in found["found"]] == [True] * 3

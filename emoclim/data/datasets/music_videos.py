@@ -90,7 +90,7 @@ def prepare(
             left_out.append(LeftOut(path, "unused", reason))
         else:
             items += clips
-    told = (f"{len(unread)} videos stand whole, for their length cannot be read ({name_some(unread, 3)})",)
+    told = (f"{len(unread)} videos stand whole, for they cannot be cut ({name_some(unread, 3)})",)
     return Prepared(kind, tuple(items), tuple(left_out), {LEAKING: _by_clip(items)}, notes=told if unread else ())
 
 
