@@ -56,6 +56,7 @@ class Row:
     vectors: Vectors | None = None  # what it takes as vectors of labels
     label_map: str = ""  # which labels meet in its training, by default equal ones
     measured_by: tuple[str, ...] = ()  # label maps by which its one run is measured, in turn
+    stand_ins: Mapping[str, str] = field(default_factory=dict)  # what encoders that the paper has not stand for
     groups: tuple[str, ...] = ()  # further names that choose it, with others
 
     @property

@@ -33,9 +33,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.savez(root / "music.npz", ids=list(said), values=heard.astype(np.float32))
     for part, items in {"": NAMES, "musiccaps_": CLIPS}.items():
         for kind in ("text", "audio"):
-            rows = [(name, " ".join(said[name]) if kind == "text" else f"{name}.wav", group) for name, group in items]
+            rows = [(n, " ".join(said[n]) if kind == "text" else f"{n}.wav", group, "test") for n, group in items]
             with (root / "data" / f"{part}{kind}.csv").open("w", newline="") as file:
-                csv.writer(file).writerows([("id", "text" if kind == "text" else "path", "group"), *rows])
+                csv.writer(file).writerows([("id", "text" if kind == "text" else "path", "group", "split"), *rows])
         manifest = ("--manifest", root / "data" / f"{part}audio.csv", "--workspace", root)
         run("cache", "import", root / "music.npz", "--name", "music", "--modality", "audio", "--allow-extra", *manifest)
     return root
@@ -85,8 +85,10 @@ def test_a_random_order_is_exact_and_what_lacks_is_told(workspace: Path) -> None
         f"manifest {workspace}/data/pitchfork_audio.csv",
         "features mtr_text, of S. Doh et al., Toward Universal Text-To-Music Retrieval, ICASSP 2023",
     ]
-    told = "Not as in the paper: MiniLM stands in for emotion-enriched word vectors."
+    told = "Not as in the paper: minilm stands in for emotion-enriched word vectors."
     assert told in found["notes"]
+    assert not any(note.startswith("Not as in the paper: text.csv") for note in found["notes"])
+    assert table["MiniLM x timbre"]["mark"] == "miniature: not the paper's encoder and settings"
 
 
 def test_further_data_whose_features_were_not_imported_are_told(workspace: Path) -> None:

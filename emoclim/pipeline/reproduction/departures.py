@@ -108,7 +108,7 @@ def data_departures(manifest: Manifest, usable: Manifest, data: Data) -> list[De
     known = description.split_sizes[data.split] if data.split else description.published.get(data.counted_by, {})
     published = Counter(known)
     own = Counter(value for item in usable.items if (value := item.split if data.split else item.label) is not None)
-    if not any(item.label or item.tags or item.split for item in usable.items):
+    if not data.split and not any(item.label or item.tags for item in usable.items):
         own = Counter({"": len(usable.items)})
     if data.n_items:
         published = Counter({"": data.n_items})
@@ -182,6 +182,7 @@ def row_departures(
     recipe, preset, choices = request.recipe, request.settings, request.choices(row)
     names = [TAGGING] if row.bare else [name for name in data if row.takes(name, recipe.data[name].modality)]
     found = []
+    found += [Departure("encoder", f"{name} stands in for {what}", small=True) for name, what in row.stand_ins.items()]
     for modality in {recipe.data[name].modality: None for name in names}:
         found += encoder_departures(row.encoders[modality], choices[modality], preset)
     for name in names:
