@@ -52,11 +52,12 @@ def reproduce(
             metavar="[PAPER] [TABLE]",
             help="A paper, for all its tables; a paper and a table of it; or a table of emo_clim: table1 to table5 or "
             "figure2, as its extended version (arXiv 2308.12610v1) numbers them, or ablations: one departure each. "
-            "Those of won2021 are table1 to table3 and figure3, those of expressivity table1, table2, figure3.",
+            "Those of won2021 are table1 to table3 and figure3, of expressivity table1, table2 and figure3, of vcmr "
+            "table1 and figure2 to figure4.",
         ),
     ],
     tagging: Annotated[
-        Path | None, typer.Option(help="For table4: manifest of MagnaTagATune; default data/tagging.csv.")
+        Path | None, typer.Option(help="For tables of tags: manifest of MagnaTagATune; default data/tagging.csv.")
     ] = None,
     manifest: Annotated[
         list[str] | None,

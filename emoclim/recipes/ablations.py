@@ -47,4 +47,5 @@ def ablations(rows: Sequence[Row], metrics: Sequence[Metric]) -> Table:
         tuple(Line(row.title, (), row=row) for row in rows),
         ("image", "audio"),
         (REMARK,),
+        own=True,
     )

@@ -33,6 +33,7 @@ class Data:
     seconds: float = 0.0  # length of a recording of the paper's
     n_items: int = 0  # how many the paper had, where it tells no more
     option: str = ""  # with which the data set is prepared, NAME=VALUE
+    tagged: bool = False  # whether it is what the measure of tags is of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,9 @@ class Row:
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # and of the encoders, by the paper's
     data: Mapping[Modality, str] = field(default_factory=dict)  # names of its data; by default all of its table
     extra: tuple[str, ...] = ()  # names of data that train it in each fold, beside those
+    tags: str = "tagging"  # name of the data whose tags are found
+    start: str = ""  # name of the row of its table with whose trained encoder it starts
+    stage: str = ""  # whose settings it has, of those of a preset; by default the preset's own
     objective: str = ""  # what it is trained for, by default as its recipe says
     own: Mapping[str, Any] = field(default_factory=dict)  # settings of that
     vectors: Vectors | None = None  # what it takes as vectors of labels
@@ -69,9 +73,12 @@ class Row:
         """Whether all its items are trained on and measured, in folds."""
         return self.step == "cross-validate"
 
-    def takes(self, name: str, modality: Modality) -> bool:
+    def takes(self, name: str, data: Data) -> bool:
         """Whether data of its table are among its own."""
-        return name in self.extra or self.data.get(modality, name) == name
+        if data.tagged:
+            return name == self.tags
+        own = data.modality in self.encoders and self.data.get(data.modality, name) == name
+        return own or name in self.extra
 
     @property
     def bare(self) -> bool:
@@ -117,6 +124,7 @@ class Table:
     lines: tuple[Line, ...]
     data: tuple[str, ...]  # names of the data it takes
     remarks: tuple[str, ...] = ()  # what a reader must know who compares numbers with it
+    own: bool = False  # whether it is none of the paper's, and shows departures from it
 
     @property
     def rows(self) -> dict[str, Row]:
@@ -141,6 +149,7 @@ class Preset:
     own: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # settings of objectives, by objective
     tuning: Mapping[str, Any] = field(default_factory=dict)  # of an encoder's training
     files: Mapping[str, str] = field(default_factory=dict)  # by encoder: the source's, where it is not the published
+    stages: Mapping[str, "Preset"] = field(default_factory=dict)  # settings of rows that are trained otherwise
     drop_short: bool = False  # whether recordings shorter than the encoder's input are left out
     gaps: Mapping[str, tuple[Row, ...]] = field(
         default_factory=dict

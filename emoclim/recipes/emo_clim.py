@@ -226,7 +226,7 @@ RECIPE = Recipe(
     {
         "image": Data("image", "deepemotion", counted_by="Emo-CLIM's code", cropped=True),
         "audio": Data("audio", "audioset_mood", counted_by="Emo-CLIM's code", cropped=True, seconds=10.0),
-        "tagging": Data("audio", "magnatagatune", split="pons2017", cropped=True, seconds=29.1),
+        "tagging": Data("audio", "magnatagatune", split="pons2017", cropped=True, seconds=29.1, tagged=True),
     },
     PRESETS,
     {

@@ -20,6 +20,7 @@ CHAIN = {
 }
 BOTH = {"epochs": 50, "hidden_dim": 512, "embedding_dim": 128, "dropout": 0.0, "val_batches": 10}
 ADAM = {"optimiser": "adam", "learning_rate": 1e-3, "weight_decay": 1e-6}
+ADAMW = {"optimiser": "adamw", "weight_decay": 0.01}
 RATES = {"learning_rate": 1e-3, "weight_decay": 1e-6}
 FIRST_BLOCKS = "after:4"  # of SampleCNN four are frozen beside another modality
 # Of each two: by itself, then beside another modality. The code's batches are those of each of two GPUs, which compare
@@ -36,13 +37,13 @@ PRESETS = {
     "paper-code": (
         Preset(
             "published code",
-            BOTH | {"batch_size": 64, "learning_rate": 3e-4},
+            BOTH | ADAMW | {"batch_size": 64, "learning_rate": 3e-4},
             CHAIN,
             tuning={"learning_rate": 3e-4, "accumulate": 2},
         ),
         Preset(
             "published code",
-            BOTH | {"batch_size": 128, "learning_rate": 5e-4},
+            BOTH | ADAMW | {"batch_size": 128, "learning_rate": 5e-4},
             tuning={"learning_rate": 5e-4, "accumulate": 2, "unfreeze": FIRST_BLOCKS, "batchnorm": "train"},
         ),
     ),

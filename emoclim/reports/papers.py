@@ -146,8 +146,11 @@ def retrieval_results(report: RetrievalReport, titles: Mapping[str, str]) -> dic
 
 
 def tagging_results(report: TaggingReport) -> Results:
-    """Return ROC-AUC and PR-AUC, macro means over tags."""
-    found = {name: getattr(report.macro, key) for name, key in METRICS.items()}
+    """Return ROC-AUC and PR-AUC, means over all tags, over those of each group, and by what heads learnt from."""
+    scores = {"": report.macro}
+    scores |= {f"{one.name} ": one for one in report.per_group}
+    scores |= {f"{100 * one.fraction:g} % ": one.macro for one in report.curve}
+    found = {f"{of}{name}": getattr(score, key) for of, score in scores.items() for name, key in METRICS.items()}
     return {ALL: {name: score.estimate for name, score in found.items() if score}}
 
 

@@ -15,7 +15,7 @@ from emoclim.pipeline.evaluation.result import class_titles
 from emoclim.recipes import Table, choose_tables, find_preset, find_recipe, recipe_names
 from emoclim.recipes.emo_clim import CLIPS, RECIPE, TABLE_1
 
-STEPS = {"train-heads", "train-end-to-end", "cross-validate"}
+STEPS = {"train-heads", "train-end-to-end", "cross-validate", "pretrain"}
 
 
 def lines_of(table: Table) -> dict[str, list[str]]:

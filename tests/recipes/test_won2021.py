@@ -73,7 +73,7 @@ def test_rows_are_chosen_by_their_texts() -> None:
     assert {row.name for row in rows if row.objective == "triplet"} == {
         f"{branches}-branch-{texts}" for branches in (2, 3) for texts in TEXTS
     }
-    assert {name for row in rows for name in recipe.data if row.takes(name, recipe.data[name].modality)} == {
+    assert {name for row in rows for name in recipe.data if row.takes(name, recipe.data[name])} == {
         *TEXTS.values(),
         "audio",
     }

@@ -26,7 +26,7 @@ from emoclim.encoders import (
 )
 from emoclim.learning import Augmentations, EncoderTuning
 from emoclim.modality import Modality
-from emoclim.pipeline.reproduction.request import TAGGING, EncoderChoice, ImportedFeatures, Request
+from emoclim.pipeline.reproduction.request import EncoderChoice, ImportedFeatures, Request
 from emoclim.pipeline.training.end_to_end.crops import describe
 from emoclim.recipes import Data, Preset, Row
 
@@ -57,14 +57,16 @@ def mark_of(departures: Iterable[Departure], source: str) -> str:
     return f"{'miniature: ' if any(one.small for one in found) else ''}not the {source}'s {listed}"
 
 
-def encoder_departures(paper: str, choice: EncoderChoice, preset: Preset) -> list[Departure]:
-    """Find what an encoder has that the paper's has not."""
+def encoder_departures(
+    paper: str, choice: EncoderChoice, preset: Preset, papers: Mapping[str, Any] = {}
+) -> list[Departure]:
+    """Find what an encoder has that the paper's has not; `papers` are settings that it had in one row."""
     if choice.name != paper:
         return [Departure("encoder", f"{choice.name} stands in for {paper}", small=True)]
     if paper not in encoder_names():
         told = f"{paper} are features that were imported, and not known to be the paper's"
         return [Departure("encoder", told)] if choice.imported else []
-    expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper)
+    expected = own_settings(paper) | dict(SHARED) | preset.encoder(paper) | dict(papers)
     given = {name: value for name, value in choice.settings.items() if name not in CROPPED}
     found = [f"{paper} has {differing}"] if (differing := _differing(given, expected)) else []
     published, other = published_file(paper, choice.settings) if is_published(paper) else None, preset.files.get(paper)
@@ -163,7 +165,7 @@ def settings_departures(
     paper, papers_own = expected or (preset.training, type(own)())
     found = [_differing(config.model_dump() | own.model_dump(), paper.model_dump() | papers_own.model_dump())]
     if joint:
-        tuned = _differing(joint[0].model_dump(), EncoderTuning().model_dump())
+        tuned = _differing(joint[0].model_dump(), EncoderTuning(**preset.tuning).model_dump())
         found += [f"encoder: {tuned}"] if tuned else []
         found += _differing_augmentations(joint[1], Augmentations(**preset.augmentations))
     shorter = any(getattr(config, name) < getattr(paper, name) for name in SHORTENED)
@@ -180,16 +182,18 @@ def row_departures(
 ) -> list[Departure]:
     """List the departures of all that the numbers of a row depend on: no heads, where these are of features."""
     recipe, preset, choices = request.recipe, request.settings, request.choices(row)
-    names = [TAGGING] if row.bare else [name for name in data if row.takes(name, recipe.data[name].modality)]
+    names = [row.tags] if row.bare else [name for name in data if row.takes(name, recipe.data[name])]
     found = []
     found += [Departure("encoder", f"{name} stands in for {what}", small=True) for name, what in row.stand_ins.items()]
     for modality in {recipe.data[name].modality: None for name in names}:
-        found += encoder_departures(row.encoders[modality], choices[modality], preset)
+        name = row.encoders[modality]
+        papers = {} if request.table.own else row.settings.get(name, {})
+        found += encoder_departures(name, choices[modality], preset, papers)
     for name in names:
         own = recipe.data[name]
         encoder = encoders.get(own.modality)
         # Crops are drawn anew where the encoder is trained; none are, where tag heads take means of recordings.
-        anew = preset.tagging.get("aggregate") == "embeddings" if name == TAGGING else own.modality == row.trained
+        anew = preset.tagging.get("aggregate") == "embeddings" if own.tagged else own.modality == row.trained
         found += [*data[name], *([] if row.crossed else split_departures(manifests[name], own))]
         if (
             encoder
@@ -199,8 +203,8 @@ def row_departures(
         ):
             found += crop_departures(encoder, own)
     if not row.bare:
-        joint = (request.tuning.updated(**row.tuning), request.augmentations) if row.trained else None
-        found += settings_departures(*request.training(row), joint, preset, request.expected(row))
+        joint = request.joint(row) if row.trained else None
+        found += settings_departures(*request.training(row), joint, request.preset_of(row), request.expected(row))
         found += [*matching_departures(request), *vector_departures(row, request)]
     return found + [
         Departure("settings", told) for told, rows in preset.gaps.items() if row.name in {one.name for one in rows}

@@ -25,6 +25,7 @@ from emoclim.progress import Track, silent
 from emoclim.recipes import Recipe, Row
 
 UMAP = "umap"  # projection of a figure, and the package that makes it
+EFFECTS, FILMS = "audiomentations", "av"  # packages that add effects to crops, and that read videos
 SPLIT_SEED = 42  # of splits that a manifest lacks
 VECTORS = {
     "vad": "give a table of words with valence and arousal, as the NRC VAD lexicon",
@@ -50,20 +51,23 @@ def plan_reproduction(
     needed = {one.key: one for of_row in choices.values() for one in of_row.values()}
     missing = {key: _missing_file(one, recipe, download, track) for key, one in needed.items()}
     loaded = {key: one.load(track) for key, one in needed.items() if not missing[key]}
-    caches = {key: workspace.cache_path(one.spec, ".h5") for key, one in loaded.items()}
+    caches = {key: workspace.cache_path(one.spec, ".h5") for key, one in loaded.items() if not needed[key].begun}
     used, data, plans = {}, {}, {}
     for name, manifest in manifests.items():
         filled = [path for key, path in caches.items() if loaded[key].spec.modality == manifest.modality]
         used[name] = usable(manifest, filled, keys)
         data[name] = data_departures(manifest, used[name], recipe.data[name]) if manifest.items else []
     for name, row in rows.items():
-        taken = {one: of for one, of in manifests.items() if row.takes(one, of.modality)}
+        taken = {one: of for one, of in manifests.items() if row.takes(one, recipe.data[one])}
         lacking = {what: how for one in taken for what, how in lacks.get(one, {}).items()}
         lacking |= {what: how for one in choices[name].values() for what, how in missing[one.key].items()}
         lacking |= _hindrances(row, request, choices[name], taken)
         lacking |= _not_imported(row, choices[name], taken, workspace)
         encoders = {modality: loaded[one.key] for modality, one in choices[name].items() if one.key in loaded}
-        own = {name if name in (TAGGING, *row.extra) else of.modality: of for name, of in taken.items()}
+        own = {
+            TAGGING if recipe.data[name].tagged else name if name in row.extra else of.modality: of
+            for name, of in taken.items()
+        }
         planner = TrainingPlanner(row, request, own, encoders, workspace, keys, track)
         plans[name] = RowPlan(
             row=row,
@@ -111,7 +115,7 @@ def _read_manifests(
     """Read manifests with their splits; name those that are not there and how to get them, if only to look around."""
     found, absent = {}, {}
     data, rows = request.recipe.data, request.chosen_rows().values()
-    wanted = [one for one in request.table.data if not rows or any(row.takes(one, data[one].modality) for row in rows)]
+    wanted = [one for one in request.table.data if not rows or any(row.takes(one, data[one]) for row in rows)]
     keep_going = not keep or any(row.data for row in rows)  # what other rows take may be there
     for name in wanted:
         own, path = data[name], _path_of(name, request, not keep_going, workspace)
@@ -119,6 +123,7 @@ def _read_manifests(
             option = MODALITIES[own.modality].folder if name == own.modality else name
             option = option if name in (own.modality, TAGGING) else f"manifest {name}=FILE"
             made = f"{own.dataset} FOLDER{own.option and f' --option {own.option}'}"
+            made += f" --output data/{name}.csv" if own.tagged and name != TAGGING else ""
             advice = f"make it with: emoclim prepare {made}, or name yours with --{option}"
             absent[name] = {f"manifest {path}": advice}
             found[name] = Manifest(name, own.modality, path, ())
@@ -134,7 +139,7 @@ def _missing_file(choice: EncoderChoice, recipe: Recipe, download: bool, track: 
     if not choice.imported and (what := recipe.imported.get(choice.name)):
         advice = f"bring them in with: emoclim cache import FILE --name {choice.name}, or let another encoder stand in"
         return {f"features {choice.name}, {what}": f"{advice}: --encoder {choice.name}=NAME"}
-    if choice.imported or choice.checkpoint is not None or not has_parameters(choice.name):
+    if choice.imported or choice.begun or choice.checkpoint is not None or not has_parameters(choice.name):
         return {}
     try:
         published = published_file(choice.name, choice.settings)
@@ -155,6 +160,10 @@ def _hindrances(
 ) -> dict[str, str]:
     """Say why a row cannot be made although all files are there, and what to do about it."""
     found = _not_given(request.vectors(row))
+    if row.trained and request.joint(row)[1] and find_spec(EFFECTS) is None:
+        found[EFFECTS] = "install it with: pip install 'emoclim[augment]'"
+    if "video" in choices and find_spec(FILMS) is None:
+        found["PyAV"] = "install it with: pip install 'emoclim[media]'"
     if row.options.get("projection") == UMAP and find_spec(UMAP) is None:
         found["umap-learn"] = "install it with: pip install 'emoclim[umap]'"
     if row.measured_by and request.label_map:

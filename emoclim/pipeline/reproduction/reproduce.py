@@ -38,6 +38,7 @@ from emoclim.pipeline.run import Resources, Step, resume, start
 from emoclim.pipeline.splits import read_splits
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.tagging.tag import Tag
+from emoclim.pipeline.training.end_to_end.pretrain import Pretrain
 from emoclim.pipeline.training.end_to_end.train_end_to_end import TrainEndToEnd
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE, open_run, trained_library
@@ -99,15 +100,20 @@ class Runner:
     def train(self, row: RowPlan, training: Training) -> None:
         """Bring a training of a row, and the features of all that it was trained on, to their end."""
         self._encode_untrained(row)
-        step, state = STEPS[row.row.step], state_of(self.resources.workspace, training.run)
+        self._bring_to_end(row.row.step, training)
+        if row.row.trained is not None:
+            self.encode(row, row.row.trained, self._trained_file(training.run))
+
+    def _bring_to_end(self, name: str, training: Training) -> None:
+        for one in training.starts:
+            self._bring_to_end(name, one)
+        step, state = STEPS[name], state_of(self.resources.workspace, training.run)
         if state == "unfinished":
             stopped = resume(step, training.run, self.resources).interrupted
         else:
             stopped = state == "to do" and start(step, training.config, self.resources, name=training.run).interrupted
         if stopped:
             raise KeyboardInterrupt  # it ends with what it has, and the rows after it are not wanted
-        if row.row.trained is not None:
-            self.encode(row, row.row.trained, self._trained_file(training.run))
 
     def _encode_untrained(self, row: RowPlan) -> None:
         for modality in row.encoders:
@@ -128,7 +134,7 @@ class Runner:
         self._encode(manifests[modality], choice)
 
     def _encode(self, manifest: Manifest, choice: EncoderChoice, *, unlabelled: bool = False) -> None:
-        unlabelled = unlabelled or not any(item.label or item.tags for item in manifest.items)
+        unlabelled = unlabelled or not any(item.annotated or item.tags for item in manifest.items)
         key, resources = (manifest.source, *choice.key), self.resources
         if key in self.encoded or choice.imported:
             return
@@ -239,7 +245,9 @@ class Runner:
         self.warnings += warnings
 
 
-STEPS: Mapping[str, Step[Any, Any, Any]] = {one.name: one for one in (TrainHeads(), TrainEndToEnd(), CrossValidate())}
+STEPS: Mapping[str, Step[Any, Any, Any]] = {
+    one.name: one for one in (TrainHeads(), TrainEndToEnd(), Pretrain(), CrossValidate())
+}
 MEASURES: Mapping[str, Callable[[Runner, RowPlan, Training, int | None], Results]] = {
     "retrieval": Runner.evaluate,
     "folds": Runner.cross_validated,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from emoclim.config import EvaluateConfig, Settings, TrainConfig
 from emoclim.data import FeatureSpec, LabelMap, Setting, gives_several, match_labels, read_label_map
-from emoclim.encoders import Encoder, encoder_names, find_encoder, load_encoder
+from emoclim.encoders import Encoder, encoder_names, find_encoder, load_encoder, untrained_file
 from emoclim.errors import ConfigError, EncoderError
 from emoclim.learning import Augmentations, EncoderTuning, load_joint_config, load_objective, seeds
 from emoclim.modality import Modality
@@ -17,6 +17,7 @@ from emoclim.progress import Track
 from emoclim.recipes import Preset, Recipe, Row, Table, choose_tables
 
 TAGGING = "tagging"  # name of the data that the measure of that name is of
+Joint = tuple[TrainConfig, Settings, EncoderTuning, Augmentations]
 SEEDED = frozenset({"retrieval", "classes", "tagging"})  # measures whose numbers are means over seeds
 
 
@@ -36,6 +37,7 @@ class EncoderChoice:
     checkpoint: Path | None  # file of its parameters; None takes the published one
     settings: Mapping[str, Setting]
     imported: FeatureSpec | None = None  # of features that another program made
+    begun: bool = False  # whether it is trained from random parameters on
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -46,7 +48,8 @@ class EncoderChoice:
         """Load it."""
         if self.imported is not None:
             return ImportedFeatures(self.imported)
-        return load_encoder(self.name, checkpoint=self.checkpoint, track=track, **self.settings)
+        begun = untrained_file(self.name, self.settings, TrainConfig().seed) if self.begun else None
+        return load_encoder(self.name, checkpoint=begun or self.checkpoint, track=track, **self.settings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Request:
     preset: str
     config: TrainConfig
     own: Settings  # of the objective
-    others: Mapping[str, tuple[TrainConfig, Settings]] = field(default_factory=dict)  # by row of another objective
+    others: Mapping[str, "Joint"] = field(default_factory=dict)  # all settings of rows with an objective of their own
     manifests: Mapping[str, Path] = field(default_factory=dict)  # by name of the data; others are looked for
     tuning: EncoderTuning = EncoderTuning()
     augmentations: Augmentations = Augmentations()
@@ -81,9 +84,13 @@ class Request:
         """What the numbers are held against."""
         return self.recipe.preset(self.preset)
 
+    def preset_of(self, row: Row) -> Preset:
+        """Return what the numbers of a row are held against."""
+        return self.settings.stages.get(row.stage, self.settings)
+
     def expected(self, row: Row) -> tuple[TrainConfig, Settings]:
         """Return the settings that a row has in the paper, or in its code."""
-        return papers_settings(self.settings, row.objective or self.recipe.objective, row.own)
+        return papers_settings(self.preset_of(row), row.objective or self.recipe.objective, row.own)
 
     @property
     def folder(self) -> str:
@@ -109,8 +116,13 @@ class Request:
 
     def training(self, row: Row) -> tuple[TrainConfig, Settings]:
         """Return the settings of a row's training and of its objective."""
-        config, own = self.others.get(row.name, (self.config, self.own))
+        config, own, *_ = self.others.get(row.name, (self.config, self.own))
         return config.updated(**row.training), own
+
+    def joint(self, row: Row) -> tuple[EncoderTuning, Augmentations]:
+        """Return the settings of the training of a row's encoder."""
+        *_, tuning, augmentations = self.others.get(row.name, (self.tuning, self.augmentations))
+        return tuning.updated(**row.tuning), augmentations
 
     def vectors(self, row: Row) -> dict[str, Any]:
         """Return what a row takes as vectors of labels, as fields of its training; None where it is not given."""
@@ -122,15 +134,16 @@ class Request:
 
     def choices(self, row: Row) -> dict[Modality, EncoderChoice]:
         """Return the encoders of a row, with the settings that it changes."""
-        found = {modality: (paper, self.encoders[paper]) for modality, paper in row.encoders.items()}
-        return {
-            modality: replace(choice, settings={**choice.settings, **row.settings.get(paper, {})})
-            for modality, (paper, choice) in found.items()
-        }
+        chosen = {}
+        for modality, paper in row.encoders.items():
+            choice = self.encoders[paper]
+            begun = modality == row.trained and row.step == "pretrain" and choice.checkpoint is None
+            chosen[modality] = replace(choice, settings={**choice.settings, **row.settings.get(paper, {})}, begun=begun)
+        return chosen
 
     def changes_nothing(self, row: Row) -> bool:
         """Whether a row that is to differ from others in some settings would not, for all are made with these."""
-        if self.table.printed or not (row.training or row.settings):
+        if not (self.table.own and (row.training or row.settings)):
             return False
         bare = replace(row, settings={})
         return self.config.updated(**row.training) == self.config and self.choices(row) == self.choices(bare)
@@ -173,9 +186,12 @@ def make_requests(
     recipe, tables = choose_tables(words)
     choices = choose_encoders(recipe, preset, names, checkpoints, settings, workspace)
 
-    def asked(objective: str, own: Mapping[str, Any]) -> tuple[TrainConfig, Settings, EncoderTuning, Augmentations]:
-        training, kept = papers_settings(recipe.preset(preset), objective, own)
-        training, given, tuning, augmentations = load_joint_config(config, training, type(kept))
+    def asked(objective: str, own: Mapping[str, Any], stage: str = "") -> Joint:
+        start = recipe.preset(preset).stages.get(stage, recipe.preset(preset))
+        training, kept = papers_settings(start, objective, own)
+        added = {} if "background" in start.augmentations else start.augmentations  # whose sounds only a user has
+        read = load_joint_config(config, training, type(kept), EncoderTuning(**start.tuning), added)
+        training, given, tuning, augmentations = read
         return training.updated(**changes), kept.updated(**given), tuning, augmentations
 
     training, own, tuning, augmentations = asked(recipe.objective, {})
@@ -188,7 +204,7 @@ def make_requests(
             config=training,
             own=own,
             others={
-                name: asked(row.objective, row.own)[:2]
+                name: asked(row.objective, row.own, row.stage)
                 for name, row in recipe.tables[target].rows.items()
                 if row.objective
             },

@@ -25,6 +25,7 @@ class Training:
     config: LabelledConfig
     run: str  # its name
     state: State
+    starts: "tuple[Training, ...]" = ()  # what must be there before it: the run with whose encoder it starts
 
 
 @dataclass(frozen=True, slots=True)

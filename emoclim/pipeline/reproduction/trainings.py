@@ -4,7 +4,7 @@ Invariant: the run of a row is named after a digest of all that its heads depend
 be made again.
 """
 
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -27,9 +27,10 @@ from emoclim.pipeline.crossing.config import CrossConfig
 from emoclim.pipeline.reproduction.request import ImportedFeatures, Request
 from emoclim.pipeline.reproduction.rows import State, Training
 from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
-from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig
+from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig, PretrainConfig
 from emoclim.pipeline.training.end_to_end.crops import make_augmenters, without_place
-from emoclim.pipeline.workspace import FOLDS_FILE, HEADS_FILE, REPRODUCED, Workspace
+from emoclim.pipeline.training.trained_runs import ENCODER_FILE
+from emoclim.pipeline.workspace import FOLDS_FILE, REPRODUCED, Workspace, heads_file
 from emoclim.progress import Track
 from emoclim.recipes import Row
 
@@ -56,10 +57,23 @@ class TrainingPlanner:
 
     def trainings(self) -> list[Training]:
         """List the runs of the row, and how far each is."""
-        named = [(config, self._run_name(config)) for config in self._configs()]
-        return [Training(config, run, state_of(self.workspace, run)) for config, run in named]
+        starts = self._starts()
+        configs = self._configs([self.workspace.runs / one.run / ENCODER_FILE for one in starts])
+        named = [(config, self._run_name(config, starts[place:][:1])) for place, config in enumerate(configs)]
+        return [
+            Training(config, run, state_of(self.workspace, run), tuple(starts[place:][:1]))
+            for place, (config, run) in enumerate(named)
+        ]
 
-    def _configs(self) -> list[LabelledConfig]:
+    def _starts(self) -> list[Training]:
+        """List the runs with whose encoders those of the row start, seed by seed."""
+        if not self.row.start:
+            return []
+        row = self.request.table.rows[self.row.start]
+        encoders = {modality: one for modality, one in self.encoders.items() if modality in row.encoders}
+        return replace(self, row=row, encoders=encoders).trainings()
+
+    def _configs(self, starts: Sequence[Path]) -> list[LabelledConfig]:
         """Make the configurations of the trainings: heads of all seeds are one run, encoders one each."""
         row, request = self.row, self.request
         (base, own), seeds = request.training(row), request.seeds_of(row)
@@ -79,23 +93,29 @@ class TrainingPlanner:
                 HeadsConfig(libraries=libraries, base=base, settings=settings, min_seconds=self.min_seconds, **shared)
             ]
         choice = request.choices(row)[row.trained]
-        one = EndToEndConfig(
+        tuning, augmentations = request.joint(row)
+        one = (PretrainConfig if row.step == "pretrain" else EndToEndConfig)(
             encoders={row.trained: choice.name},
             checkpoints={row.trained: choice.checkpoint},
             encoder_settings={row.trained: dict(choice.settings)},
             libraries={**libraries, row.trained: str(self.manifests[row.trained].source)},
             base=base,
-            tuning=request.tuning.updated(**row.tuning),
-            augmentations=request.augmentations,
+            tuning=tuning,
+            augmentations=augmentations,
             store=request.store,
             **shared,
         )
-        return [one.updated(base=base.updated(seed=seed)) for seed in seeds]
+        files = [{"checkpoints": {row.trained: path}} for path in starts] or [{}] * len(seeds)
+        return [one.updated(base=base.updated(seed=seed), **file) for seed, file in zip(seeds, files, strict=True)]
 
-    def _run_name(self, config: LabelledConfig) -> str:
+    def _run_name(self, config: LabelledConfig, starts: Sequence[Training]) -> str:
         """Make a name that only a training of the same settings on the same items, with the same content, has."""
         row, encoders, workspace = self.row, self.encoders, self.workspace
-        what: list[Any] = [row.step, config.model_dump(mode="json", exclude={"libraries", *config.NOTED})]
+        what: list[Any] = [
+            *(one.run for one in starts),
+            row.step,
+            config.model_dump(mode="json", exclude={"libraries", *config.NOTED}),
+        ]
         if config.label_map is not None:
             items = {modality: self.manifests[modality].items for modality in encoders}
             labels = {modality: {item.label for item in own if item.label} for modality, own in items.items()}
@@ -128,7 +148,7 @@ def state_of(workspace: Workspace, run: str) -> State:
     folder = workspace.runs / run
     if (folder / UNFINISHED / PLAN).is_file():
         return "unfinished"
-    return "done" if any((folder / file).is_file() for file in (HEADS_FILE, FOLDS_FILE)) else "to do"
+    return "done" if heads_file(folder).is_file() or (folder / FOLDS_FILE).is_file() else "to do"
 
 
 def usable(manifest: Manifest, caches: Iterable[Path], keys: ContentKeys) -> Manifest:
