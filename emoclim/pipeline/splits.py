@@ -109,6 +109,16 @@ def numbered_items(manifest: Manifest, split: str, of: NumbersOf) -> list[Item]:
     return [item for item in items_of(manifest, split) if of(item)]
 
 
+def without_numbers(libraries: Mapping[Modality, Library], numbered: Mapping[Modality, NumbersOf]) -> list[str]:
+    """Say how many items teach nothing, as they lack numbers, or tags, that others of their modality have."""
+    told = []
+    for modality, of in numbered.items():
+        items = libraries[modality].manifest.items
+        if lacking := sum(not of(item) for item in items):
+            told.append(f"{modality}: left out, having not all that is learnt: {lacking} of {len(items)} items")
+    return told
+
+
 def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
     """Return the items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)

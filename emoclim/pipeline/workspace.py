@@ -109,6 +109,8 @@ class Workspace:
         for folder in (self.runs / name, Path(name)):
             if heads_file(folder).is_file():
                 return folder
+        if (self.runs / name / FOLDS_FILE).is_file():
+            raise RunError(f"{name} was cross-validated and keeps no heads; train some with: emoclim train-heads")
         unfinished = (self.runs / name).is_dir()
         there = name_some(sorted(folder.name for folder in finished), 10) or "there is none yet"
         advice = f"finish it with --resume {name}" if unfinished else f"name one that is in {self.runs}: {there}"

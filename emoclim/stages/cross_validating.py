@@ -32,6 +32,11 @@ class FoldObjective(Objective):
     def needs(self) -> frozenset[str]:
         return self.folds[0].needs
 
+    @property
+    @override
+    def columns(self) -> tuple[str, ...]:
+        return self.folds[0].columns
+
     @override
     def aligns(self, weights: Sequence[float]) -> bool:
         return self.folds[0].aligns(weights)

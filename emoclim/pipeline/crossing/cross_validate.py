@@ -17,7 +17,7 @@ from emoclim.data import Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.files import csv_bytes, write_bytes, write_json
-from emoclim.learning import Heads, Space, SweepReport, TrainedCandidate, choose
+from emoclim.learning import Heads, Space, SweepReport, TrainedCandidate, choose, varying_settings
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.crossing.config import CrossConfig
 from emoclim.pipeline.crossing.extra import with_extra
@@ -28,7 +28,7 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.run import SCHEMA, SETTINGS, Resources, Step, Work, require_finite
-from emoclim.pipeline.splits import WHOLE
+from emoclim.pipeline.splits import WHOLE, without_numbers
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.label_vectors import told_of
 from emoclim.pipeline.training.sweep import Sweep, Trainer, read_rounds
@@ -89,16 +89,20 @@ class CrossResult:
     def fold_rows(self) -> list[Row]:
         """Return column names, then a row for each fold: its items, and what was chosen for it."""
         counts = {name: Counter(numbers.values()) for name, numbers in self.folds.numbers.items()}
-        n_candidates = len(self.trained[0].report.lines)
-        rows: list[Row] = [("fold", *(MODALITIES[name].nouns for name in counts), f"chosen of {n_candidates}")]
+        candidates = [line.candidate for line in self.trained[0].report.lines]
+        tried = varying_settings(candidates)
+        heading = f"chosen of {len(candidates)}"
+        rows: list[Row] = [("fold", *(MODALITIES[name].nouns for name in counts), heading, *tried)]
         for number, one in enumerate(self.trained):
-            chosen = one.report.lines[one.report.chosen].number
-            rows.append((one.name, *(str(count[number]) for count in counts.values()), str(chosen)))
+            line = one.report.lines[one.report.chosen]
+            found = [count[number] for count in counts.values()] + [line.number]
+            found += [line.candidate.all_settings[name] for name in tried]
+            rows.append((one.name, *map(str, found)))
         return rows
 
     def summary(self) -> list[str]:
         """Return a few sentences for a reader."""
-        lines = []
+        lines = without_numbers(self.inputs.libraries, self.inputs.numbered())
         for name, library in self.inputs.libraries.items():
             if only := len(library.manifest.items) - len(self.folds.numbers.get(name, {})):
                 lines.append(f"{only} {MODALITIES[name].nouns} are in no fold; those that can be used teach in each")

@@ -61,8 +61,10 @@ def compare_runs(
         if len(group) > 1 and len({one.seed for one in group}) == len(group)
     )
     systems = [_system(group, as_one) for group in (alike if as_one else [[one] for one in found])]
+    by_partner = found[0].table.settings.get("relevant") == "partner"  # each is a class of its own
+    mean = "micro" if by_partner else config.mean
     with limit_threads(1):
-        report = compare(systems, names, mean=config.mean, n_resamples=config.resamples, seed=config.seed)
+        report = compare(systems, names, mean=mean, n_resamples=config.resamples, seed=config.seed)
     report = replace(report, split=found[0].table.split, notes=notes)
     if output is not None:
         write_json(output, report.to_dict())
@@ -79,7 +81,8 @@ def _evaluated(workspace: Workspace, name: str, config: CompareConfig) -> Evalua
         file = folder / "evaluation" / asked.folder_name / QUERIES_FILE
     if not file.is_file():
         if (workspace.runs / name / FOLDS_FILE).is_file():
-            raise RunError(f"run {name} has no {file}; it was cross-validated: name its folder of evaluation")
+            there = name_some(sorted(str(one.parent) for one in file.parent.parent.glob(f"*/{QUERIES_FILE}")))
+            raise RunError(f"run {name} was cross-validated and has no {file}; name instead {there or 'another run'}")
         words = ["emoclim", "evaluate", name, "--split", config.split]
         words += ["--label-map", str(config.label_map)] if config.label_map else []
         words += ["--within", config.within] if config.within else []

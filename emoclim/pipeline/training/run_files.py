@@ -34,6 +34,7 @@ from emoclim.learning import (
 from emoclim.modality import MODALITIES
 from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.run import SCHEMA
+from emoclim.pipeline.splits import without_numbers
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.label_vectors import told_of
 from emoclim.pipeline.training.sweep import Sweep
@@ -112,6 +113,7 @@ class TrainingResult:
         return [
             *early,
             *self.report.notes(),
+            *without_numbers(self.inputs.libraries, self.inputs.numbered()),
             f"classes: {', '.join(map(shorten, self.inputs.label_map.classes)) or 'none, labels were not needed'}",
             *filter(None, [told_of(self.inputs.vectors)]),
             f"run: {self.folder}",
