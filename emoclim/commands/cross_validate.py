@@ -25,11 +25,7 @@ from emoclim.commands.options import (
     refuse_useless,
 )
 from emoclim.commands.terminal import Table, View, command, new_app, track
-from emoclim.commands.train import (
-    CONTRASTIVE,
-    HEADS,
-    with_training,
-)
+from emoclim.commands.train import CONTRASTIVE, HEADS, with_training
 from emoclim.config import EvaluateConfig
 
 app = new_app()

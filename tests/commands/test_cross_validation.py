@@ -132,7 +132,9 @@ def test_further_manifests_teach_in_every_fold_as_items_without_a_group_do(paire
     crossed(tmp_path, "without", *chosen)
     assert queries(tmp_path, "further") == queries(paired, "at-once") != queries(tmp_path, "without")
     named = str(Path("evaluation", "all-within-group"))
-    assert named in mistake("compare", "further", "without", "--workspace", tmp_path)
+    both = ("compare", "further", "without", "--workspace", tmp_path)
+    assert named in mistake(*both)
+    assert answer(*both, "--split", "all", "--within", "group")["mean"] == "micro"
     own = tmp_path / "text-own.csv"
     for words, told in {
         ("--extra", own): "has item a0, as has",
