@@ -274,12 +274,12 @@ def test_numbers_are_predicted_of_one_modality_by_heads_of_other_groups(tmp_path
     words = ("--name", "made", "--modality", "audio", "--manifest", tmp_path / "audio.csv", "--workspace", tmp_path)
     run("cache", "import", tmp_path / "audio.npz", *words)
     long = ("--epochs", 40, "--learning-rate", 0.01, "--batches-per-epoch", 10)
-    found = crossed(tmp_path, "one", "--objective", "va_regression", "--audio", "made", *FAST[4:], *long)
+    found = crossed(tmp_path, "one", "--objective", "va_regression", "--audio", "made", *FAST[4:], *long, "--folds", 3)
     assert found["directions"] == {}
     assert [(one["name"], one["n_items"]) for one in found["numbers"]] == [("valence", 44), ("arousal", 44)]
     assert all(one["metrics"]["r"]["value"] > 0.3 for one in found["numbers"])
     chosen = ("--objective", "regression", "--setting", "columns=arousal")
-    found = crossed(tmp_path, "column", *chosen, "--audio", "made", *FAST)
+    found = crossed(tmp_path, "column", *chosen, "--audio", "made", *FAST, "--folds", 2)
     assert [(one["name"], one["n_items"]) for one in found["numbers"]] == [("arousal", 44)]
     for words in (("evaluate", "column"), ("search", "any", "--run", "column")):
         assert "keeps no heads" in mistake(*words, "--workspace", tmp_path)
