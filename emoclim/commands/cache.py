@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Device, Root, SettingOptions, parse_settings
-from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.commands.interface.options import Device, Root, SettingOptions, parse_settings
+from emoclim.commands.interface.terminal import Table, View, command, new_app, track
 from emoclim.config import ImportConfig
 from emoclim.modality import Modality
 

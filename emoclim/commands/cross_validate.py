@@ -7,7 +7,7 @@ import typer
 
 from emoclim import pipeline
 from emoclim.commands.evaluate import evaluation_tables
-from emoclim.commands.options import (
+from emoclim.commands.interface.options import (
     LIBRARIES,
     RESUMED,
     Device,
@@ -24,7 +24,7 @@ from emoclim.commands.options import (
     named_libraries,
     refuse_useless,
 )
-from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.commands.interface.terminal import Table, View, command, new_app, track
 from emoclim.commands.train import CONTRASTIVE, HEADS, with_training
 from emoclim.config import EvaluateConfig
 

@@ -7,8 +7,8 @@ import typer
 
 from emoclim import pipeline
 from emoclim.commands.evaluate import evaluation_tables
-from emoclim.commands.options import Workers
-from emoclim.commands.terminal import Table, View, command, new_app, print_lines, track
+from emoclim.commands.interface.options import Workers
+from emoclim.commands.interface.terminal import Table, View, command, new_app, print_lines, track
 
 app = new_app()
 

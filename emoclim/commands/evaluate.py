@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import (
+from emoclim.commands.interface.options import (
     LIBRARIES,
     Device,
     OwnSettings,
@@ -17,7 +17,7 @@ from emoclim.commands.options import (
     parse_settings,
     refuse_useless,
 )
-from emoclim.commands.terminal import Table, View, command, new_app, track, working
+from emoclim.commands.interface.terminal import Table, View, command, new_app, track, working
 from emoclim.config import CompareConfig, EvaluateConfig
 
 app = new_app()

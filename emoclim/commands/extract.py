@@ -6,8 +6,16 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import encoders, pipeline, recipes
-from emoclim.commands.options import Device, EncoderSettings, MaxFailures, Preset, Root, SettingOptions, parse_settings
-from emoclim.commands.terminal import View, command, new_app, option, track
+from emoclim.commands.interface.options import (
+    Device,
+    EncoderSettings,
+    MaxFailures,
+    Preset,
+    Root,
+    SettingOptions,
+    parse_settings,
+)
+from emoclim.commands.interface.terminal import View, command, new_app, option, track
 from emoclim.config import ExtractConfig
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES, Modality

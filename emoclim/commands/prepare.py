@@ -6,8 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Root, read_pairs
-from emoclim.commands.terminal import Table, View, command, new_app, option, track
+from emoclim.commands.interface.options import Root, read_pairs
+from emoclim.commands.interface.terminal import Table, View, command, new_app, option, track
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES
 

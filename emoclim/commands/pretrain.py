@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from emoclim import pipeline, recipes
-from emoclim.commands.options import (
+from emoclim.commands.interface.options import (
     RESUMED,
     Device,
     JointConfig,
@@ -21,7 +21,7 @@ from emoclim.commands.options import (
     named_libraries,
     refuse_useless,
 )
-from emoclim.commands.terminal import Table, View, command, live_epochs, new_app
+from emoclim.commands.interface.terminal import Table, View, command, live_epochs, new_app
 from emoclim.config import TrainConfig
 from emoclim.learning import EncoderTuning, load_joint_config
 

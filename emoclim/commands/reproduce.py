@@ -8,8 +8,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import BatchSize, Device, JointConfig, Root, Store, Workers, parse_settings, read_pairs
-from emoclim.commands.terminal import Table, View, command, new_app, option, print_lines, track
+from emoclim.commands.interface.options import (
+    BatchSize,
+    Device,
+    JointConfig,
+    Root,
+    Store,
+    Workers,
+    parse_settings,
+    read_pairs,
+)
+from emoclim.commands.interface.terminal import Table, View, command, new_app, option, print_lines, track
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES
 

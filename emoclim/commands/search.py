@@ -6,8 +6,16 @@ from typing import Annotated
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.options import Average, Device, OwnSettings, Root, parse_mix, parse_settings, refuse_useless
-from emoclim.commands.terminal import Table, View, command, new_app, track
+from emoclim.commands.interface.options import (
+    Average,
+    Device,
+    OwnSettings,
+    Root,
+    parse_mix,
+    parse_settings,
+    refuse_useless,
+)
+from emoclim.commands.interface.terminal import Table, View, command, new_app, track
 from emoclim.errors import ConfigError
 
 app = new_app()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from emoclim import pipeline, recipes
-from emoclim.commands.options import (
+from emoclim.commands.interface.options import (
     LIBRARIES,
     RESUMED,
     Device,
@@ -29,7 +29,7 @@ from emoclim.commands.options import (
     read_list,
     refuse_useless,
 )
-from emoclim.commands.terminal import Table, View, command, live_epochs, live_table, new_app
+from emoclim.commands.interface.terminal import Table, View, command, live_epochs, live_table, new_app
 from emoclim.config import Settings, TrainConfig, read_settings_file, split_settings
 from emoclim.errors import ConfigError
 from emoclim.learning import EFFECTS, Augmentations, EncoderTuning, SupConSettings, load_joint_config

@@ -10,7 +10,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from emoclim.cli import Group, app
-from emoclim.commands.options import (
+from emoclim.commands.interface.options import (
     LIBRARIES,
     SettingOptions,
     named_libraries,
@@ -19,7 +19,7 @@ from emoclim.commands.options import (
     read_pairs,
     refuse_useless,
 )
-from emoclim.commands.terminal import View, command, new_app
+from emoclim.commands.interface.terminal import View, command, new_app
 from emoclim.config import Settings
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES

@@ -12,7 +12,7 @@ from commands import run
 from PIL import Image
 
 from emoclim import pipeline
-from emoclim.commands.terminal import Table, View, emit, live_table, track, working
+from emoclim.commands.interface.terminal import Table, View, emit, live_table, track, working
 
 
 def test_work_that_fails_ends_its_lines(capsys: pytest.CaptureFixture[str]) -> None:

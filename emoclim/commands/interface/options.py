@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 
 import typer
 
-from emoclim.commands.terminal import FORMS, option
+from emoclim.commands.interface.terminal import FORMS, option
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES, Modality
 
