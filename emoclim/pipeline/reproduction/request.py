@@ -231,10 +231,7 @@ def choose_encoders(
     settings: Mapping[str, Mapping[str, Setting]],
     workspace: Workspace = Workspace(),
 ) -> dict[str, EncoderChoice]:
-    """Choose the encoder in the place of each of the paper's: its own, but for what is said otherwise.
-
-    What is no encoder may be a cache of imported features.
-    """
+    """Choose for each of the paper's encoders itself, or what is named in its place: another, or imported features."""
     if strange := sorted((names.keys() | checkpoints.keys() | settings.keys()) - recipe.encoders.keys()):
         raise ConfigError(f"the paper has no encoder {', '.join(strange)}; it has {', '.join(recipe.encoders)}")
     choices = {}
