@@ -250,3 +250,21 @@ def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = {row["name"].partition(":")[0] for row in result["rows"]}
     assert names == {"frozen, long", "unfrozen"}
     assert {row["against"] for row in result["rows"]} == {"frozen"}
+
+
+def test_a_linear_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = measure("linear_probe", tiny("linear_probe"), tmp_path, monkeypatch)
+    first, *others = result["rows"]
+    assert [row["name"].partition(":")[0] for row in result["rows"]] == [
+        "random network, seed 42",
+        "random network, seed 43",
+        "timbre",
+    ]
+    assert {row["theirs"] for row in others} == {first["ours"]}
+    predicted = script("linear_probe").predicted
+    labels, draw = np.arange(60) % 3, np.random.default_rng(0)
+    values = np.eye(3)[labels] + 0.1 * draw.standard_normal((60, 3))
+    groups = np.arange(60) // 2
+    assert (predicted(values, labels, groups, 5, 0).argmax(axis=1) == labels).all()
+    noise = predicted(np.repeat(draw.standard_normal((30, 40)), 2, axis=0), labels, groups, 5, 0)
+    assert (noise.argmax(axis=1) == labels).mean() < 0.6  # nothing of a track is learnt from its other half
