@@ -65,6 +65,7 @@ RUNS = (
     Run("emomusic", "emomusic"),  # names a file of features after --
     Run("unfreezing", "unfreezing"),  # names a workspace after --
     Run("bridge", "bridge"),  # as well
+    Run("conditioning", "conditioning"),
     Run("linear_probe", "linear_probe"),  # names a manifest and a checkpoint after --
     Run("extraction_clip_gpu", "extraction", f"{PICTURES} --items 20000 --rate 5000", "gpu"),
     Run(
@@ -102,6 +103,7 @@ TINY = {
     "ratings": "--works 16 8 10 --channels 4 --epochs 1 --head-epochs 1",
     "emomusic": "--generated 60 --folds 3 --seeds 1 --epochs 1",
     "unfreezing": "--folds 3 --seeds 1 --epochs 1 --steps 1 --batch-size 4 --val-batches 1 --long 1",
+    "conditioning": "--videos 4 --passages 2 --seeds 1 --epochs 1 --batches 1 --batch-size 2",
     "linear_probe": "--generated 8 --length 49152 --random 42 43 --folds 2 --resamples 20 --beside timbre",
     "bridge": "--halves 2 --folds 3 --seeds 1 --labels 2 --epochs 1 --batches 2",
 }

@@ -252,6 +252,20 @@ def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {row["against"] for row in result["rows"]} == {"frozen"}
 
 
+def test_conditioning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("audiomentations", reason="augmentations need the extra [augment]")
+    pytest.importorskip("av", reason="videos need the extra [media]")
+    rows = measure("conditioning", tiny("conditioning"), tmp_path, monkeypatch)["rows"]
+    alone, conditioned, longer, steps = rows
+    assert alone["against"] == "chance"
+    assert conditioned["theirs"] == longer["theirs"] == (alone["ours"] or None)
+    assert (steps["ours"], steps["theirs"]) == (conditioned["ours"], longer["ours"] or None)
+    found = script("conditioning").told(
+        [{"audio only": 0.5, "conditioned": 0.6 + seed / 100, "audio only, as long": 0.5} for seed in range(5)]
+    )
+    assert found[1].name == "conditioned; difference to audio only +12.00 (+10.04 to +13.96)"
+
+
 def test_a_linear_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     result = measure("linear_probe", tiny("linear_probe"), tmp_path, monkeypatch)
     first, *others = result["rows"]
