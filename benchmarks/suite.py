@@ -61,7 +61,7 @@ RUNS = (
     Run("paper_run", "paper_run"),
     Run("uncertainty", "uncertainty"),
     Run("planted", "planted", "--vectors minilm"),  # names a folder after --
-    Run("ratings", "ratings", "--works 100 30 60 --channels 8 --epochs 10"),
+    Run("ratings", "ratings", "--works 750 60 100 --channels 8 --epochs 12 --seed 1"),
     Run("emomusic", "emomusic"),  # names a file of features after --
     Run("unfreezing", "unfreezing"),  # names a workspace after --
     Run("bridge", "bridge"),  # as well
