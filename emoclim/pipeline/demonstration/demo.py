@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from emoclim.config import ExtractConfig, TrainConfig
-from emoclim.data import generate, read_manifest
+from emoclim.data import Setting, generate, read_manifest
 from emoclim.modality import Modality
 from emoclim.pipeline.demonstration.material import SOURCES, Material, claim, gather
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -26,6 +26,7 @@ from emoclim.progress import Track, silent
 
 QUERIES: tuple[tuple[Modality, str], ...] = (("image", "contentment"), ("image", "fear"), ("audio", "exciting"))
 FETCH = "networks and music from packages"  # the step that takes as long as the line is slow
+WORDS: Mapping[str, Setting] = {}  # settings of the comparison by words
 TOP = 3  # hits that are shown
 
 
@@ -139,7 +140,7 @@ def _search_by_words(workspace: Workspace, material: Material, config: ExtractCo
     config = config.updated(encoder=material.encoders["audio"], unlabelled=material.music is not None)
     library = material.music or workspace.manifest("audio")
     extract_features("audio", library, config, workspace=workspace, track=track)
-    return Searcher(workspace, library=str(library), words={}).search(material.photos, top=TOP)
+    return Searcher(workspace, library=str(library), words=WORDS).search(material.photos, top=TOP)
 
 
 def _queries(workspace: Workspace) -> list[Path]:
