@@ -21,9 +21,9 @@ def test_memory_that_holds_a_file_is_available(tmp_path: Path) -> None:
     assert available_memory(system(tmp_path, {"proc/meminfo": MEMINFO})) == 20 * GIB
 
 
-@pytest.mark.parametrize("group", ["/jobs/mine", "/"])
+@pytest.mark.parametrize("group", ["/outer/inner", "/"])
 def test_a_limit_of_version_2_holds_wherever_it_stands(tmp_path: Path, group: str) -> None:
-    around = "sys/fs/cgroup" + group.removesuffix("/mine").rstrip("/")
+    around = "sys/fs/cgroup" + group.removesuffix("/inner").rstrip("/")
     files = {
         "proc/meminfo": MEMINFO,
         "proc/self/cgroup": f"0::{group}",
@@ -32,15 +32,15 @@ def test_a_limit_of_version_2_holds_wherever_it_stands(tmp_path: Path, group: st
         f"{around}/memory.stat": f"active_file {GIB}\ninactive_file {2 * GIB}",
     }
     assert available_memory(system(tmp_path, files)) == 5 * GIB
-    files |= {"sys/fs/cgroup/jobs/mine/memory.max": "max", "sys/fs/cgroup/jobs/mine/memory.current": 0}
+    files |= {"sys/fs/cgroup/outer/inner/memory.max": "max", "sys/fs/cgroup/outer/inner/memory.current": 0}
     assert available_memory(system(tmp_path, files)) == 5 * GIB
 
 
-@pytest.mark.parametrize("folder", ["sys/fs/cgroup/memory/jobs", "sys/fs/cgroup/memory"])
+@pytest.mark.parametrize("folder", ["sys/fs/cgroup/memory/outer", "sys/fs/cgroup/memory"])
 def test_a_limit_of_version_1_holds_also_where_a_container_hides_its_path(tmp_path: Path, folder: str) -> None:
     files = {
         "proc/meminfo": MEMINFO,
-        "proc/self/cgroup": "4:cpu:/jobs\n3:hugetlb,memory:/jobs\n0::/",
+        "proc/self/cgroup": "4:cpu:/outer\n3:hugetlb,memory:/outer\n0::/",
         f"{folder}/memory.limit_in_bytes": 3 * GIB,
         f"{folder}/memory.usage_in_bytes": 2 * GIB,
     }

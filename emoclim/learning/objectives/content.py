@@ -1,7 +1,6 @@
 """What items are of, in the space of one text encoder; nothing is trained."""
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -10,12 +9,11 @@ from torch.nn.functional import normalize
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import Features, FeatureSpec, Split
+from emoclim.data import Features, FeatureSpec
 from emoclim.encoders import Encoder, vocabulary_of, word_encoder
-from emoclim.learning.banks.base import Bank
 from emoclim.learning.banks.direction_bank import DirectionBank
-from emoclim.learning.branches import Branch
-from emoclim.learning.objectives.base import Metric, Objective
+from emoclim.learning.objectives.base import Metric
+from emoclim.learning.objectives.wording import WordObjective
 from emoclim.learning.word_banks import (
     Templates,
     WordList,
@@ -31,7 +29,7 @@ from emoclim.modality import WRITTEN, Modality
 LEAST = 1e-5  # length of a point that is elsewhere than the centre; below it are errors of rounding
 
 
-class Content(Objective):
+class Content(WordObjective):
     """Items are compared by what they are of, in the space of one text encoder; nothing is trained.
 
     References
@@ -80,16 +78,6 @@ class Content(Objective):
             description="Prompts for a word, with bars between: {word} is it, {medium} what is compared, as image",
         )
         encoder: str = Field(default="minilm", description="Text encoder in whose space items are compared")
-
-    needs: ClassVar[frozenset[str]] = frozenset()
-
-    @override
-    def branches(self, split: Split) -> Mapping[str, Branch]:
-        return {modality: Branch(modality, unit=False) for modality in self.modalities}
-
-    @override
-    def fit(self, split: Split) -> Mapping[str, Bank]:
-        return {name: self.bank_of(split.features[name].spec, split.features[name]) for name in self.modalities}
 
     @override
     def bank_of(self, spec: FeatureSpec, features: Features | None = None) -> DirectionBank:

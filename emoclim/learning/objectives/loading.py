@@ -19,7 +19,7 @@ OBJECTIVES = Plugins(
     "emoclim.learning.objectives",
     "objective",
     ConfigError,
-    beside=frozenset({"base", "classifying", "contrastive", "loading", "regressing"}),
+    beside=frozenset({"base", "classifying", "contrastive", "loading", "regressing", "wording"}),
 )
 
 

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from pydantic import Field
@@ -10,12 +10,11 @@ from torch import Tensor
 from typing_extensions import override
 
 from emoclim import config
-from emoclim.data import FEELING, Features, FeatureSpec, Split
+from emoclim.data import FEELING, Features, FeatureSpec
 from emoclim.encoders import vocabulary_of, word_encoder
-from emoclim.learning.banks.base import Bank
 from emoclim.learning.banks.direction_bank import DirectionBank
-from emoclim.learning.branches import Branch
-from emoclim.learning.objectives.base import Metric, Objective
+from emoclim.learning.objectives.base import Metric
+from emoclim.learning.objectives.wording import WordObjective
 from emoclim.learning.word_banks import (
     Templates,
     WordList,
@@ -32,7 +31,7 @@ log = logging.getLogger(__name__)
 LEAST = 1e-6  # spread of cosines of items that are not all the same
 
 
-class Words(Objective):
+class Words(WordObjective):
     """Items are compared by how much each of some emotion words fits them; nothing is trained.
 
     References
@@ -86,16 +85,6 @@ class Words(Objective):
             description="Whether each word is standardised over the library it is fitted to: library, or none",
         )
         encoder: str = Field(default="minilm", description="Text encoder that embeds vocabularies")
-
-    needs: ClassVar[frozenset[str]] = frozenset()
-
-    @override
-    def branches(self, split: Split) -> Mapping[str, Branch]:
-        return {modality: Branch(modality, unit=False) for modality in self.modalities}
-
-    @override
-    def fit(self, split: Split) -> Mapping[str, Bank]:
-        return {name: self.bank_of(split.features[name].spec, split.features[name]) for name in self.modalities}
 
     @override
     def bank_of(self, spec: FeatureSpec, features: Features | None = None) -> DirectionBank:
