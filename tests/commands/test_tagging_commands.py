@@ -142,6 +142,7 @@ def test_pictures_are_told_where_there_are_any(workspace, plots):
 def own_title(result) -> str:
     """Of the line with this result in the first of the papers' tables."""
     table, *_ = result.paper_tables()
+    assert table.title.startswith("emo_clim, ")
     return next(row[0] for row in table.rows if row[0].startswith("own: "))
 
 

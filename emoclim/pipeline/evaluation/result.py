@@ -157,12 +157,13 @@ def class_titles(label_map: LabelMap) -> dict[str, str]:
 def paper_tables(results: Results, name: str, measures: Iterable[str]) -> tuple[PaperTable, ...]:
     """Return the tables of all papers that show one of `measures` of what was measured, with own lines below."""
     tables = []
-    for table in (table for paper in recipe_names() for table in find_recipe(paper).tables.values()):
+    known_tables = [(paper, table) for paper in recipe_names() for table in find_recipe(paper).tables.values()]
+    for paper, table in known_tables:
         by_class = {title: numbers for title, numbers in results.items() if title != ALL}
         own = by_class if table.measure == "classes" else {name: results[ALL]}
         known = {key for numbers in own.values() for key in numbers}
         if table.printed and table.measure in measures and known & {metric.key for metric in table.metrics}:
             lines = [PaperLine(line.title, line.cells, line.numbers) for line in table.lines]
             lines += [PaperLine(title, own=Reproduced(numbers=numbers)) for title, numbers in own.items()]
-            tables.append(PaperTable(table.title, table.columns, table.metrics, lines, OTHER_DATA))
+            tables.append(PaperTable(f"{paper}, {table.title}", table.columns, table.metrics, lines, OTHER_DATA))
     return tuple(tables)
