@@ -5,7 +5,6 @@ import gc
 import io
 import json
 import logging
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from typer.core import TyperGroup
 from typing_extensions import override
 
 from emoclim import __version__, commands
-from emoclim.errors import EmoclimError, on_one_line, reason_of
+from emoclim.errors import on_one_line, user_message
 
 # What the help of `emoclim` says of each command without importing it
 COMMANDS: Mapping[str, str] = {
@@ -50,9 +49,6 @@ MODULES = {
 UsageError: Any = typer.BadParameter.__base__  # of options and arguments that a command does not take
 
 
-OUT_OF_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory")
-
-
 class Group(TyperGroup):
     """A group of commands that tells a user's mistake in one line, or with ``--json`` as JSON, with exit code 2."""
 
@@ -74,21 +70,15 @@ class Group(TyperGroup):
             if not as_json:
                 raise
             self._fail(error, error.format_message(), as_json)
-        except EmoclimError as error:
-            self._fail(error, str(error), as_json)
         except KeyboardInterrupt as error:
             left = KEPT if ctx.invoked_subcommand in CONTINUED else str(error) or AGAIN
             self._fail(error, f"stopped; {left}", as_json, code=130)
         except BrokenPipeError:
             raise  # whoever read the result has seen enough
-        except OSError as error:
-            place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
-            reason = f"{place} ({reason_of(error)}); check the place, its permissions and its space"
-            self._fail(error, reason, as_json)
-        except (MemoryError, RuntimeError) as error:  # torch has no type of its own for it on the CPU
-            if not isinstance(error, MemoryError) and not OUT_OF_MEMORY.search(str(error)):
+        except Exception as error:
+            if (told := user_message(error)) is None:
                 raise
-            self._fail(error, "there is not enough memory; ask for smaller batches or widths, or fewer heads", as_json)
+            self._fail(error, told, as_json)
 
     @staticmethod
     def _fail(error: BaseException, reason: str, as_json: bool, code: int = 2) -> NoReturn:

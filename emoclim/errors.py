@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 # Control characters, ends of lines and paragraphs, and marks that turn what follows round
 STEERING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+OUT_OF_MEMORY = re.compile(r"allocate memory|not enough memory|out of memory")  # torch has no type of its own for it
 
 
 class EmoclimError(Exception):
@@ -54,6 +55,18 @@ class RunError(EmoclimError):
 def reason_of(error: OSError) -> str:
     """What an OSError says went wrong, also where a library raised it with a sentence of its own and no number."""
     return error.strerror or str(error) or type(error).__name__
+
+
+def user_message(error: BaseException) -> str | None:
+    """What to tell a user of an error, in a sentence; None of one that is a bug of ours."""
+    if isinstance(error, EmoclimError):
+        return str(error)
+    if isinstance(error, OSError):
+        place = f"{error.filename} cannot be used" if error.filename else "the result cannot be written"
+        return f"{place} ({reason_of(error)}); check the place, its permissions and its space"
+    if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error))):
+        return "there is not enough memory; ask for smaller batches or widths, or fewer heads"
+    return None
 
 
 def name_some(names: Iterable[str], limit: int = 5, between: str = ", ") -> str:

@@ -1,0 +1,2 @@
+from .jobs import Jobs as Jobs
+from .jobs import Outcome as Outcome
