@@ -34,13 +34,13 @@ class Effort:
 FEW = ((1, 0), (MIDDLE, 0), (MIDDLE, 2))
 EFFORTS = {  # a batch is always filled up, and one of 32 takes these seconds
     "clap": Effort(FEW, (2, 1)),
-    "colour_video": Effort(FEW),
+    "colour_video": Effort(FEW, (2, 1)),
     "efficientnet_lite0": Effort(FEW),
     "harmonic_cnn": Effort(FEW, (4, 1, 2)),
     "midlevel": Effort(FEW, (2, 1)),
     "music_resnet": Effort(FEW, (4, 1, 2)),
-    "musicnn": Effort(FEW),
-    "musicnn_msd": Effort(FEW),
+    "musicnn": Effort(FEW, (2, 1)),
+    "musicnn_msd": Effort(FEW, (2, 1)),
     "musicnn_mtt": Effort(FEW, (2, 1)),
     "sample_cnn": Effort(FEW, (2, 1)),
     "short_chunk_cnn": Effort(FEW, (4, 1, 2)),
