@@ -23,6 +23,8 @@ from .grouping import annotated_items as annotated_items
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .grouping import number_groups as number_groups
+from .labels.circumplex import Coordinates as Coordinates
+from .labels.circumplex import class_coordinates as class_coordinates
 from .labels.published_maps import gives_several as gives_several
 from .labels.published_maps import label_map_names as label_map_names
 from .labels.published_maps import nearest_labels as nearest_labels
