@@ -5,6 +5,7 @@ from .extraction import Extraction as Extraction
 from .extraction import Failure as Failure
 from .extraction import Timing as Timing
 from .joint_space import JointSpace as JointSpace
+from .joint_space import in_plane as in_plane
 from .joint_space import plot_joint_spaces as plot_joint_spaces
 from .page import Media as Media
 from .page import Page as Page

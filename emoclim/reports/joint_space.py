@@ -63,7 +63,7 @@ def _draw(axes: Axes, space: JointSpace, colours: Mapping[str, str], seed: int, 
     points = torch.cat([part.detach().cpu().double() for part in parts])
     sizes = list(map(len, parts))
     if space.fitted is None:
-        places = _in_plane(points, seed, perplexity)
+        places = in_plane(points, seed, perplexity)
     else:
         start = sum(sizes[: modalities.index(space.fitted)])
         places = _brought(points, slice(start, start + len(space.embeddings[space.fitted])), seed)
@@ -95,8 +95,8 @@ def _in_order(space: JointSpace) -> list[Modality]:
     return [modality for modality in MODALITIES if modality in space.embeddings]
 
 
-def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
-    """Find places ``(N, 2)`` of points ``(N, E)`` float64."""
+def in_plane(points: Tensor, seed: int, perplexity: float = 30.0, metric: str = "cosine") -> Tensor:
+    """Find places ``(N, 2)`` of points ``(N, E)`` float64 by t-SNE, on distances that scikit-learn has."""
     from sklearn.manifold import TSNE  # takes a second, which no other plot should wait for
 
     if len(points) < 2:
@@ -104,7 +104,7 @@ def _in_plane(points: Tensor, seed: int, perplexity: float) -> Tensor:
     differing = int((points != points[0]).any(dim=0).sum())
     start = "pca" if differing >= 2 else "random"  # equal embeddings, of a collapsed head, have no principal axes
     neighbours = min(perplexity, (len(points) - 1) / 3)
-    mapping = TSNE(metric="cosine", init=start, perplexity=neighbours, random_state=seed)
+    mapping = TSNE(metric=metric, init=start, perplexity=neighbours, random_state=seed)
     return torch.from_numpy(mapping.fit_transform(points.numpy()))
 
 

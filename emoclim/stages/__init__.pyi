@@ -10,6 +10,8 @@ from .evaluating import evaluate_each as evaluate_each
 from .extracting import extract as extract
 from .head_training import Training as Training
 from .head_training import train_heads as train_heads
+from .mapping import ItemMap as ItemMap
+from .mapping import lay_out as lay_out
 from .mixing import MixedGallery as MixedGallery
 from .reasons import Reason as Reason
 from .searching import Gallery as Gallery
