@@ -17,6 +17,7 @@ from emoclim.commands.interface.options import (
 )
 from emoclim.commands.interface.terminal import Table, View, command, new_app, track
 from emoclim.errors import ConfigError
+from emoclim.index import parse_filters
 
 app = new_app()
 
@@ -56,6 +57,12 @@ def search(
     why: Annotated[
         bool, typer.Option("--why", help="Tell what each score is made of, where its dimensions have names.")
     ] = False,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What hits must be: emotion=happy, folder=jazz, seconds=60:300, format=flac; repeatable; default any."
+        ),
+    ] = None,
     setting: OwnSettings = None,
     device: Device = "auto",
     workspace: Root = Path(),
@@ -76,20 +83,19 @@ def search(
         refuse_useless(context, {"run", "head"}, "words are compared, without a run")
     else:
         refuse_useless(context, {"setting"}, "it is of --words")
+    shares, filters = parse_mix(mix), parse_filters(only or ())
     own = parse_settings(setting, "words=paper") if by_words else None
-    searcher = pipeline.Searcher(
+    searcher = pipeline.open_searcher(
         place,
         run,
         head=head,
         library=library[0] if library else None,
         average=average,
         words=own,
-        mix=parse_mix(mix),
-        why=why,
         device=device,
         track=track,
     )
-    answers = searcher.search([*(queries or ()), *(text or ())], top=top)
+    answers = searcher.search([*(queries or ()), *(text or ())], top=top, mix=shares, why=why, only=filters)
     tables = []
     for one in answers.results:
         tables.append(Table(one.table_rows(), one.title))

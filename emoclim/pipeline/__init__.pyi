@@ -29,6 +29,7 @@ from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
 from .searching.searcher import Searcher as Searcher
+from .searching.searcher import open_searcher as open_searcher
 from .tagging.config import TaggingConfig as TaggingConfig
 from .tagging.tag import Tag as Tag
 from .training.config import EndToEndConfig as EndToEndConfig

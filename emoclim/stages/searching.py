@@ -150,6 +150,11 @@ class Gallery:
         """Find which candidates some hits are, ``(n,)`` int64."""
         return torch.tensor([self._rows[hit.id] for hit in hits], dtype=torch.int64)
 
+    @property
+    def ranked(self) -> frozenset[str]:
+        """Ids of all candidates."""
+        return frozenset(self.candidates.ids)
+
     def select(self, hits: Sequence[Hit]) -> Features:
         """Select the features of some hits."""
         return self.candidates.select(self.rows(hits))

@@ -239,3 +239,20 @@ def test_words_are_compared_beside_a_run_if_asked_for(workspace: Path) -> None:
     run(*brief(workspace))  # what was only searched is newer, and no reason not to train on what has labels
     for option in ("--run", "--head"):
         assert f"{option} would have no effect" in mistake(*words, "--words", option, "0")
+
+
+def test_hits_are_chosen_by_folder_format_length_and_emotion(finished: Path) -> None:
+    query = next((finished / "data" / "images" / "fear").iterdir())
+    words = ("search", query, "--top", 99, "--workspace", finished)
+    every = answer(*words)[0]["found"]
+    for only, kept in (
+        ("folder=audio/sad", lambda one: "/sad/" in one["path"]),
+        ("format=FLAC", lambda _: True),
+        ("emotion=happy", lambda one: max(one["emotions"], key=one["emotions"].get) == "happy"),
+    ):
+        found = answer(*words, "--only", only)[0]
+        assert [one["id"] for one in found["found"]] == [one["id"] for one in every if kept(one)]
+        assert found["candidates"] == len(found["found"])
+    assert not answer(*words, "--only", "seconds=:1")[0]["found"]
+    assert "no range" in mistake(*words, "--only", "seconds=9:1")
+    assert "write one of" in mistake(*words, "--only", "mood=happy")

@@ -16,7 +16,7 @@ from wordy_preset import wordy as wordy
 
 from emoclim.errors import ConfigError
 from emoclim.modality import BOX
-from emoclim.pipeline import Searcher, Workspace
+from emoclim.pipeline import Workspace, open_searcher
 from emoclim.pipeline.encoders import EncoderPreset
 
 pytestmark = pytest.mark.usefixtures("preset")
@@ -117,6 +117,6 @@ def test_shares_that_are_none_are_told(finished: Path, mix: str, told: str) -> N
 def test_a_modality_without_an_encoder_of_words_is_told(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = EncoderPreset(BOX, {"image": "wordy_colour"}, REASON)
     monkeypatch.setattr("emoclim.pipeline.searching.by_words.choose_preset", lambda: chosen)
-    searcher = Searcher(Workspace(workspace), mix={"emotion": 1, "content": 1}, device="cpu")
+    searcher = open_searcher(Workspace(workspace), device="cpu")
     with pytest.raises(ConfigError, match="audio"):
-        searcher.search([next((workspace / "data" / "images").rglob("*.png"))])
+        searcher.search([next((workspace / "data" / "images").rglob("*.png"))], mix={"emotion": 1, "content": 1})

@@ -53,7 +53,7 @@ class ContentBeside:
     """
 
     def __init__(self, space: WordSpace, shares: Mapping[str, float], average: Average, libraries: Libraries) -> None:
-        self._space, self._shares, self._average, self._libraries = space, check_mix(shares), average, libraries
+        self._space, self._shares, self._average, self._libraries = space, shares, average, libraries
 
     def mix(self, gallery: Gallery, library: Library, asked: CacheNote) -> Mixed:
         """Make ready a library that is ranked by a space, for queries that are encoded there as a note says."""

@@ -1,7 +1,8 @@
 """Rank a library by its likeness to files and words (`emoclim search`)."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from emoclim.cache import CacheNote
@@ -9,11 +10,12 @@ from emoclim.config import Average
 from emoclim.data import Features, Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
+from emoclim.index import Filters
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.library import read_features
+from emoclim.pipeline.library import Library, read_features
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
-from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, Mixed
+from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, Mixed, check_mix
 from emoclim.pipeline.searching.places import find_place
 from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
@@ -33,22 +35,43 @@ class _Searched:
     note: CacheNote
     name: str
     items: Mapping[str, Item]  # by id
+    library: Library
     gallery: Gallery
     copies: CopyFinder
-    mixed: Mixed | None  # None where scores are those of the gallery alone
+    emotions: Callable[[], Sequence[Emotions | None]]  # of each item
 
     @property
     def modality(self) -> Modality:
         return self.note.spec.modality
 
-    @property
-    def ranked(self) -> frozenset[str]:
-        return self.mixed.gallery.ranked if self.mixed else frozenset(self.gallery.candidates.ids)
+    def outside(self, only: Filters | None) -> frozenset[str]:
+        """Return the ids of items that are not asked for."""
+        if only is None:
+            return frozenset()
+        ids, seconds = self.gallery.candidates.ids, self.gallery.candidates.seconds
+        lengths = [None] * len(ids) if seconds is None else seconds.tolist()
+        root = self.library.manifest.source
+        facts = zip((self.items[id_] for id_ in ids), lengths, self.emotions(), strict=True)
+        return frozenset(
+            item.id
+            for item, length, read in facts
+            if not only.keeps(item, root if root.is_dir() else root.parent, length, read)
+        )
 
     def copies_of(self, query: Path | str, asked: Modality) -> frozenset[str]:
         suffixes = MODALITIES[self.modality].suffixes
         alike = asked == self.modality or (isinstance(query, Path) and query.suffix.lower() in suffixes)
         return self.copies.find_ids(query) if alike else frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """How items are ranked, and what is told of them."""
+
+    top: int
+    mix: Mapping[str, float] | None
+    why: bool
+    only: Filters | None
 
 
 class Searcher:
@@ -57,8 +80,7 @@ class Searcher:
     `library` names one that was extracted for the run, or is a folder or manifest, of which what lacks is encoded
     first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
     pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
-    named and none is there, that is taken by itself. `mix` are the shares of ``emotion``, the score of either, and of
-    ``content`` in what is ranked by. With `why`, hits say what their scores are made of.
+    named and none is there, that is taken by itself.
     """
 
     def __init__(
@@ -70,37 +92,45 @@ class Searcher:
         library: str | None = None,
         average: Average = "embeddings",
         words: Mapping[str, Setting] | None = None,
-        mix: Mapping[str, float] | None = None,
-        why: bool = False,
         device: str = "auto",
         track: Track = silent,
     ) -> None:
         self._device, self._name, self._average, self._track = choose_device(device), library, average, track
-        self._why = why
         self._libraries = Libraries(workspace, device, track)
         self._space: JointSpace = (
             RunSpace(workspace, run, head, average, self._libraries)
             if words is None and (run is not None or workspace.trained)
             else WordSpace(workspace, words or {}, average, track)
         )
-        self._beside: ContentBeside | None = None
-        if mix is not None:
-            same = {name: value for name, value in (words or {}).items() if name == "encoder"}
-            by_content = WordSpace(workspace, same, average, track, "content")
-            self._beside = ContentBeside(by_content, mix, average, self._libraries)
+        same = {name: value for name, value in (words or {}).items() if name == "encoder"}
+        self._content = partial(WordSpace, workspace, same, average, track, "content")
         self._places: dict[Modality, Place] = {}
         self._readers: dict[Path, QueryReader] = {}
         self._searched: dict[Modality, _Searched] = {}
+        self._mixes: dict[tuple[Modality | float, ...], Mixed] = {}
 
-    def search(self, queries: Iterable[Path | str], *, top: int = 5) -> Answers:
-        """Rank a library by its likeness to each file, file of a folder, or words; none need be part of anything."""
+    def search(
+        self,
+        queries: Iterable[Path | str],
+        *,
+        top: int = 5,
+        mix: Mapping[str, float] | None = None,
+        why: bool = False,
+        only: Filters | None = None,
+    ) -> Answers:
+        """Rank a library by its likeness to each file, file of a folder, or words; none need be part of anything.
+
+        `mix` are the shares of ``emotion``, the score of either, and of ``content`` in what is ranked by. With `why`,
+        hits say what their scores are made of. `only` says which items are ranked at all.
+        """
+        wish = _Wish(top, None if mix is None else check_mix(mix), why, only)
         listed = list(dict.fromkeys(one for query in queries for one in self._listed(query)))
         answered: dict[_Query, SearchResult | FailedQuery] = {}
         for one in listed:  # until each library is open, as long as which another bar may show how far encoding is
             if not isinstance(one, FailedQuery) and one[1] not in self._searched:
-                answered[one] = self._answer(one, top)
+                answered[one] = self._answer(one, wish)
         rest = [one for one in listed if one not in answered]
-        answered |= {one: self._answer(one, top) for one in self._track(rest, "search", len(rest))}
+        answered |= {one: self._answer(one, wish) for one in self._track(rest, "search", len(rest))}
         answers = Answers(tuple(answered[one] for one in listed))
         self._libraries.keys.save()
         if not answers.results:
@@ -122,7 +152,7 @@ class Searcher:
             except ManifestError as error:
                 yield FailedQuery(file, error)
 
-    def _answer(self, one: _Query, top: int) -> SearchResult | FailedQuery:
+    def _answer(self, one: _Query, wish: _Wish) -> SearchResult | FailedQuery:
         if isinstance(one, FailedQuery):
             return one
         query, modality = one
@@ -134,7 +164,9 @@ class Searcher:
         opened = self._search_in(modality)  # only now: what lacks of it may take long to encode
         copies = opened.copies_of(query, modality)
         try:
-            hits, reasons = self._hits(query, asked, opened, top, copies)
+            mixed = self._mixed(opened, modality, wish.mix) if wish.mix else None
+            left_out = copies | opened.outside(wish.only)
+            hits, reasons = self._hits(query, asked, opened, mixed, wish, left_out)
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
         tables = asked, opened.gallery.select(hits)
@@ -149,31 +181,37 @@ class Searcher:
             head=self._space.head,
             encoders={name: spec.name for name, spec in opened.gallery.heads.specs.items()},
             why=self._space.why(opened.gallery.heads),
-            mix=opened.mixed.why if opened.mixed else None,
-            unexplained=self._unexplained(opened),
+            mix=mixed.why if mixed else None,
+            unexplained=None if mixed or not wish.why else self._unexplained(opened),
             library=opened.name,
-            candidates=len(opened.ranked - copies),
+            candidates=len((mixed.gallery if mixed else opened.gallery).ranked - left_out),
             left_out=tuple(sorted(copies.intersection(opened.gallery.candidates.ids))),
             emotions=own,
             found=found,
         )
 
     def _hits(
-        self, query: Path | str, asked: Features, opened: _Searched, top: int, copies: frozenset[str]
+        self,
+        query: Path | str,
+        asked: Features,
+        opened: _Searched,
+        mixed: Mixed | None,
+        wish: _Wish,
+        left_out: frozenset[str],
     ) -> tuple[list[Hit], list[Reasons]]:
         """Rank the library by its likeness to a query, of content too if scores are mixed; say why, if asked for."""
-        if opened.mixed is None:
-            hits = opened.gallery.search(asked, top=top, exclude=[copies])[0]
-            return hits, opened.gallery.explain(asked, hits) if self._why else [()] * len(hits)
-        note, mixed = opened.mixed.note, opened.mixed.gallery
+        if mixed is None:
+            hits = opened.gallery.search(asked, top=wish.top, exclude=[left_out])[0]
+            return hits, opened.gallery.explain(asked, hits) if wish.why else [()] * len(hits)
+        note, gallery = mixed.note, mixed.gallery
         content = asked if note.spec == asked.spec else self._reader(note).read(query)
         both = {EMOTION: asked, CONTENT: content}
-        hits = mixed.search(both, top=top, exclude=[copies])[0]
-        return hits, mixed.explain(both, hits, copies) if self._why else [()] * len(hits)
+        hits = gallery.search(both, top=wish.top, exclude=[left_out])[0]
+        return hits, gallery.explain(both, hits, left_out) if wish.why else [()] * len(hits)
 
     def _unexplained(self, opened: _Searched) -> str | None:
-        """Say why there are no reasons, where they are asked for."""
-        if not self._why or opened.mixed or opened.gallery.names:
+        """Say why there are no reasons."""
+        if opened.gallery.names:
             return None
         return f"what {self._space.told} compares has no names, dimension by dimension, so no reasons are told"
 
@@ -226,6 +264,13 @@ class Searcher:
             self._readers[note.path] = QueryReader(note, libraries.open, libraries.keys, self._device, self._track)
         return self._readers[note.path]
 
+    def _mixed(self, opened: _Searched, asked: Modality, shares: Mapping[str, float]) -> Mixed:
+        """Make ready a library for scores that are mixed."""
+        if (known := (asked, *shares.values())) not in self._mixes:
+            beside = ContentBeside(self._content(), shares, self._average, self._libraries)
+            self._mixes[known] = beside.mix(opened.gallery, opened.library, self._encoding(asked))
+        return self._mixes[known]
+
     def _search_in(self, asked: Modality) -> _Searched:
         """Make ready the library that queries of a modality are searched in."""
         if asked not in self._searched:
@@ -239,10 +284,27 @@ class Searcher:
                 )
             items = {item.id: item for item in manifest.items}
             gallery = Gallery(candidates, self._space.heads(self._encoding(asked), candidates), self._average)
-            mixed = self._beside.mix(gallery, library, self._encoding(asked)) if self._beside else None
             copies = CopyFinder(manifest.items, libraries.keys)
-            self._searched[asked] = _Searched(library.note, manifest.name, items, gallery, copies, mixed)
+            emotions = partial(self._space.read, candidates, gallery.heads)
+            self._searched[asked] = _Searched(library.note, manifest.name, items, library, gallery, copies, emotions)
         return self._searched[asked]
+
+
+def open_searcher(
+    workspace: Workspace = Workspace(),
+    run: str | None = None,
+    *,
+    head: int | None = None,
+    library: str | None = None,
+    average: Average = "embeddings",
+    words: Mapping[str, Setting] | None = None,
+    device: str = "auto",
+    track: Track = silent,
+) -> Searcher:
+    """Open what a :class:`Searcher` needs of a run, or of words; its libraries are opened when they are searched."""
+    return Searcher(
+        workspace, run, head=head, library=library, average=average, words=words, device=device, track=track
+    )
 
 
 def _told(modality: Modality, start: float | None) -> str:
