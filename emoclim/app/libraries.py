@@ -1,0 +1,156 @@
+"""Hold the libraries that are open, each with what searches it. Used by every route, and by jobs that open more."""
+
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+from starlette.exceptions import HTTPException
+
+from emoclim.data import Item, Manifest
+from emoclim.modality import Modality
+from emoclim.pipeline import Searcher
+from emoclim.progress import Track, silent
+
+Make = Callable[[str | None, Track], Searcher]
+
+
+@dataclass(frozen=True)
+class ServedLibrary:
+    """A library that is searched, and whose files are served."""
+
+    id: str  # of letters, digits and hyphens, as addresses have it
+    name: str
+    modality: Modality
+    source: Path  # the folder or manifest that it was read from
+    items: Sequence[Item]  # by row
+    searcher: Searcher
+
+    @cached_property
+    def rows(self) -> Mapping[str, int]:
+        """The row of each item, by its id."""
+        return {item.id: row for row, item in enumerate(self.items)}
+
+    @cached_property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders in which its files must lie: its own, and what links in it led to as it was opened; of a table none.
+
+        A table names each of its files; a folder holds whatever somebody put there, such as links to other files.
+        """
+        if not self.source.is_dir():
+            return ()
+        links = (path for path in self.source.iterdir() if path.is_symlink() and path.is_dir())
+        return (self.source.resolve(), *(path.resolve() for path in links))
+
+    @cached_property
+    def folders(self) -> Sequence[str]:
+        """The folders that its items lie in, sorted."""
+        return sorted({self.folder(row) for row in range(len(self.items))} - {""})
+
+    @cached_property
+    def formats(self) -> Sequence[str]:
+        """Suffixes of its files, without dots, sorted."""
+        return sorted({self.format(row) for row in range(len(self.items))} - {""})
+
+    def item(self, row: int) -> Item:
+        """Return an item; tell that there is none."""
+        if not 0 <= row < len(self.items):
+            raise HTTPException(404, f"library {self.name!r} has no item {row}; it has {len(self.items):,}, from 0 on")
+        return self.items[row]
+
+    def folder(self, row: int) -> str:
+        """The folder of an item's file within the library's."""
+        path = self.items[row].path
+        root = self.source if self.source.is_dir() else self.source.parent
+        if path is None or not path.is_relative_to(root):
+            return ""
+        folder = path.relative_to(root).parent.as_posix()
+        return "" if folder == "." else folder
+
+    def format(self, row: int) -> str:
+        """The suffix of an item's file, without its dot."""
+        path = self.items[row].path
+        return path.suffix[1:].lower() if path else ""
+
+    def about(self) -> dict[str, Any]:
+        """Return plain values: what there is to search and to filter by."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "modality": self.modality,
+            "items": len(self.items),
+            "formats": list(self.formats),
+            "folders": list(self.folders),
+        }
+
+
+class Libraries:
+    """The libraries that are open, by id; jobs add to them while requests are answered.
+
+    `make` makes what searches a library, by its name or path; None is the one that a run or the workspace suggests.
+    """
+
+    def __init__(self, make: Make) -> None:
+        self._make = make
+        self._opened: dict[str, ServedLibrary] = {}
+        self._lock = threading.Lock()
+
+    def __iter__(self) -> Iterator[ServedLibrary]:
+        return iter(tuple(self._opened.values()))
+
+    def __getitem__(self, id_: str) -> ServedLibrary:
+        try:
+            return self._opened[id_]
+        except KeyError:
+            there = ", ".join(self._opened) or "none is open"
+            raise HTTPException(404, f"no library {id_!r:.80} is open; name one of: {there}") from None
+
+    def open(self, name: str | None, track: Track = silent) -> ServedLibrary:
+        """Open a library, or open it anew; what lacks of it is encoded first."""
+        searcher = self._make(name, track)
+        manifest = _open(searcher)
+        with self._lock:
+            id_ = self._id_for(manifest.name, manifest.source)
+            served = ServedLibrary(id_, manifest.name, manifest.modality, manifest.source, manifest.items, searcher)
+            self._opened[id_] = served
+        return served
+
+    def _id_for(self, name: str, source: Path) -> str:
+        """Return the id of the library of that source, which keeps it, or a new one like its name."""
+        for one in self._opened.values():
+            if one.source == source:
+                return one.id
+        stem = re.sub("[^a-z0-9]+", "-", name.lower()).strip("-") or "library"
+        names = (stem if number == 1 else f"{stem}-{number}" for number in range(1, len(self._opened) + 2))
+        return next(one for one in names if one not in self._opened)
+
+
+def _opened(request: Request) -> Libraries:
+    """Return the libraries that are open in the service that was asked."""
+    libraries: Libraries = request.app.state.libraries
+    return libraries
+
+
+Opened = Annotated[Libraries, Depends(_opened)]
+
+
+def _open(searcher: Searcher) -> Manifest:
+    """Open the library of a searcher; of the kinds of queries that there are, for those of the first."""
+    asked = searcher._space.modalities[0]
+    searcher._search_in(asked)
+    return searcher._libraries.open(*searcher._place(asked)).manifest
+
+
+def about(searcher: Searcher) -> dict[str, Any]:
+    """Return plain values: by what a searcher compares."""
+    space = searcher._space
+    return {
+        "space": {"name": space.name, "told": space.told},
+        "encoders": {modality: space.encoding(modality).spec.name for modality in space.modalities},
+        "modalities": list(space.modalities),
+        "classes": [],
+    }

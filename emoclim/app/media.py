@@ -1,0 +1,116 @@
+"""Serve the files of opened libraries: as they are, or decoded where a browser would not play them, and their waveform.
+
+Invariant: a file is served only if an item of an opened library names it, and it lies where that library is, after
+links are resolved.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.responses import FileResponse, Response
+from starlette.exceptions import HTTPException
+
+from emoclim.app.libraries import Opened, ServedLibrary
+from emoclim.data import Item, is_text, read_prose
+from emoclim.files import require_regular
+from emoclim.modality import MODALITIES
+
+PLAYED = {  # formats that browsers know, by suffix
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".gif": "image/gif",
+    ".jpeg": "image/jpeg",
+    ".jpg": "image/jpeg",
+    ".m4a": "audio/mp4",
+    ".mp3": "audio/mpeg",
+    ".mp4": "video/mp4",
+    ".oga": "audio/ogg",
+    ".ogg": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".png": "image/png",
+    ".wav": "audio/wav",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
+}
+UNKNOWN = "application/octet-stream"
+POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, no-cache"}
+PEAKS = 400  # of a waveform
+
+router = APIRouter(prefix="/api/libraries/{id}/items/{row}")
+As = Literal["wav"]
+
+
+def media_url(library: ServedLibrary, row: int) -> str:
+    """Return where an item is to be had in a form that browsers play."""
+    item, place = library.items[row], f"/api/libraries/{library.id}/items/{row}/media"
+    partly = item.start is not None or item.duration is not None
+    decoded = MODALITIES[library.modality].timed and (partly or _suffix(item) not in PLAYED)
+    return f"{place}?as=wav" if decoded else place
+
+
+def waveform_url(library: ServedLibrary, row: int) -> str | None:
+    """Return where an item's waveform is to be had; None of what has no sound."""
+    timed = MODALITIES[library.modality].timed
+    return f"/api/libraries/{library.id}/items/{row}/waveform" if timed else None
+
+
+@router.get("/media", response_class=FileResponse)
+def media(id: str, row: int, opened: Opened, form: Annotated[As | None, Query(alias="as")] = None) -> Response:  # noqa: A002
+    """Return an item's file, or its sound as WAV; parts of it by ranges."""
+    library = opened[id]
+    item = library.item(row)
+    if is_text(item):
+        return Response(read_prose(item)[0], media_type="text/plain; charset=utf-8", headers=POLICY)
+    path = _file(library, item)
+    if form is not None:
+        raise HTTPException(415, "decoded sound is not served yet; take the file as it is")
+    return FileResponse(path, media_type=PLAYED.get(_suffix(item), UNKNOWN), headers=POLICY)
+
+
+@router.get("/waveform")
+def waveform(id: str, row: int, opened: Opened) -> dict[str, Any]:  # noqa: A002
+    """Return an item's length in seconds, and its loudest moments in even steps over it, from 0 to 1."""
+    library = opened[id]
+    _file(library, item := library.item(row))
+    if not MODALITIES[library.modality].timed:
+        raise HTTPException(415, f"{item.id!r:.80} has no sound; ask for its media")
+    seconds, peaks = measure(item)
+    return {"seconds": seconds, "peaks": peaks}
+
+
+def measure(item: Item) -> tuple[float, list[float]]:
+    """Return the seconds of an item's sound, and the greatest amplitude in each of some even parts of it."""
+    import numpy as np
+
+    from emoclim.data import read_blocks
+
+    rate = 8_000  # Hz: peaks of what is above are not seen
+    sound = np.abs(np.concatenate([block.numpy() for block in read_blocks(item, rate)]))
+    ends = np.linspace(0, len(sound), PEAKS + 1).astype(int)
+    peaks = [float(sound[first : max(last, first + 1)].max(initial=0)) for first, last in pairwise(ends)]
+    return len(sound) / rate, [min(1.0, round(peak, 4)) for peak in peaks]
+
+
+def _suffix(item: Item) -> str:
+    return item.path.suffix.lower() if item.path else ""
+
+
+def _file(library: ServedLibrary, item: Item) -> Path:
+    """Return the place of an item's file without links in it, if it may be served."""
+    refused = HTTPException(
+        403, f"the file of {item.id!r:.80} lies outside of library {library.name!r:.80}; open its folder, too"
+    )
+    try:
+        path = item.path.resolve(strict=True) if item.path else None
+        if path is None or path.suffix.lower() not in MODALITIES[library.modality].suffixes:
+            raise refused
+        if library.roots and not any(path.is_relative_to(root) for root in library.roots):
+            raise refused
+        require_regular(path)
+    except (OSError, RuntimeError, ValueError) as error:  # it is gone; its links lead in a circle; its name is none
+        raise HTTPException(
+            404, f"the file of {item.id!r:.80} is not there, or cannot be read; scan the library again"
+        ) from error
+    return path

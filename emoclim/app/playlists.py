@@ -1,0 +1,71 @@
+"""Write hits as a playlist, M3U8 or CSV. Used by the service."""
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from fastapi.responses import Response
+from pydantic import Field
+
+from emoclim.app.libraries import Opened
+from emoclim.app.searching import Body
+from emoclim.data import Item
+from emoclim.errors import on_one_line
+from emoclim.files import csv_bytes
+
+MOST = 10_000  # entries
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets would run
+TYPES = {"m3u8": "application/vnd.apple.mpegurl", "csv": "text/csv; charset=utf-8"}
+
+router = APIRouter(prefix="/api")
+
+
+class Entry(Body):
+    """A hit."""
+
+    row: int = Field(ge=0, description="Row of an item")
+    start: float | None = Field(default=None, ge=0, description="Second at which to begin")
+
+
+class Playlist(Body):
+    """What is to be listed."""
+
+    library: str
+    items: Annotated[list[Entry], Field(max_length=MOST)]
+    format: Literal["m3u8", "csv"]
+
+
+@router.post("/playlist", response_class=Response)
+def playlist(asked: Playlist, opened: Opened) -> Response:
+    """Return a playlist of items as a file."""
+    library = opened[asked.library]
+    entries = [(library.item(entry.row), entry.start) for entry in asked.items]
+    content = _m3u8(entries) if asked.format == "m3u8" else _csv(entries)
+    headers = {"Content-Disposition": f'attachment; filename="{library.id}.{asked.format}"'}
+    return Response(content, media_type=TYPES[asked.format], headers=headers)
+
+
+def _m3u8(entries: list[tuple[Item, float | None]]) -> bytes:
+    lines = ["#EXTM3U"]
+    for item, start in entries:
+        if item.path is None:
+            continue  # words alone, which nothing plays
+        begin = (item.start or 0.0) + (start or 0.0)
+        lines.append(f"#EXTINF:{-1 if item.duration is None else round(item.duration)},{on_one_line(item.path.stem)}")
+        if begin:
+            lines.append(f"#EXTVLCOPT:start-time={begin:g}")
+        lines.append(on_one_line(str(item.path.absolute())))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _csv(entries: list[tuple[Item, float | None]]) -> bytes:
+    rows: list[tuple[Any, ...]] = [("id", "path", "label", "start")]
+    for item, start in entries:
+        begin = None if item.start is None and start is None else (item.start or 0.0) + (start or 0.0)
+        path = "" if item.path is None else str(item.path.absolute())
+        rows.append((_cell(item.id), path, _cell(item.label or ""), "" if begin is None else f"{begin:g}"))
+    return csv_bytes(rows)
+
+
+def _cell(text: str) -> str:
+    """Keep a spreadsheet from running what a file is called."""
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -1,0 +1,151 @@
+"""Answer queries, and tell what can be asked. Used by the service."""
+
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, Request, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, Json
+from starlette.concurrency import run_in_threadpool
+
+from emoclim import __version__
+from emoclim.app.libraries import Opened, ServedLibrary
+from emoclim.app.libraries import about as about_space
+from emoclim.app.media import media_url, waveform_url
+from emoclim.app.uploads import keep_uploads
+from emoclim.errors import ConfigError
+
+MOST_HITS = 1_000
+
+router = APIRouter(prefix="/api")
+
+
+class Body(BaseModel):
+    """Part of a request; what it does not know is refused."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Part(Body):
+    """A part of a query: one of these."""
+
+    file: int | None = Field(default=None, ge=0, description="Number of an uploaded file, from 0 on")
+    text: str | None = Field(default=None, min_length=1, max_length=20_000, description="Words")
+    item: str | None = Field(default=None, max_length=4_096, description="Id of an item of the library")
+
+
+class Only(Body):
+    """What items must be to be ranked."""
+
+    emotion: str | None = Field(default=None, max_length=1_000, description="That which is read in them first")
+    folder: str | None = Field(default=None, max_length=4_096, description="Where their files lie, or a folder above")
+    seconds: tuple[float, float] | None = Field(default=None, description="How long they are at least and at most")
+    formats: list[str] = Field(default=[], max_length=100, description="Suffixes of their files, without dots")
+
+
+class Shares(Body):
+    """What scores are the mean of."""
+
+    emotion: float = Field(ge=0)
+    content: float = Field(ge=0)
+
+
+class Query(Body):
+    """What is asked."""
+
+    library: str = Field(description="Id of an opened library")
+    plus: list[Part] = Field(default=[], max_length=100, description="What hits are to be like")
+    minus: list[Part] = Field(default=[], max_length=100, description="What they are to be unlike")
+    at: tuple[float, float] | None = Field(default=None, description="Valence and arousal, in place of all that")
+    top: int = Field(default=5, ge=1, le=MOST_HITS, description="Number of hits")
+    mix: Shares | None = Field(default=None, description="Shares of emotion and content; default emotion alone")
+    only: Only | None = Field(default=None, description="What is ranked; default all")
+    why: bool = Field(default=False, description="Tell what scores are made of")
+    separately: bool = Field(default=False, description="Each of `plus` is a query of its own")
+
+
+@router.get("/about")
+def about(request: Request, opened: Opened) -> dict[str, Any]:
+    """Tell what can be searched, by what, and how much a request may hold."""
+    settings = request.app.state.settings
+    libraries = list(opened)
+    searcher = libraries[0].searcher if libraries else None
+    return {
+        "version": __version__,
+        **(about_space(searcher) if searcher else {"space": None, "encoders": {}, "modalities": [], "classes": []}),
+        "coordinates": None,
+        "libraries": [library.about() for library in libraries],
+        "limits": {"upload_bytes": settings.upload_bytes, "files": settings.files},
+    }
+
+
+@router.post("/search")
+async def search(
+    request: Request,
+    opened: Opened,
+    query: Annotated[Json[Query], Form(description="JSON of what is asked")],
+    files: Annotated[list[UploadFile], File(description="Files that the query names by number")] = [],  # noqa: B006
+) -> dict[str, Any]:
+    """Rank a library by its likeness to files, words and items."""
+    library = opened[query.library]
+    most = request.app.state.settings.files
+    if len(files) > most:
+        raise ConfigError(f"a request may hold {most} files, not {len(files)}; send several requests")
+    return await run_in_threadpool(_answer, library, query, files)
+
+
+def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="emoclim-") as folder:
+        kept = keep_uploads(files, Path(folder))
+        asked = [_given(part, kept) for part in query.plus]
+        if len(asked) != 1 and not query.separately:
+            raise ConfigError("a query is one file or some words; name one, or ask each separately")
+        answers = library.searcher.search(asked, top=query.top)
+        names = {str(path): name for path, name in kept}
+        return {
+            "results": [_result(library, one.to_dict(), names) for one in answers.results],
+            "failures": [_named(one.to_dict(), names) for one in answers.each if one not in answers.results],
+        }
+
+
+def _given(part: Part, kept: list[tuple[Path, str]]) -> Path | str:
+    """Return the file or the words that a part of a query stands for."""
+    if [part.file, part.text, part.item].count(None) != 2:
+        raise ConfigError("each part of a query is a file, some words or an item; give one of the three")
+    if part.text is not None:
+        return part.text
+    if part.file is None:
+        raise ConfigError("items are not searched with; send a file or words")
+    if part.file >= len(kept):
+        raise ConfigError(f"the query names file {part.file}, and {len(kept)} came, from 0 on; send it as `files`")
+    return kept[part.file][0]
+
+
+def _result(library: ServedLibrary, result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Add to each hit what a page needs to show and play it."""
+    found = []
+    for hit in result["found"]:
+        row = library.rows[hit["id"]]
+        found.append(
+            {
+                **hit,
+                "item": row,
+                "media": media_url(library, row),
+                "waveform": waveform_url(library, row),
+                "seconds": library.items[row].duration,
+                "folder": library.folder(row),
+                "format": library.format(row),
+            }
+        )
+    return _named({**result, "found": found}, names)
+
+
+def _named(result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+    """Call a file that was uploaded by the name that it has where it came from."""
+    result = {**result, "query": names.get(result["query"], result["query"])}
+    if "error" in result:
+        message = result["error"]["message"]
+        for path, name in names.items():
+            message = message.replace(path, name)
+        result["error"] = {**result["error"], "message": message}
+    return result

@@ -1,0 +1,99 @@
+"""The service: what it tells of itself, queries of files and words, media, waveforms, playlists, and its errors."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from served import client as client
+from served import libraries as libraries
+from served import served_workspace as served_workspace
+
+
+def search(client: TestClient, files: list[Path], **query: object) -> dict:
+    asked = {"library": "audio", "plus": [{"file": number} for number in range(len(files))], **query}
+    parts = [("files", (path.name, path.read_bytes())) for path in files]
+    return client.post("/api/search", data={"query": json.dumps(asked)}, files=parts or None).json()
+
+
+def picture(root: Path) -> Path:
+    return root / "data" / "images" / "0.png"
+
+
+def test_it_tells_what_can_be_asked(client: TestClient) -> None:
+    about = client.get("/api/about").json()
+    assert about["space"]["name"] == "001-colour-timbre"
+    assert about["modalities"] == ["image", "audio"]
+    assert about["encoders"] == {"image": "colour", "audio": "timbre"}
+    (library,) = about["libraries"]
+    assert (library["id"], library["modality"], library["formats"]) == ("audio", "audio", ["flac"])
+    assert library["items"] == 21
+    assert about["limits"] == {"upload_bytes": 200_000_000, "files": 3}
+    assert "/api/search" in client.get("/openapi.json").json()["paths"]
+
+
+def test_a_photo_finds_music_that_can_be_heard(client: TestClient, served_workspace: Path) -> None:
+    (result,) = search(client, [picture(served_workspace)], top=3)["results"]
+    assert result["query"] == picture(served_workspace).name
+    assert [hit["rank"] for hit in result["found"]] == [1, 2, 3]
+    for hit in result["found"]:
+        sound = client.get(hit["media"])
+        assert sound.content == Path(hit["path"]).read_bytes()
+        assert sound.headers["content-type"] == "audio/flac"
+        part = client.get(hit["media"], headers={"range": "bytes=4-11"})
+        assert (part.status_code, part.content) == (206, sound.content[4:12])
+        wave = client.get(hit["waveform"]).json()
+        assert wave["seconds"] == pytest.approx(6)
+        assert len(wave["peaks"]) == 400
+        assert 0 < max(wave["peaks"]) <= 1
+
+
+def test_queries_that_fail_are_told_beside_those_that_do_not(
+    client: TestClient, served_workspace: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    found = search(client, [picture(served_workspace), tmp_path / "bad.png"], separately=True)
+    assert len(found["results"]) == 1
+    (failure,) = found["failures"]
+    assert failure["query"] == "bad.png"
+    assert failure["error"]["message"].startswith("bad.png cannot be used as a query")
+    assert search(client, [tmp_path / "bad.png"])["error"]["type"] == "ManifestError"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ({"library": "none"}, "no library 'none'"),
+        ({"plus": [{"file": 7}]}, "file 7"),
+        ({"plus": [{}]}, "one of the three"),
+        ({"top": 0}, "top"),
+        ({"colour": "red"}, "colour"),
+        ({"plus": [{"text": "calm"}]}, "takes no words"),
+    ],
+)
+def test_what_cannot_be_asked_is_told(client: TestClient, served_workspace: Path, query: dict, told: str) -> None:
+    answer = search(client, [picture(served_workspace)], **query)
+    assert told in answer["error"]["message"]
+
+
+def test_more_files_than_a_request_may_hold_are_told(client: TestClient, served_workspace: Path) -> None:
+    assert "may hold 3 files" in search(client, [picture(served_workspace)] * 4, separately=True)["error"]["message"]
+
+
+def test_hits_become_playlists(client: TestClient, served_workspace: Path) -> None:
+    (result,) = search(client, [picture(served_workspace)], top=2)["results"]
+    items = [{"row": hit["item"], "start": hit["start"]} for hit in result["found"]]
+    asked = {"library": "audio", "items": items, "format": "m3u8"}
+    lines = client.post("/api/playlist", json=asked).text.splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert [line for line in lines if not line.startswith("#")] == [hit["path"] for hit in result["found"]]
+    table = client.post("/api/playlist", json={**asked, "format": "csv"})
+    assert "attachment" in table.headers["content-disposition"]
+    assert [line.split(",")[0] for line in table.text.splitlines()] == ["id", *(hit["id"] for hit in result["found"])]
+
+
+@pytest.mark.parametrize("place", ["/api/libraries/no/items/0/media", "/api/libraries/audio/items/999/waveform", "/no"])
+def test_what_is_not_there_is_told(client: TestClient, place: str) -> None:
+    answer = client.get(place)
+    assert answer.status_code == 404
+    assert answer.json()["error"]["message"]
