@@ -29,6 +29,7 @@ class ServedLibrary:
     source: Path  # the folder or manifest that it was read from
     items: Sequence[Item]  # by row
     searcher: Searcher
+    lock: threading.Lock  # held while it is searched
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
@@ -115,7 +116,9 @@ class Libraries:
         manifest = _open(searcher)
         with self._lock:
             id_ = self._id_for(manifest.name, manifest.source)
-            served = ServedLibrary(id_, manifest.name, manifest.modality, manifest.source, manifest.items, searcher)
+            served = ServedLibrary(
+                id_, manifest.name, manifest.modality, manifest.source, manifest.items, searcher, threading.Lock()
+            )
             self._opened[id_] = served
         return served
 

@@ -42,18 +42,28 @@ router = APIRouter(prefix="/api/libraries/{id}/items/{row}")
 As = Literal["wav"]
 
 
-def media_url(library: ServedLibrary, row: int) -> str:
-    """Return where an item is to be had in a form that browsers play."""
-    item, place = library.items[row], f"/api/libraries/{library.id}/items/{row}/media"
-    partly = item.start is not None or item.duration is not None
-    decoded = MODALITIES[library.modality].timed and (partly or _suffix(item) not in PLAYED)
-    return f"{place}?as=wav" if decoded else place
-
-
-def waveform_url(library: ServedLibrary, row: int) -> str | None:
-    """Return where an item's waveform is to be had; None of what has no sound."""
+def of_row(library: ServedLibrary, row: int) -> dict[str, Any]:
+    """Return plain values: what a page needs to show an item, and to play it in a form that browsers know."""
+    item, place = library.item(row), f"/api/libraries/{library.id}/items/{row}"
     timed = MODALITIES[library.modality].timed
-    return f"/api/libraries/{library.id}/items/{row}/waveform" if timed else None
+    partly = item.start is not None or item.duration is not None
+    decoded = timed and (partly or _suffix(item) not in PLAYED)
+    return {
+        "item": row,
+        "media": f"{place}/media?as=wav" if decoded else f"{place}/media",
+        "waveform": f"{place}/waveform" if timed else None,
+        "seconds": item.duration,
+        "folder": library.folder(row),
+        "format": library.format(row),
+    }
+
+
+@router.get("")
+def describe(id: str, row: int, opened: Opened) -> dict[str, Any]:  # noqa: A002
+    """Tell what an item is, and where its media are."""
+    library = opened[id]
+    item = library.item(row)
+    return {"id": item.id, "path": str(item.path) if item.path else None, "label": item.label, **of_row(library, row)}
 
 
 @router.get("/media", response_class=FileResponse)

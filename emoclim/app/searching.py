@@ -11,9 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from emoclim import __version__
 from emoclim.app.libraries import Opened, ServedLibrary
 from emoclim.app.libraries import about as about_space
-from emoclim.app.media import media_url, waveform_url
+from emoclim.app.media import of_row
 from emoclim.app.uploads import keep_uploads
 from emoclim.errors import ConfigError
+from emoclim.index import Filters
 
 MOST_HITS = 1_000
 
@@ -41,6 +42,10 @@ class Only(Body):
     folder: str | None = Field(default=None, max_length=4_096, description="Where their files lie, or a folder above")
     seconds: tuple[float, float] | None = Field(default=None, description="How long they are at least and at most")
     formats: list[str] = Field(default=[], max_length=100, description="Suffixes of their files, without dots")
+
+    def filters(self) -> Filters:
+        """Return them in the form of search."""
+        return Filters(self.emotion, self.folder, self.seconds, tuple(self.formats))
 
 
 class Shares(Body):
@@ -100,7 +105,10 @@ def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> di
         asked = [_given(part, kept) for part in query.plus]
         if len(asked) != 1 and not query.separately:
             raise ConfigError("a query is one file or some words; name one, or ask each separately")
-        answers = library.searcher.search(asked, top=query.top)
+        mix = query.mix.model_dump() if query.mix else None
+        only = query.only.filters() if query.only else None
+        with library.lock:
+            answers = library.searcher.search(asked, top=query.top, mix=mix, why=query.why, only=only)
         names = {str(path): name for path, name in kept}
         return {
             "results": [_result(library, one.to_dict(), names) for one in answers.results],
@@ -123,20 +131,7 @@ def _given(part: Part, kept: list[tuple[Path, str]]) -> Path | str:
 
 def _result(library: ServedLibrary, result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
     """Add to each hit what a page needs to show and play it."""
-    found = []
-    for hit in result["found"]:
-        row = library.rows[hit["id"]]
-        found.append(
-            {
-                **hit,
-                "item": row,
-                "media": media_url(library, row),
-                "waveform": waveform_url(library, row),
-                "seconds": library.items[row].duration,
-                "folder": library.folder(row),
-                "format": library.format(row),
-            }
-        )
+    found = [{**hit, **of_row(library, library.rows[hit["id"]])} for hit in result["found"]]
     return _named({**result, "found": found}, names)
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -48,7 +49,7 @@ def create_app(libraries: Libraries, settings: ServiceSettings = ServiceSettings
     for room in (searching, media, playlists):
         app.include_router(room.router)
     app.add_api_route("/", _page, include_in_schema=False)
-    app.add_api_route("/static/{name}", _static, include_in_schema=False)
+    app.add_api_route("/static/{name:path}", _static, include_in_schema=False)
     app.add_exception_handler(EmoclimError, _tell_ours)
     app.add_exception_handler(RequestValidationError, _tell_invalid)
     app.add_exception_handler(HTTPException, _tell_http)
@@ -76,9 +77,9 @@ def server_config(app: FastAPI, settings: ServiceSettings, **options: Any) -> uv
 
 @cache
 def page_files() -> Mapping[str, bytes]:
-    """Read the files of the page, by name: what is no key of this is not served."""
-    folder = resources.files("emoclim.app") / "page"
-    return {one.name: one.read_bytes() for one in folder.iterdir() if one.is_file()} if folder.is_dir() else {}
+    """Read the files of the page, by their path in its folder: what is no key of this is not served."""
+    folder = Path(str(resources.files("emoclim.app"))) / "page"
+    return {one.relative_to(folder).as_posix(): one.read_bytes() for one in folder.rglob("*") if one.is_file()}
 
 
 def _page() -> Response:

@@ -48,6 +48,24 @@ def test_a_photo_finds_music_that_can_be_heard(client: TestClient, served_worksp
         assert 0 < max(wave["peaks"]) <= 1
 
 
+def test_filters_and_reasons_are_passed_on(client: TestClient, served_workspace: Path) -> None:
+    (result,) = search(client, [picture(served_workspace)], top=99, only={"folder": "music/calm"}, why=True)["results"]
+    assert len(result["found"]) == 7
+    assert {hit["folder"] for hit in result["found"]} == {"music/calm"}
+    assert "no reasons" in result["unexplained"]
+    first = result["found"][0]
+    described = client.get(first["media"].removesuffix("/media")).json()
+    assert described == {name: first[name] for name in described}
+
+
+def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    script = client.get("/static/asking/asking.js")
+    assert script.headers["content-type"].startswith("text/javascript")
+    assert "script-src 'self';" in page.headers["content-security-policy"]
+
+
 def test_queries_that_fail_are_told_beside_those_that_do_not(
     client: TestClient, served_workspace: Path, tmp_path: Path
 ) -> None:
