@@ -5,7 +5,6 @@ import io
 import random
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import PIL.Image
@@ -27,7 +26,7 @@ from emoclim.encoders.base import ImageEncoder
 from emoclim.encoders.clip import Preprocessing
 from emoclim.encoders.loading import load_encoder
 from emoclim.errors import DecodeError, EncoderError, MissingLibrary
-from emoclim.stages import Gallery
+from emoclim.pipeline.searching.queries import QueryReader
 
 OTHERS = ["draft", "torchvision"]
 WIDTH, HEIGHT = 400, 304
@@ -304,13 +303,13 @@ def test_search_decodes_a_photo_as_the_library_was(
     assert made["failures"] == []
     run("train-heads", "--epochs", 1, "--workspace", workspace)
     asked: list[Features] = []
-    found = Gallery.search
+    read = QueryReader.read
 
-    def spy(self: Gallery, queries: Features, **options: Any) -> Any:
-        asked.append(queries)
-        return found(self, queries, **options)
+    def spy(self: QueryReader, query: Path | str) -> Features:
+        asked.append(read(self, query))
+        return asked[-1]
 
-    monkeypatch.setattr(Gallery, "search", spy)
+    monkeypatch.setattr(QueryReader, "read", spy)
     assert len(answer("search", photos[0].path, "--workspace", workspace)[0]["found"]) == 5
     assert asked[0].spec.settings["decoder"] == "draft"
     with open_cache(Path(made["cache"])) as cache:

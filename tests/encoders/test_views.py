@@ -17,8 +17,8 @@ from emoclim.encoders.loading import load_encoder
 from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
+from emoclim.stages import search
 from emoclim.stages.extracting import extract
-from emoclim.stages.searching import search
 
 VIEWS = 3
 

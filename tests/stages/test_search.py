@@ -11,8 +11,8 @@ from emoclim.learning.banks.base import HeadBank, IdentityBank
 from emoclim.learning.branches import Banks, Branch
 from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective
+from emoclim.stages import search
 from emoclim.stages.emotion_reading import EmotionReader
-from emoclim.stages.searching import search
 
 SPECS = {name: FeatureSpec("any", name, 6, "none", {}) for name in ("image", "audio")}
 

@@ -18,7 +18,7 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.evaluation.ranked import Ranked
 from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.reports import DirectionReport, Media, Page, Row, main_parts, save_page, shorten
-from emoclim.stages import Gallery, Hit, by_fold
+from emoclim.stages import EmbeddedQuery, Gallery, Hit, Reason, by_fold, embed, embed_query
 
 N_EXAMPLES = 3  # queries at either end of a direction, and items found for each
 PIXELS, SECONDS, MAX_TEXT = 320, 8.0, 600  # of a preview: its size, its length, and the letters of a text
@@ -63,14 +63,14 @@ class Examples:
         features, found = self.ranked.split.features, dict[int, dict[str, Any]]()
         queries, candidates = features[direction.query], features[direction.candidate]
         for heads, part in by_fold(self.heads, queries):
-            gallery = Gallery(candidates, heads, self.average)
-            for row in part.tolist() if gallery.names else ():
-                asking = queries.select(torch.tensor([row]))
+            gallery = Gallery(embed(candidates, heads, self.average))
+            for row in part.tolist() if gallery.embedded.names else ():
+                asking = self._embedded(queries, row, heads, direction.candidate)
                 out = self.ranked.excluded_ids(direction.query, row, direction.candidate)
-                (hits,) = gallery.search(asking, top=len(candidates), exclude=[out])
+                hits = gallery.search(asking, top=len(candidates), included=gallery.without(out))
                 told = zip(hits, to_jsonable_python(gallery.explain(asking, hits)), strict=True)
                 ranked = [{"id": hit.id, "score": hit.score, "reasons": why} for hit, why in told]
-                found[row] = {"query": asking.ids[0], "hits": ranked}
+                found[row] = {"query": queries.ids[row], "hits": ranked}
         return [found[row] for row in sorted(found)]
 
     def _examples(self, direction: DirectionReport, rows: torch.Tensor) -> list[list[Media]]:
@@ -79,28 +79,29 @@ class Examples:
         exclude = [self.ranked.excluded_ids(direction.query, row, direction.candidate) for row in rows.tolist()]
         shown: dict[int, list[Media]] = {}
         for heads, part in by_fold(self.heads, queries):
-            gallery = Gallery(candidates, heads, self.average)
-            found = gallery.search(
-                queries.select(part), top=N_EXAMPLES, exclude=[exclude[row] for row in part.tolist()]
-            )
-            for row, hits in zip(part.tolist(), found, strict=True):
-                shown[row] = self._example(direction, gallery, queries.select(torch.tensor([row])), hits)
+            gallery = Gallery(embed(candidates, heads, self.average))
+            for row in part.tolist():
+                asking = self._embedded(queries, row, heads, direction.candidate)
+                hits = gallery.search(asking, top=N_EXAMPLES, included=gallery.without(exclude[row]))
+                shown[row] = self._example(direction, queries.ids[row], hits, gallery.explain(asking, hits))
         return [shown[row] for row in range(len(queries))]
 
+    def _embedded(self, queries: Features, row: int, heads: Heads, candidate: Modality) -> EmbeddedQuery:
+        return embed_query(queries.select(torch.tensor([row])), heads, candidate, self.average)
+
     def _example(
-        self, direction: DirectionReport, gallery: Gallery, asking: Features, hits: Sequence[Hit]
+        self, direction: DirectionReport, query: str, hits: Sequence[Hit], reasons: Sequence[Sequence[Reason]]
     ) -> list[Media]:
-        (query,) = asking.ids
         asked = self.ranked.items[direction.query][query]
         shown, facts = [_media(direction.query, asked)], MODALITIES[direction.candidate]
-        for hit, reasons in zip(hits, gallery.explain(asking, hits), strict=True):
+        for hit, why in zip(hits, reasons, strict=True):
             item = self.ranked.items[direction.candidate][hit.id]
             relevant = self.ranked.is_relevant(asked, item, direction.query, direction.candidate)
             best = f", best passage {facts.place(hit.start)}" if hit.start else ""
             caption = f"cosine {hit.score:.3f}{best}"
             within = (hit.start or 0.0) - (item.start or 0.0)  # starts count from the beginning of the file
             made = _media(direction.candidate, item, max(0.0, within), caption, relevant)
-            shown.append(replace(made, parts=main_parts([(one.name, one.contribution) for one in reasons])))
+            shown.append(replace(made, parts=main_parts([(one.name, one.contribution) for one in why])))
         return shown
 
 

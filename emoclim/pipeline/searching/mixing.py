@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
+from emoclim.data import Features
 from emoclim.encoders import wordy_encoders
 from emoclim.errors import ConfigError, name_some
+from emoclim.learning import Heads
 from emoclim.pipeline.library import Library, read_features
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries
-from emoclim.stages import Gallery, MixedGallery
+from emoclim.stages import Gallery, MixedGallery, embed
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,7 @@ class Mixed:
 
     gallery: MixedGallery
     note: CacheNote
+    heads: Heads  # of content
     why: str  # what scores are, in a sentence
 
 
@@ -55,9 +58,9 @@ class ContentBeside:
     def __init__(self, space: WordSpace, shares: Mapping[str, float], average: Average, libraries: Libraries) -> None:
         self._space, self._shares, self._average, self._libraries = space, shares, average, libraries
 
-    def mix(self, gallery: Gallery, library: Library, asked: CacheNote) -> Mixed:
+    def mix(self, gallery: Gallery, candidates: Features, library: Library, asked: CacheNote) -> Mixed:
         """Make ready a library that is ranked by a space, for queries that are encoded there as a note says."""
-        candidates, own, note = gallery.candidates, self._encoding(library.note), self._encoding(asked)
+        own, note = self._encoding(library.note), self._encoding(asked)
         if own.path != library.note.path:
             path = library.source.found_from(library.note.path)
             log.warning(
@@ -67,14 +70,16 @@ class ContentBeside:
             beside = self._libraries.open(own, path)
             candidates = read_features(beside, beside.manifest.items, self._libraries.keys, partial=True)
         heads = self._space.heads(note, candidates)
-        mixed = MixedGallery({EMOTION: gallery, CONTENT: Gallery(candidates, heads, self._average)}, self._shares)
+        mixed = MixedGallery(
+            {EMOTION: gallery, CONTENT: Gallery(embed(candidates, heads, self._average))}, self._shares
+        )
         for name, ids in mixed.lacking.items():
             if ids:
                 log.warning("without features for %s, %d are not ranked: %s", name, len(ids), name_some(ids))
         shares = " + ".join(f"{share:.2g} {name}" for name, share in self._shares.items())
         encoders = " and ".join(sorted({spec.name for spec in heads.specs.values()}))
         why = f"Scores are {shares}, each standardised within the library; content by words, with {encoders}"
-        return Mixed(mixed, note, why)
+        return Mixed(mixed, note, heads, why)
 
     def _encoding(self, own: CacheNote) -> CacheNote:
         """Say how items are encoded for content that a space takes as encoded so."""

@@ -5,12 +5,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from emoclim.cache import CacheNote
 from emoclim.config import Average
 from emoclim.data import Features, Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.index import Filters
+from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.library import Library, read_features
 from emoclim.pipeline.searching.by_words import WordSpace
@@ -22,7 +25,7 @@ from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Fo
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.stages import Gallery, Hit, Reason
+from emoclim.stages import Gallery, Hit, Reason, embed, embed_query
 
 Reasons = tuple[Reason, ...]
 _Query = tuple[Path | str, Modality] | FailedQuery
@@ -36,6 +39,8 @@ class _Searched:
     name: str
     items: Mapping[str, Item]  # by id
     library: Library
+    candidates: Features
+    heads: Heads
     gallery: Gallery
     copies: CopyFinder
     emotions: Callable[[], Sequence[Emotions | None]]  # of each item
@@ -48,7 +53,7 @@ class _Searched:
         """Return the ids of items that are not asked for."""
         if only is None:
             return frozenset()
-        ids, seconds = self.gallery.candidates.ids, self.gallery.candidates.seconds
+        ids, seconds = self.candidates.ids, self.candidates.seconds
         lengths = [None] * len(ids) if seconds is None else seconds.tolist()
         root = self.library.manifest.source
         facts = zip((self.items[id_] for id_ in ids), lengths, self.emotions(), strict=True)
@@ -169,8 +174,8 @@ class Searcher:
             hits, reasons = self._hits(query, asked, opened, mixed, wish, left_out)
         except (ManifestError, CacheError) as error:
             return FailedQuery(query, error)
-        tables = asked, opened.gallery.select(hits)
-        own, *read = (one for features in tables for one in self._space.read(features, opened.gallery.heads))
+        tables = asked, opened.candidates.select(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
+        own, *read = (one for features in tables for one in self._space.read(features, opened.heads))
         found = tuple(
             self._found(rank, hit, opened, reader, item_of(query), emotions, own_reasons)
             for rank, (hit, emotions, own_reasons) in enumerate(zip(hits, read, reasons, strict=True), start=1)
@@ -179,13 +184,13 @@ class Searcher:
             query,
             run=self._space.name,
             head=self._space.head,
-            encoders={name: spec.name for name, spec in opened.gallery.heads.specs.items()},
-            why=self._space.why(opened.gallery.heads),
+            encoders={name: spec.name for name, spec in opened.heads.specs.items()},
+            why=self._space.why(opened.heads),
             mix=mixed.why if mixed else None,
             unexplained=None if mixed or not wish.why else self._unexplained(opened),
             library=opened.name,
-            candidates=len((mixed.gallery if mixed else opened.gallery).ranked - left_out),
-            left_out=tuple(sorted(copies.intersection(opened.gallery.candidates.ids))),
+            candidates=len(mixed.gallery.ids - left_out if mixed else frozenset(opened.candidates.ids) - left_out),
+            left_out=tuple(sorted(copies.intersection(opened.candidates.ids))),
             emotions=own,
             found=found,
         )
@@ -200,18 +205,20 @@ class Searcher:
         left_out: frozenset[str],
     ) -> tuple[list[Hit], list[Reasons]]:
         """Rank the library by its likeness to a query, of content too if scores are mixed; say why, if asked for."""
+        included, modality = opened.gallery.without(left_out), opened.modality
+        own = embed_query(asked, opened.heads, modality, self._average)
         if mixed is None:
-            hits = opened.gallery.search(asked, top=wish.top, exclude=[left_out])[0]
-            return hits, opened.gallery.explain(asked, hits) if wish.why else [()] * len(hits)
+            hits = opened.gallery.search(own, top=wish.top, included=included)
+            return hits, opened.gallery.explain(own, hits) if wish.why else [()] * len(hits)
         note, gallery = mixed.note, mixed.gallery
         content = asked if note.spec == asked.spec else self._reader(note).read(query)
-        both = {EMOTION: asked, CONTENT: content}
-        hits = gallery.search(both, top=wish.top, exclude=[left_out])[0]
-        return hits, gallery.explain(both, hits, left_out) if wish.why else [()] * len(hits)
+        both = {EMOTION: own, CONTENT: embed_query(content, mixed.heads, modality, self._average)}
+        hits = gallery.search(both, top=wish.top, included=included)
+        return hits, gallery.explain(both, hits, included) if wish.why else [()] * len(hits)
 
     def _unexplained(self, opened: _Searched) -> str | None:
         """Say why there are no reasons."""
-        if opened.gallery.names:
+        if opened.gallery.embedded.names:
             return None
         return f"what {self._space.told} compares has no names, dimension by dimension, so no reasons are told"
 
@@ -268,7 +275,7 @@ class Searcher:
         """Make ready a library for scores that are mixed."""
         if (known := (asked, *shares.values())) not in self._mixes:
             beside = ContentBeside(self._content(), shares, self._average, self._libraries)
-            self._mixes[known] = beside.mix(opened.gallery, opened.library, self._encoding(asked))
+            self._mixes[known] = beside.mix(opened.gallery, opened.candidates, opened.library, self._encoding(asked))
         return self._mixes[known]
 
     def _search_in(self, asked: Modality) -> _Searched:
@@ -283,10 +290,13 @@ class Searcher:
                     f"none of {manifest.source} can be used, so there is nothing to search in; name another"
                 )
             items = {item.id: item for item in manifest.items}
-            gallery = Gallery(candidates, self._space.heads(self._encoding(asked), candidates), self._average)
+            heads = self._space.heads(self._encoding(asked), candidates)
+            gallery = Gallery(embed(candidates, heads, self._average))
             copies = CopyFinder(manifest.items, libraries.keys)
-            emotions = partial(self._space.read, candidates, gallery.heads)
-            self._searched[asked] = _Searched(library.note, manifest.name, items, library, gallery, copies, emotions)
+            emotions = partial(self._space.read, candidates, heads)
+            self._searched[asked] = _Searched(
+                library.note, manifest.name, items, library, candidates, heads, gallery, copies, emotions
+            )
         return self._searched[asked]
 
 
