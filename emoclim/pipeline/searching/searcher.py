@@ -189,7 +189,7 @@ class Searcher:
             mix=mixed.why if mixed else None,
             unexplained=None if mixed or not wish.why else self._unexplained(opened),
             library=opened.name,
-            candidates=len(mixed.gallery.ids - left_out if mixed else frozenset(opened.candidates.ids) - left_out),
+            candidates=len((mixed.gallery.ids if mixed else frozenset(opened.candidates.ids)) - left_out),
             left_out=tuple(sorted(copies.intersection(opened.candidates.ids))),
             emotions=own,
             found=found,
