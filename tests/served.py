@@ -11,7 +11,7 @@ from tiny_workspace import BRIEF, CLASSES, PICTURES, SPLITS, write_pictures
 
 from emoclim.app import Libraries, ServiceSettings, create_app
 from emoclim.config import ExtractConfig
-from emoclim.pipeline import HeadsConfig, Resources, Searcher, TrainHeads, Workspace, extract_features, start
+from emoclim.pipeline import HeadsConfig, Resources, TrainHeads, Workspace, extract_features, open_searcher, start
 
 ADDRESS = "http://127.0.0.1:8765"
 TRAINED = HeadsConfig(base=BRIEF.updated(epochs=1), settings={"seed": (1,)})
@@ -45,7 +45,8 @@ def served_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def libraries(served_workspace: Path) -> Libraries:
     """Its music, open."""
-    made = Libraries(lambda name, track: Searcher(Workspace(served_workspace), library=name, track=track))
+    place = Workspace(served_workspace)
+    made = Libraries(lambda name, track, limit: open_searcher(place, library=name, track=track, limit=limit))
     made.open("audio")
     return made
 

@@ -11,12 +11,17 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 from starlette.exceptions import HTTPException
 
+from emoclim.app.decoded import Decoded
+from emoclim.app.guard.decoding import Decoders
+from emoclim.app.settings import ServiceSettings
 from emoclim.data import Item, Manifest
+from emoclim.encoders import Encoder
 from emoclim.modality import Modality
 from emoclim.pipeline import Searcher
 from emoclim.progress import Track, silent
 
-Make = Callable[[str | None, Track], Searcher]
+Limit = Callable[[Encoder], Encoder]
+Make = Callable[[str | None, Track, Limit], Searcher]
 
 
 @dataclass(frozen=True)
@@ -93,10 +98,13 @@ class Libraries:
     """The libraries that are open, by id; jobs add to them while requests are answered.
 
     `make` makes what searches a library, by its name or path; None is the one that a run or the workspace suggests.
+    What it is given last limits what decoding a query takes.
     """
 
-    def __init__(self, make: Make) -> None:
+    def __init__(self, make: Make, settings: ServiceSettings = ServiceSettings()) -> None:  # noqa: B008
         self._make = make
+        self._decoders = Decoders(settings.decoders, settings.decode_seconds, settings.decode_bytes)
+        self.decoded = Decoded(self._decoders)
         self._opened: dict[str, ServedLibrary] = {}
         self._lock = threading.Lock()
 
@@ -112,7 +120,7 @@ class Libraries:
 
     def open(self, name: str | None, track: Track = silent) -> ServedLibrary:
         """Open a library, or open it anew; what lacks of it is encoded first."""
-        searcher = self._make(name, track)
+        searcher = self._make(name, track, self._decoders.limit)
         manifest = _open(searcher)
         with self._lock:
             id_ = self._id_for(manifest.name, manifest.source)
@@ -121,6 +129,11 @@ class Libraries:
             )
             self._opened[id_] = served
         return served
+
+    def close(self) -> None:
+        """End what decodes, and remove what was decoded."""
+        self._decoders.close()
+        self.decoded.close()
 
     def _id_for(self, name: str, source: Path) -> str:
         """Return the id of the library of that source, which keeps it, or a new one like its name."""

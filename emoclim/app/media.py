@@ -4,7 +4,7 @@ Invariant: a file is served only if an item of an opened library names it, and i
 links are resolved.
 """
 
-from itertools import pairwise
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,7 +36,6 @@ PLAYED = {  # formats that browsers know, by suffix
 }
 UNKNOWN = "application/octet-stream"
 POLICY = {"Content-Security-Policy": "default-src 'none'; sandbox", "Cache-Control": "private, no-cache"}
-PEAKS = 400  # of a waveform
 
 router = APIRouter(prefix="/api/libraries/{id}/items/{row}")
 As = Literal["wav"]
@@ -74,33 +73,25 @@ def media(id: str, row: int, opened: Opened, form: Annotated[As | None, Query(al
     if is_text(item):
         return Response(read_prose(item)[0], media_type="text/plain; charset=utf-8", headers=POLICY)
     path = _file(library, item)
-    if form is not None:
-        raise HTTPException(415, "decoded sound is not served yet; take the file as it is")
-    return FileResponse(path, media_type=PLAYED.get(_suffix(item), UNKNOWN), headers=POLICY)
+    if form is None:
+        return FileResponse(path, media_type=PLAYED.get(path.suffix.lower(), UNKNOWN), headers=POLICY)
+    _require_sound(library, item)
+    return FileResponse(opened.decoded.wav(replace(item, path=path), path), media_type="audio/wav", headers=POLICY)
 
 
 @router.get("/waveform")
 def waveform(id: str, row: int, opened: Opened) -> dict[str, Any]:  # noqa: A002
     """Return an item's length in seconds, and its loudest moments in even steps over it, from 0 to 1."""
     library = opened[id]
-    _file(library, item := library.item(row))
-    if not MODALITIES[library.modality].timed:
-        raise HTTPException(415, f"{item.id!r:.80} has no sound; ask for its media")
-    seconds, peaks = measure(item)
+    path = _file(library, item := library.item(row))
+    _require_sound(library, item)
+    seconds, peaks = opened.decoded.peaks(replace(item, path=path), path)
     return {"seconds": seconds, "peaks": peaks}
 
 
-def measure(item: Item) -> tuple[float, list[float]]:
-    """Return the seconds of an item's sound, and the greatest amplitude in each of some even parts of it."""
-    import numpy as np
-
-    from emoclim.data import read_blocks
-
-    rate = 8_000  # Hz: peaks of what is above are not seen
-    sound = np.abs(np.concatenate([block.numpy() for block in read_blocks(item, rate)]))
-    ends = np.linspace(0, len(sound), PEAKS + 1).astype(int)
-    peaks = [float(sound[first : max(last, first + 1)].max(initial=0)) for first, last in pairwise(ends)]
-    return len(sound) / rate, [min(1.0, round(peak, 4)) for peak in peaks]
+def _require_sound(library: ServedLibrary, item: Item) -> None:
+    if not MODALITIES[library.modality].timed:
+        raise HTTPException(415, f"{item.id!r:.80} has no sound; ask for its media")
 
 
 def _suffix(item: Item) -> str:

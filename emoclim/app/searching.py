@@ -4,19 +4,21 @@ import tempfile
 from pathlib import Path
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
-from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from emoclim import __version__
+from emoclim.app.guard.uploads import keep_uploads
 from emoclim.app.libraries import Opened, ServedLibrary
 from emoclim.app.libraries import about as about_space
 from emoclim.app.media import of_row
-from emoclim.app.uploads import keep_uploads
 from emoclim.errors import ConfigError
 from emoclim.index import Filters
 
 MOST_HITS = 1_000
+AT_ONCE, MOST_WAITING = 16, 200  # searches: other requests have threads of their own
 
 router = APIRouter(prefix="/api")
 
@@ -93,10 +95,13 @@ async def search(
 ) -> dict[str, Any]:
     """Rank a library by its likeness to files, words and items."""
     library = opened[query.library]
+    searches: CapacityLimiter = request.app.state.searches
+    if searches.statistics().tasks_waiting >= MOST_WAITING:
+        raise HTTPException(503, "too many searches wait for an answer; ask again in a while")
     most = request.app.state.settings.files
     if len(files) > most:
         raise ConfigError(f"a request may hold {most} files, not {len(files)}; send several requests")
-    return await run_in_threadpool(_answer, library, query, files)
+    return await to_thread.run_sync(_answer, library, query, files, limiter=searches)
 
 
 def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> dict[str, Any]:

@@ -1,13 +1,15 @@
 """Assemble the service: what guards it, its routes, its page, and how it tells errors. Used by `emoclim app`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import uvicorn
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
@@ -15,10 +17,11 @@ from starlette.exceptions import HTTPException
 
 from emoclim import __version__
 from emoclim.app import media, playlists, searching
+from emoclim.app.guard.decoding import Busy
+from emoclim.app.guard.requests import Guard, error_response
 from emoclim.app.libraries import Libraries
-from emoclim.app.security import Guard, error_response
 from emoclim.app.settings import ServiceSettings
-from emoclim.errors import EmoclimError
+from emoclim.errors import EmoclimError, user_message
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +47,15 @@ def create_app(libraries: Libraries, settings: ServiceSettings = ServiceSettings
     FastAPI
         An ASGI application; `state.libraries` and `state.settings` are what it was made of.
     """
-    app = FastAPI(title="emoclim", version=__version__, docs_url=None, redoc_url=None)
+
+    @asynccontextmanager
+    async def closing(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        libraries.close()
+
+    app = FastAPI(lifespan=closing, title="emoclim", version=__version__, docs_url=None, redoc_url=None)
     app.state.libraries, app.state.settings = libraries, settings
+    app.state.searches = CapacityLimiter(searching.AT_ONCE)
     for room in (searching, media, playlists):
         app.include_router(room.router)
     app.add_api_route("/", _page, include_in_schema=False)
@@ -94,7 +104,7 @@ def _static(name: str) -> Response:
 
 
 def _tell_ours(_: Request, error: Exception) -> Response:
-    return error_response(400, str(error), type(error).__name__)
+    return error_response(503 if isinstance(error, Busy) else 400, str(error), type(error).__name__)
 
 
 def _tell_invalid(_: Request, error: Exception) -> Response:
@@ -111,5 +121,8 @@ def _tell_http(_: Request, error: Exception) -> Response:
 
 
 def _tell_fault(_: Request, error: Exception) -> Response:
-    log.exception("a request failed", exc_info=error)
-    return error_response(500, "the service failed at this, by a fault of its own; where it was started tells more")
+    """Tell what the machine lacks; of a bug, no more than that it is one."""
+    if (told := user_message(error)) is None:
+        log.exception("a request failed", exc_info=error)
+        told = "the service failed at this, by a fault of its own; where it was started tells more"
+    return error_response(500, told)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -10,7 +10,7 @@ import torch
 
 from emoclim.cache import CacheNote, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest, is_text, list_files, read_prose
-from emoclim.encoders import TextEncoder
+from emoclim.encoders import Encoder, TextEncoder
 from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
 from emoclim.modality import MODALITIES, WRITTEN, Modality, modality_by_suffix
 from emoclim.pipeline.find_caches import encoder_of
@@ -20,6 +20,8 @@ from emoclim.progress import Track
 from emoclim.stages import extract
 
 log = logging.getLogger(__name__)
+
+Limit = Callable[[Encoder], Encoder]  # makes one that decodes within bounds
 
 
 def list_queries(path: Path, modalities: Sequence[Modality]) -> list[Path]:
@@ -60,20 +62,27 @@ class QueryReader:
     """Reads queries as the items of a cache were read; of an imported cache, the features that it holds of files."""
 
     def __init__(
-        self, note: CacheNote, opened: OpenLibrary, keys: ContentKeys, device: torch.device, track: Track
+        self,
+        note: CacheNote,
+        opened: OpenLibrary,
+        keys: ContentKeys,
+        device: torch.device,
+        track: Track,
+        limit: Limit | None = None,
     ) -> None:
         self._note, self._opened, self._keys, self._device = note, opened, keys, device
         self.modality = note.spec.modality
         self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
+        self._limited = limit(self._encoder) if limit and self._encoder else self._encoder
 
     def read(self, query: Path | str) -> Features:
         """Return the features of a file or of words, as those of one item."""
-        if self._encoder is None:
+        if self._limited is None:
             return self._imported(query)
         shown = shown_query(query)
         manifest = Manifest(shown, self.modality, Path(), (item_of(query),))
-        with MemoryCache(self._encoder.spec) as cache:
-            extraction = extract(manifest, self._encoder, cache, batch_size=1, device=self._device)
+        with MemoryCache(self._limited.spec) as cache:
+            extraction = extract(manifest, self._limited, cache, batch_size=1, device=self._device)
             if extraction.failures:
                 raise ManifestError(f"{shown} cannot be used as a query: {extraction.failures[0].reason}")
             for about, examples in extraction.remarks.items():

@@ -20,7 +20,7 @@ from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
 from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, Mixed, check_mix
 from emoclim.pipeline.searching.places import find_place
-from emoclim.pipeline.searching.queries import CopyFinder, QueryReader, item_of, list_queries, modality_of
+from emoclim.pipeline.searching.queries import CopyFinder, Limit, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
@@ -85,7 +85,8 @@ class Searcher:
     `library` names one that was extracted for the run, or is a folder or manifest, of which what lacks is encoded
     first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
     pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
-    named and none is there, that is taken by itself.
+    named and none is there, that is taken by itself. `limit` makes of an
+    encoder one that decodes queries within bounds.
     """
 
     def __init__(
@@ -99,7 +100,9 @@ class Searcher:
         words: Mapping[str, Setting] | None = None,
         device: str = "auto",
         track: Track = silent,
+        limit: Limit | None = None,
     ) -> None:
+        self._limit = limit
         self._device, self._name, self._average, self._track = choose_device(device), library, average, track
         self._libraries = Libraries(workspace, device, track)
         self._space: JointSpace = (
@@ -268,7 +271,9 @@ class Searcher:
     def _reader(self, note: CacheNote) -> QueryReader:
         if note.path not in self._readers:
             libraries = self._libraries
-            self._readers[note.path] = QueryReader(note, libraries.open, libraries.keys, self._device, self._track)
+            self._readers[note.path] = QueryReader(
+                note, libraries.open, libraries.keys, self._device, self._track, self._limit
+            )
         return self._readers[note.path]
 
     def _mixed(self, opened: _Searched, asked: Modality, shares: Mapping[str, float]) -> Mixed:
@@ -310,10 +315,19 @@ def open_searcher(
     words: Mapping[str, Setting] | None = None,
     device: str = "auto",
     track: Track = silent,
+    limit: Limit | None = None,
 ) -> Searcher:
     """Open what a :class:`Searcher` needs of a run, or of words; its libraries are opened when they are searched."""
     return Searcher(
-        workspace, run, head=head, library=library, average=average, words=words, device=device, track=track
+        workspace,
+        run,
+        head=head,
+        library=library,
+        average=average,
+        words=words,
+        device=device,
+        track=track,
+        limit=limit,
     )
 
 
