@@ -28,6 +28,10 @@ from .reproduction.request import make_requests as make_requests
 from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
+from .searching.query_kinds import Blend as Blend
+from .searching.query_kinds import LibraryItem as LibraryItem
+from .searching.query_kinds import Point as Point
+from .searching.query_kinds import file_or_words as file_or_words
 from .searching.searcher import Searcher as Searcher
 from .searching.searcher import open_searcher as open_searcher
 from .tagging.config import TaggingConfig as TaggingConfig

@@ -7,8 +7,9 @@ import pytest
 
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
-from emoclim.errors import ManifestError
+from emoclim.errors import ConfigError, ManifestError
 from emoclim.pipeline.searching.queries import CopyFinder, list_queries, modality_of
+from emoclim.pipeline.searching.query_kinds import Blend, Point, file_or_words
 
 
 def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path) -> None:
@@ -52,3 +53,22 @@ def test_a_folder_that_cannot_be_listed_is_one_failure(tmp_path: Path, monkeypat
     monkeypatch.setattr("emoclim.pipeline.searching.queries.list_files", refuse)
     with pytest.raises(ManifestError, match="cannot be listed .Permission denied"):
         list_queries(tmp_path, ("image",))
+
+
+def test_a_value_is_a_file_where_one_is_there_or_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "rain").write_bytes(b"")
+    assert file_or_words(str(tmp_path / "rain")) == tmp_path / "rain"
+    assert file_or_words("rian.wav") == Path("rian.wav")  # a slip is told, and not searched for as words
+    assert file_or_words("rain") == "rain"
+    assert file_or_words("so. much " * 99) == "so. much " * 99  # longer than names may be
+
+
+@pytest.mark.parametrize("wrong", [(2, 0), (0, float("nan")), (-1.01, 1)])
+def test_a_point_lies_in_the_plane(wrong: tuple[float, float]) -> None:
+    with pytest.raises(ConfigError, match="from -1 to 1"):
+        Point(*wrong)
+
+
+def test_a_blend_asks_for_something() -> None:
+    with pytest.raises(ConfigError):
+        Blend((), ("voices",))

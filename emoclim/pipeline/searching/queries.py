@@ -15,7 +15,7 @@ from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, re
 from emoclim.modality import MODALITIES, WRITTEN, Modality, modality_by_suffix
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import OpenLibrary, read_features
-from emoclim.pipeline.searching.result import shown_query
+from emoclim.pipeline.searching.query_kinds import shown_query
 from emoclim.progress import Track
 from emoclim.stages import extract
 

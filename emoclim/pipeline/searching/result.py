@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from emoclim.errors import EmoclimError
 from emoclim.modality import Modality
+from emoclim.pipeline.searching.query_kinds import Query, shown_query
 from emoclim.reports import reason_rows, shorten
 from emoclim.stages import Reason
 
@@ -42,7 +43,7 @@ class Found:
 class SearchResult:
     """The answer to one query."""
 
-    query: Path | str  # a file, or words
+    query: Query
     run: str  # its name; "words" without one
     head: int | None  # its number among those of the run; None by words
     encoders: Mapping[Modality, str]  # of what is compared
@@ -103,12 +104,15 @@ class SearchResult:
 class FailedQuery:
     """A query that could not be answered."""
 
-    query: Path | str
+    query: Query
     error: EmoclimError
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON, in the form of all errors."""
-        return {"query": str(self.query), "error": {"type": type(self.error).__name__, "message": str(self.error)}}
+        return {
+            "query": to_jsonable_python(self.query),
+            "error": {"type": type(self.error).__name__, "message": str(self.error)},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,11 +139,6 @@ class Answers:
     def to_dict(self) -> list[dict[str, Any]]:
         """Return plain values by query, for JSON."""
         return [one.to_dict() for one in self.each]
-
-
-def shown_query(query: Path | str) -> str:
-    """Name a query: a file by its path, words by themselves."""
-    return str(query) if isinstance(query, Path) else f"“{shorten(' '.join(query.split()))}”"
 
 
 def _told(emotions: Emotions | None) -> str:
