@@ -56,7 +56,7 @@ class Coordinates:
     places
         Valence and arousal of each class, from -1 to 1.
     told
-        By what they lie there, in a sentence.
+        By what they lie there, and which lie at a word of another root, in a sentence.
     """
 
     places: ValenceArousal
@@ -105,5 +105,5 @@ def class_coordinates(classes: Sequence[str], vad: Path | None = None) -> Coordi
     words = {name: NEAREST[name.lower()] for name in classes}
     angles = {name: math.radians(CIRCLE[word][0]) for name, word in words.items()}
     places = {name: (math.cos(angle), math.sin(angle)) for name, angle in angles.items()}
-    others = "".join(f", {name} at {word}" for name, word in words.items() if name.lower() != word)
+    others = "".join(f", {name} at {word}" for name, word in words.items() if name[:3].lower() != word[:3])
     return Coordinates(places, f"Valence and arousal of classes: the circle of Russell (1980){others}")
