@@ -10,8 +10,6 @@ from .evaluating import evaluate_each as evaluate_each
 from .extracting import extract as extract
 from .head_training import Training as Training
 from .head_training import train_heads as train_heads
-from .mapping import ItemMap as ItemMap
-from .mapping import lay_out as lay_out
 from .searching.embedding import Embedded as Embedded
 from .searching.embedding import EmbeddedQuery as EmbeddedQuery
 from .searching.embedding import Segments as Segments
@@ -21,7 +19,10 @@ from .searching.embedding import embed_query as embed_query
 from .searching.gallery import Gallery as Gallery
 from .searching.gallery import Hit as Hit
 from .searching.gallery import search as search
+from .searching.mapping import ItemMap as ItemMap
+from .searching.mapping import lay_out as lay_out
 from .searching.mixing import MixedGallery as MixedGallery
+from .searching.pointing import EmotionPlane as EmotionPlane
 from .searching.ranking import ExactRanker as ExactRanker
 from .searching.ranking import Ranker as Ranker
 from .searching.ranking import Ranking as Ranking

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from emoclim.learning.heads import Metric, as_candidates
-from emoclim.stages.mapping import lay_out
+from emoclim.stages.searching.mapping import lay_out
 
 GROUPS = torch.arange(60) % 3
 
