@@ -26,6 +26,7 @@ from .searching.pointing import EmotionPlane as EmotionPlane
 from .searching.ranking import ExactRanker as ExactRanker
 from .searching.ranking import Ranker as Ranker
 from .searching.ranking import Ranking as Ranking
+from .searching.ranking import rescore as rescore
 from .searching.reasons import Reason as Reason
 from .tag_heads import TagSplit as TagSplit
 from .tagging import embedded as embedded

@@ -26,7 +26,7 @@ class Hit:
     score
         Cosine of the query's and the candidate's embeddings, in [-1, 1]; of mixed scores their mean.
     percentile
-        Percent of the ranked candidates that score lower.
+        Percent of the ranked candidates that score lower; estimated where not all were read.
     start
         Where the candidate's best-matching segment begins, in seconds, or which passage of a text it is, from 0; None
         where no segments are kept, and for a text of one passage.
@@ -36,6 +36,8 @@ class Hit:
         Of a score that is mixed, what it is the mean of, by name; else none. See :class:`MixedGallery`.
     row
         Which candidate it is, from 0.
+    exact
+        Whether all candidates were read, so that none is missed and the percentile is no estimate.
     """
 
     id: str
@@ -45,6 +47,7 @@ class Hit:
     query_start: float | None = None
     parts: Mapping[str, float] = field(default_factory=dict)
     row: int = -1
+    exact: bool = True
 
 
 def search(
@@ -153,7 +156,7 @@ class Gallery:
         """Make the hits of one query, with the passages that fit best."""
         embedded, own = self.embedded, query.segments
         hits = []
-        for row, score, percentile in zip(*(each.tolist() for each in ranking), strict=True):
+        for row, score, percentile in zip(*(each.tolist() for each in ranking[:3]), strict=True):
             start = query_start = None
             if embedded.segments is not None:
                 least = 1 if MODALITIES[embedded.modality].timed else 2  # one passage alone has no number worth telling
@@ -161,5 +164,5 @@ class Gallery:
             if own is not None:  # for one hit, segments rank alike by either, as products and distances are symmetric
                 asked = as_asked(embedded.vectors[row : row + 1], embedded.metric)[0]
                 query_start = nearest_start(own, 0, asked)
-            hits.append(Hit(embedded.ids[row], score, percentile, start, query_start, row=row))
+            hits.append(Hit(embedded.ids[row], score, percentile, start, query_start, row=row, exact=ranking.exact))
         return hits

@@ -21,6 +21,7 @@ class Ranking(NamedTuple):
     rows: Tensor  # (T,), int64
     scores: Tensor  # (T,)
     percentiles: Tensor  # (T,), percent of the ranked candidates that score lower
+    exact: bool = True  # whether no candidate may be missed, and percentiles are not estimates
 
 
 class Ranker(Protocol):

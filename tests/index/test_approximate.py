@@ -1,0 +1,91 @@
+"""Approximate ranking: recall against an exact scan, selections, rows that came later, what is told of damage."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from emoclim.errors import CacheError
+from emoclim.index import approximate, build_lists, read_lists
+from emoclim.stages import ExactRanker
+
+pytest.importorskip("faiss")
+
+
+def clusters(n: int, spread: float = 0.08, seed: int = 1) -> Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    centres = normalize(torch.randn(40, 24, generator=draw), dim=1)
+    rows = centres[torch.randint(40, (n,), generator=draw)] + spread * torch.randn(n, 24, generator=draw)
+    return normalize(rows, dim=1)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(approximate, "FEW", 50)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Tensor]:
+    path, vectors = tmp_path_factory.mktemp("lists") / "lists.faiss", clusters(6000)
+    assert build_lists(path, vectors) >= 0.95
+    return path, vectors
+
+
+def test_most_of_the_nearest_are_found_and_scores_are_exact(made: tuple[Path, Tensor]) -> None:
+    path, vectors = made
+    ranker, exact = read_lists(path, vectors), ExactRanker(vectors)
+    assert ranker is not None
+    found, flags = 0, torch.arange(6000) % 3 == 0
+    for n, included in enumerate([None, flags] * 8):
+        wanted = normalize(vectors[7 * n] + 0.05, dim=0)
+        near, best = ranker(wanted, 10, included), exact(wanted, 10, included)
+        assert not near.exact
+        found += int(torch.isin(near.rows, best.rows).sum())
+        assert included is None or flags[near.rows].all()
+        same = exact(wanted, 6000, included)
+        places = {row: place for place, row in enumerate(same.rows.tolist())}
+        for row, score, percentile in zip(*(one.tolist() for one in near[:3]), strict=True):
+            assert score == float(same.scores[places[row]])
+            assert percentile == pytest.approx(float(same.percentiles[places[row]]), abs=2)
+        assert near.scores.tolist() == sorted(near.scores.tolist(), reverse=True)
+    assert found / 160 >= 0.95
+
+
+def test_narrow_selections_and_long_lists_are_exact(made: tuple[Path, Tensor]) -> None:
+    path, vectors = made
+    ranker, exact, wanted = read_lists(path, vectors), ExactRanker(vectors), vectors[3]
+    assert ranker is not None
+    rows = torch.arange(0, 6000, 100)
+    flags = torch.zeros(6000, dtype=torch.bool).index_fill(0, rows, value=True)
+    for top, included in (5, rows), (5, flags), (6000, None), (3000, flags):
+        near, best = ranker(wanted, top, included), exact(wanted, top, included)
+        assert near.exact
+        assert all(torch.equal(one, other) for one, other in zip(near[:3], best[:3], strict=True))
+
+
+def test_rows_that_came_later_are_found(made: tuple[Path, Tensor]) -> None:
+    path, vectors = made
+    longer = torch.cat([vectors, clusters(200, seed=2)])
+    ranker = read_lists(path, longer)
+    assert ranker is not None
+    for row in (6000, 6077, 6199):
+        assert int(ranker(longer[row], 5).rows[0]) == row
+        assert int(ranker(longer[row], 5, torch.arange(6200) != row).rows[0]) != row
+
+
+def test_damage_is_told(made: tuple[Path, Tensor], tmp_path: Path) -> None:
+    path, vectors = made
+    assert read_lists(tmp_path / "none", vectors) is None
+    with pytest.raises(CacheError, match="another library"):
+        read_lists(path, vectors[:100])
+    cut = tmp_path / "cut.faiss"
+    cut.write_bytes(path.read_bytes()[:5000])
+    with pytest.raises(CacheError, match="damaged"):
+        read_lists(cut, vectors)
+    for n in (1, 3):  # as few as may be
+        build_lists(tmp_path / "few.faiss", vectors[:n])
+        few = read_lists(tmp_path / "few.faiss", vectors[:n])
+        assert few is not None
+        assert len(few(vectors[0], 5).rows) == n
