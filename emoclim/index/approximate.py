@@ -61,14 +61,12 @@ class ApproximateRanker:
 
     def _near(self, wanted: Tensor, top: int, flags: Tensor | None, share: float) -> Tensor:
         """Find rows that may be the best, ascending: of the lists, and all behind these that are the best there."""
-        import faiss
-
         chosen = None
         if flags is not None:
             bits = np.packbits(flags.numpy(), bitorder="little")  # referred to by what selects
-            chosen = faiss.IDSelectorBitmap(bits)
+            chosen = _faiss().IDSelectorBitmap(bits)
         lists = min(self._lists.nlist, int(self._lists.nprobe / share))  # as few rows are ranked in each as there are
-        asked = faiss.SearchParametersIVF(nprobe=lists, sel=chosen)
+        asked = _faiss().SearchParametersIVF(nprobe=lists, sel=chosen)
         _, found = self._lists.search(wanted[None].numpy(), AGAIN + 4 * top, params=asked)
         rows = torch.from_numpy(found[0])
         rows = rows[(rows >= 0) & (rows < len(self._vectors))]

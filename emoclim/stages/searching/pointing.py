@@ -43,5 +43,5 @@ class EmotionPlane:
         scores = -(self.places - torch.tensor(at)).square().sum(dim=1).sqrt()
         known = rows[scores[rows].isfinite()]
         ranking = rank(scores[known], 0.0, lambda some: scores[some], top, known)
-        figures = zip(*(each.tolist() for each in ranking), strict=True)
+        figures = zip(*(each.tolist() for each in ranking[:3]), strict=True)
         return [Hit(self._ids[row], score, percentile, None, row=row) for row, score, percentile in figures]
