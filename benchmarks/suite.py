@@ -49,11 +49,13 @@ RUNS = (
     Run("extraction_clap", "extraction", "--encoder clap --items 48 --loop-items 16 --rounds 2", "cpu"),
     Run("feeding", "feeding", set="cpu"),
     Run("networks", "networks", set="cpu"),
+    Run("search", "search", set="cpu"),
     Run("memory", "memory", "--parts pictures clips steps --pictures 500 --clips 30 --steps 10", "cpu"),
     # long ones, in no set
     Run("memory_long", "memory", "--parts clips hours --clips 100"),
     Run("networks_compiled", "networks", "--compile"),
     Run("cache_torture", "cache_torture"),
+    Run("search_large", "search", "--exact --approximate 10000000"),
     Run("retrieval_whole", "retrieval", "--queries 100000 --runs 1"),
     Run("extraction_musicnn_real", "extraction", "--encoder musicnn --items 200 --rounds 1"),  # names files after --
     Run("extraction_harmonic_cnn_real", "extraction", "--encoder harmonic_cnn --items 200 --rounds 1"),  # as well
@@ -89,6 +91,7 @@ TINY = {
     "cache_torture": "--kills 2 --items 30 --backend h5",
     "rerun": "--items 10 --runs 1",
     "retrieval": "--small 30 40 --candidates 300 --queries 50 --dim 8 --runs 1",
+    "search": "--exact 3000 --approximate 200000 --clusters 20 --queries 5 --runs 3",
     "tagging": "--items 600 --runs 1 --no-training",
     "sweep_step": "--heads 1 2 --runs 1" + ON_CPU,
     "decoders": "--pictures 2 --large 2 --rounds 1 --model ViT-S-32-alt",
