@@ -6,8 +6,9 @@ INSTALLED := $(VENV)/.installed
 
 .PHONY: demo test soak check lint types install benchmark benchmark-gpu
 
+# `make demo OPEN=1` ends with the page in a browser, until Ctrl-C.
 demo: $(INSTALLED)
-	$(BIN)/emoclim demo
+	$(BIN)/emoclim demo $(if $(OPEN),--open)
 
 test: $(INSTALLED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile

@@ -4,4 +4,7 @@ from .libraries import Libraries as Libraries
 from .libraries import ServedLibrary as ServedLibrary
 from .service import create_app as create_app
 from .service import server_config as server_config
+from .serving import Page as Page
+from .serving import open_browser as open_browser
+from .serving import open_page as open_page
 from .settings import ServiceSettings as ServiceSettings

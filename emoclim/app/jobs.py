@@ -1,6 +1,6 @@
 """Open libraries one after the other in a thread, and tell how far that is. Used by the service.
 
-Invariants: one job computes at a time, in the order in which they came; a job that fails or is stopped leaves the
+Invariants: one job computes at a time, in the order in which they came; a job that fails or is cancelled leaves the
 others and the service as they were; what it had encoded is kept, and the next job goes on from it.
 """
 
@@ -18,7 +18,7 @@ from emoclim.errors import EmoclimError, on_one_line, user_message
 from emoclim.progress import Track
 
 T = TypeVar("T")
-State = Literal["waiting", "running", "done", "failed"]
+State = Literal["waiting", "running", "done", "failed", "cancelled"]
 MAX_WAITING = 20  # jobs
 MAX_ENDED = 100  # whose result is kept
 PATIENCE = 20.0  # seconds that the end of the service waits for a job to stop
@@ -26,8 +26,8 @@ PATIENCE = 20.0  # seconds that the end of the service waits for a job to stop
 log = logging.getLogger(__name__)
 
 
-class Stopped(EmoclimError):
-    """A job was asked to stop."""
+class Cancelled(EmoclimError):
+    """A job was cancelled."""
 
 
 class TooManyJobs(EmoclimError):
@@ -80,14 +80,14 @@ class Job:
         self._step = _Step()  # replaced as a whole, so that other threads see one that is whole
         self._opened: Outcome | None = None
         self._error: dict[str, str] | None = None
-        self._asked_to_stop = threading.Event()
+        self._cancelled = threading.Event()
 
-    def stop(self) -> None:
-        """Ask it to stop, which it does before its next item; no effect on one that has ended."""
-        self._asked_to_stop.set()
+    def cancel(self) -> None:
+        """Have it stop before its next item; no effect on one that has ended."""
+        self._cancelled.set()
 
     def track(self, sequence: Iterable[T], description: str = "", total: float | None = None) -> Iterator[T]:
-        """Yield what `sequence` does, and note how far it is; raise :class:`Stopped` when asked to stop."""
+        """Yield what `sequence` does, and note how far it is; raise :class:`Cancelled` once it is cancelled."""
         total = len(sequence) if total is None and isinstance(sequence, Sized) else total
         begun = time.monotonic()
         self._step = _Step(description, 0, total, begun)
@@ -97,9 +97,9 @@ class Job:
             self._step = _Step(description, done, total, begun)
 
     def require_wanted(self) -> None:
-        """Raise :class:`Stopped` if it was asked to stop."""
-        if self._asked_to_stop.is_set():
-            raise Stopped("stopped as asked; what was encoded is kept, and the next time goes on from it")
+        """Raise :class:`Cancelled` if it is."""
+        if self._cancelled.is_set():
+            raise Cancelled("cancelled; what was encoded is kept, and the next time goes on from it")
 
     def run(self, open_library: OpenLibrary) -> None:
         """Open the library, and keep what came of it; raises nothing."""
@@ -114,7 +114,7 @@ class Job:
                 log.exception("opening %s failed", on_one_line(self.path))
                 told = f"{self.path} could not be opened, by a fault of the program; where it was started tells more"
             self._error = {"type": type(error).__name__, "message": told}
-            self.state = "failed"
+            self.state = "cancelled" if isinstance(error, Cancelled) else "failed"
         finally:
             self.ended.set()
 
@@ -179,7 +179,7 @@ class Jobs:
         with self._lock:
             self._closed = True
         for job in self.listed():
-            job.stop()
+            job.cancel()
         self._waiting.put(None)
         if self._thread is not None:
             self._thread.join(PATIENCE)

@@ -14,10 +14,11 @@ from starlette.exceptions import HTTPException
 from emoclim.app.decoded import Decoded
 from emoclim.app.guard.decoding import Decoders
 from emoclim.app.settings import ServiceSettings
+from emoclim.cache import ItemStatus
 from emoclim.data import Item, Manifest
 from emoclim.encoders import Encoder
 from emoclim.modality import Modality
-from emoclim.pipeline import Searcher
+from emoclim.pipeline import Searcher, statuses_of
 from emoclim.progress import Track, silent
 
 Limit = Callable[[Encoder], Encoder]
@@ -61,6 +62,12 @@ class ServedLibrary:
     def formats(self) -> Sequence[str]:
         """Suffixes of its files, without dots, sorted."""
         return sorted({self.format(row) for row in range(len(self.items))} - {""})
+
+    def statuses(self) -> list[ItemStatus]:
+        """Tell what became of each item and of each file that is none, when it was last extracted."""
+        searcher = self.searcher
+        library = searcher._libraries.open(*searcher._place(searcher._space.modalities[0]))
+        return statuses_of(library, searcher._libraries.keys)
 
     def item(self, row: int) -> Item:
         """Return an item; tell that there is none."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from emoclim import __version__
-from emoclim.app import media, playlists, searching
+from emoclim.app import media, opening, playlists, searching
 from emoclim.app.guard.decoding import Busy
 from emoclim.app.guard.requests import Guard, error_response
+from emoclim.app.jobs import Jobs
 from emoclim.app.libraries import Libraries
 from emoclim.app.settings import ServiceSettings
 from emoclim.errors import EmoclimError, user_message
@@ -51,12 +53,14 @@ def create_app(libraries: Libraries, settings: ServiceSettings = ServiceSettings
     @asynccontextmanager
     async def closing(_: FastAPI) -> AsyncIterator[None]:
         yield
+        await run_in_threadpool(app.state.jobs.close)
         libraries.close()
 
     app = FastAPI(lifespan=closing, title="emoclim", version=__version__, docs_url=None, redoc_url=None)
     app.state.libraries, app.state.settings = libraries, settings
+    app.state.jobs = Jobs(partial(opening.open_and_tell, libraries))
     app.state.searches = CapacityLimiter(searching.AT_ONCE)
-    for room in (searching, media, playlists):
+    for room in (searching, media, opening, playlists):
         app.include_router(room.router)
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/static/{name:path}", _static, include_in_schema=False)

@@ -1,6 +1,9 @@
 """Say where the service listens and what it takes at most. Used by every module of the room."""
 
-from pydantic import Field
+import secrets
+from typing import Any
+
+from pydantic import Field, model_validator
 
 from emoclim.config import Settings
 
@@ -20,6 +23,13 @@ class ServiceSettings(Settings):
     decode_seconds: float = Field(default=60.0, gt=0, description="Seconds that decoding and encoding a file may take")
     decode_bytes: int = Field(default=2_000 * MB, ge=MB, description="Memory that decoding a file may take, in bytes")
     decoders: int = Field(default=2, ge=1, le=64, description="Processes that decode files")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_token(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Make up a token where other machines can reach the service, and none is given."""
+        others = given.get("host", LOCAL[0]) not in LOCAL
+        return given | {"token": secrets.token_urlsafe(24)} if others and not given.get("token") else given
 
     @property
     def is_local(self) -> bool:

@@ -1,3 +1,4 @@
+from . import app as app
 from . import cache as cache
 from . import cross_validate as cross_validate
 from . import demo as demo

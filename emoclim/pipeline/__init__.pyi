@@ -18,6 +18,7 @@ from .evaluation.evaluate import evaluate_run as evaluate_run
 from .evaluation.words import words_run as words_run
 from .extract import extract_features as extract_features
 from .health.check import check_encoder as check_encoder
+from .library import statuses_of as statuses_of
 from .preparation.datasets import dataset_rows as dataset_rows
 from .preparation.datasets import explain_dataset as explain_dataset
 from .preparation.datasets import explain_datasets as explain_datasets

@@ -109,11 +109,11 @@ def test_a_bug_is_told_where_the_service_was_started_and_to_nobody_else(
 def test_jobs_are_stopped_before_their_next_item_or_before_they_begin(jobs: Jobs, opener: Opener) -> None:
     running, waiting, last = jobs.add("a"), jobs.add("b"), jobs.add("c")
     assert opener.arrived.wait(10)
-    running.stop()
-    waiting.stop()
+    running.cancel()
+    waiting.cancel()
     opener.go_on.set()
     for job in (running, waiting):
-        assert ended(job)["error"]["type"] == "Stopped"
+        assert ended(job)["state"] == "cancelled"
     assert running.to_dict()["done"] == 2
     assert ended(last)["state"] == "done"
     assert opener.began == ["a", "c"]
@@ -126,7 +126,7 @@ def test_the_end_of_the_service_stops_them_all(jobs: Jobs, opener: Opener) -> No
     closing.start()
     opener.go_on.set()
     closing.join(10)
-    assert [ended(job)["error"]["type"] for job in (running, waiting)] == ["Stopped", "Stopped"]
+    assert [ended(job)["state"] for job in (running, waiting)] == ["cancelled"] * 2
     with pytest.raises(TooManyJobs):
         jobs.add("c")
 

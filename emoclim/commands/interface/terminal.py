@@ -58,6 +58,7 @@ class View:
     head: Sequence[str] = ()  # sentences above them
     paper: Sequence["PaperTable"] = ()  # for --latex and --markdown
     incomplete: bool = False  # whether more failed than is allowed: exit code 3
+    then: Callable[[], None] | None = None  # what goes on, once this is shown, until it is stopped
 
 
 class Computing(TyperCommand):
@@ -100,6 +101,8 @@ def command(
             view = function(**options)
             if view is not None:
                 emit(view, asked[0] if asked else None)
+                if view.then is not None:
+                    view.then()
                 if view.incomplete:
                     raise typer.Exit(3)
 

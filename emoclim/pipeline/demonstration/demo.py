@@ -1,5 +1,6 @@
 """Take real photos, music by a model and computed material through every step (`emoclim demo`)."""
 
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -89,6 +90,17 @@ class Demo:
             "",
             "Without --encoder box, these take CLIP and CLAP, 2 GB from their hubs.",
         ]
+
+    @property
+    def libraries(self) -> list[str]:
+        """What photos are searched for in by words; none where they are not, and heads are to search."""
+        return [str(self.material.music)] if self.by_words and self.material.music else []
+
+    @property
+    def page_command(self) -> str:
+        """How the page is opened on all this."""
+        words = ["--words", "--in", *self.libraries] if self.libraries else []
+        return shlex.join(["emoclim", "app", "--workspace", str(self.folder), *words, "--open"])
 
 
 def run_demo(
