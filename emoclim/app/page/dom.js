@@ -21,8 +21,9 @@ export const named = (text, attributes = {}) => make("bdi", { ...attributes, tex
 
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds || 0));
-  const parts = [Math.floor(whole / 60) % 60, whole % 60].map((part, place) => (place ? `${part}`.padStart(2, "0") : part));
-  return whole < 3600 ? parts.join(":") : `${Math.floor(whole / 3600)}:${`${parts[0]}`.padStart(2, "0")}:${parts[1]}`;
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const two = (part) => `${part}`.padStart(2, "0");
+  return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
 
 export const percent = (share) => `${Math.round(100 * share)} %`;

@@ -29,13 +29,18 @@ export const told = (emotions) =>
 /** Emotions as bars, with names and numbers as text. */
 export function bars(emotions, label, most) {
   const rows = strongest(emotions, most).map(([name, share]) =>
-    make("li", {}, named(name, { class: "name" }), bar(share, hueOf(name)), make("span", { class: "number", text: percent(share) })),
+    make("li", {},
+      named(name, { class: "name" }),
+      bar(share, hueOf(name)),
+      make("span", { class: "number", text: percent(share) })),
   );
   return make("ul", { class: "bars", "aria-label": label }, ...rows);
 }
 
 export const bar = (share, name, kind = "") =>
-  make("span", { class: `bar ${kind}`, "aria-hidden": "true", vars: { "--share": `${share}`, "--own": `var(${name})` } });
+  make("span", {
+    class: `bar ${kind}`, "aria-hidden": "true", vars: { "--share": `${share}`, "--own": `var(${name})` },
+  });
 
 /** Draw the shape of an emotion at a place of a canvas. */
 export function drawShape(context, index, x, y, size) {

@@ -56,7 +56,7 @@ export async function refresh(open = state.library?.id) {
   nameEmotions(classes ?? []);
   const options = libraries.map(({ id, name }) => make("option", { value: id, text: name }));
   byId("library").replaceChildren(...options);
-  byId("about").textContent = `emoclim ${version}, ${space.told}.`;
+  byId("about").textContent = `emoclim ${version}${space ? `, ${space.told}` : ""}.`;
   changed("about");
   openLibrary(open);
 }

@@ -16,7 +16,9 @@ async function answered(path, options = {}) {
 }
 
 const read = async (path, options) => (await answered(path, options)).json();
-const sent = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+const sent = (body) => ({
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body),
+});
 const library = (id) => `/api/libraries/${encodeURIComponent(id)}`;
 
 export const about = () => read("/api/about");

@@ -1,5 +1,5 @@
 // What the page knows, in one place, and who is told when it changes.
-// `query` changed: search again. `library` changed: another one is open. `results`: there are others. `about`: read anew.
+// `query`: search again. `library`: another one is open. `results`: there are others. `about`: it was read anew.
 
 export const state = {
   about: null,
@@ -41,7 +41,8 @@ export const asks = () => state.terms.length > 0 || state.at !== null;
 /** The query as the service takes it, with the files that it names by number. */
 export function query() {
   const files = state.terms.filter((term) => term.file).map((term) => term.file);
-  const given = ({ file, text, item }) => (file ? { file: files.indexOf(file) } : text === undefined ? { item } : { text });
+  const written = ({ text, item }) => (text === undefined ? { item } : { text });
+  const given = (term) => (term.file ? { file: files.indexOf(term.file) } : written(term));
   const signed = (sign) => state.terms.filter((term) => term.sign === sign).map(given);
   const share = state.emotion / 100;
   const asked = {

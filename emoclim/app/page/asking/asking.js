@@ -5,7 +5,8 @@ import { addTerm, changed, removeTerm, setPoint, severally, state, when } from "
 import { thumbnail } from "./thumbnails.js";
 import { startVoice } from "./voice.js";
 
-const ACCEPTED = { image: "image/*", audio: "audio/*,video/*", video: "video/*", text: ".txt", speech: "audio/*,video/*" };
+const SOUND = "audio/*,video/*";
+const ACCEPTED = { image: "image/*", audio: SOUND, video: "video/*", text: ".txt", speech: SOUND };
 const NOUNS = { image: "photos", audio: "recordings", video: "films", text: "texts", speech: "voices" };
 const THUMB = 44; // CSS pixels
 
@@ -16,7 +17,7 @@ function take(files) {
   const fitting = [...files].filter((file) => file.size <= bytes);
   const refused = [...files].filter((file) => file.size > bytes).map((file) => `${file.name} is too large`);
   if (fitting.length > room) refused.push(`only ${most} files are taken at once`);
-  alarm(refused.length ? `${refused.join("; ")}; at most ${Math.floor(bytes / 1e6)} MB each.` : "");
+  alarm(refused.length ? `${refused.join("; ")}; a search takes ${Math.floor(bytes / 1e6)} MB at most.` : "");
   for (const file of fitting.slice(0, Math.max(0, room))) addTerm({ file, label: file.name });
 }
 
@@ -67,6 +68,9 @@ function startWords() {
   byId("without").addEventListener("click", () => add("minus"));
 }
 
+const button = (kind, told, text, click) =>
+  make("button", { type: "button", class: kind, "aria-label": told, text, on: { click } });
+
 function sign(term) {
   const minus = term.sign === "minus";
   const turn = () => {
@@ -75,7 +79,7 @@ function sign(term) {
     byId("terms").children[state.terms.indexOf(term)]?.querySelector("button").focus();
   };
   const told = `${term.label}: ${minus ? "less of it" : "more of it"}; press to turn round`;
-  return make("button", { type: "button", class: "sign", "aria-label": told, text: minus ? "−" : "+", on: { click: turn } });
+  return button("sign", told, minus ? "−" : "+", turn);
 }
 
 function chip(term) {
@@ -85,15 +89,14 @@ function chip(term) {
     const buttons = byId("terms").querySelectorAll(".remove");
     (buttons[Math.min(place, buttons.length - 1)] ?? byId("choose")).focus();
   };
-  const cross = { type: "button", class: "remove", "aria-label": `Remove ${term.label}`, text: "×", on: { click: remove } };
-  return make("li", { class: `term ${term.sign}` }, sign(term), thumbnail(term.file, THUMB), named(term.label), make("button", cross));
+  const cross = button("remove", `Remove ${term.label}`, "×", remove);
+  return make("li", { class: `term ${term.sign}` }, sign(term), thumbnail(term.file, THUMB), named(term.label), cross);
 }
 
 function point([valence, arousal]) {
-  const label = `mood: ${valence < 0 ? "unpleasant" : "pleasant"} ${Math.abs(valence).toFixed(2)}, ${
-    arousal < 0 ? "calm" : "excited"} ${Math.abs(arousal).toFixed(2)}`;
-  const cross = { type: "button", class: "remove", "aria-label": `Remove ${label}`, text: "×", on: { click: () => setPoint(null) } };
-  return make("li", { class: "term" }, named(label), make("button", cross));
+  const [pleasant, excited] = [valence < 0 ? "unpleasant" : "pleasant", arousal < 0 ? "calm" : "excited"];
+  const label = `mood: ${pleasant} ${Math.abs(valence).toFixed(2)}, ${excited} ${Math.abs(arousal).toFixed(2)}`;
+  return make("li", { class: "term" }, named(label), button("remove", `Remove ${label}`, "×", () => setPoint(null)));
 }
 
 function show() {

@@ -18,7 +18,8 @@ function near([valence, arousal]) {
 function write(context, width, taken, name, x, y) {
   const half = context.measureText(name).width / 2;
   const middle = Math.min(width - half - 2, Math.max(half + 2, x));
-  const free = (line) => taken.every(([cx, cy, other]) => Math.abs(cx - middle) > half + other || Math.abs(cy - line) > LINE);
+  const far = (line) => ([x0, y0, other]) => Math.abs(x0 - middle) > half + other || Math.abs(y0 - line) > LINE;
+  const free = (line) => taken.every(far(line));
   const line = free(y - 9) ? y - 9 : y + 18;
   taken.push([middle, line, half]);
   context.fillText(name, middle, line);

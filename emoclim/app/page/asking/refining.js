@@ -3,22 +3,28 @@
 import { byId, clock, make, settled } from "../dom.js";
 import { changed, state, when } from "../state.js";
 
+const ENDLESS = 1e9; // seconds
 const FILTERS = ["emotion", "folder", "format"];
 
 /** Read "3:20", "200" or nothing as seconds; null for nothing, NaN for what is neither. */
 export function seconds(text) {
   const parts = text.trim().split(":").filter(Boolean);
   if (!parts.length) return null;
-  return parts.every((part) => /^\d+(\.\d+)?$/.test(part)) ? parts.reduce((sum, part) => 60 * sum + Number(part), 0) : NaN;
+  if (!parts.every((part) => /^\d+(\.\d+)?$/.test(part))) return NaN;
+  return parts.reduce((sum, part) => 60 * sum + Number(part), 0);
 }
 
 function length() {
   const fields = [byId("shortest"), byId("longest")];
   const [low, high] = fields.map((field) => seconds(field.value));
   const wrong = [Number.isNaN(low), Number.isNaN(high) || (high !== null && low > high)];
-  fields.forEach((field, place) => field.setAttribute("aria-invalid", `${wrong[place]}`));
+  fields.forEach((field, place) => {
+    field.setAttribute("aria-invalid", `${wrong[place]}`);
+    field.setCustomValidity(wrong[place] ? "Write minutes:seconds such as 3:20, the shorter first." : "");
+    if (wrong[place]) field.reportValidity();
+  });
   if (wrong.some(Boolean) || (low === null && high === null)) return null;
-  return [low ?? 0, high];
+  return [low ?? 0, high ?? ENDLESS];
 }
 
 function readFilters() {
@@ -37,7 +43,7 @@ function readFilters() {
 function tellFilters() {
   const { emotion, folder, formats, seconds: range } = state.only;
   const told = [state.emotion < 100 && byId("shares").textContent, emotion, folder, formats?.[0]];
-  if (range) told.push(`${clock(range[0])} to ${range[1] === null ? "any" : clock(range[1])}`);
+  if (range) told.push(`${clock(range[0])} to ${range[1] === ENDLESS ? "any" : clock(range[1])}`);
   byId("refined").textContent = told.filter(Boolean).join(", ");
 }
 

@@ -10,7 +10,8 @@ const SAMPLE = 2; // bytes
 function wav(samples, rate) {
   const header = 44;
   const bytes = new DataView(new ArrayBuffer(header + SAMPLE * samples.length));
-  const write = (offset, text) => [...text].forEach((sign, place) => bytes.setUint8(offset + place, sign.charCodeAt(0)));
+  const write = (offset, text) =>
+    [...text].forEach((sign, place) => bytes.setUint8(offset + place, sign.charCodeAt(0)));
   write(0, "RIFF");
   bytes.setUint32(4, bytes.byteLength - 8, true);
   write(8, "WAVEfmt ");

@@ -9,11 +9,16 @@ const TIMED = { audio: "audio", speech: "audio", video: "video" }; // by modalit
 const REASONS = 5;
 
 /** The name of a file without its folder and suffix. */
-export const titleOf = ({ path, id }) => (path || id).split(/[\\/]/).pop().replace(/\.[A-Za-z0-9]{2,4}$/, "") || id;
+export function titleOf({ path, id, format }) {
+  const name = (path || id).split(/[\\/]/).pop();
+  const bare = format && name.toLowerCase().endsWith(`.${format}`) ? name.slice(0, -format.length - 1) : name;
+  return bare || id;
+}
 
 function picture(hit, title) {
   const image = make("img", { src: hit.media, alt: title, loading: "lazy" });
-  image.addEventListener("error", () => image.replaceWith(make("p", { class: "quiet", text: "This browser cannot show it." })));
+  const instead = make("p", { class: "quiet", text: "This browser cannot show it." });
+  image.addEventListener("error", () => image.replaceWith(instead));
   return image;
 }
 
@@ -24,7 +29,8 @@ function shown(hit, title, modality) {
 }
 
 function facts({ folder, seconds, format, label }) {
-  const told = [folder, seconds ? clock(seconds) : null, format, label && label !== folder ? `labelled ${label}` : null];
+  const own = label && label !== folder ? `labelled ${label}` : null; // often a folder is the label
+  const told = [folder, seconds ? clock(seconds) : null, format, own];
   const parts = told.filter(Boolean).flatMap((one, place) => [place ? " · " : null, named(one)]);
   return make("p", { class: "quiet facts" }, ...parts);
 }
@@ -34,8 +40,11 @@ function nearness({ percentile, score, parts }) {
   if (score === undefined) return null; // of a point of the map, which was not searched for
   const each = Object.entries(parts ?? {}).map(([name, part]) => `${name} ${part.toFixed(2)}`);
   const detail = [`score ${score.toFixed(2)}`, ...each].join(", ");
-  const closer = `closer than ${percentile >= 99.95 && percentile < 100 ? percentile.toFixed(2) : Math.floor(percentile)} %`;
-  return make("p", { class: "nearness" }, bar(percentile / 100, "--accent"), make("span", { text: closer }), make("span", { class: "quiet", text: detail }));
+  const below = percentile > 99 ? percentile.toFixed(2).replace(/\.?0+$/, "") : Math.floor(percentile);
+  return make("p", { class: "nearness" },
+    bar(percentile / 100, "--accent"),
+    make("span", { text: `closer than ${below} %` }),
+    make("span", { class: "quiet", text: detail }));
 }
 
 function emotionPairs(asked, emotions) {
@@ -53,15 +62,17 @@ function emotionPairs(asked, emotions) {
 function reasons(hit, result) {
   if (!hit.reasons?.length) return make("p", { class: "quiet", text: result.unexplained ?? "" });
   const most = Math.max(...hit.reasons.map((one) => Math.abs(one.contribution)), 1e-9);
-  const [first, last] = [hit.reasons.filter((one) => one.contribution > 0), hit.reasons.filter((one) => one.contribution < 0)];
-  const rows = [...first.slice(0, REASONS), ...last.slice(-2)].map(({ name, contribution }) =>
+  const adding = hit.reasons.filter((one) => one.contribution > 0).slice(0, REASONS);
+  const taking = hit.reasons.filter((one) => one.contribution < 0).slice(-2);
+  const rows = [...adding, ...taking].map(({ name, contribution }) =>
     make("li", {},
       named(name, { class: "name" }),
       bar(Math.abs(contribution) / most, contribution < 0 ? "--against" : "--accent"),
       make("span", { class: "number", text: `${contribution < 0 ? "−" : "+"}${Math.abs(contribution).toFixed(3)}` })),
   );
-  const head = make("p", { class: "quiet", text: `What the score ${hit.score.toFixed(2)} is the sum of, the greatest first:` });
-  return make("div", {}, head, make("ul", { class: "bars" }, ...rows));
+  const also = taking.length ? ", and takes most of it" : "";
+  const head = `What adds most to the score of ${hit.score.toFixed(2)}${also}:`;
+  return make("div", {}, make("p", { class: "quiet", text: head }), make("ul", { class: "bars" }, ...rows));
 }
 
 function why(hit, result) {
@@ -69,9 +80,9 @@ function why(hit, result) {
   const passage = hit.query_place && make("p", { class: "quiet", text: `Nearest to your query ${hit.query_place}.` });
   const fold = make("details", { class: "why" }, make("summary", { text: "Why?" }));
   fold.addEventListener("toggle", () => {
-    if (fold.open && fold.children.length === 1) {
-      fold.append(...[emotionPairs(result.emotions, hit.emotions), reasons(hit, result), passage || null, ...sentences].filter(Boolean));
-    }
+    if (!fold.open || fold.children.length > 1) return; // made once, when it is asked for
+    const parts = [emotionPairs(result.emotions, hit.emotions), reasons(hit, result), passage || null, ...sentences];
+    fold.append(...parts.filter(Boolean));
   });
   return fold;
 }
@@ -79,7 +90,9 @@ function why(hit, result) {
 function more(hit, title) {
   const term = (sign) => () => addTerm({ item: hit.id, label: title, sign });
   const button = (text, sign) =>
-    make("button", { type: "button", class: "plain", text, "aria-label": `${text}: ${title}`, on: { click: term(sign) } });
+    make("button", {
+      type: "button", class: "plain", text, "aria-label": `${text}: ${title}`, on: { click: term(sign) },
+    });
   return [button("More like this", "plus"), button("Less like this", "minus")];
 }
 
@@ -88,7 +101,7 @@ export function card(hit, result, modality) {
   const title = titleOf(hit);
   return make("li", { class: `card ${modality}`, "data-row": hit.item, "data-score": hit.score },
     make("div", { class: "head" },
-      make("h4", {}, hit.rank ? make("span", { class: "rank quiet", text: hit.rank }) : null, named(title)),
+      make("h3", {}, hit.rank ? make("span", { class: "rank quiet", text: hit.rank }) : null, named(title)),
       facts(hit)),
     make("div", { class: "heard" }, shown(hit, title, modality)),
     make("div", { class: "felt" }, hit.emotions ? bars(hit.emotions, `Emotions of ${title}`) : null, nearness(hit)),

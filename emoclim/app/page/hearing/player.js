@@ -16,6 +16,9 @@ const seen = new IntersectionObserver((entries) => {
   }
 });
 
+/** Stop what is heard, as it goes from the page. */
+export const hush = () => playing?.pause();
+
 export class Player {
   /** Make a player of `{title, media, waveform, seconds, start, passage}`; `tag` is audio or video. */
   constructor(hit, tag = "audio") {
@@ -26,14 +29,16 @@ export class Player {
     this.peaks = null;
     this.sound = make(tag, { preload: "none", playsinline: tag === "video" });
     this.button = make("button", { type: "button", class: "play", on: { click: () => this.toggle() } });
-    this.wave = make("canvas", { class: "wave", role: "slider", tabindex: 0, "aria-label": `Position in ${hit.title}`, "aria-valuemin": 0 });
+    this.wave = make("canvas", {
+      class: "wave", role: "slider", tabindex: 0, "aria-label": `Position in ${hit.title}`, "aria-valuemin": 0,
+    });
     this.time = make("span", { class: "time" });
     this.told = make("p", { class: "quiet", role: "status", hidden: true });
     this.listen();
     this.show();
-    const jump = hit.start == null ? null
-      : make("button", { type: "button", class: "plain", text: `best from ${clock(this.start)}`, on: { click: () => this.again() } });
-    const under = make("p", { class: "under quiet" }, this.time, jump);
+    const again = { click: () => this.again() };
+    const jump = make("button", { type: "button", class: "plain", text: `best from ${clock(this.start)}`, on: again });
+    const under = make("p", { class: "under quiet" }, this.time, hit.start == null ? null : jump);
     this.element = make("div", { class: `player ${tag}` }, this.button, this.wave, this.sound, under, this.told);
   }
 
@@ -142,7 +147,8 @@ export class Player {
     this.wave.setAttribute("aria-valuetext", `${clock(at)} of ${clock(whole)}`);
     const on = !this.sound.paused && !this.sound.ended;
     this.button.classList.toggle("on", on);
-    this.button.setAttribute("aria-label", on ? `Pause ${this.hit.title}` : `Play ${this.hit.title} from ${clock(at)}`);
+    const told = on ? `Pause ${this.hit.title}` : `Play ${this.hit.title} from ${clock(at)}`;
+    if (this.button.getAttribute("aria-label") !== told) this.button.setAttribute("aria-label", told);
     const { start, passage } = this.hit;
     drawWave(this.wave, { peaks: this.peaks, whole, heard: this.begun ? at : 0, start, passage });
   }

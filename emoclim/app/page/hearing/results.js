@@ -6,6 +6,7 @@ import { bars, told } from "../emotions.js";
 import * as service from "../service.js";
 import { asks, state, when } from "../state.js";
 import { card } from "./card.js";
+import { hush } from "./player.js";
 
 const PICTURE = 112; // CSS pixels
 
@@ -20,7 +21,8 @@ const short = (query) => `${query}`.split(/[\\/]/).pop();
 
 function nothing(result) {
   if (Object.keys(state.only).length) return "Nothing of this library passes the filters; clear some of them.";
-  return result.candidates ? "It retrieves nothing here, as its emotion is none of this library." : "There is nothing here to rank.";
+  if (!result.candidates) return "There is nothing here to rank.";
+  return "It retrieves nothing here, as its emotion is none of this library.";
 }
 
 /** The photos that a result answers: of one query after the other its own, else all. */
@@ -29,13 +31,15 @@ function pictures({ query }) {
   return own.slice(0, 4).map(({ file }) => thumbnail(file, PICTURE)).filter(Boolean);
 }
 
+function ranked({ candidates, left_out: out }) {
+  return `${count(candidates, "item", "items")} ranked${out.length ? `, ${out.length} equal to it left out` : ""}`;
+}
+
 function section(result) {
-  const about = told(result.emotions);
   const head = make("div", { class: "query" }, ...pictures(result),
     make("div", {},
-    make("h3", {}, make("span", { class: "quiet", text: "For " }), named(short(result.query))),
-    make("p", { class: "quiet" }, count(result.candidates, "item ranked", "items ranked"),
-      result.left_out.length ? `, ${result.left_out.length} equal to it left out` : "", about ? `; it reads as ${about}` : ""),
+    make("h2", {}, make("span", { class: "quiet", text: "For " }), named(short(result.query))),
+    make("p", { class: "quiet", text: ranked(result) }),
     result.emotions ? bars(result.emotions, "Emotions of the query", 4) : null));
   const cards = result.found.map((hit) => card(hit, result, state.library?.modality));
   const list = cards.length ? make("ol", { class: "cards" }, ...cards) : make("p", { text: nothing(result) });
@@ -47,6 +51,7 @@ function failure({ query, error }) {
 }
 
 function show() {
+  hush();
   byId("results").replaceChildren(...failures.map(failure), ...state.results.map(section));
   const scores = state.results.flatMap((result) => result.found.map((hit) => hit.score));
   const slider = byId("threshold");
@@ -55,8 +60,15 @@ function show() {
   slider.value = slider.dataset.chosen ?? slider.min;
   byId("after").hidden = !scores.length;
   hide();
-  if (!asks() || (!state.results.length && !failures.length)) byId("status").textContent = "";
-  else byId("status").textContent = `${count(scores.length, "match", "matches")}${failures.length ? `; ${failures.length} could not be used` : ""}.`;
+  byId("status").textContent = asks() && state.results.length + failures.length ? summary(scores.length) : "";
+}
+
+function summary(matches) {
+  const one = state.results.length === 1 ? state.results[0] : null;
+  const about = one && told(one.emotions);
+  const parts = [one && ` for ${short(one.query)}`, about && `, which reads as ${about}`,
+    failures.length && `; ${failures.length} could not be used`];
+  return `${[count(matches, "match", "matches"), ...parts].filter(Boolean).join("")}.`;
 }
 
 /** Hide what scores below the threshold, and say how many that are. */

@@ -20,18 +20,21 @@ function fold(summary, lines) {
 }
 
 function show(place, name, job) {
-  const { state: now, step, done, total, seconds_left: left, problems = [], left_out: out = {}, changes = {}, error } = job;
+  const { state: now, step, done, total, seconds_left: left, error } = job;
+  const { problems = [], left_out: out = {}, changes = {} } = job;
   const open = [...place.querySelectorAll("details")].map((one) => one.open);
   const known = total > 0;
   const told = [step || STATES[now], known ? `${done.toLocaleString("en")} of ${total.toLocaleString("en")}` : null,
     now === "running" && left != null ? `about ${clock(left)} left` : null].filter(Boolean);
-  const progress = make("progress", { "aria-label": `Extraction of ${name}`, max: known ? total : 1, ...(known && { value: done }) });
+  const share = known ? { max: total, value: done } : {};
+  const progress = make("progress", { "aria-label": `Extraction of ${name}`, ...share });
   place.replaceChildren(
     make("h3", {}, named(name), ` ${STATES[now] ?? now}`),
     ...[now === "waiting" || now === "running" ? progress : null,
       make("p", { class: "quiet", text: now === "failed" ? "" : told.join(", ") }),
       error ? make("p", { class: "failure", text: error.message ?? error }) : null,
-      ...CHANGES.map((kind) => fold(`${(changes[kind] ?? []).length.toLocaleString("en")} ${kind}`, (changes[kind] ?? []).map((one) => [named(one)]))),
+      ...CHANGES.map((kind) => [kind, changes[kind] ?? []]).map(([kind, ids]) =>
+        fold(`${ids.length.toLocaleString("en")} ${kind}`, ids.map((id) => [named(id)]))),
       fold(count(problems.length, "problem", "problems"), problems.map((one) => [named(`${one}`)])),
       fold(`${count(Object.keys(out).length, "file", "files")} left out`,
         Object.entries(out).map(([file, reason]) => [named(file), `: ${reason}`])),
@@ -71,10 +74,12 @@ const begin = async (asked, name, refresh) => {
 function list(refresh) {
   const entries = state.about.libraries.map(({ id, name, modality, items, formats }) => {
     const again = () => begin(service.rescan(id), name, refresh);
+    const holds = [count(items, ...(NOUNS[modality] ?? ["item", "items"])), ...formats].join(" · ");
+    const told = `Scan ${name} again for new, changed and gone files`;
     return make("li", { class: "card" },
       make("h3", {}, named(name)),
-      make("p", { class: "quiet", text: [count(items, ...(NOUNS[modality] ?? ["item", "items"])), ...formats].join(" · ") }),
-      make("button", { type: "button", text: "Scan again", "aria-label": `Scan ${name} again for new, changed and gone files`, on: { click: again } }),
+      make("p", { class: "quiet", text: holds }),
+      make("button", { type: "button", text: "Scan again", "aria-label": told, title: told, on: { click: again } }),
     );
   });
   byId("libraries").replaceChildren(...entries);

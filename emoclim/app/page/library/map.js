@@ -1,6 +1,6 @@
 // The map of a library: near points sound alike to it; colour and shape say the emotion; a click plays.
 
-import { byId, count, make, named, redrawn } from "../dom.js";
+import { byId, count, make, named, percent, redrawn } from "../dom.js";
 import { drawShape, inkOf } from "../emotions.js";
 import { card } from "../hearing/card.js";
 import * as service from "../service.js";
@@ -36,14 +36,17 @@ async function load() {
     byId("map-told").textContent = error.message;
   }
   byId("map-hit").replaceChildren();
-  byId("map").setAttribute("aria-label", `Map of ${state.library.name}: ${count(rows.length, "item", "items")}`);
+  const label = `Map of ${state.library.name}: ${count(rows.length, "item", "items")}`;
+  byId("map").setAttribute("aria-label", label);
   plot.draw();
 }
 
 function explained({ explained: shares, sampled }) {
-  const parts = [`Near points are alike to the model.`];
-  if (shares) parts.push(`The two axes hold ${Math.round(100 * shares.reduce((sum, one) => sum + one, 0))} % of the differences.`);
-  if (sampled) parts.push(`${count(rows.length, "item", "items")} of ${state.library.items.toLocaleString("en")}, drawn by lot.`);
+  const parts = ["Near points are alike to the model."];
+  const share = shares?.reduce((sum, one) => sum + one, 0);
+  if (share) parts.push(`The two axes hold ${percent(share)} of the differences.`);
+  const all = state.library.items.toLocaleString("en");
+  if (sampled) parts.push(`${count(rows.length, "item", "items")} of ${all}, by lot.`);
   return parts.join(" ");
 }
 
@@ -70,7 +73,8 @@ function legend({ emotions }) {
   const entries = classes.map((name, kind) => {
     const number = emotions.filter((one) => one === kind).length;
     const box = make("input", { type: "checkbox", checked: true, on: { change: shown(kind) } });
-    return make("li", {}, make("label", {}, box, swatch(kind), named(name), make("span", { class: "quiet", text: ` ${number}` })));
+    const told = make("span", { class: "quiet", text: number.toLocaleString("en") });
+    return make("li", {}, make("label", {}, box, swatch(kind), named(name), told));
   });
   byId("legend").replaceChildren(...entries);
 }

@@ -25,11 +25,11 @@ export class Plot {
 
   /** Take points of any scale; both axes keep the same. */
   set(points, kinds) {
-    const axes = [0, 1].map((axis) => points.map((point) => point[axis]));
-    const [least, most] = [axes.map((axis) => axis.reduce((a, b) => Math.min(a, b), Infinity)),
-      axes.map((axis) => axis.reduce((a, b) => Math.max(a, b), -Infinity))];
-    const span = Math.max(most[0] - least[0], most[1] - least[1]) || 1;
-    this.points = points.map((point) => point.map((value, axis) => 0.5 + (value - (least[axis] + most[axis]) / 2) / span));
+    const ends = [0, 1].map((axis) => points.reduce(
+      ([least, most], point) => [Math.min(least, point[axis]), Math.max(most, point[axis])], [Infinity, -Infinity]));
+    const span = Math.max(...ends.map(([least, most]) => most - least)) || 1;
+    const middle = ends.map(([least, most]) => (least + most) / 2);
+    this.points = points.map((point) => point.map((value, axis) => 0.5 + (value - middle[axis]) / span));
     this.kinds = kinds;
     this.shown = new Set(kinds);
     this.current = -1;
