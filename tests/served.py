@@ -24,7 +24,7 @@ def write_music(root: Path) -> None:
         label, split = CLASSES[number % 3], SPLITS[number // 3]
         place = f"{label}/{number}.flac"
         (root / "data" / "music" / label).mkdir(parents=True, exist_ok=True)
-        soundfile.write(root / "data" / "music" / place, draw.uniform(-0.5, 0.5, 16_000 * 6), 16_000)
+        soundfile.write(root / "data" / "music" / place, draw.uniform(-0.5, 0.5, 16_000 * 11), 16_000)
         rows.append(f"music/{place},{label},{split}")
     (root / "data" / "audio.csv").write_text("\n".join(rows) + "\n")
 

@@ -19,6 +19,9 @@ export function make(tag, { on = {}, vars = {}, text, ...attributes } = {}, ...c
 /** A name of a file or of a person: isolated, so that no mark in it turns the text around it. */
 export const named = (text, attributes = {}) => make("bdi", { ...attributes, text });
 
+/** The last part of a path, of this system or of another. */
+export const lastPart = (path) => `${path}`.split(`${path}`.includes("/") ? "/" : "\\").pop();
+
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds || 0));
   const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];

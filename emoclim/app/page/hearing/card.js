@@ -1,6 +1,6 @@
 // One hit: what it is, what it feels like, how near it is, why, and how it sounds.
 
-import { clock, make, named, percent } from "../dom.js";
+import { clock, lastPart, make, named, percent } from "../dom.js";
 import { bar, bars, hueOf, strongest } from "../emotions.js";
 import { addTerm } from "../state.js";
 import { Player } from "./player.js";
@@ -10,7 +10,7 @@ const REASONS = 5;
 
 /** The name of a file without its folder and suffix. */
 export function titleOf({ path, id, format }) {
-  const name = (path || id).split(/[\\/]/).pop();
+  const name = lastPart(path || id);
   const bare = format && name.toLowerCase().endsWith(`.${format}`) ? name.slice(0, -format.length - 1) : name;
   return bare || id;
 }

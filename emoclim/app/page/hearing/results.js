@@ -16,9 +16,6 @@ export function showFailures(those) {
   failures = those;
 }
 
-/** The last part of a path that a query is named by. */
-const short = (query) => `${query}`.split(/[\\/]/).pop();
-
 function nothing(result) {
   if (Object.keys(state.only).length) return "Nothing of this library passes the filters; clear some of them.";
   if (!result.candidates) return "There is nothing here to rank.";
@@ -38,16 +35,16 @@ function ranked({ candidates, left_out: out }) {
 function section(result) {
   const head = make("div", { class: "query" }, ...pictures(result),
     make("div", {},
-    make("h2", {}, make("span", { class: "quiet", text: "For " }), named(short(result.query))),
+    make("h2", {}, make("span", { class: "quiet", text: "For " }), named(result.query)),
     make("p", { class: "quiet", text: ranked(result) }),
     result.emotions ? bars(result.emotions, "Emotions of the query", 4) : null));
   const cards = result.found.map((hit) => card(hit, result, state.library?.modality));
   const list = cards.length ? make("ol", { class: "cards" }, ...cards) : make("p", { text: nothing(result) });
-  return make("section", { class: "result", "aria-label": `Matches for ${short(result.query)}` }, head, list);
+  return make("section", { class: "result", "aria-label": `Matches for ${result.query}` }, head, list);
 }
 
 function failure({ query, error }) {
-  return make("p", { class: "failure" }, named(`${short(query)}: `), error.message);
+  return make("p", { class: "failure" }, named(`${query}: `), error.message);
 }
 
 function show() {
@@ -66,7 +63,7 @@ function show() {
 function summary(matches) {
   const one = state.results.length === 1 ? state.results[0] : null;
   const about = one && told(one.emotions);
-  const parts = [one && ` for ${short(one.query)}`, about && `, which reads as ${about}`,
+  const parts = [one && ` for ${one.query}`, about && `, which reads as ${about}`,
     failures.length && `; ${failures.length} could not be used`];
   return `${[count(matches, "match", "matches"), ...parts].filter(Boolean).join("")}.`;
 }

@@ -44,7 +44,7 @@ function show(place, name, job) {
 }
 
 async function follow(id, name, refresh) {
-  const place = make("section", { class: "job" });
+  const place = make("section", { class: "panel job" });
   const status = make("p", { class: "hidden", role: "status" });
   byId("jobs").prepend(make("div", {}, place, status));
   let job = { state: "waiting" };
@@ -76,7 +76,7 @@ function list(refresh) {
     const again = () => begin(service.rescan(id), name, refresh);
     const holds = [count(items, ...(NOUNS[modality] ?? ["item", "items"])), ...formats].join(" · ");
     const told = `Scan ${name} again for new, changed and gone files`;
-    return make("li", { class: "card" },
+    return make("li", { class: "panel" },
       make("h3", {}, named(name)),
       make("p", { class: "quiet", text: holds }),
       make("button", { type: "button", text: "Scan again", "aria-label": told, title: told, on: { click: again } }),
