@@ -82,14 +82,12 @@ def embed(candidates: Features, heads: Heads, average: Average = "embeddings") -
 
     Examples
     --------
-    >>> from emoclim import FeatureSpec, Heads, make_objective
-    >>> from emoclim.learning import heads_without_labels
-    >>> words = {"text": FeatureSpec("noise", "text", 3, "none", {})}
-    >>> objective = make_objective("words", ("text",), [{"words": "calm,glad,sad"}])
-    >>> poems = Features(words["text"], ("a", "b"), torch.eye(2, 3))
-    >>> one = embed(poems, heads_without_labels(objective, {"text": poems}))
-    >>> one.names, one.vectors.norm(dim=1).tolist()
-    (('calm', 'glad', 'sad'), [1.0, 1.0])
+    >>> from emoclim.data import FeatureSpec
+    >>> from emoclim.learning import Banks, IdentityBank
+    >>> spec = FeatureSpec("any", "text", 3, "none", {})
+    >>> poems = Features(spec, ("a", "b"), torch.eye(2, 3) * 7)
+    >>> embed(poems, Heads(Banks({"text": IdentityBank(1, 3)}), {"text": spec})).vectors.tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
     """
     modality = candidates.spec.modality
     vectors, metric = heads.vectors(candidates, average=average)
