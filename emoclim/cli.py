@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, str] = {
     "cross-validate": "Train heads without each group of items in turn, and evaluate them on it.",
     "search": "Find music for photos or words, or photos for music.",
     "app": "Search on a page: drop photos, recordings or words, and hear what is found.",
+    "index": "Make what libraries are searched by, tell what there is, and check it.",
     "compare": "Tell whether runs differ.",
     "cache": "Look after the caches of features.",
     "prepare": "Make a manifest of a data set.",
@@ -35,7 +36,7 @@ COMMANDS: Mapping[str, str] = {
     "demo": "Search photos for music without training, then train, evaluate and search on a computed corpus.",
 }
 CONTINUED = frozenset(
-    {"extract", "search", "app", "reproduce", "demo"}
+    {"extract", "search", "app", "index", "reproduce", "demo"}
 )  # commands that leave caches or runs behind step by step
 KEPT = "what was committed is kept, and the same command goes on from it"
 AGAIN = "nothing is left half written; run the same command again for its result"

@@ -15,8 +15,9 @@ from emoclim.app.decoded import Decoded
 from emoclim.app.guard.decoding import Decoders
 from emoclim.app.settings import ServiceSettings
 from emoclim.cache import ItemStatus
-from emoclim.data import Item, Manifest
+from emoclim.data import Item
 from emoclim.encoders import Encoder
+from emoclim.index import ItemTable
 from emoclim.modality import Modality
 from emoclim.pipeline import Searcher, statuses_of
 from emoclim.progress import Track, silent
@@ -33,14 +34,14 @@ class ServedLibrary:
     name: str
     modality: Modality
     source: Path  # the folder or manifest that it was read from
-    items: Sequence[Item]  # by row
+    items: ItemTable  # by row
     searcher: Searcher
     lock: threading.Lock  # held while it is searched
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
         """The row of each item, by its id."""
-        return {item.id: row for row, item in enumerate(self.items)}
+        return {id_: row for row, id_ in enumerate(self.items.ids)}
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -56,12 +57,12 @@ class ServedLibrary:
     @cached_property
     def folders(self) -> Sequence[str]:
         """The folders that its items lie in, sorted."""
-        return sorted({self.folder(row) for row in range(len(self.items))} - {""})
+        return self.items.folders
 
     @cached_property
     def formats(self) -> Sequence[str]:
         """Suffixes of its files, without dots, sorted."""
-        return sorted({self.format(row) for row in range(len(self.items))} - {""})
+        return self.items.formats
 
     def statuses(self) -> list[ItemStatus]:
         """Tell what became of each item and of each file that is none, when it was last extracted."""
@@ -73,11 +74,11 @@ class ServedLibrary:
         """Return an item; tell that there is none."""
         if not 0 <= row < len(self.items):
             raise HTTPException(404, f"library {self.name!r} has no item {row}; it has {len(self.items):,}, from 0 on")
-        return self.items[row]
+        return self.items.item(row)
 
     def folder(self, row: int) -> str:
         """The folder of an item's file within the library's."""
-        path = self.items[row].path
+        path = self.items.item(row).path
         root = self.source if self.source.is_dir() else self.source.parent
         if path is None or not path.is_relative_to(root):
             return ""
@@ -86,7 +87,7 @@ class ServedLibrary:
 
     def format(self, row: int) -> str:
         """The suffix of an item's file, without its dot."""
-        path = self.items[row].path
+        path = self.items.item(row).path
         return path.suffix[1:].lower() if path else ""
 
     def about(self) -> dict[str, Any]:
@@ -128,11 +129,11 @@ class Libraries:
     def open(self, name: str | None, track: Track = silent) -> ServedLibrary:
         """Open a library, or open it anew; what lacks of it is encoded first."""
         searcher = self._make(name, track, self._decoders.limit)
-        manifest = _open(searcher)
+        opened = searcher.libraries()[0]  # of the kinds of queries that there are, that of the first
         with self._lock:
-            id_ = self._id_for(manifest.name, manifest.source)
+            id_ = self._id_for(opened.name, opened.path)
             served = ServedLibrary(
-                id_, manifest.name, manifest.modality, manifest.source, manifest.items, searcher, threading.Lock()
+                id_, opened.name, opened.modality, opened.path, opened.items, searcher, threading.Lock()
             )
             self._opened[id_] = served
         return served
@@ -159,13 +160,6 @@ def _opened(request: Request) -> Libraries:
 
 
 Opened = Annotated[Libraries, Depends(_opened)]
-
-
-def _open(searcher: Searcher) -> Manifest:
-    """Open the library of a searcher; of the kinds of queries that there are, for those of the first."""
-    asked = searcher._space.modalities[0]
-    searcher._search_in(asked)
-    return searcher._libraries.open(*searcher._place(asked)).manifest
 
 
 def about(searcher: Searcher) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 from .contract import FeatureCache as FeatureCache
+from .disk import ledger_digest as ledger_digest
 from .disk import open_cache as open_cache
 from .item_table import BY_ID as BY_ID
 from .item_table import ItemStatus as ItemStatus
@@ -16,6 +17,7 @@ from .items import EncodedItem as EncodedItem
 from .items import in_blocks as in_blocks
 from .items import split_features as split_features
 from .lock import LOCKS as LOCKS
+from .lock import WriterLock as WriterLock
 from .lock import is_alive as is_alive
 from .lock import kept_free as kept_free
 from .lock import who_writes as who_writes

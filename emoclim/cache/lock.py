@@ -93,7 +93,7 @@ class Writer:
 class WriterLock:
     """Make this process the one that writes a cache until `release`; raise :class:`CacheError` if another is."""
 
-    def __init__(self, cache: Path) -> None:
+    def __init__(self, cache: Path, what: str = "cache") -> None:
         self._place, self._pid = _place(cache), os.getpid()
         try:
             self._lock = _acquire(self._place)
@@ -102,11 +102,11 @@ class WriterLock:
             remedy = f"; if that run is dead, delete {marker}" if marker.exists() else ""
             writer = _writer(self._place) or "another process"
             raise CacheError(
-                f"cache {cache} is being written by {writer}; wait for it to end, or stop it there{remedy}"
+                f"{what} {cache} is being written by {writer}; wait for it to end, or stop it there{remedy}"
             ) from error
         try:
             if former := _writer(self._place):
-                log.warning("cache %s was left open by %s; all it committed is kept", cache, former)
+                log.warning("%s %s was left open by %s; all it committed is kept", what, cache, former)
             opened = datetime.now(UTC).isoformat(" ", "seconds")
             writer = Writer(platform.node(), self._pid, opened)
             write_json(lock_file(self._place, ".writer"), asdict(writer))

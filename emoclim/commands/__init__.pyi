@@ -5,6 +5,7 @@ from . import demo as demo
 from . import encoders as encoders
 from . import evaluate as evaluate
 from . import extract as extract
+from . import index as index
 from . import prepare as prepare
 from . import pretrain as pretrain
 from . import reproduce as reproduce

@@ -56,6 +56,7 @@ from .listing import NO_UTF8 as NO_UTF8
 from .listing import as_utf8 as as_utf8
 from .listing import is_there as is_there
 from .listing import list_files as list_files
+from .listing import list_folder as list_folder
 from .listing import of_modality as of_modality
 from .manifest import SPLITS as SPLITS
 from .manifest import Item as Item

@@ -1,12 +1,10 @@
 """Choose which items of a library are ranked, by what is known of them. Used by search."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from emoclim.data import Item
 from emoclim.errors import ConfigError
 
 EXAMPLES = {"emotion": "happy", "folder": "jazz/live", "seconds": "60:300", "format": "flac"}
@@ -50,20 +48,6 @@ class Filters:
         object.__setattr__(self, "formats", tuple(one.lower().removeprefix(".") for one in self.formats))
         if self.folder is not None:
             object.__setattr__(self, "folder", self.folder.strip("/"))
-
-    def keeps(self, item: Item, root: Path, seconds: float | None, emotions: Mapping[str, float] | None) -> bool:
-        """Tell whether an item of a library that lies in a folder is asked for."""
-        path = item.path
-        folder = path.parent.relative_to(root) if path and path.is_relative_to(root) else None
-        if self.folder is not None and (folder is None or self.folder not in map(str, (folder, *folder.parents))):
-            return False
-        if self.formats and (path is None or path.suffix.lower().removeprefix(".") not in self.formats):
-            return False
-        if self.seconds and not self.seconds[0] <= (seconds or math.nan) <= self.seconds[1]:
-            return False
-        return self.emotion is None or (
-            emotions is not None and max(emotions, key=emotions.__getitem__) == self.emotion
-        )
 
 
 def parse_filters(pairs: Sequence[str]) -> Filters | None:

@@ -35,6 +35,7 @@ from .heads import Heads as Heads
 from .heads import as_candidates as as_candidates
 from .heads import as_queries as as_queries
 from .heads import heads_without_labels as heads_without_labels
+from .heads import squares_of as squares_of
 from .heads import stack_heads as stack_heads
 from .heads_file import load_heads as load_heads
 from .heads_file import save_heads as save_heads

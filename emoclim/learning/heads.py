@@ -126,7 +126,7 @@ class Heads:
         return Heads(self.banks.select(numbers), self.specs, objective)
 
 
-def heads_without_labels(objective: Objective, given: Mapping[Modality, FeatureSpec | Features]) -> Heads:
+def heads_without_labels(objective: Objective, given: Mapping[Modality, FeatureSpec | Features | Heads]) -> Heads:
     """Make heads of an objective that trains nothing, of each modality by itself.
 
     Parameters
@@ -134,17 +134,28 @@ def heads_without_labels(objective: Objective, given: Mapping[Modality, FeatureS
     objective
         Such as ``make_objective("words", modalities, [{}])``, of the modalities that are given.
     given
-        A library of features by modality; or what features are, where there is no library, as on the side of a query.
+        A library of features by modality; or what features are, where there is no library, as on the side of a query;
+        or heads that were made of a library before.
 
     Raises
     ------
     ConfigError
         The objective learns from labels, or cannot read such features.
     """
-    libraries = {name: one if isinstance(one, Features) else None for name, one in given.items()}
-    specs = {name: one.spec if isinstance(one, Features) else one for name, one in given.items()}
-    banks: dict[str, Bank] = {name: objective.bank_of(spec, libraries[name]) for name, spec in specs.items()}
+    specs = {name: _spec_of(name, one) for name, one in given.items()}
+    banks: dict[str, Bank] = {
+        name: one.banks.bank(name)
+        if isinstance(one, Heads)
+        else objective.bank_of(specs[name], one if isinstance(one, Features) else None)
+        for name, one in given.items()
+    }
     return Heads(Banks(banks, objective.branches(Split({}, {}, ()))), specs, objective)
+
+
+def _spec_of(modality: Modality, given: FeatureSpec | Features | Heads) -> FeatureSpec:
+    if isinstance(given, Heads):
+        return given.specs[modality]
+    return given.spec if isinstance(given, Features) else given
 
 
 def stack_heads(parts: Sequence[Heads]) -> Heads:
@@ -180,11 +191,22 @@ def as_queries(vectors: Tensor, metric: Metric) -> Tensor:
     return torch.cat([rows, rows.new_ones(len(rows), 1), rows.new_zeros(len(rows), 1)], dim=1)
 
 
-def as_candidates(vectors: Tensor, metric: Metric) -> Tensor:
-    """Augment vectors ``(N, E)`` so that their cosines with :func:`as_queries` rank as the metric does."""
+def as_candidates(vectors: Tensor, metric: Metric, longest: Tensor | None = None) -> Tensor:
+    """Augment vectors ``(N, E)`` so that their cosines with :func:`as_queries` rank as the metric does.
+
+    Where they are a part of all candidates, `longest` is the greatest of the :func:`squares_of` these.
+    """
     if metric == "ip":
         return vectors
     rows = vectors.double()
     rows = torch.cat([rows, rows.square().sum(dim=1, keepdim=True) / -2], dim=1)
     squares = rows.square().sum(dim=1, keepdim=True)
-    return torch.cat([rows, (squares.max() - squares).clamp(min=0).sqrt() if len(rows) else squares], dim=1)
+    if longest is None:
+        longest = squares.max() if len(rows) else squares.new_zeros(())
+    return torch.cat([rows, (longest - squares).clamp(min=0).sqrt()], dim=1)
+
+
+def squares_of(vectors: Tensor) -> Tensor:
+    """Return the squared lengths ``(N,)`` that :func:`as_candidates` brings to one."""
+    squares = vectors.double().square().sum(dim=1)
+    return squares + (squares / 2).square()

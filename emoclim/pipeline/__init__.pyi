@@ -18,6 +18,9 @@ from .evaluation.evaluate import evaluate_run as evaluate_run
 from .evaluation.words import words_run as words_run
 from .extract import extract_features as extract_features
 from .health.check import check_encoder as check_encoder
+from .indexing import index_libraries as index_libraries
+from .indexing import list_indexes as list_indexes
+from .indexing import remove_useless as remove_useless
 from .library import statuses_of as statuses_of
 from .preparation.datasets import dataset_rows as dataset_rows
 from .preparation.datasets import explain_dataset as explain_dataset
@@ -29,6 +32,7 @@ from .reproduction.request import make_requests as make_requests
 from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
+from .searching.opening.opened import Opened as Opened
 from .searching.query_kinds import Blend as Blend
 from .searching.query_kinds import LibraryItem as LibraryItem
 from .searching.query_kinds import Point as Point

@@ -5,7 +5,6 @@ never by its name, unless its features were imported by id.
 """
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -24,9 +23,10 @@ from emoclim.cache import (
     read_note,
 )
 from emoclim.data import ContentKeys, Features, Item, Manifest, read_manifest, with_splits
-from emoclim.errors import CacheError, ConfigError, DecodeError, ManifestError
+from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes, command_for, names_of, newest_cache
+from emoclim.pipeline.held import find_held, tell_left_out
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -150,10 +150,15 @@ def open_library(note: CacheNote, source: SourceRef, *, need_files: bool = True,
             f"{told}; see why with: emoclim extract {MODALITIES[note.spec.modality].folder} FILE"
         ) from error
     known = with_splits(manifest, seed=None)
-    if known.digest() != source.digest:
-        log.warning("%s changed since it was extracted into %s", path, note.path.name)
+    tell_changed(source, known.digest(), path, note)
     manifest = with_splits(manifest, SEED, every=True) if every else known
     return Library(manifest, note, source)
+
+
+def tell_changed(source: SourceRef, digest: str, path: Path, note: CacheNote) -> None:
+    """Warn where a manifest does not say what it did."""
+    if digest != source.digest:
+        log.warning("%s changed since it was extracted into %s", path, note.path.name)
 
 
 def split_manifest(
@@ -202,36 +207,16 @@ def read_features(
     library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False, quiet: bool = False
 ) -> Features:
     """Read cached features of some items of a library; unless `quiet`, warn of those that are missing or failed."""
-    ids: list[str] = []
-    rows: list[str] = []
-    lacking: list[str] = []
-    left_out = Counter[str]()
     with open_cache(library.note.path) as cache:
-        committed, failed = cache.keys(), cache.failures()
-        for item in items:
-            try:
-                key = key_of(item, library.note.spec, keys)
-            except DecodeError:
-                left_out["cannot be read"] += 1
-                continue
-            if key in committed:
-                ids.append(item.id)
-                rows.append(key)
-            elif key in failed:
-                left_out["failed to encode"] += 1
-            elif library.note.spec.keyed_by_id:
-                left_out["have no imported features"] += 1
-            else:
-                lacking.append(item.id)
-        if lacking and not partial:
+        held = find_held(library.note.spec, items, keys, cache)
+        if held.lacking and not partial:
             raise CacheError(
-                f"{len(lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
-                f"{cache.path} ({lacking[0]} first); run: {command_for(library.note, library.manifest.source)}"
+                f"{len(held.lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
+                f"{cache.path} ({held.lacking[0]} first); run: {command_for(library.note, library.manifest.source)}"
             )
-        left_out["were not extracted yet"] = len(lacking)
-        for reason, count in () if quiet else (+left_out).items():
-            log.warning("%d of %d items of %s %s: left out", count, len(items), library.manifest.source, reason)
-        return replace(cache.read(rows), ids=tuple(ids))
+        if not quiet:
+            tell_left_out(library.manifest.source, len(items), held.left_out)
+        return replace(cache.read(held.keys), ids=tuple(item.id for item in held.items))
 
 
 def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:

@@ -1,6 +1,11 @@
 from .cross_validating import FoldHeads as FoldHeads
 from .cross_validating import by_fold as by_fold
 from .emotion_reading import EmotionReader as EmotionReader
+from .emotion_reading import EmotionSource as EmotionSource
+from .emotion_reading import WordReader as WordReader
+from .emotion_reading import compared as compared
+from .emotion_reading import read_emotions as read_emotions
+from .emotion_reading import rows_of as rows_of
 from .encoder_training import JointTraining as JointTraining
 from .encoder_training import LabelledItems as LabelledItems
 from .encoder_training import LiveModality as LiveModality
@@ -16,6 +21,7 @@ from .searching.embedding import Segments as Segments
 from .searching.embedding import combine as combine
 from .searching.embedding import embed as embed
 from .searching.embedding import embed_query as embed_query
+from .searching.embedding import longest as longest
 from .searching.gallery import Gallery as Gallery
 from .searching.gallery import Hit as Hit
 from .searching.gallery import search as search

@@ -17,7 +17,7 @@ from wordy_preset import preset as preset
 from wordy_preset import wordy as wordy
 
 from emoclim.errors import ManifestError
-from emoclim.pipeline import Searcher, Workspace
+from emoclim.pipeline import Workspace, open_searcher
 
 CLASSES = {"exciting", "happy", "funny", "angry", "scary", "sad"}
 
@@ -141,6 +141,7 @@ def test_without_the_training_items_no_emotions_are_read(workspace: Path, caplog
     picture = next((workspace / "data" / "images" / "fear").iterdir())
     table = workspace / "data" / "images.csv"
     table.write_text("\n".join(line for line in table.read_text().splitlines() if "fear" not in line))
+    shutil.rmtree(workspace / "cache" / "index", ignore_errors=True)  # which else keeps what was learnt of them
     (found,) = answer("search", picture, "--workspace", workspace)
     assert len(found["found"]) == 5
     assert {one["emotions"] is None for one in (found, *found["found"])} == {True}
@@ -193,9 +194,9 @@ def test_heads_that_are_no_numbers_are_refused(workspace: Path) -> None:
 
 def test_one_searcher_answers_many_times(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = sorted((finished / "data" / "images" / "fear").iterdir())
-    searcher = Searcher(Workspace(finished), device="cpu")
+    searcher = open_searcher(Workspace(finished), device="cpu")
     first = searcher.search(pictures[:1], top=2)
-    monkeypatch.setattr("emoclim.pipeline.searching.searcher.read_features", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("emoclim.pipeline.searching.opening.indexes.open_cache", lambda *_: pytest.fail("read again"))
     monkeypatch.setattr("emoclim.pipeline.searching.queries.encoder_of", lambda *_: pytest.fail("loaded again"))
     assert searcher.search(pictures[:1], top=2) == first
     assert len(searcher.search(pictures).results) == len(pictures)

@@ -8,30 +8,42 @@ import pytest
 from emoclim.data.content import ContentKeys
 from emoclim.data.manifest import Item
 from emoclim.errors import ConfigError, ManifestError
+from emoclim.index.items import Entry, read_items, write_items
 from emoclim.pipeline.searching.queries import CopyFinder, list_queries, modality_of
 from emoclim.pipeline.searching.query_kinds import Blend, Point, file_or_words
 
 
-def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path) -> None:
+def finder(folder: Path, items: list[Item], *, imported: bool = False) -> CopyFinder:
+    """Make a table of items, with what is known of their content if their features are not imported."""
+    keys, entries = ContentKeys(), []
+    for item in items:
+        known = "" if imported or not (item.text or (item.path and item.path.exists())) else keys(item)
+        entries.append(Entry(item, known, known.partition("@")[0]))
+    write_items(folder / "items.arrow", entries, folder, files=not imported)
+    return CopyFinder(read_items(folder / "items.arrow", folder), keys)
+
+
+@pytest.mark.parametrize("imported", [False, True])
+def test_copies_are_found_by_content_whatever_their_name_or_part(tmp_path: Path, imported: bool) -> None:
     files = {name: tmp_path / name for name in ("asked.wav", "twin.wav", "other.wav", "longer.wav")}
     for name, path in files.items():
         path.write_bytes({"other.wav": b"xxxx", "longer.wav": b"asked"}.get(name, b"aske"))
     items = [Item(name, path) for name, path in files.items()]
     items += [Item("part", files["twin.wav"], start=1.0, duration=2.0), Item("gone", tmp_path / "gone.wav")]
-    copies = CopyFinder(items, ContentKeys())
-    assert copies.find_ids(files["asked.wav"]) == {"asked.wav", "twin.wav", "part"}
-    assert copies.find_ids(files["longer.wav"]) == {"longer.wav"}
+    copies = finder(tmp_path, items, imported=imported)
+    assert copies.find_rows(files["asked.wav"]) == [0, 1, 4]
+    assert copies.find_rows(files["longer.wav"]) == [3]
 
 
 def test_a_text_is_equal_to_the_file_that_holds_it(tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text("a sunny day", encoding="utf-8")
-    copies = CopyFinder([Item("1", text="a sunny day"), Item("2", text="a rainy day")], ContentKeys())
-    assert copies.find_ids(tmp_path / "poem.txt") == {"1"}
+    copies = finder(tmp_path, [Item("1", text="a sunny day"), Item("2", text="a rainy day")])
+    assert copies.find_rows(tmp_path / "poem.txt") == [0]
 
 
 def test_a_query_without_a_file_is_known_by_its_path(tmp_path: Path) -> None:
-    copies = CopyFinder([Item("a", tmp_path / "a.jpg"), Item("b", tmp_path / "b.jpg")], ContentKeys())
-    assert copies.find_ids(tmp_path / "deep" / ".." / "a.jpg") == {"a"}
+    copies = finder(tmp_path, [Item("a", tmp_path / "a.jpg"), Item("b", tmp_path / "b.jpg")])
+    assert copies.find_rows(tmp_path / "deep" / ".." / "a.jpg") == [0]
 
 
 def test_a_folder_stands_for_what_lies_in_it_at_any_depth(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Compare items by words of emotions, where no run is there or none is wanted: nothing is trained. Used by search."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
@@ -14,6 +16,9 @@ from emoclim.pipeline.find_caches import cache_notes, when_noted
 from emoclim.pipeline.searching.libraries import Place
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
+from emoclim.stages import WordReader
+
+FITTED_TO = 65_536  # items of a library, evenly spread, that say what is usual there; of more they say the same
 
 
 class WordSpace:
@@ -71,17 +76,34 @@ class WordSpace:
         folder = self._workspace.root / "data" / MODALITIES[others[0]].folder
         raise ManifestError(f"there is nothing to search in: {folder} is not there; name a folder with --in")
 
-    def heads(self, asked: CacheNote, candidates: Features) -> Heads:
-        """Standardise words over the candidates, and for queries of another modality over what stands in for these."""
-        given: dict[Modality, FeatureSpec | Features] = {asked.spec.modality: asked.spec}
-        given[candidates.spec.modality] = candidates
-        return heads_without_labels(make_objective(self._objective, tuple(given), [self._settings]), given)
+    fitted = True
 
-    def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float]]:
-        """Return the profile of each item, which is the square of what it is compared by."""
-        vectors, _ = heads.vectors(features, average=self._average)
-        words = heads.objective.choice("words")
-        return [dict(zip(words, row, strict=True)) for row in vectors[0].square().tolist()]
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """See the protocol."""
+        (settings,) = make_objective(self._objective, self.modalities, [self._settings]).settings
+        return {"objective": self._objective, "settings": settings.model_dump(mode="json")}
+
+    def fit(self, note: CacheNote, keys: Sequence[str], read: Callable[[Sequence[str]], Features]) -> Heads:
+        """Standardise words over the library, or as many of its items as tell the same."""
+        return self._without_labels({note.spec.modality: read(keys[:: -(-len(keys) // FITTED_TO)])})
+
+    def heads(self, asked: CacheNote, own: Heads | None) -> Heads:
+        """Standardise words for queries of another modality over what stands in for a library."""
+        assert own is not None
+        (modality,) = own.specs
+        return (
+            own
+            if asked.spec.modality == modality
+            else self._without_labels({asked.spec.modality: asked.spec, modality: own})
+        )
+
+    def reader(self, folder: Path | None) -> WordReader | None:  # noqa: ARG002 - it depends on nothing
+        """Take the profile of each item, which is the square of what it is compared by."""
+        return WordReader(make_objective(self._objective, self.modalities, [self._settings]).choice("words"))
+
+    def _without_labels(self, given: Mapping[Modality, FeatureSpec | Features | Heads]) -> Heads:
+        return heads_without_labels(make_objective(self._objective, tuple(given), [self._settings]), given)
 
     def why(self, heads: Heads) -> str:
         """See the protocol."""

@@ -3,18 +3,17 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from emoclim.cache import CacheNote
-from emoclim.config import Average
-from emoclim.data import Features
 from emoclim.encoders import wordy_encoders
 from emoclim.errors import ConfigError, name_some
 from emoclim.learning import Heads
-from emoclim.pipeline.library import Library, read_features
 from emoclim.pipeline.searching.by_words import WordSpace
-from emoclim.pipeline.searching.libraries import Libraries
-from emoclim.stages import Gallery, MixedGallery, embed
+from emoclim.pipeline.searching.opening.indexes import Indexed, Indexes
+from emoclim.pipeline.searching.opening.opened import Opened
+from emoclim.stages import Gallery, MixedGallery
 
 log = logging.getLogger(__name__)
 
@@ -55,31 +54,38 @@ class ContentBeside:
     features can, or of the preset, which lack what they lack until a library is ranked.
     """
 
-    def __init__(self, space: WordSpace, shares: Mapping[str, float], average: Average, libraries: Libraries) -> None:
-        self._space, self._shares, self._average, self._libraries = space, shares, average, libraries
+    def __init__(self, space: WordSpace, indexes: Indexes) -> None:
+        self._space, self._indexes = space, indexes
+        self._opened: dict[tuple[Path, Path], tuple[Indexed, Heads]] = {}
 
-    def mix(self, gallery: Gallery, candidates: Features, library: Library, asked: CacheNote) -> Mixed:
+    def mix(self, opened: Opened, asked: CacheNote, shares: Mapping[str, float]) -> Mixed:
         """Make ready a library that is ranked by a space, for queries that are encoded there as a note says."""
-        own, note = self._encoding(library.note), self._encoding(asked)
-        if own.path != library.note.path:
-            path = library.source.found_from(library.note.path)
-            log.warning(
-                "content is read from %s features, as %s features have no words; what lacks of %s is encoded first",
-                *(own.spec.name, library.note.spec.name, library.manifest.name),
-            )
-            beside = self._libraries.open(own, path)
-            candidates = read_features(beside, beside.manifest.items, self._libraries.keys, partial=True)
-        heads = self._space.heads(note, candidates)
-        mixed = MixedGallery(
-            {EMOTION: gallery, CONTENT: Gallery(embed(candidates, heads, self._average))}, self._shares
-        )
+        note = self._encoding(asked)
+        if (known := (opened.note.path, note.path)) not in self._opened:
+            indexed = self._open(opened.indexed)
+            self._opened[known] = indexed, self._space.heads(note, indexed.index.heads)
+        indexed, heads = self._opened[known]
+        content, own = indexed.index.embedded, opened.embedded.ids
+        if content.ids == own:  # so that a million need not be matched one by one
+            content = replace(content, ids=own)
+        mixed = MixedGallery({EMOTION: opened.gallery, CONTENT: Gallery(content)}, shares)
         for name, ids in mixed.lacking.items():
             if ids:
                 log.warning("without features for %s, %d are not ranked: %s", name, len(ids), name_some(ids))
-        shares = " + ".join(f"{share:.2g} {name}" for name, share in self._shares.items())
+        told = " + ".join(f"{share:.2g} {name}" for name, share in shares.items())
         encoders = " and ".join(sorted({spec.name for spec in heads.specs.values()}))
-        why = f"Scores are {shares}, each standardised within the library; content by words, with {encoders}"
+        why = f"Scores are {told}, each standardised within the library; content by words, with {encoders}"
         return Mixed(mixed, note, heads, why)
+
+    def _open(self, library: Indexed) -> Indexed:
+        own = self._encoding(library.note)
+        if own.path == library.note.path:
+            return self._indexes.open(self._space, library.note, library.source)
+        log.warning(
+            "content is read from %s features, as %s features have no words; what lacks of %s is encoded first",
+            *(own.spec.name, library.note.spec.name, library.name),
+        )
+        return self._indexes.open(self._space, own, library.source.found_from(library.note.path))
 
     def _encoding(self, own: CacheNote) -> CacheNote:
         """Say how items are encoded for content that a space takes as encoded so."""

@@ -1,17 +1,18 @@
 """Read the files that are searched with, and find the items of a library that are equal to them. Used by search."""
 
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from emoclim.cache import CacheNote, MemoryCache
 from emoclim.data import ContentKeys, Features, Item, Manifest, is_text, list_files, read_prose
 from emoclim.encoders import Encoder, TextEncoder
 from emoclim.errors import CacheError, DecodeError, ManifestError, name_some, reason_of
+from emoclim.index import ItemTable, content_number
 from emoclim.modality import MODALITIES, WRITTEN, Modality, modality_by_suffix
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import OpenLibrary, read_features
@@ -123,37 +124,22 @@ class QueryReader:
 class CopyFinder:
     """Finds which items of a library lie in a file, wholly or in part, or in one of equal content."""
 
-    def __init__(self, items: Iterable[Item], keys: ContentKeys) -> None:
+    def __init__(self, items: ItemTable, keys: ContentKeys) -> None:
         self._items, self._keys = items, keys
 
-    @cached_property
-    def _by_size(self) -> Mapping[int | None, list[Item]]:
-        """The items by the size of their content: only those of equal size are read and compared."""
-        found = defaultdict[int | None, list[Item]](list)
-        for item in self._items:
-            found[_size_of(item)].append(item)
-        return found
-
-    def find_ids(self, query: Path | str) -> frozenset[str]:
-        """Return the ids of those items."""
-        asked = item_of(query)
-        near = self._by_size.get(size := _size_of(asked), [])
-        if size is None:  # features may be there without their files
+    def find_rows(self, query: Path | str) -> list[int]:
+        """Return the rows of those items."""
+        asked, items, table = item_of(query), self._items, self._items.table
+        content = _content_of(asked, ContentKeys())
+        if content is None:  # features may be there without their files
             wanted = asked.path and asked.path.resolve()
-            return frozenset(one.id for one in near if one.path and one.path.resolve() == wanted)
-        content = _content_of(asked, ContentKeys()) if near else None
-        return frozenset(item.id for item in near if _content_of(item, self._keys) == content)
-
-
-def _size_of(item: Item) -> int | None:
-    """Return the bytes of an item's file; 0 for a text, which is one in any code; None where there is no file."""
-    if item.path is None:
-        return 0
-    try:
-        size = item.path.stat().st_size
-        return 0 if is_text(item) else size
-    except (OSError, ValueError):
-        return None
+            named = items.where(pc.ends_with(table["path"], asked.path.name)) if asked.path else []
+            return [row for row in named if (path := items.item(row).path) and path.resolve() == wanted]
+        found = items.where(pc.equal(table["content"], pa.scalar(content_number(content), pa.uint64())))
+        if table["content"].null_count and asked.path:  # only those of equal size are read and compared
+            alike = pc.and_(pc.is_null(table["content"]), pc.equal(table["size"], asked.path.stat().st_size))
+            found += [row for row in items.where(alike) if _content_of(items.item(row), self._keys) == content]
+        return found
 
 
 def _content_of(item: Item, keys: ContentKeys) -> str | None:

@@ -24,6 +24,7 @@ class Found:
 
     rank: int  # from 1
     id: str
+    row: int  # of the library's items
     path: Path | None
     label: str | None
     score: float  # cosine of the two embeddings, augmented where the objective compares by distances

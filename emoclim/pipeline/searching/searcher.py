@@ -1,9 +1,9 @@
 """Rank a library by its likeness to files and words (`emoclim search`)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
+from threading import RLock
 
 import torch
 
@@ -13,70 +13,22 @@ from emoclim.data import Features, Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.index import Filters
-from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.library import Library, read_features
+from emoclim.pipeline.searching.asking import Asked, Reasons, Wish
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
-from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, Mixed, check_mix
+from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, check_mix
+from emoclim.pipeline.searching.opening.indexes import Indexes
+from emoclim.pipeline.searching.opening.opened import Opened
 from emoclim.pipeline.searching.places import find_place
 from emoclim.pipeline.searching.queries import CopyFinder, Limit, QueryReader, item_of, list_queries, modality_of
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.stages import Gallery, Hit, Reason, embed, embed_query
+from emoclim.stages import Gallery, Hit, compared, embed_query, read_emotions
 
-Reasons = tuple[Reason, ...]
 _Query = tuple[Path | str, Modality] | FailedQuery
-
-
-@dataclass(frozen=True, slots=True)
-class _Searched:
-    """A library that is searched."""
-
-    note: CacheNote
-    name: str
-    items: Mapping[str, Item]  # by id
-    library: Library
-    candidates: Features
-    heads: Heads
-    gallery: Gallery
-    copies: CopyFinder
-    emotions: Callable[[], Sequence[Emotions | None]]  # of each item
-
-    @property
-    def modality(self) -> Modality:
-        return self.note.spec.modality
-
-    def outside(self, only: Filters | None) -> frozenset[str]:
-        """Return the ids of items that are not asked for."""
-        if only is None:
-            return frozenset()
-        ids, seconds = self.candidates.ids, self.candidates.seconds
-        lengths = [None] * len(ids) if seconds is None else seconds.tolist()
-        root = self.library.manifest.source
-        facts = zip((self.items[id_] for id_ in ids), lengths, self.emotions(), strict=True)
-        return frozenset(
-            item.id
-            for item, length, read in facts
-            if not only.keeps(item, root if root.is_dir() else root.parent, length, read)
-        )
-
-    def copies_of(self, query: Path | str, asked: Modality) -> frozenset[str]:
-        suffixes = MODALITIES[self.modality].suffixes
-        alike = asked == self.modality or (isinstance(query, Path) and query.suffix.lower() in suffixes)
-        return self.copies.find_ids(query) if alike else frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class _Wish:
-    """How items are ranked, and what is told of them."""
-
-    top: int
-    mix: Mapping[str, float] | None
-    why: bool
-    only: Filters | None
 
 
 class Searcher:
@@ -111,11 +63,12 @@ class Searcher:
             else WordSpace(workspace, words or {}, average, track)
         )
         same = {name: value for name, value in (words or {}).items() if name == "encoder"}
-        self._content = partial(WordSpace, workspace, same, average, track, "content")
+        self._indexes = Indexes(workspace, average, self._libraries, track)
+        self._by_content = partial(WordSpace, workspace, same, average, track, "content")
         self._places: dict[Modality, Place] = {}
         self._readers: dict[Path, QueryReader] = {}
-        self._searched: dict[Modality, _Searched] = {}
-        self._mixes: dict[tuple[Modality | float, ...], Mixed] = {}
+        self._opened: dict[Modality, Opened] = {}
+        self._lock = RLock()  # of encoders, and of what is opened once; libraries are scanned without it
 
     def search(
         self,
@@ -131,11 +84,11 @@ class Searcher:
         `mix` are the shares of ``emotion``, the score of either, and of ``content`` in what is ranked by. With `why`,
         hits say what their scores are made of. `only` says which items are ranked at all.
         """
-        wish = _Wish(top, None if mix is None else check_mix(mix), why, only)
+        wish = Wish(top, None if mix is None else check_mix(mix), why, only)
         listed = list(dict.fromkeys(one for query in queries for one in self._listed(query)))
         answered: dict[_Query, SearchResult | FailedQuery] = {}
         for one in listed:  # until each library is open, as long as which another bar may show how far encoding is
-            if not isinstance(one, FailedQuery) and one[1] not in self._searched:
+            if not isinstance(one, FailedQuery) and one[1] not in self._opened:
                 answered[one] = self._answer(one, wish)
         rest = [one for one in listed if one not in answered]
         answered |= {one: self._answer(one, wish) for one in self._track(rest, "search", len(rest))}
@@ -146,6 +99,26 @@ class Searcher:
                 "; ".join(answers.failures) or "there is nothing to search with; name a file, or give words with --text"
             )
         return answers
+
+    @property
+    def told(self) -> str:
+        """What sentences call the space that items are compared in."""
+        return self._space.told
+
+    @property
+    def modalities(self) -> Sequence[Modality]:
+        """Those that queries may be of."""
+        return self._space.modalities
+
+    def libraries(self) -> list[Opened]:
+        """Open what is searched in, by queries of any modality; each library once."""
+        with self._lock:
+            opened = [self._open(modality) for modality in self._space.modalities]
+        return list({one.path: one for one in opened}.values())
+
+    @cached_property
+    def _beside(self) -> ContentBeside:
+        return ContentBeside(self._by_content(), self._indexes)
 
     def _listed(self, query: Path | str) -> Iterator[_Query]:
         modalities = self._space.modalities
@@ -160,28 +133,28 @@ class Searcher:
             except ManifestError as error:
                 yield FailedQuery(file, error)
 
-    def _answer(self, one: _Query, wish: _Wish) -> SearchResult | FailedQuery:
+    def _answer(self, one: _Query, wish: Wish) -> SearchResult | FailedQuery:
         if isinstance(one, FailedQuery):
             return one
         query, modality = one
-        reader = self._reader(self._encoding(modality))
-        try:
-            asked = reader.read(query)
-        except (ManifestError, CacheError) as error:
-            return FailedQuery(query, error)
-        opened = self._search_in(modality)  # only now: what lacks of it may take long to encode
+        with self._lock:
+            reader = self._reader(self._encoding(modality))
+            try:
+                features = reader.read(query)
+            except (ManifestError, CacheError) as error:
+                return FailedQuery(query, error)
+            opened = self._open(modality)  # only now: what lacks of it may take long to encode
+            try:
+                asked = self._embed(query, features, opened, wish)
+            except (ManifestError, CacheError) as error:
+                return FailedQuery(query, error)
         copies = opened.copies_of(query, modality)
-        try:
-            mixed = self._mixed(opened, modality, wish.mix) if wish.mix else None
-            left_out = copies | opened.outside(wish.only)
-            hits, reasons = self._hits(query, asked, opened, mixed, wish, left_out)
-        except (ManifestError, CacheError) as error:
-            return FailedQuery(query, error)
-        tables = asked, opened.candidates.select(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
-        own, *read = (one for features in tables for one in self._space.read(features, opened.heads))
+        included = opened.included(wish.only, copies)
+        hits, reasons = asked.rank(wish, included)
+        read = opened.emotions(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
         found = tuple(
-            self._found(rank, hit, opened, reader, item_of(query), emotions, own_reasons)
-            for rank, (hit, emotions, own_reasons) in enumerate(zip(hits, read, reasons, strict=True), start=1)
+            self._found(rank, hit, opened, reader, item_of(query), emotions, own)
+            for rank, (hit, emotions, own) in enumerate(zip(hits, read, reasons, strict=True), start=1)
         )
         return SearchResult(
             query,
@@ -189,37 +162,29 @@ class Searcher:
             head=self._space.head,
             encoders={name: spec.name for name, spec in opened.heads.specs.items()},
             why=self._space.why(opened.heads),
-            mix=mixed.why if mixed else None,
-            unexplained=None if mixed or not wish.why else self._unexplained(opened),
+            mix=asked.mixed.why if asked.mixed else None,
+            unexplained=None if asked.mixed or not wish.why else self._unexplained(opened),
             library=opened.name,
-            candidates=len((mixed.gallery.ids if mixed else frozenset(opened.candidates.ids)) - left_out),
-            left_out=tuple(sorted(copies.intersection(opened.candidates.ids))),
-            emotions=own,
+            candidates=asked.count(included),
+            left_out=tuple(sorted(opened.items.ids[row] for row in copies)),
+            emotions=asked.emotions,
             found=found,
         )
 
-    def _hits(
-        self,
-        query: Path | str,
-        asked: Features,
-        opened: _Searched,
-        mixed: Mixed | None,
-        wish: _Wish,
-        left_out: frozenset[str],
-    ) -> tuple[list[Hit], list[Reasons]]:
-        """Rank the library by its likeness to a query, of content too if scores are mixed; say why, if asked for."""
-        included, modality = opened.gallery.without(left_out), opened.modality
-        own = embed_query(asked, opened.heads, modality, self._average)
-        if mixed is None:
-            hits = opened.gallery.search(own, top=wish.top, included=included)
-            return hits, opened.gallery.explain(own, hits) if wish.why else [()] * len(hits)
-        note, gallery = mixed.note, mixed.gallery
-        content = asked if note.spec == asked.spec else self._reader(note).read(query)
-        both = {EMOTION: own, CONTENT: embed_query(content, mixed.heads, modality, self._average)}
-        hits = gallery.search(both, top=wish.top, included=included)
-        return hits, gallery.explain(both, hits, included) if wish.why else [()] * len(hits)
+    def _embed(self, query: Path | str, features: Features, opened: Opened, wish: Wish) -> Asked:
+        """Embed a query for a library, and for content where scores are mixed."""
+        modality, average = opened.modality, self._average
+        own = embed_query(features, opened.heads, modality, average)
+        rows = compared(features, opened.heads, average)
+        emotions = read_emotions(opened.reader, *rows, features.spec.modality)[0] if opened.reader else None
+        if wish.mix is None:
+            return Asked(opened.gallery, {EMOTION: own}, emotions, None)
+        mixed = self._beside.mix(opened, self._encoding(features.spec.modality), wish.mix)
+        content = features if mixed.note.spec == features.spec else self._reader(mixed.note).read(query)
+        both = {EMOTION: own, CONTENT: embed_query(content, mixed.heads, modality, average)}
+        return Asked(opened.gallery, both, emotions, mixed)
 
-    def _unexplained(self, opened: _Searched) -> str | None:
+    def _unexplained(self, opened: Opened) -> str | None:
         """Say why there are no reasons."""
         if opened.gallery.embedded.names:
             return None
@@ -229,17 +194,18 @@ class Searcher:
         self,
         rank: int,
         hit: Hit,
-        opened: _Searched,
+        opened: Opened,
         reader: QueryReader,
         asked: Item,
         emotions: Emotions | None,
         reasons: Reasons,
     ) -> Found:
         """Say of a hit what its manifest does, and which passages of it and of the query are nearest."""
-        item, several = opened.items[hit.id], hit.query_start is not None
+        item, several = opened.items.item(hit.row), hit.query_start is not None
         return Found(
             rank=rank,
             id=hit.id,
+            row=hit.row,
             path=item.path,
             label=item.label,
             score=hit.score,
@@ -249,11 +215,15 @@ class Searcher:
             reasons=reasons,
             start=hit.start,
             place=_told(opened.modality, hit.start),
-            text=self._reader(opened.note).text_of(item, hit.start) if is_text(item) else None,
+            text=self._text(self._reader(opened.note), item, hit.start) if is_text(item) else None,
             query_start=hit.query_start,
             query_place=_told(reader.modality, hit.query_start),
-            query_text=reader.text_of(asked, hit.query_start) if several else None,
+            query_text=self._text(reader, asked, hit.query_start) if several else None,
         )
+
+    def _text(self, reader: QueryReader, item: Item, start: float | None) -> str | None:
+        with self._lock:
+            return reader.text_of(item, start)
 
     def _place(self, asked: Modality) -> Place:
         """Find the library that queries of a modality are searched in."""
@@ -276,33 +246,15 @@ class Searcher:
             )
         return self._readers[note.path]
 
-    def _mixed(self, opened: _Searched, asked: Modality, shares: Mapping[str, float]) -> Mixed:
-        """Make ready a library for scores that are mixed."""
-        if (known := (asked, *shares.values())) not in self._mixes:
-            beside = ContentBeside(self._content(), shares, self._average, self._libraries)
-            self._mixes[known] = beside.mix(opened.gallery, opened.candidates, opened.library, self._encoding(asked))
-        return self._mixes[known]
-
-    def _search_in(self, asked: Modality) -> _Searched:
-        """Make ready the library that queries of a modality are searched in."""
-        if asked not in self._searched:
-            libraries = self._libraries
-            library = libraries.open(*self._place(asked))
-            manifest = library.manifest
-            candidates = read_features(library, manifest.items, libraries.keys, partial=True)
-            if not len(candidates):
-                raise CacheError(
-                    f"none of {manifest.source} can be used, so there is nothing to search in; name another"
-                )
-            items = {item.id: item for item in manifest.items}
-            heads = self._space.heads(self._encoding(asked), candidates)
-            gallery = Gallery(embed(candidates, heads, self._average))
-            copies = CopyFinder(manifest.items, libraries.keys)
-            emotions = partial(self._space.read, candidates, heads)
-            self._searched[asked] = _Searched(
-                library.note, manifest.name, items, library, candidates, heads, gallery, copies, emotions
-            )
-        return self._searched[asked]
+    def _open(self, asked: Modality) -> Opened:
+        """Open the library that queries of a modality are searched in."""
+        if asked not in self._opened:
+            indexed = self._indexes.open(self._space, *self._place(asked))
+            index = indexed.index
+            heads = self._space.heads(self._encoding(asked), index.heads)
+            copies, reader = CopyFinder(index.items, self._libraries.keys), self._space.reader(index.folder)
+            self._opened[asked] = Opened(indexed, heads, Gallery(index.embedded), copies, reader, self._average)
+        return self._opened[asked]
 
 
 def open_searcher(

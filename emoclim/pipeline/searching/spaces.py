@@ -1,21 +1,27 @@
 """Say what a search needs to know of the space that it compares items in, and make that of a run. Used by search."""
 
+import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
 from emoclim.data import Features
+from emoclim.errors import RunError
+from emoclim.files import read_regular
+from emoclim.index import load_reader, save_reader
 from emoclim.learning import Heads
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, source_of
 from emoclim.pipeline.searching.emotions import fit_emotion_reader
 from emoclim.pipeline.searching.libraries import Libraries, Place
 from emoclim.pipeline.training.trained_runs import open_run, trained_library, trained_note
-from emoclim.pipeline.workspace import Workspace
-from emoclim.stages import EmotionReader
+from emoclim.pipeline.workspace import Workspace, heads_file
+from emoclim.stages import EmotionReader, EmotionSource
 
 log = logging.getLogger(__name__)
 
@@ -48,11 +54,22 @@ class JointSpace(Protocol):
     def library(self, asked: Modality) -> Place:
         """Say where queries of a modality are searched in if no library is named."""
 
-    def heads(self, asked: CacheNote, candidates: Features) -> Heads:
-        """Make what compares queries that are encoded as a note says with some candidates."""
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What the vectors of a library's items depend on, beside their features, as plain values."""
 
-    def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float] | None]:
-        """Read the emotions of each item of some features."""
+    @property
+    def fitted(self) -> bool:
+        """Whether heads are fitted to each library by itself."""
+
+    def fit(self, note: CacheNote, keys: Sequence[str], read: Callable[[Sequence[str]], Features]) -> Heads:
+        """Make what embeds a library, of items of these keys in a cache."""
+
+    def heads(self, asked: CacheNote, own: Heads | None) -> Heads:
+        """Make what compares queries that are encoded as a note says with a library, by heads that are its own."""
+
+    def reader(self, folder: Path | None) -> EmotionSource | None:
+        """Make what reads emotions, or take what is kept of it beside an index; None where there are none to read."""
 
     def why(self, heads: Heads) -> str | None:
         """Say by what items are compared, where nobody asked for it, and why."""
@@ -86,16 +103,33 @@ class RunSpace:
         note = self.encoding(other)
         return note, source_of(note, self._run.libraries[other]["path"])
 
-    def heads(self, asked: CacheNote, candidates: Features) -> Heads:  # noqa: ARG002 - they are the same for all
+    fitted = False
+
+    @cached_property
+    def identity(self) -> Mapping[str, Any]:
+        """See the protocol."""
+        content = read_regular(heads_file(self._run.folder), RunError)
+        return {"run": self.name, "heads": hashlib.sha256(content).hexdigest()[:16], "head": self.head}
+
+    def fit(self, note: CacheNote, keys: Sequence[str], read: Callable[[Sequence[str]], Features]) -> Heads:  # noqa: ARG002
+        """Return what was trained."""
+        return self._heads
+
+    def heads(self, asked: CacheNote, own: Heads | None) -> Heads:  # noqa: ARG002 - they are the same for all
         """See the protocol."""
         return self._heads
 
-    def read(self, features: Features, heads: Heads) -> Sequence[Mapping[str, float] | None]:  # noqa: ARG002
-        """Read emotions by the items that the run was trained on; none where these are not at hand."""
-        return [None] * len(features) if self._reader is None else self._reader.read(features)
-
     def why(self, heads: Heads) -> None:
         """A run is what is asked for."""
+
+    def reader(self, folder: Path | None) -> EmotionReader | None:
+        """Read emotions by the items that the run was trained on; none where these are not at hand."""
+        if folder is not None and (kept := load_reader(folder, self._heads, self._average)):
+            return kept
+        if folder is not None and self._reader is not None:
+            with suppress(OSError):
+                save_reader(folder, self._reader)
+        return self._reader
 
     @cached_property
     def _reader(self) -> EmotionReader | None:

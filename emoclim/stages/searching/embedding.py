@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from emoclim.config import Average
 from emoclim.data import Features
 from emoclim.errors import ManifestError, RunError
-from emoclim.learning import Heads, Metric, as_candidates, as_queries
+from emoclim.learning import Heads, Metric, as_candidates, as_queries, squares_of
 from emoclim.modality import Modality
 
 
@@ -70,8 +70,10 @@ class EmbeddedQuery:
     segments: Segments | None = None  # of this one item, as candidates; None where it has one passage
 
 
-def embed(candidates: Features, heads: Heads, average: Average = "embeddings") -> Embedded:
-    """Embed N candidates by one pair of heads (K = 1).
+def embed(
+    candidates: Features, heads: Heads, average: Average = "embeddings", longest: Tensor | None = None
+) -> Embedded:
+    """Embed N candidates by one pair of heads (K = 1); of a part of a library, bring them to the length of its longest.
 
     Raises
     ------
@@ -93,8 +95,14 @@ def embed(candidates: Features, heads: Heads, average: Average = "embeddings") -
     vectors, metric = heads.vectors(candidates, average=average)
     if not vectors.isfinite().all():
         raise RunError(f"the heads make no finite numbers of the {modality} features; train again")
-    rows = normalize(as_candidates(vectors[0], metric), dim=-1).float()
+    rows = normalize(as_candidates(vectors[0], metric, longest), dim=-1).float()
     return Embedded(modality, candidates.ids, rows, metric, tuple(heads.dimension_names), _segments(candidates, heads))
+
+
+def longest(candidates: Features, heads: Heads, average: Average = "embeddings") -> Tensor | None:
+    """Measure the longest of some candidates, which all of a library are brought to; None where that is of no use."""
+    vectors, metric = heads.vectors(candidates, average=average)
+    return None if metric == "ip" else squares_of(vectors[0]).max()
 
 
 def embed_query(query: Features, heads: Heads, candidates: Modality, average: Average = "embeddings") -> EmbeddedQuery:

@@ -122,14 +122,14 @@ class Gallery:
 
     def __init__(self, embedded: Embedded, ranker: Ranker | None = None) -> None:
         self.embedded = embedded
-        self._ranked = ranker or ExactRanker(embedded.vectors)
+        self.rank: Ranker = ranker or ExactRanker(embedded.vectors)
         self._rows: dict[str, int] = {}
 
     def search(self, query: EmbeddedQuery, *, top: int = 5, included: Tensor | None = None) -> list[Hit]:
         """Return the best hits of a query; none for one that asks nothing."""
         if not query.wanted.any():
             return []
-        return self.describe(query, self._ranked(query.wanted, top, included))
+        return self.describe(query, self.rank(query.wanted, top, included))
 
     def explain(self, query: EmbeddedQuery, hits: Sequence[Hit]) -> list[tuple[Reason, ...]]:
         """Tell what the score of each hit of one query is made of; no reasons where dimensions have no names."""

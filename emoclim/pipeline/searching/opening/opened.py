@@ -1,0 +1,114 @@
+"""A library that is open for search: what its items are compared by, what is known of them, what is read in them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from emoclim.cache import CacheNote
+from emoclim.config import Average
+from emoclim.errors import ConfigError
+from emoclim.index import Filters, ItemTable, select
+from emoclim.learning import Heads
+from emoclim.modality import MODALITIES, Modality
+from emoclim.pipeline.searching.opening.indexes import Indexed
+from emoclim.pipeline.searching.queries import CopyFinder
+from emoclim.pipeline.searching.result import Emotions
+from emoclim.stages import Embedded, EmotionSource, Gallery, read_emotions, rows_of
+
+ROWS = 65_536  # read at once
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A library, and the heads that compare queries with it; read from several threads at once."""
+
+    indexed: Indexed
+    heads: Heads  # of queries of one modality, and of the library
+    gallery: Gallery
+    copies: CopyFinder
+    reader: EmotionSource | None
+    average: Average
+
+    @property
+    def note(self) -> CacheNote:
+        """The note of the cache that it was extracted into."""
+        return self.indexed.note
+
+    @property
+    def path(self) -> Path:
+        """The folder or manifest that it is."""
+        return self.indexed.source.found_from(self.note.path)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return self.indexed.name
+
+    @property
+    def modality(self) -> Modality:
+        """Of its items."""
+        return self.embedded.modality
+
+    @property
+    def embedded(self) -> Embedded:
+        """What its N items are compared by."""
+        return self.indexed.index.embedded
+
+    @property
+    def items(self) -> ItemTable:
+        """What is known of them, in the same order."""
+        return self.indexed.index.items
+
+    @property
+    def classes(self) -> list[str]:
+        """The emotions that are read in them; none where no emotions are."""
+        return [] if self.reader is None else list(self.reader.names(self.modality))
+
+    def emotions(self, rows: Tensor) -> list[Emotions | None]:
+        """Read the emotions of some items ``(n,)``."""
+        if self.reader is None:
+            return [None] * len(rows)
+        embedded = self.embedded
+        vectors = rows_of(embedded.vectors[rows], embedded.metric)
+        return [*read_emotions(self.reader, vectors, embedded.metric, embedded.modality)]
+
+    @cached_property
+    def likeliest(self) -> NDArray[np.int16]:
+        """Which of the classes is likeliest for each item, ``(N,)``; -1 where no emotions are read."""
+        found = np.full(len(self.embedded), -1, np.int16)
+        embedded, reader = self.embedded, self.reader
+        for first in range(0, len(found), ROWS) if reader is not None else ():
+            vectors = rows_of(embedded.vectors[first : first + ROWS], embedded.metric)
+            read = reader.probabilities(vectors, embedded.metric, embedded.modality) if reader else vectors
+            found[first : first + ROWS] = read.argmax(dim=1).numpy()
+        return found
+
+    def copies_of(self, query: Path | str, asked: Modality) -> list[int]:
+        """List the rows of items that a query of a modality is, wholly or in part, or is equal to."""
+        suffixes = MODALITIES[self.modality].suffixes
+        alike = asked == self.modality or (isinstance(query, Path) and query.suffix.lower() in suffixes)
+        return self.copies.find_rows(query) if alike else []
+
+    def included(self, only: Filters | None, without: list[int]) -> Tensor | None:
+        """Flag the items that are asked for, but for some rows, ``(N,)``; None for all."""
+        if only is None and not without:
+            return None
+        flags = torch.ones(len(self.embedded), dtype=torch.bool)
+        if only is not None:
+            flags = torch.from_numpy(select(only, self.items, self.name, self._of_emotion))
+        flags[without] = False
+        return flags
+
+    def _of_emotion(self, name: str) -> NDArray[np.bool_]:
+        """Flag the items in which an emotion is the likeliest."""
+        numbers = {known.casefold(): number for number, known in enumerate(self.classes)}
+        if name.casefold() not in numbers:
+            there = f"those are {', '.join(self.classes)}" if numbers else "no emotions are read there"
+            raise ConfigError(f"{name!r} is none of the emotions that are read in {self.name}; {there}")
+        flags: NDArray[np.bool_] = self.likeliest == numbers[name.casefold()]
+        return flags
