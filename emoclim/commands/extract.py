@@ -10,6 +10,7 @@ from emoclim.commands.interface.options import (
     Device,
     EncoderSettings,
     MaxFailures,
+    On,
     Preset,
     Root,
     SettingOptions,
@@ -58,6 +59,7 @@ def _add(modality: Modality) -> None:
             str | None,
             typer.Option(help="Part to encode, 2/8 for the second of eight, to be joined by cache merge; default all."),
         ] = None,
+        on: On = None,
         max_failures: MaxFailures = 0.01,
         device: Device = "auto",
         workspace: Root = Path(),
@@ -80,6 +82,7 @@ def _add(modality: Modality) -> None:
             config.updated(settings=settings),
             workspace=pipeline.Workspace(workspace),
             shard=pipeline.Shard.parse(shard) if shard else None,
+            on=on,
             device=device,
             track=track,
         )

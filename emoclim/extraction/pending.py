@@ -4,7 +4,7 @@ A file that nobody has hashed before is hashed by the worker just before it deco
 system's memory anyway; the worker sends the fingerprint ahead of the blocks.
 """
 
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -38,6 +38,13 @@ class ExtractionPlan:
     def key(self, item: Item) -> str | None:
         """Return the content key of an item, if it is known."""
         return self._keys.get(item.id)
+
+    def give_up(self, reasons: Mapping[str, str]) -> dict[str, str]:
+        """Leave out items, by id, that failed elsewhere; return the reasons by key of those whose content is known."""
+        failed = [item for item in self.todo if item.id in reasons]
+        self.todo = [item for item in self.todo if item.id not in reasons]
+        self.unreadable |= {item.id: reasons[item.id] for item in failed if item.id not in self._keys}
+        return {self._keys[item.id]: reasons[item.id] for item in failed if item.id in self._keys}
 
     def learn(self, item: Item, fingerprint: Fingerprint) -> bool:
         """Record the fingerprint of an item's file; return whether the item is to be encoded."""

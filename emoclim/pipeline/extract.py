@@ -19,6 +19,7 @@ from emoclim.cache import (
     read_note,
     write_failures,
 )
+from emoclim.cluster import open_engine
 from emoclim.config import ExtractConfig
 from emoclim.data import Manifest, annotated_items, read_manifest
 from emoclim.encoders import choose_device, load_encoder
@@ -27,14 +28,13 @@ from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
 from emoclim.pipeline.extraction_result import ExtractionResult, advice_for, replaced_items, strange_labels
 from emoclim.pipeline.library import split_manifest
-from emoclim.pipeline.machine import provenance, usable_cores
+from emoclim.pipeline.machine import decoders, provenance
+from emoclim.pipeline.scaling.extraction import Spread, Spreading
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Track, silent
 from emoclim.stages import extract
 
 log = logging.getLogger(__name__)
-
-MAX_WORKERS = 8  # by default
 
 
 def extract_features(
@@ -44,10 +44,14 @@ def extract_features(
     *,
     workspace: Workspace = Workspace(),
     shard: Shard | None = None,
+    on: str | None = None,
     device: str = "auto",
     track: Track = silent,
 ) -> ExtractionResult:
-    """Encode the items of a manifest, or of a shard of it, that the cache does not hold yet."""
+    """Encode the items of a manifest, or of a shard of it, that the cache does not hold yet, here or on an engine."""
+    if on and shard:
+        raise ConfigError("--on makes shards of its own; leave out --shard, or --on")
+    engine = open_engine(on, device) if on else None
     where = choose_device(device)
     name = choose_encoder(modality, config.encoder)
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=config.unlabelled)
@@ -62,13 +66,28 @@ def extract_features(
     elsewhere = _committed(whole) if shard else frozenset()
     doubts = _replaced(path, manifest, len(part.items)), strange_labels(manifest), contamination(encoder.spec, manifest)
     warnings = tuple(filter(None, doubts))
-    workers = min(MAX_WORKERS, usable_cores()) if config.workers is None else config.workers
+    workers = decoders(config.workers)
+    keep_segments = config.keep_segments and bool(MODALITIES[modality].segments or encoder.spec.views)
+    spread = Spread()
     with open_cache(path, encoder.spec) as cache, _keep_note(cache, path, manifest, config) as note:
         for warning in warnings:
             log.warning(warning)
+        part = replace(part, name=note.sources[-1].name)
         try:
+            if engine:
+                spread = Spreading(
+                    engine=engine,
+                    manifest=part,
+                    encoder=encoder,
+                    cache=cache,
+                    config=config,
+                    keys=keys,
+                    keep_segments=keep_segments,
+                    device=device,
+                    track=track,
+                ).run()
             extraction = extract(
-                replace(part, name=note.sources[-1].name),
+                part,
                 encoder,
                 cache,
                 batch_size=config.batch_size,
@@ -76,13 +95,15 @@ def extract_features(
                 device=where,
                 track=track,
                 keys=keys,
-                keep_segments=config.keep_segments and bool(MODALITIES[modality].segments or encoder.spec.views),
+                keep_segments=keep_segments,
                 compiled=config.compiled,
                 retry_failed=config.retry_failed,
                 elsewhere=elsewhere,
+                given_up=spread.given_up,
             )
         finally:
             keys.save()
+    extraction = spread.joined(extraction)
     failed = [ItemStatus(one.id, "failed", "", one.reason) for one in extraction.failures]
     failures = write_failures(path, note.sources[-1].name, failed, part.items)
     advice = advice_for(extraction.timing, encoder, where.type == "cpu", config, workers)

@@ -15,6 +15,7 @@ from typing import Any
 from emoclim.cache import from_home
 
 UNKNOWN = 2**32  # bytes taken to be available where the system does not say, as on macOS and Windows
+MAX_WORKERS = 8  # processes that decode, by default
 PACKAGES = (
     "emoclim",
     "torch",
@@ -35,6 +36,11 @@ OPTIONAL = ("av", "pillow_heif")  # they decode some files, where they are insta
 def usable_cores() -> int:
     """Count the cores that this process may use, which in a container are often fewer than there are."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def decoders(asked: int | None, cores: int | None = None) -> int:
+    """Return how many processes decode: as many as were asked for, or one for each of some cores, by default all."""
+    return min(MAX_WORKERS, usable_cores() if cores is None else cores) if asked is None else asked
 
 
 @contextmanager

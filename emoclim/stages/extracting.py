@@ -48,6 +48,7 @@ def extract(
     compiled: bool = False,
     retry_failed: bool = False,
     elsewhere: Collection[str] = frozenset(),
+    given_up: Mapping[str, str] | None = None,
 ) -> Extraction:
     """Encode the items of a manifest that a cache does not hold yet.
 
@@ -78,6 +79,8 @@ def extract(
         Try contents again that failed in an earlier run.
     elsewhere
         Content keys that another cache holds: not to be encoded, and counted as reused.
+    given_up
+        Reasons, by id, of items that failed elsewhere just now, and are not tried again before another run.
 
     Raises
     ------
@@ -104,12 +107,13 @@ def extract(
     with watch.time("total"):
         done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
         plan = ExtractionPlan(manifest, done, keys or ContentKeys(), track)
+        transient = plan.give_up(given_up or {})
         where = choose_device(device)
         size = batch_size or (CPU_BATCH if where.type == "cpu" else GPU_BATCH)
         packer = BatchPacker(encoder, size, where, watch, compiled=compiled)
         events = trim_periodically(watch.each(decode(plan.preparer(encoder), plan.todo, workers), "waiting"))
         with keep_freed_memory(where), explain_worker_death(KEPT), AsyncWriter(cache, watch) as writer:
-            run = _Run(plan, packer, encoder, writer, keep_segments, watch)
+            run = _Run(plan, packer, encoder, writer, keep_segments, watch, transient=transient)
             with closing(run.finish_items(events)) as finished:
                 for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
                     pass

@@ -28,6 +28,10 @@ BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Segments per forward pass of the encoder; default 8, on a GPU 64.")
 ]
 MaxFailures = Annotated[float, typer.Option(min=0, max=1, help="Share of items that may fail; exit code 3 if more do.")]
+On = Annotated[
+    str | None,
+    typer.Option(help="Workers to share the work out to, as local:8, slurm:16,partition=gpu or ray; default none."),
+]
 Average = Annotated[
     Literal["embeddings", "features"],
     typer.Option(help="What is averaged over a recording's segments: embeddings (after the heads) or features."),

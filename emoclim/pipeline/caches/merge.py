@@ -68,15 +68,7 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
     keys = workspace.content_keys()
     with open_cache(cache_path, notes[0].spec) as cache:
         before = len(cache)
-        items, failed = 0, dict[str, str]()
-        for shard in shards:
-            with open_cache(shard) as part:
-                items += len(part)
-                _merge(part, cache, shard.name, track)
-                failed = {**part.failures(), **failed}
-        for key, reason in failed.items():
-            if key not in cache and key not in cache.failures():
-                cache.record_failure(key, reason)
+        items = append_shards(shards, cache, track)
         note = _merged_note(cache_path, notes)
         states, remarks = _write_tables(note, notes, cache, keys)
         failures = sum(state.state == "failed" for state in states)
@@ -89,6 +81,19 @@ def merge_shards(name: str, *, workspace: Workspace, track: Track = silent) -> M
     return MergeResult(
         cache_path, len(shards), added, items - added, failures, lacking_shards(shards), writing, tuple(remarks)
     )
+
+
+def append_shards(shards: Sequence[Path], cache: FeatureCache, track: Track = silent) -> int:
+    """Append what shards hold to a cache, and why contents failed in all of them; return how many items they hold."""
+    items, failed = 0, dict[str, str]()
+    for shard in shards:
+        with open_cache(shard) as part:
+            items += len(part)
+            _merge(part, cache, shard.name, track)
+            failed = {**part.failures(), **failed}
+    for key in failed.keys() - cache.keys() - cache.failures().keys():
+        cache.record_failure(key, failed[key])
+    return items
 
 
 def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> None:

@@ -17,9 +17,8 @@ from emoclim.encoders import Encoder, choose_device
 from emoclim.errors import RunError
 from emoclim.learning import Callbacks, Candidate, check_trainable, choose
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.extract import MAX_WORKERS
 from emoclim.pipeline.library import called, split_manifest
-from emoclim.pipeline.machine import usable_cores
+from emoclim.pipeline.machine import decoders, usable_cores
 from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import EndToEndConfig
 from emoclim.pipeline.training.end_to_end.crops import StoredCrops, make_augmenters, of_waveforms, stored_crops
@@ -120,7 +119,7 @@ def _prepare(config: EndToEndConfig, inputs: EndToEndInputs, resources: Resource
     replicas = resources.replicas
     device = replicas.device(choose_device(resources.device))
     check_trainable(inputs.encoders.values(), config.tuning, config.base, replicas.count, device)
-    workers = min(MAX_WORKERS, usable_cores() // replicas.count) if resources.workers is None else resources.workers
+    workers = decoders(resources.workers, usable_cores() // replicas.count)
     with replicas.main_process_first():
         splits = inputs.splits(resources.workspace, inputs.cached)
     parts = {live: [inputs.items(live, name) for name in splits] for live in inputs.encoders}

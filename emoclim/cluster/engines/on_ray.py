@@ -1,0 +1,98 @@
+"""Workers as tasks of a Ray cluster that runs already: ``ray``, or ``ray:8,gpus=1,address=HOST:6379``."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+from typing_extensions import override
+
+from emoclim.cluster.contract import Engine
+from emoclim.cluster.working import work
+from emoclim.config import LARGEST
+from emoclim.errors import ConfigError
+
+KILLED = 10  # seconds that a worker has to end
+
+
+@dataclass(frozen=True)
+class _Task:
+    worker: Any  # what Ray promises to return
+
+    def ended(self) -> str | None:
+        import ray
+
+        if not ray.wait([self.worker], timeout=0)[0]:
+            return None
+        try:
+            ray.get(self.worker)
+        except ray.exceptions.RayError as error:
+            return _named(error)
+        return ""
+
+    def stop(self) -> None:
+        import ray
+
+        ray.cancel(self.worker, force=True)
+
+    def wait(self) -> None:
+        import ray
+
+        ray.wait([self.worker], timeout=KILLED)
+
+
+class Ray(Engine):
+    """Tasks of Ray, spread over its nodes; each starts a process of its own, which Ray gives cores and GPUs."""
+
+    name: ClassVar[str] = "ray"
+
+    address: str = "auto"
+    cpus: int = Field(default=1, ge=1)
+    gpus: float | None = Field(default=None, ge=0)
+
+    @property
+    @override
+    def cores(self) -> int:
+        return self.cpus
+
+    @override
+    def ready(self, device: str) -> Self:
+        import ray
+
+        try:
+            ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+            where = "here" if self.address == "auto" else f"at {self.address}"
+            raise ConfigError(f"no Ray cluster answers {where}; start one with: ray start --head") from error
+        there = ray.cluster_resources()
+        gpus = self.gpus if self.gpus is not None else float(device != "cpu" and there.get("GPU", 0) >= 1)
+        room = min(there["CPU"] // self.cpus, there.get("GPU", 0) / gpus if gpus else LARGEST)
+        given = "workers" in self.model_fields_set
+        return self.updated(gpus=gpus, workers=self.workers if given else max(1, int(room)))
+
+    @override
+    def start(self, folder: Path, number: int) -> _Task:
+        import ray
+
+        remote = ray.remote(_work).options(
+            num_cpus=self.cpus, num_gpus=self.gpus or 0, max_retries=0, max_calls=1, scheduling_strategy="SPREAD"
+        )
+        return _Task(remote.remote(str(folder.absolute()), number, self.cpus, str(Path.cwd())))
+
+    @override
+    def close(self) -> None:
+        import ray
+
+        ray.shutdown()
+
+
+def _work(folder: str, number: int, cores: int, here: str) -> None:
+    """What runs on a node: paths are relative to where the command was typed."""
+    os.chdir(here)
+    work(Path(folder), number, cores)
+
+
+def _named(error: Exception) -> str:
+    """Say in a few words how a worker died: the last line of what it raised, or what became of it."""
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"[:200]

@@ -1,0 +1,98 @@
+"""Workers as jobs of a SLURM cluster, by submitit: ``slurm:16,partition=gpu,gpus=1,minutes=240``."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from pydantic import Field
+from typing_extensions import override
+
+from emoclim.cluster.contract import Engine
+from emoclim.cluster.working import run_worker
+from emoclim.errors import ConfigError, EmoclimError
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a job runs; SLURM may take its machine away and start it anew, on the same tasks."""
+
+    folder: Path
+    number: int
+    cores: int | None
+
+    def __call__(self) -> int:
+        """Work until there is nothing more to do."""
+        if (status := run_worker(self.folder, self.number, self.cores)) != 0:
+            raise EmoclimError(f"exit status {status}")
+        return status
+
+    def checkpoint(self) -> Any:
+        """Tell submitit what to queue again when the machine is taken away, or time is up."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+
+@dataclass(frozen=True)
+class _Job:
+    job: Any  # of submitit, which has no types for what executors have in common
+
+    def ended(self) -> str | None:
+        if not self.job.done():
+            return None
+        told = self.job.paths.result_pickle.exists()  # submitit would wait for what a killed job never writes
+        return "" if told and self.job.exception() is None else f"job {self.job.job_id} {self.job.state.lower()}"
+
+    def stop(self) -> None:
+        self.job.cancel(check=False)
+
+    def wait(self) -> None:
+        """Nothing: a job that is cancelled is ended by SLURM."""
+
+
+class Slurm(Engine):
+    """Jobs of SLURM; what is not given is as the cluster has it by default."""
+
+    name: ClassVar[str] = "slurm"
+    executor: ClassVar[str] = "slurm"
+
+    workers: int = Field(default=8, ge=1, le=100_000)
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    constraint: str | None = None
+    minutes: int = Field(default=24 * 60, ge=1)
+    cpus: int = Field(default=4, ge=1)
+    gpus: int | None = Field(default=None, ge=0)
+    memory: float | None = Field(default=None, gt=0)  # GB
+
+    @override
+    def ready(self, device: str) -> Self:
+        if self.executor == "slurm" and shutil.which("sbatch") is None:
+            raise ConfigError("there is no sbatch here to submit jobs with; run the command on a login node of SLURM")
+        return self if self.gpus is not None else self.updated(gpus=int(device.startswith("cuda")))
+
+    @property
+    @override
+    def cores(self) -> int:
+        return self.cpus
+
+    @override
+    def start(self, folder: Path, number: int) -> _Job:
+        import submitit
+
+        executor = submitit.AutoExecutor(folder / "jobs", cluster=self.executor, slurm_max_num_timeout=1000)
+        asked = {
+            "timeout_min": self.minutes,
+            "cpus_per_task": self.cpus,
+            "gpus_per_node": self.gpus or None,
+            "mem_gb": self.memory,
+            "name": f"emoclim-{number}",
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "slurm_qos": self.qos,
+            "slurm_constraint": self.constraint,
+        }
+        executor.update_parameters(**{name: value for name, value in asked.items() if value is not None})
+        return _Job(executor.submit(Worker(folder, number, self.cpus)))

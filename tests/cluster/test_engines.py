@@ -1,0 +1,112 @@
+"""Engines are found by name, and one that is not there is told in a sentence that says how to start it."""
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import PrivateAttr
+from test_supervising import folder_of, outcomes
+
+from emoclim.cluster import open_engine, run_tasks
+from emoclim.cluster.engines import opening
+from emoclim.cluster.engines.local import VISIBLE, Local
+from emoclim.cluster.engines.slurm import Slurm
+from emoclim.errors import ConfigError, MissingLibrary
+from emoclim.progress import silent
+
+
+@pytest.fixture(autouse=True)
+def _same_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started find what this one does."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+
+
+TASKS: list[dict[str, Any]] = [{"n": n} for n in range(4)]
+
+
+def needs(package: str) -> None:
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("slrum:4", "slurm"),
+        ("local:0", "workers"),
+        ("local:two", "workers"),
+        ("local:2,partition=gpu", "partition"),
+        ("local:2,gpus", "slurm:16,partition"),
+    ],
+)
+def test_what_cannot_be_an_engine_is_told(text: str, told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        open_engine(text)
+
+
+@pytest.mark.parametrize("name", ["slurm", "ray"])
+def test_an_engine_that_is_not_installed_is_told_with_the_command_that_installs_it(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(opening, "find_spec", lambda package: None)
+    with pytest.raises(MissingLibrary, match=rf"pip install 'emoclim\[{name}\]'"):
+        open_engine(f"{name}:2")
+
+
+def test_slurm_is_asked_for_on_a_login_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("submitit")
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(ConfigError, match="login node"):
+        open_engine("slurm:2")
+
+
+def test_ray_is_told_how_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("ray")
+    monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
+    with pytest.raises(ConfigError, match="ray start --head"):
+        open_engine("ray:2,address=127.0.0.1:1")
+
+
+def test_workers_share_cores_and_each_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Local, "_cores", staticmethod(lambda: 6))
+    monkeypatch.setattr(Local, "_gpus", staticmethod(lambda: 2))
+    monkeypatch.delenv(VISIBLE, raising=False)
+    engine = open_engine("local:4", "auto")
+    assert isinstance(engine, Local)
+    assert (engine.workers, engine.cores, engine.gpus) == (4, 1, 2)
+    assert [engine._own(number)[VISIBLE] for number in range(4)] == ["0", "1", "0", "1"]
+    assert open_engine("local").workers == 2
+    assert open_engine("local", "cpu").workers == 6
+    monkeypatch.setenv(VISIBLE, "5,3")
+    assert [engine._own(number)[VISIBLE] for number in range(2)] == ["5", "3"]
+
+
+def test_local_processes_do_tasks(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, TASKS)
+    run_tasks(folder, open_engine("local:1", "cpu"), track=silent, description="")
+    assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
+
+
+class Here(Slurm):
+    """Jobs of submitit as they are on SLURM, but processes of this machine."""
+
+    executor = "local"
+    _jobs: list[Any] = PrivateAttr(default_factory=list)
+
+    def start(self, folder: Path, number: int) -> Any:
+        self._jobs.append(super().start(folder, number))
+        return self._jobs[-1]
+
+    def close(self) -> None:
+        for job in self._jobs:
+            job.job._process.wait()
+
+
+def test_jobs_of_submitit_do_tasks(tmp_path: Path) -> None:
+    needs("submitit")
+    folder = folder_of(tmp_path, TASKS)
+    run_tasks(folder, Here(workers=1, minutes=5).ready("cpu"), track=silent, description="")
+    assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
