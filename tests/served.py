@@ -13,18 +13,24 @@ from emoclim.app import Libraries, ServiceSettings, create_app
 from emoclim.config import ExtractConfig
 from emoclim.pipeline import HeadsConfig, Resources, TrainHeads, Workspace, extract_features, open_searcher, start
 
+SETTINGS = ServiceSettings(files=3)
 ADDRESS = "http://127.0.0.1:8765"
 TRAINED = HeadsConfig(base=BRIEF.updated(epochs=1), settings={"seed": (1,)})
 
 
+def write_sound(path: Path, seed: int, seconds: int = 6) -> None:
+    """Write a sound of chance."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).uniform(-0.5, 0.5, 16_000 * seconds), 16_000)
+
+
 def write_music(root: Path) -> None:
     """Write sounds of chance, one for each class and split, and the manifest ``data/audio.csv``."""
-    draw, rows = np.random.default_rng(0), ["path,label,split"]
+    rows = ["path,label,split"]
     for number in range(len(CLASSES) * len(SPLITS)):
         label, split = CLASSES[number % 3], SPLITS[number // 3]
         place = f"{label}/{number}.flac"
-        (root / "data" / "music" / label).mkdir(parents=True, exist_ok=True)
-        soundfile.write(root / "data" / "music" / place, draw.uniform(-0.5, 0.5, 16_000 * 11), 16_000)
+        write_sound(root / "data" / "music" / place, number, 11)
         rows.append(f"music/{place},{label},{split}")
     (root / "data" / "audio.csv").write_text("\n".join(rows) + "\n")
 
@@ -42,17 +48,22 @@ def served_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def open_music(root: Path, settings: ServiceSettings, name: str = "audio") -> Libraries:
+    """Open a library of a workspace, to be served."""
+    place = Workspace(root)
+    made = Libraries(lambda name, track, limit: open_searcher(place, library=name, track=track, limit=limit), settings)
+    made.open(name)
+    return made
+
+
 @pytest.fixture(scope="session")
 def libraries(served_workspace: Path) -> Libraries:
     """Its music, open."""
-    place = Workspace(served_workspace)
-    made = Libraries(lambda name, track, limit: open_searcher(place, library=name, track=track, limit=limit))
-    made.open("audio")
-    return made
+    return open_music(served_workspace, SETTINGS)
 
 
 @pytest.fixture(scope="session")
 def client(libraries: Libraries) -> Iterator[TestClient]:
     """Asks the service."""
-    with TestClient(create_app(libraries, ServiceSettings(files=3)), ADDRESS) as opened:
+    with TestClient(create_app(libraries, SETTINGS), ADDRESS) as opened:
         yield opened

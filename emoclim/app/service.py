@@ -19,7 +19,7 @@ from starlette.exceptions import HTTPException
 from emoclim import __version__
 from emoclim.app import media, opening, playlists, searching
 from emoclim.app.guard.decoding import Busy
-from emoclim.app.guard.requests import Guard, error_response
+from emoclim.app.guard.requests import MOST_HEADERS, Guard, error_response
 from emoclim.app.jobs import Jobs
 from emoclim.app.libraries import Libraries
 from emoclim.app.settings import ServiceSettings
@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 
 TYPES = {".css": "text/css", ".html": "text/html", ".ico": "image/x-icon", ".js": "text/javascript"}
 TYPES |= {".png": "image/png", ".svg": "image/svg+xml", ".webmanifest": "application/manifest+json"}
-DEEPEST = 32 * 1024  # bytes of a request's line and headers
 MOST_AT_ONCE = 512  # connections
 IDLE_SECONDS = 15
 
@@ -82,7 +81,7 @@ def server_config(app: FastAPI, settings: ServiceSettings, **options: Any) -> uv
         ws="none",
         proxy_headers=False,
         server_header=False,
-        h11_max_incomplete_event_size=DEEPEST,
+        h11_max_incomplete_event_size=MOST_HEADERS,
         limit_concurrency=MOST_AT_ONCE,
         timeout_keep_alive=IDLE_SECONDS,
         **options,

@@ -22,9 +22,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from emoclim.app.settings import LOCAL, ServiceSettings
 
 COOKIE = "emoclim_token"
+MOST_HEADERS = 32 * 1024  # bytes of a request's headers
 READING = frozenset({"GET", "HEAD"})
 NAMES = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
-NAMES |= {408: "TooSlow", 413: "TooLarge", 415: "UnsupportedMedia", 500: "InternalError", 503: "Busy"}
+NAMES |= {408: "TooSlow", 431: "TooLarge", 413: "TooLarge", 415: "UnsupportedMedia", 500: "InternalError", 503: "Busy"}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -77,6 +78,8 @@ class Guard:
     def _refusal(self, scope: Scope) -> Response | None:
         """Return what a request is answered with that goes no further."""
         headers = _headers(scope)
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MOST_HEADERS:
+            return error_response(431, "the headers of the request are too long; send fewer")
         if headers is None:
             return error_response(400, "the request has several headers where there may be one; send each once")
         if not self._is_own(headers.get("host", "")):
