@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from emoclim.cache import EncodedItem, FeatureCache
+from emoclim.cache import EncodedItem, FeatureCache, MemoryCache
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
 
@@ -166,6 +166,35 @@ class CacheContract(ABC):
         assert cache.failures() == {"good": "of old"}
         cache.append([encoded("good", 1)])
         assert torch.equal(cache.read(["good", "a"]).values[0], encoded("good", 1).value)
+
+    def test_features_are_appended_as_their_items_are(self, cache: FeatureCache) -> None:
+        items = [encoded(key, n) for key, n in zip("abcdef", (2, None, 0, 3, 1, None), strict=True)]
+        with MemoryCache(SPEC) as plain:
+            plain.append(items)
+            cache.append_features(plain.read(list("acd")))
+            cache.append_features(plain.read([]))
+            cache.append_features(plain.read(list("fb")))
+            cache.append_features(plain.read(list("e")))
+            found, expected = cache.read(list("fedcba")), plain.read(list("fedcba"))
+        assert list(cache) == list("acdfbe")
+        for name in ("values", "segments", "offsets", "starts", "seconds"):
+            assert torch.equal(getattr(found, name), getattr(expected, name))
+
+    @pytest.mark.parametrize("spoilt", ["values", "segments", "starts", "seconds", "ids", "empty", "held"])
+    def test_features_are_appended_all_or_none(self, cache: FeatureCache, spoilt: str) -> None:
+        cache.append([encoded("held")])
+        with MemoryCache(SPEC) as plain:
+            plain.append([encoded("a", 2), encoded("b", 1)])
+            good = plain.read(["a", "b"])
+        ids = {"ids": ("a", "a"), "empty": ("a", ""), "held": ("a", "held")}.get(spoilt, good.ids)
+        bad = (
+            {spoilt: getattr(good, spoilt) * math.nan} if spoilt in ("values", "segments", "starts", "seconds") else {}
+        )
+        with pytest.raises(CacheError):
+            cache.append_features(replace(good, ids=ids, **bad))
+        assert cache.keys() == {"held"}
+        cache.append_features(good)
+        assert cache.keys() == {"held", "a", "b"}
 
     @pytest.mark.parametrize("keys", [["b", "b"], ["b", "a"]])
     def test_refuses_a_key_twice(self, cache: FeatureCache, keys: list[str]) -> None:

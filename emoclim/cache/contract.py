@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from emoclim.cache.item_table import ItemStatus, find_keys, item_tables, read_item_table, write_item_table
-from emoclim.cache.items import EncodedItem
+from emoclim.cache.items import EncodedItem, split_features
 from emoclim.data import FeatureSpec
 
 if TYPE_CHECKING:
@@ -123,6 +123,13 @@ class FeatureCache(ABC):
             A key is committed already or occurs twice, a shape does not fit the spec, a number is not finite, or the
             cache was opened for reading only.
         """
+
+    def append_features(self, features: "Features") -> None:
+        """Commit the items of features, whose `ids` are their keys, as :meth:`append` does."""
+        self.append(list(split_features(features)))
+
+    def reserve(self, n_items: int) -> None:  # noqa: B027 - a cache may need none
+        """Make room for so many items without segments in advance, where that is cheaper than item by item."""
 
     @abstractmethod
     def record_failure(self, key: str, reason: str) -> None:

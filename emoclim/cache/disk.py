@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.item_table import ids_by_key
-from emoclim.cache.items import EncodedItem, check_items, look_up, to_features, to_rows
+from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, look_up, rows_of, to_features, to_rows
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.note import BACKENDS, SHARDS
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+ITEM_BYTES = 96  # of an item in the ledger, about, for which room is made in advance
 EXTRACT_ANEW = "delete it and extract anew"
 
 
@@ -134,18 +136,30 @@ class DiskCache(FeatureCache):
         return self._opened().n_segments
 
     def append(self, items: Sequence[EncodedItem]) -> None:
-        ledger = self._opened(for_writing=True)
-        check_items(items, self.spec.dim, ledger.rows, self._where)
-        if not items:
-            return
-        rows = to_rows(items)
-        ends = by_table(*ledger.taken)
-        with explained(f"{self._where} could not be written, and keeps none of these {len(items)} items", MAKE_ROOM):
+        check_items(items, self.spec.dim, self._opened(for_writing=True).rows, self._where)
+        if items:
+            self._append(to_rows(items))
+
+    @override
+    def append_features(self, features: "Features") -> None:
+        if not are_sound(features, self.spec.dim, self._opened(for_writing=True).rows.keys()):
+            super().append_features(features)  # which tells what is wrong
+        elif len(features):
+            self._append(rows_of(features))
+
+    def _append(self, new: NewRows) -> None:
+        ends = by_table(*self._ledger.taken)
+        with explained(f"{self._where} could not be written, and keeps none of these {len(new.keys)} items", MAKE_ROOM):
             store = self._made_store()
-            store.write({table: (ends[table], part) for table, part in rows.items()})
-            counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
-            seconds = [float(item.seconds) for item in items]
-            self._commit(store, ledger.items_line([item.key for item in items], counts, seconds, rows))
+            store.write({table: (ends[table], part) for table, part in new.tables.items()})
+            self._commit(store, self._ledger.items_line(new.keys, new.counts, new.seconds, new.tables))
+
+    @override
+    def reserve(self, n_items: int) -> None:
+        values, size = self._opened(for_writing=True).taken[0], self._ledger.size
+        if n_items:
+            with explained(f"{self._where} could not be written", MAKE_ROOM):
+                self._made_store().reserve(values + n_items, size + n_items * ITEM_BYTES)
 
     def record_failure(self, key: str, reason: str) -> None:
         ledger = self._opened(for_writing=True)

@@ -98,6 +98,11 @@ class HDF5Store(Store):
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         self._put(rows)
 
+    @override
+    def reserve(self, values: int, size: int) -> None:
+        """Make room in one copy of the file, while it is small."""
+        self._make_room({"values": values, LEDGER: size})
+
     def write_line(self, at: int, line: bytes) -> None:
         self._put({LEDGER: (at, np.frombuffer(line, np.uint8))})
 

@@ -1,10 +1,10 @@
 """Encoded items: what caches take, what they check of it, and how it becomes rows. Loads no torch by itself."""
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +56,35 @@ def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list
     )
 
 
-def to_rows(items: Sequence[EncodedItem]) -> dict[Table, Rows]:
-    """Stack values ``(n, D)``, and segments ``(R, D)`` and starts ``(R,)`` if any item has a segment."""
+class NewRows(NamedTuple):
+    """Rows that are to be committed at once."""
+
+    keys: Sequence[str]
+    tables: dict[Table, Rows]  # values (n, D), and segments (R, D) and starts (R,) if any item has a segment
+    counts: NDArray[np.int64]  # (n,): segments of each item
+    seconds: Sequence[float]
+
+
+def to_rows(items: Sequence[EncodedItem]) -> NewRows:
+    """Stack what items have."""
     rows: dict[Table, Rows] = {"values": _stack([item.value[None] for item in items])}
     segments = [item.segments for item in items if item.segments is not None and len(item.segments)]
     if segments:
         starts = [item.starts for item in items if item.starts is not None]
         rows |= {"segments": _stack(segments), "starts": _stack(starts)}
-    return rows
+    counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
+    return NewRows([item.key for item in items], rows, counts, [float(item.seconds) for item in items])
+
+
+def rows_of(features: "Features") -> NewRows:
+    """Take what features have, their `ids` as keys."""
+    tables: dict[Table, Tensor] = {"values": features.values}
+    if features.segments is not None and features.starts is not None and len(features.segments):
+        tables |= {"segments": features.segments, "starts": features.starts}
+    rows = {table: np.ascontiguousarray(part.detach().cpu().numpy()) for table, part in tables.items()}
+    counts = np.zeros(len(features), np.int64) if features.offsets is None else features.offsets.diff().numpy()
+    seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
+    return NewRows(features.ids, rows, counts, seconds)
 
 
 def to_features(
@@ -92,6 +113,21 @@ def split_features(features: "Features") -> Iterator[EncodedItem]:
         if features.segments is not None and features.starts is not None and last > first:
             item = replace(item, segments=features.segments[first:last], starts=features.starts[first:last])
         yield item
+
+
+def are_sound(features: "Features", dim: int, committed: KeysView[str]) -> bool:
+    """Tell whether all items of features may be appended; :func:`check_items` says what is wrong with which."""
+    keys, count = set(features.ids), 0 if features.segments is None else len(features.segments)
+    shapes = {"values": (len(keys), dim), "segments": (count, dim), "starts": (count,), "seconds": (len(keys),)}
+    arrays = {name: getattr(features, name).numpy() for name in shapes if getattr(features, name) is not None}
+    return (
+        len(keys) == len(features)
+        and "" not in keys
+        and committed.isdisjoint(keys)
+        and all(array.dtype == np.float32 and array.shape == shapes[name] for name, array in arrays.items())
+        and all(np.isfinite(array).all() for array in arrays.values())
+        and bool((arrays.get("seconds", np.zeros(1)) >= 0).all())
+    )
 
 
 def in_blocks(keys: Sequence[T], size: int = BLOCK_ITEMS) -> list[Sequence[T]]:

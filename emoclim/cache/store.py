@@ -68,6 +68,9 @@ class Store(ABC):
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         """Put rows at and behind the given one of each table, making room; they are on the disk on return."""
 
+    def reserve(self, values: int, size: int) -> None:  # noqa: B027 - most formats need none
+        """Make room for so many values and bytes of the ledger in all, where it would cost more bit by bit."""
+
     def reseal(self, table: Table, rows: NDArray[np.int64]) -> None:  # noqa: B027 - most formats have none
         """Make checksums of the format, where it has any, match what lies at damaged rows, which others lie beside."""
 

@@ -13,7 +13,7 @@ import pytest
 from emoclim.data import unpacked_bytes
 from emoclim.data.tables import read_table
 from emoclim.errors import CacheError, ManifestError
-from emoclim.pipeline.caches.feature_tables import read_items
+from emoclim.pipeline.caches.feature_tables import read_blocks
 
 LAYOUTS = list(itertools.product(("snappy", "none", "zstd"), ("1.0", "2.0"), (True, False), (True, False)))
 
@@ -97,7 +97,7 @@ def test_features_with_ids_that_would_fill_the_memory_are_refused(
         understate(path)
     monkeypatch.setenv("EMOCLIM_MEMORY_LIMIT", "0.01")
     with pytest.raises(CacheError, match="EMOCLIM_MEMORY_LIMIT=1"):
-        list(read_items([path], "values"))
+        list(read_blocks([path], "values"))
 
 
 def test_whatever_the_bytes_are_counting_ends(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`emoclim cache gc` and `verify` while an import runs, and after it was killed: nothing half made is ever a cache."""
 
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,10 @@ from cache_workspace import answer, imported, run
 
 from emoclim.cache import open_cache
 from emoclim.cache.disk import DiskCache
-from emoclim.cache.items import EncodedItem
+from emoclim.data import Features
 
 N_ITEMS = 1500  # more than one commit
-APPEND = DiskCache.append
+APPEND = DiskCache.append_features
 
 
 class StopAfterCommit:
@@ -22,14 +21,14 @@ class StopAfterCommit:
     def __init__(self) -> None:
         self.stopped, self.may_go_on = threading.Event(), threading.Event()
 
-    def append(self, cache: DiskCache, items: Sequence[EncodedItem]) -> None:
+    def append(self, cache: DiskCache, items: Features) -> None:
         APPEND(cache, items)
         if not self.stopped.is_set():
             self.stopped.set()
             assert self.may_go_on.wait(60)
 
     def begin(self, root: Path, backend: str) -> threading.Thread:
-        DiskCache.append = lambda cache, items: self.append(cache, items)
+        DiskCache.append_features = lambda cache, items: self.append(cache, items)
         thread = threading.Thread(target=imported, args=(root, backend), kwargs={"n_items": N_ITEMS}, daemon=True)
         thread.start()
         assert self.stopped.wait(60)
@@ -40,7 +39,8 @@ class StopAfterCommit:
 def no_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """What changed just now is no reason to keep it; and `append` is put back."""
     monkeypatch.setattr("emoclim.pipeline.caches.collect.RECENT", 0)
-    monkeypatch.setattr(DiskCache, "append", APPEND)
+    monkeypatch.setattr(DiskCache, "append_features", APPEND)
+    monkeypatch.setattr("emoclim.pipeline.caches.importing.COMMIT_ITEMS", 1000)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -308,7 +308,7 @@ def test_the_files_of_a_folder_are_one_table(space: Path) -> None:
 def test_an_interrupted_import_leaves_nothing(space: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     file = save(space)
     before = files_of(space)
-    append, calls = DiskCache.append, [0]
+    append, calls = DiskCache.append_features, [0]
 
     def stopped(self: DiskCache, items: Any) -> None:
         calls[0] += 1
@@ -318,7 +318,7 @@ def test_an_interrupted_import_leaves_nothing(space: Path, backend: str, monkeyp
 
     with monkeypatch.context() as patch:
         patch.setattr("emoclim.pipeline.caches.importing.COMMIT_ITEMS", 3)
-        patch.setattr(DiskCache, "append", stopped)
+        patch.setattr(DiskCache, "append_features", stopped)
         with pytest.raises(KeyboardInterrupt):
             bring(space, file, backend=backend)
     assert files_of(space) == before

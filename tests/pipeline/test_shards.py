@@ -149,7 +149,7 @@ def test_a_merge_that_stops_anywhere_and_is_done_again_gives_the_same_bytes(
     with open_cache(whole) as cache:
         assert list(cache) == list("dacbefyg")
         assert dict(cache.failures()) == {"x": "too short", "z": "no sound"}
-    append, record = DiskCache.append, DiskCache.record_failure
+    append, record = DiskCache.append_features, DiskCache.record_failure
     for last in range(7):
         shutil.rmtree(whole) if whole.is_dir() else whole.unlink()
         calls = [0]
@@ -160,7 +160,7 @@ def test_a_merge_that_stops_anywhere_and_is_done_again_gives_the_same_bytes(
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(DiskCache, "append", lambda self, items, count=count: (count(), append(self, items)))
+            patch.setattr(DiskCache, "append_features", lambda self, items, count=count: (count(), append(self, items)))
             patch.setattr(DiskCache, "record_failure", lambda self, *what, count=count: (count(), record(self, *what)))
             with pytest.raises(KeyboardInterrupt):
                 merge_shards("letters", workspace=Workspace(tmp_path))

@@ -1,6 +1,6 @@
-"""Read the features of other programs, npz or Parquet, item by item. Used by `emoclim cache import`.
+"""Read the features of other programs, npz or Parquet, block by block. Used by `emoclim cache import`.
 
-Nothing is ever unpickled. Parquet is read batch by batch: memory does not grow with its rows. An npz is read whole.
+Nothing is ever unpickled. Parquet is read in blocks: memory does not grow with its rows. An npz is read whole.
 """
 
 import hashlib
@@ -8,16 +8,14 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache import EncodedItem
 from emoclim.data import text_bytes, unpacked_bytes
 from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, EmoclimError, name_some
@@ -26,10 +24,21 @@ from emoclim.files import open_regular, require_memory
 Array = NDArray[Any]
 
 NO_ID = ""  # key of an item whose file has no ids
-ROWS = 1024  # of Parquet, read at once
+ROWS, BLOCK_BYTES = 8192, 1 << 25  # of Parquet, read at once: at most so many rows, and about so many bytes
 ROW_BYTES = 128  # of Python's objects for one row, about
 HEADERS: dict[Any, Any] = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LEVELS = {"values": 1, "segments": 2, "starts": 1, "seconds": 0}  # of lists in which a column has its numbers
+
+
+class Block(NamedTuple):
+    """Some items of a file, in its order."""
+
+    ids: Sequence[str]  # NO_ID where the file has none
+    values: Tensor  # (N, D) float32, all finite, as are the others
+    segments: Tensor  # (R, D); R is 0 where the file has none
+    starts: Tensor  # (R,)
+    offsets: Tensor  # (N + 1,) int64
+    seconds: Tensor  # (N,)
 
 
 def find_features(path: Path) -> tuple[list[Path], str]:
@@ -43,13 +52,13 @@ def find_features(path: Path) -> tuple[list[Path], str]:
     return files, f"{path.resolve().name}@{hashlib.sha256(os.fsencode(listed)).hexdigest()[:12]}"
 
 
-def read_items(files: Sequence[Path], values: str) -> Iterator[EncodedItem]:
-    """Read features, their ids as keys; the array or column called `values` has one vector for each item."""
+def read_blocks(files: Sequence[Path], values: str) -> Iterator[Block]:
+    """Read features and their ids; the array or column called `values` has one vector for each item."""
     for file in files:
         read = _read_npz if file.suffix.lower() == ".npz" else _read_parquet
         try:
             for arrays in read(file, values):
-                yield from _items(file, arrays)
+                yield _block(file, arrays)
         except EmoclimError:
             raise
         except Exception as error:  # whatever a damaged or hostile file makes its reader raise
@@ -98,8 +107,10 @@ def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
         require_memory(file, unpacked_bytes(stream), CacheError)
-        require_memory(file, _decoded(table, list(columns.values())), CacheError)
-        for batch in table.iter_batches(ROWS, columns=list(columns.values())):
+        decoded = _decoded(table, list(columns.values()))
+        require_memory(file, decoded, CacheError)
+        rows = max(1, min(ROWS, BLOCK_BYTES * table.metadata.num_rows // max(1, decoded)))
+        for batch in table.iter_batches(rows, columns=list(columns.values())):
             if batch.num_rows:
                 texts += text_bytes(batch.column("id")) if "ids" in columns else 0
                 require_memory(file, texts, CacheError)
@@ -157,8 +168,8 @@ def _flatten(column: Any, depth: int) -> tuple[Array, list[Array]]:
     return column.to_numpy(zero_copy_only=False), counts
 
 
-def _items(file: Path, arrays: dict[str, Any]) -> Iterator[EncodedItem]:
-    """Cut arrays into items, if their shapes fit each other and all of their numbers are finite."""
+def _block(file: Path, arrays: dict[str, Any]) -> Block:
+    """Make a block of arrays, if their shapes fit each other and all of their numbers are finite."""
     values = arrays["values"]
     n_items = len(np.atleast_1d(values))
     dim = values.shape[1] if values.ndim == 2 and values.shape[1] else 1
@@ -177,9 +188,7 @@ def _items(file: Path, arrays: dict[str, Any]) -> Iterator[EncodedItem]:
     if bad.any():
         named = name_some([ids[n] or f"row {n}" for n in bad.nonzero()[:, 0].tolist()])
         raise CacheError(f"{int(bad.sum())} items of {file} have a number that is not finite ({named}); correct them")
-    for n, (first, last) in enumerate(pairwise(offsets.tolist())):
-        segments, starts = (floats[name][first:last] if last > first else None for name in ("segments", "starts"))
-        yield EncodedItem(ids[n], floats["values"][n], segments, starts, float(floats["seconds"][n]))
+    return Block(ids, floats["values"], floats["segments"], floats["starts"], offsets, floats["seconds"])
 
 
 def _offsets(arrays: dict[str, Any], n_items: int, file: Path) -> Tensor:

@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from emoclim.cache import (
     BY_ID,
     CacheNote,
-    EncodedItem,
     item_statuses,
     kept_free,
     note_or_new,
@@ -26,18 +27,18 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.config import ImportConfig
-from emoclim.data import VIEWS, FeatureSpec, Manifest, Setting, annotated_items, read_manifest
+from emoclim.data import VIEWS, Features, FeatureSpec, Manifest, Setting, annotated_items, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.caches.feature_tables import NO_ID, find_features, read_items
+from emoclim.pipeline.caches.feature_tables import NO_ID, Block, find_features, read_blocks
 from emoclim.pipeline.library import split_manifest
 from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
 NAME = re.compile(r"[\w][\w.+-]*")
-COMMIT_ITEMS = 1024
+COMMIT_ITEMS = 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def import_features(
         source or workspace.manifest(modality), modality, unlabelled=config.unlabelled, need_files=False
     )
     files, identity = find_features(file)
-    ids, dim, max_segments = survey(track(read_items(files, config.values), f"check {file.name}"), file)
+    ids, dim, max_segments = survey(track(read_blocks(files, config.values), f"check {file.name}"), file)
     own_ids = match_ids(ids, manifest, file, allow_extra=config.allow_extra)
     manifest = split_manifest(manifest, workspace.content_keys(), track, seed=config.seed)
     if max_segments and not MODALITIES[modality].segments:
@@ -96,8 +97,8 @@ def import_features(
         own["order"] = hashlib.sha256(os.fsencode("\n".join(map(str, own_ids)))).hexdigest()[:12]
     spec = FeatureSpec(name, modality, dim, identity, {**config.settings, **own})
     cache = workspace.cache_path(spec, f".{config.backend}")
-    named = zip(own_ids, track(read_items(files, config.values), f"import {file.name}"), strict=True)
-    imported = _keep(cache, spec, (_named(item, id_, modality) for id_, item in named if id_ is not None))
+    blocks = track(read_blocks(files, config.values), f"import {file.name}")
+    imported = _keep(cache, spec, _named(blocks, own_ids, spec), sum(id_ is not None for id_ in own_ids))
     missing = _note(cache, spec, manifest, portable_path(file, cache.parent), imported)
     left_out = tuple(id_ for id_, own_id in zip(ids, own_ids, strict=True) if own_id is None)
     return ImportResult(
@@ -114,21 +115,42 @@ def import_features(
     )
 
 
-def _named(item: EncodedItem, id_: str, modality: Modality) -> EncodedItem:
-    """Name an item; number its segments where they have no length, and the file tells no numbers."""
-    facts, starts = MODALITIES[modality], item.starts
-    if starts is not None and facts.segments and not facts.timed and not starts.any():
-        starts = (starts + 1).cumsum(0) - 1
-    return replace(item, key=f"{BY_ID}{id_}", starts=starts)
+def _named(blocks: Iterable[Block], own_ids: Sequence[str | None], spec: FeatureSpec) -> Iterator[Features]:
+    """Name the items of blocks, a commit at a time, without those that have no id of their own."""
+    first = 0
+    for block in blocks:
+        ids = own_ids[first : first + len(block.ids)]
+        first += len(ids)
+        keys = tuple("" if id_ is None else f"{BY_ID}{id_}" for id_ in ids)
+        features = Features(spec, keys, block.values, seconds=block.seconds)
+        if len(block.segments):
+            starts = _numbered(block, spec.modality)
+            features = replace(features, segments=block.segments, offsets=block.offsets, starts=starts)
+        rows = torch.tensor([row for row, key in enumerate(keys) if key], dtype=torch.int64)
+        if len(rows) == len(keys) <= COMMIT_ITEMS:
+            yield features
+        else:
+            yield from map(features.select, torch.split(rows, COMMIT_ITEMS))
 
 
-def survey(items: Iterable[EncodedItem], file: Path) -> tuple[list[str], int, int]:
+def _numbered(block: Block, modality: Modality) -> Tensor:
+    """Return the starts of segments; their numbers where they have no length, and the file tells none of an item."""
+    facts, counts = MODALITIES[modality], block.offsets.diff()
+    if not facts.segments or facts.timed:
+        return block.starts
+    owners = torch.arange(len(counts)).repeat_interleave(counts)
+    told = torch.zeros(len(counts), dtype=torch.bool).index_fill_(0, owners[block.starts != 0], True)
+    numbers = (torch.arange(len(owners)) - block.offsets[owners]).float()
+    return torch.where(told[owners], block.starts, numbers)
+
+
+def survey(blocks: Iterable[Block], file: Path) -> tuple[list[str], int, int]:
     """Read all items; return ids, the width of values and the most segments of an item, if all can be imported."""
-    ids, dims, max_segments = [], set(), 0
-    for item in items:
-        ids.append(item.key)
-        dims.add(len(item.value))
-        max_segments = max(max_segments, 0 if item.segments is None else len(item.segments))
+    ids, dims, max_segments = list[str](), set[int](), 0
+    for block in blocks:
+        ids += block.ids
+        dims.add(block.values.shape[1])
+        max_segments = max(max_segments, int(block.offsets.diff().max()) if block.ids else 0)
     problems = [] if ids else ["it holds no item"]
     if len(dims) > 1:
         problems.append(f"not all values are equally long ({min(dims)} to {max(dims)})")
@@ -151,13 +173,13 @@ def match_ids(ids: Sequence[str], manifest: Manifest, file: Path, *, allow_extra
     return [id_ if id_ in own else None for id_ in ids]
 
 
-def _keep(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
+def _keep(path: Path, spec: FeatureSpec, parts: Iterator[Features], n_items: int) -> int:
     """Put items into a cache that it does not hold yet; a new cache is made aside and then appears whole."""
     if path.exists():
-        return _append(path, spec, items)
+        return _append(path, spec, parts)
     room = partial_beside(path)  # a folder, since a cache is opened by its suffix
     try:
-        imported = _append(room / path.name, spec, items)
+        imported = _append(room / path.name, spec, parts, n_items)
         with kept_free(path) as free:
             if not free or path.exists():
                 raise CacheError(f"cache {path} is being made by another process meanwhile; import again after it")
@@ -168,12 +190,13 @@ def _keep(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
             remove(room)
 
 
-def _append(path: Path, spec: FeatureSpec, items: Iterator[EncodedItem]) -> int:
+def _append(path: Path, spec: FeatureSpec, parts: Iterator[Features], n_items: int = 0) -> int:
     with open_cache(path, spec) as cache:
         before = cache.keys()
-        new = (item for item in items if item.key not in before)
-        while some := list(islice(new, COMMIT_ITEMS)):
-            cache.append(some)
+        cache.reserve(n_items)
+        for part in parts:
+            new = torch.tensor([row for row, key in enumerate(part.ids) if key not in before], dtype=torch.int64)
+            cache.append_features(part if len(new) == len(part) else part.select(new))
         return len(cache) - len(before)
 
 

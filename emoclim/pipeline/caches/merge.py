@@ -22,7 +22,6 @@ from emoclim.cache import (
     open_cache,
     portable_path,
     read_item_table,
-    split_features,
     who_writes,
     write_failures,
     write_item_table,
@@ -101,7 +100,7 @@ def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> 
     cache.spec.require(part.spec, f"cache {cache.path}")
     for block in track(in_blocks(list(part)), description=f"merge {name}"):
         if new := [key for key in block if key not in cache]:
-            cache.append(list(split_features(part.read(new))))
+            cache.append_features(part.read(new))
 
 
 def _merged_note(cache: Path, parts: Sequence[CacheNote]) -> CacheNote:
