@@ -4,6 +4,8 @@ Convention: results depend neither on the size of the blocks nor on where a cand
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -12,15 +14,18 @@ from torch.nn.functional import normalize
 from emoclim.errors import ConfigError
 from emoclim.metrics.counting import Layout
 from emoclim.metrics.questions import Answer, Question
+from emoclim.metrics.rounded import RoundedCounter, TooNearError, error_bound, exact_products
 
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
 GRID = float(1 << 26)
+ROWS = 1 << 14  # brought to the grid at once
+ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
 
 def on_grid(vectors: Tensor) -> Tensor:
-    """Scale vectors ``(N, E)`` to the length 2**26 in float64, and round them to whole numbers.
+    """Scale vectors ``(N, E)`` to the length 2**26 in float64, and round them to whole numbers, int32.
 
     Notes
     -----
@@ -28,7 +33,10 @@ def on_grid(vectors: Tensor) -> Tensor:
     exactly, in whatever order a machine adds. So equal vectors have equal scores wherever they stand, and a ranking is
     the same on any processor. The rounding moves a cosine by some 1e-8, which is less than float32 embeddings know.
     """
-    return (normalize(vectors.double(), dim=1) * GRID).round_()
+    grid = torch.empty_like(vectors, dtype=torch.int32)
+    for rows, part in zip(torch.split(vectors, ROWS), torch.split(grid, ROWS), strict=True):
+        part.copy_((normalize(rows.double(), dim=1) * GRID).round_())
+    return grid
 
 
 def measure_vectors(
@@ -47,7 +55,7 @@ def measure_vectors(
     Parameters
     ----------
     queries, candidates
-        ``(Q, E)`` and ``(M, E)`` float64, of :func:`on_grid`; the answer lies on their device.
+        ``(Q, E)`` and ``(M, E)`` int32, of :func:`on_grid`; the answer lies on their device.
     question
         What is measured.
     memory
@@ -72,16 +80,83 @@ def measure_vectors(
     for rows, columns in _parts(len(queries), len(candidates), groups, device):
         answer.count_candidates(question, rows, columns, exclude_groups)
         layout = question.lay_out(columns)
-        placed, empty = layout.spread(candidates[columns]).T, layout.empty()
-        owners = empty if exclude_groups is None else layout.spread(exclude_groups[columns], fill=-1)
         size = _queries_per_block(layout, question, memory)
-        buffer = placed.new_empty(min(size, len(rows)), layout.n_columns)
-        for block in _blocks(rows[~answer.silent[rows]], answer.n_candidates, size):
-            scores = torch.mm(queries[block], placed, out=buffer[: len(block)]).index_fill_(1, empty, -torch.inf)
-            if exclude_groups is not None:
-                scores.masked_fill_(torch.eq(exclude_groups[block, None], owners), -torch.inf)
-            answer.take(question, block, scores, layout)
+        products = Products(queries, candidates, columns, layout, exclude_groups, min(size, len(rows)))
+        coarse = products.can_round and not question.sorts
+        for block in _blocks(rows[~answer.silent[rows]], answer.n_candidates, size * (2 if coarse else 1)):
+            with suppress(TooNearError):
+                if coarse:
+                    answer.take(
+                        question, block, scores := products.rounded(block), layout, products.counter(block, scores)
+                    )
+                    continue
+            for part in torch.split(block, size):
+                answer.take(question, part, products.exact(part), layout)
     return answer
+
+
+class Products:
+    """Scores of the candidates of some columns, in rows that are laid out, which all take the same memory."""
+
+    def __init__(
+        self,
+        queries: Tensor,
+        candidates: Tensor,
+        columns: Tensor,
+        layout: Layout,
+        exclude_groups: Tensor | None,
+        most: int,
+    ) -> None:
+        self._queries, self._candidates, self._layout, self._empty = queries, candidates, layout, layout.empty()
+        self._rows = layout.spread(columns)  # the candidate of each column
+        self._excluded: tuple[Tensor, Tensor] | None = None  # groups of queries, and of the candidate of each column
+        if exclude_groups is not None:
+            self._excluded = exclude_groups, layout.spread(exclude_groups[columns], fill=-1)
+        self._buffer = queries.new_empty(most, layout.n_columns, dtype=torch.float64)
+
+    @property
+    def can_round(self) -> bool:
+        """Whether it pays to multiply in float32 first, and that is done in full precision."""
+        full = self._queries.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
+        return full and len(self._layout.columns) >= ROUNDED_FROM
+
+    def exact(self, block: Tensor) -> Tensor:
+        """Compute the scores of some queries in float64, as many as one block may have."""
+        products = torch.mm(self._queries[block].double(), self._placed, out=self._buffer[: len(block)])
+        return self._ranked(block, products)
+
+    def rounded(self, block: Tensor) -> Tensor:
+        """Compute the scores of twice as many queries, brought to cosines, in float32."""
+        buffer = self._buffer.view(torch.float32).view(-1, self._layout.n_columns)[: len(block)]
+        return self._ranked(block, torch.mm(rounded(self._queries[block]), self._placed_rounded, out=buffer))
+
+    def counter(self, block: Tensor, rounded: Tensor) -> RoundedCounter:
+        """Make what counts over rounded scores."""
+        exact = exact_products(self._queries[block], self._candidates, self._rows)
+        return RoundedCounter(rounded, self._layout, exact, error_bound(self._queries.shape[1]))
+
+    def _ranked(self, block: Tensor, scores: Tensor) -> Tensor:
+        scores.index_fill_(1, self._empty, -torch.inf)
+        if self._excluded is not None:
+            groups, owners = self._excluded
+            scores.masked_fill_(torch.eq(groups[block, None], owners), -torch.inf)
+        return scores
+
+    @cached_property
+    def _placed(self) -> Tensor:
+        return self._candidates[self._rows].double().T
+
+    @cached_property
+    def _placed_rounded(self) -> Tensor:
+        placed = self._candidates.new_empty(len(self._rows), self._candidates.shape[1], dtype=torch.float32)
+        for rows, part in zip(torch.split(self._rows, ROWS), torch.split(placed, ROWS), strict=True):
+            part.copy_(rounded(self._candidates[rows]))
+        return placed.T
+
+
+def rounded(grid: Tensor) -> Tensor:
+    """Bring vectors on the grid to unit length, in float32."""
+    return grid.float().div_(GRID)
 
 
 def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:

@@ -82,25 +82,29 @@ class Answer:
         self.n_candidates[rows] = counts.sum(dim=1)
         self.n_relevant[rows] = (wanted * counts).sum(dim=1)
 
-    def take(self, question: Question, rows: Tensor, scores: Tensor, layout: Layout) -> None:
-        """Fill in the queries `rows` from their scores ``(len(rows), P)``; all have as many candidates, not none."""
-        counter = Counter(scores, layout)
+    def take(
+        self, question: Question, rows: Tensor, scores: Tensor, layout: Layout, counter: Counter | None = None
+    ) -> None:
+        """Fill in the queries `rows` from their scores ``(len(rows), P)``; all have as many candidates, not none.
+
+        Where the counter raises, nothing is filled in.
+        """
+        counter = counter or Counter(scores, layout)
         classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
         wanted = question.relevance[classes]  # (B, C)
         depths = dict.fromkeys((*question.ks, *question.hits))
         best = counter.best(min(question.depth, n_candidates)) if depths else scores
-        for k in depths:
-            above, tied = counter.around(best[:, min(k, n_candidates) - 1])
+        levels = {k: counter.around(best[:, min(k, n_candidates) - 1]) for k in depths}
+        relevant = counter.around(counter.best_of(wanted)) if "MRR" in question.measures else None
+        for k, (above, tied) in levels.items():
             block = TieBlock.count(above, tied, wanted)
             for name in (f"P@{k}", f"hit@{k}"):
                 if name in self.values:
                     self.values[name][rows] = _of_level(name, block)
             if k == 1 and k in question.ks:
                 self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
-        if "MRR" in question.measures:
-            self.values["MRR"][rows] = TieBlock.count(
-                *counter.around(counter.best_of(wanted)), wanted
-            ).reciprocal_rank()
+        if relevant:
+            self.values["MRR"][rows] = TieBlock.count(*relevant, wanted).reciprocal_rank()
         if question.sorts:
             hits = wanted[:, layout.chunk_classes].repeat_interleave(layout.width, dim=1) & (scores > -torch.inf)
             ranking = rank(scores, hits)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from emoclim.errors import ConfigError
 from emoclim.metrics import blockwise, counting, retrieval
-from emoclim.metrics.blockwise import measure_vectors, on_grid
+from emoclim.metrics.blockwise import measure_vectors
 from emoclim.metrics.counting import Counter, lay_out
 from emoclim.metrics.questions import Answer, Question
 
@@ -37,6 +37,13 @@ WHOLE_ROWS = {
     "R-precision": retrieval.r_precision,
 }
 MEMORY = 1 << 24
+
+
+def on_grid(vectors: Tensor) -> Tensor:
+    """As float64, whose products are exact."""
+    return blockwise.on_grid(vectors).double()
+
+
 SAME = torch.eye(4, dtype=torch.bool)
 
 
