@@ -58,7 +58,7 @@ def make(root: Path, items: int) -> None:
             path.write_bytes(b"%d" % n)
             rows.writerow((f"images/{path.name}", LABELS[n % 3], "train"))
     spec, workspace = load_encoder("colour").spec, Workspace(root)
-    keys = ContentKeys(workspace.caches / "content.json")
+    keys = ContentKeys(workspace.caches / "content.sqlite")
     generator = torch.Generator().manual_seed(0)
     with open_cache(workspace.cache_path(spec, ".h5"), spec) as cache:
         for first in range(0, items, COMMIT):

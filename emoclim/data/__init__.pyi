@@ -1,9 +1,9 @@
 from .content import ContentKeys as ContentKeys
-from .content import Fingerprint as Fingerprint
 from .content import content_key as content_key
 from .content import contents_of as contents_of
 from .content import read_fingerprint as read_fingerprint
 from .content import require_unchanged as require_unchanged
+from .content_memo import Fingerprint as Fingerprint
 from .datasets.base import GIVEN as GIVEN
 from .datasets.base import Description as Description
 from .datasets.base import LeftOut as LeftOut

@@ -4,34 +4,17 @@ Of a text it is one of what a reader sees, so that it is the same in any code, i
 """
 
 import hashlib
-import json
-import logging
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from pydantic import TypeAdapter
-
+from emoclim.data.content_memo import ContentMemo, Fingerprint
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.data.media.prose import as_seen, is_text, read_prose
-from emoclim.errors import CacheError, DecodeError, PassingError, reason_of
-from emoclim.files import open_regular, read_regular, write_bytes
-
-log = logging.getLogger(__name__)
-
-
-class Fingerprint(NamedTuple):
-    """Of a file: its size in bytes, when it was changed in nanoseconds, and a hash of its bytes."""
-
-    size: int
-    changed: int
-    digest: str
-
-
-MEMO = TypeAdapter(dict[str, Fingerprint])  # by the absolute path of a file
+from emoclim.errors import DecodeError, PassingError
+from emoclim.files import open_regular
 
 
 def hash_bytes(path: Path) -> str:
@@ -95,10 +78,8 @@ class ContentKeys:
     """
 
     def __init__(self, memo: Path | None = None, *, trust: bool = True) -> None:
-        self._path = memo
+        self._memo = ContentMemo(memo, trust=trust)
         self._here = Path.cwd()
-        self._known = _read_memo(memo) if memo is not None and trust else {}
-        self._changed = False
 
     def __call__(self, item: Item) -> str:
         """Return the key of an item."""
@@ -115,13 +96,12 @@ class ContentKeys:
     def fingerprint(self, item: Item) -> Fingerprint | None:
         """Return what the file of an item is, if it is as it was when it was read."""
         name = self._name(item)
-        status, known = stat_file(name), self._known.get(name)
+        status, known = stat_file(name), self._memo.get(name)
         return known if known and known[:2] == (status.st_size, status.st_mtime_ns) else None
 
     def learn(self, item: Item, fingerprint: Fingerprint) -> str:
         """Note what was read of the file of an item, here or in another process; return its key."""
-        self._known[self._name(item)] = fingerprint
-        self._changed = True
+        self._memo.put(self._name(item), fingerprint)
         return content_key(item, fingerprint)
 
     def _name(self, item: Item) -> str:
@@ -129,19 +109,4 @@ class ContentKeys:
 
     def save(self) -> None:
         """Write the memo, if there is anything new in it."""
-        if self._path is None or not self._changed:
-            return
-        known = _read_memo(self._path) | self._known  # other processes may have learnt more meanwhile
-        try:
-            write_bytes(self._path, json.dumps(known).encode())
-        except OSError as error:
-            log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, reason_of(error))
-        self._changed = False
-
-
-def _read_memo(path: Path) -> dict[str, Fingerprint]:
-    """Return what a memo holds; nothing where it is spoilt, for it can always be made again."""
-    try:
-        return MEMO.validate_json(read_regular(path, CacheError))
-    except (OSError, ValueError, CacheError):
-        return {}
+        self._memo.save()

@@ -63,7 +63,7 @@ class Workspace:
 
     def content_keys(self, *, trust: bool = True) -> ContentKeys:
         """Open the memo of the contents of files, which whoever looks them up saves."""
-        return ContentKeys(self.caches / "content.json", trust=trust)
+        return ContentKeys(self.caches / "content.sqlite", trust=trust)
 
     def claim_run(self, name: str | None, encoders: str) -> Path:
         """Make the folder of a new run, of that name or ``<number>-<encoders>``, which nobody else is given."""

@@ -224,7 +224,7 @@ def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, suffix: s
     other = tmp_path / "other"
     other.write_text("not ours")
     tables = {".items.csv": item_table_path(path, "m"), ".failures.csv": failures_path(path, "m")}
-    tables["memo"] = tmp_path / "content.json"
+    tables["memo"] = tmp_path / "content.sqlite"
     tables.get(suffix, lock_file(path, suffix)).symlink_to(other)
     (tmp_path / "file.txt").write_text("glad")
     item = Item("a", tmp_path / "file.txt")
@@ -234,7 +234,7 @@ def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path, suffix: s
         CacheNote(path, SPEC, None, {}).save()
         write_item_table(path, "m", [ItemStatus("a", "failed", "", "x")])
         write_failures(path, "m", [ItemStatus("a", "failed", "", "x")], [item])
-        keys = ContentKeys(tmp_path / "content.json")
+        keys = ContentKeys(tmp_path / "content.sqlite")
         keys(item)
         keys.save()
 

@@ -1,14 +1,18 @@
 """Content keys: what they depend on, and the memo that spares rereading."""
 
+import json
 import os
-from collections.abc import Callable
+import pickle
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from emoclim.data import content
+from emoclim.data import content, content_memo
 from emoclim.data.content import ContentKeys, read_fingerprint
 from emoclim.data.manifest import Item
 from emoclim.data.media import checks, sound
@@ -38,7 +42,7 @@ def test_text_is_content_too() -> None:
 
 
 def test_the_memo_spares_rereading_until_a_file_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, memo = tmp_path / "song", tmp_path / "memo.json"
+    path, memo = tmp_path / "song", tmp_path / "memo.sqlite"
     path.write_text("la")
     first = ContentKeys(memo)
     key = first(Item("x", path))
@@ -51,37 +55,106 @@ def test_the_memo_spares_rereading_until_a_file_changes(tmp_path: Path, monkeypa
     assert ContentKeys(memo)(Item("x", path)) != key
 
 
-def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(tmp_path: Path) -> None:
-    path, memo = tmp_path / "song", tmp_path / "memo.json"
+def kept(memo: Path) -> dict[str, tuple[int, int, str]]:
+    """What a memo holds, by the name of a file."""
+    with closing(sqlite3.connect(memo)) as opened:
+        return {os.fsdecode(name): tuple(row) for name, *row in opened.execute("SELECT * FROM files")}
+
+
+def write_memo(path: Path, rows: Sequence[tuple[Any, ...]]) -> None:
+    with closing(sqlite3.connect(path)) as memo:
+        memo.execute("CREATE TABLE files (name BLOB PRIMARY KEY, size, changed, digest) WITHOUT ROWID")
+        memo.executemany("INSERT INTO files VALUES (?, ?, ?, ?)", rows)
+        memo.commit()
+
+
+def forged(path: Path) -> tuple[Any, ...]:
+    return os.fsencode(path), 2, path.stat().st_mtime_ns, "wrong"
+
+
+@pytest.mark.parametrize("whole", [100, 0])
+@pytest.mark.parametrize("how", ["untrusted", "no database", "other tables", "other columns", "of other kinds", "torn"])
+def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(
+    tmp_path: Path, how: str, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content_memo, "READ_WHOLE", whole)
+    path, memo = tmp_path / "song", tmp_path / "memo.sqlite"
     path.write_text("la")
     key = ContentKeys()(Item("x", path))
-    for text in (f'{{"{path}": [2, {path.stat().st_mtime_ns}, "wrong"]}}', "no json", "[]", '{"a": 5}'):
-        memo.write_text(text)
-        fresh = ContentKeys(memo, trust="wrong" not in text)
-        assert fresh(Item("x", path)) == key
-        fresh.save()
-        assert key in memo.read_text()
+    if how == "no database":
+        memo.write_text("no database at all" * 100)
+    elif how in ("other tables", "other columns"):
+        with closing(sqlite3.connect(memo)) as opened:
+            opened.execute(f"CREATE TABLE {'files' if how == 'other columns' else 'others'} (a, b)")
+    else:
+        name, size, changed, digest = forged(path)
+        kinds = (name, "2", None, 5) if how == "of other kinds" else (name, size, changed, digest)
+        write_memo(memo, [kinds, *((f"{n}".encode(), 1, 1, "x" * 99) for n in range(300))])
+        if how == "torn":
+            memo.write_bytes(memo.read_bytes()[:5000])
+    fresh = ContentKeys(memo, trust=how != "untrusted")
+    assert fresh(Item("x", path)) == key
+    fresh.save()
+    assert kept(memo)[str(path)][2] == key
+    assert list(tmp_path.iterdir()) in ([path, memo], [memo, path])
+
+
+def test_what_earlier_versions_kept_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other, memo = tmp_path / "song", tmp_path / "other", tmp_path / "memo.sqlite"
+    path.write_text("la")
+    other.write_text("lo")
+    known = {str(path): [2, path.stat().st_mtime_ns, "known before"]}
+    (tmp_path / "memo.json").write_text(json.dumps(known))
+    assert ContentKeys(memo)(Item("x", path)) == "known before"
+    untrusting = ContentKeys(memo, trust=False)
+    untrusting(Item("y", other))
+    untrusting.save()
+    assert not (tmp_path / "memo.json").exists()
+    monkeypatch.setattr(content, "hash_bytes", lambda path: pytest.fail("read again"))
+    for one in (ContentKeys(memo), pickle.loads(pickle.dumps(ContentKeys(memo)))):
+        assert one(Item("x", path)) == "known before"
+        assert one(Item("y", other)) == ContentKeys(memo)(Item("y", other))
+    (tmp_path / "memo.json").write_text("spoilt")
+    assert ContentKeys(memo)(Item("x", path)) == "known before"
+
+
+@pytest.mark.parametrize("whole", [100, 4, 0])
+def test_a_large_memo_is_asked_and_written_part_by_part(
+    tmp_path: Path, whole: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(content_memo, "READ_WHOLE", whole)
+    items = [Item(str(n), tmp_path / f"{n}") for n in range(12)]
+    for item in items:
+        Path(str(item.path)).write_text(item.id)
+    memo = tmp_path / "memo.sqlite"
+    first = ContentKeys(memo)
+    keys = [first(item) for item in items]
+    first.save()
+    assert len(kept(memo)) == 12
+    monkeypatch.setattr(content, "hash_bytes", lambda path: pytest.fail("read again"))
+    again = ContentKeys(memo)
+    assert [again(item) for item in items] == [first(item) for item in items] == keys
 
 
 def test_only_a_file_of_its_own_is_a_memo(tmp_path: Path) -> None:
-    path, memo, other = tmp_path / "song", tmp_path / "memo.json", tmp_path / "other"
+    path, memo, other = tmp_path / "song", tmp_path / "memo.sqlite", tmp_path / "other"
     path.write_text("la")
-    forged = f'{{"{path}": [2, {path.stat().st_mtime_ns}, "wrong"]}}'
-    other.write_text(forged)
-    for make in (lambda: os.mkfifo(memo), lambda: memo.symlink_to(other), lambda: memo.write_text("[" * 100_000)):
+    write_memo(other, [forged(path)])
+    before = other.read_bytes()
+    for make in (lambda: os.mkfifo(memo), lambda: memo.symlink_to(other)):
         memo.unlink(missing_ok=True)
         make()
         keys = ContentKeys(memo)
         key = keys(Item("x", path))
         assert key == ContentKeys()(Item("x", path))
         keys.save()
-        assert key in memo.read_text()
-    assert other.read_text() == forged
+        assert kept(memo)[str(path)][2] == key
+    assert other.read_bytes() == before
 
 
 def test_a_memo_that_cannot_be_kept_is_no_reason_to_stop(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "song").write_text("la")
-    keys = ContentKeys(tmp_path / "song" / "memo.json")
+    keys = ContentKeys(tmp_path / "song" / "memo.sqlite")
     keys(Item("x", tmp_path / "song"))
     keys.save()
     assert "cannot be kept" in caplog.text

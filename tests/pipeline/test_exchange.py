@@ -213,7 +213,7 @@ def test_an_export_leaves_out_what_its_table_wrongly_calls_committed(root: Path)
 
 def test_without_a_table_the_files_are_read_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     item_table_path(cache_called(root, "timbre"), "audio").unlink()
-    (root / "cache" / "content.json").unlink()
+    (root / "cache" / "content.sqlite").unlink()
     export_features("timbre", root / "a.npz", workspace=Workspace(root))
     monkeypatch.setattr(ContentKeys, "learn", lambda *_: pytest.fail("a file was read again"))
     assert export_features("timbre", root / "b.npz", workspace=Workspace(root)).items == 8

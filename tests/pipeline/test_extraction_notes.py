@@ -4,8 +4,10 @@ import csv
 import os
 import re
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -199,7 +201,7 @@ def test_a_killed_run_leaves_a_note_with_its_versions(workspace: Workspace, monk
     with pytest.raises(KeyboardInterrupt):
         extract(workspace)
     monkeypatch.setattr(features, "extract", stage)
-    assert (workspace.caches / "content.json").is_file()
+    assert (workspace.caches / "content.sqlite").is_file()
     resumed = extract(workspace)
     assert (resumed.extraction.encoded, resumed.extraction.reused) == (4, 3)
     assert [run["encoded"] for run in read_note(resumed.cache).made] == [2, 4]
@@ -368,10 +370,10 @@ def test_tables_keep_any_name_and_refuse_other_tables(tmp_path: Path) -> None:
 def test_the_memo_learns_from_other_processes_meanwhile(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).write_text(name)
-    one, other = ContentKeys(tmp_path / "memo.json"), ContentKeys(tmp_path / "memo.json")
+    one, other = ContentKeys(tmp_path / "memo.sqlite"), ContentKeys(tmp_path / "memo.sqlite")
     for keys, name in ((one, "a"), (other, "b")):
         keys(Item(name, tmp_path / name))
         keys.save()
-    memo = (tmp_path / "memo.json").read_text()
-    assert str(tmp_path / "a") in memo
-    assert str(tmp_path / "b") in memo
+    with closing(sqlite3.connect(tmp_path / "memo.sqlite")) as memo:
+        names = {os.fsdecode(name) for (name,) in memo.execute("SELECT name FROM files")}
+    assert names == {str(tmp_path / name) for name in "ab"}

@@ -35,7 +35,7 @@ def twin(path: str) -> str:
 
 def test_twins_share_a_split_and_are_read_once(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = write_twins(workspace, ["label"])
-    (workspace / "cache" / "content.json").unlink()
+    (workspace / "cache" / "content.sqlite").unlink()
     read = Counter[Path]()
 
     def count(path: Path, whole: object = content.hash_bytes) -> str:
