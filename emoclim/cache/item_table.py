@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, KeysView, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -24,6 +25,8 @@ LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file sy
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
 # a spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
 FORMULA = re.compile(r"'*[=+@-]")
+FORMULA_LINE = re.compile(rf"^{FORMULA.pattern}", re.MULTILINE)
+ROWS = 4096  # of a table, looked at together
 # control characters stand as \x1b; slashes before them, and before what looks like one, are doubled
 CONTROLS = re.compile(r"(\\*)([\x00-\x1f\x7f-\x9f]|(?<=\\)x[0-9a-f]{2})")
 ESCAPED = re.compile(r"(\\+)(x[0-9a-f]{2})")
@@ -81,7 +84,9 @@ def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
     try:
         text = read_regular(path, CacheError).decode()
-        rows = [[_plain(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline=""))]
+        rows = list(csv.reader(io.StringIO(text, newline="")))
+        if "'" in text or "\\x" in text:
+            rows = [[_plain(cell) for cell in row] for row in rows]
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
     width, states = len(ItemStatus._fields), get_args(State)
@@ -161,7 +166,18 @@ def item_tables(cache: Path) -> list[Path]:
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    write_bytes(path, csv_bytes((map(_shielded, row) for row in rows), "backslashreplace"))
+    blocks = (rows[first : first + ROWS] for first in range(0, len(rows), ROWS))
+    plain = (block if _is_plain(block) else [map(_shielded, row) for row in block] for block in blocks)
+    write_bytes(path, csv_bytes(chain.from_iterable(plain), "backslashreplace"))
+
+
+def _is_plain(rows: Sequence[Sequence[object]]) -> bool:
+    """Tell whether :func:`_shielded` surely leaves all cells of some rows as they are, by a look at all at once."""
+    cells = [cell for row in rows for cell in row if type(cell) is str]
+    if len(cells) < sum(map(len, rows)):
+        return False
+    text = "".join(cells)
+    return text.isprintable() and "\\x" not in text and not FORMULA_LINE.search("\n".join(cells))
 
 
 def _shielded(cell: object) -> str:

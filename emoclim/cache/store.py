@@ -95,13 +95,11 @@ def gather(store: Store | None, table: Table, rows: NDArray[np.int64], dim: int)
         return store.read(table, int(rows[0]), int(rows[-1]) + 1)
     found = np.empty(shape_of(table, len(rows), dim), np.float32)
     order = np.argsort(rows, kind="stable")
-    stretches = np.split(order, np.flatnonzero(np.diff(rows[order]) > NEAR) + 1)
-    for stretch in stretches:
+    ordered, most = rows[order], chunk_rows(table, dim)
+    ends = (np.diff(ordered) > NEAR) | (np.diff(ordered // most) > 0)  # what lies between is read, but not much at once
+    for stretch in np.split(order, np.flatnonzero(ends) + 1):
         first, last = int(rows[stretch[0]]), int(rows[stretch[-1]]) + 1
-        block = store.read(table, first, last)
-        if len(stretches) == 1:
-            return block.take(rows - first, axis=0)
-        found[stretch] = block[rows[stretch] - first]
+        found[stretch] = store.read(table, first, last)[rows[stretch] - first]
     return found
 
 

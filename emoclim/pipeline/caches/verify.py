@@ -35,6 +35,7 @@ from emoclim.progress import Track, silent
 from emoclim.stages import extract
 
 TOLERANCE = 1e-4
+BLOCK_BYTES = 1 << 23  # read at once, about
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,9 @@ def _damaged(cache: FeatureCache, track: Track) -> list[str]:
             return [*among(keys[:half]), *among(keys[half:])] if half else list(keys)
         return []
 
-    return [key for block in track(in_blocks(list(cache)), description="verify") for key in among(block)]
+    rows = len(cache) + cache.n_segments
+    size = max(1, BLOCK_BYTES * len(cache) // max(1, 4 * cache.spec.dim * rows))
+    return [key for block in track(in_blocks(list(cache), size), description="verify") for key in among(block)]
 
 
 def _leave_out(note: CacheNote, damaged: list[str]) -> None:
