@@ -23,6 +23,13 @@ from .grouping import annotated_items as annotated_items
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .grouping import number_groups as number_groups
+from .item import SPLITS as SPLITS
+from .item import Item as Item
+from .item_columns import Coded as Coded
+from .item_columns import columns_of as columns_of
+from .item_columns import ids_of as ids_of
+from .item_columns import values_of as values_of
+from .item_columns import where as where
 from .labels.circumplex import Coordinates as Coordinates
 from .labels.circumplex import class_coordinates as class_coordinates
 from .labels.published_maps import gives_several as gives_several
@@ -58,8 +65,6 @@ from .listing import is_there as is_there
 from .listing import list_files as list_files
 from .listing import list_folder as list_folder
 from .listing import of_modality as of_modality
-from .manifest import SPLITS as SPLITS
-from .manifest import Item as Item
 from .manifest import Manifest as Manifest
 from .manifest import read_manifest as read_manifest
 from .manifest_files import check_target as check_target

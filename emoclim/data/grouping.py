@@ -1,10 +1,11 @@
 """Group items that must share a split, by their group or by equal content; label items by their rarest tag."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from emoclim.data.manifest import Item
+from emoclim.data.item import Item
+from emoclim.data.item_columns import ItemColumns, where
 
 
 def group_names(items: Iterable[Item]) -> dict[str, str]:
@@ -58,7 +59,11 @@ def labelled_by_rarest_tag(items: Iterable[Item]) -> tuple[Item, ...]:
     )
 
 
-def annotated_items(items: Iterable[Item]) -> list[Item]:
+def annotated_items(items: Iterable[Item]) -> Sequence[Item]:
     """Select the items that heads can learn from: where none is annotated, those that further numbers are known of."""
+    if isinstance(items, ItemColumns):
+        label, pair = (items.coded(name) for name in ("label", "pair"))
+        known = [one.where(value is not None for value in one.values) for one in (label, pair)]
+        return where(items, known[0] | known[1])
     items = tuple(items)
     return [item for item in items if item.annotated] or [item for item in items if item.measures]

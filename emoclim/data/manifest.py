@@ -7,68 +7,26 @@ split or group is one however its accents are spelt: as letters of their own (as
 
 import hashlib
 import json
-import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from emoclim.data.item import SPLITS as SPLITS
+from emoclim.data.item import Item as Item
+from emoclim.data.item_columns import BLOCK, ItemColumns, columns_of, ids_of, read_columns, values_of
 from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
-from emoclim.data.listing import composed, is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
-from emoclim.data.tables import SEPARATOR, read_table, require_none
+from emoclim.data.listing import is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
+from emoclim.data.tables import PARQUET, SEPARATOR, read_table, require_none
 from emoclim.errors import ManifestError, name_some
 from emoclim.modality import MODALITIES, Modality
 
 COLUMNS = ("path", "label", "split", "id", "tags", "group", "pair", "start", "duration", "text", *NUMBERS)
-SPLITS = ("train", "val", "test")
 FILES = frozenset[str]().union(*(one.suffixes for one in MODALITIES.values() if one.preview))
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to encode.
-
-    Raises
-    ------
-    ManifestError
-        There is neither a path nor a text, or there are numbers that are not two, or not finite.
-
-    Examples
-    --------
-    >>> Item("a", Path("a.wav"), label="happy", start=3.0, duration=5.0).label
-    'happy'
-    """
-
-    id: str  # unique in its manifest
-    path: Path | None = None  # the file that holds it, or
-    text: str | None = None
-    start: float | None = None  # seconds: where the part of the file begins that is meant
-    duration: float | None = None
-    label: str | None = None  # one emotion in the manifest's own taxonomy; None for what is only to be searched
-    tags: tuple[str, ...] = ()
-    split: str | None = None
-    group: str | None = None  # track, author or piece; never in two splits
-    pair: str | None = None  # what it belongs together with, items of all modalities; None: those of its id
-    numbers: tuple[float, ...] = ()  # valence and arousal, in the manifest's own scale; or none
-    measures: Mapping[str, float] = field(default_factory=dict, hash=False)  # further numbers, by lower-case column
-
-    def __post_init__(self) -> None:
-        if self.path is None and self.text is None:
-            raise ManifestError(f"item {self.id!r} has neither a path nor a text; give one of them")
-        if self.numbers and (len(self.numbers) != len(NUMBERS) or not all(map(math.isfinite, self.numbers))):
-            raise ManifestError(f"item {self.id!r} has the numbers {self.numbers}; give valence and arousal, finite")
-        if isinstance(self.path, str):
-            object.__setattr__(self, "path", Path(self.path))
-        for name in ("label", "split", "group", "pair"):
-            if (given := getattr(self, name)) and not given.isascii():
-                object.__setattr__(self, name, composed(given) or None)
-        if self.tags:
-            object.__setattr__(self, "tags", tuple(dict.fromkeys(filter(None, map(composed, self.tags)))))
-
-    @property
-    def annotated(self) -> bool:
-        """Whether heads can learn from it: it has a label, valence and arousal, or a pair that is named."""
-        return self.label is not None or bool(self.numbers) or self.pair is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +42,25 @@ class Manifest:
     name: str  # stem of the table or name of the folder
     modality: Modality
     source: Path  # the table or folder it was read from
-    items: tuple[Item, ...]
+    items: Sequence[Item]  # a tuple, or of a large table its columns, of which each item is made when it is asked for
     notes: tuple[str, ...] = ()  # what was left out or looked odd while reading, one sentence each
     left_out: Mapping[str, str] = field(default_factory=dict)
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
-        rows = [(i.id, i.label, i.tags, i.split, i.group, *i.numbers, *filter(None, [i.pair])) for i in self.items]
-        measures = [list(i.measures.items()) for i in self.items if i.measures]
-        return hashlib.sha256(json.dumps(rows + measures).encode()).hexdigest()[:12]
+        names = ("id", "label", "tags", "split", "group", "numbers", "pair")
+        rows = ((*row, *numbers, *filter(None, [pair])) for *row, numbers, pair in columns_of(self.items, names))
+        measures = (list(own.items()) for (own,) in columns_of(self.items, ("measures",)) if own)
+        hashed = hashlib.sha256(b"[")  # all of it as one JSON list, which may be too long to be made at once
+        for place, some in enumerate(_batched(chain(rows, measures))):
+            hashed.update(f"{', ' * bool(place)}{json.dumps(some)[1:-1]}".encode())
+        hashed.update(b"]")
+        return hashed.hexdigest()[:12]
+
+
+def _batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
+    while some := list(islice(rows, BLOCK)):
+        yield some
 
 
 def read_manifest(
@@ -159,6 +127,8 @@ def read_manifest(
 
 
 def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
+    if source.suffix.lower() in PARQUET and (large := read_columns(source, unlabelled=unlabelled)) is not None:
+        return Manifest(source.stem, modality, source, large)
     table = read_table(source)
     columns = [name.lower() for name in table.columns]
     known = {name for name in COLUMNS if table.where(name) is not None}
@@ -242,16 +212,26 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
     if not items:
         raise ManifestError(f"{source} lists no {manifest.modality}; add some, or name another manifest")
     problems = []
-    if twice := [id_ for id_, n in Counter(item.id for item in items).items() if n > 1]:
+    unique = isinstance(items, ItemColumns)  # or it would not be of columns
+    if twice := [] if unique else [id_ for id_, n in Counter(ids_of(items)).items() if n > 1]:
         problems.append(f"{len(twice)} ids occur more than once ({name_some(twice)})")
-    if torn := torn_sets(items, {item.id: item.group for item in items if item.group}):
+    if torn := torn_groups(items):
         problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
-    missing = [item.id for item in items if need_files and item.path is not None and not is_there(item.path)]
+    missing = [item.id for item in (items if need_files else ()) if item.path is not None and not is_there(item.path)]
     told = f"{len(missing)} of {len(items)} files are missing"
     if missing and (problems or len(missing) == len(items)):
         problems.append(f"{told} ({name_some(missing)}; paths are relative to it)")
     require_none(source, problems)
     return replace(manifest, notes=(*manifest.notes, f"{told}: {name_some(missing)}")) if missing else manifest
+
+
+def torn_groups(items: Sequence[Item]) -> list[str]:
+    """Return which groups of items lie in more than one split."""
+    groups, splits = values_of(items, "group"), values_of(items, "split")
+    both = np.unique(groups.codes.astype(np.int64) * len(splits.values) + splits.codes)
+    pairs = (divmod(pair, len(splits.values)) for pair in both.tolist())
+    counts = Counter(groups.values[group] for group, split in pairs if splits.values[split])
+    return [group for group in groups.values if group and counts[group] > 1]
 
 
 def torn_sets(items: Iterable[Item], sets: Mapping[str, str]) -> list[str]:

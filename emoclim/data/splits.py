@@ -15,6 +15,7 @@ from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import annotated_items, group_names, join_groups
+from emoclim.data.item_columns import ids_of, values_of, with_values
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
@@ -77,9 +78,9 @@ def with_splits(
     >>> sorted(item.split for item in with_splits(manifest).items)[:3]
     ['test', 'train', 'train']
     """
-    every = every and not any(item.split for item in manifest.items)  # else those without one are only searched
-    labelled = list(manifest.items) if every else annotated_items(manifest.items)
-    given = sum(item.split is not None for item in labelled)
+    every = every and not any(values_of(manifest.items, "split").counts())  # else those without one are only searched
+    labelled = manifest.items if every else annotated_items(manifest.items)
+    given = len(labelled) - values_of(labelled, "split").counts().get(None, 0)
     if given == len(labelled):
         return manifest
     if given:
@@ -88,7 +89,7 @@ def with_splits(
         )
     path = splits_path(manifest)
     splits = _read(path)
-    lacking = [item.id for item in labelled if item.id not in splits]
+    lacking = [id_ for id_ in ids_of(labelled) if id_ not in splits]
     if seed is None and lacking:
         raise ManifestError(f"{len(lacking)} items have no split in {path} ({lacking[0]} first); extract them first")
     if seed is not None:
@@ -96,7 +97,7 @@ def with_splits(
         splits = (
             _complete(path, labelled, seed, find, track, keep) if lacking else assign_splits(labelled, seed, splits)
         )
-    items = tuple(replace(item, split=splits.get(item.id)) for item in manifest.items)
+    items = with_values(manifest.items, "split", map(splits.get, ids_of(manifest.items)))
     told = f"splits are those of {path}" if keep or not lacking else "80/10/10 splits are yet to be made"
     return replace(manifest, items=items, notes=(*manifest.notes, told))
 
@@ -174,7 +175,7 @@ def _complete(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(FileLock(path.with_name(f".{path.name}.lock")))
             splits = _read(path)
-            if any(item.id not in splits for item in labelled):
+            if not splits.keys() >= set(ids_of(labelled)):
                 items = track(labelled, description=f"read {path.name}", total=len(labelled))
                 splits |= assign_splits(_joined(labelled, contents_of(items, keys), splits), seed, splits)
             if keep:

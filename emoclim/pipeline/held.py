@@ -2,12 +2,15 @@
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
-from emoclim.cache import FeatureCache, key_of
-from emoclim.data import ContentKeys, FeatureSpec, Item
+import numpy as np
+
+from emoclim.cache import BY_ID, FeatureCache, key_of
+from emoclim.data import ContentKeys, FeatureSpec, Item, ids_of, where
 from emoclim.errors import DecodeError
 
 log = logging.getLogger(__name__)
@@ -17,7 +20,7 @@ log = logging.getLogger(__name__)
 class Held:
     """What a cache holds of some items."""
 
-    items: list[Item]  # those it has features of
+    items: Sequence[Item]  # those it has features of
     keys: list[str]  # of these
     others: list[Item]  # those that cannot be read or encoded
     lacking: list[str]  # ids of those that were not extracted
@@ -27,7 +30,9 @@ class Held:
 def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache: FeatureCache) -> Held:
     """Find which items a cache holds, by their content."""
     committed, failed = cache.keys(), cache.failures()
-    held, left_out = Held([], [], [], [], {}), Counter[str]()
+    if spec.keyed_by_id and not failed:
+        return _find_imported(items, committed)
+    found, held, left_out = list[Item](), Held([], [], [], [], {}), Counter[str]()
     for item in items:
         try:
             key = key_of(item, spec, keys)
@@ -36,7 +41,7 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
             held.others.append(item)
             continue
         if key in committed:
-            held.items.append(item)
+            found.append(item)
             held.keys.append(key)
         elif key in failed:
             left_out["failed to encode"] += 1
@@ -46,7 +51,17 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
         else:
             held.lacking.append(item.id)
     left_out["were not extracted yet"] = len(held.lacking)
-    return replace(held, left_out=dict(+left_out))
+    return replace(held, items=found, left_out=dict(+left_out))
+
+
+def _find_imported(items: Sequence[Item], committed: Collection[str]) -> Held:
+    """Find items by their ids, of which there may be very many."""
+    keys = [f"{BY_ID}{id_}" for id_ in ids_of(items)]
+    there = [key in committed for key in keys]
+    if all(there):
+        return Held(items, keys, [], [], {})
+    left_out = {"have no imported features": there.count(False)}
+    return Held(where(items, np.array(there)), list(compress(keys, there)), [], [], left_out)
 
 
 def tell_left_out(source: Path, items: int, left_out: Mapping[str, int]) -> None:

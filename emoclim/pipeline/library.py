@@ -22,7 +22,7 @@ from emoclim.cache import (
     read_item_table,
     read_note,
 )
-from emoclim.data import ContentKeys, Features, Item, Manifest, read_manifest, with_splits
+from emoclim.data import ContentKeys, Features, Item, Manifest, ids_of, read_manifest, values_of, with_splits
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes, command_for, names_of, newest_cache
@@ -216,12 +216,12 @@ def read_features(
             )
         if not quiet:
             tell_left_out(library.manifest.source, len(items), held.left_out)
-        return replace(cache.read(held.keys), ids=tuple(item.id for item in held.items))
+        return replace(cache.read(held.keys), ids=tuple(ids_of(held.items)))
 
 
 def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:
     """Return the labels that occur, by modality."""
     return {
-        modality: {item.label for item in library.manifest.items if item.label is not None}
+        modality: values_of(library.manifest.items, "label").counts().keys() - {None}
         for modality, library in libraries.items()
     }

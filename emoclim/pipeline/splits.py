@@ -4,13 +4,25 @@ Used by everything that trains, evaluates or reads emotions. Invariant: an item 
 error; it is never dropped silently.
 """
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 
-from emoclim.data import NUMBERS, SPLITS, ContentKeys, Features, Item, LabelMap, Manifest, Split
+from emoclim.data import (
+    NUMBERS,
+    SPLITS,
+    ContentKeys,
+    Features,
+    Item,
+    LabelMap,
+    Manifest,
+    Split,
+    ids_of,
+    values_of,
+    where,
+)
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, read_features
@@ -49,8 +61,7 @@ def read_splits(
             manifest, of = library.manifest, numbered.get(modality)
             items = taught_items(manifest, label_map, name, of) if labelled else items_of(manifest, name)
             table = features[modality] = read_features(library, items, keys, **how)
-            by_id = {item.id: item for item in items}
-            labels[modality], own = known_of([by_id[id_] for id_ in table.ids], modality, label_map, of)
+            labels[modality], own = known_of(with_ids(items, table.ids), modality, label_map, of)
             if own is not None:
                 numbers[modality] = own
                 _require_numbers(own, name, manifest)
@@ -68,7 +79,15 @@ def read_splits(
     return splits
 
 
-def taught_items(manifest: Manifest, label_map: LabelMap, split: str, of: NumbersOf | None) -> list[Item]:
+def with_ids(items: Sequence[Item], ids: Sequence[str]) -> Sequence[Item]:
+    """Select those of some items whose `ids` are given, in the order of both."""
+    if len(ids) == len(items):
+        return items
+    chosen = frozenset(ids)
+    return where(items, np.fromiter((id_ in chosen for id_ in ids_of(items)), np.bool_))
+
+
+def taught_items(manifest: Manifest, label_map: LabelMap, split: str, of: NumbersOf | None) -> Sequence[Item]:
     """Return the items of a split that teach: by the numbers `of` them, or else by their labels."""
     return numbered_items(manifest, split, of) if of else labelled_items(manifest, label_map, split)
 
@@ -77,8 +96,9 @@ def known_of(
     items: Sequence[Item], modality: Modality, label_map: LabelMap, of: NumbersOf | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Return the classes of items ``(N,)``, -1 for none, and their numbers ``(N, n)`` if they are trained on those."""
-    classes = [label_map.class_of(modality, item.label) for item in items]
-    labels = torch.tensor([-1 if one is None else one for one in classes], dtype=torch.int64)
+    own = values_of(items, "label")
+    classes = [-1 if (one := label_map.class_of(modality, label)) is None else one for label in own.values]
+    labels = torch.tensor([*classes, -1])[torch.from_numpy(own.codes).long()]
     return labels, torch.tensor([list(of(item)) for item in items], dtype=torch.float32) if of else None
 
 
@@ -119,10 +139,12 @@ def without_numbers(libraries: Mapping[Modality, Library], numbered: Mapping[Mod
     return told
 
 
-def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> list[Item]:
+def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> Sequence[Item]:
     """Return the items of a split whose labels have a class."""
     _require_known_labels(manifest, label_map)
-    return [item for item in items_of(manifest, split) if label_map.class_of(manifest.modality, item.label) is not None]
+    items = items_of(manifest, split)
+    labels = values_of(items, "label")
+    return where(items, labels.where(label_map.class_of(manifest.modality, one) is not None for one in labels.values))
 
 
 def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
@@ -137,9 +159,10 @@ def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
     return {modality: {id_: numbers[name] for id_, name in own.items()} for modality, own in names.items()}
 
 
-def items_of(manifest: Manifest, split: str) -> list[Item]:
+def items_of(manifest: Manifest, split: str) -> Sequence[Item]:
     """Return all items of a split, labelled or not."""
-    return [item for item in manifest.items if split in (item.split, WHOLE)]
+    splits = values_of(manifest.items, "split")
+    return where(manifest.items, splits.where(split in (one, WHOLE) for one in splits.values))
 
 
 def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:
@@ -152,7 +175,8 @@ def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> N
 
 def _require_known_labels(manifest: Manifest, label_map: LabelMap) -> None:
     known = label_map.maps[manifest.modality]
-    strange = Counter(item.label for item in manifest.items if item.label is not None and item.label not in known)
+    labels = values_of(manifest.items, "label").counts()
+    strange = {label: count for label, count in labels.items() if label is not None and label not in known}
     if strange:
         told = ", ".join(f"{label!r} ({count} items)" for label, count in sorted(strange.items()))
         raise ManifestError(f"{manifest.source} has labels that the label map does not know: {told}; correct them")

@@ -60,8 +60,8 @@ class LabelMap:
 
     def left_out(self, modality: Modality, labels: Iterable[str | None]) -> dict[str, int]:
         """Count the items of each label that take no part."""
-        counts = Counter(label for label in labels if label is not None and self.class_of(modality, label) is None)
-        return dict(sorted(counts.items()))
+        counts = Counter(label for label in labels if label is not None)
+        return {label: count for label, count in sorted(counts.items()) if self.class_of(modality, label) is None}
 
 
 def match_labels(labels: Mapping[Modality, Iterable[str]]) -> LabelMap:

@@ -19,7 +19,7 @@ from torch import Tensor
 from emoclim.cache import (
     BY_ID,
     CacheNote,
-    item_statuses,
+    ItemStatus,
     kept_free,
     note_or_new,
     open_cache,
@@ -27,7 +27,7 @@ from emoclim.cache import (
     write_item_table,
 )
 from emoclim.config import ImportConfig
-from emoclim.data import VIEWS, Features, FeatureSpec, Manifest, Setting, annotated_items, read_manifest
+from emoclim.data import VIEWS, Features, FeatureSpec, Manifest, Setting, annotated_items, ids_of, read_manifest
 from emoclim.errors import CacheError, ConfigError, name_some
 from emoclim.files import atomic, partial_beside, remove
 from emoclim.modality import MODALITIES, Modality
@@ -163,7 +163,7 @@ def survey(blocks: Iterable[Block], file: Path) -> tuple[list[str], int, int]:
 
 def match_ids(ids: Sequence[str], manifest: Manifest, file: Path, *, allow_extra: bool) -> list[str | None]:
     """Find the item of each row by its id, or None; where there are no ids, rows and items are in one order."""
-    own = dict.fromkeys(item.id for item in manifest.items)
+    own = dict.fromkeys(ids_of(manifest.items))
     if not any(ids) and len(ids) == len(own):
         return list(own)
     strangers = [id_ or "a row without id" for id_ in ids if id_ not in own]
@@ -207,7 +207,8 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
         note = note.with_run(provenance(), imported)
     note = note.with_source(manifest, not annotated_items(manifest.items))
     with open_cache(cache) as opened:
-        states = item_statuses(manifest.items, lambda item: f"{BY_ID}{item.id}", opened.keys(), {})
+        keys = [(id_, f"{BY_ID}{id_}") for id_ in ids_of(manifest.items)]
+        states = [ItemStatus(id_, "committed" if key in opened else "missing", key) for id_, key in keys]
     write_item_table(cache, note.sources[-1].name, states)
     note.save()
     return tuple(state.id for state in states if state.state == "missing")

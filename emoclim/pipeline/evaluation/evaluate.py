@@ -179,8 +179,8 @@ def _warnings(ranked: Ranked, name: str, run: Run, libraries: Mapping[Modality, 
             yield known
         if modality not in ranked.whole.features:
             continue
-        of_split = [item for item in ranked.items[modality].values() if name in (item.split, WHOLE)]
-        wanted = sum(ranked.label_map.class_of(modality, item.label) is not None for item in of_split)
+        labels = (item.label for item in ranked.items[modality].values())
+        wanted = sum(ranked.label_map.class_of(modality, label) is not None for label in labels)
         if missing := wanted - len(ranked.whole.features[modality]):
             yield f"{missing} of {wanted} {modality} items of split {name} have no features and are left out"
         there = {ranked.whole.classes[label] for label in ranked.whole.labels[modality].tolist()}

@@ -37,7 +37,7 @@ class Ranked:
 
     whole: Split  # all that has features
     split: Split  # what of it is ranked
-    items: Mapping[Modality, Mapping[str, Item]]  # all of the manifests, by id
+    items: Mapping[Modality, Mapping[str, Item]]  # all of the split, by id
     label_map: LabelMap  # of the classes of the split
     relevance: Relevance | None  # None: what has the same class
     noted_map: Mapping[str, str] | None  # name and digest of what the relevance was read from
@@ -71,7 +71,9 @@ class Ranked:
             tables = {"_".join(pair): table.tolist() for pair, table in relevance.items()}
             noted = {"name": name, "digest": digest_of([label_map.classes, tables])}
         whole = part = read_splits(libraries, label_map, (config.split,), keys, every_class=False)[config.split]
-        items = {name: {item.id: item for item in one.manifest.items} for name, one in libraries.items()}
+        items = {
+            name: {item.id: item for item in items_of(one.manifest, config.split)} for name, one in libraries.items()
+        }
         if config.min_seconds:
             part = whole.lasting(config.min_seconds)
             _require_some(part, f"of {config.min_seconds:g} s or more; lower --min-seconds", config.split)

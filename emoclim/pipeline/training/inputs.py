@@ -17,6 +17,7 @@ from emoclim.data import (
     contents_of,
     plain_relevance,
     read_plain_relevance,
+    values_of,
 )
 from emoclim.encoders import Encoder
 from emoclim.errors import ManifestError
@@ -127,10 +128,8 @@ class Labelled:
 
     def left_out(self) -> dict[Modality, dict[str, int]]:
         """Count the items of each label without a class, by modality."""
-        return {
-            modality: self.label_map.left_out(modality, (item.label for item in library.manifest.items))
-            for modality, library in self.libraries.items()
-        }
+        labels = {name: values_of(one.manifest.items, "label") for name, one in self.libraries.items()}
+        return {name: self.label_map.left_out(name, own) for name, own in labels.items()}
 
     def _label_map(self) -> dict[str, Any]:
         known = {"classes": self.label_map.classes, "maps": self.label_map.maps}

@@ -1,0 +1,133 @@
+"""Large tables as columns against the same tables row by row."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from emoclim.data import item_columns
+from emoclim.data.grouping import annotated_items
+from emoclim.data.item_columns import ItemColumns, columns_of, ids_of, values_of, where
+from emoclim.data.manifest import Manifest, read_manifest
+from emoclim.data.splits import with_splits
+from emoclim.errors import ManifestError
+
+N = 500
+
+
+def cells(**changed: Any) -> dict[str, Any]:
+    draw = np.random.default_rng(0)
+    return {
+        "path": [f"songs/{n % 7}/é {n}.wav" for n in range(N)],
+        "label": [["happy ", "sad", "", None, "fou\u0301", "fo\u00fa"][n] for n in draw.integers(6, size=N)],
+        "split": [["train", "val", "test", " train"][n] for n in np.arange(N) % 20 // 5],
+        "tags": [["a|b", " a | b", "c|", "", None][n] for n in draw.integers(5, size=N)],
+        "group": [f"g{n % 20}" if n % 3 else None for n in range(N)],
+        "pair": [f" p{n}" if n % 5 else "" for n in range(N)],
+        **changed,
+    }
+
+
+def read_both(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, Any], **how: bool
+) -> tuple[Manifest, Manifest]:
+    pq.write_table(
+        pa.table({name: column for name, column in columns.items() if column is not None}), folder / "m.parquet"
+    )
+    plain = read_manifest(folder / "m.parquet", "audio", need_files=False, **how)
+    monkeypatch.setattr(item_columns, "LARGE", 1)
+    monkeypatch.setattr(item_columns, "BLOCK", 64)
+    return plain, read_manifest(folder / "m.parquet", "audio", need_files=False, **how)
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "all": {},
+    "ids": {"id": [f" item {n}" if n % 4 else None for n in range(N)]},
+    "few": {"label": None, "split": None, "tags": None, "group": None, "pair": None},
+    "dictionaries": {"label": pa.array([f"l{n % 3}" for n in range(N)]).dictionary_encode()},
+    "large": {"path": pa.array([f"{n}.wav" for n in range(N)], pa.large_string())},
+    "capitals": {"label": None, " Label ": [f"l{n % 3}" for n in range(N)]},
+}
+
+
+@pytest.mark.parametrize("unlabelled", [False, True])
+@pytest.mark.parametrize("case", CASES)
+def test_columns_hold_what_rows_do(
+    tmp_path: Path, case: str, unlabelled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, large = read_both(tmp_path, monkeypatch, cells(**CASES[case]), unlabelled=unlabelled)
+    assert isinstance(plain.items, tuple)
+    assert isinstance(large.items, ItemColumns)
+    assert tuple(large.items) == plain.items
+    assert (len(large.items), large.items[3], large.items[-1]) == (N, plain.items[3], plain.items[-1])
+    assert tuple(large.items[5:90:7]) == plain.items[5:90:7]
+    assert tuple(pickle.loads(pickle.dumps(large.items))) == plain.items
+    assert (large.digest(), large.notes) == (plain.digest(), plain.notes)
+    assert ids_of(large.items) == ids_of(plain.items)
+    for name in ("label", "tags", "split", "group", "pair", "numbers"):
+        assert list(values_of(large.items, name)) == list(values_of(plain.items, name))
+        assert values_of(large.items, name).counts() == values_of(plain.items, name).counts()
+        assert list(columns_of(large.items, [name, "id"])) == list(columns_of(plain.items, [name, "id"]))
+    chosen = np.arange(N) % 3 == 1
+    assert list(where(large.items, chosen)) == where(plain.items, chosen) == list(plain.items[1::3])
+    assert list(annotated_items(large.items)) == list(annotated_items(plain.items))
+
+
+@pytest.mark.parametrize("case", [{}, {"split": None}, {"split": None, "label": None, "pair": None}])
+@pytest.mark.parametrize("every", [False, True])
+def test_splits_are_those_of_rows(
+    tmp_path: Path, case: dict[str, None], every: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, large = read_both(tmp_path, monkeypatch, cells(**case, group=None))
+    placed = [with_splits(one, 7, lambda item: item.id, every=every, keep=False) for one in (plain, large)]
+    assert tuple(placed[1].items) == tuple(placed[0].items)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"path": ["a.wav"] * N},
+        {"path": ["", *(f"{n}.wav" for n in range(N - 1))]},
+        {"id": [f"x{n % 400}" for n in range(N)]},
+        {"split": ["training"] * N},
+        {"split": [("train", "test")[n // 20 % 2] for n in range(N)]},
+    ],
+)
+def test_what_is_wrong_is_told_as_of_rows(
+    tmp_path: Path, changed: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ManifestError) as plain:
+        read_both(tmp_path, monkeypatch, cells(**changed))
+    monkeypatch.setattr(item_columns, "LARGE", 1)
+    with pytest.raises(ManifestError) as large:
+        read_manifest(tmp_path / "m.parquet", "audio", need_files=False)
+    assert str(large.value) == str(plain.value)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"start": [1.0] * N},
+        {"valence": [0.5] * N, "arousal": [0.5] * N},
+        {"tempo": [90] * N},
+        {"title": ["x"] * N},
+        {"tags": [["a", "b"]] * N},
+    ],
+)
+def test_other_columns_are_read_row_by_row(
+    tmp_path: Path, column: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, large = read_both(tmp_path, monkeypatch, cells(**column, group=None))
+    assert large.items == plain.items
+    assert (large.digest(), large.notes) == (plain.digest(), plain.notes)
+
+
+def test_missing_files_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(item_columns, "LARGE", 1)
+    pq.write_table(pa.table({"path": ["here.wav", "gone.wav"]}), tmp_path / "m.parquet")
+    (tmp_path / "here.wav").touch()
+    assert read_manifest(tmp_path / "m.parquet", "audio").notes == ("1 of 2 files are missing: gone.wav",)
