@@ -47,7 +47,7 @@ def serving(app: FastAPI) -> Iterator[str]:
     thread.join()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def address(libraries: Libraries) -> Iterator[str]:
     """Where the page of the small workspace is."""
     with serving(create_app(libraries, ServiceSettings(files=3))) as found:
@@ -73,7 +73,7 @@ def visiting(browser: Any, address: str) -> Iterator[Visit]:
 
     def visit(**options: Any) -> Any:
         contexts.append(context := browser.new_context(**options))
-        context.set_default_timeout(20_000)
+        context.set_default_timeout(60_000)
         context.on("request", lambda one: None if one.url.startswith((address, "blob:")) else strangers.append(one.url))
         page = context.new_page()
         page.on("pageerror", lambda error: faults.append(str(error)))

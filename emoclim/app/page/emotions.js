@@ -7,12 +7,17 @@ const SHAPES = ["circle", "square", "triangle", "diamond", "plus", "cross", "rin
 
 let classes = [];
 
+/** Give emotions their places, by which they are drawn; such as are named by nobody get one when they are first met. */
 export function nameEmotions(names) {
-  classes = names;
+  classes = [...names];
 }
 
 export const hue = (index) => `--hue-${index % COLOURS}`;
-export const hueOf = (name) => hue(Math.max(0, classes.indexOf(name)));
+
+export function hueOf(name) {
+  if (!classes.includes(name)) classes.push(name);
+  return hue(classes.indexOf(name));
+}
 
 /** The likeliest emotions, the likeliest first. */
 export function strongest(emotions, most = 3) {

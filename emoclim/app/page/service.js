@@ -27,7 +27,9 @@ export const item = (id, row) => read(`${library(id)}/items/${row}`);
 export const waveform = (path) => read(path);
 export const addLibrary = (path) => read("/api/libraries", sent({ path }));
 export const rescan = (id) => read(`${library(id)}/rescan`, sent({}));
+export const jobs = () => read("/api/jobs");
 export const job = (id) => read(`/api/jobs/${encodeURIComponent(id)}`);
+export const cancel = (id) => read(`/api/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 
 export function search(query, files, signal) {
   const body = new FormData();

@@ -141,10 +141,10 @@ export class Player {
 
   show() {
     const [at, whole] = [this.now, this.length];
-    this.time.textContent = `${clock(at)} / ${clock(whole)}`;
+    this.time.textContent = whole ? `${clock(at)} / ${clock(whole)}` : clock(at);
     this.wave.setAttribute("aria-valuemax", whole.toFixed(1));
     this.wave.setAttribute("aria-valuenow", at.toFixed(1));
-    this.wave.setAttribute("aria-valuetext", `${clock(at)} of ${clock(whole)}`);
+    this.wave.setAttribute("aria-valuetext", whole ? `${clock(at)} of ${clock(whole)}` : clock(at));
     const on = !this.sound.paused && !this.sound.ended;
     this.button.classList.toggle("on", on);
     const told = on ? `Pause ${this.hit.title}` : `Play ${this.hit.title} from ${clock(at)}`;
