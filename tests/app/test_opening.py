@@ -27,7 +27,7 @@ WORDS = {"encoder": "noise", "words": "calm,glad,afraid"}
 @pytest.fixture
 def client(preset: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestClient]:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("emoclim.pipeline.extract.MAX_WORKERS", 0)  # each picture is decoded in a moment
+    monkeypatch.setattr("emoclim.pipeline.machine.MAX_WORKERS", 0)  # each picture is decoded in a moment
     settings = ServiceSettings(port=0)
     page = open_page(Workspace(tmp_path / "workspace"), [], settings, words=WORDS, device="cpu")
     page.taken.close()

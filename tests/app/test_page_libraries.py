@@ -24,7 +24,7 @@ HOSTILE = "<b onclick=alert(1)>&amp;.png"
 def page(browser: Any, preset: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The page of a workspace in which nothing is yet."""
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr("emoclim.pipeline.extract.MAX_WORKERS", 0)  # each picture is decoded in a moment
+    monkeypatch.setattr("emoclim.pipeline.machine.MAX_WORKERS", 0)  # each picture is decoded in a moment
     settings = ServiceSettings(port=0)
     opened = open_page(Workspace(tmp_path / "workspace"), [], settings, words=WORDS, device="cpu")
     opened.taken.close()
