@@ -53,12 +53,17 @@ def evaluate(workspace: Workspace) -> None:
     pipeline.evaluate_run(config=VAL, workspace=workspace)
 
 
+def index(workspace: Workspace) -> None:
+    pipeline.index_libraries(pipeline.open_searcher(workspace, device="cpu"))
+
+
 JOBS: dict[str, Sequence[Job]] = {
     "import": (partial(import_, backend="h5"), partial(import_, backend="zarr")),
     "merge": (merge,),
     "export": (partial(export, name="new.npz"), partial(export, name="new.parquet"), export_folder),
     "prepare": (prepare,),
     "evaluate": (evaluate,),
+    "index": (index,),
 }
 
 
@@ -169,9 +174,10 @@ def _lasting(path: Path) -> bytes:
 
 
 def whole_in(name: str, content: bytes, whole: Whole) -> bool:
-    """Whether a file is as it was before a job or is after it; caches are looked at row by row."""
+    """Whether a file is as it was before a job or is after it; of caches and indexes, what says that it counts."""
     parts = Path(name).parts
     cache = parts[0] == "cache" and Path(parts[1]).suffix in BACKENDS
+    cache |= parts[:2] == ("cache", "index") and parts[-1] != "index.json"
     return cache or content in (whole.before.get(name), whole.after.get(name))
 
 

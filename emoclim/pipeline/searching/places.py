@@ -19,7 +19,9 @@ def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
     same = [one for one in known if one[1].found_from(one[0].path).resolve() == path.resolve()]
     there = ", ".join(dict.fromkeys(source.name for _, source in known))
     if is_there(path) and not any(note.spec.keyed_by_id for note, _ in same):
-        modality = modality_in(path, space.modalities, asked)
+        listed = {note.spec.modality for note, _ in same} if path.is_file() else set()
+        # a table that was extracted is not read only to see what its files are
+        modality = listed.pop() if len(listed) == 1 else modality_in(path, space.modalities, asked)
         own = next((note for note, _ in same if note.spec.modality == modality), None) or space.encoding(modality)
         if own.spec.keyed_by_id:
             raise CacheError(
