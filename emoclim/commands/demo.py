@@ -42,9 +42,7 @@ def demo(
             f"    {result.page_command}",
         ]
         return View(data, tables, lines, head=result.head())
-    libraries, settings = result.libraries, service.ServiceSettings()
-    page = service.open_page(
-        pipeline.Workspace(folder), libraries, settings, words={} if libraries else None, track=track
-    )
+    place, settings = pipeline.Workspace(folder), service.ServiceSettings(port=0)
+    page = service.open_page(place, result.libraries, settings, words=result.words, track=track)
     service.open_browser(page.address)
     return View(data, tables, [*lines, "", *page.lines], head=result.head(), then=page.serve)

@@ -1,17 +1,13 @@
 """The page is opened: its port taken, its address told, and it is served until it is interrupted."""
 
 import json
-import os
-import signal
 import socket
 import threading
-import time
-import urllib.request
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import pytest
+from asking import ask_and_interrupt
 from commands import mistake, run
 from few_pictures import pictures as pictures
 from wordy_preset import OWN
@@ -39,42 +35,11 @@ def port() -> int:
         return int(free.getsockname()[1])
 
 
-def when_served(ask: Callable[[], object]) -> Callable[[], object]:
-    """Ask something of the service once it is there, then interrupt it; return what waits for the answer."""
-    answers: list[object] = []
-
-    def ask_and_interrupt() -> None:
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            try:
-                answers.append(ask())
-                break
-            except OSError:
-                time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    asking = threading.Thread(target=ask_and_interrupt)
-    asking.start()
-
-    def answer() -> object:
-        asking.join()
-        return answers[0]
-
-    return answer
-
-
 def test_the_command_serves_until_it_is_interrupted(pictures: Path, tmp_path: Path, port: int) -> None:
-    address = f"http://127.0.0.1:{port}/"
-
-    def ask() -> object:
-        with urllib.request.urlopen(f"{address}api/about") as answered:
-            return json.load(answered)
-
-    asked = when_served(ask)
+    address, answers = f"http://127.0.0.1:{port}/", []
+    ask_and_interrupt(f"{address}api/about", answers)
     shown = run("app", "--workspace", tmp_path, "--port", port, "--in", pictures, *OWN).stdout
-    about = asked()
-    assert isinstance(about, dict)
-    assert [one["name"] for one in about["libraries"]] == ["pictures"]
+    assert [one["name"] for one in json.loads(answers[0])["libraries"]] == ["pictures"]
     assert "pictures: " in shown
     assert address in shown
 

@@ -1,5 +1,6 @@
 """`emoclim demo`: with networks and music from packages, without them, and in a folder of somebody else."""
 
+import json
 import re
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from asking import ask_and_interrupt
 from commands import answer, run
 from wordy_preset import preset as preset
 from wordy_preset import wordy as wordy
@@ -48,7 +50,9 @@ def packages(preset: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return fetched
 
 
-def test_photos_find_music_before_anything_is_trained_then_heads_do(packages: list[str], tmp_path: Path) -> None:
+def test_photos_find_music_before_anything_is_trained_then_heads_do(
+    packages: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = answer("demo", tmp_path / "demo", *FEW)
     assert [Path(one["query"]).name for one in told["by_words"]] == ["china.jpg", "flower.jpg"]
     for one in told["by_words"]:
@@ -57,7 +61,11 @@ def test_photos_find_music_before_anything_is_trained_then_heads_do(packages: li
     assert [one["run"] for one in told["searches"]] == ["001-wordy_colour-wordy_timbre"] * 3
     assert [one["items"] for one in told["extractions"]] == [32, 50]
     assert "CC BY 2.0" in (tmp_path / "demo" / "data" / "SOURCES.txt").read_text()
-    shown = run("demo", tmp_path / "demo", *FEW).stdout  # again
+    pages: list[str] = []
+    monkeypatch.setattr("emoclim.app.open_browser", lambda address: ask_and_interrupt(f"{address}api/about", pages))
+    shown = run("demo", tmp_path / "demo", *FEW, "--open").stdout  # again
+    assert [one["name"] for one in json.loads(pages[0])["libraries"]] == [material.MUSIC_FOLDER]
+    assert re.search(r"The page is at http://127.0.0.1:\d+/ until", shown.splitlines()[-1])
     assert packages == [material.MUSIC]
     words, heads = shown.index("(by words)"), shown.index("(run 002-wordy_colour-wordy_timbre)")
     assert words < shown.index("macro means over emotions") < heads
@@ -85,6 +93,11 @@ def test_without_the_music_photos_are_searched_for_in_what_was_computed(
 
 def test_without_packages_it_does_with_encoders_that_need_no_file(tmp_path: Path) -> None:
     shown = run("demo", tmp_path / "demo", *FEW).stdout
+    assert shown.splitlines()[-3:] == [
+        "To drop photos and hear the music, open the page at http://127.0.0.1:8765/:",
+        "",
+        f"    emoclim app --workspace {tmp_path / 'demo'} --open",
+    ]
     assert shown.startswith("No trained networks, and so no search by words: cannot take efficientnet-lite0-57934424")
     assert "image → music" in shown
     assert shown.count("percentile") == 3

@@ -97,6 +97,11 @@ class Demo:
         return [str(self.material.music)] if self.by_words and self.material.music else []
 
     @property
+    def words(self) -> Mapping[str, Setting] | None:
+        """Settings of a comparison by words, if these libraries are to be compared so."""
+        return WORDS if self.libraries else None
+
+    @property
     def page_command(self) -> str:
         """How the page is opened on all this."""
         words = ["--words", "--in", *self.libraries] if self.libraries else []
