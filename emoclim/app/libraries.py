@@ -14,12 +14,12 @@ from starlette.exceptions import HTTPException
 from emoclim.app.decoded import Decoded
 from emoclim.app.guard.decoding import Decoders
 from emoclim.app.settings import ServiceSettings
-from emoclim.cache import ItemStatus
 from emoclim.data import Item
 from emoclim.encoders import Encoder
 from emoclim.index import ItemTable
 from emoclim.modality import Modality
-from emoclim.pipeline import Searcher, statuses_of
+from emoclim.pipeline import Opened as OpenedLibrary
+from emoclim.pipeline import Searcher
 from emoclim.progress import Track, silent
 
 Limit = Callable[[Encoder], Encoder]
@@ -37,6 +37,11 @@ class ServedLibrary:
     items: ItemTable  # by row
     searcher: Searcher
     lock: threading.Lock  # held while it is searched
+
+    @property
+    def opened(self) -> OpenedLibrary:
+        """What is known of its items and of what could not be encoded."""
+        return self.searcher.libraries()[0]
 
     @cached_property
     def rows(self) -> Mapping[str, int]:
@@ -63,12 +68,6 @@ class ServedLibrary:
     def formats(self) -> Sequence[str]:
         """Suffixes of its files, without dots, sorted."""
         return self.items.formats
-
-    def statuses(self) -> list[ItemStatus]:
-        """Tell what became of each item and of each file that is none, when it was last extracted."""
-        searcher = self.searcher
-        library = searcher._libraries.open(*searcher._place(searcher._space.modalities[0]))
-        return statuses_of(library, searcher._libraries.keys)
 
     def item(self, row: int) -> Item:
         """Return an item; tell that there is none."""
@@ -125,6 +124,10 @@ class Libraries:
         except KeyError:
             there = ", ".join(self._opened) or "none is open"
             raise HTTPException(404, f"no library {id_!r:.80} is open; name one of: {there}") from None
+
+    def suggested(self, track: Track = silent) -> list[str]:
+        """List the paths of those that are searched if none is named: that of each kind of queries."""
+        return [str(one.path) for one in self._make(None, track, self._decoders.limit).libraries()]
 
     def open(self, name: str | None, track: Track = silent) -> ServedLibrary:
         """Open a library, or open it anew; what lacks of it is encoded first."""

@@ -1,18 +1,20 @@
 """Routes that open libraries, scan them anew, and tell how far that is. Used by the service."""
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+import logging
+import threading
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter, Body, HTTPException, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+import emoclim
 from emoclim.app.jobs import Changes, Job, Jobs, Outcome, TooManyJobs
 from emoclim.app.libraries import Libraries, Opened
-from emoclim.cache import ItemStatus
 from emoclim.progress import Track
 
 MOST_TOLD = 1_000  # items of each kind
-ENCODED = ("committed",)
+OF_ITEMS = ("emoclim.pipeline.extract", "emoclim.pipeline.held", "emoclim.pipeline.searching.libraries")  # warn of them
 
 router = APIRouter(prefix="/api")
 
@@ -79,29 +81,45 @@ def _jobs(request: Request) -> Jobs:
 
 def open_and_tell(libraries: Libraries, path: str, track: Track) -> Outcome:
     """Open a library, or open it anew, and tell what could not be encoded and what is not as it was before."""
-    before = {served.id: served.statuses() for served in libraries if str(served.source) == path}
-    served = libraries.open(path, track)
-    now = served.statuses()
+    before = {served.id: served.opened.contents() for served in libraries if str(served.source) == path}
+    with Warnings() as warnings:
+        served = libraries.open(path, track)
+    opened = served.opened
+    failures = [f"{id_}: {reason}" for id_, reason in opened.failures().items()]
+    more = [f"and {len(failures) - MOST_TOLD:,} more"] if len(failures) > MOST_TOLD else []
     return Outcome(
         served.id,
-        problems=_problems(now),
-        left_out={one.id: one.reason for one in now if one.state == "left out"},
-        changes=compare(before[served.id], now) if served.id in before else Changes(),
+        problems=[*warnings.told, *failures[:MOST_TOLD], *more],
+        left_out=opened.left_out(),
+        changes=compare(before[served.id], opened.contents()) if served.id in before else Changes(),
     )
 
 
-def compare(before: Sequence[ItemStatus], now: Sequence[ItemStatus]) -> Changes:
-    """Tell which items came, have another content or went."""
-    old, new = ({one.id: one.key for one in statuses if one.state != "left out"} for statuses in (before, now))
+def compare(before: Mapping[str, str], now: Mapping[str, str]) -> Changes:
+    """Tell which items came, have another content or went, by the keys of contents by id."""
     return Changes(
-        new=[id_ for id_ in new if id_ not in old],
-        changed=[id_ for id_, key in new.items() if old.get(id_, key) != key],
-        gone=[id_ for id_ in old if id_ not in new],
+        new=[id_ for id_ in now if id_ not in before],
+        changed=[id_ for id_, key in now.items() if before.get(id_, key) != key],
+        gone=[id_ for id_ in before if id_ not in now],
     )
 
 
-def _problems(statuses: Sequence[ItemStatus]) -> list[str]:
-    """Say which items could not be encoded, and why."""
-    failed = [f"{one.id}: {one.reason or 'not encoded yet'}" for one in statuses if one.state in ("failed", "missing")]
-    more = len(failed) - MOST_TOLD
-    return failed[:MOST_TOLD] + ([f"and {more:,} more"] if more > 0 else [])
+class Warnings(logging.Handler):
+    """Keeps what this thread warns of during a block, but for counts of items, which are told one by one."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: list[str] = []
+        self._thread = threading.get_ident()
+
+    def __enter__(self) -> Self:
+        logging.getLogger(emoclim.__name__).addHandler(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger(emoclim.__name__).removeHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep a warning."""
+        if record.thread == self._thread and record.name not in OF_ITEMS:
+            self.told.append(record.getMessage())

@@ -106,7 +106,7 @@ def open_page(
 def _open_libraries(libraries: Libraries, names: Sequence[str], track: Track) -> str:
     """Open libraries; say why none is open where none is named, and none suggests itself."""
     try:
-        for name in names or (None,):
+        for name in names or libraries.suggested(track):
             libraries.open(name, track)
     except (CacheError, ManifestError) as error:
         if names:

@@ -21,7 +21,6 @@ from .health.check import check_encoder as check_encoder
 from .indexing import index_libraries as index_libraries
 from .indexing import list_indexes as list_indexes
 from .indexing import remove_useless as remove_useless
-from .library import statuses_of as statuses_of
 from .preparation.datasets import dataset_rows as dataset_rows
 from .preparation.datasets import explain_dataset as explain_dataset
 from .preparation.datasets import explain_datasets as explain_datasets

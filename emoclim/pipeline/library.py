@@ -6,20 +6,14 @@ never by its name, unless its features were imported by id.
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from emoclim.cache import (
     CacheNote,
-    ItemStatus,
     SourceRef,
-    item_statuses,
-    item_table_path,
-    key_of,
     open_cache,
-    read_item_table,
     read_note,
 )
 from emoclim.data import ContentKeys, Features, Item, Manifest, ids_of, read_manifest, values_of, with_splits
@@ -169,19 +163,6 @@ def split_manifest(
         return with_splits(manifest, seed, keys, track, every=every)
     finally:
         keys.save()
-
-
-def statuses_of(library: Library, keys: ContentKeys) -> list[ItemStatus]:
-    """Tell what became of each item of a library and of the files that are none, when it was last extracted."""
-    items, note = library.manifest.items, library.note
-    with suppress(CacheError):
-        table = read_item_table(item_table_path(note.path, library.source.name))
-        if {one.id for one in table if one.state != "left out"} == {item.id for item in items}:
-            return table  # and no other library's of the same name
-    with open_cache(note.path) as cache:
-        committed, failed = cache.keys(), cache.failures()
-    known = item_statuses(items, lambda item: key_of(item, note.spec, keys), committed, failed)
-    return known + [ItemStatus(name, "left out", "", why) for name, why in library.manifest.left_out.items()]
 
 
 def library_note(library: Library) -> dict[str, Any]:

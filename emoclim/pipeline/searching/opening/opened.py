@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache import CacheNote
+from emoclim.cache import CacheNote, ItemStatus, item_table_path, read_item_table
 from emoclim.config import Average
-from emoclim.errors import ConfigError
+from emoclim.errors import CacheError, ConfigError
 from emoclim.index import Filters, ItemTable, select
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES, Modality
@@ -21,6 +21,7 @@ from emoclim.pipeline.searching.result import Emotions
 from emoclim.stages import Embedded, EmotionSource, Gallery, read_emotions, rows_of
 
 ROWS = 65_536  # read at once
+UNKNOWN = "it cannot be read or encoded"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,31 @@ class Opened:
     def items(self) -> ItemTable:
         """What is known of them, in the same order."""
         return self.indexed.index.items
+
+    def contents(self) -> dict[str, str]:
+        """Return the key of the content of each item by its id; none of those that could not be encoded."""
+        others, items = self.indexed.index.others, self.items
+        keys = (key for key, _ in items.keys())
+        return dict.fromkeys(others.ids, "") | dict(zip(items.ids, keys, strict=True))
+
+    def failures(self) -> dict[str, str]:
+        """Say why items could not be encoded, by id."""
+        told = {one.id: one.reason or UNKNOWN for one in self._statuses if one.state in ("failed", "missing")}
+        return dict.fromkeys(self.indexed.index.others.ids, UNKNOWN) | told
+
+    def left_out(self) -> dict[str, str]:
+        """Say why files of its folder are no items."""
+        return {one.id: one.reason for one in self._statuses if one.state == "left out"}
+
+    @property
+    def _statuses(self) -> list[ItemStatus]:
+        """What the table beside the cache says of each item; nothing where that is of another library of its name."""
+        try:
+            table = read_item_table(item_table_path(self.note.path, self.indexed.source.name))
+        except CacheError:  # features that were imported may have none
+            return []
+        listed = {one.id for one in table if one.state == "committed"}
+        return table if listed == set(self.items.ids) else []
 
     @property
     def classes(self) -> list[str]:
