@@ -1,6 +1,7 @@
 """Fixtures: a small workspace with a run, and the service on its music."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,10 @@ def served_workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def open_music(root: Path, settings: ServiceSettings, name: str = "audio") -> Libraries:
     """Open a library of a workspace, to be served."""
-    place = Workspace(root)
-    made = Libraries(lambda name, track, limit: open_searcher(place, library=name, track=track, limit=limit), settings)
+    place, vad = Workspace(root), root / "vad.csv"
+    vad.write_text("word,valence,arousal\ncalm,.7,.2\nglad,.9,.6\nwild,.6,.9\n")
+    opened = partial(open_searcher, place, vad=vad)
+    made = Libraries(lambda name, track, limit: opened(library=name, track=track, limit=limit), settings)
     made.open(name)
     return made
 

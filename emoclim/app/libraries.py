@@ -3,7 +3,8 @@
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +17,7 @@ from emoclim.app.guard.decoding import Decoders
 from emoclim.app.settings import ServiceSettings
 from emoclim.data import Item
 from emoclim.encoders import Encoder
+from emoclim.errors import ManifestError
 from emoclim.index import ItemTable
 from emoclim.modality import Modality
 from emoclim.pipeline import Opened as OpenedLibrary
@@ -37,6 +39,7 @@ class ServedLibrary:
     items: ItemTable  # by row
     searcher: Searcher
     lock: threading.Lock  # held while it is searched
+    mapping: threading.Lock = field(default_factory=threading.Lock)  # held while it is laid out
 
     @property
     def opened(self) -> OpenedLibrary:
@@ -165,12 +168,16 @@ def _opened(request: Request) -> Libraries:
 Opened = Annotated[Libraries, Depends(_opened)]
 
 
-def about(searcher: Searcher) -> dict[str, Any]:
-    """Return plain values: by what a searcher compares."""
-    space = searcher._space
+def about(library: ServedLibrary) -> dict[str, Any]:
+    """Return plain values: by what the searcher of a library compares, and the emotions that it reads."""
+    space, opened = library.searcher._space, library.opened
+    places = None
+    with suppress(ManifestError):  # some emotions have no place that is published
+        places = opened.coordinates.places
     return {
         "space": {"name": space.name, "told": space.told},
         "encoders": {modality: space.encoding(modality).spec.name for modality in space.modalities},
         "modalities": list(space.modalities),
-        "classes": [],
+        "classes": opened.classes,
+        "coordinates": places,
     }

@@ -9,7 +9,7 @@ from fastapi import APIRouter, File, Form, Request, UploadFile
 from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
-from emoclim import __version__
+from emoclim import __version__, pipeline
 from emoclim.app.guard.uploads import keep_uploads
 from emoclim.app.libraries import Opened, ServedLibrary
 from emoclim.app.libraries import about as about_space
@@ -18,6 +18,7 @@ from emoclim.errors import ConfigError
 from emoclim.index import Filters
 
 MOST_HITS = 1_000
+NOTHING: dict[str, Any] = {"space": None, "encoders": {}, "modalities": [], "classes": [], "coordinates": None}
 AT_ONCE, MOST_WAITING = 16, 200  # searches: other requests have threads of their own
 
 router = APIRouter(prefix="/api")
@@ -76,11 +77,9 @@ def about(request: Request, opened: Opened) -> dict[str, Any]:
     """Tell what can be searched, by what, and how much a request may hold."""
     settings = request.app.state.settings
     libraries = list(opened)
-    searcher = libraries[0].searcher if libraries else None
     return {
         "version": __version__,
-        **(about_space(searcher) if searcher else {"space": None, "encoders": {}, "modalities": [], "classes": []}),
-        "coordinates": None,
+        **(about_space(libraries[0]) if libraries else NOTHING),
         "libraries": [library.about() for library in libraries],
         "limits": {"upload_bytes": settings.upload_bytes, "files": settings.files},
     }
@@ -107,45 +106,64 @@ async def search(
 def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="emoclim-") as folder:
         kept = keep_uploads(files, Path(folder))
-        asked = [_given(part, kept) for part in query.plus]
-        if len(asked) != 1 and not query.separately:
-            raise ConfigError("a query is one file or some words; name one, or ask each separately")
+        asked = _asked(query, kept)
         mix = query.mix.model_dump() if query.mix else None
         only = query.only.filters() if query.only else None
         with library.lock:
             answers = library.searcher.search(asked, top=query.top, mix=mix, why=query.why, only=only)
         names = {str(path): name for path, name in kept}
         return {
-            "results": [_result(library, one.to_dict(), names) for one in answers.results],
-            "failures": [_named(one.to_dict(), names) for one in answers.each if one not in answers.results],
+            "results": [_result(library, one, names) for one in answers.results],
+            "failures": [_named(one, names) for one in answers.each if isinstance(one, pipeline.FailedQuery)],
         }
 
 
-def _given(part: Part, kept: list[tuple[Path, str]]) -> Path | str:
-    """Return the file or the words that a part of a query stands for."""
+def _asked(query: Query, kept: list[tuple[Path, str]]) -> list[pipeline.Query]:
+    """Make one query of all that is named, or of each part, or of a place."""
+    plus, minus = ([_given(part, kept) for part in parts] for parts in (query.plus, query.minus))
+    if query.at is not None:
+        if plus or minus:
+            raise ConfigError("a place is a query by itself; ask for files, words and items without it")
+        return [pipeline.Point(*query.at)]
+    if query.separately and minus:
+        raise ConfigError("what hits are to be unlike belongs to one query; ask for all together")
+    if minus or (len(plus) > 1 and not query.separately):
+        return [pipeline.Blend(tuple(plus), tuple(minus))]
+    if not plus:
+        raise ConfigError("there is nothing to search with; send a file, words, an item or a place")
+    return [*plus]
+
+
+def _given(part: Part, kept: list[tuple[Path, str]]) -> Path | str | pipeline.LibraryItem:
+    """Return what a part of a query stands for."""
     if [part.file, part.text, part.item].count(None) != 2:
         raise ConfigError("each part of a query is a file, some words or an item; give one of the three")
     if part.text is not None:
         return part.text
-    if part.file is None:
-        raise ConfigError("items are not searched with; send a file or words")
-    if part.file >= len(kept):
-        raise ConfigError(f"the query names file {part.file}, and {len(kept)} came, from 0 on; send it as `files`")
-    return kept[part.file][0]
+    if part.item is not None:
+        return pipeline.LibraryItem(part.item)
+    number = part.file or 0
+    if number >= len(kept):
+        raise ConfigError(f"the query names file {number}, and {len(kept)} came, from 0 on; send it as `files`")
+    return kept[number][0]
 
 
-def _result(library: ServedLibrary, result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
+def _result(library: ServedLibrary, result: pipeline.SearchResult, names: dict[str, str]) -> dict[str, Any]:
     """Add to each hit what a page needs to show and play it."""
-    found = [{**hit, **of_row(library, library.rows[hit["id"]])} for hit in result["found"]]
-    return _named({**result, "found": found}, names)
+    told = _named(result, names)
+    return {**told, "found": [{**hit, **of_row(library, library.rows[hit["id"]])} for hit in told["found"]]}
 
 
-def _named(result: dict[str, Any], names: dict[str, str]) -> dict[str, Any]:
-    """Call a file that was uploaded by the name that it has where it came from."""
-    result = {**result, "query": names.get(result["query"], result["query"])}
-    if "error" in result:
-        message = result["error"]["message"]
-        for path, name in names.items():
-            message = message.replace(path, name)
-        result["error"] = {**result["error"], "message": message}
-    return result
+def _named(result: pipeline.SearchResult | pipeline.FailedQuery, names: dict[str, str]) -> dict[str, Any]:
+    """Name a query in words, and a file that was uploaded as it is called where it comes from."""
+    told, query = result.to_dict(), result.query
+    told["query"] = _renamed(query if isinstance(query, str) else pipeline.shown_query(query), names)
+    if "error" in told:
+        told["error"]["message"] = _renamed(told["error"]["message"], names)
+    return told
+
+
+def _renamed(text: str, names: dict[str, str]) -> str:
+    for path, name in names.items():
+        text = text.replace(path, name)
+    return text

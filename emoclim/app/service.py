@@ -17,7 +17,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from emoclim import __version__
-from emoclim.app import media, opening, playlists, searching
+from emoclim.app import mapping, media, opening, playlists, searching
 from emoclim.app.guard.decoding import Busy
 from emoclim.app.guard.requests import MOST_HEADERS, Guard, error_response
 from emoclim.app.jobs import Jobs
@@ -59,7 +59,7 @@ def create_app(libraries: Libraries, settings: ServiceSettings = ServiceSettings
     app.state.libraries, app.state.settings = libraries, settings
     app.state.jobs = Jobs(partial(opening.open_and_tell, libraries))
     app.state.searches = CapacityLimiter(searching.AT_ONCE)
-    for room in (searching, media, opening, playlists):
+    for room in (searching, media, mapping, opening, playlists):
         app.include_router(room.router)
     app.add_api_route("/", _page, include_in_schema=False)
     app.add_api_route("/static/{name:path}", _static, include_in_schema=False)

@@ -8,6 +8,8 @@ import webbrowser
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -79,6 +81,7 @@ def open_page(
     *,
     run: str | None = None,
     words: Mapping[str, Setting] | None = None,
+    vad: Path | None = None,
     device: str = "auto",
     track: Track = silent,
 ) -> Page:
@@ -92,9 +95,10 @@ def open_page(
     with ExitStack() as opened:
         opened.callback(taken.close)
         chosen = None if words is not None else str(workspace.run(run))
+        opener = partial(open_searcher, workspace, chosen, words=words, vad=vad, device=device)
 
         def make(name: str | None, track: Track, limit: Limit) -> Searcher:
-            return open_searcher(workspace, chosen, library=name, words=words, device=device, track=track, limit=limit)
+            return opener(library=name, track=track, limit=limit)
 
         libraries = Libraries(make, settings)
         opened.callback(libraries.close)

@@ -37,6 +37,10 @@ def show_page(
     words: Annotated[
         bool, typer.Option("--words", help="Compare by words of emotions, without a run; so where there is none.")
     ] = False,
+    vad: Annotated[
+        Path | None,
+        typer.Option(help="Table word,valence,arousal of emotions, for the pad; default Russell's circle of words."),
+    ] = None,
     host: Annotated[str, typer.Option(help="Address to listen at; any but this machine's own needs a token.")] = HOST,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen at; 0 takes a free one.")] = PORT,
     token: Annotated[
@@ -66,7 +70,7 @@ def show_page(
     require_libraries()
     settings = service.ServiceSettings(host=host, port=port, token=token)
     own = parse_settings(setting, "words=paper") if by_words else None
-    page = service.open_page(place, library or [], settings, run=run, words=own, device=device, track=track)
+    page = service.open_page(place, library or [], settings, run=run, words=own, vad=vad, device=device, track=track)
     if open_:
         service.open_browser(page.address)
     return View(page.to_dict(), lines=page.lines, then=page.serve)

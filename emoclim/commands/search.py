@@ -1,5 +1,6 @@
-"""`emoclim search`: find items of another modality for a file or for words."""
+"""`emoclim search`: find items of another modality for files, for words, or for what is between them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -32,6 +33,21 @@ def search(
         ),
     ] = None,
     text: Annotated[list[str] | None, typer.Option(help="Words to search with; repeatable; default none.")] = None,
+    plus: Annotated[
+        list[str] | None,
+        typer.Option(help="A file or words that hits are to be like, too: all are one query then; repeatable."),
+    ] = None,
+    minus: Annotated[
+        list[str] | None, typer.Option(help="A file or words that hits are to be unlike; repeatable; default none.")
+    ] = None,
+    at: Annotated[
+        str | None,
+        typer.Option(help="VALENCE,AROUSAL of a feeling to search with, each from -1 to 1, as 0.8,-0.4; default none."),
+    ] = None,
+    vad: Annotated[
+        Path | None,
+        typer.Option(help="Table word,valence,arousal of emotions, for --at; default Russell's circle of words."),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Number of hits to show for each query.")] = 5,
     library: Annotated[
         list[str] | None,
@@ -73,8 +89,9 @@ def search(
     read in query and hit. The query itself and files equal to it are no hits. What a folder or manifest holds that was
     not extracted yet is encoded first. Nothing need be trained: without a run, words of emotions are compared.
     """
-    if not queries and not text:
-        raise ConfigError("there is nothing to search with; name a file or a folder, or give words with --text")
+    asked = _queries([*(queries or ()), *(text or ())], plus or (), minus or (), at)
+    if at is None:
+        refuse_useless(context, {"vad"}, "it is of --at")
     if library and len(library) > 1:
         raise ConfigError(f"--in names {len(library)} libraries; name one, such as a folder with links to several")
     place = pipeline.Workspace(workspace)
@@ -92,10 +109,11 @@ def search(
         library=library[0] if library else None,
         average=average,
         words=own,
+        vad=vad,
         device=device,
         track=track,
     )
-    answers = searcher.search([*(queries or ()), *(text or ())], top=top, mix=shares, why=why, only=filters)
+    answers = searcher.search(asked, top=top, mix=shares, why=why, only=filters)
     tables = []
     for one in answers.results:
         tables.append(Table(one.table_rows(), one.title))
@@ -105,3 +123,27 @@ def search(
     return View(
         answers.to_dict(), tables, [*empty, *answers.failures], incomplete=bool(answers.failures), head=answers.bridges
     )
+
+
+def _queries(
+    alone: Sequence[Path | str], plus: Sequence[str], minus: Sequence[str], at: str | None
+) -> list[pipeline.Query]:
+    """Make one query of each file and words, or of all that is added and taken away, or of a place."""
+    if at is not None:
+        if alone or plus or minus:
+            raise ConfigError("--at is a query by itself; search with files and words without it")
+        return [_point(at)]
+    if plus or minus:
+        added = tuple(map(pipeline.file_or_words, plus))
+        return [pipeline.Blend((*alone, *added), tuple(map(pipeline.file_or_words, minus)))]
+    if not alone:
+        raise ConfigError("there is nothing to search with; name a file or a folder, or give words with --text")
+    return list(alone)
+
+
+def _point(text: str) -> pipeline.Point:
+    try:
+        valence, arousal = map(float, text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--at {text!r} is not two numbers; write valence and arousal, as 0.8,-0.4") from error
+    return pipeline.Point(valence, arousal)

@@ -31,11 +31,16 @@ from .reproduction.request import make_requests as make_requests
 from .run import Resources as Resources
 from .run import resume as resume
 from .run import start as start
+from .searching.opening.mapping import map_library as map_library
 from .searching.opening.opened import Opened as Opened
 from .searching.query_kinds import Blend as Blend
 from .searching.query_kinds import LibraryItem as LibraryItem
 from .searching.query_kinds import Point as Point
+from .searching.query_kinds import Query as Query
 from .searching.query_kinds import file_or_words as file_or_words
+from .searching.query_kinds import shown_query as shown_query
+from .searching.result import FailedQuery as FailedQuery
+from .searching.result import SearchResult as SearchResult
 from .searching.searcher import Searcher as Searcher
 from .searching.searcher import open_searcher as open_searcher
 from .tagging.config import TaggingConfig as TaggingConfig

@@ -28,6 +28,8 @@ def test_it_tells_what_can_be_asked(client: TestClient) -> None:
     (library,) = about["libraries"]
     assert (library["id"], library["modality"], library["formats"]) == ("audio", "audio", ["flac"])
     assert library["items"] == 21
+    assert set(about["classes"]) == {"calm", "glad", "wild"}
+    assert about["coordinates"]["calm"] == pytest.approx([0.4, -0.6])
     assert about["limits"] == {"upload_bytes": 200_000_000, "files": 3}
     assert "/api/search" in client.get("/openapi.json").json()["paths"]
 
@@ -46,6 +48,30 @@ def test_a_photo_finds_music_that_can_be_heard(client: TestClient, served_worksp
         assert wave["seconds"] == pytest.approx(11)
         assert len(wave["peaks"]) == 400
         assert 0 < max(wave["peaks"]) <= 1
+
+
+def test_sums_items_and_places_are_asked_for(client: TestClient, served_workspace: Path) -> None:
+    (alone,) = search(client, [picture(served_workspace)], top=99)["results"]
+    first, last = alone["found"][0]["id"], alone["found"][-1]["id"]
+    (blend,) = search(client, [picture(served_workspace)], minus=[{"item": first}], top=99)["results"]
+    assert blend["query"] == f"{picture(served_workspace).name} - {first}"
+    assert first not in {hit["id"] for hit in blend["found"]}
+    (like,) = search(client, [], plus=[{"item": first}], top=99)["results"]
+    assert (like["left_out"], like["candidates"]) == ([first], 20)
+    (place,) = search(client, [], at=[-0.5, 0.5], top=3)["results"]
+    assert place["query"] == "valence -0.50, arousal +0.50"
+    assert {*place["found"][0]["parts"]} == {"valence", "arousal"}
+    failed = search(client, [picture(served_workspace)], minus=[{"item": last}, {"item": "none"}])
+    assert "no item 'none'" in failed["error"]["message"]
+
+
+def test_a_library_has_a_map_that_is_kept(client: TestClient) -> None:
+    found = client.get("/api/libraries/audio/map").json()
+    assert found["rows"] == list(range(21))
+    assert len(found["points"]) == len(found["emotions"]) == 21
+    assert {*found["emotions"]} <= {*range(len(found["classes"]))}
+    assert not found["sampled"]
+    assert client.get("/api/libraries/audio/map").json() == found
 
 
 def test_filters_and_reasons_are_passed_on(client: TestClient, served_workspace: Path) -> None:
@@ -87,6 +113,11 @@ def test_queries_that_fail_are_told_beside_those_that_do_not(
         ({"top": 0}, "top"),
         ({"colour": "red"}, "colour"),
         ({"plus": [{"text": "calm"}]}, "takes no words"),
+        ({"at": [0, 0]}, "by itself"),
+        ({"plus": [], "at": [0, 2]}, "from -1 to 1"),
+        ({"plus": [], "minus": [{"file": 0}]}, "nothing that is"),
+        ({"minus": [{"file": 0}]}, "cancel each other"),
+        ({"minus": [{"file": 0}], "separately": True}, "together"),
     ],
 )
 def test_what_cannot_be_asked_is_told(client: TestClient, served_workspace: Path, query: dict, told: str) -> None:

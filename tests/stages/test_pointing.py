@@ -23,24 +23,25 @@ def test_the_nearest_come_first_as_in_plain_arithmetic(at: tuple[float, float]) 
     ]
     distances = [math.dist(mean, at) for mean in means]
     expected = sorted(range(50), key=distances.__getitem__)[:10]
-    hits = EmotionPlane([f"i{n}" for n in range(50)], read, COORDINATES).search(at, top=10)
+    hits = EmotionPlane([f"i{n}" for n in range(50)], torch.split(read, 20), COORDINATES).search(at, top=10)
     assert [hit.row for hit in hits] == expected
     assert [hit.id for hit in hits] == [f"i{n}" for n in expected]
     assert [hit.score for hit in hits] == pytest.approx([-distances[n] for n in expected], abs=1e-6)
+    assert [tuple(hit.parts.values()) for hit in hits] == [pytest.approx(means[n], abs=1e-6) for n in expected]
     assert [hit.percentile for hit in hits] == [100 * (49 - rank) / 50 for rank in range(10)]
 
 
 def test_only_what_is_included_and_has_emotions_is_ranked() -> None:
     read = emotions(6)
     read[2] = torch.nan
-    plane = EmotionPlane("abcdef", read, COORDINATES)
+    plane = EmotionPlane("abcdef", [read], COORDINATES)
     assert {hit.id for hit in plane.search((0.5, 0.5), top=9)} == {*"abdef"}
     found = plane.search((0.5, 0.5), top=9, included=torch.tensor([1, 2, 5]))
     assert {hit.id for hit in found} == {"b", "f"}
     assert found[0].percentile == 50
-    assert EmotionPlane((), read[:0], COORDINATES).search((0.0, 0.0)) == []
+    assert EmotionPlane((), [read[:0]], COORDINATES).search((0.0, 0.0)) == []
 
 
 def test_equal_items_keep_their_order() -> None:
-    plane = EmotionPlane("abc", torch.full((3, 3), 1 / 3), COORDINATES)
+    plane = EmotionPlane("abc", [torch.full((3, 3), 1 / 3)], COORDINATES)
     assert [hit.id for hit in plane.search((0.0, 0.0))] == ["a", "b", "c"]

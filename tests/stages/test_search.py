@@ -11,7 +11,7 @@ from emoclim.learning.banks.base import HeadBank, IdentityBank
 from emoclim.learning.branches import Banks, Branch
 from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective
-from emoclim.stages import search
+from emoclim.stages import Gallery, embed, embed_query, search
 from emoclim.stages.emotion_reading import EmotionReader
 
 SPECS = {name: FeatureSpec("any", name, 6, "none", {}) for name in ("image", "audio")}
@@ -68,6 +68,21 @@ def test_each_hit_knows_which_passage_of_the_query_is_nearest(metric: Any, monke
     assert len({hit.query_start for hit in hits}) > 1
     (alone,) = search(others.select(torch.tensor([0])), library(3, 2), pair)
     assert [hit.query_start for hit in alone] == [None] * 3
+
+
+@pytest.mark.parametrize("metric", ["ip", "l2"])
+def test_a_candidate_asks_for_what_it_asks_for_as_a_query(metric: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Objective, "vectors", lambda _self, modality, outputs: (outputs[modality], metric))
+    pair = Heads(Banks({name: IdentityBank(1, 6) for name in SPECS}), SPECS)
+    candidates = library(9, 3)
+    gallery = Gallery(embed(candidates, pair))
+    for row in range(9):
+        own = embed_query(candidates.select(torch.tensor([row])), pair, "audio")
+        like = gallery.like(row)
+        assert torch.allclose(like.wanted, own.wanted, atol=1e-6)
+        hits, expected = gallery.search(like, top=9), gallery.search(own, top=9)
+        assert [(hit.row, hit.query_start) for hit in hits] == [(hit.row, hit.query_start) for hit in expected]
+        assert hits[0].query_start is not None
 
 
 def test_without_segments_there_is_no_passage() -> None:

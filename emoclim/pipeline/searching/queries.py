@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from emoclim.index import ItemTable, content_number
 from emoclim.modality import MODALITIES, WRITTEN, Modality, modality_by_suffix
 from emoclim.pipeline.find_caches import encoder_of
 from emoclim.pipeline.library import OpenLibrary, read_features
-from emoclim.pipeline.searching.query_kinds import shown_query
+from emoclim.pipeline.searching.query_kinds import Blend, LibraryItem, Part, Point, Query, shown_query
 from emoclim.progress import Track
 from emoclim.stages import extract
 
@@ -52,6 +53,38 @@ def modality_of(query: Path | str, modalities: Sequence[Modality]) -> Modality:
         return modality
     listed = "; ".join(f"{one}: {' '.join(sorted(MODALITIES[one].suffixes))}" for one in modalities)
     raise ManifestError(f"{query} is of no kind that can be searched with here ({listed}); search with one of these")
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A query with all that is named in it."""
+
+    query: Query
+    asked: Modality  # what leads to the library that is searched
+    plus: tuple[Part, ...]  # none of a point
+    minus: tuple[Part, ...] = ()
+
+
+def list_asked(query: Query, modalities: Sequence[Modality]) -> list[Listed]:
+    """List the queries that one stands for: of a folder each file; a blend is one, with the files of its folders."""
+    match query:
+        case Path():
+            return [Listed(one, modality_of(one, modalities), (one,)) for one in list_queries(query, modalities)]
+        case Blend():
+            plus, minus = (_parts(parts, modalities) for parts in (query.plus, query.minus))
+            kinds = [modality_of(one, modalities) for one in (*plus, *minus) if not isinstance(one, LibraryItem)]
+            return [Listed(query, kinds[0] if kinds else modalities[0], plus, minus)]
+        case LibraryItem():
+            return [Listed(query, modalities[0], (query,))]
+        case Point():
+            return [Listed(query, modalities[0], ())]
+        case _:
+            return [Listed(query, modality_of(query, modalities), (query,))]
+
+
+def _parts(parts: Sequence[Part], modalities: Sequence[Modality]) -> tuple[Part, ...]:
+    lists = [list_queries(one, modalities) if isinstance(one, Path) else [one] for one in parts]
+    return tuple(one for each in lists for one in each)
 
 
 def item_of(query: Path | str) -> Item:

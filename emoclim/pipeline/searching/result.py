@@ -28,7 +28,7 @@ class Found:
     path: Path | None
     label: str | None
     score: float  # cosine of the two embeddings, augmented where the objective compares by distances
-    parts: Mapping[str, float]  # of a mixed score, of which it is then the mean: standardised scores by name; else none
+    parts: Mapping[str, float]  # standardised scores that a mixed one is the mean of; of a point, where the item lies
     percentile: float  # percent of the ranked items that score lower
     emotions: Emotions | None  # read from its embedding; None where the run's training items are not at hand
     reasons: tuple[Reason, ...]  # what its score is the sum of, if that was asked for and has names, the greatest first
@@ -50,6 +50,7 @@ class SearchResult:
     encoders: Mapping[Modality, str]  # of what is compared
     why: str | None  # that it is by words, with these encoders, in a sentence; None by a run
     mix: str | None  # what scores are the mean of, in a sentence; None where they are not mixed
+    placed: str | None  # where emotions lie that a place of valence and arousal is compared with, in a sentence
     unexplained: str | None  # why there are no reasons that were asked for, in a sentence
     library: str
     candidates: int  # how many items were ranked
@@ -129,8 +130,12 @@ class Answers:
 
     @property
     def bridges(self) -> list[str]:
-        """Say why some were answered by words, what mixed scores are, and what has no reasons."""
-        return list(dict.fromkeys(told for one in self.results for told in (one.why, one.mix, one.unexplained) if told))
+        """Say why some were answered by words, what mixed scores and places are, and what has no reasons."""
+        return list(
+            dict.fromkeys(
+                told for one in self.results for told in (one.why, one.mix, one.placed, one.unexplained) if told
+            )
+        )
 
     @property
     def failures(self) -> list[str]:

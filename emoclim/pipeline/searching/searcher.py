@@ -1,7 +1,6 @@
 """Rank a library by its likeness to files and words (`emoclim search`)."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from threading import RLock
 
@@ -9,26 +8,28 @@ import torch
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
-from emoclim.data import Features, Item, Setting, is_text
+from emoclim.data import Item, Setting, is_text
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.index import Filters
 from emoclim.modality import MODALITIES, Modality
-from emoclim.pipeline.searching.asking import Asked, Reasons, Wish
+from emoclim.pipeline.searching.asking import Asked, Pointed, Reasons, Wish
 from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
-from emoclim.pipeline.searching.mixing import CONTENT, EMOTION, ContentBeside, check_mix
+from emoclim.pipeline.searching.mixing import ContentBeside, check_mix
 from emoclim.pipeline.searching.opening.indexes import Indexes
 from emoclim.pipeline.searching.opening.opened import Opened
-from emoclim.pipeline.searching.places import find_place
-from emoclim.pipeline.searching.queries import CopyFinder, Limit, QueryReader, item_of, list_queries, modality_of
+from emoclim.pipeline.searching.opening.places import find_place
+from emoclim.pipeline.searching.queries import CopyFinder, Limit, Listed, list_asked
+from emoclim.pipeline.searching.query_embedding import QueryEmbedder, Read
+from emoclim.pipeline.searching.query_kinds import Point, Query
 from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
-from emoclim.stages import Gallery, Hit, compared, embed_query, read_emotions
+from emoclim.stages import Gallery, Hit
 
-_Query = tuple[Path | str, Modality] | FailedQuery
+_Query = Listed | FailedQuery
 
 
 class Searcher:
@@ -37,8 +38,8 @@ class Searcher:
     `library` names one that was extracted for the run, or is a folder or manifest, of which what lacks is encoded
     first; None searches those the run was trained on, of the modality that a query is not of. `head` is the number of a
     pair; None takes the run's best. `words` are settings of a comparison by words, without a run; where no run is
-    named and none is there, that is taken by itself. `limit` makes of an
-    encoder one that decodes queries within bounds.
+    named and none is there, that is taken by itself. `vad` is a table of valence and arousal of emotions, by default
+    those that are published. `limit` makes of an encoder one that decodes queries within bounds.
     """
 
     def __init__(
@@ -51,11 +52,11 @@ class Searcher:
         average: Average = "embeddings",
         words: Mapping[str, Setting] | None = None,
         device: str = "auto",
+        vad: Path | None = None,
         track: Track = silent,
         limit: Limit | None = None,
     ) -> None:
-        self._limit = limit
-        self._device, self._name, self._average, self._track = choose_device(device), library, average, track
+        self._name, self._average, self._vad, self._track = library, average, vad, track
         self._libraries = Libraries(workspace, device, track)
         self._space: JointSpace = (
             RunSpace(workspace, run, head, average, self._libraries)
@@ -64,15 +65,19 @@ class Searcher:
         )
         same = {name: value for name, value in (words or {}).items() if name == "encoder"}
         self._indexes = Indexes(workspace, average, self._libraries, track)
-        self._by_content = partial(WordSpace, workspace, same, average, track, "content")
+
+        def beside() -> ContentBeside:
+            return ContentBeside(WordSpace(workspace, same, average, track, "content"), self._indexes)
+
+        on = choose_device(device)
+        self._embedder = QueryEmbedder(self._space, beside, self._libraries, average, on, track, limit)
         self._places: dict[Modality, Place] = {}
-        self._readers: dict[Path, QueryReader] = {}
         self._opened: dict[Modality, Opened] = {}
         self._lock = RLock()  # of encoders, and of what is opened once; libraries are scanned without it
 
     def search(
         self,
-        queries: Iterable[Path | str],
+        queries: Iterable[Query],
         *,
         top: int = 5,
         mix: Mapping[str, float] | None = None,
@@ -81,14 +86,16 @@ class Searcher:
     ) -> Answers:
         """Rank a library by its likeness to each file, file of a folder, or words; none need be part of anything.
 
-        `mix` are the shares of ``emotion``, the score of either, and of ``content`` in what is ranked by. With `why`,
-        hits say what their scores are made of. `only` says which items are ranked at all.
+        Or to items of the library (:class:`LibraryItem`), sums and differences (:class:`Blend`), or by how near its
+        emotions lie to a place (:class:`Point`). `mix` are the shares of ``emotion``, the score of either, and of
+        ``content`` in what is ranked by. With `why`, hits say what their scores are made of. `only` says which items
+        are ranked at all.
         """
         wish = Wish(top, None if mix is None else check_mix(mix), why, only)
         listed = list(dict.fromkeys(one for query in queries for one in self._listed(query)))
         answered: dict[_Query, SearchResult | FailedQuery] = {}
         for one in listed:  # until each library is open, as long as which another bar may show how far encoding is
-            if not isinstance(one, FailedQuery) and one[1] not in self._opened:
+            if not isinstance(one, FailedQuery) and one.asked not in self._opened:
                 answered[one] = self._answer(one, wish)
         rest = [one for one in listed if one not in answered]
         answered |= {one: self._answer(one, wish) for one in self._track(rest, "search", len(rest))}
@@ -116,76 +123,60 @@ class Searcher:
             opened = [self._open(modality) for modality in self._space.modalities]
         return list({one.path: one for one in opened}.values())
 
-    @cached_property
-    def _beside(self) -> ContentBeside:
-        return ContentBeside(self._by_content(), self._indexes)
-
-    def _listed(self, query: Path | str) -> Iterator[_Query]:
-        modalities = self._space.modalities
+    def _listed(self, query: Query) -> Sequence[_Query]:
         try:
-            files = [query] if isinstance(query, str) else list_queries(query, modalities)
+            return list_asked(query, self._space.modalities)
         except ManifestError as error:
-            yield FailedQuery(query, error)
-            return
-        for file in files:
-            try:
-                yield file, modality_of(file, modalities)
-            except ManifestError as error:
-                yield FailedQuery(file, error)
+            return [FailedQuery(query, error)]
 
     def _answer(self, one: _Query, wish: Wish) -> SearchResult | FailedQuery:
         if isinstance(one, FailedQuery):
             return one
-        query, modality = one
         with self._lock:
-            reader = self._reader(self._encoding(modality))
             try:
-                features = reader.read(query)
+                read = self._embedder.read(one, self._place(one.asked)[0])
             except (ManifestError, CacheError) as error:
-                return FailedQuery(query, error)
-            opened = self._open(modality)  # only now: what lacks of it may take long to encode
+                return FailedQuery(one.query, error)
+            opened = self._open(one.asked)  # only now: what lacks of it may take long to encode
             try:
-                asked = self._embed(query, features, opened, wish)
+                asked = self._ask(one, read, opened, wish)
+                copies = sorted({row for part in (*one.plus, *one.minus) for row in opened.copies_of(part)})
             except (ManifestError, CacheError) as error:
-                return FailedQuery(query, error)
-        copies = opened.copies_of(query, modality)
+                return FailedQuery(one.query, error)
         included = opened.included(wish.only, copies)
         hits, reasons = asked.rank(wish, included)
-        read = opened.emotions(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
+        read_in = opened.emotions(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
         found = tuple(
-            self._found(rank, hit, opened, reader, item_of(query), emotions, own)
-            for rank, (hit, emotions, own) in enumerate(zip(hits, read, reasons, strict=True), start=1)
+            self._found(rank, hit, opened, asked, emotions, own)
+            for rank, (hit, emotions, own) in enumerate(zip(hits, read_in, reasons, strict=True), start=1)
         )
         return SearchResult(
-            query,
+            one.query,
             run=self._space.name,
             head=self._space.head,
             encoders={name: spec.name for name, spec in opened.heads.specs.items()},
             why=self._space.why(opened.heads),
             mix=asked.mixed.why if asked.mixed else None,
-            unexplained=None if asked.mixed or not wish.why else self._unexplained(opened),
+            placed=opened.coordinates.told if isinstance(asked, Pointed) else None,
+            unexplained=None if asked.mixed or not wish.why else self._unexplained(opened, asked),
             library=opened.name,
             candidates=asked.count(included),
-            left_out=tuple(sorted(opened.items.ids[row] for row in copies)),
+            left_out=tuple(opened.items.ids[row] for row in copies),
             emotions=asked.emotions,
             found=found,
         )
 
-    def _embed(self, query: Path | str, features: Features, opened: Opened, wish: Wish) -> Asked:
-        """Embed a query for a library, and for content where scores are mixed."""
-        modality, average = opened.modality, self._average
-        own = embed_query(features, opened.heads, modality, average)
-        rows = compared(features, opened.heads, average)
-        emotions = read_emotions(opened.reader, *rows, features.spec.modality)[0] if opened.reader else None
-        if wish.mix is None:
-            return Asked(opened.gallery, {EMOTION: own}, emotions, None)
-        mixed = self._beside.mix(opened, self._encoding(features.spec.modality), wish.mix)
-        content = features if mixed.note.spec == features.spec else self._reader(mixed.note).read(query)
-        both = {EMOTION: own, CONTENT: embed_query(content, mixed.heads, modality, average)}
-        return Asked(opened.gallery, both, emotions, mixed)
+    def _ask(self, one: Listed, read: Read, opened: Opened, wish: Wish) -> Asked | Pointed:
+        if not isinstance(one.query, Point):
+            return self._embedder.embed(one, read, opened, wish.mix)
+        if wish.mix is not None:
+            raise ManifestError("a place of valence and arousal has no content to mix scores of; search without --mix")
+        return Pointed(opened.plane, one.query)
 
-    def _unexplained(self, opened: Opened) -> str | None:
+    def _unexplained(self, opened: Opened, asked: Asked | Pointed) -> str | None:
         """Say why there are no reasons."""
+        if isinstance(asked, Pointed):
+            return "Scores are distances from that place, of which valence and arousal of each hit are the reasons"
         if opened.gallery.embedded.names:
             return None
         return f"what {self._space.told} compares has no names, dimension by dimension, so no reasons are told"
@@ -195,13 +186,12 @@ class Searcher:
         rank: int,
         hit: Hit,
         opened: Opened,
-        reader: QueryReader,
-        asked: Item,
+        asked: Asked | Pointed,
         emotions: Emotions | None,
         reasons: Reasons,
     ) -> Found:
         """Say of a hit what its manifest does, and which passages of it and of the query are nearest."""
-        item, several = opened.items.item(hit.row), hit.query_start is not None
+        item, (note, own) = opened.items.item(hit.row), asked.own or (opened.note, None)
         return Found(
             rank=rank,
             id=hit.id,
@@ -215,15 +205,17 @@ class Searcher:
             reasons=reasons,
             start=hit.start,
             place=_told(opened.modality, hit.start),
-            text=self._text(self._reader(opened.note), item, hit.start) if is_text(item) else None,
+            text=self._text(opened.note, item, hit.start),
             query_start=hit.query_start,
-            query_place=_told(reader.modality, hit.query_start),
-            query_text=self._text(reader, asked, hit.query_start) if several else None,
+            query_place=_told(note.spec.modality, hit.query_start),
+            query_text=None if hit.query_start is None else self._text(note, own, hit.query_start),
         )
 
-    def _text(self, reader: QueryReader, item: Item, start: float | None) -> str | None:
+    def _text(self, note: CacheNote, item: Item | None, start: float | None) -> str | None:
+        if item is None or not is_text(item):
+            return None
         with self._lock:
-            return reader.text_of(item, start)
+            return self._embedder.reader(note).text_of(item, start)
 
     def _place(self, asked: Modality) -> Place:
         """Find the library that queries of a modality are searched in."""
@@ -233,27 +225,15 @@ class Searcher:
             self._places[asked] = found
         return self._places[asked]
 
-    def _encoding(self, asked: Modality) -> CacheNote:
-        """Say how queries of a modality are encoded: as a library of the same."""
-        note, _ = self._place(asked)
-        return note if note.spec.modality == asked else self._space.encoding(asked)
-
-    def _reader(self, note: CacheNote) -> QueryReader:
-        if note.path not in self._readers:
-            libraries = self._libraries
-            self._readers[note.path] = QueryReader(
-                note, libraries.open, libraries.keys, self._device, self._track, self._limit
-            )
-        return self._readers[note.path]
-
     def _open(self, asked: Modality) -> Opened:
         """Open the library that queries of a modality are searched in."""
         if asked not in self._opened:
             indexed = self._indexes.open(self._space, *self._place(asked))
             index = indexed.index
-            heads = self._space.heads(self._encoding(asked), index.heads)
+            heads = self._space.heads(self._embedder.encoding(asked, indexed.note), index.heads)
             copies, reader = CopyFinder(index.items, self._libraries.keys), self._space.reader(index.folder)
-            self._opened[asked] = Opened(indexed, heads, Gallery(index.embedded), copies, reader, self._average)
+            gallery = Gallery(index.embedded)
+            self._opened[asked] = Opened(indexed, heads, gallery, copies, reader, self._average, self._vad)
         return self._opened[asked]
 
 
@@ -266,6 +246,7 @@ def open_searcher(
     average: Average = "embeddings",
     words: Mapping[str, Setting] | None = None,
     device: str = "auto",
+    vad: Path | None = None,
     track: Track = silent,
     limit: Limit | None = None,
 ) -> Searcher:
@@ -278,6 +259,7 @@ def open_searcher(
         average=average,
         words=words,
         device=device,
+        vad=vad,
         track=track,
         limit=limit,
     )

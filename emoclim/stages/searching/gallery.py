@@ -5,12 +5,21 @@ from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from emoclim.config import Average
 from emoclim.data import Features
 from emoclim.learning import Heads
 from emoclim.modality import MODALITIES
-from emoclim.stages.searching.embedding import Embedded, EmbeddedQuery, as_asked, embed, embed_query, nearest_start
+from emoclim.stages.searching.embedding import (
+    Embedded,
+    EmbeddedQuery,
+    Segments,
+    as_asked,
+    embed,
+    embed_query,
+    nearest_start,
+)
 from emoclim.stages.searching.ranking import ExactRanker, Ranker, Ranking
 from emoclim.stages.searching.reasons import Reason, rank_reasons, score_terms
 
@@ -141,6 +150,15 @@ class Gallery:
         return [
             rank_reasons(self.embedded.names, own, entry, wanted) for own, entry in zip(terms, entries, strict=True)
         ]
+
+    def like(self, row: int) -> EmbeddedQuery:
+        """Make the query for what is like a candidate."""
+        embedded, segments = self.embedded, None
+        wanted = normalize(as_asked(embedded.vectors[row : row + 1], embedded.metric).double(), dim=-1).float()[0]
+        if embedded.segments is not None:
+            vectors, starts = embedded.segments.of(row)
+            segments = Segments(vectors, torch.tensor([0, len(vectors)]), starts) if len(vectors) > 1 else None
+        return EmbeddedQuery(wanted, segments)
 
     def without(self, excluded: Collection[str]) -> Tensor | None:
         """Flag the candidates that are ranked, ``(N,)``, where some ids are not; None where all are."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from emoclim.errors import RunError
+from emoclim.errors import ManifestError, RunError
 from emoclim.stages.searching.embedding import EmbeddedQuery
 from emoclim.stages.searching.gallery import Gallery, Hit
 from emoclim.stages.searching.ranking import ROWS_AT_ONCE, as_rows, error, rank, rescore, scan
@@ -131,6 +131,15 @@ class MixedGallery:
             for told, own, entry in zip(reasons, terms, entries, strict=True):
                 told += rank_reasons(names, own, entry, wanted)
         return [tuple(sorted(told, key=lambda one: -one.contribution)) for told in reasons]
+
+    def like(self, row: int) -> dict[str, EmbeddedQuery]:
+        """Make the query for what is like a candidate of the first gallery, as embedded for each."""
+        if self.ranked is not None and row not in self.ranked:
+            raise ManifestError(
+                f"{self.lead.embedded.ids[row]} lacks features for a part of mixed scores; search without --mix"
+            )
+        places = {name: int(self._rows[name][row]) if name in self._rows else row for name in self.galleries}
+        return {name: one.like(places[name]) for name, one in self.galleries.items()}
 
     def _match(self, listed: Mapping[str, Sequence[str]]) -> None:
         """Find the first gallery's candidates in the others, by id."""

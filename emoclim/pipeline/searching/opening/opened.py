@@ -1,24 +1,28 @@
 """A library that is open for search: what its items are compared by, what is known of them, what is read in them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.cache import CacheNote, ItemStatus, item_table_path, read_item_table
 from emoclim.config import Average
-from emoclim.errors import CacheError, ConfigError
+from emoclim.data import Coordinates, class_coordinates
+from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.index import Filters, ItemTable, select
 from emoclim.learning import Heads
-from emoclim.modality import MODALITIES, Modality
+from emoclim.modality import MODALITIES, WRITTEN, Modality
 from emoclim.pipeline.searching.opening.indexes import Indexed
 from emoclim.pipeline.searching.queries import CopyFinder
+from emoclim.pipeline.searching.query_kinds import LibraryItem, Part
 from emoclim.pipeline.searching.result import Emotions
-from emoclim.stages import Embedded, EmotionSource, Gallery, read_emotions, rows_of
+from emoclim.stages import Embedded, EmotionPlane, EmotionSource, Gallery, read_emotions, rows_of
 
 ROWS = 65_536  # read at once
 UNKNOWN = "it cannot be read or encoded"
@@ -34,6 +38,7 @@ class Opened:
     copies: CopyFinder
     reader: EmotionSource | None
     average: Average
+    vad: Path | None = None  # a table of valence and arousal; None for those that are published
 
     @property
     def note(self) -> CacheNote:
@@ -106,19 +111,49 @@ class Opened:
     @cached_property
     def likeliest(self) -> NDArray[np.int16]:
         """Which of the classes is likeliest for each item, ``(N,)``; -1 where no emotions are read."""
-        found = np.full(len(self.embedded), -1, np.int16)
-        embedded, reader = self.embedded, self.reader
-        for first in range(0, len(found), ROWS) if reader is not None else ():
-            vectors = rows_of(embedded.vectors[first : first + ROWS], embedded.metric)
-            read = reader.probabilities(vectors, embedded.metric, embedded.modality) if reader else vectors
-            found[first : first + ROWS] = read.argmax(dim=1).numpy()
-        return found
+        found = [block.argmax(dim=1).numpy().astype(np.int16) for block in self._blocks()]
+        return np.concatenate(found) if found else np.full(len(self.embedded), -1, np.int16)
 
-    def copies_of(self, query: Path | str, asked: Modality) -> list[int]:
-        """List the rows of items that a query of a modality is, wholly or in part, or is equal to."""
+    @cached_property
+    def coordinates(self) -> Coordinates:
+        """Where the classes lie in the plane of valence and arousal."""
+        if not self.classes:
+            raise ManifestError(
+                f"no emotions are read in {self.name}, so nothing there has a place of valence and arousal; "
+                "search with a file"
+            )
+        return class_coordinates(self.classes, self.vad)
+
+    @cached_property
+    def plane(self) -> EmotionPlane:
+        """Where the items lie there."""
+        coordinates = torch.tensor(list(self.coordinates.places.values()))
+        return EmotionPlane(self.embedded.ids, self._blocks(), coordinates)
+
+    def _blocks(self) -> Iterator[Tensor]:
+        """Yield how likely each class is for each item, ``(n, C)`` at once; nothing where no emotions are read."""
+        embedded, reader = self.embedded, self.reader
+        for first in range(0, len(embedded), ROWS) if reader is not None else ():
+            vectors = rows_of(embedded.vectors[first : first + ROWS], embedded.metric)
+            yield reader.probabilities(vectors, embedded.metric, embedded.modality) if reader else vectors
+
+    def row_of(self, id_: str) -> int:
+        """Find an item by its id."""
+        rows = self.items.where(pc.equal(self.items.table["id"], id_))
+        if not rows:
+            raise ManifestError(f"{self.name} has no item {id_!r}; give an id that a search there told")
+        return rows[0]
+
+    def copies_of(self, part: Part) -> list[int]:
+        """List the rows of items that a part of a query is, wholly or in part, or is equal to."""
+        if isinstance(part, LibraryItem):
+            row = self.row_of(part.id)
+            item = self.items.item(row)
+            content = item.path or item.text
+            return [row, *(self.copies.find_rows(content) if content else ())]
         suffixes = MODALITIES[self.modality].suffixes
-        alike = asked == self.modality or (isinstance(query, Path) and query.suffix.lower() in suffixes)
-        return self.copies.find_rows(query) if alike else []
+        alike = self.modality == WRITTEN if isinstance(part, str) else part.suffix.lower() in suffixes
+        return self.copies.find_rows(part) if alike else []
 
     def included(self, only: Filters | None, without: list[int]) -> Tensor | None:
         """Flag the items that are asked for, but for some rows, ``(N,)``; None for all."""
