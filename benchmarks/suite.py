@@ -50,6 +50,7 @@ RUNS = (
     Run("feeding", "feeding", set="cpu"),
     Run("networks", "networks", set="cpu"),
     Run("search", "search", set="cpu"),
+    Run("large_cache", "large_cache"),
     Run("memory", "memory", "--parts pictures clips steps --pictures 500 --clips 30 --steps 10", "cpu"),
     # long ones, in no set
     Run("memory_long", "memory", "--parts clips hours --clips 100"),
@@ -91,6 +92,7 @@ TINY = {
     "cache_torture": "--kills 2 --items 30 --backend h5",
     "rerun": "--items 10 --runs 1",
     "retrieval": "--small 30 40 --candidates 300 --queries 50 --dim 8 --runs 1",
+    "large_cache": "--items 3000 --pictures 700",
     "search": "--exact 3000 --approximate 200000 --clusters 20 --queries 5 --runs 3",
     "tagging": "--items 600 --runs 1 --no-training",
     "sweep_step": "--heads 1 2 --runs 1" + ON_CPU,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from emoclim.data.item import SPLITS, Item
 from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
-from emoclim.data.tables import SEPARATOR, text_column
+from emoclim.data.tables import SEPARATOR
 from emoclim.errors import ManifestError
 from emoclim.files import open_regular, require_memory
 
@@ -186,8 +186,9 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
     codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in numbers}
     ids, paths, texts = [], [], 0
     for batch in batches:
-        texts += sum(text_bytes(column) for name, column in zip(names, batch.columns, strict=True) if name not in CODED)
-        require_memory(source, texts, ManifestError)
+        sizes = dict(zip(names, map(text_bytes, batch.columns), strict=True))
+        texts += sizes["path"] + sizes.get("id", 0)  # of the others, each value is kept once
+        require_memory(source, texts + sum(sizes.values()), ManifestError)
         cells = dict(zip(names, map(_cells, batch.columns), strict=True))
         own = (
             cells["path"]
@@ -211,11 +212,10 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
 
 
 def _cells(column: Any) -> list[str]:
-    import pyarrow as pa
-
-    whole = pa.chunked_array([column])
-    whole.validate(full=True)  # damage may point to anything
-    return text_column(whole)
+    """Return the cells of some rows; a dictionary of theirs may be that of very many."""
+    column.validate(full=True)  # damage may point to anything
+    cells: list[str | None] = getattr(column, "dictionary_decode", lambda: column)().to_pylist()
+    return [cell or "" for cell in cells]
 
 
 def _whole(parts: Sequence[Any]) -> Any:

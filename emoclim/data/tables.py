@@ -166,7 +166,7 @@ def _read_parquet(source: Path) -> Table:
         try:
             column.validate(full=True)  # that what recurs is there: damage may point to anything
             require_memory(source, _joined(column), ManifestError)
-            cells.append(text_column(column))
+            cells.append(_column(column))
             names.append(name)
         except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
             unreadable[name] = str(error)
@@ -199,7 +199,7 @@ def _joined(column: Any) -> int:
     return sum(map(text_bytes, column.chunks))
 
 
-def text_column(column: Any) -> list[str]:
+def _column(column: Any) -> list[str]:
     """Return the cells of a column of Parquet as text; those that are equal share it."""
     import pyarrow as pa
 
