@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.item_table import ids_by_key
-from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, look_up, rows_of, to_features, to_rows
+from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, rows_in_order, to_features
 from emoclim.cache.ledger import Ledger, damaged_items
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.note import BACKENDS, SHARDS
@@ -138,14 +137,14 @@ class DiskCache(FeatureCache):
     def append(self, items: Sequence[EncodedItem]) -> None:
         check_items(items, self.spec.dim, self._opened(for_writing=True).rows, self._where)
         if items:
-            self._append(to_rows(items))
+            self._append(NewRows.of_items(items))
 
     @override
     def append_features(self, features: "Features") -> None:
         if not are_sound(features, self.spec.dim, self._opened(for_writing=True).rows.keys()):
             super().append_features(features)  # which tells what is wrong
         elif len(features):
-            self._append(rows_of(features))
+            self._append(NewRows.of_features(features))
 
     def _append(self, new: NewRows) -> None:
         ends = by_table(*self._ledger.taken)
@@ -171,7 +170,7 @@ class DiskCache(FeatureCache):
 
     def leave_out(self, keys: Sequence[str]) -> None:
         ledger = self._opened(for_writing=True)
-        rows = np.fromiter(look_up(keys, ledger.rows, self._where), np.int64, len(keys))
+        rows = rows_in_order(keys, ledger.rows, self._where)
         if not keys:
             return
         with explained(f"{self._where} could not be written", MAKE_ROOM):
@@ -185,7 +184,7 @@ class DiskCache(FeatureCache):
 
     def read(self, keys: Sequence[str], *, verify: bool = True) -> "Features":
         ledger = self._opened()
-        rows = self._rows_of(keys)
+        rows = rows_in_order(keys, ledger.rows, self._where)
         records, offsets, segment_rows = ledger.segments_of(rows)
         command = f"emoclim cache verify {shlex.quote(str(self.path))} --repair"
         advice = f"leave out what is lost, and keep the rest, with: {command}"
@@ -257,9 +256,3 @@ class DiskCache(FeatureCache):
     def _commit(self, store: Store, line: bytes) -> None:
         store.write_line(self._ledger.size, line)
         self._ledger.add(line)
-
-    def _rows_of(self, keys: Sequence[str]) -> NDArray[np.int64]:
-        rows = self._ledger.rows
-        if len(keys) == len(rows) and list(keys) == list(rows):  # everything in its order: no need to look each one up
-            return np.fromiter(rows.values(), np.int64, len(keys))
-        return np.fromiter(look_up(keys, rows, self._where), np.int64, len(keys))

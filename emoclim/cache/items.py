@@ -56,6 +56,12 @@ def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list
     )
 
 
+def rows_in_order(keys: Sequence[str], committed: Mapping[str, int], where: str) -> NDArray[np.int64]:
+    """Return the rows of keys, as :func:`look_up` does; of all in their order, without looking each one up."""
+    every = len(keys) == len(committed) and list(keys) == list(committed)
+    return np.fromiter(committed.values() if every else look_up(keys, committed, where), np.int64, len(keys))
+
+
 class NewRows(NamedTuple):
     """Rows that are to be committed at once."""
 
@@ -64,27 +70,27 @@ class NewRows(NamedTuple):
     counts: NDArray[np.int64]  # (n,): segments of each item
     seconds: Sequence[float]
 
+    @classmethod
+    def of_items(cls, items: Sequence[EncodedItem]) -> "NewRows":
+        """Stack what items have."""
+        rows: dict[Table, Rows] = {"values": _stack([item.value[None] for item in items])}
+        segments = [item.segments for item in items if item.segments is not None and len(item.segments)]
+        if segments:
+            starts = [item.starts for item in items if item.starts is not None]
+            rows |= {"segments": _stack(segments), "starts": _stack(starts)}
+        counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
+        return cls([item.key for item in items], rows, counts, [float(item.seconds) for item in items])
 
-def to_rows(items: Sequence[EncodedItem]) -> NewRows:
-    """Stack what items have."""
-    rows: dict[Table, Rows] = {"values": _stack([item.value[None] for item in items])}
-    segments = [item.segments for item in items if item.segments is not None and len(item.segments)]
-    if segments:
-        starts = [item.starts for item in items if item.starts is not None]
-        rows |= {"segments": _stack(segments), "starts": _stack(starts)}
-    counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
-    return NewRows([item.key for item in items], rows, counts, [float(item.seconds) for item in items])
-
-
-def rows_of(features: "Features") -> NewRows:
-    """Take what features have, their `ids` as keys."""
-    tables: dict[Table, Tensor] = {"values": features.values}
-    if features.segments is not None and features.starts is not None and len(features.segments):
-        tables |= {"segments": features.segments, "starts": features.starts}
-    rows = {table: np.ascontiguousarray(part.detach().cpu().numpy()) for table, part in tables.items()}
-    counts = np.zeros(len(features), np.int64) if features.offsets is None else features.offsets.diff().numpy()
-    seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
-    return NewRows(features.ids, rows, counts, seconds)
+    @classmethod
+    def of_features(cls, features: "Features") -> "NewRows":
+        """Take what features have, their `ids` as keys."""
+        tables: dict[Table, Tensor] = {"values": features.values}
+        if features.segments is not None and features.starts is not None and len(features.segments):
+            tables |= {"segments": features.segments, "starts": features.starts}
+        rows = {table: np.ascontiguousarray(part.detach().cpu().numpy()) for table, part in tables.items()}
+        counts = np.zeros(len(features), np.int64) if features.offsets is None else features.offsets.diff().numpy()
+        seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
+        return cls(features.ids, rows, counts, seconds)
 
 
 def to_features(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from emoclim.data.content_memo import ContentMemo, Fingerprint
+from emoclim.data.items.known_files import ContentMemo, Fingerprint
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.data.media.prose import as_seen, is_text, read_prose

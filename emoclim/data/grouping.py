@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from emoclim.data.item import Item
-from emoclim.data.item_columns import ItemColumns, where
+from emoclim.data.items.columns import ItemColumns, where
+from emoclim.data.items.item import Item
 
 
 def group_names(items: Iterable[Item]) -> dict[str, str]:

@@ -5,20 +5,17 @@ otherwise; items keep the order of the file, or for folders the order of their i
 split or group is one however its accents are spelt: as letters of their own (as a Mac names folders) or not.
 """
 
-import hashlib
-import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from emoclim.data.item import SPLITS as SPLITS
-from emoclim.data.item import Item as Item
-from emoclim.data.item_columns import BLOCK, ItemColumns, columns_of, ids_of, read_columns, values_of
+from emoclim.data.items.columns import ItemColumns, digest_of, ids_of, values_of
+from emoclim.data.items.item import SPLITS as SPLITS
+from emoclim.data.items.item import Item as Item
+from emoclim.data.items.reading import read_columns
 from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
 from emoclim.data.listing import is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import PARQUET, SEPARATOR, read_table, require_none
@@ -48,19 +45,7 @@ class Manifest:
 
     def digest(self) -> str:
         """Hash what it says of its items to 12 hex digits."""
-        names = ("id", "label", "tags", "split", "group", "numbers", "pair")
-        rows = ((*row, *numbers, *filter(None, [pair])) for *row, numbers, pair in columns_of(self.items, names))
-        measures = (list(own.items()) for (own,) in columns_of(self.items, ("measures",)) if own)
-        hashed = hashlib.sha256(b"[")  # all of it as one JSON list, which may be too long to be made at once
-        for place, some in enumerate(_batched(chain(rows, measures))):
-            hashed.update(f"{', ' * bool(place)}{json.dumps(some)[1:-1]}".encode())
-        hashed.update(b"]")
-        return hashed.hexdigest()[:12]
-
-
-def _batched(rows: Iterator[Any]) -> Iterator[list[Any]]:
-    while some := list(islice(rows, BLOCK)):
-        yield some
+        return self.items.digest if isinstance(self.items, ItemColumns) else digest_of(self.items)
 
 
 def read_manifest(

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import annotated_items, group_names, join_groups
-from emoclim.data.item_columns import ids_of, values_of, with_values
+from emoclim.data.items.columns import ids_of, values_of, with_values
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of

@@ -22,8 +22,7 @@ from emoclim.modality import Modality
 from emoclim.reports import ClassReport, Direction, DirectionReport, QueryScores, RetrievalReport, directions
 
 P = ParamSpec("P")
-HEADS_AT_ONCE = 16  # embedded together, or fewer where that would take too much memory
-EMBEDDED_BYTES = 1024  # that a head makes of an item, about
+HEADS_AT_ONCE, EMBEDDED_BYTES = 16, 1024  # embedded together, or fewer by what a head makes of an item, about
 
 
 def evaluate_each(
@@ -72,8 +71,7 @@ def evaluate_each(
     pairs
         (query, candidate) modalities; None takes every direction between and within those of the split.
     memory
-        Bytes that the scores of a block of queries, and all that is found by them, may take; and embeddings, unless
-        those of one head take more.
+        Bytes that the scores of a block of queries, and what is found by them, may take; and embeddings of many heads.
     device
         Where embeddings and rankings are computed.
 
@@ -109,8 +107,7 @@ def evaluate_each(
         "candidates": "all" if groups is None else "own group",
         "excluded": "itself" if exclude_groups is None else "own group",
     }
-    n_items = sum(map(len, test.features.values()))
-    at_once = max(1, min(HEADS_AT_ONCE, memory // (EMBEDDED_BYTES * n_items + 1)))
+    at_once = min(HEADS_AT_ONCE, memory // EMBEDDED_BYTES // (1 + sum(map(len, test.features.values()))) or 1)
     for first in range(0, heads.n_heads, at_once):
         part = heads.select(*range(first, min(first + at_once, heads.n_heads)))
         embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from emoclim.data import content, content_memo
+from emoclim.data import content
 from emoclim.data.content import ContentKeys, read_fingerprint
+from emoclim.data.items import known_files
 from emoclim.data.manifest import Item
 from emoclim.data.media import checks, sound
 from emoclim.data.media.images import image
@@ -77,7 +78,7 @@ def forged(path: Path) -> tuple[Any, ...]:
 def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(
     tmp_path: Path, how: str, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content_memo, "READ_WHOLE", whole)
+    monkeypatch.setattr(known_files, "READ_WHOLE", whole)
     path, memo = tmp_path / "song", tmp_path / "memo.sqlite"
     path.write_text("la")
     key = ContentKeys()(Item("x", path))
@@ -122,7 +123,7 @@ def test_what_earlier_versions_kept_is_taken_over(tmp_path: Path, monkeypatch: p
 def test_a_large_memo_is_asked_and_written_part_by_part(
     tmp_path: Path, whole: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(content_memo, "READ_WHOLE", whole)
+    monkeypatch.setattr(known_files, "READ_WHOLE", whole)
     items = [Item(str(n), tmp_path / f"{n}") for n in range(12)]
     for item in items:
         Path(str(item.path)).write_text(item.id)

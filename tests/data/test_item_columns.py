@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from emoclim.data import item_columns
 from emoclim.data.grouping import annotated_items
-from emoclim.data.item_columns import ItemColumns, columns_of, ids_of, values_of, where
+from emoclim.data.items import columns, reading
+from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, values_of, where
 from emoclim.data.manifest import Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import ManifestError
@@ -33,14 +33,15 @@ def cells(**changed: Any) -> dict[str, Any]:
 
 
 def read_both(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, columns: dict[str, Any], **how: bool
+    folder: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], **how: bool
 ) -> tuple[Manifest, Manifest]:
     pq.write_table(
-        pa.table({name: column for name, column in columns.items() if column is not None}), folder / "m.parquet"
+        pa.table({name: column for name, column in given.items() if column is not None}), folder / "m.parquet"
     )
     plain = read_manifest(folder / "m.parquet", "audio", need_files=False, **how)
-    monkeypatch.setattr(item_columns, "LARGE", 1)
-    monkeypatch.setattr(item_columns, "BLOCK", 64)
+    monkeypatch.setattr(reading, "LARGE", 1)
+    monkeypatch.setattr(reading, "BLOCK", 64)
+    monkeypatch.setattr(columns, "BLOCK", 64)
     return plain, read_manifest(folder / "m.parquet", "audio", need_files=False, **how)
 
 
@@ -102,7 +103,7 @@ def test_what_is_wrong_is_told_as_of_rows(
 ) -> None:
     with pytest.raises(ManifestError) as plain:
         read_both(tmp_path, monkeypatch, cells(**changed))
-    monkeypatch.setattr(item_columns, "LARGE", 1)
+    monkeypatch.setattr(reading, "LARGE", 1)
     with pytest.raises(ManifestError) as large:
         read_manifest(tmp_path / "m.parquet", "audio", need_files=False)
     assert str(large.value) == str(plain.value)
@@ -127,7 +128,7 @@ def test_other_columns_are_read_row_by_row(
 
 
 def test_missing_files_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(item_columns, "LARGE", 1)
+    monkeypatch.setattr(reading, "LARGE", 1)
     pq.write_table(pa.table({"path": ["here.wav", "gone.wav"]}), tmp_path / "m.parquet")
     (tmp_path / "here.wav").touch()
     assert read_manifest(tmp_path / "m.parquet", "audio").notes == ("1 of 2 files are missing: gone.wav",)

@@ -1,0 +1,1 @@
+"""Items, those of large tables as columns, and what is known of files from before."""

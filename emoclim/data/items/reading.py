@@ -1,0 +1,108 @@
+"""Read large tables of items column by column. Used by manifests.
+
+Invariant: a table with anything out of the ordinary is left to the look at each row, which tells what it is.
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns
+from emoclim.data.items.item import SPLITS, Item
+from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
+from emoclim.data.tables import SEPARATOR
+from emoclim.errors import ManifestError
+from emoclim.files import open_regular, require_memory
+
+LARGE = 100_000  # rows, from which items are not all made at once
+
+
+def read_columns(source: Path, *, unlabelled: bool) -> ItemColumns | None:
+    """Read a large Parquet table; None where it is small, or one that only a look at each row can judge."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with open_regular(source) as stream:
+            found = pq.ParquetFile(stream)
+            names = [name.strip().lower() for name in found.schema_arrow.names]
+            if found.metadata.num_rows < LARGE or not _is_usual(names, found.schema_arrow.types):
+                return None
+            require_memory(source, unpacked_bytes(stream), ManifestError)
+            # a value that recurs stays one in memory, where a small file may repeat a long one without end
+            file = pq.ParquetFile(stream, read_dictionary=found.schema_arrow.names, page_checksum_verification=True)
+            return _gather(source, names, file.iter_batches(BLOCK), unlabelled)
+    except (pa.ArrowException, OSError, ValueError, TypeError):  # which the look at rows tells
+        return None
+
+
+def _is_usual(names: Sequence[str], kinds: Sequence[Any]) -> bool:
+    """Tell whether columns are single ones of COLUMNS, of text, and paths among them."""
+    import pyarrow as pa
+
+    plain = [getattr(kind, "value_type", kind) if pa.types.is_dictionary(kind) else kind for kind in kinds]
+    texts = all(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in plain)
+    return texts and "path" in names and len(set(names)) == len(names) and COLUMNS.issuperset(names)
+
+
+def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabelled: bool) -> ItemColumns | None:
+    """Join the columns of batches; None where an id or a path lacks or is there twice, or a split is none."""
+    import pyarrow as pa
+
+    numbers: dict[str, dict[str, int]] = {name: {} for name in names if name in CODED}
+    codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in numbers}
+    ids, paths, texts = [], [], 0
+    for batch in batches:
+        sizes = dict(zip(names, map(text_bytes, batch.columns), strict=True))
+        texts += sizes["path"] + sizes.get("id", 0)  # of the others, each value is kept once
+        require_memory(source, texts + sum(sizes.values()), ManifestError)
+        cells = dict(zip(names, map(_cells, batch.columns), strict=True))
+        own = (
+            cells["path"]
+            if "id" not in cells
+            else [id_.strip() or path for id_, path in zip(cells["id"], cells["path"], strict=True)]
+        )
+        if not all(own) or not all(cells["path"]):
+            return None
+        ids.append(pa.array(own, pa.large_string()))
+        paths.append(ids[-1] if own == cells["path"] else pa.array(cells["path"], pa.large_string()))
+        for name, known in numbers.items():
+            codes[name].append(np.fromiter((known.setdefault(cell, len(known)) for cell in cells[name]), np.int32))
+    coded = {name: _normal(name, numbers[name], np.concatenate(codes[name])) for name in numbers}
+    if unlabelled:
+        coded = {name: one for name, one in coded.items() if name not in ("label", "pair")}
+    if "split" in coded and not {None, *SPLITS}.issuperset(coded["split"].values):
+        return None
+    same = all(one is other for one, other in zip(ids, paths, strict=True))
+    items = ItemColumns(_whole(ids), None if same else _whole(paths), str(source.parent), coded)
+    return items if items.n_ids() == len(items) else None
+
+
+def _cells(column: Any) -> list[str]:
+    """Return the cells of some rows; a dictionary of theirs may be that of very many."""
+    column.validate(full=True)  # damage may point to anything
+    cells: list[str | None] = getattr(column, "dictionary_decode", lambda: column)().to_pylist()
+    return [cell or "" for cell in cells]
+
+
+def _whole(parts: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    return pa.chunked_array(parts).combine_chunks()
+
+
+def _normal(name: str, cells: Iterable[str], codes: NDArray[np.int32]) -> Coded:
+    """Make values of cells as an item has them; cells may be spelt differently and have one."""
+    values = Coded.of(getattr(item_with(name, cell), name) for cell in cells)
+    return Coded(values.values, values.codes[codes])
+
+
+def item_with(name: str, cell: str) -> Item:
+    """Make an item that has one column of CODED."""
+    if name == "tags":
+        return Item("", Path(), tags=tuple(tag.strip() for tag in cell.split(SEPARATOR) if tag.strip()))
+    given: dict[str, Any] = {name: cell.strip() or None}
+    return Item("", Path(), **given)
