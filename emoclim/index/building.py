@@ -1,8 +1,8 @@
 """Make and extend the index of a library, block by block, so that it takes little memory. Used by search."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.cache import in_blocks
 from emoclim.config import Average
-from emoclim.data import Features
+from emoclim.data import Features, Item
 from emoclim.index.index import Index, IndexNote, Source, heads_name, read_index, table_names, write_note
 from emoclim.index.items import Entry, write_items
 from emoclim.index.numbers import NumberWriter, select
@@ -30,8 +29,10 @@ class IndexedLibrary:
     """What an index is made of."""
 
     root: Path  # where its files lie
-    entries: Sequence[Entry]  # with features
-    others: Sequence[Entry]  # without
+    items: Sequence[Item]  # with features, N; each may be made when it is asked for
+    keys: Sequence[str]  # of these in the cache, N
+    others: Sequence[Item]  # without
+    content: Callable[[Item, str], str]  # hash of the whole file or text of an item with a key, where it is known
     read: Read
     heads: Heads  # one pair
     average: Average
@@ -40,11 +41,18 @@ class IndexedLibrary:
 
 
 @dataclass(frozen=True, slots=True)
-class _Planned:
-    """An item, in the order of rows, and which row of the index before it was, or -1."""
+class _Plan:
+    """Which items are the rows of an index."""
 
-    entry: Entry
-    before: int
+    places: NDArray[np.int64]  # (N,) of the items, in the order of rows
+    before: NDArray[np.int64]  # (N,) which rows of the index before they were, or -1
+    kept: int  # how many rows stay where they are
+
+    def blocks(self) -> list[slice]:
+        """Cut the other rows into blocks that are all new, or all were there."""
+        changes = np.flatnonzero(np.diff(self.before[self.kept :] < 0)) + 1 + self.kept
+        edges = pairwise([self.kept, *changes.tolist(), len(self.before)])
+        return [slice(row, min(row + BLOCK, last)) for first, last in edges for row in range(first, last, BLOCK)]
 
 
 def build_index(
@@ -55,69 +63,77 @@ def build_index(
     Items that are new come behind the others, or where some are gone all are written in the order of the manifest.
     """
     same = before if before and not library.fitted and before.embedded.metric == "ip" else None
-    plan, kept = _plan(library.entries, same)
+    plan = _plan(library.keys, same)
+    kept, count = plan.kept, len(plan.places)
     generation = (before.note.generation if before else 0) + (not kept)
     number = before.note.table + 1 if before else 1
     folder.mkdir(parents=True, exist_ok=True)
-    seconds = np.zeros(len(plan), np.float32)
+    seconds = np.zeros(count, np.float32)
     if kept and before:
         seconds[:kept] = before.items.seconds
     one: Embedded | None = before.embedded if kept and before else None
     with NumberWriter(folder, generation, before.note.numbers if kept and before else {}) as numbers:
-        for one, rows, lengths in _blocks(plan, kept, same, library, track):
+        for one, rows, lengths in _blocks(plan, same, library, track):
             numbers.append(one)
             seconds[rows] = lengths
         numbers.sync()
         notes = numbers.notes
-    entries = (replace(each.entry, seconds=float(seconds[row])) for row, each in enumerate(plan))
-    for name, listed in zip(table_names(number), (entries, library.others), strict=True):
+    entries = _entries(library, plan.places, seconds), (Entry(item, "") for item in library.others)
+    for name, listed in zip(table_names(number), entries, strict=True):
         write_items(folder / name, listed, library.root, files=library.files)
     if library.fitted:
         save_heads(library.heads, folder / heads_name(number))
     assert one is not None
-    facts = one.modality, one.metric, list(one.names), len(plan), one.vectors.shape[1]
+    facts = one.modality, one.metric, list(one.names), count, one.vectors.shape[1]
     write_note(folder, IndexNote(dict(key), source, *facts, generation, number, notes, library.fitted))
     found = read_index(folder, library.root)
     assert found is not None
     return found
 
 
-def _plan(entries: Sequence[Entry], before: Index | None) -> tuple[list[_Planned], int]:
-    """Put items in the order of their rows; tell how many rows of the index before stay where they are."""
+def _plan(keys: Sequence[str], before: Index | None) -> _Plan:
+    """Put items in the order of their rows."""
     rows: dict[str, list[int]] = {}
-    for key, row in reversed(list(before.items.keys()) if before else []):
+    for key, row in before.items.keys() if before else ():
         rows.setdefault(key, []).append(row)
-    plan = [_Planned(one, rows[one.key].pop() if rows.get(one.key) else -1) for one in entries]
+    found = (own.pop(0) if (own := rows.get(key)) else -1 for key in keys)
+    was = np.fromiter(found, np.int64, len(keys))
     if before is None or any(rows.values()):
-        return plan, 0
-    return sorted(plan, key=lambda one: (one.before < 0, one.before)), before.note.rows
+        return _Plan(np.arange(len(keys)), was, 0)
+    places = np.lexsort((was, was < 0))
+    return _Plan(places, was[places], before.note.rows)
+
+
+def _entries(library: IndexedLibrary, places: NDArray[np.int64], seconds: NDArray[np.float32]) -> Iterator[Entry]:
+    """Yield what a table says of each row."""
+    for place, length in zip(places.tolist(), seconds.tolist(), strict=True):
+        item, key = library.items[place], library.keys[place]
+        yield Entry(item, key, library.content(item, key), length)
 
 
 def _blocks(
-    plan: Sequence[_Planned], kept: int, before: Index | None, library: IndexedLibrary, track: Track
+    plan: _Plan, before: Index | None, library: IndexedLibrary, track: Track
 ) -> Iterator[tuple[Embedded, slice, NDArray[np.float32]]]:
     """Yield items behind those that stay where they are, their rows, and how long they last."""
-    most = _longest(plan, library)
-    runs = [list(run) for _, run in groupby(plan[kept:], lambda one: one.before < 0)]
-    blocks = [block for run in runs for block in in_blocks(run, BLOCK)]
-    row = kept
-    for block in track(blocks, "index", len(blocks)):
-        rows = slice(row, row := row + len(block))
-        if before is not None and block[0].before >= 0:
-            places = [one.before for one in block]
-            yield select(before.embedded, torch.tensor(places)), rows, before.items.seconds[places]
+    blocks, most = plan.blocks(), _longest(plan, library)
+    for rows in track(blocks, "index", len(blocks)):
+        were = plan.before[rows]
+        if before is not None and were[0] >= 0:
+            yield select(before.embedded, torch.from_numpy(were)), rows, before.items.seconds[were]
             continue
-        features = library.read([one.entry.key for one in block])
-        seconds = np.zeros(len(block), np.float32) if features.seconds is None else features.seconds.numpy()
+        features = library.read([library.keys[place] for place in plan.places[rows].tolist()])
+        seconds = np.zeros(len(were), np.float32) if features.seconds is None else features.seconds.numpy()
         yield embed(features, library.heads, library.average, most), rows, seconds
 
 
-def _longest(plan: Sequence[_Planned], library: IndexedLibrary) -> Tensor | None:
+def _longest(plan: _Plan, library: IndexedLibrary) -> Tensor | None:
     """Find what all candidates are brought to the length of, where they are compared by distances."""
     most: Tensor | None = None
-    new = [one.entry.key for one in plan if one.before < 0]
-    for block in in_blocks(new, BLOCK):
-        if (own := longest(library.read(block), library.heads, library.average)) is None:
+    for rows in plan.blocks():
+        if plan.before[rows.start] >= 0:
+            continue
+        features = library.read([library.keys[place] for place in plan.places[rows].tolist()])
+        if (own := longest(features, library.heads, library.average)) is None:
             return None
         most = own if most is None else torch.maximum(most, own)
     return most

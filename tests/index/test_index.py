@@ -16,7 +16,6 @@ from emoclim.data.manifest import Item
 from emoclim.index import building
 from emoclim.index.building import IndexedLibrary, build_index
 from emoclim.index.index import FORMAT, Index, Source, load_reader, read_index, save_reader
-from emoclim.index.items import Entry
 from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
@@ -57,9 +56,10 @@ class Reading:
 
 
 def library(root: Path, keys: Sequence[str], read: Any = features, pair: Heads | None = None) -> IndexedLibrary:
-    entries = [Entry(Item(f"id {n} of {key}", root / f"{key}.wav", label="joy"), key) for n, key in enumerate(keys)]
-    others = [Entry(Item("bad", root / "bad.wav"), "")]
-    return IndexedLibrary(root, entries, others, read, pair or heads(), "embeddings", files=True, fitted=False)
+    items = [Item(f"id {n} of {key}", root / f"{key}.wav", label="joy") for n, key in enumerate(keys)]
+    others = [Item("bad", root / "bad.wav")]
+    parts = root, items, keys, others, lambda *_: "", read, pair or heads()
+    return IndexedLibrary(*parts, "embeddings", files=True, fitted=False)
 
 
 def made(root: Path, keys: Sequence[str], read: Any = features) -> Index:

@@ -6,15 +6,16 @@ import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from emoclim.cache import CacheNote, SourceRef, WriterLock, ledger_digest, open_cache, portable_path
 from emoclim.config import Average
-from emoclim.data import NO_UTF8, list_folder
+from emoclim.data import NO_UTF8, ContentKeys, Item, list_folder
 from emoclim.errors import CacheError, name_some, reason_of
 from emoclim.files import open_regular
-from emoclim.index import FORMAT, Entry, Index, IndexedLibrary, Source, build_index, read_index, tidy
+from emoclim.index import FORMAT, Index, IndexedLibrary, Source, build_index, read_index, tidy
 from emoclim.pipeline.held import find_held, tell_left_out
 from emoclim.pipeline.library import Library, tell_changed
 from emoclim.pipeline.searching.libraries import Libraries
@@ -127,13 +128,9 @@ class Indexes:
                     f"none of {manifest.source} can be used, so there is nothing to search in; name another"
                 )
             root, files = root_of(manifest.source), not note.spec.keyed_by_id
-            entries = [
-                Entry(item, key, keys(item) if item.text and not files else key.partition("@")[0] if files else "")
-                for item, key in zip(held.items, held.keys, strict=True)
-            ]
-            others = [Entry(item, "") for item in held.others]
             heads = space.fit(note, held.keys, cache.read)
-            made = IndexedLibrary(root, entries, others, cache.read, heads, self._average, files, space.fitted)
+            listed = held.items, held.keys, held.others, _whole if files else partial(_text_alone, keys)
+            made = IndexedLibrary(root, *listed, cache.read, heads, self._average, files, space.fitted)
             no_utf8 = [name for name, why in manifest.left_out.items() if why == NO_UTF8]
             counts = len(manifest.items), dict(held.left_out), bool(held.lacking), no_utf8
             source = Source(manifest.digest(), content, ledger, library.source.unlabelled, *counts)
@@ -153,6 +150,16 @@ def _lock(folder: Path) -> WriterLock:
             if not told:
                 log.warning("waiting, as %s", error)
             told = True
+
+
+def _whole(item: Item, key: str) -> str:  # noqa: ARG001 - of any item
+    """Return the hash of the whole file that a part of is known by a key."""
+    return key.partition("@")[0]
+
+
+def _text_alone(keys: ContentKeys, item: Item, key: str) -> str:  # noqa: ARG001 - which is an id
+    """Return the hash of the text of an item whose features were imported; its file may be anything."""
+    return keys(item) if item.text else ""
 
 
 def root_of(source: Path) -> Path:
