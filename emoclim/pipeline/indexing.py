@@ -1,24 +1,28 @@
 """Make, tell and check the indexes that libraries are searched by: `emoclim index`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import open_cache
+from emoclim.cache import ledger_digest, located, open_cache
+from emoclim.errors import CacheError
 from emoclim.files import remove
 from emoclim.index import IndexNote, read_note
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
+from emoclim.pipeline.searching.opening.indexes import content_digest
 from emoclim.pipeline.searching.opening.opened import Opened
 from emoclim.pipeline.searching.searcher import Searcher
+from emoclim.pipeline.searching.spaces import heads_digest
 from emoclim.pipeline.workspace import Workspace, heads_file
 from emoclim.progress import Track, silent
 from emoclim.stages import ExactRanker, embed
 
+STALE = "the next search brings it up to date"
 CHECKED, NEAREST = 256, 10  # items that are embedded anew and searched with; how many found ones are compared
 
 
@@ -27,7 +31,7 @@ class IndexState:
     """An index, and what became of it."""
 
     library: str
-    modality: Modality
+    modality: Modality | None  # None where that cannot be read
     space: str  # run, or what it is compared by
     items: int
     width: int  # dimensions
@@ -61,7 +65,7 @@ class IndexReport:
         for one in self.indexes:
             recall = "" if one.recall is None else f"{one.recall:.3f}"
             counts = str(one.items), str(one.width), shown_size(one.bytes)
-            rows.append((one.library, one.modality, one.space, *counts, recall, one.state))
+            rows.append((one.library, one.modality or "", one.space, *counts, recall, one.state))
         return rows
 
     def summary(self) -> list[str]:
@@ -82,17 +86,17 @@ def index_libraries(searcher: Searcher, *, verify: bool = False, track: Track = 
 
 def list_indexes(workspace: Workspace) -> IndexReport:
     """Tell which indexes there are, without opening runs and libraries."""
-    notes = {path.parent: read_note(path.parent) for path in sorted((workspace.caches / "index").glob("*/index.json"))}
-    return IndexReport(tuple(_listed(workspace, folder, note) for folder, note in notes.items() if note))
+    folders = sorted(path.parent for path in (workspace.caches / "index").glob("*/index.json"))
+    return IndexReport(tuple(_listed(workspace, folder) for folder in folders))
 
 
 def remove_useless(workspace: Workspace) -> IndexReport:
-    """Delete the indexes whose run or cache is gone."""
-    useless = [one for one in list_indexes(workspace).indexes if one.state]
+    """Delete the indexes whose run or cache is gone, and those that cannot be read."""
+    useless = [one for one in list_indexes(workspace).indexes if one.state not in ("", STALE)]
     for one in useless:
         if one.path:
             remove(one.path)
-    return IndexReport(tuple(useless))
+    return IndexReport(tuple(replace(one, problems=()) for one in useless))
 
 
 def _state(opened: Opened, space: str, verify: bool, track: Track) -> IndexState:
@@ -132,16 +136,22 @@ def _check(opened: Opened, track: Track) -> tuple[float, tuple[str, ...]]:
     return found / (len(rows) * min(NEAREST, len(embedded))), tuple(problems)
 
 
-def _listed(workspace: Workspace, folder: Path, note: IndexNote) -> IndexState:
-    space = note.key["space"]
+def _listed(workspace: Workspace, folder: Path) -> IndexState:
+    try:
+        note = read_note(folder)
+    except CacheError as error:
+        return _unreadable(folder, str(error))
+    if note is None:
+        return _unreadable(folder)
+    space, library = note.key["space"], located(note.key["library"], workspace.caches)
     return IndexState(
-        library=Path(note.key["library"]).stem,
+        library=library.stem if library.is_file() else library.name,
         modality=note.modality,
         space=f"run {space['run']}" if "run" in space else space["objective"],
         items=note.rows,
         width=note.width,
         bytes=size_of(folder),
-        state=_why_useless(workspace, note.key),
+        state=_why_useless(workspace, note.key) or _why_stale(workspace, note),
         left_out=note.source.left_out,
         path=folder,
         recall=None,
@@ -149,10 +159,22 @@ def _listed(workspace: Workspace, folder: Path, note: IndexNote) -> IndexState:
     )
 
 
+def _unreadable(folder: Path, *problems: str) -> IndexState:
+    state = "it cannot be read" if problems else "it is of another version"
+    return IndexState("", None, "", 0, 0, size_of(folder), state, {}, folder, None, problems)
+
+
 def _why_useless(workspace: Workspace, key: Mapping[str, Any]) -> str:
     if not (workspace.caches / key["cache"]).exists():
         return "its cache is gone"
-    run = key["space"].get("run")
-    if run is not None and not heads_file(workspace.runs / run).is_file():
+    if (run := key["space"].get("run")) is None:
+        return ""
+    if not heads_file(workspace.runs / run).is_file():
         return "its run is gone"
-    return ""
+    return "" if heads_digest(workspace.runs / run) == key["space"]["heads"] else "its run was trained again"
+
+
+def _why_stale(workspace: Workspace, note: IndexNote) -> str:
+    library, cache = located(note.key["library"], workspace.caches), workspace.caches / note.key["cache"]
+    as_was = (content_digest(library), ledger_digest(cache)) == (note.source.content, note.source.ledger)
+    return "" if as_was else STALE

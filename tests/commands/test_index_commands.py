@@ -60,9 +60,12 @@ def test_what_is_new_is_put_into_it_and_an_index_that_is_spoilt_is_made_anew(wor
     words = ("index", "--in", album, "--workspace", workspace)
     assert [(one["state"], one["items"]) for one in answer(*words)] == [("made", len(pieces) - 1)]
     shutil.copy(pieces[0], album)
+    assert "up to date" in answer("index", "--list", "--workspace", workspace)[0]["state"]
     assert [(one["state"], one["items"]) for one in answer(*words)] == [("brought up to date", len(pieces))]
     (note,) = indexes(workspace)
     note.write_text("spoilt")
+    (listed,) = answer("index", "--list", "--workspace", workspace, code=3)
+    assert (listed["state"], str(note) in listed["problems"][0]) == ("it cannot be read", True)
     assert [(one["state"], one["items"]) for one in answer(*words)] == [("made", len(pieces))]
 
 

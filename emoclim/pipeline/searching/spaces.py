@@ -108,8 +108,7 @@ class RunSpace:
     @cached_property
     def identity(self) -> Mapping[str, Any]:
         """See the protocol."""
-        content = read_regular(heads_file(self._run.folder), RunError)
-        return {"run": self.name, "heads": hashlib.sha256(content).hexdigest()[:16], "head": self.head}
+        return {"run": self.name, "heads": heads_digest(self._run.folder), "head": self.head}
 
     def fit(self, note: CacheNote, keys: Sequence[str], read: Callable[[Sequence[str]], Features]) -> Heads:  # noqa: ARG002
         """Return what was trained."""
@@ -137,3 +136,8 @@ class RunSpace:
 
     def _trained_on(self, modality: Modality) -> Library:
         return trained_library(self._workspace, self._run, modality, self._libraries.open)
+
+
+def heads_digest(run: Path) -> str:
+    """Hash the heads of a run."""
+    return hashlib.sha256(read_regular(heads_file(run), RunError)).hexdigest()[:16]
