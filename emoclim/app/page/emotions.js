@@ -12,7 +12,9 @@ export function nameEmotions(names) {
   classes = [...names];
 }
 
-export const hue = (index) => `--hue-${index % COLOURS}`;
+export const NONE = -1; // where no emotion is read
+
+export const hue = (index) => (index === NONE ? "--quiet" : `--hue-${index % COLOURS}`);
 
 export function hueOf(name) {
   if (!classes.includes(name)) classes.push(name);
@@ -49,7 +51,7 @@ export const bar = (share, name, kind = "") =>
 
 /** Draw the shape of an emotion at a place of a canvas. */
 export function drawShape(context, index, x, y, size) {
-  const shape = SHAPES[index % SHAPES.length];
+  const shape = index === NONE ? "ring" : SHAPES[index % SHAPES.length];
   context.beginPath();
   if (shape === "circle" || shape === "ring") context.arc(x, y, size, 0, 2 * Math.PI);
   if (shape === "square") context.rect(x - size * 0.85, y - size * 0.85, size * 1.7, size * 1.7);

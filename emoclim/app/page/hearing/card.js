@@ -76,7 +76,7 @@ function reasons(hit, result) {
 }
 
 function why(hit, result) {
-  const sentences = [result.why, result.mix].filter(Boolean).map((text) => make("p", { class: "quiet", text }));
+  const sentences = [result.why, result.mix, result.placed].filter(Boolean).map((text) => make("p", { class: "quiet", text }));
   const passage = hit.query_place && make("p", { class: "quiet", text: `Nearest to your query ${hit.query_place}.` });
   const fold = make("details", { class: "why" }, make("summary", { text: "Why?" }));
   fold.addEventListener("toggle", () => {

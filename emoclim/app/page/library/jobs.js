@@ -6,7 +6,7 @@ import * as service from "../service.js";
 const EVERY = 700; // milliseconds
 const LISTED = 200; // lines of a fold at most
 const CHANGES = ["new", "changed", "gone"];
-const STATES = { waiting: "waiting", running: "under way", done: "done", failed: "failed" };
+const STATES = { waiting: "waiting", running: "under way", done: "done", failed: "failed", cancelled: "stopped" };
 
 const unended = ({ state }) => state === "waiting" || state === "running";
 

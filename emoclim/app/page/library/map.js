@@ -1,7 +1,7 @@
 // The map of a library: near points sound alike to it; colour and shape say the emotion; a click plays.
 
 import { byId, count, make, named, percent, redrawn } from "../dom.js";
-import { drawShape, inkOf } from "../emotions.js";
+import { drawShape, inkOf, NONE } from "../emotions.js";
 import { card } from "../hearing/card.js";
 import * as service from "../service.js";
 import { state, when } from "../state.js";
@@ -26,8 +26,8 @@ async function load() {
     const found = await service.map(id);
     if (of !== id) return;
     ({ rows, classes } = found);
-    plot.set(found.points, found.emotions.map((kind) => kind ?? -1));
-    legend(found);
+    plot.set(found.points, found.emotions.map((kind) => kind ?? NONE));
+    legend();
     byId("map-told").textContent = explained(found);
   } catch (error) {
     of = null;
@@ -64,19 +64,20 @@ function swatch(kind) {
 }
 
 /** Say which colour and shape is which emotion; each can be hidden. */
-function legend({ emotions }) {
+function legend() {
   const shown = (kind) => ({ target }) => {
     plot.shown[target.checked ? "add" : "delete"](kind);
     if (plot.current >= 0 && !plot.isShown(plot.current)) plot.current = -1;
     plot.draw();
   };
-  const entries = classes.map((name, kind) => {
-    const number = emotions.filter((one) => one === kind).length;
+  const entries = [...classes.entries(), [NONE, "none read"]].map(([kind, name]) => {
+    const number = plot.kinds.filter((one) => one === kind).length;
+    if (!number) return null;
     const box = make("input", { type: "checkbox", checked: true, on: { change: shown(kind) } });
     const told = make("span", { class: "quiet", text: number.toLocaleString("en") });
     return make("li", {}, make("label", {}, box, swatch(kind), named(name), told));
   });
-  byId("legend").replaceChildren(...entries);
+  byId("legend").replaceChildren(...entries.filter(Boolean));
 }
 
 /** Show and, if wanted, play the point that is current. */
