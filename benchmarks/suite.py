@@ -52,6 +52,7 @@ RUNS = (
     Run("search", "search", set="cpu"),
     Run("large_cache", "large_cache"),
     Run("memory", "memory", "--parts pictures clips steps --pictures 500 --clips 30 --steps 10", "cpu"),
+    Run("service", "service", set="cpu"),
     # long ones, in no set
     Run("memory_long", "memory", "--parts clips hours --clips 100"),
     Run("networks_compiled", "networks", "--compile"),
@@ -94,6 +95,7 @@ TINY = {
     "retrieval": "--small 30 40 --candidates 300 --queries 50 --dim 8 --runs 1",
     "large_cache": "--items 3000 --pictures 700",
     "search": "--exact 3000 --approximate 200000 --clusters 20 --queries 5 --runs 3",
+    "service": "--items 300 --users 3 --seconds 2 --alone 1",
     "tagging": "--items 600 --runs 1 --no-training",
     "sweep_step": "--heads 1 2 --runs 1" + ON_CPU,
     "decoders": "--pictures 2 --large 2 --rounds 1 --model ViT-S-32-alt",
