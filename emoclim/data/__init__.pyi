@@ -25,8 +25,8 @@ from .grouping import number_groups as number_groups
 from .items.columns import Coded as Coded
 from .items.columns import columns_of as columns_of
 from .items.columns import ids_of as ids_of
+from .items.columns import select_items as select_items
 from .items.columns import values_of as values_of
-from .items.columns import where as where
 from .items.item import SPLITS as SPLITS
 from .items.item import Item as Item
 from .items.known_files import Fingerprint as Fingerprint

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from emoclim.data.items.columns import ItemColumns, where
+from emoclim.data.items.columns import ItemColumns, select_items
 from emoclim.data.items.item import Item
 
 
@@ -64,6 +64,6 @@ def annotated_items(items: Iterable[Item]) -> Sequence[Item]:
     if isinstance(items, ItemColumns):
         label, pair = (items.coded(name) for name in ("label", "pair"))
         known = [one.where(value is not None for value in one.values) for one in (label, pair)]
-        return where(items, known[0] | known[1])
+        return select_items(items, known[0] | known[1])
     items = tuple(items)
     return [item for item in items if item.annotated] or [item for item in items if item.measures]

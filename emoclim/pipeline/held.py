@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from emoclim.cache import BY_ID, FeatureCache, key_of
-from emoclim.data import ContentKeys, FeatureSpec, Item, ids_of, where
+from emoclim.data import ContentKeys, FeatureSpec, Item, ids_of, select_items
 from emoclim.errors import DecodeError
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ def _find_imported(items: Sequence[Item], committed: Collection[str]) -> Held:
     if all(there):
         return Held(items, keys, [], [], {})
     left_out = {"have no imported features": there.count(False)}
-    return Held(where(items, np.array(there)), list(compress(keys, there)), [], [], left_out)
+    return Held(select_items(items, np.array(there)), list(compress(keys, there)), [], [], left_out)
 
 
 def tell_left_out(source: Path, items: int, left_out: Mapping[str, int]) -> None:

@@ -20,8 +20,8 @@ from emoclim.data import (
     Manifest,
     Split,
     ids_of,
+    select_items,
     values_of,
-    where,
 )
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
@@ -84,7 +84,7 @@ def with_ids(items: Sequence[Item], ids: Sequence[str]) -> Sequence[Item]:
     if len(ids) == len(items):
         return items
     chosen = frozenset(ids)
-    return where(items, np.fromiter((id_ in chosen for id_ in ids_of(items)), np.bool_))
+    return select_items(items, np.fromiter((id_ in chosen for id_ in ids_of(items)), np.bool_))
 
 
 def taught_items(manifest: Manifest, label_map: LabelMap, split: str, of: NumbersOf | None) -> Sequence[Item]:
@@ -144,7 +144,8 @@ def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> Seque
     _require_known_labels(manifest, label_map)
     items = items_of(manifest, split)
     labels = values_of(items, "label")
-    return where(items, labels.where(label_map.class_of(manifest.modality, one) is not None for one in labels.values))
+    known = (label_map.class_of(manifest.modality, label) is not None for label in labels.values)
+    return select_items(items, labels.where(known))
 
 
 def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
@@ -162,7 +163,7 @@ def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
 def items_of(manifest: Manifest, split: str) -> Sequence[Item]:
     """Return all items of a split, labelled or not."""
     splits = values_of(manifest.items, "split")
-    return where(manifest.items, splits.where(split in (one, WHOLE) for one in splits.values))
+    return select_items(manifest.items, splits.where(split in (one, WHOLE) for one in splits.values))
 
 
 def _require_numbers(numbers: torch.Tensor, split: str, manifest: Manifest) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from emoclim.data.grouping import annotated_items
 from emoclim.data.items import columns, reading
-from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, values_of, where
+from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, select_items, values_of
 from emoclim.data.manifest import Manifest, read_manifest
 from emoclim.data.splits import with_splits
 from emoclim.errors import ManifestError
@@ -74,7 +74,7 @@ def test_columns_hold_what_rows_do(
         assert values_of(large.items, name).counts() == values_of(plain.items, name).counts()
         assert list(columns_of(large.items, [name, "id"])) == list(columns_of(plain.items, [name, "id"]))
     chosen = np.arange(N) % 3 == 1
-    assert list(where(large.items, chosen)) == where(plain.items, chosen) == list(plain.items[1::3])
+    assert list(select_items(large.items, chosen)) == select_items(plain.items, chosen) == list(plain.items[1::3])
     assert list(annotated_items(large.items)) == list(annotated_items(plain.items))
 
 

@@ -155,7 +155,7 @@ def ids_of(items: Sequence[Item]) -> list[str]:
     return items.ids() if isinstance(items, ItemColumns) else [item.id for item in items]
 
 
-def where(items: Sequence[Item], chosen: NDArray[np.bool_]) -> Sequence[Item]:
+def select_items(items: Sequence[Item], chosen: NDArray[np.bool_]) -> Sequence[Item]:
     """Select the items that are chosen ``(N,)``."""
     rows = np.flatnonzero(chosen)
     return items.select(rows) if isinstance(items, ItemColumns) else [items[row] for row in rows.tolist()]

@@ -207,8 +207,8 @@ def _note(cache: Path, spec: FeatureSpec, manifest: Manifest, origin: str, impor
         note = note.with_run(provenance(), imported)
     note = note.with_source(manifest, not annotated_items(manifest.items))
     with open_cache(cache) as opened:
-        keys = [(id_, f"{BY_ID}{id_}") for id_ in ids_of(manifest.items)]
-        states = [ItemStatus(id_, "committed" if key in opened else "missing", key) for id_, key in keys]
+        committed, keys = opened.keys(), ((id_, f"{BY_ID}{id_}") for id_ in ids_of(manifest.items))
+        states = [ItemStatus(id_, "committed" if key in committed else "missing", key) for id_, key in keys]
     write_item_table(cache, note.sources[-1].name, states)
     note.save()
     return tuple(state.id for state in states if state.state == "missing")
