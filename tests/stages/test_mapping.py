@@ -14,8 +14,12 @@ def groups_of_items(dim: int = 8) -> torch.Tensor:
     return torch.randn(3, dim, generator=generator)[GROUPS] + 0.05 * torch.randn(60, dim, generator=generator)
 
 
+@pytest.mark.parametrize("landmarks", [40, 20])
 @pytest.mark.parametrize("metric", ["ip", "l2"])
-def test_the_nearest_in_a_map_is_of_the_same_group(metric: Metric) -> None:
+def test_the_nearest_in_a_map_is_of_the_same_group(
+    metric: Metric, landmarks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoclim.stages.searching.mapping.LANDMARKS", landmarks)
     vectors = torch.nn.functional.normalize(as_candidates(groups_of_items(), metric), dim=1).float()
     rows, points = lay_out(vectors, metric, most=40, seed=1)
     assert len(rows) == 40

@@ -140,9 +140,9 @@ class Searcher:
             opened = self._open(one.asked)  # only now: what lacks of it may take long to encode
             try:
                 asked = self._ask(one, read, opened, wish)
-                copies = sorted({row for part in (*one.plus, *one.minus) for row in opened.copies_of(part)})
             except (ManifestError, CacheError) as error:
                 return FailedQuery(one.query, error)
+        copies = sorted({row for part in (*one.plus, *one.minus) for row in opened.copies_of(part)})
         included = opened.included(wish.only, copies)
         hits, reasons = asked.rank(wish, included)
         read_in = opened.emotions(torch.tensor([hit.row for hit in hits], dtype=torch.int64))
@@ -237,32 +237,7 @@ class Searcher:
         return self._opened[asked]
 
 
-def open_searcher(
-    workspace: Workspace = Workspace(),
-    run: str | None = None,
-    *,
-    head: int | None = None,
-    library: str | None = None,
-    average: Average = "embeddings",
-    words: Mapping[str, Setting] | None = None,
-    device: str = "auto",
-    vad: Path | None = None,
-    track: Track = silent,
-    limit: Limit | None = None,
-) -> Searcher:
-    """Open what a :class:`Searcher` needs of a run, or of words; its libraries are opened when they are searched."""
-    return Searcher(
-        workspace,
-        run,
-        head=head,
-        library=library,
-        average=average,
-        words=words,
-        device=device,
-        vad=vad,
-        track=track,
-        limit=limit,
-    )
+open_searcher = Searcher  # its libraries are opened when they are searched
 
 
 def _told(modality: Modality, start: float | None) -> str:
