@@ -12,7 +12,7 @@ from emoclim.learning.branches import Banks, Branch
 from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective
 from emoclim.stages import Gallery, embed, embed_query, search
-from emoclim.stages.emotion_reading import EmotionReader
+from emoclim.stages.emotion_reading import EmotionReader, read_emotions, rows_of
 
 SPECS = {name: FeatureSpec("any", name, 6, "none", {}) for name in ("image", "audio")}
 
@@ -154,6 +154,9 @@ def test_emotions_are_read_by_the_centroids_and_are_calibrated(metric: Any, monk
     test = clouds(3000, 0.5, seed=3)
     for modality, features in test.features.items():
         read = torch.tensor([list(one.values()) for one in reader.read(features)])
+        kept = embed(features, same)  # as an index keeps it
+        again = read_emotions(reader, rows_of(kept.vectors, metric), metric, modality)
+        assert torch.tensor([list(one.values()) for one in again]).allclose(read, atol=1e-5)
         assert read.sum(dim=1).tolist() == pytest.approx([1] * 3000)
         best, right = read.max(dim=1).values, read.argmax(dim=1) == test.labels[modality]
         assert right.double().mean() > 0.6
