@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Self
 
+import torch
 from pydantic import PrivateAttr
 
 from emoclim.cluster.contract import Engine
@@ -59,6 +60,7 @@ class Forked(Engine):
             if self.longest is not None and self._started <= self.kills:
                 chance = random.Random(self.seed * 10_000 + self._started)
                 signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, self.longest))  # nobody handles it
-            code = run_worker(folder, number, 1)  # more threads do not live on in a fork
+            torch.set_num_threads(1)  # more do not live on in a fork
+            code = run_worker(folder, number)
         finally:
             os._exit(code)

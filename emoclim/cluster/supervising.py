@@ -41,13 +41,14 @@ def run_tasks(tasks: TaskFolder, engine: Engine, *, track: Track, description: s
 def _items_done(tasks: TaskFolder, job: Job, crew: "_Crew") -> Iterator[None]:
     """Yield once for each item that is done, until all tasks are."""
     shown = done = 0
-    undone = tasks.undone(job)
-    others = tasks.claimed(undone)  # by workers of a command that was stopped and left them at work
+    others, undone = 0, tasks.undone(job)
     while undone:
+        if not crew.at_work:  # what is claimed is so by workers of another command, which it left at work
+            others = tasks.claimed(undone)
+            crew.note_others(others, len(undone))
         crew.keep_at_work(len(undone) - others, done)
         time.sleep(POLL)
         undone = tasks.undone(job)
-        others = min(others, len(undone))
         done = tasks.items_done(job, undone)
         for _ in range(done - shown):
             yield
@@ -60,7 +61,18 @@ class _Crew:
     def __init__(self, engine: Engine, folder: Path) -> None:
         self._engine, self._folder = engine, folder
         self._running: dict[int, Running] = {}
-        self._deaths, self._done, self._told = 0, 0, 0.0
+        self._deaths, self._done, self._told, self._others = 0, 0, 0.0, 0
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any worker is there."""
+        return bool(self._running)
+
+    def note_others(self, others: int, undone: int) -> None:
+        """Say that others do all that is left, since that may take, and locks may outlive what held them."""
+        if others and others == undone != self._others:
+            log.warning("waiting for %d tasks that others do, whom files in %s name: *.writer", others, self._folder)
+        self._others = others
 
     def keep_at_work(self, tasks: int, done: int) -> None:
         """See to it that there are as many workers as may be, but not more than tasks; `done` says that they work."""

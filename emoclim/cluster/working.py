@@ -24,15 +24,12 @@ Call = Callable[[Mapping[str, Any], Mapping[str, Any], Track], Any]
 MAX_TRIES = 10  # of a task that got no further meanwhile: its workers die of it
 FRESH = {"number": 0, "best": 0, "error": ""}
 ERROR_TRIES = 5  # that an error which was told counts for besides: it is tried once more, by another process
+THREADS = "OMP_NUM_THREADS"
 TELL_EVERY = 0.5  # seconds
 
 
-def work(folder: Path, number: int = 0, cores: int | None = None) -> None:
+def work(folder: Path, number: int = 0) -> None:
     """Do the tasks of a folder that nobody else does; the `number` of the worker says with which it begins."""
-    if cores is not None:
-        import torch
-
-        torch.set_num_threads(min(cores, torch.get_num_threads()))
     tasks = TaskFolder(folder)
     while job := tasks.job():
         undone = tasks.undone(job)
@@ -103,8 +100,10 @@ class _Teller:
 def run_worker(folder: Path, number: int, cores: int | None = None) -> int:
     """Work as a process of its own, which ends orderly when it is told to; return its exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if cores is not None:  # torch reads this when it is loaded
+        os.environ[THREADS] = str(min(cores, int(os.environ.get(THREADS) or cores)))
     try:
-        work(folder, number, cores)
+        work(folder, number)
     except EmoclimError as error:
         print(error, file=sys.stderr)  # noqa: T201 - its log is all that it writes to
         return 2

@@ -102,6 +102,16 @@ def test_what_others_do_is_waited_for_and_not_done_again(tmp_path: Path) -> None
     assert (begun(tmp_path, 1), begun(tmp_path, 2)) == (1, 1)
 
 
+def test_the_last_task_of_others_is_taken_over_when_they_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = folder_of(tmp_path, [{"n": 1}, {"n": 2}])
+    (folder.file(2, ".done")).write_text('{"result": {"square": 4}}')
+    lock = WriterLock(folder.file(1))
+    threading.Timer(0.5, lock.release).start()
+    run_tasks(folder, Forked(workers=2), track=silent, description="")
+    assert outcomes(folder, 2) == [{"result": {"square": 1}}, {"result": {"square": 4}}]
+    assert "others" in caplog.text
+
+
 def test_a_stopped_command_ends_its_workers(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, [{"n": n} for n in range(4)], pause=30)
 

@@ -75,10 +75,9 @@ class Ray(Engine):
     def start(self, folder: Path, number: int) -> _Task:
         import ray
 
-        remote = ray.remote(_work).options(
-            num_cpus=self.cpus, num_gpus=self.gpus or 0, max_retries=0, max_calls=1, scheduling_strategy="SPREAD"
-        )
-        return _Task(remote.remote(str(folder.absolute()), number, self.cpus, str(Path.cwd())))
+        remote = ray.remote(max_calls=1, max_retries=0, num_cpus=self.cpus, num_gpus=self.gpus or 0)(_work)
+        spread = remote.options(scheduling_strategy="SPREAD")
+        return _Task(spread.remote(str(folder.absolute()), number, str(Path.cwd())))
 
     @override
     def close(self) -> None:
@@ -87,10 +86,10 @@ class Ray(Engine):
         ray.shutdown()
 
 
-def _work(folder: str, number: int, cores: int, here: str) -> None:
-    """What runs on a node: paths are relative to where the command was typed."""
+def _work(folder: str, number: int, here: str) -> None:
+    """Work on a node, where paths are relative to where the command was typed; Ray sees to the cores."""
     os.chdir(here)
-    work(Path(folder), number, cores)
+    work(Path(folder), number)
 
 
 def _named(error: Exception) -> str:
