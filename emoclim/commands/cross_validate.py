@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from emoclim import pipeline
+from emoclim import cluster, pipeline
 from emoclim.commands.evaluate import evaluation_tables
 from emoclim.commands.interface.options import (
     LIBRARIES,
@@ -13,6 +13,7 @@ from emoclim.commands.interface.options import (
     Device,
     HeadsFile,
     LossWeights,
+    On,
     OwnSettings,
     Preset,
     Resume,
@@ -53,6 +54,7 @@ def cross_validate(
     *,
     name: RunName = None,
     resume: Resume = None,
+    on: On = None,
     device: Device = "auto",
     workspace: Root = Path(),
     **options: Any,
@@ -63,9 +65,10 @@ def cross_validate(
     trained without it; the scores of all queries are pooled. Of several settings one is chosen anew for each fold,
     within its training items.
     """
-    resources = pipeline.Resources(pipeline.Workspace(workspace), device, track=track)
+    engine = cluster.open_engine(on, device) if on else None
+    resources = pipeline.Resources(pipeline.Workspace(workspace), device, track=track, engine=engine)
     if resume is not None:
-        refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
+        refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace", "on"})
         result = pipeline.resume(pipeline.CrossValidate(), resume, resources)
     else:
         request = pipeline.CrossConfig(

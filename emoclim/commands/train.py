@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from emoclim import pipeline, recipes
+from emoclim import cluster, pipeline, recipes
 from emoclim.commands.interface.options import (
     LIBRARIES,
     RESUMED,
@@ -14,6 +14,7 @@ from emoclim.commands.interface.options import (
     HeadsFile,
     JointConfig,
     LossWeights,
+    On,
     OwnSettings,
     Preset,
     Resume,
@@ -75,6 +76,7 @@ def train_heads(
     *,
     name: RunName = None,
     resume: Resume = None,
+    on: On = None,
     device: Device = "auto",
     workspace: Root = Path(),
     **options: Any,
@@ -87,16 +89,18 @@ def train_heads(
     if list_:
         return _objectives()
     if resume is not None:
-        refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace"})
+        refuse_useless(context, why=RESUMED, beside={"resume", "device", "workspace", "on"})
     study = STUDY.given(options)
     if "storage" not in study:
         refuse_useless(context, {"study", "rounds"}, "they need --optuna")
+    engine = cluster.open_engine(on, device) if on else None
     with live_table() as (track, show_table):
 
         def show_leaders(leaders: "Leaders") -> None:
             show_table(leaders.table_rows(SHOWN))
 
-        resources = pipeline.Resources(pipeline.Workspace(workspace), device, track=track, watch=show_leaders)
+        place = pipeline.Workspace(workspace)
+        resources = pipeline.Resources(place, device, track=track, watch=show_leaders, engine=engine)
         if resume is not None:
             result = pipeline.resume(pipeline.TrainHeads(), resume, resources)
         else:

@@ -1,5 +1,7 @@
-"""What is known of this machine and process: cores, memory, and what an output notes of its making."""
+"""What is known of this machine and process: cores, memory, what an output notes of its making, and its digest."""
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -125,3 +127,8 @@ def _amount(path: Path, pattern: str) -> int | None:
     except OSError:
         return None
     return int(found[1]) if found else None
+
+
+def digest_of(value: Any) -> str:
+    """Return 12 hex digits of plain values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]

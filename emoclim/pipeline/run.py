@@ -5,7 +5,6 @@ folder with ``plan.json``, all that the bytes of its result depend on, and with 
 and resumed, a run leaves the bytes of one that never was; until it is whole, no reader takes it for a result.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -17,11 +16,13 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic_core import to_jsonable_python
 
+from emoclim.cluster import Engine
 from emoclim.config import RunConfig
 from emoclim.encoders import read_own, write_own
 from emoclim.errors import ConfigError, RunError, name_some, reason_of
 from emoclim.files import PARTIAL, partial_beside, read_json, remove, write_json
 from emoclim.learning import ALONE, Replicas, Snapshot
+from emoclim.pipeline.machine import digest_of
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
 
@@ -67,6 +68,7 @@ class Resources:
     track: Track = silent
     watch: Callable[[Any], None] | None = None  # is told of each epoch
     replicas: Replicas = ALONE  # processes that train together, of which the first one writes
+    engine: Engine | None = None  # where parts of it are trained; None trains all here
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +138,6 @@ class Step(ABC, Generic[C, I, R]):
         return f"go on with: emoclim {self.name} --resume {folder.name}"
 
 
-def digest_of(value: Any) -> str:
-    """Return 12 hex digits of plain values."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
-
-
 def start(step: Step[C, I, R], config: C, resources: Resources = Resources(), *, name: str | None = None) -> R:
     """Begin a run and finish it; go on where the same plan was begun in the same folder."""
     with resources.replicas.main_process_first():
@@ -159,6 +156,11 @@ def start(step: Step[C, I, R], config: C, resources: Resources = Resources(), *,
 
 def resume(step: Step[C, I, R], run: str, resources: Resources = Resources()) -> R:
     """Go on with a run that was killed or stopped, unless what it is made from has changed."""
+    return _execute(step, *reopen(step, run, resources))
+
+
+def reopen(step: Step[C, I, R], run: str, resources: Resources) -> tuple[C, I, Work]:
+    """Load what an unfinished run is made from, as :func:`resume` goes on with it."""
     folder = _find_unfinished(resources.workspace, run, step)
     plan = _read_plan(folder, step)
     try:
@@ -172,7 +174,7 @@ def resume(step: Step[C, I, R], run: str, resources: Resources = Resources()) ->
     noted = to_jsonable_python(inputs.noted)
     if changed := [what for what in plan.inputs if noted.get(what) != plan.inputs[what]]:
         raise RunError(f"run {folder.name} cannot be resumed: {name_some(changed)} changed since it began; train again")
-    return _execute(step, config, inputs, Work(folder, step.work_folder(folder), plan, resources))
+    return config, inputs, Work(folder, step.work_folder(folder), plan, resources)
 
 
 def require_finite(losses: Iterable[float]) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commands import answer, mistake, run
+from forked_engine import Forked
 from numpy.typing import NDArray
 from pyarrow import parquet
 from sklearn.linear_model import Ridge
@@ -214,19 +215,34 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_bytes(labelled: Path, monkeyp
     assert "emoclim cross-validate --resume parts" in result.stderr
     assert not (labelled / "runs" / "parts" / "folds.csv").exists()
     run("cross-validate", "--resume", "parts", "--workspace", labelled)
+    require_same_bytes(labelled, "parts", "whole")
+
+
+def test_folds_on_workers_that_die_come_to_the_same_bytes(labelled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Forked(workers=2, longest=1.0, kills=4)
+    monkeypatch.setattr("emoclim.cluster.open_engine", lambda text, device: engine)
+    words = ("cross-validate", *FAST, "--folds", 3, "--temperature", 0.1, "--temperature", 0.5, "--no-plots")
+    run(*words, "--name", "shared", "--on", "local:2", "--workspace", labelled)
+    assert engine.started >= 2
+    run(*words, "--name", "alone", "--workspace", labelled)
+    require_same_bytes(labelled, "shared", "alone")
+
+
+def require_same_bytes(labelled: Path, parts: str, whole: str) -> None:
+    """Compare all files of two runs but what tells of their making."""
     files = {
         name: {
-            str(path.relative_to(labelled / "runs" / name)): path.read_bytes().replace(b"parts", b"whole")
+            str(path.relative_to(labelled / "runs" / name)): path.read_bytes().replace(parts.encode(), whole.encode())
             for path in (labelled / "runs" / name).rglob("*")
             if path.is_file() and path.name != "run.json"
         }
-        for name in ("whole", "parts")
+        for name in (whole, parts)
     }
-    assert files["parts"].keys() == files["whole"].keys()
-    for name, content in files["whole"].items():
+    assert files[parts].keys() == files[whole].keys()
+    for name, content in files[whole].items():
         if not name.endswith(".parquet"):
-            assert files["parts"][name] == content, name
-    assert queries(labelled, "parts", "all") == queries(labelled, "whole", "all")
+            assert files[parts][name] == content, name
+    assert queries(labelled, parts, "all") == queries(labelled, whole, "all")
 
 
 def test_the_page_shows_examples_of_single_folds(labelled: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from commands import answer, brief, run
 from commands import finished as finished
 from commands import workspace as workspace
+from forked_engine import Forked
 from matplotlib.figure import Figure
 from pyarrow import parquet
 from typer.testing import CliRunner
@@ -19,6 +20,18 @@ from emoclim.config import TrainConfig
 from emoclim.learning.learner import Learner
 from emoclim.pipeline import run as run_machine
 from emoclim.pipeline.training import run_files, sweep
+
+
+def test_banks_on_workers_come_to_the_same_bytes(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Forked(workers=2)
+    monkeypatch.setattr("emoclim.cluster.open_engine", lambda text, device: engine)
+    words = ("train-heads", "--seeds", 3, "--epochs", 2, "--workspace", workspace, "--name")
+    run(*words, "shared", "--on", "local:2")
+    assert engine.started == 2
+    run(*words, "alone")
+    for name in ("heads.safetensors", "settings.json", "history.json", "sweep.csv"):
+        shared, alone = ((workspace / "runs" / run / name).read_bytes() for run in ("shared", "alone"))
+        assert shared == alone, name
 
 
 def test_same_seed_gives_the_same_bytes(workspace: Path) -> None:

@@ -75,6 +75,8 @@ class Ray(Engine):
     def start(self, folder: Path, number: int) -> _Task:
         import ray
 
+        if not ray.is_initialized():  # it was closed after other tasks
+            self.ready("cpu")
         remote = ray.remote(max_calls=1, max_retries=0, num_cpus=self.cpus, num_gpus=self.gpus or 0)(_work)
         spread = remote.options(scheduling_strategy="SPREAD")
         return _Task(spread.remote(str(folder.absolute()), number, str(Path.cwd())))

@@ -28,11 +28,12 @@ from emoclim.pipeline.evaluation.result import Evaluation
 from emoclim.pipeline.library import Library, library_note
 from emoclim.pipeline.machine import provenance
 from emoclim.pipeline.run import SCHEMA, SETTINGS, Resources, Step, Work, require_finite
+from emoclim.pipeline.sharing import share_out
 from emoclim.pipeline.splits import WHOLE, without_numbers
 from emoclim.pipeline.training.inputs import Labelled
 from emoclim.pipeline.training.label_vectors import told_of
 from emoclim.pipeline.training.sweep import Sweep, Trainer, read_rounds
-from emoclim.pipeline.training.train_heads import TrainHeads, first_rounds
+from emoclim.pipeline.training.train_heads import TrainHeads, first_rounds, require_epochs, unseen
 from emoclim.pipeline.training.trained_runs import Run
 from emoclim.pipeline.workspace import FOLDS_FILE, Workspace
 from emoclim.reports import Row
@@ -148,6 +149,28 @@ class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
     @override
     def run(self, config: CrossConfig, inputs: Labelled, work: Work) -> CrossResult:
         """Train what is left of the folds, and measure all."""
+        require_epochs(inputs, work)
+        training = self._training(config, inputs, work)
+        share_out(work, [f"{number}" for number in range(len(training.folds.names))])
+        training = replace(training, work=replace(work, resources=replace(work.resources, engine=None)))
+        trained = list(work.resources.track(training.folds_in_turn(), "Training folds", len(training.folds.names)))
+        evaluation, examples = self._measure(config, inputs, training.folds, trained, work)
+        return CrossResult(
+            folder=work.run,
+            plan=work.plan.digest,
+            config=config,
+            inputs=inputs,
+            folds=training.folds,
+            trained=trained,
+            evaluation=evaluation,
+            examples=examples,
+        )
+
+    def train_part(self, config: CrossConfig, inputs: Labelled, work: Work, part: str) -> None:
+        """Train what is chosen from in one fold."""
+        self._training(config, inputs, work).sweep_of(int(part))
+
+    def _training(self, config: CrossConfig, inputs: Labelled, work: Work) -> "FoldTraining":
         workspace = work.resources.workspace
         split = inputs.splits(workspace, list(inputs.libraries), (WHOLE,))[WHOLE]
         if config.folds is None:
@@ -155,19 +178,7 @@ class CrossValidate(Step[CrossConfig, Labelled, CrossResult]):
         else:
             seed, keys = config.base.seed, workspace.content_keys()
             folds = Folds.stratified(inputs.libraries, split, config.folds, seed, keys, inputs.pairs)
-        training = FoldTraining(config, inputs, split, folds, work)
-        trained = list(work.resources.track(training.folds_in_turn(), "Training folds", len(folds.names)))
-        evaluation, examples = self._measure(config, inputs, folds, trained, work)
-        return CrossResult(
-            folder=work.run,
-            plan=work.plan.digest,
-            config=config,
-            inputs=inputs,
-            folds=folds,
-            trained=trained,
-            evaluation=evaluation,
-            examples=examples,
-        )
+        return FoldTraining(config, inputs, split, folds, work)
 
     def _measure(
         self, config: CrossConfig, inputs: Labelled, folds: Folds, trained: Sequence[Fold], work: Work
@@ -205,14 +216,21 @@ class FoldTraining:
         """Train what is left."""
         space, rule = self.config.space(self.inputs.objective), self.config.rule(ranked=self.inputs.ranked)
         for number, name in enumerate(self.folds.names):
-            rest = self.split.select(self.folds.rows(self.split, number)[0])
             fits, several = self.inputs.objective.fits, len(space.candidates()) > 1
-            parts = {"train": rest, "val": rest} if fits else self.folds.halves(rest, self.config.base.seed)
-            sweep = self._train(parts, space, rule, f"fold-{number}")
+            sweep = self.sweep_of(number)
             lines = self._inner_lines(number, space, rule, sweep) if fits and several else sweep.lines
             require_finite(line.val_loss for line in lines)
             report = choose(lines, self.inputs.objective, rule)
             yield Fold(name, sweep.heads.select(report.chosen), report)
+
+    def sweep_of(self, number: int) -> Sweep:
+        """Train all candidates without a fold."""
+        space, rule = self.config.space(self.inputs.objective), self.config.rule(ranked=self.inputs.ranked)
+        rest = self.split.select(self.folds.rows(self.split, number)[0])
+        halves = {"train": rest, "val": rest}
+        if not self.inputs.objective.fits:
+            halves = self.folds.halves(rest, self.config.base.seed)
+        return self._train(halves, space, rule, f"fold-{number}")
 
     def _inner_lines(self, held: int, space: Space, rule: str, sweep: Sweep) -> list[TrainedCandidate]:
         """Measure each candidate on each of the other folds, by heads that were fitted without both."""
@@ -229,7 +247,7 @@ class FoldTraining:
         device = choose_device(work.resources.device)
         parts = {name: self._lasting(part) for name, part in parts.items()}
         rounds = read_rounds(work.folder, space) or first_rounds(None, space, parts["train"], device)
-        sweep = Trainer(parts, self.inputs.objective, device, work, _unseen).train(rounds, None, rule)
+        sweep = Trainer(parts, self.inputs.objective, device, work, unseen).train(rounds, None, rule)
         if sweep.interrupted:
             raise KeyboardInterrupt
         return sweep
@@ -251,7 +269,3 @@ def _mean(line: TrainedCandidate, inner: Sequence[TrainedCandidate]) -> TrainedC
 def _only(library: Library, ids: Mapping[str, int]) -> Library:
     items = tuple(item for item in library.manifest.items if item.id in ids)
     return replace(library, manifest=replace(library.manifest, items=items))
-
-
-def _unseen(*_: object) -> None:
-    """Show nothing of single epochs."""

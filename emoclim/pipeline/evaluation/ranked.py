@@ -22,7 +22,7 @@ from emoclim.data import (
 from emoclim.errors import ConfigError
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, labels_of
-from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.machine import digest_of
 from emoclim.pipeline.splits import items_of, read_splits
 from emoclim.pipeline.training.label_vectors import read_related
 from emoclim.pipeline.training.trained_runs import Run

@@ -8,7 +8,8 @@ from emoclim.encoders import wordy_encoders
 from emoclim.errors import ConfigError
 from emoclim.modality import BOX, MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes
-from emoclim.pipeline.run import PLAN, UNFINISHED, Resources, digest_of, resume, start
+from emoclim.pipeline.machine import digest_of
+from emoclim.pipeline.run import PLAN, UNFINISHED, Resources, resume, start
 from emoclim.pipeline.training.config import HeadsConfig
 from emoclim.pipeline.training.train_heads import TrainHeads
 from emoclim.pipeline.workspace import BRIDGED, HEADS_FILE, Workspace

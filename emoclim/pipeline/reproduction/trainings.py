@@ -24,9 +24,10 @@ from emoclim.encoders import Encoder, file_hash
 from emoclim.errors import DecodeError
 from emoclim.modality import Modality
 from emoclim.pipeline.crossing.config import CrossConfig
+from emoclim.pipeline.machine import digest_of
 from emoclim.pipeline.reproduction.request import ImportedFeatures, Request
 from emoclim.pipeline.reproduction.rows import State, Training
-from emoclim.pipeline.run import PLAN, UNFINISHED, digest_of
+from emoclim.pipeline.run import PLAN, UNFINISHED
 from emoclim.pipeline.training.config import EndToEndConfig, HeadsConfig, LabelledConfig, PretrainConfig
 from emoclim.pipeline.training.end_to_end.crops import make_augmenters, without_place
 from emoclim.pipeline.training.trained_runs import ENCODER_FILE

@@ -30,7 +30,7 @@ from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, ManifestError, name_some
 from emoclim.pipeline.encoders import contamination
 from emoclim.pipeline.library import Library, read_features
-from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.machine import digest_of
 from emoclim.pipeline.tagging.config import TaggingConfig
 from emoclim.pipeline.training.trained_runs import Run, trained_library
 from emoclim.pipeline.workspace import Workspace, heads_file

@@ -24,7 +24,7 @@ from emoclim.errors import ManifestError
 from emoclim.learning import WORDS, Augmenter, Objective
 from emoclim.modality import Modality
 from emoclim.pipeline.library import Library, called, choose_libraries, labels_of, library_note
-from emoclim.pipeline.run import digest_of
+from emoclim.pipeline.machine import digest_of
 from emoclim.pipeline.splits import (
     WHOLE,
     NumbersOf,

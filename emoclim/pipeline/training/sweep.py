@@ -34,6 +34,7 @@ from emoclim.learning import (
 )
 from emoclim.pipeline.machine import available_memory, limit_threads
 from emoclim.pipeline.run import Work
+from emoclim.pipeline.sharing import share_out
 from emoclim.pipeline.training.studies import Study
 from emoclim.progress import uninterrupted
 from emoclim.reports import directions
@@ -127,8 +128,10 @@ class Trainer:
         found: dict[int, tuple[Training, int]] = {}  # by place of a candidate: its bank, and its place there
         metrics: list[dict[str, float]] = []
         interrupted = False
+        banks = groups(candidates, rounds.max_heads)
+        share_out(self.work, [f"{number}-{bank}" for bank in range(len(banks))])
         try:
-            for bank, places in enumerate(groups(candidates, rounds.max_heads)):
+            for bank, places in enumerate(banks):
                 trainings.append(training := self._train_bank(f"{number}-{bank}", candidates, places, first))
                 found |= {place: (training, k) for k, place in enumerate(places)}
                 if interrupted := training.interrupted:
@@ -153,6 +156,13 @@ class Trainer:
             best = int(training.best_epoch[k]), float(training.best_loss[k])
             lines.append(trained_candidate(first + place, candidates[place], histories[-1], *best, measured))
         return Sweep(tuple(lines), heads, tuple(histories), interrupted)
+
+    def train_named(self, rounds: Rounds, name: str) -> None:
+        """Train one bank, which is called ``<round>-<bank>``, and leave its snapshot."""
+        number, bank = map(int, name.split("-"))
+        candidates = rounds.rounds[number]
+        first = sum(map(len, rounds.rounds[:number]))
+        self._train_bank(name, candidates, groups(candidates, rounds.max_heads)[bank], first)
 
     def _train_bank(self, name: str, candidates: Round, places: Sequence[int], first: int) -> Training:
         part, numbers = [candidates[place] for place in places], [first + place for place in places]

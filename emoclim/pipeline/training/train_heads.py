@@ -14,8 +14,8 @@ from emoclim.data import Split
 from emoclim.encoders import choose_device
 from emoclim.errors import ConfigError
 from emoclim.learning import Objective, Space, checked_rule, choose, groups, read_space, seeds, simplex_points
-from emoclim.pipeline.machine import without_password
-from emoclim.pipeline.run import Resources, Step, Work, digest_of, require_finite
+from emoclim.pipeline.machine import digest_of, without_password
+from emoclim.pipeline.run import Resources, Step, Work, require_finite
 from emoclim.pipeline.training.config import HeadsConfig, StudyConfig
 from emoclim.pipeline.training.inputs import Labelled, choose_for
 from emoclim.pipeline.training.run_files import SHOWN_HEADS, EpochEvents, TrainingResult
@@ -80,10 +80,8 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
 
     def run(self, config: HeadsConfig, inputs: Labelled, work: Work) -> HeadsResult:
         """Train what is left of the candidates."""
-        device = choose_device(work.resources.device)
-        splits = inputs.splits(work.resources.workspace, list(inputs.libraries))
-        if config.min_seconds:
-            splits = {name: split.lasting(config.min_seconds) for name, split in splits.items()}
+        require_epochs(inputs, work)
+        device, splits = choose_device(work.resources.device), _splits(config, inputs, work)
         space, rule = config.space(inputs.objective), config.rule(ranked=inputs.ranked)
         rounds = read_rounds(work.folder, space) or first_rounds(config.study, space, splits["train"], device)
         study = None
@@ -110,6 +108,28 @@ class TrainHeads(Step[HeadsConfig, Labelled, HeadsResult]):
             config=config,
             study_name=study.name if study else None,
         )
+
+    def train_part(self, config: HeadsConfig, inputs: Labelled, work: Work, part: str) -> None:
+        """Train a bank of heads."""
+        rounds = read_rounds(work.folder, config.space(inputs.objective))
+        assert rounds is not None  # whoever shares banks out wrote it before
+        device = choose_device(work.resources.device)
+        Trainer(_splits(config, inputs, work), inputs.objective, device, work, unseen).train_named(rounds, part)
+
+
+def require_epochs(inputs: Labelled, work: Work) -> None:
+    """Refuse an engine where nothing is trained in epochs, whose snapshots workers leave."""
+    if work.resources.engine is not None and inputs.objective.fits:
+        raise ConfigError("what is fitted in closed form is done at once, by one process; leave out --on")
+
+
+def unseen(*_: object) -> None:
+    """Show nothing of single epochs."""
+
+
+def _splits(config: HeadsConfig, inputs: Labelled, work: Work) -> dict[str, Split]:
+    splits = inputs.splits(work.resources.workspace, list(inputs.libraries))
+    return {name: split.lasting(config.min_seconds) if config.min_seconds else split for name, split in splits.items()}
 
 
 def first_rounds(study: StudyConfig | None, space: Space, train: Split, device: torch.device) -> Rounds:
