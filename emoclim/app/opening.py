@@ -81,7 +81,7 @@ def _jobs(request: Request) -> Jobs:
 
 def open_and_tell(libraries: Libraries, path: str, track: Track) -> Outcome:
     """Open a library, or open it anew, and tell what could not be encoded and what is not as it was before."""
-    before = {served.id: served.opened.contents() for served in libraries if str(served.source) == path}
+    before = {served.id: served.opened for served in libraries}
     with Warnings() as warnings:
         served = libraries.open(path, track)
     opened = served.opened
@@ -91,7 +91,7 @@ def open_and_tell(libraries: Libraries, path: str, track: Track) -> Outcome:
         served.id,
         problems=[*warnings.told, *failures[:MOST_TOLD], *more],
         left_out=opened.left_out(),
-        changes=compare(before[served.id], opened.contents()) if served.id in before else Changes(),
+        changes=compare(before[served.id].contents(), opened.contents()) if served.id in before else Changes(),
     )
 
 

@@ -91,6 +91,8 @@ def test_a_limited_encoder_gives_what_it_gives_without_limits(decoders: Decoders
     plain, limited = (list(one.prepare(item)) for one in (encoder, decoders.limit(encoder)))
     assert [block.tolist() for block in plain] == [block.tolist() for block in limited]
     assert decoders.limit(encoder).spec == encoder.spec
+    assert decoders.limit(load_encoder("timbre")) is decoders.limit(load_encoder("timbre"))
+    assert decoders.limit(load_encoder("timbre", overlap=0.25)) is not decoders.limit(load_encoder("timbre"))
     with pytest.raises(DecodeError, match="missing"):
         list(decoders.limit(encoder).prepare(Item("b", tmp_path / "b.wav")))
 

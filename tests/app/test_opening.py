@@ -81,7 +81,7 @@ def test_a_rescan_notices_what_is_new_changed_and_gone(client: TestClient, pictu
     write_picture(pictures / "1.png", 8)
     (pictures / "2.png").unlink()
     os.utime(pictures / "0.png")
-    told = outcome(client, again)
+    told = outcome(client, "/api/libraries", json={"path": f"{pictures.parent}/./pictures/"})  # as anybody writes it
     assert told["changes"] == {"new": ["deep/new.png"], "changed": ["1.png"], "gone": ["2.png"]}
     assert [one.partition(":")[0] for one in told["problems"]] == ["broken.png"]
     assert (told["library"], ids(client, library)) == (library, ["0.png", "1.png", "deep/new.png"])

@@ -52,6 +52,7 @@ class Decoders:
 
     def __init__(self, count: int, seconds: float, memory: int) -> None:
         self._seconds, self._memory = seconds, memory
+        self._limited: dict[bytes, LimitedEncoder] = {}  # by what is sent of them
         self._free: queue.LifoQueue[_Process | None] = queue.LifoQueue()
         for _ in range(count):
             self._free.put(None)
@@ -90,13 +91,13 @@ class Decoders:
                 return returned
 
     def limit(self, encoder: Encoder) -> "LimitedEncoder":
-        """Make an encoder that decodes here what it encodes."""
+        """Make an encoder that decodes here what it encodes: the same one of equal ones, with one network."""
         try:
             content = pickle.dumps(encoder)
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             name = encoder.spec.name
             raise EmoclimError(f"encoder {name!r} cannot be sent to another process ({error}); use another") from error
-        return LimitedEncoder(encoder, partial(self.run, prepare, content))
+        return self._limited.setdefault(content, LimitedEncoder(encoder, partial(self.run, prepare, content)))
 
     def close(self) -> None:
         """End the processes that do nothing; others end with this one."""
