@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import wordy_noise
 from browsing import browser as browser
 from browsing import found, serving, visiting
 from few_pictures import pictures as pictures
@@ -25,6 +26,7 @@ def page(browser: Any, preset: None, tmp_path: Path, monkeypatch: pytest.MonkeyP
     """The page of a workspace in which nothing is yet."""
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
     monkeypatch.setattr("emoclim.pipeline.machine.MAX_WORKERS", 0)  # each picture is decoded in a moment
+    monkeypatch.setattr("emoclim.learning.objectives.content.word_encoder", lambda _: wordy_noise.load())
     settings = ServiceSettings(port=0)
     opened = open_page(Workspace(tmp_path / "workspace"), [], settings, words=WORDS, device="cpu")
     opened.taken.close()
@@ -54,6 +56,11 @@ def test_a_folder_is_opened_searched_by_words_and_scanned_again(page: Any, pictu
     page.locator(".why summary").first.click()
     reasons = page.locator(".why").first.locator(".bars").last.inner_text()
     assert all(word in reasons for word in ("calm", "glad", "afraid"))
+    page.click("#refine summary")
+    page.locator("#mix").focus()
+    page.keyboard.press("PageDown")
+    page.wait_for_function("() => document.querySelector('.nearness').textContent.includes('content ')")
+    assert page.locator("#refined").inner_text() == page.locator("#shares").inner_text()
     write_picture(pictures / "new.png", 7)
     page.click("#tab-libraries")
     page.click("text=Scan again")

@@ -3,7 +3,7 @@
 import { startAsking } from "./asking/asking.js";
 import { startPad } from "./asking/pad.js";
 import { startRefining } from "./asking/refining.js";
-import { alarm, byId, make, settled } from "./dom.js";
+import { alarm, byId, make, settled, still } from "./dom.js";
 import { nameEmotions } from "./emotions.js";
 import { showFailures, startResults } from "./hearing/results.js";
 import { startLibraries } from "./library/libraries.js";
@@ -19,10 +19,12 @@ const INVITATIONS = {
   speech: "Drop a photo, hear the voice",
 };
 
+const narrow = matchMedia("(max-width: 56rem)"); // where hits stand below what is asked
 let running = null; // the search that is under way, to be given up for a newer one
 
 async function search() {
   running?.abort();
+  const first = !document.body.classList.contains("asked");
   document.body.classList.toggle("asked", asks());
   if (!asks()) {
     state.results = [];
@@ -47,6 +49,7 @@ async function search() {
   }
   byId("results").removeAttribute("aria-busy");
   changed("results");
+  if (first && narrow.matches) byId("after").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
 }
 
 /** Read anew what the service has; keep the library that is open, if it still is, or open another. */

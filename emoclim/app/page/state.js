@@ -8,7 +8,7 @@ export const state = {
   at: null, // [valence, arousal], in place of terms
   separately: false, // several queries one by one
   top: 5,
-  emotion: 100, // percent of the ranking; the rest is content
+  emotion: 100, // percent of the ranking; the rest is content, which a place has none of
   only: {}, // emotion, folder, seconds, formats
   results: [],
 };
@@ -51,7 +51,7 @@ export function query() {
     minus: signed("minus"),
     at: state.at,
     top: state.top,
-    mix: state.emotion < 100 ? { emotion: share, content: 1 - share } : null,
+    mix: state.emotion < 100 && !state.at ? { emotion: share, content: 1 - share } : null,
     only: Object.keys(state.only).length ? state.only : null,
     why: true,
     separately: severally() && state.separately,

@@ -8,23 +8,27 @@ import { setPoint, state, when } from "../state.js";
 const EDGE = 22; // CSS pixels around the square
 const LINE = 13; // CSS pixels from line to line
 
+/** The emotions that lie nearest to a place; often several lie at one. */
 function near([valence, arousal]) {
-  const placed = Object.entries(state.about.coordinates ?? {});
   const far = ([, [v, a]]) => Math.hypot(v - valence, a - arousal);
-  return placed.sort((one, other) => far(one) - far(other))[0]?.[0];
+  const placed = Object.entries(state.about.coordinates ?? {});
+  const least = Math.min(...placed.map(far));
+  return placed.filter((one) => far(one) - least < 1e-6).map(([name]) => name);
 }
 
-/** Write a word beside its mark, above it or, where that is taken, below. */
+/** Write a word beside its mark, above it or below, or nowhere if both are taken. */
 function write(context, width, taken, name, x, y) {
   const half = context.measureText(name).width / 2;
   const middle = Math.min(width - half - 2, Math.max(half + 2, x));
   const far = (line) => ([x0, y0, other]) => Math.abs(x0 - middle) > half + other || Math.abs(y0 - line) > LINE;
   const free = (line) => taken.every(far(line));
-  const line = free(y - 9) ? y - 9 : y + 18;
+  const line = [y - 9, y + 18].find(free);
+  if (line === undefined) return;
   taken.push([middle, line, half]);
   context.fillText(name, middle, line);
 }
 
+/** Draw the axes and their ends; return where words are then. */
 function drawAxes(context, at, width, height) {
   context.strokeStyle = colour("--line");
   for (const ends of [[[-1, 0], [1, 0]], [[0, -1], [0, 1]]]) {
@@ -35,11 +39,12 @@ function drawAxes(context, at, width, height) {
   context.fillStyle = colour("--quiet");
   context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
   const [x, y] = at([0, 0]);
-  for (const [word, align, ...place] of [["unpleasant", "left", 4, y - 4], ["pleasant", "right", width - 4, y - 4],
-    ["excited", "center", x, 14], ["calm", "center", x, height - 6]]) {
-    context.textAlign = align;
-    context.fillText(word, ...place);
-  }
+  const halves = (word) => context.measureText(word).width / 2;
+  const ends = [["unpleasant", 4 + halves("unpleasant"), y - 4], ["pleasant", width - 4 - halves("pleasant"), y - 4],
+    ["excited", x, 14], ["calm", x, height - 6]];
+  context.textAlign = "center";
+  for (const [word, ...place] of ends) context.fillText(word, ...place);
+  return ends.map(([word, ...place]) => [...place, halves(word)]);
 }
 
 function drawPad(pad, point) {
@@ -49,13 +54,14 @@ function drawPad(pad, point) {
     EDGE + ((valence + 1) / 2) * (width - 2 * EDGE),
     EDGE + ((1 - arousal) / 2) * (height - 2 * EDGE),
   ];
-  drawAxes(context, at, width, height);
+  const taken = drawAxes(context, at, width, height);
   context.font = `12px ${getComputedStyle(document.body).fontFamily}`;
   context.textAlign = "center";
-  const taken = [];
+  const marked = new Set(); // several emotions may lie at one place, of which the first is drawn
   state.about?.classes?.forEach((name, index) => {
     const place = state.about.coordinates?.[name];
-    if (!place) return;
+    if (!place || marked.has(`${place}`)) return;
+    marked.add(`${place}`);
     inkOf(context, index);
     drawShape(context, index, ...at(place), 4);
     context.fillStyle = colour("--ink");
@@ -82,7 +88,7 @@ export function startPad() {
     sliders[0].setAttribute("aria-valuetext", `${words[0]} ${Math.abs(valence)}`);
     sliders[1].setAttribute("aria-valuetext", `${words[1]} ${Math.abs(arousal)}`);
     const named = near([valence, arousal]);
-    byId("place").textContent = named ? `nearest: ${named}` : "";
+    byId("place").textContent = named.length ? `nearest: ${named.join(", ")}` : "";
     draw();
     ask();
   }

@@ -76,7 +76,8 @@ function reasons(hit, result) {
 }
 
 function why(hit, result) {
-  const sentences = [result.why, result.mix, result.placed].filter(Boolean).map((text) => make("p", { class: "quiet", text }));
+  const told = [result.why, result.mix, result.placed].filter(Boolean);
+  const sentences = told.map((text) => make("p", { class: "quiet", text }));
   const passage = hit.query_place && make("p", { class: "quiet", text: `Nearest to your query ${hit.query_place}.` });
   const fold = make("details", { class: "why" }, make("summary", { text: "Why?" }));
   fold.addEventListener("toggle", () => {

@@ -37,9 +37,8 @@ class Panel {
     this.progress = make("progress", { "aria-label": `Extraction of ${name}` });
     this.line = make("p", { class: "quiet" });
     this.status = make("p", { class: "hidden", role: "status" });
-    this.stop = make("button", {
-      type: "button", text: "Stop", "aria-label": `Stop ${name}`, on: { click: () => service.cancel(id).catch(() => {}) },
-    });
+    const stop = { click: () => service.cancel(id).catch(() => {}) }; // one that has ended meanwhile
+    this.stop = make("button", { type: "button", text: "Stop", "aria-label": `Stop ${name}`, on: stop });
     this.name = name;
     const head = make("h3", {}, named(name), " ", this.state);
     this.element = make("section", { class: "panel job" }, head, this.progress, this.line, this.stop, this.status);

@@ -91,7 +91,8 @@ async function hear(play) {
     tell(`${item.id}, ${emotion}${play ? ", playing" : ""}`);
     byId("map-hit").querySelector("audio, video")?.pause();
     const shown = card(item, null, state.library.modality);
-    byId("map-hit").replaceChildren(make("ul", { class: "cards" }, shown));
+    const read = make("p", { class: "read" }, swatch(plot.kinds[place]), named(emotion));
+    byId("map-hit").replaceChildren(read, make("ul", { class: "cards" }, shown));
     if (play) shown.querySelector(".play")?.click();
   } catch (error) {
     tell(error.message);
