@@ -35,7 +35,7 @@ def search(
     text: Annotated[list[str] | None, typer.Option(help="Words to search with; repeatable; default none.")] = None,
     plus: Annotated[
         list[str] | None,
-        typer.Option(help="A file or words that hits are to be like, too: all are one query then; repeatable."),
+        typer.Option(help="A file or words that hits are to be like, too, in one query; repeatable; default none."),
     ] = None,
     minus: Annotated[
         list[str] | None, typer.Option(help="A file or words that hits are to be unlike; repeatable; default none.")
@@ -127,7 +127,7 @@ def search(
 
 def _queries(
     alone: Sequence[Path | str], plus: Sequence[str], minus: Sequence[str], at: str | None
-) -> list[pipeline.Query]:
+) -> "list[pipeline.Query]":
     """Make one query of each file and words, or of all that is added and taken away, or of a place."""
     if at is not None:
         if alone or plus or minus:
@@ -141,7 +141,7 @@ def _queries(
     return list(alone)
 
 
-def _point(text: str) -> pipeline.Point:
+def _point(text: str) -> "pipeline.Point":
     try:
         valence, arousal = map(float, text.split(","))
     except ValueError as error:
