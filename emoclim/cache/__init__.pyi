@@ -4,6 +4,7 @@ from .disk import open_cache as open_cache
 from .item_table import BY_ID as BY_ID
 from .item_table import ItemStatus as ItemStatus
 from .item_table import State as State
+from .item_table import each_status as each_status
 from .item_table import failures_path as failures_path
 from .item_table import ids_by_key as ids_by_key
 from .item_table import item_statuses as item_statuses

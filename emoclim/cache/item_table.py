@@ -10,7 +10,7 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, get_args
 
 from emoclim.data import ContentKeys, FeatureSpec, Item
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import csv_bytes, read_regular, write_bytes
+from emoclim.files import csv_bytes, open_regular, require_memory, write_bytes
 
 State = Literal["committed", "failed", "missing", "left out"]
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
@@ -82,17 +82,25 @@ def write_failures(
 
 def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
+    return list(each_status(path))
+
+
+def each_status(path: Path) -> Iterator[ItemStatus]:
+    """Yield the rows of a table of items, which may be very many, as :func:`read_item_table` reads them."""
+    width, states = len(ItemStatus._fields), get_args(State)
     try:
-        text = read_regular(path, CacheError).decode()
-        rows = list(csv.reader(io.StringIO(text, newline="")))
-        if "'" in text or "\\x" in text:
-            rows = [[_plain(cell) for cell in row] for row in rows]
+        with open_regular(path, follow=False) as file:
+            require_memory(path, os.fstat(file.fileno()).st_size, CacheError)  # a line may be as long as the file
+            rows = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
+            if next(rows, None) != list(ItemStatus._fields):
+                raise CacheError(f"{path} is no table of items; extract again to write it anew")
+            for row in rows:
+                status = ItemStatus._make(map(_plain, row)) if len(row) == width else None
+                if status is None or status.state not in states:
+                    raise CacheError(f"{path} is no table of items; extract again to write it anew")
+                yield status
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
-    width, states = len(ItemStatus._fields), get_args(State)
-    if rows[:1] != [list(ItemStatus._fields)] or any(len(row) != width or row[1] not in states for row in rows[1:]):
-        raise CacheError(f"{path} is no table of items; extract again to write it anew")
-    return [ItemStatus._make(row) for row in rows[1:]]
 
 
 def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
@@ -189,7 +197,7 @@ def _shielded(cell: object) -> str:
 
 
 def _plain(cell: str) -> str:
-    text = cell.removeprefix("'") if FORMULA.match(cell) else cell
+    text = cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
     return ESCAPED.sub(_unescape, text) if "\\x" in text else text
 
 

@@ -1,5 +1,6 @@
 """Verify a cache by its checksums, its tables of items and some items encoded again: `emoclim cache verify`."""
 
+from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -7,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from pydantic_core import to_jsonable_python
 
@@ -15,6 +17,7 @@ from emoclim.cache import (
     FeatureCache,
     MemoryCache,
     SourceRef,
+    each_status,
     ids_by_key,
     in_blocks,
     item_table_path,
@@ -107,7 +110,7 @@ def verify_cache(
         return Verification(path, 0, (), (str(error),), (), None, tolerance)
     with cache:
         note = note_of(path)
-        damaged, ids = _damaged(cache, track), ids_by_key(note.path)
+        damaged = _damaged(cache, track)
         problems, remarks = cache.problems(), tuple(changed_versions(note))
         if path.resolve().parent.suffix == PARTIAL:
             problems += (f"{path} was being made by a run that did not end; delete it, and run that again",)
@@ -117,7 +120,7 @@ def verify_cache(
         for source in note.sources:
             wrong, stale = _disagreements(note, source, cache)
             problems, remarks = problems + wrong, remarks + stale
-        again = None
+        again, ids = None, ids_by_key(note.path) if damaged or encode else {}
         if encode:
             again, failed = _encode_again(note, cache, damaged, encode, seed, choose_device(device), workspace, track)
             again = replace(again, worst=ids.get(again.worst, again.worst))
@@ -160,22 +163,36 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
     table = item_table_path(note.path, source.name)
     if not table.is_file():
         return (), (f"{table} is missing; extract again to write it anew",)
+    committed, hashes = cache.keys(), array("q")  # of ids, of which there may be very many
+    lost, found, problems, remarks = list[str](), list[str](), list[str](), list[str]()
     try:
-        states = read_item_table(table)
+        for state in each_status(table):
+            hashes.append(hash(state.id))
+            if (state.state == "committed") != (state.key in committed):
+                (lost if state.state == "committed" else found).append(state.id)
+        twice = _repeated(table, hashes)
     except CacheError as error:
         return (str(error),), ()
-    committed, problems, remarks = cache.keys(), [], []
-    if twice := [id_ for id_, count in Counter(state.id for state in states).items() if count > 1]:
+    if twice:
         problems.append(f"{table} lists {len(twice)} items more than once ({name_some(twice)}); extract again")
-    if lost := [state.id for state in states if state.state == "committed" and state.key not in committed]:
+    if lost:
         problems.append(
             f"{table} calls {len(lost)} items committed that the cache does not hold ({name_some(lost)}); extract again"
         )
-    if found := [state.id for state in states if state.state != "committed" and state.key in committed]:
+    if found:
         remarks.append(
             f"{table} does not know yet that {len(found)} items were encoded since; extract again to renew it"
         )
     return tuple(problems), tuple(remarks)
+
+
+def _repeated(table: Path, hashes: Sequence[int]) -> list[str]:
+    """Return the ids that a table of items lists more than once, given the hash of each."""
+    values, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
+    if not (again := frozenset(values[counts > 1].tolist())):
+        return []
+    ids = Counter(state.id for state in each_status(table) if hash(state.id) in again)
+    return [id_ for id_, count in ids.items() if count > 1]
 
 
 def _encode_again(
