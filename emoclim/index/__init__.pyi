@@ -14,7 +14,8 @@ from .index import read_index as read_index
 from .index import read_note as read_note
 from .index import save_reader as save_reader
 from .index import tidy as tidy
-from .items import Entry as Entry
+from .items import NOTHING as NOTHING
 from .items import ItemTable as ItemTable
 from .items import content_number as content_number
+from .items import file_state as file_state
 from .selecting import select as select

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from emoclim.config import Average
-from emoclim.data import Features, Item
+from emoclim.data import Features, Fingerprint, Item
 from emoclim.index.index import Index, IndexNote, Source, heads_name, read_index, table_names, write_note
 from emoclim.index.items import Entry, write_items
 from emoclim.index.numbers import NumberWriter, select
@@ -32,11 +32,10 @@ class IndexedLibrary:
     items: Sequence[Item]  # with features, N; each may be made when it is asked for
     keys: Sequence[str]  # of these in the cache, N
     others: Sequence[Item]  # without
-    content: Callable[[Item, str], str]  # hash of the whole file or text of an item with a key, where it is known
+    file: Callable[[Item], Fingerprint]  # of an item when it was read
     read: Read
     heads: Heads  # one pair
     average: Average
-    files: bool  # whether features are of the files as they are
     fitted: bool  # whether the heads are fitted to this library, and kept beside it
 
 
@@ -78,9 +77,9 @@ def build_index(
             seconds[rows] = lengths
         numbers.sync()
         notes = numbers.notes
-    entries = _entries(library, plan.places, seconds), (Entry(item, "") for item in library.others)
+    entries = _entries(library, plan.places, seconds), (Entry(item, "", library.file(item)) for item in library.others)
     for name, listed in zip(table_names(number), entries, strict=True):
-        write_items(folder / name, listed, library.root, files=library.files)
+        write_items(folder / name, listed, library.root)
     if library.fitted:
         save_heads(library.heads, folder / heads_name(number))
     assert one is not None
@@ -108,7 +107,7 @@ def _entries(library: IndexedLibrary, places: NDArray[np.int64], seconds: NDArra
     """Yield what a table says of each row."""
     for place, length in zip(places.tolist(), seconds.tolist(), strict=True):
         item, key = library.items[place], library.keys[place]
-        yield Entry(item, key, library.content(item, key), length)
+        yield Entry(item, key, library.file(item), length)
 
 
 def _blocks(

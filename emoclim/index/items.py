@@ -14,10 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 from numpy.typing import NDArray
 
-from emoclim.data import Item
+from emoclim.data import Fingerprint, Item
 
 BATCH = 16_384  # rows that are Python objects at once
 NONE = -1  # size and time of a file that is not there
+NOTHING = Fingerprint(NONE, NONE, "")
 
 SCHEMA = pa.schema(
     [
@@ -42,7 +43,7 @@ class Entry:
 
     item: Item
     key: str
-    content: str = ""  # hash of its whole file or text, where it is known
+    file: Fingerprint  # of its file when it was read, or of its text; NOTHING where that is not known
     seconds: float = 0.0
 
 
@@ -141,12 +142,12 @@ def file_state(path: Path | str) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def write_items(target: Path, entries: Iterable[Entry], root: Path, *, files: bool) -> None:
-    """Write a table, by batches; where features were imported, the state of `files` is of no interest."""
+def write_items(target: Path, entries: Iterable[Entry], root: Path) -> None:
+    """Write a table, by batches."""
     rest = iter(entries)
     with pa.OSFile(str(target), "wb") as sink, pyarrow.ipc.new_file(sink, SCHEMA) as writer:
         while some := list(islice(rest, BATCH)):
-            rows = [_row(one, root, files=files) for one in some]
+            rows = [_row(one, root) for one in some]
             writer.write_batch(pa.RecordBatch.from_pylist(rows, SCHEMA))
 
 
@@ -156,10 +157,9 @@ def read_items(source: Path, root: Path) -> ItemTable:
         return ItemTable(pyarrow.ipc.open_file(mapped).read_all(), root)
 
 
-def _row(entry: Entry, root: Path, *, files: bool) -> dict[str, Any]:
-    item = entry.item
+def _row(entry: Entry, root: Path) -> dict[str, Any]:
+    item, file = entry.item, entry.file
     path = item.path and (item.path.relative_to(root) if item.path.is_relative_to(root) else item.path)
-    size, changed = file_state(item.path) if item.path is not None else (NONE, NONE)
     return {
         "id": item.id,
         "key": entry.key,
@@ -169,9 +169,9 @@ def _row(entry: Entry, root: Path, *, files: bool) -> dict[str, Any]:
         "start": item.start,
         "duration": item.duration,
         "seconds": entry.seconds,
-        "content": content_number(entry.content),
-        "size": size,
-        "changed": changed if files else NONE,
+        "content": content_number(file.digest),
+        "size": file.size,
+        "changed": file.changed,
     }
 
 

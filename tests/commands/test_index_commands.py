@@ -16,6 +16,7 @@ from commands import workspace as workspace
 
 from emoclim.cache import WriterLock
 from emoclim.errors import CacheError
+from emoclim.index import Index, build_index
 from emoclim.index.numbers import NumberWriter
 from emoclim.pipeline import Workspace, open_searcher
 
@@ -111,3 +112,22 @@ def test_an_index_that_another_makes_is_waited_for(workspace: Path, caplog: pyte
     assert len(answer("search", picture(workspace), "--workspace", workspace)[0]["found"]) == 5
     timer.join()
     assert caplog.text.count("waiting, as index") == 1
+
+
+def test_a_file_that_changes_while_it_is_indexed_is_seen_by_the_next_search(
+    workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happy, sad = (sorted((workspace / "data" / "audio" / name).iterdir()) for name in ("happy", "sad"))
+    shutil.copytree(happy[0].parent, album := tmp_path / "album")
+
+    def late(*given: Any) -> Index:
+        shutil.copy(sad[0], album / happy[0].name)
+        return build_index(*given)
+
+    words = ("index", "--in", album, "--workspace", workspace)
+    with monkeypatch.context() as patch:
+        patch.setattr("emoclim.pipeline.searching.opening.indexes.build_index", late)
+        assert answer(*words)[0]["state"] == "made"
+    assert [answer(*words)[0]["state"] for _ in range(2)] == ["brought up to date", "as it was"]
+    (found,) = answer("search", sad[0], "--in", album, "--workspace", workspace)
+    assert found["left_out"] == [happy[0].name]

@@ -16,6 +16,7 @@ from emoclim.data.manifest import Item
 from emoclim.index import building
 from emoclim.index.building import IndexedLibrary, build_index
 from emoclim.index.index import FORMAT, Index, Source, load_reader, read_index, save_reader
+from emoclim.index.items import NOTHING
 from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
@@ -58,8 +59,8 @@ class Reading:
 def library(root: Path, keys: Sequence[str], read: Any = features, pair: Heads | None = None) -> IndexedLibrary:
     items = [Item(f"id {n} of {key}", root / f"{key}.wav", label="joy") for n, key in enumerate(keys)]
     others = [Item("bad", root / "bad.wav")]
-    parts = root, items, keys, others, lambda *_: "", read, pair or heads()
-    return IndexedLibrary(*parts, "embeddings", files=True, fitted=False)
+    parts = root, items, keys, others, lambda _: NOTHING, read, pair or heads()
+    return IndexedLibrary(*parts, "embeddings", fitted=False)
 
 
 def made(root: Path, keys: Sequence[str], read: Any = features) -> Index:

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoclim.data import Item
+from emoclim.data import Fingerprint, Item
 from emoclim.errors import ConfigError
 from emoclim.index.filters import Filters, parse_filters
-from emoclim.index.items import Entry, ItemTable, read_items, write_items
+from emoclim.index.items import NOTHING, Entry, ItemTable, file_state, read_items, write_items
 from emoclim.index.selecting import select
 
 FILES = {"jazz/a.flac": 10.0, "jazz/live/b.MP3": 200.0, "jazzy/c.flac": 0.0, "d.ogg": 60.0}
@@ -25,8 +25,10 @@ def table(tmp_path: Path) -> ItemTable:
     items = [Item(name, tmp_path / "music" / name) for name in FILES]
     items += [Item("é", tmp_path / "e.flac", start=1.5, duration=2.0, label="joy"), Item("poem", text="a sunny day")]
     lengths = [*FILES.values(), 2.0, 0.0]
-    entries = [Entry(item, f"key {item.id}", "0f" * 16, length) for item, length in zip(items, lengths, strict=True)]
-    write_items(tmp_path / "items.arrow", entries, tmp_path / "music", files=True)
+    states = [Fingerprint(*file_state(item.path), "0f" * 16) if item.path else NOTHING for item in items]
+    facts = zip(items, states, lengths, strict=True)
+    entries = [Entry(item, f"key {item.id}", state, length) for item, state, length in facts]
+    write_items(tmp_path / "items.arrow", entries, tmp_path / "music")
     read = read_items(tmp_path / "items.arrow", tmp_path / "music")
     assert [read.item(row) for row in range(len(read))] == items
     return read

@@ -6,21 +6,23 @@ from pathlib import Path
 import pytest
 
 from emoclim.data.content import ContentKeys
+from emoclim.data.items.known_files import Fingerprint
 from emoclim.data.manifest import Item
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.index.items import Entry, read_items, write_items
+from emoclim.index.items import NONE, Entry, file_state, read_items, write_items
 from emoclim.pipeline.searching.queries import CopyFinder, list_queries, modality_of
 from emoclim.pipeline.searching.query_kinds import Blend, Point, file_or_words
 
 
 def finder(folder: Path, items: list[Item], *, imported: bool = False) -> CopyFinder:
     """Make a table of items, with what is known of their content if their features are not imported."""
-    keys, entries = ContentKeys(), []
+    entries = []
     for item in items:
-        known = "" if imported or not (item.text or (item.path and item.path.exists())) else keys(item)
-        entries.append(Entry(item, known, known.partition("@")[0]))
-    write_items(folder / "items.arrow", entries, folder, files=not imported)
-    return CopyFinder(read_items(folder / "items.arrow", folder), keys)
+        size, _ = file_state(item.path) if item.path else (NONE, NONE)
+        known = "" if imported or (item.path and size == NONE) else ContentKeys()(item).partition("@")[0]
+        entries.append(Entry(item, "", Fingerprint(size, NONE, known)))
+    write_items(folder / "items.arrow", entries, folder)
+    return CopyFinder(read_items(folder / "items.arrow", folder), ContentKeys())
 
 
 @pytest.mark.parametrize("imported", [False, True])

@@ -4,7 +4,7 @@ import hashlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,10 +12,20 @@ from typing import Any
 
 from emoclim.cache import CacheNote, SourceRef, WriterLock, ledger_digest, open_cache, portable_path
 from emoclim.config import Average
-from emoclim.data import NO_UTF8, ContentKeys, Item, list_folder
-from emoclim.errors import CacheError, name_some, reason_of
+from emoclim.data import NO_UTF8, ContentKeys, Fingerprint, Item, list_folder
+from emoclim.errors import CacheError, DecodeError, name_some, reason_of
 from emoclim.files import open_regular
-from emoclim.index import FORMAT, Index, IndexedLibrary, Source, build_index, read_index, tidy
+from emoclim.index import (
+    FORMAT,
+    NOTHING,
+    Index,
+    IndexedLibrary,
+    Source,
+    build_index,
+    file_state,
+    read_index,
+    tidy,
+)
 from emoclim.pipeline.held import find_held, tell_left_out
 from emoclim.pipeline.library import Library, tell_changed
 from emoclim.pipeline.searching.libraries import Libraries
@@ -49,8 +59,11 @@ class Indexes:
         path = place if isinstance(place, Path) else place.found_from(note.path)
         folder, key = self._named(space, note, path)
         if folder not in self._opened:
-            found = self._fresh(folder, note, place, path)
-            self._opened[folder] = found or self._make(space, folder, key, self._libraries.open(note, place))
+            content = content_digest(path)  # of what is read after it
+            found = self._fresh(folder, note, place, path, content)
+            if found is None:
+                found = self._make(space, folder, key, self._libraries.open(note, place), content)
+            self._opened[folder] = found
         return self._opened[folder]
 
     def _named(self, space: JointSpace, note: CacheNote, path: Path) -> tuple[Path, dict[str, Any]]:
@@ -68,7 +81,9 @@ class Indexes:
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode(errors="surrogateescape")).hexdigest()[:12]
         return caches / "index" / f"{note.spec.modality}-{note.spec.name}-{digest}", key
 
-    def _fresh(self, folder: Path, note: CacheNote, place: SourceRef | Path, path: Path) -> Indexed | None:
+    def _fresh(
+        self, folder: Path, note: CacheNote, place: SourceRef | Path, path: Path, content: str
+    ) -> Indexed | None:
         """Open an index if all is as it was when it was made."""
         index = _read(folder, path)
         full = path.resolve()
@@ -76,7 +91,7 @@ class Indexes:
         if index is None or source is None or not note.path.exists():
             return None
         was, as_is = index.note.source, isinstance(place, Path)
-        if was.unlabelled != source.unlabelled or was.content != content_digest(path):
+        if was.unlabelled != source.unlabelled or was.content != content:
             return None
         if as_is and (was.lacking or was.manifest != source.digest):  # what lacks is to be encoded
             return None
@@ -90,36 +105,28 @@ class Indexes:
         tell_left_out(path, was.items, was.left_out)
         return Indexed(index, note, source, path.stem if path.is_file() else path.name, "as it was")
 
-    def _make(self, space: JointSpace, folder: Path, key: Mapping[str, Any], library: Library) -> Indexed:
+    def _make(self, space: JointSpace, folder: Path, key: Mapping[str, Any], library: Library, content: str) -> Indexed:
         """Index a library as it is now, once no other process does."""
+        build = partial(self._build, space, key=key, library=library, content=content)
         try:
-            lock = _lock(folder)
+            lock, waited = _lock(folder)
         except OSError as error:
-            return self._make_aside(space, key, library, error)
+            return _aside(build, library, error)
         try:
-            return self._build(space, folder, key, library)
+            source, note = library.source, library.note
+            done = self._fresh(folder, note, source, library.manifest.source, content) if waited else None
+            return done or build(folder)
         except OSError as error:
             tidy(folder)
-            return self._make_aside(space, key, library, error)
+            return _aside(build, library, error)
         finally:
             lock.release()
 
-    def _make_aside(self, space: JointSpace, key: Mapping[str, Any], library: Library, why: OSError) -> Indexed:
-        """Index a library where the workspace takes nothing, for this once."""
-        told = "the index of %s cannot be kept (%s), so it is made anew at each search; make room, or let it be written"
-        log.warning(told, library.manifest.source, reason_of(why))
-        try:
-            with tempfile.TemporaryDirectory(prefix="emoclim-", ignore_cleanup_errors=True) as room:
-                return self._build(space, Path(room), key, library)  # mapped files stay until they are let go
-        except OSError as error:
-            raise CacheError(
-                f"the index of {library.manifest.source} cannot be written, nor a temporary one ({reason_of(error)}); "
-                "make room on the disk"
-            ) from error
-
-    def _build(self, space: JointSpace, folder: Path, key: Mapping[str, Any], library: Library) -> Indexed:
+    def _build(
+        self, space: JointSpace, folder: Path, *, key: Mapping[str, Any], library: Library, content: str
+    ) -> Indexed:
         note, manifest, keys = library.note, library.manifest, self._libraries.keys
-        content, ledger = content_digest(manifest.source), ledger_digest(note.path)
+        ledger = ledger_digest(note.path)
         with open_cache(note.path) as cache:
             held = find_held(note.spec, manifest.items, keys, cache)
             tell_left_out(manifest.source, len(manifest.items), held.left_out)
@@ -127,10 +134,10 @@ class Indexes:
                 raise CacheError(
                     f"none of {manifest.source} can be used, so there is nothing to search in; name another"
                 )
-            root, files = root_of(manifest.source), not note.spec.keyed_by_id
+            file = partial(_imported if note.spec.keyed_by_id else _as_read, keys)
             heads = space.fit(note, held.keys, cache.read)
-            listed = held.items, held.keys, held.others, _whole if files else partial(_text_alone, keys)
-            made = IndexedLibrary(root, *listed, cache.read, heads, self._average, files, space.fitted)
+            listed = root_of(manifest.source), held.items, held.keys, held.others, file
+            made = IndexedLibrary(*listed, cache.read, heads, self._average, space.fitted)
             no_utf8 = [name for name, why in manifest.left_out.items() if why == NO_UTF8]
             counts = len(manifest.items), dict(held.left_out), bool(held.lacking), no_utf8
             source = Source(manifest.digest(), content, ledger, library.source.unlabelled, *counts)
@@ -139,27 +146,48 @@ class Indexes:
         return Indexed(index, note, library.source, manifest.name, "brought up to date" if before else "made")
 
 
-def _lock(folder: Path) -> WriterLock:
-    """Lock an index; wait for another process that does."""
+def _aside(build: Callable[[Path], Indexed], library: Library, why: OSError) -> Indexed:
+    """Index a library where the workspace takes nothing, for this once."""
+    told = "the index of %s cannot be kept (%s), so it is made anew at each search; make room, or let it be written"
+    log.warning(told, library.manifest.source, reason_of(why))
+    try:
+        with tempfile.TemporaryDirectory(prefix="emoclim-", ignore_cleanup_errors=True) as room:
+            return build(Path(room))  # mapped files stay until they are let go
+    except OSError as error:
+        raise CacheError(
+            f"the index of {library.manifest.source} cannot be written, nor a temporary one ({reason_of(error)}); "
+            "make room on the disk"
+        ) from error
+
+
+def _lock(folder: Path) -> tuple[WriterLock, bool]:
+    """Lock an index; wait for another process that does, and tell whether there was one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    told = False
+    waited = False
     while True:
         try:
-            return WriterLock(folder, "index")
+            return WriterLock(folder, "index"), waited
         except CacheError as error:
-            if not told:
+            if not waited:
                 log.warning("waiting, as %s", error)
-            told = True
+            waited = True
 
 
-def _whole(item: Item, key: str) -> str:  # noqa: ARG001 - of any item
-    """Return the hash of the whole file that a part of is known by a key."""
-    return key.partition("@")[0]
+def _as_read(keys: ContentKeys, item: Item) -> Fingerprint:
+    """Say what the file of an item was when it was read; of one that changed since, nothing that a file can be."""
+    if item.path is None:
+        return NOTHING._replace(digest=keys(item))
+    try:
+        return keys.fingerprint(item) or NOTHING
+    except DecodeError:  # it cannot be read, so that it matters when it is another
+        return Fingerprint(*file_state(item.path), "")
 
 
-def _text_alone(keys: ContentKeys, item: Item, key: str) -> str:  # noqa: ARG001 - which is an id
-    """Return the hash of the text of an item whose features were imported; its file may be anything."""
-    return keys(item) if item.text else ""
+def _imported(keys: ContentKeys, item: Item) -> Fingerprint:
+    """Say what is known of an item whose features were imported: its text, or the size of its file."""
+    if item.path is None:
+        return NOTHING._replace(digest=keys(item))
+    return NOTHING._replace(size=file_state(item.path)[0])
 
 
 def root_of(source: Path) -> Path:
