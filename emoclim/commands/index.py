@@ -30,6 +30,13 @@ def index(
         bool, typer.Option("--words", help="Index for words of emotions, without a run; so where there is none.")
     ] = False,
     setting: OwnSettings = None,
+    approximate: Annotated[
+        bool | None,
+        typer.Option(
+            "--approximate/--exact",
+            help="Make lists (faiss) to search millions without reading all, or delete them; default no change.",
+        ),
+    ] = None,
     verify: Annotated[
         bool, typer.Option("--verify", help="Read all of it with checksums, and compare it with what the cache gives.")
     ] = False,
@@ -58,6 +65,6 @@ def index(
         searcher = pipeline.open_searcher(
             place, run, head=head, library=library, average=average, words=own, device=device, track=track
         )
-        report = pipeline.index_libraries(searcher, verify=verify, track=track)
+        report = pipeline.index_libraries(searcher, approximate=approximate, verify=verify, track=track)
     lines = report.summary() if report.indexes else ["there is no index" if there else "no index is of no use"]
     return View(report.to_dict(), [Table(report.table_rows())], lines, incomplete=not report.sound)

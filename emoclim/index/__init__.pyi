@@ -9,6 +9,7 @@ from .index import FORMAT as FORMAT
 from .index import Index as Index
 from .index import IndexNote as IndexNote
 from .index import Source as Source
+from .index import lists_name as lists_name
 from .index import load_reader as load_reader
 from .index import read_index as read_index
 from .index import read_note as read_note

@@ -3,7 +3,8 @@
 A folder holds ``index.json``, which says what counts; ``vectors-*.bin`` and, where items have several passages,
 ``segments-*.bin``, ``offsets-*.bin`` and ``starts-*.bin``; ``items-*.arrow``, and ``others-*.arrow`` of items that have
 no features; ``heads-*.safetensors`` of words that are fitted to the library; ``reader.safetensors`` of what reads
-emotions. A commit is: the files, to the disk; then ``index.json``, whole or not at all.
+emotions; where they were asked for, ``lists-*.faiss``, by which not all is read. A commit is: the files, to the disk;
+then ``index.json``, whole or not at all.
 """
 
 import os
@@ -71,6 +72,11 @@ class Index:
     heads: Heads | None  # of the library, where they are fitted to it
     folder: Path | None  # None where it is not kept
 
+    @property
+    def lists(self) -> Path:
+        """Where lists of its vectors lie, if there are any."""
+        return (self.folder or Path()) / lists_name(self.note.generation)
+
     def size(self) -> int:
         """Count the bytes of its files."""
         return sum(file.stat().st_size for file in self.folder.iterdir()) if self.folder else 0
@@ -121,10 +127,11 @@ def tidy(folder: Path) -> None:
             remove(folder)
             return
         sizes = {one.name: one.size for one in note.numbers.values()}
+        kept = {NOTE, READER, heads_name(note.table), *table_names(note.table), lists_name(note.generation), *sizes}
         for file in folder.iterdir():
             if file.name in sizes and file.stat().st_size > sizes[file.name]:
                 os.truncate(file, sizes[file.name])
-            elif file.name not in {NOTE, READER, heads_name(note.table), *table_names(note.table), *sizes}:
+            elif file.name not in kept:
                 file.unlink()
 
 
@@ -136,6 +143,11 @@ def table_names(number: int) -> tuple[str, str]:
 def heads_name(number: int) -> str:
     """Name the file of heads that are fitted to a library."""
     return f"heads-{number}.safetensors"
+
+
+def lists_name(generation: int) -> str:
+    """Name the file of lists of the vectors of a generation."""
+    return f"lists-{generation}.faiss"
 
 
 def save_reader(folder: Path, reader: EmotionReader) -> None:

@@ -11,10 +11,11 @@ from pydantic_core import to_jsonable_python
 from emoclim.cache import ledger_digest, located, open_cache
 from emoclim.errors import CacheError
 from emoclim.files import remove
-from emoclim.index import IndexNote, read_note
+from emoclim.index import IndexNote, lists_name, read_note
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.searching.opening.indexes import content_digest
+from emoclim.pipeline.searching.opening.lists import make_lists, remove_lists
 from emoclim.pipeline.searching.opening.opened import Opened
 from emoclim.pipeline.searching.searcher import Searcher
 from emoclim.pipeline.searching.spaces import heads_digest
@@ -36,6 +37,7 @@ class IndexState:
     items: int
     width: int  # dimensions
     bytes: int
+    lists: bool  # whether there are lists, by which not all of it is read
     state: str  # what was done, or why it is of no use
     left_out: Mapping[str, int]  # items of the library that are not in it, by reason
     path: Path | None  # None where it could not be kept
@@ -60,12 +62,13 @@ class IndexReport:
 
     def table_rows(self) -> list[tuple[str, ...]]:
         """Return a row of column names, then one row per index."""
-        names = ("library", "of", "compared by", "items", "values", "size", "recall", "state")
+        names = ("library", "of", "compared by", "items", "values", "size", "read", "recall", "state")
         rows: list[tuple[str, ...]] = [names]
         for one in self.indexes:
             recall = "" if one.recall is None else f"{one.recall:.3f}"
             counts = str(one.items), str(one.width), shown_size(one.bytes)
-            rows.append((one.library, one.modality or "", one.space, *counts, recall, one.state))
+            read = "by lists" if one.lists else "all"
+            rows.append((one.library, one.modality or "", one.space, *counts, read, recall, one.state))
         return rows
 
     def summary(self) -> list[str]:
@@ -78,9 +81,20 @@ class IndexReport:
         return [*lines, *(problem for one in self.indexes for problem in one.problems)]
 
 
-def index_libraries(searcher: Searcher, *, verify: bool = False, track: Track = silent) -> IndexReport:
-    """Bring the indexes of the libraries that a searcher searches up to date; if asked, check what they hold."""
+def index_libraries(
+    searcher: Searcher, *, approximate: bool | None = None, verify: bool = False, track: Track = silent
+) -> IndexReport:
+    """Bring the indexes of the libraries that a searcher searches up to date; if asked, check what they hold.
+
+    With `approximate`, lists are made by which not all of a library is read; False deletes them, None leaves them.
+    """
     opened = searcher.libraries()
+    for one in opened if approximate is not None else ():
+        if approximate:
+            one.gallery.rank = make_lists(one.indexed.index, track)
+        else:
+            remove_lists(one.indexed.index)
+            one.gallery.rank = ExactRanker(one.embedded.vectors)
     return IndexReport(tuple(_state(one, searcher.told, verify, track) for one in opened))
 
 
@@ -109,6 +123,7 @@ def _state(opened: Opened, space: str, verify: bool, track: Track) -> IndexState
         items=len(index.items),
         width=index.note.width,
         bytes=index.size(),
+        lists=index.lists.is_file(),
         state=opened.indexed.state,
         left_out=index.note.source.left_out,
         path=index.folder,
@@ -151,6 +166,7 @@ def _listed(workspace: Workspace, folder: Path) -> IndexState:
         items=note.rows,
         width=note.width,
         bytes=size_of(folder),
+        lists=(folder / lists_name(note.generation)).is_file(),
         state=_why_useless(workspace, note.key) or _why_stale(workspace, note),
         left_out=note.source.left_out,
         path=folder,

@@ -15,6 +15,8 @@ from emoclim.stages import Reason
 
 SHOWN_EMOTIONS, SHOWN_SHARE = 2, 0.05  # of each item in tables: how many at most, and how likely at least
 
+APPROXIMATE = "Not all items were read: most of the nearest are found, and percentiles are estimates"
+
 Emotions = Mapping[str, float]  # probability by class, see EmotionReader
 
 
@@ -51,6 +53,7 @@ class SearchResult:
     why: str | None  # that it is by words, with these encoders, in a sentence; None by a run
     mix: str | None  # what scores are the mean of, in a sentence; None where they are not mixed
     placed: str | None  # where emotions lie that a place of valence and arousal is compared with, in a sentence
+    approximate: str | None  # that not all items were read, in a sentence; None where they were
     unexplained: str | None  # why there are no reasons that were asked for, in a sentence
     library: str
     candidates: int  # how many items were ranked
@@ -130,12 +133,9 @@ class Answers:
 
     @property
     def bridges(self) -> list[str]:
-        """Say why some were answered by words, what mixed scores and places are, and what has no reasons."""
-        return list(
-            dict.fromkeys(
-                told for one in self.results for told in (one.why, one.mix, one.placed, one.unexplained) if told
-            )
-        )
+        """Say what some were answered by, what scores are, what was not read, and what has no reasons."""
+        each = ((one.why, one.mix, one.placed, one.approximate, one.unexplained) for one in self.results)
+        return list(dict.fromkeys(told for lines in each for told in lines if told))
 
     @property
     def failures(self) -> list[str]:

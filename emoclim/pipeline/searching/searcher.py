@@ -18,12 +18,13 @@ from emoclim.pipeline.searching.by_words import WordSpace
 from emoclim.pipeline.searching.libraries import Libraries, Place
 from emoclim.pipeline.searching.mixing import ContentBeside, check_mix
 from emoclim.pipeline.searching.opening.indexes import Indexes
+from emoclim.pipeline.searching.opening.lists import open_lists
 from emoclim.pipeline.searching.opening.opened import Opened
 from emoclim.pipeline.searching.opening.places import find_place
 from emoclim.pipeline.searching.queries import CopyFinder, Limit, Listed, list_asked
 from emoclim.pipeline.searching.query_embedding import QueryEmbedder, Read
 from emoclim.pipeline.searching.query_kinds import Point, Query
-from emoclim.pipeline.searching.result import Answers, Emotions, FailedQuery, Found, SearchResult
+from emoclim.pipeline.searching.result import APPROXIMATE, Answers, Emotions, FailedQuery, Found, SearchResult
 from emoclim.pipeline.searching.spaces import JointSpace, RunSpace
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
@@ -158,6 +159,7 @@ class Searcher:
             why=self._space.why(opened.heads),
             mix=asked.mixed.why if asked.mixed else None,
             placed=opened.coordinates.told if isinstance(asked, Pointed) else None,
+            approximate=None if all(hit.exact for hit in hits) else APPROXIMATE,
             unexplained=None if asked.mixed or not wish.why else self._unexplained(opened, asked),
             library=opened.name,
             candidates=asked.count(included),
@@ -232,7 +234,7 @@ class Searcher:
             index = indexed.index
             heads = self._space.heads(self._embedder.encoding(asked, indexed.note), index.heads)
             copies, reader = CopyFinder(index.items, self._libraries.keys), self._space.reader(index.folder)
-            gallery = Gallery(index.embedded)
+            gallery = Gallery(index.embedded, open_lists(index))
             self._opened[asked] = Opened(indexed, heads, gallery, copies, reader, self._average, self._vad)
         return self._opened[asked]
 

@@ -109,7 +109,7 @@ class Indexes:
         """Index a library as it is now, once no other process does."""
         build = partial(self._build, space, key=key, library=library, content=content)
         try:
-            lock, waited = _lock(folder)
+            lock, waited = lock_index(folder)
         except OSError as error:
             return _aside(build, library, error)
         try:
@@ -142,7 +142,10 @@ class Indexes:
             counts = len(manifest.items), dict(held.left_out), bool(held.lacking), no_utf8
             source = Source(manifest.digest(), content, ledger, library.source.unlabelled, *counts)
             before = _read(folder, manifest.source)
+            listed = before is not None and before.lists.is_file()
             index = build_index(folder, key, source, made, before, self._track)
+        if listed and not index.lists.is_file():
+            log.warning("the lists of %s were of items that are gone, so all of it is read; make them anew", folder)
         return Indexed(index, note, library.source, manifest.name, "brought up to date" if before else "made")
 
 
@@ -160,7 +163,7 @@ def _aside(build: Callable[[Path], Indexed], library: Library, why: OSError) -> 
         ) from error
 
 
-def _lock(folder: Path) -> tuple[WriterLock, bool]:
+def lock_index(folder: Path) -> tuple[WriterLock, bool]:
     """Lock an index; wait for another process that does, and tell whether there was one."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     waited = False
