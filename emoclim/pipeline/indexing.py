@@ -177,7 +177,7 @@ def _listed(workspace: Workspace, folder: Path) -> IndexState:
 
 def _unreadable(folder: Path, *problems: str) -> IndexState:
     state = "it cannot be read" if problems else "it is of another version"
-    return IndexState("", None, "", 0, 0, size_of(folder), state, {}, folder, None, problems)
+    return IndexState("", None, "", 0, 0, size_of(folder), False, state, {}, folder, None, problems)
 
 
 def _why_useless(workspace: Workspace, key: Mapping[str, Any]) -> str:

@@ -1,6 +1,10 @@
 """Approximate ranking: recall against an exact scan, selections, rows that came later, what is told of damage."""
 
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace as Plain
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +13,9 @@ from torch.nn.functional import normalize
 
 from emoclim.errors import CacheError
 from emoclim.index import approximate, build_lists, read_lists
-from emoclim.stages import ExactRanker
+from emoclim.pipeline.searching.opening.lists import make_lists, open_lists, remove_lists
+from emoclim.progress import silent
+from emoclim.stages import Embedded, EmbeddedQuery, ExactRanker, Gallery
 
 pytest.importorskip("faiss")
 
@@ -89,3 +95,40 @@ def test_damage_is_told(made: tuple[Path, Tensor], tmp_path: Path) -> None:
         few = read_lists(tmp_path / "few.faiss", vectors[:n])
         assert few is not None
         assert len(few(vectors[0], 5).rows) == n
+
+
+def test_lists_of_an_index_are_made_kept_told_and_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "index"
+    folder.mkdir()
+    vectors = clusters(3000)
+    facts: Any = {"lists": folder / "lists-1.faiss", "folder": folder, "embedded": Plain(vectors=vectors)}
+    index: Any = Plain(**facts, items=range(3000))
+    assert open_lists(index) is None
+    assert make_lists(index, silent).listed == 3000
+    before = index.lists.stat().st_mtime_ns
+    assert make_lists(index, silent).listed == 3000
+    assert index.lists.stat().st_mtime_ns == before
+    longer = torch.cat([vectors, clusters(500, seed=2)])
+    grown: Any = Plain(**facts | {"embedded": Plain(vectors=longer)}, items=range(3500))
+    assert open_lists(grown) is not None
+    assert "500 items" in caplog.text
+    assert make_lists(grown, silent).listed == 3500
+    query = EmbeddedQuery(vectors[3])
+    whole = Embedded("audio", [str(row) for row in range(3500)], longer, "ip")
+    near, exact = Gallery(whole, open_lists(grown)).search(query), Gallery(whole).search(query)
+    assert (near[0].id, near[0].exact, exact[0].id, exact[0].exact) == ("3", False, "3", True)
+    index.lists.write_bytes(index.lists.read_bytes()[:5000])
+    assert open_lists(grown) is None
+    assert "damaged" in caplog.text
+    remove_lists(index)
+    assert not index.lists.exists()
+    with monkeypatch.context() as patched:
+        patched.setattr(approximate, "atomic", full)
+        with pytest.raises(CacheError, match="make room"):
+            make_lists(index, silent)
+
+
+def full(path: Path) -> Any:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))

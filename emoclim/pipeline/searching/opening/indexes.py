@@ -142,9 +142,9 @@ class Indexes:
             counts = len(manifest.items), dict(held.left_out), bool(held.lacking), no_utf8
             source = Source(manifest.digest(), content, ledger, library.source.unlabelled, *counts)
             before = _read(folder, manifest.source)
-            listed = before is not None and before.lists.is_file()
+            had_lists = before is not None and before.lists.is_file()
             index = build_index(folder, key, source, made, before, self._track)
-        if listed and not index.lists.is_file():
+        if had_lists and not index.lists.is_file():
             log.warning("the lists of %s were of items that are gone, so all of it is read; make them anew", folder)
         return Indexed(index, note, library.source, manifest.name, "brought up to date" if before else "made")
 
