@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,18 +38,12 @@ class ServedLibrary:
     source: Path  # the folder or manifest that it was read from
     items: ItemTable  # by row
     searcher: Searcher
-    lock: threading.Lock  # held while it is searched
     mapping: threading.Lock = field(default_factory=threading.Lock)  # held while it is laid out
 
     @property
     def opened(self) -> OpenedLibrary:
         """What is known of its items and of what could not be encoded."""
         return self.searcher.libraries()[0]
-
-    @cached_property
-    def rows(self) -> Mapping[str, int]:
-        """The row of each item, by its id."""
-        return {id_: row for row, id_ in enumerate(self.items.ids)}
 
     @cached_property
     def roots(self) -> tuple[Path, ...]:
@@ -138,9 +132,7 @@ class Libraries:
         opened = searcher.libraries()[0]  # of the kinds of queries that there are, that of the first
         with self._lock:
             id_ = self._id_for(opened.name, opened.path)
-            served = ServedLibrary(
-                id_, opened.name, opened.modality, opened.path, opened.items, searcher, threading.Lock()
-            )
+            served = ServedLibrary(id_, opened.name, opened.modality, opened.path, opened.items, searcher)
             self._opened[id_] = served
         return served
 

@@ -109,8 +109,7 @@ def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> di
         asked = _asked(query, kept)
         mix = query.mix.model_dump() if query.mix else None
         only = query.only.filters() if query.only else None
-        with library.lock:
-            answers = library.searcher.search(asked, top=query.top, mix=mix, why=query.why, only=only)
+        answers = library.searcher.search(asked, top=query.top, mix=mix, why=query.why, only=only)
         names = {str(path): name for path, name in kept}
         return {
             "results": [_result(library, one, names) for one in answers.results],
@@ -151,7 +150,7 @@ def _given(part: Part, kept: list[tuple[Path, str]]) -> Path | str | pipeline.Li
 def _result(library: ServedLibrary, result: pipeline.SearchResult, names: dict[str, str]) -> dict[str, Any]:
     """Add to each hit what a page needs to show and play it."""
     told = _named(result, names)
-    return {**told, "found": [{**hit, **of_row(library, library.rows[hit["id"]])} for hit in told["found"]]}
+    return {**told, "found": [{**hit, **of_row(library, hit["row"])} for hit in told["found"]]}
 
 
 def _named(result: pipeline.SearchResult | pipeline.FailedQuery, names: dict[str, str]) -> dict[str, Any]:

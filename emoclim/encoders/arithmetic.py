@@ -7,6 +7,7 @@ its caller as it is.
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from emoclim.errors import ConfigError
 
 KINDS = frozenset({torch.float32, torch.float64, torch.bfloat16})  # float16's are of a size that counts, and fast
 SMALLEST = 5e-324  # of float64
+_turn = RLock()
 
 
 def choose_device(device: torch.device | str) -> torch.device:
@@ -45,21 +47,23 @@ def frozen(spec: FeatureSpec, device: torch.device) -> Iterator[None]:
     """Run a module for its features: without gradients, and at the precision of its spec, whatever torch is set to.
 
     Full precision is without TF32, which would move features by about 1e-3, and with algorithms that repeat themselves.
+    These are settings of the process, so threads take turns.
     """
     backends = torch.backends
     cuda, cpu = backends.cudnn, backends.mkldnn
     kinds: tuple[Any, ...] = (backends.cuda.matmul, cuda.conv, cuda.rnn, cpu.matmul, cpu.conv)  # type: ignore[attr-defined]
-    before = [kind.fp32_precision for kind in kinds]
-    deterministic, backends.cudnn.deterministic = backends.cudnn.deterministic, True
-    try:
-        for kind in kinds:
-            kind.fp32_precision = "ieee"
-        with torch.inference_mode(), autocast(device, str(spec.settings.get(PRECISION, FULL_PRECISION))):
-            yield
-    finally:
-        for kind, value in zip(kinds, before, strict=True):
-            kind.fp32_precision = value
-        backends.cudnn.deterministic = deterministic
+    with _turn:
+        before = [kind.fp32_precision for kind in kinds]
+        deterministic, backends.cudnn.deterministic = backends.cudnn.deterministic, True
+        try:
+            for kind in kinds:
+                kind.fp32_precision = "ieee"
+            with torch.inference_mode(), autocast(device, str(spec.settings.get(PRECISION, FULL_PRECISION))):
+                yield
+        finally:
+            for kind, value in zip(kinds, before, strict=True):
+                kind.fp32_precision = value
+            backends.cudnn.deterministic = deterministic
 
 
 def flush_denormals() -> None:

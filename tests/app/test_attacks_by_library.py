@@ -38,7 +38,7 @@ def target(served_workspace: Path, hostile: Path) -> Iterator[Target]:
 @pytest.fixture
 def rows(target: Target) -> dict[str, int]:
     (library,) = target.libraries
-    return dict(library.rows)
+    return {id_: row for row, id_ in enumerate(library.items.ids)}
 
 
 def place(target: Target, row: int, what: str = "media") -> str:

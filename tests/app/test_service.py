@@ -1,13 +1,23 @@
 """The service: what it tells of itself, queries of files and words, media, waveforms, playlists, and its errors."""
 
 import json
+import pickle
+import shutil
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 from fastapi.testclient import TestClient
 from served import client as client
 from served import libraries as libraries
 from served import served_workspace as served_workspace
+
+from emoclim.app.guard.limited import LimitedEncoder, prepare
+from emoclim.data import Item
+from emoclim.encoders import Encoder
+from emoclim.pipeline import Workspace, open_searcher
 
 
 def search(client: TestClient, files: list[Path], **query: object) -> dict:
@@ -146,3 +156,27 @@ def test_what_is_not_there_is_told(client: TestClient, place: str) -> None:
     answer = client.get(place)
     assert answer.status_code == 404
     assert answer.json()["error"]["message"]
+
+
+def test_a_file_that_is_decoded_for_long_keeps_no_other_waiting(served_workspace: Path, tmp_path: Path) -> None:
+    slow, asked, go_on = Path(shutil.copy(picture(served_workspace), tmp_path / "slow.png")), Event(), Event()
+
+    def limit(encoder: Encoder) -> Encoder:
+        def run(item: Item) -> Iterator[object]:
+            if item.path == slow:
+                asked.set()
+                assert go_on.wait(120)
+            return prepare(pickle.dumps(encoder), item)
+
+        return LimitedEncoder(encoder, run)
+
+    searcher = open_searcher(Workspace(served_workspace), library="audio", limit=limit)
+    with ThreadPoolExecutor(1) as other:
+        waiting = other.submit(searcher.search, [slow])
+        assert asked.wait(120)
+        try:
+            (quick,) = searcher.search([picture(served_workspace)]).results
+            assert not waiting.done()
+        finally:
+            go_on.set()
+        assert [hit.row for hit in waiting.result().results[0].found] == [hit.row for hit in quick.found]

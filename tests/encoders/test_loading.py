@@ -1,6 +1,8 @@
 """Finding and loading encoders: the settings that all of them share, and which published file is which."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 
 import pytest
 import torch
@@ -129,3 +131,23 @@ def test_a_frozen_network_keeps_its_batch_statistics(checkpoints: dict[str, Path
     after = [norm.running_mean for norm in norms if norm.running_mean is not None]
     assert len(before) == len(norms) > 5
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+
+
+def test_threads_take_turns_at_the_settings_of_the_process() -> None:
+    before, entered, go_on = torch.backends.mkldnn.matmul.fp32_precision, Event(), Event()
+
+    def compute(number: int) -> None:
+        with frozen(load_encoder("colour").spec, CPU):
+            entered.set()
+            if number == 0:
+                assert not go_on.wait(0.2)  # as the other does not enter before this one is out
+            else:
+                go_on.set()
+
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(compute, 0)
+        assert entered.wait(60)
+        second = threads.submit(compute, 1)
+        first.result()
+        second.result()
+    assert torch.backends.mkldnn.matmul.fp32_precision == before

@@ -12,20 +12,15 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from emoclim.data import FeatureSpec, Item, Remark
+from emoclim.app.guard.limited import LimitedEncoder, prepare
 from emoclim.encoders import Encoder
 from emoclim.errors import DecodeError, EmoclimError, MissingLibrary
 from emoclim.files import GB
-
-if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
 
 T = TypeVar("T")
 Kind = Literal["ready", "block", "end", "error"]
@@ -90,7 +85,7 @@ class Decoders:
                 returned: T = end.value
                 return returned
 
-    def limit(self, encoder: Encoder) -> "LimitedEncoder":
+    def limit(self, encoder: Encoder) -> LimitedEncoder:
         """Make an encoder that decodes here what it encodes: the same one of equal ones, with one network."""
         try:
             content = pickle.dumps(encoder)
@@ -157,65 +152,6 @@ class _Process:
         self._process.join()
         self._process.close()
         self._connection.close()
-
-
-@dataclass(frozen=True)
-class LimitedEncoder:
-    """An encoder whose items are decoded in other processes."""
-
-    encoder: Encoder
-    run: Callable[[Item], Generator[Any, None, float]]
-
-    @property
-    def spec(self) -> FeatureSpec:
-        return self.encoder.spec
-
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        return self.encoder.input_shape
-
-    @property
-    def hop_seconds(self) -> float:
-        return self.encoder.hop_seconds
-
-    @property
-    def segment_seconds(self) -> float:
-        return self.encoder.segment_seconds
-
-    @property
-    def module(self) -> "nn.Module":
-        return self.encoder.module
-
-    def crop(self, item: Item, generator: "torch.Generator") -> "Tensor":
-        return self.encoder.crop(item, generator)
-
-    def prepare(self, item: Item) -> Generator["Tensor | Remark", None, float]:
-        """Yield what the encoder does, as its blocks come from the other process."""
-        import torch
-
-        running = self.run(item)
-        while True:
-            try:
-                block = next(running)
-            except StopIteration as end:
-                return float(end.value)
-            yield block if isinstance(block, Remark) else torch.from_numpy(block)
-
-
-_encoders: dict[bytes, Encoder] = {}  # of a decoding process
-
-
-def prepare(content: bytes, item: Item) -> Generator[Any, None, float]:
-    """Yield the blocks of an item, as arrays, of the encoder that was sent."""
-    if content not in _encoders:
-        _encoders[content] = pickle.loads(content)
-    blocks = _encoders[content].prepare(item)
-    while True:
-        try:
-            block = next(blocks)
-        except StopIteration as end:
-            return float(end.value)
-        yield block if isinstance(block, Remark) else block.numpy()
 
 
 def _work(connection: Connection, memory: int) -> None:

@@ -2,8 +2,10 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -108,15 +110,19 @@ class QueryReader:
         self.modality = note.spec.modality
         self._encoder = None if note.spec.keyed_by_id else encoder_of(note, track)
         self._limited = limit(self._encoder) if limit and self._encoder else self._encoder
+        # Decoders and what cuts texts are not for several threads; where they are limited, each has a process
+        self._turn = nullcontext() if limit and self._encoder else Lock()
 
     def read(self, query: Path | str) -> Features:
-        """Return the features of a file or of words, as those of one item."""
-        if self._limited is None:
-            return self._imported(query)
+        """Return the features of a file or of words, as those of one item; may be called by several threads."""
+        with self._turn:
+            return self._imported(query) if self._limited is None else self._encoded(query, self._limited)
+
+    def _encoded(self, query: Path | str, encoder: Encoder) -> Features:
         shown = shown_query(query)
         manifest = Manifest(shown, self.modality, Path(), (item_of(query),))
-        with MemoryCache(self._limited.spec) as cache:
-            extraction = extract(manifest, self._limited, cache, batch_size=1, device=self._device)
+        with MemoryCache(encoder.spec) as cache:
+            extraction = extract(manifest, encoder, cache, batch_size=1, device=self._device)
             if extraction.failures:
                 raise ManifestError(f"{shown} cannot be used as a query: {extraction.failures[0].reason}")
             for about, examples in extraction.remarks.items():

@@ -22,7 +22,7 @@ from emoclim.pipeline.searching.spaces import JointSpace
 from emoclim.progress import Track
 from emoclim.stages import combine, compared, embed_query, read_emotions
 
-Read = Mapping[Part, Features]
+Read = Mapping[Path | str, Features]
 
 
 class QueryEmbedder:
@@ -57,14 +57,13 @@ class QueryEmbedder:
         """Say how queries of a modality are encoded for a library."""
         return library if library.spec.modality == modality else self._space.encoding(modality)
 
-    def read(self, listed: Listed, library: CacheNote) -> Read:
-        """Encode the files and words of a query."""
-        found: dict[Part, Features] = {}
-        for part in (*listed.plus, *listed.minus):
-            if not isinstance(part, LibraryItem) and part not in found:
-                modality = modality_of(part, self._space.modalities)
-                found[part] = self.reader(self.encoding(modality, library)).read(part)
-        return found
+    def readers(self, listed: Listed, library: CacheNote) -> Mapping[Path | str, QueryReader]:
+        """Make what reads each of the files and words of a query."""
+        return {
+            part: self.reader(self.encoding(modality_of(part, self._space.modalities), library))
+            for part in (*listed.plus, *listed.minus)
+            if not isinstance(part, LibraryItem)
+        }
 
     def embed(self, listed: Listed, read: Read, opened: Opened, shares: Mapping[str, float] | None) -> Asked:
         """Embed a query for a library, and for content where scores are mixed."""

@@ -133,11 +133,14 @@ class Searcher:
     def _answer(self, one: _Query, wish: Wish) -> SearchResult | FailedQuery:
         if isinstance(one, FailedQuery):
             return one
+        try:
+            with self._lock:
+                readers = self._embedder.readers(one, self._place(one.asked)[0])
+            # without the lock: decoding what somebody made may take long
+            read: Read = {part: reader.read(part) for part, reader in readers.items()}
+        except (ManifestError, CacheError) as error:
+            return FailedQuery(one.query, error)
         with self._lock:
-            try:
-                read = self._embedder.read(one, self._place(one.asked)[0])
-            except (ManifestError, CacheError) as error:
-                return FailedQuery(one.query, error)
             opened = self._open(one.asked)  # only now: what lacks of it may take long to encode
             try:
                 asked = self._ask(one, read, opened, wish)
