@@ -48,7 +48,7 @@ def refusing() -> Generator[int, None, None]:
 
 @pytest.fixture(scope="module")
 def decoders() -> Iterator[Decoders]:
-    made = Decoders(1, 5.0, 10**9)
+    made = Decoders(1, 100.0, 10**9)
     made.call(counting, 1)  # which starts a process
     yield made
     made.close()
@@ -57,15 +57,19 @@ def decoders() -> Iterator[Decoders]:
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (sleeping, "more than 5 s"),
+        (sleeping, "more than 2 s"),
         pytest.param(hoarding, "1 GB of memory", marks=pytest.mark.skipif("sys.platform != 'linux'")),
         (dying, "ended at it"),
         (failing, "of a library"),
         (refusing, "there is no sound"),
     ],
 )
-def test_what_goes_wrong_is_told_and_the_next_call_answered(decoders: Decoders, function: object, told: str) -> None:
-    with pytest.raises(DecodeError, match=told):
+def test_what_goes_wrong_is_told_and_the_next_call_answered(
+    decoders: Decoders, monkeypatch: pytest.MonkeyPatch, function: object, told: str
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(DecodeError, match=told):
+        if function is sleeping:
+            patched.setattr(decoders, "_seconds", 2.0)
         list(decoders.run(function))
     assert list(decoders.run(counting, 3)) == [0, 1, 2]
 
@@ -74,6 +78,13 @@ def test_a_call_that_is_given_up_leaves_its_place_to_the_next(decoders: Decoders
     running = decoders.run(counting, 10)
     next(running)
     running.close()
+    assert decoders.call(counting, 2) == "counted"
+
+
+def test_a_process_that_died_meanwhile_is_replaced(decoders: Decoders) -> None:
+    process = decoders._free.queue[-1]
+    process._process.kill()
+    process._process.join()
     assert decoders.call(counting, 2) == "counted"
 
 

@@ -5,7 +5,6 @@ else, and is told of that file alone; the next is decoded in a new one.
 """
 
 import multiprocessing
-import os
 import pickle
 import queue
 import signal
@@ -25,7 +24,6 @@ from emoclim.files import GB
 T = TypeVar("T")
 Kind = Literal["ready", "block", "end", "error"]
 START_SECONDS = 300.0  # that a process may take to load its libraries, on a machine that is busy
-CORES_LEFT = 10  # how much a process gives way to others
 
 
 class Busy(EmoclimError):
@@ -59,6 +57,9 @@ class Decoders:
         except queue.Empty:
             raise Busy("all decoders are busy; ask again in a while") from None
         try:
+            if process is not None and not process.alive:  # the system ended it meanwhile, for want of memory
+                process.kill()
+                process = None
             process = process or _Process(self._memory)
             ends = time.monotonic() + self._seconds
             process.send(function, arguments)
@@ -135,6 +136,10 @@ class _Process:
             self.kill()
             raise EmoclimError("a decoding process does not start, probably for want of memory; free some")
 
+    @property
+    def alive(self) -> bool:
+        return self._process.is_alive()
+
     def send(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self.busy = True
         self._connection.send((function, arguments))
@@ -191,7 +196,6 @@ def _run(connection: Connection, function: Callable[..., Any], arguments: tuple[
 
 def _bound(memory: int) -> None:
     """Let this process take so many bytes more than it has, where the system can."""
-    os.nice(CORES_LEFT) if hasattr(os, "nice") else None
     if sys.platform != "linux":
         return
     import resource
