@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from emoclim.data import ContentKeys, FeatureSpec, Item
+from emoclim.data import ContentKeys, FeatureSpec, Item, url_of
 from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import csv_bytes, open_regular, require_memory, write_bytes
 
@@ -75,7 +75,7 @@ def write_failures(
     if not reasons:
         path.unlink(missing_ok=True)
         return None
-    rows = [(item.id, item.path, reasons[item.id]) for item in items if item.id in reasons]
+    rows = [(item.id, item.path and url_of(item.path), reasons[item.id]) for item in items if item.id in reasons]
     _write_csv(path, [("id", "path", "reason"), *rows])
     return path
 

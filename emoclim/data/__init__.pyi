@@ -30,6 +30,8 @@ from .items.columns import values_of as values_of
 from .items.item import SPLITS as SPLITS
 from .items.item import Item as Item
 from .items.known_files import Fingerprint as Fingerprint
+from .items.remote import is_remote as is_remote
+from .items.remote import url_of as url_of
 from .labels.circumplex import Coordinates as Coordinates
 from .labels.circumplex import class_coordinates as class_coordinates
 from .labels.published_maps import gives_several as gives_several
@@ -75,6 +77,7 @@ from .media.checks import Remark as Remark
 from .media.checks import check_file as check_file
 from .media.containers.parquet import text_bytes as text_bytes
 from .media.containers.parquet import unpacked_bytes as unpacked_bytes
+from .media.fetching import fetched as fetched
 from .media.images.decoders import DECODERS as DECODERS
 from .media.images.decoders import DRAFT as DRAFT
 from .media.images.decoders import PILLOW as PILLOW

@@ -10,8 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 from emoclim.data.items.known_files import ContentMemo, Fingerprint
+from emoclim.data.items.remote import is_remote, url_of
 from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
+from emoclim.data.media.fetching import fetched
 from emoclim.data.media.prose import as_seen, is_text, read_prose
 from emoclim.errors import DecodeError, PassingError
 from emoclim.files import open_regular
@@ -30,6 +32,9 @@ def hash_text(text: str) -> str:
 
 def read_fingerprint(item: Item) -> Fingerprint:
     """Read the file of an item for what it is."""
+    if is_remote(file_of(item)):
+        with fetched(item) as here:
+            return read_fingerprint(here)
     path = file_of(item)
     status = stat_file(path)
     with file_errors():
@@ -96,6 +101,8 @@ class ContentKeys:
     def fingerprint(self, item: Item) -> Fingerprint | None:
         """Return what the file of an item is, if it is as it was when it was read."""
         name = self._name(item)
+        if is_remote(name):
+            return self._memo.get(name)  # of an address it is believed that it gives what it gave
         status, known = stat_file(name), self._memo.get(name)
         return known if known and known[:2] == (status.st_size, status.st_mtime_ns) else None
 
@@ -105,7 +112,10 @@ class ContentKeys:
         return content_key(item, fingerprint)
 
     def _name(self, item: Item) -> str:
-        return os.path.join(self._here, file_of(item))  # noqa: PTH118 - a quarter of the time of Path.absolute
+        path = file_of(item)
+        if is_remote(path):
+            return url_of(path)
+        return os.path.join(self._here, path)  # noqa: PTH118 - a quarter of the time of Path.absolute
 
     def save(self) -> None:
         """Write the memo, if there is anything new in it."""

@@ -16,6 +16,7 @@ from emoclim.data.items.columns import ItemColumns, digest_of, ids_of, values_of
 from emoclim.data.items.item import SPLITS as SPLITS
 from emoclim.data.items.item import Item as Item
 from emoclim.data.items.reading import read_columns
+from emoclim.data.items.remote import is_remote, path_within
 from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
 from emoclim.data.listing import is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import PARQUET, SEPARATOR, read_table, require_none
@@ -154,7 +155,7 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
                 problems.append(f"row {number} has {name} {given!r} (it is a number of seconds)")
     return Item(
         id=id_,
-        path=None if text else Path(folder, path),
+        path=None if text else path_within(folder, path),
         text=text,
         start=seconds["start"],
         duration=seconds["duration"],
@@ -202,7 +203,8 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
         problems.append(f"{len(twice)} ids occur more than once ({name_some(twice)})")
     if torn := torn_groups(items):
         problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
-    missing = [item.id for item in (items if need_files else ()) if item.path is not None and not is_there(item.path)]
+    looked_for = ((item.id, item.path) for item in (items if need_files else ()) if item.path is not None)
+    missing = [id_ for id_, path in looked_for if not is_remote(path) and not is_there(path)]
     told = f"{len(missing)} of {len(items)} files are missing"
     if missing and (problems or len(missing) == len(items)):
         problems.append(f"{told} ({name_some(missing)}; paths are relative to it)")

@@ -8,7 +8,17 @@ from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from emoclim.data import ContentKeys, Fingerprint, Item, Manifest, content_key, read_fingerprint, require_unchanged
+from emoclim.data import (
+    ContentKeys,
+    Fingerprint,
+    Item,
+    Manifest,
+    content_key,
+    fetched,
+    is_remote,
+    read_fingerprint,
+    require_unchanged,
+)
 from emoclim.errors import DecodeError
 from emoclim.extraction.workers import Preparer
 from emoclim.progress import Stopwatch, Track
@@ -27,7 +37,7 @@ class ExtractionPlan:
         self.unreadable: dict[str, str] = {}  # reasons by id
         for item in track(manifest.items, description=f"look up {manifest.name}", total=len(manifest.items)):
             try:
-                is_part = item.start is not None or item.duration is not None  # of a file that others may share
+                is_part = _is_part(item)  # of a file that others may share
                 key = contents(item) if is_part else contents.known(item)
             except DecodeError as error:
                 self.unreadable[item.id] = str(error)
@@ -102,7 +112,17 @@ class HashingPreparer(Generic[T]):
         if item.path is None:
             return (yield from self.preparer.prepare(item))
         fingerprint = self.contents.fingerprint(item)
-        if fingerprint is None or item.id in self.unknown:
+        if not is_remote(item.path):
+            return (yield from self._prepare(item, fingerprint))
+        with fetched(item) as here:
+            found = read_fingerprint(here)
+            is_known = fingerprint is not None and fingerprint.digest == found.digest
+            return (yield from self._prepare(here, found, is_new=not is_known))
+
+    def _prepare(
+        self, item: Item, fingerprint: Fingerprint | None, is_new: bool = False
+    ) -> Generator[T | FileRead, None, float]:
+        if is_new or fingerprint is None or item.id in self.unknown:
             watch = Stopwatch()
             with watch.time("read"):
                 fingerprint = fingerprint or read_fingerprint(item)
@@ -114,3 +134,9 @@ class HashingPreparer(Generic[T]):
         seconds = yield from self.preparer.prepare(item)
         require_unchanged(item, fingerprint)
         return seconds
+
+
+def _is_part(item: Item) -> bool:
+    """Tell whether an item is a part of a file on this machine, which is read for its content beforehand."""
+    timed = item.start is not None or item.duration is not None
+    return timed and item.path is not None and not is_remote(item.path)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emoclim.data.items.item import Item
+from emoclim.data.items.remote import path_within
 
 BLOCK = 1 << 15  # rows that are looked at together
 CODED = ("label", "tags", "split", "group", "pair")  # columns whose values recur
@@ -75,7 +76,7 @@ class ItemColumns(Sequence[Item]):
 
     def __iter__(self) -> Iterator[Item]:
         for id_, path, *values in self.columns("id", "path", *self._coded):
-            yield Item(id_, Path(self._folder, path), **dict(zip(self._coded, values, strict=True)))
+            yield Item(id_, path_within(self._folder, path), **dict(zip(self._coded, values, strict=True)))
 
     def columns(self, *names: str) -> Iterator[tuple[Any, ...]]:
         """Yield some columns of each row; paths as they are written."""

@@ -1,0 +1,107 @@
+"""Extraction by `--on`, against a bare pool of as many processes, and what a large library takes on paper.
+
+The bare pool is what one starts by hand: as many processes of `emoclim extract --shard I/N` at the same time, each
+with an equal part. Both encode the same pictures by the same encoder, from nothing, in turn; medians.
+Beyond the pool, `--on` plans, claims shards, watches, joins them to one cache and looks through the manifest. The pool
+joins nothing.
+
+On paper: items by the rate of a worker and the number of workers, and what deaths of workers add. Published is that of
+16,384 GPUs in 54 days 419 failed unexpectedly (A. Grattafiori et al., "The Llama 3 Herd of Models", 2024, section
+3.3.4). A death costs the start of another worker, what was encoded since the last commit, and at the worst a lease of
+the lock. The end waits for the last shard, of which each worker has sixteen.
+"""
+
+import argparse
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import generated
+from record import Row, command_line, counted, publish
+
+FAILURES_PER_GPU_HOUR = 419 / (54 * 24 * 16_384)
+START, COMMIT, LEASE = 60.0, 10.0, 90.0  # seconds: of a worker, between commits, of a lock of NFS
+SHARDS_PER_WORKER = 16
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+
+def main() -> None:
+    """Measure and reckon, tell."""
+    parser = command_line(__doc__)
+    parser.add_argument("--engine", default="local", help="local, slurm or ray")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--items", type=int, default=1000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--paper-items", type=float, default=1e8)
+    parser.add_argument("--paper-workers", type=int, default=64)
+    parser.add_argument("--rates", type=float, nargs="+", default=[10, 100, 1000], help="items per second of a worker")
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        library = Path(folder) / "library"
+        make_library(library, asked.items)
+        times: dict[str, list[float]] = {"pool": [], "on": []}
+        for number in range(asked.rounds):
+            for kind, run in (("pool", run_pool), ("on", run_on)):
+                root = Path(folder) / f"{kind}-{number}"
+                shutil.copytree(library, root)
+                begun = time.monotonic()
+                run(root, asked)
+                times[kind].append(time.monotonic() - begun)
+                shutil.rmtree(root)
+    pool, on = (statistics.median(times[kind]) for kind in ("pool", "on"))
+    what = f"{counted(asked.items, 'picture')} on {asked.engine}:{asked.workers}"
+    rows = [Row(what, on, "s", "the bare pool", pool, "<= 1.15")]
+    rows += [row for rate in asked.rates for row in on_paper(asked.paper_items, asked.paper_workers, rate)]
+    publish("Extraction on many workers", __doc__, asked, rows, {"seconds": times})
+
+
+def make_library(root: Path, items: int) -> None:
+    """Write pictures and their manifest."""
+    (root / "data" / "pictures").mkdir(parents=True)
+    made = generated.manifest("image", root / "data" / "pictures", items, 0.0, "")
+    generated.write_csv(root / "data" / "images.csv", made.items)
+
+
+def run_pool(root: Path, asked: argparse.Namespace) -> None:
+    """Start all processes at once, and wait for the last."""
+    shards = [f"{part}/{asked.workers}" for part in range(1, asked.workers + 1)]
+    parts = [subprocess.Popen([*command(root), "--shard", shard, "--workers", "1"], **QUIET) for shard in shards]
+    codes = [part.wait() for part in parts]
+    if any(codes):
+        raise SystemExit("a process of the pool failed")
+
+
+def run_on(root: Path, asked: argparse.Namespace) -> None:
+    """Start one command."""
+    on = f"{asked.engine}:{asked.workers}"
+    subprocess.run([*command(root), "--on", on, "--workers", "1"], check=True, **QUIET)
+
+
+def command(root: Path) -> list[str]:
+    """Words of the command, without what shares it out."""
+    words = [sys.executable, "-m", "emoclim", "extract", "images", "--encoder", "colour"]
+    return [*words, "--workspace", str(root), "--json"]
+
+
+def on_paper(items: float, workers: int, rate: float) -> Sequence[Row]:
+    """Reckon hours of work, and what deaths and the last shards add."""
+    work = items / (workers * rate) / 3600
+    deaths = FAILURES_PER_GPU_HOUR * workers * work
+    lost = deaths * (START + COMMIT + LEASE) / 3600 / workers
+    last = work / SHARDS_PER_WORKER / 2
+    what = f"{items:,.0f} items on {workers} workers of {rate:g} items/s"
+    return [
+        Row(f"{what}: work", work, "h"),
+        Row(f"{what}: deaths to expect", deaths, ""),
+        Row(f"{what}: added by deaths", lost, "h"),
+        Row(f"{what}: waiting for the last shards, on average", last, "h"),
+    ]
+
+
+if __name__ == "__main__":
+    main()
