@@ -14,13 +14,14 @@ from torch.nn.functional import normalize
 from emoclim.errors import ConfigError
 from emoclim.metrics.counting import Layout
 from emoclim.metrics.questions import Answer, Question
-from emoclim.metrics.rounded import RoundedCounter, TooNearError, error_bound, exact_products
+from emoclim.metrics.rounded import Exact, RoundedCounter, TooNearError, error_bound, exact_products
 
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
 GRID = float(1 << 26)
 ROWS = 1 << 14  # brought to the grid at once
+CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
 
@@ -85,7 +86,7 @@ def measure_vectors(
         coarse = products.can_round and not question.sorts
         for block in _blocks(rows[~answer.silent[rows]], answer.n_candidates, size * (2 if coarse else 1)):
             with suppress(TooNearError):
-                if coarse:
+                if coarse and products.can_round:
                     answer.take(
                         question, block, scores := products.rounded(block), layout, products.counter(block, scores)
                     )
@@ -113,12 +114,8 @@ class Products:
         if exclude_groups is not None:
             self._excluded = exclude_groups, layout.spread(exclude_groups[columns], fill=-1)
         self._buffer = queries.new_empty(most, layout.n_columns, dtype=torch.float64)
-
-    @property
-    def can_round(self) -> bool:
-        """Whether it pays to multiply in float32 first, and that is done in full precision."""
-        full = self._queries.device.type == "cpu" and torch.get_float32_matmul_precision() == "highest"
-        return full and len(self._layout.columns) >= ROUNDED_FROM
+        # whether it pays to multiply in float32 first; some libraries of other processors can be told to do it coarsely
+        self.can_round = queries.device.type == "cpu" and len(columns) >= ROUNDED_FROM
 
     def exact(self, block: Tensor) -> Tensor:
         """Compute the scores of some queries in float64, as many as one block may have."""
@@ -128,12 +125,20 @@ class Products:
     def rounded(self, block: Tensor) -> Tensor:
         """Compute the scores of twice as many queries, brought to cosines, in float32."""
         buffer = self._buffer.view(torch.float32).view(-1, self._layout.n_columns)[: len(block)]
-        return self._ranked(block, torch.mm(rounded(self._queries[block]), self._placed_rounded, out=buffer))
+        scores = torch.mm(rounded(self._queries[block]), self._placed_rounded, out=buffer)
+        checked = torch.arange(min(CHECKED, self._layout.n_columns))
+        exact = self._exact_of(block)(torch.zeros_like(checked), checked)
+        if bool(((scores[0, checked] - exact).abs() > error_bound(self._queries.shape[1])).any()):
+            self.can_round = False
+            raise TooNearError
+        return self._ranked(block, scores)
 
     def counter(self, block: Tensor, rounded: Tensor) -> RoundedCounter:
         """Make what counts over rounded scores."""
-        exact = exact_products(self._queries[block], self._candidates, self._rows)
-        return RoundedCounter(rounded, self._layout, exact, error_bound(self._queries.shape[1]))
+        return RoundedCounter(rounded, self._layout, self._exact_of(block), error_bound(self._queries.shape[1]))
+
+    def _exact_of(self, block: Tensor) -> Exact:
+        return exact_products(self._queries[block], self._candidates, self._rows)
 
     def _ranked(self, block: Tensor, scores: Tensor) -> Tensor:
         scores.index_fill_(1, self._empty, -torch.inf)

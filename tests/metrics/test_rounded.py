@@ -99,9 +99,21 @@ def test_rounded_products_are_as_near_as_is_said(dim: int) -> None:
 
 
 def test_matrix_products_of_less_precision_are_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "get_float32_matmul_precision", lambda: "medium")
+    given = drawn(30, 1, seed=5)
+    expected = measured(monkeypatch, 10**9, *given)
+    multiply, coarse = torch.mm, []
+
+    def coarsely(one: Tensor, other: Tensor, *, out: Tensor) -> Tensor:
+        coarse.append(out.dtype == torch.float32)
+        if not coarse[-1]:
+            return multiply(one, other, out=out)
+        return out.copy_(multiply(one.bfloat16(), other.bfloat16()))
+
+    monkeypatch.setattr(torch, "mm", coarsely)
     monkeypatch.setattr(blockwise, "RoundedCounter", None)
-    measured(monkeypatch, 1, *drawn(3, 1, seed=5))
+    monkeypatch.setattr(blockwise, "_queries_per_block", lambda *_: 10)
+    assert_same_bits(measured(monkeypatch, 1, *given), expected)
+    assert coarse.count(True) == 1  # and never again
 
 
 def test_the_grid_does_not_depend_on_what_is_brought_to_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
