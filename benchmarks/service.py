@@ -38,7 +38,7 @@ LABELLED = 120  # items of the library that the run is trained on
 PHOTOS = 24
 BOUNDARY = "of-a-benchmark"
 ADDRESS = re.compile(rb"http://127\.0\.0\.1:(\d+)/")
-PATIENCE = 120.0  # seconds
+PATIENCE, TO_START = 120.0, 1800.0  # seconds that an answer may take, and the index of a library
 BRIEF = TrainConfig(epochs=1, batch_size=16, batches_per_epoch=2, val_batches=1, hidden_dim=64, embedding_dim=EMBEDDED)
 
 
@@ -131,7 +131,7 @@ def served(root: Path) -> Iterator[int]:
 
 
 def _port(process: subprocess.Popen[bytes], told: Path) -> int:
-    ends = time.monotonic() + PATIENCE
+    ends = time.monotonic() + TO_START
     while time.monotonic() < ends and process.poll() is None:
         if found := ADDRESS.search(told.read_bytes()):
             return int(found[1])
