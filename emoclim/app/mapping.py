@@ -12,7 +12,7 @@ router = APIRouter(prefix="/api/libraries/{id}")
 
 @router.get("/map")
 def library_map(id: str, opened: Opened) -> dict[str, Any]:  # noqa: A002
-    """Lay out a library, or a sample of a large one; the first time, that takes up to minutes."""
+    """Lay out a library, or a sample of a large one; the first time, that takes up to a minute."""
     library = opened[id]
     with library.mapping:
         rows, points = pipeline.map_library(library.opened)
