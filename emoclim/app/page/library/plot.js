@@ -36,28 +36,31 @@ export class Plot {
     this.reset();
   }
 
-  at([x, y]) {
+  /** How points are placed now: a function of a point, made once for all of them, as there may be many. */
+  placing() {
     const { width, height } = this.canvas.getBoundingClientRect();
     const side = (Math.min(width, height) - 2 * EDGE) * this.zoom;
-    return [width / 2 + (x - this.centre[0]) * side, height / 2 - (y - this.centre[1]) * side];
+    const [x0, y0] = [width / 2 - this.centre[0] * side, height / 2 + this.centre[1] * side];
+    return ([x, y]) => [x0 + x * side, y0 - y * side];
   }
 
   draw() {
     const { context, width, height } = brush(this.canvas);
     const size = this.points.length > MANY ? 2.5 : 5;
+    const at = this.placing();
     const order = this.points.map((_, place) => place).filter((place) => this.isShown(place));
     order.sort((one, other) => this.kinds[one] - this.kinds[other]); // one ink after the other
     let kind = null;
     context.globalAlpha = 0.85;
     for (const place of order) {
-      const [x, y] = this.at(this.points[place]);
+      const [x, y] = at(this.points[place]);
       if (x < -size || y < -size || x > width + size || y > height + size) continue;
       if (this.kinds[place] !== kind) inkOf(context, (kind = this.kinds[place]));
       drawShape(context, kind, x, y, size);
     }
     context.globalAlpha = 1;
     if (this.current < 0) return;
-    const [x, y] = this.at(this.points[this.current]);
+    const [x, y] = at(this.points[this.current]);
     context.strokeStyle = colour("--ink");
     context.lineWidth = 2.5;
     context.beginPath();
@@ -71,9 +74,10 @@ export class Plot {
 
   /** The point nearest to a place of the canvas; -1 if none is within reach. */
   nearest(x, y) {
+    const at = this.placing();
     let [best, reach] = [-1, REACH];
     this.points.forEach((point, place) => {
-      const [px, py] = this.at(point);
+      const [px, py] = at(point);
       const far = Math.hypot(px - x, py - y);
       if (far < reach && this.isShown(place)) [best, reach] = [place, far];
     });
@@ -98,7 +102,7 @@ export class Plot {
   go(place) {
     this.current = place;
     const { width, height } = this.canvas.getBoundingClientRect();
-    const [x, y] = place < 0 ? [1, 1] : this.at(this.points[place]);
+    const [x, y] = place < 0 ? [1, 1] : this.placing()(this.points[place]);
     if (x < 0 || y < 0 || x > width || y > height) this.centre = [...this.points[place]];
     this.draw();
   }
