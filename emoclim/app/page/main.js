@@ -22,33 +22,31 @@ const INVITATIONS = {
 const narrow = matchMedia("(max-width: 56rem)"); // where hits stand below what is asked
 let running = null; // the search that is under way, to be given up for a newer one
 
+function answer(results, failures) {
+  state.results = results;
+  showFailures(failures);
+  byId("results").removeAttribute("aria-busy");
+  changed("results");
+}
+
 async function search() {
   running?.abort();
   const first = !document.body.classList.contains("asked");
   document.body.classList.toggle("asked", asks());
-  if (!asks()) {
-    state.results = [];
-    showFailures([]);
-    changed("results");
-    return;
-  }
+  if (!asks()) return answer([], []);
   const own = (running = new AbortController());
   byId("results").setAttribute("aria-busy", "true");
   byId("status").textContent = "Searching …";
   try {
     const { asked, files } = query();
-    const answer = await service.search(asked, files, own.signal);
+    const { results, failures } = await service.search(asked, files, own.signal);
     alarm();
-    state.results = answer.results;
-    showFailures(answer.failures);
+    answer(results, failures);
   } catch (error) {
-    if (own.signal.aborted) return;
+    if (own.signal.aborted) return; // a newer one is under way, or nothing is asked any more
     alarm(error.message);
-    byId("status").textContent = "";
-    state.results = [];
+    answer([], []);
   }
-  byId("results").removeAttribute("aria-busy");
-  changed("results");
   if (first && narrow.matches) byId("after").scrollIntoView({ behavior: still.matches ? "auto" : "smooth" });
 }
 
