@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from emoclim.cache import (
     CacheNote,
@@ -19,10 +20,10 @@ from emoclim.cache import (
     read_note,
     write_failures,
 )
-from emoclim.cluster import open_engine
+from emoclim.cluster import Engine, open_engine
 from emoclim.config import ExtractConfig
-from emoclim.data import Manifest, annotated_items, read_manifest
-from emoclim.encoders import choose_device, load_encoder
+from emoclim.data import ContentKeys, Manifest, annotated_items, read_manifest
+from emoclim.encoders import Encoder, choose_device, load_encoder
 from emoclim.errors import CacheError, ConfigError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
@@ -32,6 +33,7 @@ from emoclim.pipeline.machine import decoders, provenance
 from emoclim.pipeline.scaling.extraction import Spread, Spreading
 from emoclim.pipeline.workspace import Shard, Workspace
 from emoclim.progress import Track, silent
+from emoclim.reports import Extraction
 from emoclim.stages import extract
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,7 @@ def extract_features(
     if on and shard:
         raise ConfigError("--on makes shards of its own; leave out --shard, or --on")
     engine = open_engine(on, device) if on else None
-    where = choose_device(device)
+    on_cpu = choose_device(device).type == "cpu"
     name = choose_encoder(modality, config.encoder)
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=config.unlabelled)
     encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
@@ -66,48 +68,50 @@ def extract_features(
     elsewhere = _committed(whole) if shard else frozenset()
     doubts = _replaced(path, manifest, len(part.items)), strange_labels(manifest), contamination(encoder.spec, manifest)
     warnings = tuple(filter(None, doubts))
-    workers = decoders(config.workers)
-    keep_segments = config.keep_segments and bool(MODALITIES[modality].segments or encoder.spec.views)
-    spread = Spread()
     with open_cache(path, encoder.spec) as cache, _keep_note(cache, path, manifest, config) as note:
         for warning in warnings:
             log.warning(warning)
         part = replace(part, name=note.sources[-1].name)
         try:
-            if engine:
-                spread = Spreading(
-                    engine=engine,
-                    manifest=part,
-                    encoder=encoder,
-                    cache=cache,
-                    config=config,
-                    keys=keys,
-                    keep_segments=keep_segments,
-                    device=device,
-                    track=track,
-                ).run()
-            extraction = extract(
-                part,
-                encoder,
-                cache,
-                batch_size=config.batch_size,
-                workers=workers,
-                device=where,
-                track=track,
-                keys=keys,
-                keep_segments=keep_segments,
-                compiled=config.compiled,
-                retry_failed=config.retry_failed,
-                elsewhere=elsewhere,
-                given_up=spread.given_up,
-            )
+            how: dict[str, Any] = {"keys": keys, "elsewhere": elsewhere, "device": device, "track": track}
+            extraction = _encode(part, encoder, cache, config, engine, **how)
         finally:
             keys.save()
-    extraction = spread.joined(extraction)
     failed = [ItemStatus(one.id, "failed", "", one.reason) for one in extraction.failures]
     failures = write_failures(path, note.sources[-1].name, failed, part.items)
-    advice = advice_for(extraction.timing, encoder, where.type == "cpu", config, workers)
+    advice = advice_for(extraction.timing, encoder, on_cpu, config, decoders(config.workers))
     return ExtractionResult(manifest, len(part.items), path, failures, extraction, advice, warnings)
+
+
+def _encode(
+    manifest: Manifest,
+    encoder: Encoder,
+    cache: FeatureCache,
+    config: ExtractConfig,
+    engine: Engine | None,
+    *,
+    keys: ContentKeys,
+    elsewhere: frozenset[str],
+    device: str,
+    track: Track,
+) -> Extraction:
+    """Encode what a cache lacks: on the workers of an engine, if there is one, and what is left here."""
+    keep_segments = config.keep_segments and bool(MODALITIES[manifest.modality].segments or encoder.spec.views)
+    common: dict[str, Any] = {"keys": keys, "keep_segments": keep_segments, "device": device, "track": track}
+    spread = Spreading(engine, manifest, encoder, cache, config, **common).run() if engine else Spread()
+    extraction = extract(
+        manifest,
+        encoder,
+        cache,
+        batch_size=config.batch_size,
+        workers=decoders(config.workers),
+        compiled=config.compiled,
+        retry_failed=config.retry_failed,
+        elsewhere=elsewhere,
+        given_up=spread.given_up,
+        **common,
+    )
+    return spread.joined(extraction)
 
 
 def _replaced(path: Path, manifest: Manifest, n_now: int) -> str | None:

@@ -67,7 +67,7 @@ class Spread:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Spreading:
     """An extraction on the workers of an engine, into a cache on disk that is opened for writing."""
 
