@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import shared_out
 from shared_out import encode, require_same
-from soaking import rounds, soak
+from soaking import LONGER, soak
 
 from emoclim.cluster import Engine, open_engine
 from emoclim.cluster.engines.slurm import Slurm
 
-COUNT = rounds(200)
+COUNT, KILLS = (2000, 100) if LONGER > 1 else (60, 2)
 BETWEEN = 3.0  # seconds from one kill to the next: a worker takes about so long to begin
 
 
@@ -74,7 +74,7 @@ def needs(package: str) -> None:
 
 
 def shared_among(engine: Engine, root: Path, whole: Path) -> None:
-    with killing(root, rounds(10), seed=1):
+    with killing(root, KILLS, seed=1):
         done = encode(root, engine).extraction
     assert done.encoded == COUNT
     require_same(root, whole)
