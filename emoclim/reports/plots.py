@@ -138,7 +138,7 @@ def plot_history(train: Tensor, val: Tensor, best: Tensor, path: Path) -> None:
     axes.plot(best.cpu() + 1, kept, "o", color="black", markersize=6, zorder=3, label="kept epoch")
     axes.set(xlabel="epoch", ylabel="loss")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_title("Training of the heads", **TITLE)
+    axes.set_title("Loss by epoch", **TITLE)
     for line in axes.legend(frameon=False).get_lines():
         line.set_alpha(1)
     save_figure(figure, path)
