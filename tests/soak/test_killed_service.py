@@ -1,0 +1,100 @@
+"""A service that is killed while it opens a library: what it leaves is whole, and the next one finds the same."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from few_pictures import write_picture
+from soaking import rounds, soak
+from tiny_workspace import GIVEN, PICTURES, TRAINED, write_music, write_pictures
+
+from emoclim.cache import open_cache
+from emoclim.pipeline import (
+    Resources,
+    TrainHeads,
+    Workspace,
+    extract_features,
+    import_features,
+    open_searcher,
+    start,
+)
+
+IN_ALBUM = 200
+LIMIT = 300  # seconds
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of pictures and given music, and an album that nobody has opened."""
+    root = tmp_path_factory.mktemp("clean")
+    place = Workspace(root)
+    write_pictures(root, "images", 0)
+    write_music(root)
+    extract_features("image", config=PICTURES, workspace=place)
+    import_features(root / "given.npz", "audio", "given", GIVEN, workspace=place)
+    start(TrainHeads(), TRAINED, Resources(place))
+    for number in range(IN_ALBUM):
+        write_picture(root / "album" / f"{number}.png", 1000 + number)
+    return root
+
+
+def serve(root: Path) -> subprocess.Popen[str]:
+    """Start the service as users do, with the album."""
+    command = ["app", "--workspace", str(root), "--in", str(root / "album"), "--port", "0", "--json"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "emoclim", *command], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def kill(service: subprocess.Popen[str]) -> None:
+    """Kill it and the processes that decode for it."""
+    os.killpg(service.pid, signal.SIGKILL)
+    service.communicate()
+
+
+def wait_for_change(caches: Path, service: subprocess.Popen[str]) -> None:
+    """Wait until it begins to write."""
+    before, limit = {path.name for path in caches.iterdir()}, time.monotonic() + LIMIT
+    while {path.name for path in caches.iterdir()} <= before:
+        assert service.poll() is None, "it ended by itself"
+        assert time.monotonic() < limit, "it writes nothing"
+        time.sleep(0.005)
+
+
+def found(root: Path) -> list[tuple[str, float]]:
+    """All that a photo finds in the album."""
+    searcher = open_searcher(Workspace(root), library=str(root / "album"), device="cpu")
+    photo = root / "data" / "images" / "0.png"
+    return [(hit.id, hit.score) for hit in searcher.search([photo], top=2 * IN_ALBUM).results[0].found]
+
+
+@soak
+def test_a_service_that_is_killed_leaves_a_library_whole_or_absent(clean: Path, tmp_path: Path) -> None:
+    root, draw = tmp_path / "work", random.Random(0)
+    shutil.copytree(clean, root)
+    service = serve(root)
+    wait_for_change(root / "cache", service)
+    begun = time.monotonic()
+    assert service.stdout is not None
+    service.stdout.readline()  # its address: everything is open
+    seconds = time.monotonic() - begun
+    kill(service)
+    expected = found(root)
+    assert len(expected) == IN_ALBUM
+    for _ in range(rounds(2)):
+        shutil.rmtree(root)
+        shutil.copytree(clean, root)
+        service = serve(root)
+        wait_for_change(root / "cache", service)
+        time.sleep(draw.uniform(0, seconds))
+        kill(service)
+        for path in (root / "cache").glob("*.h5"):
+            with open_cache(path) as cache:
+                cache.read(sorted(cache.keys()))
+        assert found(root) == expected
