@@ -72,15 +72,6 @@ class ServedLibrary:
             raise HTTPException(404, f"library {self.name!r} has no item {row}; it has {len(self.items):,}, from 0 on")
         return self.items.item(row)
 
-    def folder(self, row: int) -> str:
-        """The folder of an item's file within the library's."""
-        path = self.items.item(row).path
-        root = self.source if self.source.is_dir() else self.source.parent
-        if path is None or not path.is_relative_to(root):
-            return ""
-        folder = path.relative_to(root).parent.as_posix()
-        return "" if folder == "." else folder
-
     def format(self, row: int) -> str:
         """The suffix of an item's file, without its dot."""
         path = self.items.item(row).path

@@ -51,8 +51,8 @@ def of_row(library: ServedLibrary, row: int) -> dict[str, Any]:
         "item": row,
         "media": f"{place}/media?as=wav" if decoded else f"{place}/media",
         "waveform": f"{place}/waveform" if timed else None,
-        "seconds": item.duration,
-        "folder": library.folder(row),
+        "seconds": library.items.length(row),
+        "folder": library.items.folder(row),
         "format": library.format(row),
     }
 

@@ -39,18 +39,19 @@ def playlist(asked: Playlist, opened: Opened) -> Response:
     """Return a playlist of items as a file."""
     library = opened[asked.library]
     entries = [(library.item(entry.row), entry.start) for entry in asked.items]
-    content = _m3u8(entries) if asked.format == "m3u8" else _csv(entries)
+    lengths = [library.items.length(entry.row) for entry in asked.items]
+    content = _m3u8(entries, lengths) if asked.format == "m3u8" else _csv(entries)
     headers = {"Content-Disposition": f'attachment; filename="{library.id}.{asked.format}"'}
     return Response(content, media_type=TYPES[asked.format], headers=headers)
 
 
-def _m3u8(entries: list[tuple[Item, float | None]]) -> bytes:
+def _m3u8(entries: list[tuple[Item, float | None]], lengths: list[float | None]) -> bytes:
     lines = ["#EXTM3U"]
-    for item, start in entries:
+    for (item, start), length in zip(entries, lengths, strict=True):
         if item.path is None:
             continue  # words alone, which nothing plays
         begin = (item.start or 0.0) + (start or 0.0)
-        lines.append(f"#EXTINF:{-1 if item.duration is None else round(item.duration)},{on_one_line(item.path.stem)}")
+        lines.append(f"#EXTINF:{-1 if length is None else round(length)},{on_one_line(item.path.stem)}")
         if begin:
             lines.append(f"#EXTVLCOPT:start-time={begin:g}")
         lines.append(on_one_line(str(item.path.absolute())))

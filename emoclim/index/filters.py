@@ -47,7 +47,7 @@ class Filters:
             raise ConfigError(f"seconds from {lo:g} to {hi:g} are no range; give the least first, as 60:300")
         object.__setattr__(self, "formats", tuple(one.lower().removeprefix(".") for one in self.formats))
         if self.folder is not None:
-            object.__setattr__(self, "folder", self.folder.strip("/"))
+            object.__setattr__(self, "folder", self.folder.rstrip("/"))
 
 
 def parse_filters(pairs: Sequence[str]) -> Filters | None:

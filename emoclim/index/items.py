@@ -104,6 +104,15 @@ class ItemTable:
         rows: list[int] = pc.indices_nonzero(mask).to_pylist()
         return rows
 
+    def length(self, row: int) -> float | None:
+        """How many seconds an item lasts; None where it has no length, or none is known."""
+        found: float | None = self.table["seconds"][row].as_py()
+        return found or None
+
+    def folder(self, row: int) -> str:
+        """The folder that the file of an item lies in, as in `folders`; empty for the library's own."""
+        return str(self.table["path"][row].as_py() or "").rpartition("/")[0]
+
     @property
     def seconds(self) -> NDArray[np.float32]:
         """How long each item lasts, 0 where it has no length or none is known."""

@@ -17,7 +17,10 @@ def select(only: Filters, items: ItemTable, library: str, of_emotion: OfEmotion)
     """Flag the items of a library that are asked for, ``(N,)``; raise :class:`ConfigError` for what none of them is."""
     path, chosen = items.table["path"], []
     if only.folder is not None:
-        found = flags(pc.starts_with(path, f"{only.folder}/"))
+        # of the library's own where a / begins it, too; of files that a table lists from elsewhere, as it says
+        found = flags(pc.starts_with(path, f"{only.folder}/")) | flags(
+            pc.starts_with(path, f"{only.folder.lstrip('/')}/")
+        )
         chosen.append(_known(found, f"lies in a folder {only.folder!r}", items.folders, library))
     if only.formats:
         lower = pc.utf8_lower(path)

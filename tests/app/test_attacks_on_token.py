@@ -37,10 +37,10 @@ def client(libraries: Libraries) -> TestClient:
         {"Authorization": f"Basic {TOKEN}"},
         {"Authorization": TOKEN},
         {"Authorization": "Bearer \xe9"},
-        {"Cookie": f"emoclim_token={TOKEN[1:]}"},
+        {"Cookie": f"emoclim_token_8765={TOKEN[1:]}"},
         {"Cookie": f"token={TOKEN}"},
-        {"Cookie": f"emoclim_token={TOKEN}; emoclim_token=a"},
-        {"Cookie": 'emoclim_token="\\"; a[=;;'},
+        {"Cookie": f"emoclim_token_8765={TOKEN}; emoclim_token_8765=a"},
+        {"Cookie": 'emoclim_token_8765="\\"; a[=;;'},
         {"X-Token": TOKEN},
     ],
     ids=range(13),
@@ -72,6 +72,15 @@ def test_the_address_that_bears_it_is_exchanged_for_a_cookie(client: TestClient)
     assert (answer.status_code, answer.headers["location"]) == (303, "/?view=map")
     for text in ("httponly", "samesite=strict"):
         assert text in answer.headers["set-cookie"].lower()
+    assert client.get("/api/about").status_code == 200
+
+
+def test_two_services_of_one_host_keep_theirs_apart(client: TestClient) -> None:
+    client.get(f"/?token={TOKEN}")
+    other = f"http://192.0.2.7:8766/?token={TOKEN}"  # cookies know no ports
+    given = client.get(other).headers["set-cookie"].partition("=")[0]
+    assert given not in client.get(f"/?token={TOKEN}").headers["set-cookie"]
+    client.cookies.set(given, "another token", domain="192.0.2.7")
     assert client.get("/api/about").status_code == 200
 
 

@@ -12,8 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 from served import client as client
 from served import libraries as libraries
+from served import open_music
 from served import served_workspace as served_workspace
 
+from emoclim.app import ServiceSettings, create_app
 from emoclim.app.guard.limited import LimitedEncoder, prepare
 from emoclim.data import Item
 from emoclim.encoders import Encoder
@@ -87,11 +89,22 @@ def test_a_library_has_a_map_that_is_kept(client: TestClient) -> None:
 def test_filters_and_reasons_are_passed_on(client: TestClient, served_workspace: Path) -> None:
     (result,) = search(client, [picture(served_workspace)], top=99, only={"folder": "music/calm"}, why=True)["results"]
     assert len(result["found"]) == 7
-    assert {hit["folder"] for hit in result["found"]} == {"music/calm"}
+    assert {(hit["folder"], hit["seconds"]) for hit in result["found"]} == {("music/calm", 11)}
     assert "no reasons" in result["unexplained"]
     first = result["found"][0]
     described = client.get(first["media"].removesuffix("/media")).json()
     assert described == {name: first[name] for name in described}
+
+
+def test_folders_are_told_wherever_the_service_was_started(
+    served_workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(served_workspace)  # in which what lies there is named without its place
+    opened = open_music(served_workspace, ServiceSettings())
+    client = TestClient(create_app(opened, ServiceSettings()), "http://127.0.0.1:8765")
+    (result,) = search(client, [], plus=[{"item": next(iter(opened)).items.ids[0]}])["results"]
+    assert {hit["folder"] for hit in result["found"]} <= {"music/calm", "music/glad", "music/wild"}
+    opened.close()
 
 
 def test_the_page_and_its_parts_are_served(client: TestClient) -> None:
@@ -145,6 +158,7 @@ def test_hits_become_playlists(client: TestClient, served_workspace: Path) -> No
     asked = {"library": "audio", "items": items, "format": "m3u8"}
     lines = client.post("/api/playlist", json=asked).text.splitlines()
     assert lines[0] == "#EXTM3U"
+    assert {line.partition(",")[0] for line in lines if "INF" in line} == {"#EXTINF:11"}
     assert [line for line in lines if not line.startswith("#")] == [hit["path"] for hit in result["found"]]
     table = client.post("/api/playlist", json={**asked, "format": "csv"})
     assert "attachment" in table.headers["content-disposition"]

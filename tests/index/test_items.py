@@ -98,6 +98,14 @@ def test_what_no_item_is_and_what_cannot_be_asked_is_told(table: ItemTable, give
         select(parse_filters(given) or Filters(), table, "music", {}.__getitem__)
 
 
+def test_each_folder_that_is_listed_can_be_asked_for(table: ItemTable) -> None:
+    assert [table.folder(row) for row in range(6)] == ["jazz", "jazz/live", "jazzy", "", str(table.root.parent), ""]
+    assert [table.length(row) for row in range(6)] == [10, 200, None, 60, 2, None]
+    for folder in table.folders:
+        chosen = select(Filters(folder=folder), table, "music", {}.__getitem__)
+        assert {folder} <= {table.folder(row) for row in np.flatnonzero(chosen)}
+
+
 def test_nothing_is_asked_by_no_filters() -> None:
     assert parse_filters([]) is None
     with pytest.raises(ConfigError, match="no range"):

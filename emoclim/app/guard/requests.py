@@ -11,11 +11,11 @@ import ipaddress
 import socket
 import time
 from collections.abc import Mapping
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,7 +117,7 @@ class Guard:
             rest = urlencode([(name, value) for name, value in query if name != "token"])
             place = "/" + scope["path"].lstrip("/\\")  # never to another host
             answer = RedirectResponse(f"{place}?{rest}" if rest else place, 303)
-            answer.set_cookie(COOKIE, self._settings.token or "", httponly=True, samesite="strict")
+            answer.set_cookie(_cookie_name(headers), self._settings.token or "", httponly=True, samesite="strict")
             return answer
         scheme, _, given = headers.get("authorization", "").partition(" ")
         if (scheme.lower() == "bearer" and self._is_token(given.strip())) or self._is_token(_cookie(headers)):
@@ -153,12 +153,15 @@ def _is_address(name: str) -> bool:
     return True
 
 
+def _cookie_name(headers: Mapping[str, str]) -> str:
+    """Name a cookie by the port that is asked: browsers send one to all ports of a host."""
+    port = urlsplit(f"//{headers['host']}").port
+    return f"{COOKIE}_{port or 'default'}"
+
+
 def _cookie(headers: Mapping[str, str]) -> str:
-    try:
-        found = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return found.value if found else ""
+    """Find our cookie among those that other programs of this host left, whatever their values are."""
+    return cookie_parser(headers.get("cookie", "")).get(_cookie_name(headers), "")
 
 
 def _too_large(settings: ServiceSettings) -> str:

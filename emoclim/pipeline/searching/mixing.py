@@ -74,7 +74,7 @@ class ContentBeside:
                 log.warning("without features for %s, %d are not ranked: %s", name, len(ids), name_some(ids))
         told = " + ".join(f"{share:.2g} {name}" for name, share in shares.items())
         encoders = " and ".join(sorted({spec.name for spec in heads.specs.values()}))
-        why = f"Scores are {told}, each standardised within the library; content by words, with {encoders}"
+        why = f"Scores are {told}, each standardised over what is ranked; content by words, with {encoders}"
         return Mixed(mixed, note, heads, why)
 
     def _open(self, library: Indexed) -> Indexed:

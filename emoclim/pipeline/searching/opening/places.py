@@ -32,7 +32,7 @@ def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
         return place
     raise CacheError(
         f"{name} is no folder or manifest, and no library called {name!r} was extracted for {space.told}"
-        f"{f'; there are: {there}' if there else ''}"
+        f"; {f'there are: {there}' if there else 'name a folder or manifest that is there'}"
     )
 
 
