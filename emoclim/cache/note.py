@@ -11,15 +11,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter
 from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict
 
-from emoclim.data import FeatureSpec, Manifest, Setting
+from emoclim.data import FeatureSpec, Setting
 from emoclim.errors import CacheError
 from emoclim.files import read_json, write_json
+
+if TYPE_CHECKING:
+    from emoclim.data import Manifest
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +92,7 @@ class CacheNote:
         """Add the newest run and the number of items that it encoded; None while it has not ended."""
         return replace(self, made=(*self.made, {**provenance, "encoded": encoded}))
 
-    def with_source(self, manifest: Manifest, unlabelled: bool) -> "CacheNote":
+    def with_source(self, manifest: "Manifest", unlabelled: bool) -> "CacheNote":
         """Add a manifest as the newest source."""
         path, full = portable_path(manifest.source, self.path.parent), manifest.source.resolve()
         others = tuple(known for known in self.sources if known.found_from(self.path).resolve() != full)

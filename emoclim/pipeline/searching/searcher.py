@@ -133,9 +133,11 @@ class Searcher:
     def _answer(self, one: _Query, wish: Wish) -> SearchResult | FailedQuery:
         if isinstance(one, FailedQuery):
             return one
+        with self._lock:
+            note, _ = self._place(one.asked)  # what cannot be searched in fails all queries
         try:
             with self._lock:
-                readers = self._embedder.readers(one, self._place(one.asked)[0])
+                readers = self._embedder.readers(one, note)
             # without the lock: decoding what somebody made may take long
             read: Read = {part: reader.read(part) for part, reader in readers.items()}
         except (ManifestError, CacheError) as error:
