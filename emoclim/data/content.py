@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from emoclim.data.items.item import Item
 from emoclim.data.items.known_files import ContentMemo, Fingerprint
 from emoclim.data.items.remote import is_remote, url_of
-from emoclim.data.manifest import Item
 from emoclim.data.media.checks import file_errors, file_of, stat_file
 from emoclim.data.media.fetching import fetched
 from emoclim.data.media.prose import as_seen, is_text, read_prose

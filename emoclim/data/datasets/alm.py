@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, Prepared
 from emoclim.data.datasets.files import in_words
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_files
-from emoclim.data.manifest import Item
 from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 

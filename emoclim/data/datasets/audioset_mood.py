@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import find_table, in_words, only_file
+from emoclim.data.items.item import Item
 from emoclim.data.labels.taxonomy import MUSIC_EMOTIONS
 from emoclim.data.listing import list_files, of_modality
-from emoclim.data.manifest import Item
 from emoclim.data.media.text import read_text
 from emoclim.errors import ManifestError
 

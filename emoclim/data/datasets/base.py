@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.modality import Modality
 
 Option = str | int | float | bool | None

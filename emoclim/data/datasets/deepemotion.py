@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, only_file
+from emoclim.data.items.item import Item
 from emoclim.data.labels.taxonomy import IMAGE_EMOTIONS
 from emoclim.data.listing import list_files, of_modality
-from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
 

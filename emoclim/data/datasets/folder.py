@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import GIVEN, Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, modality_of
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_folder, tell_empty, usable_files
-from emoclim.data.manifest import Item
 from emoclim.data.splits import split_called
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_files
-from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, read_table
 from emoclim.errors import ManifestError
 

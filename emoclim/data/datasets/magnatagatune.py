@@ -9,8 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import one_of_each, require_table
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_files, of_modality
-from emoclim.data.manifest import Item
 from emoclim.errors import ManifestError
 
 TAGS = (  # the 50 most frequent of 188, the most frequent first

@@ -13,8 +13,8 @@ import numpy as np
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_folder, usable_files
-from emoclim.data.manifest import Item
 from emoclim.data.media.text import read_text
 from emoclim.data.media.videos.scenes import longest_scene as measure
 from emoclim.data.media.videos.video import video_seconds

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple
 
 from emoclim.data.datasets.base import Description, LeftOut, Prepared
 from emoclim.data.datasets.files import in_words, only_file, require_table
+from emoclim.data.items.item import Item
 from emoclim.data.listing import list_files, of_modality
-from emoclim.data.manifest import Item
 from emoclim.data.tables import Table, finite_number
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality

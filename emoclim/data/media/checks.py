@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.errors import DecodeError, PassingError, reason_of
 from emoclim.files import open_regular
 

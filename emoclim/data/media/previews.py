@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from PIL.Image import Image, Resampling
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.data.media.images.image import read_image
 from emoclim.data.media.videos.video import read_frames
 from emoclim.data.media.waveform import read_blocks

@@ -8,8 +8,8 @@ import codecs
 import re
 from pathlib import Path
 
+from emoclim.data.items.item import Item
 from emoclim.data.listing import composed
-from emoclim.data.manifest import Item
 from emoclim.data.media.checks import Remark, file_errors, file_of, stat_file
 from emoclim.data.media.text import unmarked
 from emoclim.errors import DecodeError

@@ -16,7 +16,7 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.data.media import sound_ffmpeg
 from emoclim.data.media.checks import NotDecodable, check_file, file_errors
 from emoclim.data.media.containers.parts import find_packets, find_parts

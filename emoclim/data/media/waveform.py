@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.data.media.sound import END, Samples, Sound, open_sound, read_mono, resample
 from emoclim.errors import DecodeError
 

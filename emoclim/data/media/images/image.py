@@ -30,7 +30,7 @@ import PIL.Image
 from PIL.ExifTags import Base
 from PIL.Image import Transpose
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.data.media.c_messages import without_c_messages
 from emoclim.data.media.checks import check_file
 from emoclim.data.media.images.colours import read_scale, to_rgb

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import PIL.Image
 
-from emoclim.data.manifest import Item
+from emoclim.data.items.item import Item
 from emoclim.data.media.checks import NotDecodable, Remark, check_file, file_errors
 from emoclim.data.media.containers.ffmpeg import (
     LONGEST_GAP,
