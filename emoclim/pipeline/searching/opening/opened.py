@@ -148,9 +148,10 @@ class Opened:
         """List the rows of items that a part of a query is, wholly or in part, or is equal to."""
         if isinstance(part, LibraryItem):
             row = self.row_of(part.id)
-            item = self.items.item(row)
+            item, contents = self.items.item(row), self.items.table["content"]
+            same = self.items.where(pc.equal(contents, contents[row]))  # also where its file is gone
             content = item.path or item.text
-            return [row, *(self.copies.find_rows(content) if content else ())]
+            return [row, *same, *(self.copies.find_rows(content) if content else ())]
         suffixes = MODALITIES[self.modality].suffixes
         alike = self.modality == WRITTEN if isinstance(part, str) else part.suffix.lower() in suffixes
         return self.copies.find_rows(part) if alike else []
