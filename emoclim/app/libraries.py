@@ -153,7 +153,7 @@ Opened = Annotated[Libraries, Depends(_opened)]
 
 def about(library: ServedLibrary) -> dict[str, Any]:
     """Return plain values: by what the searcher of a library compares, and the emotions that it reads."""
-    space, opened = library.searcher._space, library.opened
+    space, opened = library.searcher.space, library.opened
     places = None
     with suppress(ManifestError):  # some emotions have no place that is published
         places = opened.coordinates.places

@@ -95,7 +95,7 @@ def index_libraries(
         else:
             remove_lists(one.indexed.index)
             one.gallery.rank = ExactRanker(one.embedded.vectors)
-    return IndexReport(tuple(_state(one, searcher.told, verify, track) for one in opened))
+    return IndexReport(tuple(_state(one, searcher.space.told, verify, track) for one in opened))
 
 
 def list_indexes(workspace: Workspace) -> IndexReport:

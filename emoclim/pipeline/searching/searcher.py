@@ -109,14 +109,9 @@ class Searcher:
         return answers
 
     @property
-    def told(self) -> str:
-        """What sentences call the space that items are compared in."""
-        return self._space.told
-
-    @property
-    def modalities(self) -> Sequence[Modality]:
-        """Those that queries may be of."""
-        return self._space.modalities
+    def space(self) -> JointSpace:
+        """Where items are compared: that of a run, or of words."""
+        return self._space
 
     def libraries(self) -> list[Opened]:
         """Open what is searched in, by queries of any modality; each library once."""
