@@ -14,6 +14,7 @@ from emoclim.metrics.counting import READ_AT_ONCE, Counter, Layout
 
 NEAR = 64  # candidates of a query, on average, that are worth an exact look; where more are near, all are
 UNIT = 2.0**-52  # brings products of the grid to those of unit vectors, and keeps each bit
+NOTED_AT_ONCE = READ_AT_ONCE // 4  # candidates of which places may be noted, too, each in four times the memory
 EXACT_AT_ONCE = 1 << 20  # numbers of candidates whose exact products are taken together; 8 MB
 
 Exact = Callable[[Tensor, Tensor], Tensor]  # of queries and columns (n,): their exact scores (n,) float64
@@ -96,7 +97,7 @@ class RoundedCounter(Counter):
 
     @property
     def _chunks_at_once(self) -> int:
-        return READ_AT_ONCE // self._layout.width
+        return NOTED_AT_ONCE // self._layout.width
 
     def _cell(self, query: Tensor, chunk: Tensor) -> Tensor:
         return query * self._layout.n_classes + self._layout.chunk_classes[chunk]
