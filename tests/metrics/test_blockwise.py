@@ -279,7 +279,7 @@ print(rank(N_QUERIES, 60_000_000) - before)
 def test_takes_no_more_memory_than_allowed_even_if_all_is_tied(n_queries, measures):
     script = RANK_TIED.replace("N_QUERIES", str(n_queries)).replace("MEASURES", repr(measures))
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert 30e6 < int(found.stdout) < 66e6
+    assert 30e6 < int(found.stdout) < 72e6  # what is read again takes some more, whatever the block; all at once, 80e6
 
 
 def test_products_on_the_grid_are_exact_in_any_order():
