@@ -180,7 +180,7 @@ def test_the_papers_tables_have_the_result_in_them(finished: Path) -> None:
     assert [float(cell) for cell in own.split("|")[2:-1]] == pytest.approx(values, abs=0.005)
     latex = run("evaluate", "--workspace", finished, "--no-plots", "--latex").stdout
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
-    assert latex.count(r"\caption{Table ") == 3
+    assert latex.count(r"\caption{emo\_clim, Table ") == 3
     assert "not comparable" in latex
     assert not set(latex) & set("→↔±–")
     assert "give one of them" in run("evaluate", "--workspace", finished, "--latex", "--markdown", code=2).stderr
