@@ -43,6 +43,7 @@ class Forked(Engine):
     kills: int = 0  # how many workers die so
     seed: int = 0
     _started: int = PrivateAttr(default=0)
+    _pids: list[int] = PrivateAttr(default_factory=list)
 
     def ready(self, device: str) -> Self:
         return self
@@ -51,9 +52,14 @@ class Forked(Engine):
     def started(self) -> int:
         return self._started
 
+    @property
+    def pids(self) -> list[int]:
+        return self._pids
+
     def start(self, folder: Path, number: int) -> Fork:
         self._started += 1
         if pid := os.fork():
+            self._pids.append(pid)
             return Fork(pid)
         code = 70
         try:

@@ -120,8 +120,10 @@ def test_a_stopped_command_ends_its_workers(tmp_path: Path) -> None:
         return sequence
 
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(folder, Forked(workers=2), track=started, description="")
+        run_tasks(folder, engine := Forked(workers=2), track=started, description="")
     assert folder.claimed([1, 2, 3, 4]) == 0
     assert not list(folder.path.glob("*.done"))
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    assert len(engine.pids) == 2
+    for pid in engine.pids:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(pid, os.WNOHANG)
