@@ -113,14 +113,20 @@ def test_the_last_task_of_others_is_taken_over_when_they_die(tmp_path: Path, cap
 
 
 def test_a_stopped_command_ends_its_workers(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, [{"n": n} for n in range(4)], pause=30)
+    folder, engine = folder_of(tmp_path, [{"n": n} for n in range(4)], pause=30), Forked(workers=2)
+
+    def stop() -> None:
+        while len(engine.pids) < 2:
+            time.sleep(0.01)
+        time.sleep(0.3)
+        signal.raise_signal(signal.SIGINT)
 
     def started(sequence: Any, description: str, total: float) -> Any:
-        threading.Timer(0.5, signal.raise_signal, [signal.SIGINT]).start()
+        threading.Thread(target=stop, daemon=True).start()
         return sequence
 
     with pytest.raises(KeyboardInterrupt):
-        run_tasks(folder, engine := Forked(workers=2), track=started, description="")
+        run_tasks(folder, engine, track=started, description="")
     assert folder.claimed([1, 2, 3, 4]) == 0
     assert not list(folder.path.glob("*.done"))
     assert len(engine.pids) == 2
