@@ -8,7 +8,7 @@ import typer
 
 from emoclim import app as service
 from emoclim import pipeline
-from emoclim.commands.interface.options import Device, OwnSettings, Root, parse_settings, refuse_useless
+from emoclim.commands.interface.options import Device, OwnSettings, Root, TrainedRun, parse_settings, refuse_useless
 from emoclim.commands.interface.terminal import View, command, new_app, track
 from emoclim.errors import MissingLibrary
 
@@ -30,10 +30,7 @@ def show_page(
             "newest of each modality.",
         ),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="Run whose heads to use, by name; default the newest (but for those of reproduce)."),
-    ] = None,
+    run: TrainedRun = None,
     words: Annotated[
         bool, typer.Option("--words", help="Compare by words of emotions, without a run; so where there is none.")
     ] = False,

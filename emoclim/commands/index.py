@@ -6,7 +6,16 @@ from typing import Annotated
 import typer
 
 from emoclim import pipeline
-from emoclim.commands.interface.options import Average, Device, OwnSettings, Root, parse_settings, refuse_useless
+from emoclim.commands.interface.options import (
+    Average,
+    Device,
+    HeadNumber,
+    OwnSettings,
+    Root,
+    TrainedRun,
+    parse_settings,
+    refuse_useless,
+)
 from emoclim.commands.interface.terminal import Table, View, command, new_app, track
 from emoclim.errors import ConfigError
 
@@ -20,11 +29,8 @@ def index(
         str | None,
         typer.Option("--in", help="Folder or manifest to index, or an extracted one by name; default the run's."),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="Run whose heads to use, by name; default the newest (but for those of reproduce)."),
-    ] = None,
-    head: Annotated[int | None, typer.Option(help="Number of the heads to use; default the run's best.")] = None,
+    run: TrainedRun = None,
+    head: HeadNumber = None,
     average: Average = "embeddings",
     words: Annotated[
         bool, typer.Option("--words", help="Index for words of emotions, without a run; so where there is none.")

@@ -10,8 +10,10 @@ from emoclim import pipeline
 from emoclim.commands.interface.options import (
     Average,
     Device,
+    HeadNumber,
     OwnSettings,
     Root,
+    TrainedRun,
     parse_mix,
     parse_settings,
     refuse_useless,
@@ -55,11 +57,8 @@ def search(
             "--in", help="Folder or manifest to search, or an extracted one by name; default the run's, or the newest."
         ),
     ] = None,
-    run: Annotated[
-        str | None,
-        typer.Option(help="Run whose heads to use, by name; default the newest (but for those of reproduce)."),
-    ] = None,
-    head: Annotated[int | None, typer.Option(help="Number of the heads to use; default the run's best.")] = None,
+    run: TrainedRun = None,
+    head: HeadNumber = None,
     average: Average = "embeddings",
     words: Annotated[
         bool, typer.Option("--words", help="Compare by words of emotions, without a run; so where there is none.")

@@ -110,6 +110,7 @@ from .plugins import Plugins as Plugins
 from .spec import VIEWS as VIEWS
 from .spec import FeatureSpec as FeatureSpec
 from .spec import Setting as Setting
+from .spec import read_setting as read_setting
 from .splits import assign_splits as assign_splits
 from .splits import with_splits as with_splits
 from .tables import PARQUET as PARQUET

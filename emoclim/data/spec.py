@@ -14,6 +14,16 @@ Setting = int | float | str
 VIEWS = "views"
 
 
+def read_setting(text: str) -> Setting:
+    """Read a number as one, and leave other texts as they are."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
 @dataclass(frozen=True, slots=True)
 class FeatureSpec:
     """What must be equal for two features to be comparable.

@@ -6,6 +6,7 @@ from typing import Any
 
 from emoclim.cluster.contract import Engine
 from emoclim.config import closest
+from emoclim.data import read_setting
 from emoclim.errors import ConfigError, MissingLibrary
 
 ENGINES = {
@@ -45,17 +46,7 @@ def open_engine(text: str, device: str = "auto") -> Engine:
         key, equals, value = pair.partition("=")
         if not equals:
             raise ConfigError(f"--on {text!r} cannot be read; write as in slurm:16,partition=gpu,gpus=1")
-        settings[key.strip()] = _number(value.strip())
+        settings[key.strip()] = read_setting(value.strip())
     if count:
-        settings["workers"] = _number(count)
+        settings["workers"] = read_setting(count)
     return engine(**settings).ready(device)
-
-
-def _number(text: str) -> int | float | str:
-    """Read a number as one."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

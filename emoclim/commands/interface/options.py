@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 import typer
 
 from emoclim.commands.interface.terminal import FORMS, option
+from emoclim.data import Setting, read_setting
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES, Modality
 
@@ -41,6 +42,11 @@ JointConfig = Annotated[
     Path | None,
     typer.Option(help="TOML file with settings above the preset, also [encoder] and [augmentations]; default none."),
 ]
+TrainedRun = Annotated[
+    str | None,
+    typer.Option("--run", help="Run whose heads to use, by name; default the newest (but for those of reproduce)."),
+]
+HeadNumber = Annotated[int | None, typer.Option("--head", help="Number of the heads to use; default the run's best.")]
 OwnSettings = Annotated[
     list[str] | None,
     typer.Option("--setting", help="NAME=VALUE of the objective, as temperature=0.1; repeatable; default its own."),
@@ -186,9 +192,9 @@ def parse_mix(text: str | None) -> dict[str, float] | None:
         raise ConfigError(f"--mix {text!r} holds what is no number; write for example {example}") from error
 
 
-def parse_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, int | float | str]:
+def parse_settings(pairs: Sequence[str] | None, example: str = "overlap=0.5") -> dict[str, Setting]:
     """The pairs of ``--setting`` as a mapping, numbers read as such."""
-    return {name: _number(text) for name, text in read_pairs(pairs, "--setting", example).items()}
+    return {name: read_setting(text) for name, text in read_pairs(pairs, "--setting", example).items()}
 
 
 def named_encoders(
@@ -243,12 +249,3 @@ def read_list(text: str, option: str, kind: Callable[[str], T]) -> tuple[T, ...]
     except ValueError as error:
         which = "whole numbers" if kind is int else "numbers"
         raise ConfigError(f"{option} {text!r} is not a list of {which} with commas between them") from error
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text

@@ -104,7 +104,8 @@ class Searcher:
         self._libraries.keys.save()
         if not answers.results:
             raise ManifestError(
-                "; ".join(answers.failures) or "there is nothing to search with; name a file, or give words with --text"
+                "; ".join(answers.failures)
+                or "there is nothing to search with; name a file, give words with --text, or a place with --at"
             )
         return answers
 
