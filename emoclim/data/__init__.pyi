@@ -114,3 +114,4 @@ from .spec import read_setting as read_setting
 from .splits import assign_splits as assign_splits
 from .splits import with_splits as with_splits
 from .tables import PARQUET as PARQUET
+from .texts import Texts as Texts

@@ -4,7 +4,7 @@ Conventions: values are float32 and raw encoder output (heads normalise their ow
 order in which they were asked for.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.data.spec import FeatureSpec
+from emoclim.data.texts import Texts
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 
@@ -29,7 +30,7 @@ class Features:
     """
 
     spec: FeatureSpec
-    ids: tuple[str, ...]
+    ids: Sequence[str]  # a tuple of few, or Texts of many
     values: Tensor  # (N, D) float32: the mean over an item's windows; the centre crop of an image
     segments: Tensor | None = None  # (R, D) float32: each window, or each random view; None where none is kept
     offsets: Tensor | None = None  # (N + 1,) int64: item n owns segments[offsets[n]:offsets[n + 1]], possibly no row
@@ -69,7 +70,8 @@ class Features:
 
     def select(self, rows: Tensor) -> "Features":
         """Select the features of some rows ``(n,)`` int64, in that order, with their segments."""
-        ids = tuple(self.ids[row] for row in rows.tolist())
+        own = self.ids
+        ids = own.take(rows.numpy()) if isinstance(own, Texts) else tuple(own[row] for row in rows.tolist())
         seconds = None if self.seconds is None else self.seconds[rows]
         values = self.values[rows]
         if self.segments is None or self.offsets is None or self.starts is None:

@@ -226,7 +226,7 @@ def _report(test: Split, query: Modality, candidate: Modality, asked: Question, 
         micro={name: float(values.mean()) for name, values in found.items()},
         random_micro={name: float(values.mean()) for name, values in chance.items()},
         confusion=_confusion(test.classes, answer.first),
-        scores=QueryScores(test.features[query].ids, classes, answer.n_relevant, answer.n_candidates, found),
+        scores=QueryScores(tuple(test.features[query].ids), classes, answer.n_relevant, answer.n_candidates, found),
     )
 
 

@@ -114,7 +114,9 @@ def tag(
     }
     drawing = generator_for("tagging bootstrap", seeds[0])
     counts = draw_counts(len(test.relevant), n_resamples, drawing, groups=test.groups)
-    return make_report(tags, trained, test.inputs.ids, test.relevant, train.relevant, counts, groups or {}, provenance)
+    return make_report(
+        tags, trained, tuple(test.inputs.ids), test.relevant, train.relevant, counts, groups or {}, provenance
+    )
 
 
 def embedded(features: Features, heads: Heads) -> Features:

@@ -1,0 +1,169 @@
+"""Hold very many texts in columns, for ids and keys: their bytes one behind the other, and where each begins.
+
+Used wherever a library may have millions of items. Invariant: texts are what was given, lone surrogates too; no Python
+object is kept of each.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any, Self, overload
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view as windows
+from numpy.typing import NDArray
+
+BLOCK = 1 << 14  # texts that are Python objects at once
+CODEC = ("utf-8", "surrogatepass")
+
+
+class Texts(Sequence[str]):
+    """N texts, each made when it is asked for; slices share their bytes.
+
+    Examples
+    --------
+    >>> texts = Texts.of(f"song {n}" for n in range(4))
+    >>> texts[1], list(texts[2:]), texts.take([3, 0]) == ("song 3", "song 0")
+    ('song 1', ['song 2', 'song 3'], True)
+    """
+
+    __slots__ = ("data", "offsets")
+
+    def __init__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> None:
+        self.data = data  # UTF-8, but for lone surrogates, which have three bytes as well
+        self.offsets = offsets  # (N + 1,): text n is data[offsets[n]:offsets[n + 1]]
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Self:
+        """Keep texts in columns; those of an Arrow array of strings are taken as they lie there."""
+        if isinstance(texts, cls):
+            return texts
+        if "pyarrow" in sys.modules and hasattr(texts, "type"):
+            return cls._of_arrow(texts)
+        rest, parts = iter(texts), list[Self]()
+        while some := list(islice(rest, BLOCK)):
+            parts.append(cls._of_block(some))
+        return cls.join(parts)
+
+    @classmethod
+    def of_bytes(cls, data: bytes, lengths: NDArray[np.integer[Any]]) -> Self:
+        """Cut bytes into texts of so many bytes each ``(N,)``; raise ValueError where they are none."""
+        texts = cls(np.frombuffer(data, np.uint8), _offsets(lengths))
+        starts = texts.offsets[:-1][lengths > 0]
+        if texts.offsets[-1] != len(data) or (np.diff(texts.offsets) < 0).any():
+            raise ValueError("texts are not as long as is said")
+        if not data.isascii() and (str(data, *CODEC) and (texts.data[starts] & 0xC0 == 0x80).any()):
+            raise ValueError("a text begins within a character")
+        return texts
+
+    @classmethod
+    def join(cls, parts: Sequence["Texts"]) -> Self:
+        """Put texts behind each other."""
+        if len(parts) == 1:
+            return cls(parts[0].data, parts[0].offsets)
+        lengths = np.concatenate([np.zeros(1, np.int64), *(np.diff(part.offsets) for part in parts)])
+        data = np.concatenate([np.empty(0, np.uint8), *(part.bytes() for part in parts)])
+        return cls(data, lengths.cumsum(out=lengths))
+
+    @classmethod
+    def _of_block(cls, texts: Sequence[str]) -> Self:
+        joined = "".join(texts)
+        pieces: Sequence[str | bytes] = texts if joined.isascii() else [text.encode(*CODEC) for text in texts]
+        data = joined.encode() if joined.isascii() else b"".join(pieces)  # type: ignore[arg-type]
+        return cls(np.frombuffer(data, np.uint8), _offsets(np.fromiter(map(len, pieces), np.int64, len(pieces))))
+
+    @classmethod
+    def _of_arrow(cls, column: Any) -> Self:
+        import pyarrow as pa
+
+        if isinstance(column, pa.ChunkedArray):
+            return cls.join([cls._of_arrow(chunk) for chunk in column.chunks])
+        if column.null_count:
+            raise ValueError("a text is missing")
+        column = column.cast(pa.large_string())
+        _, offsets, data = column.buffers()
+        whole = np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8)
+        found = np.zeros(1, np.int64) if offsets is None else np.frombuffer(offsets, np.int64)
+        return cls(whole, found[column.offset : column.offset + len(column) + 1])
+
+    def arrow(self) -> Any:
+        """Return an Arrow array of large strings, which shares the bytes."""
+        import pyarrow as pa
+
+        return pa.LargeStringArray.from_buffers(
+            len(self), pa.py_buffer(np.ascontiguousarray(self.offsets)), pa.py_buffer(self.data)
+        )
+
+    def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Texts":
+        """Select the texts of rows ``(n,)``, in that order."""
+        rows = np.asarray(rows, np.int64)
+        lengths, starts = self.lengths()[rows], self.offsets[:-1][rows]
+        offsets = _offsets(lengths)
+        data = np.empty(offsets[-1], np.uint8)
+        order = np.argsort(lengths, kind="stable")
+        for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):  # all of one length at once
+            if len(same) and (length := int(lengths[same[0]])):
+                windows(data, length, writeable=True)[offsets[same]] = windows(self.data, length)[starts[same]]
+        return Texts(data, offsets)
+
+    def bytes(self) -> NDArray[np.uint8]:
+        """Return the bytes of all texts."""
+        return self.data[self.offsets[0] : self.offsets[-1]]
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Count the bytes of each text ``(N,)``."""
+        return np.diff(self.offsets)
+
+    def hashes(self) -> NDArray[np.int64]:
+        """Hash each text ``(N,)``, as `hash` does in this process."""
+        return np.fromiter(map(hash, self), np.int64, len(self))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> "Texts": ...
+    def __getitem__(self, place: int | slice) -> "str | Texts":
+        if isinstance(place, int | np.integer):
+            row = range(len(self))[place]
+            return str(self.data[self.offsets[row] : self.offsets[row + 1]].tobytes(), *CODEC)
+        first, last, step = place.indices(len(self))
+        if step == 1:
+            return Texts(self.data, self.offsets[first : max(first, last) + 1])
+        return self.take(range(first, last, step))
+
+    def __iter__(self) -> Iterator[str]:
+        for first in range(0, len(self), BLOCK):
+            bounds = self.offsets[first : first + BLOCK + 1]
+            raw = self.data[bounds[0] : bounds[-1]].tobytes()
+            ends = (bounds - bounds[0]).tolist()
+            cuts = map(slice, ends, ends[1:])
+            if raw.isascii():
+                yield from map(str(raw, "ascii").__getitem__, cuts)
+            else:
+                yield from (str(raw[cut], *CODEC) for cut in cuts)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Texts):
+            return np.array_equal(self.lengths(), other.lengths()) and np.array_equal(self.bytes(), other.bytes())
+        if isinstance(other, str) or not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(str.__eq__, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        some = ", ".join(map(repr, self[:3]))
+        return f"<{len(self)} texts: {some}{', ...' if len(self) > 3 else ''}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the own bytes, not those that a slice was cut from."""
+        return Texts, (self.bytes().copy(), self.offsets - self.offsets[0])
+
+
+def _offsets(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    found = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=found[1:])
+    return found
