@@ -43,7 +43,8 @@ from emoclim.extraction.batches import even_batch
 from emoclim.extraction.glibc_malloc import keep_freed_memory
 from emoclim.pipeline.machine import usable_cores
 from emoclim.reports.extraction import Timing
-from emoclim.stages.extracting import CPU_BATCH, extract
+from emoclim.stages.encoding import CPU_BATCH
+from emoclim.stages.extracting import extract
 
 ENCODERS = ("clip", "musicnn", "harmonic_cnn", "clap", "short_chunk_cnn")
 GOALS = {"clip": "<= 1.08", "musicnn": "<= 1.12", "harmonic_cnn": "<= 1.12"}  # of the limit, on a CPU

@@ -25,7 +25,7 @@ from record import Row, command_line, publish
 from emoclim.encoders.loading import find_encoder
 from emoclim.encoders.nets import musicnn
 from emoclim.extraction.glibc_malloc import keep_freed_memory
-from emoclim.stages.extracting import CPU_BATCH
+from emoclim.stages.encoding import CPU_BATCH
 
 SHAPES = {
     "clip": (3, 224, 224),

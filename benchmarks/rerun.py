@@ -42,7 +42,7 @@ def main() -> None:
         runs = [(seconds(command), seconds(LIMIT)) for _ in range(asked.runs)]
     again, limit = (min(column) for column in zip(*runs, strict=True))
     name = f"`emoclim extract` of {asked.items:,} files that are there"
-    row = Row(name, again, "s", "`import torch`", limit, goal="<= 2 s")
+    row = Row(name, again, "s", "`import torch`", limit, goal="<= 1.15")
     publish("Extracting again", __doc__, asked, [row], {"seconds": runs}, "torch")
 
 

@@ -91,7 +91,8 @@ def _add(modality: Modality) -> None:
 
     own = [MODEL, PRECISION, *OF_MODALITY.get(modality, ())]
     extract.__doc__ = f"Encode {facts.nouns} that no cache holds yet."
-    command(app, facts.folder, first=CONFIG.options(), then=own)(extract)
+    # Where nothing is to be encoded, torch is not loaded, which would take most of the time
+    command(app, facts.folder, computing=False, first=CONFIG.options(), then=own)(extract)
 
 
 for one in MODALITIES:

@@ -164,7 +164,7 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
         split=split,
         group=_cell(row, "group"),
         pair=None if unlabelled else _cell(row, "pair"),
-        numbers=() if unlabelled else numbers_of_row(number, row, problems),
+        numbers=() if unlabelled or row.keys().isdisjoint(NUMBERS) else numbers_of_row(number, row, problems),
     )
 
 

@@ -5,8 +5,8 @@ system's memory anyway; the worker sends the fingerprint ahead of the blocks.
 """
 
 from collections.abc import Collection, Generator, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from emoclim.data import (
     ContentKeys,
@@ -20,8 +20,10 @@ from emoclim.data import (
     require_unchanged,
 )
 from emoclim.errors import DecodeError
-from emoclim.extraction.workers import Preparer
 from emoclim.progress import Stopwatch, Track
+
+if TYPE_CHECKING:
+    from emoclim.extraction.workers import Preparer  # loads torch, and a plan may leave nothing to decode
 
 T = TypeVar("T")
 
@@ -68,7 +70,7 @@ class ExtractionPlan:
         self._claimed.add(key)
         return True
 
-    def preparer(self, preparer: Preparer[T]) -> "HashingPreparer[T]":
+    def preparer(self, preparer: "Preparer[T]") -> "HashingPreparer[T]":
         """Wrap a preparer so that it hashes the files of items whose content is not known."""
         unknown = frozenset(item.id for item in self.todo if item.id not in self._keys)
         return HashingPreparer(preparer, unknown, self._contents, set(self._done))
@@ -90,6 +92,17 @@ class ExtractionPlan:
         return tuple(duplicates), tuple(leaks)
 
 
+@dataclass
+class Encoded:
+    """What encoding the items of a plan came to."""
+
+    encoded: int = 0
+    padded: int = 0
+    segments: int = 0
+    remarks: dict[str, dict[str, str]] = field(default_factory=dict)  # examples by id, by what is remarked
+    transient: dict[str, str] = field(default_factory=dict)  # reasons that are none of the content's, by key
+
+
 @dataclass(frozen=True, slots=True)
 class FileRead:
     """Event of a worker: the fingerprint of an item's file, and the seconds that reading it took."""
@@ -102,7 +115,7 @@ class FileRead:
 class HashingPreparer(Generic[T]):
     """Prepare items like another preparer, with a :class:`FileRead` before the blocks of those not known before."""
 
-    preparer: Preparer[T]
+    preparer: "Preparer[T]"
     unknown: frozenset[str]  # ids of the items whose fingerprint the plan needs
     contents: ContentKeys  # knows the others, and by now perhaps some of these
     settled: set[str]  # content keys that need no decoding; grows by those found

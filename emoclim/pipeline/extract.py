@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from emoclim import encoders
 from emoclim.cache import (
     CacheNote,
     FeatureCache,
@@ -23,7 +24,7 @@ from emoclim.cache import (
 from emoclim.cluster import Engine, open_engine
 from emoclim.config import ExtractConfig
 from emoclim.data import ContentKeys, Manifest, annotated_items, read_manifest
-from emoclim.encoders import Encoder, choose_device, load_encoder
+from emoclim.encoders import Encoder, load_encoder
 from emoclim.errors import CacheError, ConfigError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.encoders import choose_encoder, contamination
@@ -54,7 +55,8 @@ def extract_features(
     if on and shard:
         raise ConfigError("--on makes shards of its own; leave out --shard, or --on")
     engine = open_engine(on, device) if on else None
-    on_cpu = choose_device(device).type == "cpu"
+    if device not in ("auto", "cpu"):
+        encoders.choose_device(device)  # refuse one that is not here before anything is written
     name = choose_encoder(modality, config.encoder)
     manifest = read_manifest(source or workspace.manifest(modality), modality, unlabelled=config.unlabelled)
     encoder = load_encoder(name, checkpoint=config.checkpoint, track=track, **config.settings)
@@ -79,6 +81,7 @@ def extract_features(
             keys.save()
     failed = [ItemStatus(one.id, "failed", "", one.reason) for one in extraction.failures]
     failures = write_failures(path, note.sources[-1].name, failed, part.items)
+    on_cpu = not extraction.encoded or encoders.choose_device(device).type == "cpu"  # asking loads torch
     advice = advice_for(extraction.timing, encoder, on_cpu, config, decoders(config.workers))
     return ExtractionResult(manifest, len(part.items), path, failures, extraction, advice, warnings)
 
@@ -109,6 +112,7 @@ def _encode(
         retry_failed=config.retry_failed,
         elsewhere=elsewhere,
         given_up=spread.given_up,
+        flush=True,
         **common,
     )
     return spread.joined(extraction)

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from emoclim.cache import (
     CacheNote,
@@ -18,7 +18,6 @@ from emoclim.cache import (
 )
 from emoclim.data import (
     ContentKeys,
-    Features,
     Item,
     Manifest,
     ids_of,
@@ -33,6 +32,9 @@ from emoclim.pipeline.find_caches import cache_notes, command_for, names_of, new
 from emoclim.pipeline.held import find_held, tell_left_out
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track, silent
+
+if TYPE_CHECKING:
+    from emoclim.data import Features  # loads torch
 
 log = logging.getLogger(__name__)
 
@@ -209,7 +211,7 @@ def source_of(note: CacheNote, path: str) -> SourceRef:
 
 def read_features(
     library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False, quiet: bool = False
-) -> Features:
+) -> "Features":
     """Read cached features of some items of a library; unless `quiet`, warn of those that are missing or failed."""
     with open_cache(library.note.path) as cache:
         held = find_held(library.note.spec, items, keys, cache)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from typer.main import get_command
 
 import emoclim
@@ -75,6 +76,14 @@ def test_looking_at_a_cache_loads_the_library_of_its_format_only(suffix: str, tm
     for words in (["cache", "list"], ["cache", "info", "given"]):
         found = loaded(f"from emoclim.cli import app; app({[*words, '--workspace', str(tmp_path)]!r})")
         assert found == ["numpy", library]
+
+
+def test_extracting_what_is_extracted_already_loads_no_network(tmp_path: Path) -> None:
+    (tmp_path / "calm").mkdir()
+    Image.new("RGB", (8, 8), "blue").save(tmp_path / "calm" / "sea.png")
+    words = ["extract", "images", str(tmp_path), "--encoder", "colour", "--workspace", str(tmp_path)]
+    run = f"from emoclim.cli import app; app({words!r})"
+    assert [loaded(run, ("torch",)) for _ in range(2)] == [["torch"], []]
 
 
 def test_the_help_of_all_says_of_each_command_what_its_own_does() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from small_encoder import write_tone
 from torch import Tensor, nn
 
 from emoclim.data.features import FeatureSpec
@@ -16,6 +17,7 @@ from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
 from emoclim.learning.heads_file import load_heads, save_heads
+from emoclim.modality import MODALITIES
 
 PROBE = """
 import sys, torch
@@ -47,6 +49,23 @@ for name, command in leaves(get_command(app)):
         command.invoke(command.context_class(command))
     if os.waitpid(child, 0)[1]:
         print(name)
+"""
+EXTRACTING = """
+from pathlib import Path
+from emoclim.config import ExtractConfig
+from emoclim.pipeline import Workspace, extract_features
+from emoclim.stages.encoding import Encoding
+
+found, finish = [], Encoding.finish_items
+
+def probed(self, *given, **named):
+    found.append(left())
+    yield from finish(self, *given, **named)
+
+Encoding.finish_items = probed
+root = Path(sys.argv[1])
+extract_features("audio", root, ExtractConfig(encoder="timbre"), workspace=Workspace(root), device="cpu")
+print(found, SMALLEST * 1.0)
 """
 WORKERS = """
 from emoclim.learning.end_to_end.crops import CropLoader, CropMaker
@@ -111,7 +130,15 @@ def denormals(tensors: dict[str, Tensor]) -> int:
 
 
 def test_commands_that_compute_take_denormals_for_zero() -> None:
-    assert told(PROBE + COMMANDS) == ["cache list", "cache info", "cache gc", "prepare", "encoders"]  # these do not
+    by_themselves = [f"extract {modality.folder}" for modality in MODALITIES.values()]  # only while they encode
+    others = ["cache list", "cache info", "cache gc", "prepare", "encoders"]  # these do not
+    assert sorted(told(PROBE + COMMANDS)) == sorted(by_themselves + others)
+
+
+def test_the_command_that_extracts_takes_them_for_zero_while_it_encodes(tmp_path: Path) -> None:
+    (tmp_path / "calm").mkdir()
+    write_tone(tmp_path / "calm" / "a.wav", 300, 4.0, 0)
+    assert told(PROBE + EXTRACTING, tmp_path) == ["[0] 5e-324"]
 
 
 def test_workers_take_denormals_for_zero_and_the_caller_does_not() -> None:
