@@ -4,12 +4,12 @@ Used by objectives and stages. Generators live on the CPU.
 """
 
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from emoclim.data import Features, Split
 from emoclim.errors import CacheError, ManifestError, name_some
@@ -17,6 +17,9 @@ from emoclim.learning.branches import LABELS
 from emoclim.modality import Modality
 
 log = logging.getLogger(__name__)
+
+ROWS_PER_BLOCK = 1 << 13  # that are looked at together
+_ORDERS: MutableMapping[Tensor, tuple[int | None, Tensor]] = WeakIdKeyDictionary()  # see `rows_by_number`
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +75,20 @@ def class_balanced(
 
 def one_of_each(numbers: Tensor, counts: Tensor, drawn: Tensor, generator: torch.Generator) -> Tensor:
     """Draw a row for each of the drawn numbers, among the rows of that number."""
-    by_number = numbers.argsort(stable=True)
+    by_number = rows_by_number(numbers)
     first = counts.cumsum(0) - counts
     # float32 would miss rows of large classes
     position = torch.rand(drawn.shape, generator=generator, dtype=torch.float64)
     return by_number[first[drawn] + (position * counts[drawn]).long()]
+
+
+def rows_by_number(numbers: Tensor) -> Tensor:
+    """Order rows ``(N,)`` by their number, once for all epochs that draw from them."""
+    version, order = _ORDERS.get(numbers, (None, numbers))
+    if version != numbers._version:  # not sorted yet, or changed in place since
+        order = numbers.argsort(stable=True)
+        _ORDERS[numbers] = numbers._version, order
+    return order
 
 
 def in_passes(n: int, shape: tuple[int, int], generator: torch.Generator) -> Tensor:
@@ -207,22 +219,24 @@ def check_pair(
 def _check_whole(split: Split, modalities: Sequence[Modality], name: str, fewest: int) -> None:
     """Tell which items have no partner, and which share theirs; refuse a split of too few pairs."""
     assert split.pairs is not None
-    counts = {modality: Counter(split.pairs[modality].tolist()) for modality in modalities}
-    whole = set.intersection(*(set(own) for own in counts.values()))
-    if len(whole) < fewest:
-        raise ManifestError(_too_few(modalities, name, len(whole), fewest))
-    for modality, own in counts.items():
-        ids, numbers = split.features[modality].ids, split.pairs[modality].tolist()
+    own = {
+        modality: torch.unique(split.pairs[modality], return_inverse=True, return_counts=True)
+        for modality in modalities
+    }
+    in_all = [
+        torch.stack([torch.isin(one, other) for other, *_ in own.values()]).all(dim=0) for one, *_ in own.values()
+    ]
+    if (found := int(in_all[0].sum())) < fewest:
+        raise ManifestError(_too_few(modalities, name, found, fewest))
+    for whole, (modality, (_, places, counts)) in zip(in_all, own.items(), strict=True):
+        ids = split.features[modality].ids
         for what, told in (
-            ("belong to nothing in the other modality and are left out", [n not in whole for n in numbers]),
-            (
-                "share their pair with others of their modality: one of them is drawn at a time",
-                [n in whole and own[n] > 1 for n in numbers],
-            ),
+            ("belong to nothing in the other modality and are left out", ~whole),
+            ("share their pair with others of their modality: one of them is drawn at a time", whole & (counts > 1)),
         ):
-            if found := [id_ for id_, is_so in zip(ids, told, strict=True) if is_so]:
+            if rows := told[places].nonzero()[:, 0].tolist():
                 text = "%d of %d %s items of the %s split %s: %s"
-                log.warning(text, len(found), len(ids), modality, name, what, name_some(found))
+                log.warning(text, len(rows), len(ids), modality, name, what, name_some([ids[row] for row in rows]))
 
 
 def _too_few(modalities: Sequence[Modality], name: str, found: int, fewest: int) -> str:
@@ -241,7 +255,7 @@ def _too_few(modalities: Sequence[Modality], name: str, found: int, fewest: int)
 
 def _check_labels(split: Split, modality: Modality, name: str) -> None:
     labels, n_items, own = split.labels[modality], len(split.features[modality]), split.own_classes(modality)
-    if labels.shape != (n_items,) or not set(labels.tolist()) <= set(own):
+    if labels.shape != (n_items,) or not set(torch.unique(labels).tolist()) <= set(own):
         raise ManifestError(
             f"the {modality} labels of the {name} split do not fit; give each of the {n_items} items the number of a "
             f"class, from {min(own)} to {max(own)}"
@@ -250,7 +264,13 @@ def _check_labels(split: Split, modality: Modality, name: str) -> None:
 
 def _check_finite(features: Features, what: str) -> None:
     tables = [features.values] if features.segments is None else [features.values, features.segments]
-    bad = sum(int((~table.isfinite()).any(dim=1).sum()) for table in tables)
+    bad = sum(_not_finite(block) for table in tables for block in torch.split(table, ROWS_PER_BLOCK))
     if bad:
         total = sum(len(table) for table in tables)
         raise CacheError(f"{bad} of the {total} rows of {what} hold NaN or infinity; extract them again")
+
+
+def _not_finite(rows: Tensor) -> int:
+    """Count the rows that hold NaN or infinity."""
+    finite = rows.isfinite()
+    return 0 if finite.all() else int((~finite).any(dim=1).sum())

@@ -9,7 +9,7 @@ from torch import Tensor
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.errors import CacheError, CacheMismatch, ManifestError
-from emoclim.learning.sampling import batches, check_pair, class_balanced
+from emoclim.learning.sampling import batches, check_pair, class_balanced, rows_by_number
 from emoclim.seeding import generator_for
 
 CLASSES = ("funny", "happy", "sad")
@@ -77,6 +77,15 @@ def test_items_of_a_class_are_drawn_equally_and_with_replacement() -> None:
     share = drawn.bincount(minlength=6) / 30_000
     expected = 1 / 3 / labels.bincount()[labels]
     torch.testing.assert_close(share, expected, rtol=0, atol=0.012)
+
+
+def test_rows_are_sorted_once_and_anew_where_labels_change() -> None:
+    labels = torch.randint(3, (50,), generator=seeded(1))
+    first = rows_by_number(labels)
+    assert rows_by_number(labels) is first
+    assert first.tolist() == sorted(range(50), key=lambda row: int(labels[row]))
+    labels[7] = (labels[7] + 1) % 3
+    assert rows_by_number(labels).tolist() == sorted(range(50), key=lambda row: int(labels[row]))
 
 
 def test_shape_and_type() -> None:
