@@ -215,6 +215,8 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
 def torn_groups(items: Sequence[Item]) -> list[str]:
     """Return which groups of items lie in more than one split."""
     groups, splits = values_of(items, "group"), values_of(items, "split")
+    if not any(groups.values):
+        return []
     both = np.unique(groups.codes.astype(np.int64) * len(splits.values) + splits.codes)
     pairs = (divmod(pair, len(splits.values)) for pair in both.tolist())
     counts = Counter(groups.values[group] for group, split in pairs if splits.values[split])

@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 
 from emoclim.data.items.item import Item
 from emoclim.data.items.remote import path_within
+from emoclim.data.texts import Texts
 
 BLOCK = 1 << 15  # rows that are looked at together
 CODED = ("label", "tags", "split", "group", "pair")  # columns whose values recur
 COLUMNS = frozenset({"id", "path", *CODED})
+SAID = ("id", "label", "tags", "split", "group")  # what a digest is of, in this order, before numbers and pairs
 BARE = Item("", Path())  # has what items have by default
 
 
@@ -116,9 +118,11 @@ class ItemColumns(Sequence[Item]):
 
     def n_ids(self) -> int:
         """Count the different ids."""
-        import pyarrow.compute as pc
+        return len(self._ids.unique())
 
-        return int(pc.count_distinct(self._ids).as_py())
+    def id_blocks(self) -> Iterator[tuple[Any, int]]:
+        """Yield the ids, some at a time, as an array of Arrow with the row of the first."""
+        return ((self._ids[first : first + BLOCK], first) for first in range(0, len(self), BLOCK))
 
     def coded(self, name: str) -> Coded:
         """Return a column; of one that the table lacks, what items have by default."""
@@ -139,16 +143,51 @@ def columns_of(items: Sequence[Item], names: Sequence[str]) -> Iterator[tuple[An
 
 def digest_of(items: Sequence[Item]) -> str:
     """Hash what is said of items to 12 hex digits."""
-    rows: Iterator[Any] = columns_of(items, ("id", "label", "tags", "split", "group", "numbers", "pair"))
-    rows = ((*row, *numbers, pair) if pair else (*row, *numbers) for *row, numbers, pair in rows)
-    measures = () if isinstance(items, ItemColumns) else (list(own.measures.items()) for own in items if own.measures)
-    rows = chain(rows, measures)
-    hashed, before = hashlib.sha256(b"["), ""  # all of it as one JSON list, which may be too long to be made at once
-    while some := list(islice(rows, BLOCK)):
-        hashed.update(f"{before}{json.dumps(some)[1:-1]}".encode())
-        before = ", "
+    hashed, before = hashlib.sha256(b"["), b""  # all of it as one JSON list, which may be too long to be made at once
+    for some in _json_of_columns(items) if isinstance(items, ItemColumns) else _json_of_items(items):
+        hashed.update(before)
+        hashed.update(some)
+        before = b", "
     hashed.update(b"]")
     return hashed.hexdigest()[:12]
+
+
+def _json_of_items(items: Sequence[Item]) -> Iterator[bytes]:
+    """Yield what is said of items, some at a time, as parts of one JSON list; at the end, their further numbers."""
+    rows: Iterator[Any] = columns_of(items, (*SAID, "numbers", "pair"))
+    rows = ((*row, *numbers, pair) if pair else (*row, *numbers) for *row, numbers, pair in rows)
+    rows = chain(rows, (list(own.measures.items()) for own in items if own.measures))
+    while some := list(islice(rows, BLOCK)):
+        yield json.dumps(some)[1:-1].encode()
+
+
+def _json_of_columns(items: ItemColumns) -> Iterator[bytes]:
+    """Yield what is said of items as :func:`_json_of_items` does, without a Python object of each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = [items.coded(name) for name in (*SAID[1:], "pair")]
+    texts = [pa.array([f", {json.dumps(value)}" for value in one.values], pa.large_string()) for one in columns[:-1]]
+    pairs = (f", {json.dumps(pair)}" if pair else "" for pair in columns[-1].values)
+    texts.append(pa.array(pairs, pa.large_string()))
+    begin, end, nothing = (pa.scalar(text, pa.large_string()) for text in ("[", "], ", ""))
+    for ids, first in items.id_blocks():
+        codes = (pa.array(one.codes[first : first + len(ids)]) for one in columns)
+        cells = (text.take(own) for text, own in zip(texts, codes, strict=True))
+        rows = Texts.of(pc.binary_join_element_wise(begin, _json_of_texts(ids), *cells, end, nothing))
+        yield rows.bytes()[: -len(", ")].tobytes()
+
+
+def _json_of_texts(texts: Any) -> Any:
+    """Write each of some texts as JSON."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    own = Texts.of(texts).bytes()
+    if ((own < ord(" ")) | (own > ord("~")) | (own == ord('"')) | (own == ord("\\"))).any():
+        return pa.array(map(json.dumps, texts.to_pylist()), pa.large_string())
+    quote, nothing = (pa.scalar(text, pa.large_string()) for text in ('"', ""))
+    return pc.binary_join_element_wise(quote, texts, quote, nothing)
 
 
 def ids_of(items: Sequence[Item]) -> list[str]:

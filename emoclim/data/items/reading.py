@@ -14,10 +14,12 @@ from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns
 from emoclim.data.items.item import SPLITS, Item
 from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
 from emoclim.data.tables import SEPARATOR
+from emoclim.data.texts import Texts
 from emoclim.errors import ManifestError
 from emoclim.files import open_regular, require_memory
 
 LARGE = 100_000  # rows, from which items are not all made at once
+DELETE = 127  # the first byte that may be of white space beyond " "
 
 
 def read_columns(source: Path, *, unlabelled: bool) -> ItemColumns | None:
@@ -59,18 +61,15 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
         sizes = dict(zip(names, map(text_bytes, batch.columns), strict=True))
         texts += sizes["path"] + sizes.get("id", 0)  # of the others, each value is kept once
         require_memory(source, texts + sum(sizes.values()), ManifestError)
-        cells = dict(zip(names, map(_cells, batch.columns), strict=True))
-        own = (
-            cells["path"]
-            if "id" not in cells
-            else [id_.strip() or path for id_, path in zip(cells["id"], cells["path"], strict=True)]
-        )
-        if not all(own) or not all(cells["path"]):
+        columns = dict(zip(names, batch.columns, strict=True))
+        path = _texts(columns["path"])
+        own = _own_ids(_texts(columns["id"]), path) if "id" in columns else path
+        if _lacks_any(own) or _lacks_any(path):
             return None
-        ids.append(pa.array(own, pa.large_string()))
-        paths.append(ids[-1] if own == cells["path"] else pa.array(cells["path"], pa.large_string()))
+        ids.append(own)
+        paths.append(own if own.equals(path) else path)
         for name, known in numbers.items():
-            codes[name].append(np.fromiter((known.setdefault(cell, len(known)) for cell in cells[name]), np.int32))
+            codes[name].append(_numbered(columns[name], known))
     coded = {name: _normal(name, numbers[name], np.concatenate(codes[name])) for name in numbers}
     if unlabelled:
         coded = {name: one for name, one in coded.items() if name not in ("label", "pair")}
@@ -81,11 +80,45 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
     return items if items.n_ids() == len(items) else None
 
 
-def _cells(column: Any) -> list[str]:
-    """Return the cells of some rows; a dictionary of theirs may be that of very many."""
+def _texts(column: Any) -> Any:
+    """Return the cells of some rows as texts, an empty one as ``""``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     column.validate(full=True)  # damage may point to anything
-    cells: list[str | None] = getattr(column, "dictionary_decode", lambda: column)().to_pylist()
-    return [cell or "" for cell in cells]
+    whole = getattr(column, "dictionary_decode", lambda: column)()  # a dictionary may be that of very many rows
+    return pc.fill_null(whole.cast(pa.large_string()), "")
+
+
+def _own_ids(ids: Any, paths: Any) -> Any:
+    """Return the ids of rows; where there is none, the path."""
+    import pyarrow as pa
+
+    found = Texts.of(ids)
+    ends = found.data[np.concatenate([found.offsets[:-1], found.offsets[1:] - 1])] if len(found.data) else found.data
+    if found.lengths().all() and ((ends > ord(" ")) & (ends < DELETE)).all():
+        return ids
+    return pa.array([id_.strip() or path for id_, path in zip(found, Texts.of(paths), strict=True)], pa.large_string())
+
+
+def _lacks_any(texts: Any) -> bool:
+    return not Texts.of(texts).lengths().all()
+
+
+def _numbered(column: Any, known: dict[str, int]) -> NDArray[np.int32]:
+    """Number the cells of some rows ``(n,)`` as `known`, to which new ones are added in their order."""
+    import pyarrow.compute as pc
+
+    column.validate(full=True)
+    if not hasattr(column, "indices"):
+        column = column.dictionary_encode()
+    places = pc.fill_null(column.indices.cast("int64"), len(column.dictionary)).to_numpy(zero_copy_only=False)
+    used, first, codes = np.unique(places, return_index=True, return_inverse=True)
+    cells = [*column.dictionary.take(used[used < len(column.dictionary)]).to_pylist(), None]
+    numbers = np.empty(len(used), np.int32)
+    for place in first.argsort().tolist():
+        numbers[place] = known.setdefault(cells[place] or "", len(known))
+    return numbers[codes.ravel()]
 
 
 def _whole(parts: Sequence[Any]) -> Any:
