@@ -51,6 +51,7 @@ CASES: dict[str, dict[str, Any]] = {
     "few": {"label": None, "split": None, "tags": None, "group": None, "pair": None},
     "dictionaries": {"label": pa.array([f"l{n % 3}" for n in range(N)]).dictionary_encode()},
     "large": {"path": pa.array([f"{n}.wav" for n in range(N)], pa.large_string())},
+    "quotes": {"path": [f"{n}.wav" if n < 99 else f'{n} "x" \\ \x7f.wav' for n in range(N)]},
     "capitals": {"label": None, " Label ": [f"l{n % 3}" for n in range(N)]},
 }
 

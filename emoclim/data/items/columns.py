@@ -99,8 +99,9 @@ class ItemColumns(Sequence[Item]):
     def select(self, rows: NDArray[Any]) -> "ItemColumns":
         """Select some rows ``(n,)``, in that order."""
         coded = {name: Coded(one.values, one.codes[rows]) for name, one in self._coded.items()}
-        paths = self._paths if self._paths is None else self._paths.take(rows)
-        return ItemColumns(self._ids.take(rows), paths, self._folder, coded)
+        taken = arrow_rows(rows)
+        paths = self._paths if self._paths is None else self._paths.take(taken)
+        return ItemColumns(self._ids.take(taken), paths, self._folder, coded)
 
     def with_column(self, name: str, column: Coded) -> "ItemColumns":
         """Replace a column."""
@@ -111,10 +112,9 @@ class ItemColumns(Sequence[Item]):
         """See :func:`digest_of`."""
         return digest_of(self)
 
-    def ids(self) -> list[str]:
+    def ids(self) -> Texts:
         """Return all ids."""
-        found: list[str] = self._ids.to_pylist()
-        return found
+        return Texts.of(self._ids)
 
     def n_ids(self) -> int:
         """Count the different ids."""
@@ -163,16 +163,14 @@ def _json_of_items(items: Sequence[Item]) -> Iterator[bytes]:
 
 def _json_of_columns(items: ItemColumns) -> Iterator[bytes]:
     """Yield what is said of items as :func:`_json_of_items` does, without a Python object of each."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = [items.coded(name) for name in (*SAID[1:], "pair")]
-    texts = [pa.array([f", {json.dumps(value)}" for value in one.values], pa.large_string()) for one in columns[:-1]]
-    pairs = (f", {json.dumps(pair)}" if pair else "" for pair in columns[-1].values)
-    texts.append(pa.array(pairs, pa.large_string()))
-    begin, end, nothing = (pa.scalar(text, pa.large_string()) for text in ("[", "], ", ""))
+    texts = [Texts.of(f", {json.dumps(value)}" for value in one.values).arrow() for one in columns[:-1]]
+    texts.append(Texts.of(f", {json.dumps(pair)}" if pair else "" for pair in columns[-1].values).arrow())
+    begin, end, nothing = Texts.of(["[", "], ", ""]).arrow()
     for ids, first in items.id_blocks():
-        codes = (pa.array(one.codes[first : first + len(ids)]) for one in columns)
+        codes = (arrow_rows(one.codes[first : first + len(ids)]) for one in columns)
         cells = (text.take(own) for text, own in zip(texts, codes, strict=True))
         rows = Texts.of(pc.binary_join_element_wise(begin, _json_of_texts(ids), *cells, end, nothing))
         yield rows.bytes()[: -len(", ")].tobytes()
@@ -180,18 +178,24 @@ def _json_of_columns(items: ItemColumns) -> Iterator[bytes]:
 
 def _json_of_texts(texts: Any) -> Any:
     """Write each of some texts as JSON."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     own = Texts.of(texts).bytes()
     if ((own < ord(" ")) | (own > ord("~")) | (own == ord('"')) | (own == ord("\\"))).any():
-        return pa.array(map(json.dumps, texts.to_pylist()), pa.large_string())
-    quote, nothing = (pa.scalar(text, pa.large_string()) for text in ('"', ""))
+        return Texts.of(map(json.dumps, Texts.of(texts))).arrow()
+    quote, nothing = Texts.of(['"', ""]).arrow()
     return pc.binary_join_element_wise(quote, texts, quote, nothing)
 
 
-def ids_of(items: Sequence[Item]) -> list[str]:
-    """Return the ids of items."""
+def arrow_rows(rows: NDArray[Any]) -> Any:
+    """Make an array of Arrow of the numbers of rows ``(n,)``; `pyarrow.array` would load pandas, where that is."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.int64(), len(rows), [None, pa.py_buffer(rows.astype(np.int64))])
+
+
+def ids_of(items: Sequence[Item]) -> Sequence[str]:
+    """Return the ids of items, a list of few or Texts of many."""
     return items.ids() if isinstance(items, ItemColumns) else [item.id for item in items]
 
 

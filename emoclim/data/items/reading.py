@@ -52,8 +52,6 @@ def _is_usual(names: Sequence[str], kinds: Sequence[Any]) -> bool:
 
 def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabelled: bool) -> ItemColumns | None:
     """Join the columns of batches; None where an id or a path lacks or is there twice, or a split is none."""
-    import pyarrow as pa
-
     numbers: dict[str, dict[str, int]] = {name: {} for name in names if name in CODED}
     codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in numbers}
     ids, paths, texts = [], [], 0
@@ -86,19 +84,17 @@ def _texts(column: Any) -> Any:
     import pyarrow.compute as pc
 
     column.validate(full=True)  # damage may point to anything
-    whole = getattr(column, "dictionary_decode", lambda: column)()  # a dictionary may be that of very many rows
-    return pc.fill_null(whole.cast(pa.large_string()), "")
+    whole = getattr(column, "dictionary_decode", lambda: column)().cast(pa.large_string())
+    return pc.fill_null(whole, "") if whole.null_count else whole
 
 
 def _own_ids(ids: Any, paths: Any) -> Any:
     """Return the ids of rows; where there is none, the path."""
-    import pyarrow as pa
-
     found = Texts.of(ids)
     ends = found.data[np.concatenate([found.offsets[:-1], found.offsets[1:] - 1])] if len(found.data) else found.data
     if found.lengths().all() and ((ends > ord(" ")) & (ends < DELETE)).all():
         return ids
-    return pa.array([id_.strip() or path for id_, path in zip(found, Texts.of(paths), strict=True)], pa.large_string())
+    return Texts.of(id_.strip() or path for id_, path in zip(found, Texts.of(paths), strict=True)).arrow()
 
 
 def _lacks_any(texts: Any) -> bool:
@@ -107,18 +103,10 @@ def _lacks_any(texts: Any) -> bool:
 
 def _numbered(column: Any, known: dict[str, int]) -> NDArray[np.int32]:
     """Number the cells of some rows ``(n,)`` as `known`, to which new ones are added in their order."""
-    import pyarrow.compute as pc
-
-    column.validate(full=True)
-    if not hasattr(column, "indices"):
-        column = column.dictionary_encode()
-    places = pc.fill_null(column.indices.cast("int64"), len(column.dictionary)).to_numpy(zero_copy_only=False)
-    used, first, codes = np.unique(places, return_index=True, return_inverse=True)
-    cells = [*column.dictionary.take(used[used < len(column.dictionary)]).to_pylist(), None]
-    numbers = np.empty(len(used), np.int32)
-    for place in first.argsort().tolist():
-        numbers[place] = known.setdefault(cells[place] or "", len(known))
-    return numbers[codes.ravel()]
+    coded = _texts(column).dictionary_encode()
+    numbers = [known.setdefault(cell, len(known)) for cell in coded.dictionary.to_pylist()]
+    codes: NDArray[np.int32] = np.array(numbers, np.int32)[np.from_dlpack(coded.indices)]
+    return codes
 
 
 def _whole(parts: Sequence[Any]) -> Any:
