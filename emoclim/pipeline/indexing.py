@@ -41,7 +41,7 @@ class IndexState:
     state: str  # what was done, or why it is of no use
     left_out: Mapping[str, int]  # items of the library that are not in it, by reason
     path: Path | None  # None where it could not be kept
-    recall: float | None  # share of the nearest that it finds; None where that was not asked for
+    recall: float | None  # share of the nearest that it finds; None where no lists were made and that was not asked for
     problems: tuple[str, ...]
 
 
@@ -88,14 +88,15 @@ def index_libraries(
 
     With `approximate`, lists are made by which not all of a library is read; False deletes them, None leaves them.
     """
-    opened = searcher.libraries()
+    opened, recalls = searcher.libraries(), dict[str, float | None]()
     for one in opened if approximate is not None else ():
         if approximate:
-            one.gallery.rank = make_lists(one.indexed.index, track)
+            one.gallery.rank, recalls[one.name] = make_lists(one.indexed.index, track)
         else:
             remove_lists(one.indexed.index)
             one.gallery.rank = ExactRanker(one.embedded.vectors)
-    return IndexReport(tuple(_state(one, searcher.space.told, verify, track) for one in opened))
+    space = searcher.space.told
+    return IndexReport(tuple(_state(one, space, recalls.get(one.name), verify, track) for one in opened))
 
 
 def list_indexes(workspace: Workspace) -> IndexReport:
@@ -113,9 +114,9 @@ def remove_useless(workspace: Workspace) -> IndexReport:
     return IndexReport(tuple(replace(one, problems=()) for one in useless))
 
 
-def _state(opened: Opened, space: str, verify: bool, track: Track) -> IndexState:
+def _state(opened: Opened, space: str, recall: float | None, verify: bool, track: Track) -> IndexState:
     index = opened.indexed.index
-    recall, problems = _check(opened, track) if verify else (None, ())
+    recall, problems = _check(opened, track) if verify else (recall, ())
     return IndexState(
         library=opened.name,
         modality=opened.modality,

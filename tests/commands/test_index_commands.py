@@ -53,6 +53,16 @@ def test_it_is_made_told_kept_and_checked(workspace: Path) -> None:
     assert "--run would have no effect" in mistake("index", "--list", "--run", "x", "--workspace", workspace)
 
 
+def test_making_lists_tells_what_share_of_the_nearest_they_find(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("faiss")
+    words = ("index", "--approximate", "--workspace", workspace)
+    assert [(one["lists"], one["recall"] > 0.9) for one in answer(*words)] == [(True, True)] * 2
+    assert not caplog.records
+    assert [one["recall"] for one in answer(*words)] == [None] * 2  # they were there
+
+
 def test_what_is_new_is_put_into_it_and_an_index_that_is_spoilt_is_made_anew(workspace: Path, tmp_path: Path) -> None:
     album = tmp_path / "album"
     pieces = sorted((workspace / "data" / "audio" / "happy").iterdir())

@@ -26,24 +26,24 @@ def open_lists(index: Index) -> ApproximateRanker | None:
     return lists
 
 
-def make_lists(index: Index, track: Track) -> ApproximateRanker:
-    """Make the lists of an index, if there are none of all its items."""
+def make_lists(index: Index, track: Track) -> tuple[ApproximateRanker, float | None]:
+    """Make the lists of an index, if there are none of all its items, and tell what share of the nearest they find."""
     if index.folder is None:
         raise CacheError("lists cannot be made of an index that cannot be kept; make room, or let it be written")
     try:
         lock, _ = lock_index(index.folder)
+        recall = None
         try:
             lists = open_lists(index)
             if lists is None or lists.listed < len(index.items):
                 recall = build_lists(index.lists, index.embedded.vectors, track)
-                log.warning("%s: its lists find about %.1f %% of the nearest", index.folder, 100 * recall)
                 lists = read_lists(index.lists, index.embedded.vectors)
         finally:
             lock.release()
     except OSError as error:
         raise CacheError(f"{index.lists} cannot be written ({reason_of(error)}); make room on the disk") from error
     assert lists is not None
-    return lists
+    return lists, recall
 
 
 def remove_lists(index: Index) -> None:
