@@ -35,6 +35,8 @@ EXPANSION = 16  # times its size that a file may take, however large that is
 GB = 10**9
 MAX_DEPTH = 100  # of tables within tables
 OF_UNION = re.compile(r"[a-z-]+\[.*\]$")  # how pydantic names one of several types, which says nothing to users
+# A spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
+FORMULA = re.compile(r"'*[=+@\t\r-]")
 PROCESS = re.compile(r"\.(\d+)(?:\.[0-9a-f]{8})?\.partial")
 
 
@@ -175,6 +177,11 @@ def csv_bytes(rows: Iterable[Iterable[object]], errors: str = "strict") -> bytes
     stream = io.StringIO(newline="")
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue().encode(errors=errors)
+
+
+def shielded(text: str) -> str:
+    """Put an apostrophe before a cell that a spreadsheet would run, or that begins with one before such."""
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def parquet_bytes(table: Any) -> bytes:

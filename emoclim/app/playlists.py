@@ -10,10 +10,9 @@ from emoclim.app.libraries import Opened
 from emoclim.app.searching import Body
 from emoclim.data import Item
 from emoclim.errors import on_one_line
-from emoclim.files import csv_bytes
+from emoclim.files import csv_bytes, shielded
 
 MOST = 10_000  # entries
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets would run
 TYPES = {"m3u8": "application/vnd.apple.mpegurl", "csv": "text/csv; charset=utf-8"}
 
 router = APIRouter(prefix="/api")
@@ -63,10 +62,5 @@ def _csv(entries: list[tuple[Item, float | None]]) -> bytes:
     for item, start in entries:
         begin = None if item.start is None and start is None else (item.start or 0.0) + (start or 0.0)
         path = "" if item.path is None else str(item.path.absolute())
-        rows.append((_cell(item.id), path, _cell(item.label or ""), "" if begin is None else f"{begin:g}"))
+        rows.append((shielded(item.id), path, shielded(item.label or ""), "" if begin is None else f"{begin:g}"))
     return csv_bytes(rows)
-
-
-def _cell(text: str) -> str:
-    """Keep a spreadsheet from running what a file is called."""
-    return f"'{text}" if text.startswith(FORMULA) else text

@@ -18,13 +18,11 @@ from typing import Literal, NamedTuple, get_args
 
 from emoclim.data import ContentKeys, FeatureSpec, Item, url_of
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import csv_bytes, open_regular, require_memory, write_bytes
+from emoclim.files import FORMULA, csv_bytes, open_regular, require_memory, shielded, write_bytes
 
 State = Literal["committed", "failed", "missing", "left out"]
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
-# a spreadsheet runs a cell that begins with one of these signs, where no apostrophe stands before it
-FORMULA = re.compile(r"'*[=+@-]")
 FORMULA_LINE = re.compile(rf"^{FORMULA.pattern}", re.MULTILINE)
 ROWS = 4096  # of a table, looked at together
 # control characters stand as \x1b; slashes before them, and before what looks like one, are doubled
@@ -193,7 +191,7 @@ def _shielded(cell: object) -> str:
     text = "" if cell is None else str(cell)
     if not text.isprintable() or "\\x" in text:
         text = CONTROLS.sub(_escape, text)
-    return f"'{text}" if FORMULA.match(text) else text
+    return shielded(text)
 
 
 def _plain(cell: str) -> str:
