@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
 from emoclim import __version__, pipeline
+from emoclim.app.decoded import own_prefix
 from emoclim.app.guard.uploads import keep_uploads
 from emoclim.app.libraries import Opened, ServedLibrary
 from emoclim.app.libraries import about as about_space
@@ -104,7 +105,7 @@ async def search(
 
 
 def _answer(library: ServedLibrary, query: Query, files: list[UploadFile]) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix="emoclim-") as folder:
+    with tempfile.TemporaryDirectory(prefix=own_prefix()) as folder:
         kept = keep_uploads(files, Path(folder))
         asked = _asked(query, kept)
         mix = query.mix.model_dump() if query.mix else None

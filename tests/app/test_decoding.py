@@ -1,6 +1,7 @@
 """Decoding within bounds: calls that take too long, too much memory, crash or fail end by themselves, and no other."""
 
 import os
+import tempfile
 import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -10,10 +11,12 @@ import pytest
 import soundfile
 
 from emoclim import load_encoder
-from emoclim.app.decoded import PEAKS, Kept, find_peaks, write_wav
+from emoclim.app.decoded import PEAKS, Decoded, Kept, find_peaks, own_prefix, write_wav
 from emoclim.app.guard.decoding import Busy, Decoders
 from emoclim.data import Item
 from emoclim.errors import DecodeError
+
+GONE = 2**31 - 1  # a process that no system has
 
 
 def counting(number: int) -> Generator[int, None, str]:
@@ -148,3 +151,18 @@ def next_value(running: Generator[object, None, object]) -> object:
     with pytest.raises(StopIteration) as end:
         next(running)
     return end.value.value
+
+
+def test_what_a_killed_service_left_is_removed_by_the_next(
+    decoders: Decoders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    mine, others = own_prefix(), "emoclim-another machine-"
+    left, *kept = (
+        tmp_path / name for name in (f"{mine.replace(str(os.getpid()), str(GONE))}x", f"{mine}x", f"{others}1-x")
+    )
+    for folder in (left, *kept):
+        folder.mkdir()
+        (folder / "0.wav").touch()
+    Decoded(decoders).close()
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
