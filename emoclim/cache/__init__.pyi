@@ -10,9 +10,11 @@ from .item_table import ids_by_key as ids_by_key
 from .item_table import item_statuses as item_statuses
 from .item_table import item_table_path as item_table_path
 from .item_table import key_of as key_of
+from .item_table import keys_by_id as keys_by_id
 from .item_table import read_item_table as read_item_table
 from .item_table import refreshed as refreshed
 from .item_table import write_failures as write_failures
+from .item_table import write_imported_table as write_imported_table
 from .item_table import write_item_table as write_item_table
 from .items import EncodedItem as EncodedItem
 from .items import in_blocks as in_blocks

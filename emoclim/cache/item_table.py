@@ -12,13 +12,15 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, KeysView, Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-from emoclim.data import ContentKeys, FeatureSpec, Item, url_of
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclim.data import ContentKeys, FeatureSpec, Item, Texts, url_of
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import FORMULA, csv_bytes, open_regular, require_memory, shielded, write_bytes
+from emoclim.files import FORMULA, atomic, csv_bytes, open_regular, require_memory, shielded, write_bytes
 
 State = Literal["committed", "failed", "missing", "left out"]
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
@@ -62,6 +64,48 @@ def write_item_table(cache: Path, manifest_name: str, statuses: Sequence[ItemSta
     path = item_table_path(cache, manifest_name)
     _write_csv(path, [ItemStatus._fields, *statuses])
     return path
+
+
+def write_imported_table(cache: Path, manifest_name: str, ids: Sequence[str], there: NDArray[np.bool_]) -> None:
+    """Write the table of items that are known by their ids, of which some are `there` ``(N,)`` and the others not."""
+    with atomic(item_table_path(cache, manifest_name)) as partial, partial.open("wb") as file:
+        file.write(csv_bytes([ItemStatus._fields]))
+        for first in range(0, len(ids), ROWS):
+            part = slice(first, first + ROWS)
+            file.write(_imported_rows(Texts.of(ids[part]), there[part]))
+
+
+def _imported_rows(ids: Texts, there: NDArray[np.bool_]) -> bytes:
+    """Write rows of a table of items; of many plain ids without a Python object of each."""
+    states: tuple[State, State] = ("missing", "committed")
+    if len(ids) < ROWS or not _are_plain(ids):
+        own = zip(ids, there.tolist(), strict=True)
+        return _csv([ItemStatus(id_, states[held], f"{BY_ID}{id_}") for id_, held in own])
+    import pyarrow.compute as pc
+
+    middles = Texts.of([f",{state},{BY_ID}" for state in states]).take(there.astype(np.int64))
+    end, nothing = Texts.of([",\n", ""]).arrow()
+    rows = pc.binary_join_element_wise(ids.arrow(), middles.arrow(), ids.arrow(), end, nothing)
+    return Texts.of(rows).bytes().tobytes()
+
+
+def _are_plain(ids: Texts) -> bool:
+    """Tell whether a CSV file surely has texts as they are, by a look at all at once."""
+    if not ids.lengths().all():
+        return False
+    text, signs = ids.bytes().tobytes().decode(errors="replace"), set(ids.data[ids.offsets[:-1]].tolist())
+    told = any(sign in text for sign in (",", '"', "\\", "\ufffd"))
+    return text.isprintable() and not told and not any(sign == ord("'") or FORMULA.match(chr(sign)) for sign in signs)
+
+
+def keys_by_id(ids: Sequence[str]) -> Sequence[str]:
+    """Return the keys of imported features, whose ids are known."""
+    if len(ids) < ROWS:
+        return tuple(f"{BY_ID}{id_}" for id_ in ids)
+    import pyarrow.compute as pc
+
+    begin, nothing = Texts.of([BY_ID, ""]).arrow()
+    return Texts.of(pc.binary_join_element_wise(begin, Texts.of(ids).arrow(), nothing))
 
 
 def write_failures(
@@ -172,9 +216,11 @@ def item_tables(cache: Path) -> list[Path]:
 
 
 def _write_csv(path: Path, rows: Sequence[Sequence[object]]) -> None:
-    blocks = (rows[first : first + ROWS] for first in range(0, len(rows), ROWS))
-    plain = (block if _is_plain(block) else [map(_shielded, row) for row in block] for block in blocks)
-    write_bytes(path, csv_bytes(chain.from_iterable(plain), "backslashreplace"))
+    write_bytes(path, b"".join(_csv(rows[first : first + ROWS]) for first in range(0, len(rows), ROWS)))
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> bytes:
+    return csv_bytes(rows if _is_plain(rows) else [map(_shielded, row) for row in rows], "backslashreplace")
 
 
 def _is_plain(rows: Sequence[Sequence[object]]) -> bool:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import cache_files
+import numpy as np
 import pytest
 import torch
 from cache_files import fill
@@ -12,7 +13,8 @@ from contracts import SPEC, encoded
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emoclim.cache import ItemStatus, open_cache, read_item_table, write_item_table
+from emoclim.cache import ItemStatus, keys_by_id, open_cache, read_item_table, write_imported_table, write_item_table
+from emoclim.data import Texts
 from emoclim.errors import CacheError
 
 path = cache_files.path
@@ -120,3 +122,25 @@ def test_what_is_no_table_is_told(path: Path, content: bytes) -> None:
         with pytest.raises(CacheError, match=r"cache.m.items.csv"):
             cache.features(["1"])
         assert cache.features(["a"]).ids == ("a",)  # a key needs no table
+
+
+ODD = ["a,b", 'a "b"', "=1", "-1", "'+1", "a\x1bb", "a\\x1b", "é", "\ufffd", "a\u2028b", "\ud800", "a\n", " a", "\\"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_the_table_of_many_imported_items_is_that_of_their_states(
+    tmp_path: Path, odd: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoclim.cache.item_table.ROWS", 16)
+    ids = [f"songs/{n}.wav" for n in range(70)]
+    ids[20] = odd
+    there = np.arange(70) % 5 > 0
+    keys = keys_by_id(ids)
+    assert keys == [f"id:{id_}" for id_ in ids]
+    states = [
+        ItemStatus(id_, "committed" if held else "missing", key)
+        for id_, held, key in zip(ids, there, keys, strict=True)
+    ]
+    write_imported_table(tmp_path / "x.h5", "many", Texts.of(ids), there)
+    plain = write_item_table(tmp_path / "x.h5", "plain", states)
+    assert (tmp_path / "x.many.items.csv").read_bytes() == plain.read_bytes()

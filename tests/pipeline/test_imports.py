@@ -284,11 +284,49 @@ TABLES: dict[str, Any] = {
 
 @pytest.mark.parametrize("kind", TABLES)
 def test_tables_are_read_some_rows_at_a_time(space: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emoclim.pipeline.caches.feature_tables.ROWS", 3)
+    monkeypatch.setattr("emoclim.pipeline.caches.feature_columns.ROWS", 3)
     pq.write_table(pa.table({"id": IDS, "values": TABLES[kind]}), space / "given.parquet")
     assert bring(space, space / "given.parquet").imported == 8
     numbers = NUMBERS.astype(np.float16) if kind == "half" else NUMBERS
     assert np.array_equal(features_of(space, "given", "image").values.numpy(), numbers.astype(np.float32))
+
+
+@pytest.mark.parametrize("order", [list(range(8)), [3, 1, 0, 2, 7, 6, 5, 4], [7, 2]])
+def test_rows_of_tables_find_their_items_in_any_order(
+    space: Path, order: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoclim.pipeline.caches.feature_columns.ROWS", 3)
+    monkeypatch.setattr("emoclim.cache.item_table.ROWS", 2)
+    ids = pa.array([*(IDS[n] for n in order), "x.png"]).dictionary_encode()
+    values = [*(LISTS[n] for n in order), LISTS[0]]
+    pq.write_table(pa.table({"id": ids, "values": values}), space / "given.parquet")
+    result = bring(space, space / "given.parquet", allow_extra=True)
+    missing = tuple(id_ for n, id_ in enumerate(IDS) if n not in order)
+    assert (result.imported, result.missing, result.left_out) == (len(order), missing, ("x.png",))
+    features = features_of(space, "given", "image")
+    assert np.array_equal(features.values.numpy(), NUMBERS[sorted(order)])
+    with pytest.raises(CacheError, match=r"1 of \d rows are of no item of .*images.csv \(x.png\)"):
+        bring(space, space / "given.parquet")
+
+
+LATE: dict[str, tuple[list[Any], str]] = {  # what is wrong in the last block of rows
+    "not finite": ([*LISTS[:7], [np.nan] * DIM], r"1 items of .*art/h.png"),
+    "shorter": ([*LISTS[:6], *([number] for number in range(2))], r"equally long \(1 to 5\)"),
+    "ragged": ([*LISTS[:7], [1.0]], r"1 to 5 numbers"),
+}
+
+
+@pytest.mark.parametrize("case", LATE)
+def test_what_is_wrong_in_a_later_block_leaves_nothing(space: Path, case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoclim.pipeline.caches.feature_columns.ROWS", 3)
+    (space / "data" / "images.csv").write_text("".join(f"{line}\n" for line in ("path", *IDS)))
+    values, message = LATE[case]
+    pq.write_table(pa.table({"id": IDS, "values": pa.array(values, pa.list_(pa.float32()))}), space / "given.parquet")
+    before = files_of(space)
+    with pytest.raises(CacheError, match=message):
+        bring(space, space / "given.parquet")
+    assert files_of(space) == before
+    assert not (space / "cache").exists()
 
 
 def test_the_files_of_a_folder_are_one_table(space: Path) -> None:

@@ -8,6 +8,7 @@ import math
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,24 +17,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from emoclim.data import text_bytes, unpacked_bytes
+from emoclim.data import Texts
 from emoclim.encoders import file_hash
 from emoclim.errors import CacheError, EmoclimError, name_some
 from emoclim.files import open_regular, require_memory
+from emoclim.pipeline.caches.feature_columns import LEVELS, ROW_BYTES, no_ids, read_arrays, read_ids, require_values
 
 Array = NDArray[Any]
 
 NO_ID = ""  # key of an item whose file has no ids
-ROWS, BLOCK_BYTES = 8192, 1 << 25  # of Parquet, read at once: at most so many rows, and about so many bytes
-ROW_BYTES = 128  # of Python's objects for one row, about
 HEADERS: dict[Any, Any] = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-LEVELS = {"values": 1, "segments": 2, "starts": 1, "seconds": 0}  # of lists in which a column has its numbers
 
 
 class Block(NamedTuple):
     """Some items of a file, in its order."""
 
-    ids: Sequence[str]  # NO_ID where the file has none
+    ids: Texts  # NO_ID where the file has none
     values: Tensor  # (N, D) float32, all finite, as are the others
     segments: Tensor  # (R, D); R is 0 where the file has none
     starts: Tensor  # (R,)
@@ -41,35 +40,71 @@ class Block(NamedTuple):
     seconds: Tensor  # (N,)
 
 
-def find_features(path: Path) -> tuple[list[Path], str]:
-    """The file, or the Parquet files of the folder, with features, and ``"<name>@<12 hex of the sha256>"`` of all."""
+def find_files(path: Path) -> list[Path]:
+    """The file, or the Parquet files of the folder, with features."""
     files = sorted(file for file in path.rglob("*.parquet") if file.is_file()) if path.is_dir() else [path]
     if not files or not files[0].is_file() or files[0].suffix.lower() not in (".npz", ".parquet"):
         raise CacheError(f"{path} is no file of features; name an .npz, a .parquet or a folder of .parquet that exists")
+    return files
+
+
+def identity_of(path: Path, files: Sequence[Path]) -> str:
+    """Return ``"<name>@<12 hex of the sha256>"`` of all files of a path."""
     if files == [path]:
-        return files, f"{path.name}@{file_hash(path)[:12]}"
+        return f"{path.name}@{file_hash(path)[:12]}"
     listed = "".join(f"{file_hash(file)} {file.relative_to(path).as_posix()}\n" for file in files)
-    return files, f"{path.resolve().name}@{hashlib.sha256(os.fsencode(listed)).hexdigest()[:12]}"
+    return f"{path.resolve().name}@{hashlib.sha256(os.fsencode(listed)).hexdigest()[:12]}"
 
 
-def read_blocks(files: Sequence[Path], values: str) -> Iterator[Block]:
-    """Read features and their ids; the array or column called `values` has one vector for each item."""
+def read_blocks(files: Sequence[Path], values: str, known: Texts | None = None) -> Iterator[Block]:
+    """Read features and their ids; the array or column called `values` has one vector for each item.
+
+    Ids of all rows that are `known` already are not read again.
+    """
+    first = 0
     for file in files:
-        read = _read_npz if file.suffix.lower() == ".npz" else _read_parquet
-        try:
-            for arrays in read(file, values):
+        with _explained(file):
+            read = _read_npz(file, values) if _is_npz(file) else read_arrays(file, values, with_ids=known is None)
+            for arrays in read:
+                if known is not None:
+                    arrays["ids"] = known[first : first + len(arrays["values"])]
+                    first += len(arrays["ids"])
                 yield _block(file, arrays)
-        except EmoclimError:
-            raise
-        except Exception as error:  # whatever a damaged or hostile file makes its reader raise
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            raise CacheError(f"{file} cannot be read ({reason}); save plain texts and floats in it") from error
+
+
+def read_outline(files: Sequence[Path], values: str) -> tuple[Texts, int] | None:
+    """Read ids and the width of the first values; None where only a look at all numbers tells what must be known."""
+    ids = []
+    for file in files:
+        if _is_npz(file):
+            return None
+        with _explained(file):
+            if (own := read_ids(file, values)) is None:
+                return None
+            ids.append(own)
+    first = next(read_blocks(files, values), None)
+    return None if first is None else (Texts.join(ids), first.values.shape[1])
+
+
+@contextmanager
+def _explained(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except EmoclimError:
+        raise
+    except Exception as error:  # whatever a damaged or hostile file makes its reader raise
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise CacheError(f"{file} cannot be read ({reason}); save plain texts and floats in it") from error
+
+
+def _is_npz(file: Path) -> bool:
+    return file.suffix.lower() == ".npz"
 
 
 def _read_npz(file: Path, values: str) -> Iterator[dict[str, Any]]:
     with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
         there = [name.removesuffix(".npy") for name in archive.namelist()]
-        _require(values, there, file)
+        require_values(values, there, file)
         members = {name: name for name in ("ids", "offsets", *LEVELS) if name in there} | {"values": values}
         needed = sum(_declared(archive, f"{member}.npy") for member in members.values())
         require_memory(file, needed, CacheError)
@@ -95,100 +130,38 @@ def _declared(archive: zipfile.ZipFile, member: str) -> int:
     return size + ROW_BYTES * int(math.prod(shape[:1]))
 
 
-def _read_parquet(file: Path, values: str) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet as pq
-
-    texts = 0
-    with open_regular(file) as stream:
-        there = pq.ParquetFile(stream).schema_arrow.names
-        recurring = [name for name in there if name == "id"]  # one that is not there raises KeyError
-        table = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
-        _require(values, there, file)
-        columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
-        columns = {name: column for name, column in columns.items() if column in there}
-        require_memory(file, unpacked_bytes(stream), CacheError)
-        decoded = _decoded(table, list(columns.values()))
-        require_memory(file, decoded, CacheError)
-        rows = max(1, min(ROWS, BLOCK_BYTES * table.metadata.num_rows // max(1, decoded)))
-        for batch in table.iter_batches(rows, columns=list(columns.values())):
-            if batch.num_rows:
-                texts += text_bytes(batch.column("id")) if "ids" in columns else 0
-                require_memory(file, texts, CacheError)
-                yield _arrays({name: batch.column(column) for name, column in columns.items()}, file)
-
-
-def _decoded(table: Any, names: Sequence[str]) -> int:
-    """Count the bytes that columns of Parquet take by their own account; few may stand for many equal numbers."""
-    table.scan_contents(names)  # raises what to ask a damaged column would end the process with
-    metadata, schema = table.metadata, table.schema
-    places = [n for n in range(len(schema)) if schema.column(n).path.partition(".")[0] in names]
-    groups = [metadata.row_group(n) for n in range(metadata.num_row_groups)]
-    columns = [group.column(n) for group in groups for n in places]
-    numbers = sum(max(column.total_uncompressed_size, 4 * column.num_values) for column in columns)
-    return int(numbers + ROW_BYTES * metadata.num_rows)
-
-
-def _require(values: str, names: Sequence[str], file: Path) -> None:
-    if values not in names:
-        raise CacheError(f"{file} has no {values!r}, only {', '.join(names)}; name what has the values with --values")
-
-
-def _arrays(columns: dict[str, Any], file: Path) -> dict[str, Any]:
-    """Bring columns of Parquet to the arrays that an npz would hold."""
-    if empty := [name for name, column in columns.items() if column.null_count]:
-        raise CacheError(f"the column of the {empty[0]} of {file} has empty cells; fill them, or leave those rows out")
-    arrays: dict[str, Any] = {"ids": columns["ids"].cast("string").to_pylist()} if "ids" in columns else {}
-    counts: dict[str, list[Array]] = {}
-    for name in LEVELS.keys() & columns.keys():
-        numbers, counts[name] = _flatten(columns[name], LEVELS[name])
-        shape = [-1]
-        if name in ("values", "segments"):
-            lengths = counts[name].pop()
-            shape = [len(lengths), *set(lengths.tolist())]
-            if len(shape) > 2:
-                raise CacheError(f"the {name} of {file} have {min(lengths)} to {max(lengths)} numbers; make them alike")
-        if len(numbers) or name == "values":
-            arrays[name] = numbers.reshape(shape)
-    if "segments" in counts:
-        arrays["offsets"] = np.concatenate([[0], *(lengths.cumsum() for lengths in counts["segments"])])
-        if "starts" in counts and not np.array_equal(counts["starts"], counts["segments"]):
-            raise CacheError(f"the starts of {file} are not one number for each segment; correct them")
-    return arrays
-
-
-def _flatten(column: Any, depth: int) -> tuple[Array, list[Array]]:
-    """Split nested lists into their numbers, an empty one as NaN, and the lengths of the lists of each level."""
-    import pyarrow.compute as pc
-
-    counts = []
-    for _ in range(depth):
-        lengths = pc.fill_null(pc.list_value_length(column), 0)
-        counts.append(lengths.to_numpy(zero_copy_only=False).astype(np.int64))
-        column = column.flatten()
-    return column.to_numpy(zero_copy_only=False), counts
-
-
 def _block(file: Path, arrays: dict[str, Any]) -> Block:
     """Make a block of arrays, if their shapes fit each other and all of their numbers are finite."""
     values = arrays["values"]
     n_items = len(np.atleast_1d(values))
     dim = values.shape[1] if values.ndim == 2 and values.shape[1] else 1
-    ids = arrays.get("ids", [NO_ID] * n_items)
-    if len(ids) != n_items or not all(isinstance(id_, str) for id_ in ids):
+    ids = arrays.get("ids", no_ids(n_items))
+    if len(ids) != n_items or not (isinstance(ids, Texts) or all(isinstance(id_, str) for id_ in ids)):
         raise CacheError(f"the ids of {file} are not {n_items} texts, one for each row of values; correct them")
-    "".join(ids).encode()  # what is no Unicode raises ValueError
+    if not isinstance(ids, Texts):
+        "".join(ids).encode()  # what is no Unicode raises ValueError
     offsets = _offsets(arrays, n_items, file)
     n = int(offsets[-1])
     shapes = {"values": (n_items, dim), "segments": (n, dim), "starts": (n,), "seconds": (n_items,)}
     floats = {name: _floats(arrays.get(name), shape, f"{name} of {file}") for name, shape in shapes.items()}
-    good = {name: array.isfinite().reshape(len(array), array[:1].numel()).all(1) for name, array in floats.items()}
-    bad = ~good["values"] | ~good["seconds"] | (floats["seconds"] < 0)
-    owners = torch.arange(n_items).repeat_interleave(offsets.diff())
-    bad[owners[~good["segments"] | ~good["starts"]]] = True
+    good = {name: _finite(array.numpy()) for name, array in floats.items()}
+    bad = ~good["values"] | ~good["seconds"] | (floats["seconds"].numpy() < 0)
+    owners = np.arange(n_items).repeat(offsets.diff().numpy())
+    bad[owners[~(good["segments"] & good["starts"])]] = True
     if bad.any():
-        named = name_some([ids[n] or f"row {n}" for n in bad.nonzero()[:, 0].tolist()])
+        named = name_some([ids[n] or f"row {n}" for n in np.flatnonzero(bad)])
         raise CacheError(f"{int(bad.sum())} items of {file} have a number that is not finite ({named}); correct them")
-    return Block(ids, floats["values"], floats["segments"], floats["starts"], offsets, floats["seconds"])
+    own = ids if isinstance(ids, Texts) else Texts.of(ids)
+    return Block(own, floats["values"], floats["segments"], floats["starts"], offsets, floats["seconds"])
+
+
+def _finite(array: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell of each row ``(n,)`` whether all of its numbers are finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if np.isfinite(array.sum()):  # as no sum with one that is not
+            return np.ones(len(array), np.bool_)
+    good: NDArray[np.bool_] = np.isfinite(array).reshape(len(array), -1).all(1)
+    return good
 
 
 def _offsets(arrays: dict[str, Any], n_items: int, file: Path) -> Tensor:

@@ -6,11 +6,14 @@ end says: for some that are damaged, that ends the process.
 """
 
 import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 TAIL = 8  # bytes: the length of what the end says, and the signature
 GROUPS, COLUMNS, ABOUT = 4, 1, 3  # fields of the end, of a group of rows, and of a column in it
 VALUES, LENGTH, FIRST, DICTIONARY = 5, 7, 9, 11  # of what is said about a column
+DECODED = 6  # bytes of a column's pages, as is said about it
 UNPACKED, PACKED = 2, 3  # bytes of a page; fields of its header
 DATA = (5, 8)  # in which a page of values, of either version, tells of them; how many there are is the first
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
@@ -22,13 +25,27 @@ DAMAGED = "the header of a page is damaged"
 
 def unpacked_bytes(stream: BinaryIO) -> int:
     """Count the bytes of all pages of a Parquet file; raise ValueError if a header is damaged."""
+    with _mapped(stream) as (content, groups):
+        columns = [column[ABOUT] for group in groups for column in group if column.get(ABOUT)]
+        return sum(_of_column(content, about) for about in columns)
+
+
+def declared_bytes(stream: BinaryIO, places: Sequence[int]) -> int:
+    """Count the bytes that the columns at some places take by their own account; few may stand for equal numbers."""
+    with _mapped(stream) as (_, groups):
+        columns = [group[place][ABOUT] for group in groups for place in places]
+        return sum(max(about[DECODED], 4 * about[VALUES]) for about in columns)
+
+
+@contextmanager
+def _mapped(stream: BinaryIO) -> Iterator[tuple[mmap.mmap, list[list[dict[int, Any]]]]]:
+    """Map a file; yield its content and what its end says of the columns of each group of rows."""
     with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = len(content) - TAIL - int.from_bytes(content[-TAIL : 4 - TAIL], "little")
         try:
             groups = _Compact(content, start).struct().get(GROUPS) or []
-            columns = [column[ABOUT] for group in groups for column in group.get(COLUMNS) or [] if column.get(ABOUT)]
-            return sum(_of_column(content, about) for about in columns)
-        except (AttributeError, TypeError) as error:  # a field is of another type
+            yield content, [group.get(COLUMNS) or [] for group in groups]
+        except (AttributeError, TypeError, LookupError) as error:  # a field lacks, or is of another type
             raise ValueError(DAMAGED) from error
 
 
