@@ -174,6 +174,13 @@ class FeatureCache(ABC):
             A key is not committed (the message counts and names them), or stored bytes do not match their checksum.
         """
 
+    def open_features(self, keys: Sequence[str]) -> "Features":
+        """Read features as :meth:`read` does, but leave the values in their file where these are many.
+
+        Such :class:`MappedFeatures` outlive the cache that gave them.
+        """
+        return self.read(keys)
+
     def problems(self) -> tuple[str, ...]:
         """Tell what was committed once and is lost, apart from what :meth:`read` tells; one sentence each."""
         return ()

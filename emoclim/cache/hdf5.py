@@ -16,16 +16,19 @@ filter ``fletcher32`` seals whole chunks, and would break the seal on committed 
 """
 
 import errno
+import math
+import mmap
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import h5py
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -44,6 +47,9 @@ from emoclim.cache.store import (
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.files import atomic, open_regular
+
+if TYPE_CHECKING:
+    from emoclim.data import MappedRows
 
 LEDGER = "ledger"
 LEDGER_CHUNK = 2**16  # bytes
@@ -94,6 +100,21 @@ class HDF5Store(Store):
         rows = np.empty(shape_of(table, last - first, self.spec.dim), np.float32)
         self._tables[table].read_direct(rows, np.s_[first:last])
         return rows
+
+    @override
+    def map(self, table: Table, rows: NDArray[np.int64]) -> "MappedRows | None":
+        from emoclim.data import MappedRows  # which loads torch
+
+        content, opened = _mapped(self._place), self._tables[table]
+        length, row_bytes = opened.chunks[0], opened.dtype.itemsize * math.prod(opened.shape[1:])
+        starts = np.array([_offset(opened, first) for first in range(0, int(rows.max()) + 1, length)])
+        if content is None or self._file.userblock_size or (starts < 0).any():
+            return None
+        chunk, within = np.divmod(rows, length)
+        places = starts[chunk] + within * row_bytes
+        if places.max() + row_bytes > len(content):
+            return None
+        return MappedRows(sliding_window_view(content, row_bytes), places)
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         self._put(rows)
@@ -233,6 +254,21 @@ def _table(file: Any, name: str, dim: int) -> Any:
     if table.dtype != ("u1" if name == LEDGER else "<f4") or not table.chunks[1:] == table.shape[1:] == width:
         raise TypeError(f"its {name} are not of the shape of its spec")
     return table
+
+
+def _mapped(place: Path) -> NDArray[np.uint8] | None:
+    """Map a whole file, of which only what is read takes memory; None where its file system cannot do that."""
+    try:
+        with open_regular(place) as file:
+            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    except (OSError, ValueError):
+        return None
+
+
+def _offset(table: Any, row: int) -> int:
+    """Return where in the file the chunk begins whose first row is given; -1 where there is none."""
+    found: int | None = table.id.get_chunk_info_by_coord((row, *(0,) * (table.ndim - 1))).byte_offset
+    return -1 if found is None else found
 
 
 def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:

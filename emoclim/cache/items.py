@@ -16,7 +16,7 @@ from emoclim.errors import CacheError, name_some
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from emoclim.data import Features
+    from emoclim.data import Features, MappedRows
 
 T = TypeVar("T")
 BLOCK_ITEMS = 256
@@ -96,16 +96,20 @@ class NewRows(NamedTuple):
 def to_features(
     spec: FeatureSpec,
     keys: Sequence[str],
-    values: Rows,
+    values: "Rows | MappedRows",
     seconds: NDArray[np.float64],
     parts: tuple[Rows, NDArray[np.int64], Rows],
 ) -> "Features":
     """Make features of rows, which loads torch; `parts` are segments, their offsets and starts."""
     from torch import from_numpy
 
-    from emoclim.data import Features
+    from emoclim.data import Features, MappedFeatures, MappedRows
 
-    features = Features(spec, tuple(keys), from_numpy(values), seconds=from_numpy(seconds.astype(np.float32)))
+    ids, lasting = tuple(keys), from_numpy(seconds.astype(np.float32))
+    if isinstance(values, MappedRows):
+        features: Features = MappedFeatures(spec, ids, rows=values, seconds=lasting)
+    else:
+        features = Features(spec, ids, from_numpy(values), seconds=lasting)
     segments, offsets, starts = map(from_numpy, parts)
     return replace(features, segments=segments, offsets=offsets, starts=starts) if len(segments) else features
 

@@ -18,7 +18,7 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from google_crc32c import extend
@@ -27,6 +27,9 @@ from numpy.typing import NDArray
 
 from emoclim.cache.store import Rows, Table
 from emoclim.errors import CacheError
+
+if TYPE_CHECKING:
+    from emoclim.data import MappedRows
 
 # of an item: its first segment, the number of them, its length in seconds, and the checksums
 RECORD = np.dtype([("first", "i8"), ("count", "i8"), ("seconds", "f8"), ("value", "u4"), ("segments", "u4")])
@@ -133,11 +136,11 @@ class Ledger:
 
 
 def damaged_items(
-    records: NDArray[Any], values: Rows, segments: Rows, starts: Rows, *, verify: bool
+    records: NDArray[Any], values: "Rows | MappedRows", segments: Rows, starts: Rows, *, verify: bool
 ) -> NDArray[np.bool_]:
     """Find items ``(n,)`` whose rows do not match the checksums of their records or, unverified, are not there."""
     damaged: NDArray[np.bool_]
-    if verify:
+    if verify or not isinstance(values, np.ndarray):
         damaged = value_checksums(values) != records["value"]
         damaged |= segment_checksums(segments, starts, records["count"]) != records["segments"]
     else:
@@ -147,7 +150,7 @@ def damaged_items(
     return damaged
 
 
-def value_checksums(values: Rows) -> NDArray[np.uint32]:
+def value_checksums(values: "Rows | MappedRows") -> NDArray[np.uint32]:
     """Compute the CRC-32C of the bytes of each of the values ``(n, D)``."""
     return np.fromiter(map(checksum, values), np.uint32, len(values))
 

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, EmoclimError, reason_of
 from emoclim.files import require_memory
+
+if TYPE_CHECKING:
+    from emoclim.data import MappedRows
 
 T = TypeVar("T")
 Table = Literal["values", "segments", "starts"]  # (rows, D), (rows, D) and (rows,), all float32
@@ -63,6 +66,10 @@ class Store(ABC):
     @abstractmethod
     def read(self, table: Table, first: int, last: int) -> Rows:
         """Read rows from `first` up to `last`, at least one, as they lie there; NaN where they are missing."""
+
+    @abstractmethod
+    def map(self, table: Table, rows: NDArray[np.int64]) -> "MappedRows | None":
+        """Map rows, at least one, from the file where they lie as they are; None where they do not, or it cannot be."""
 
     @abstractmethod
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:

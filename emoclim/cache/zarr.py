@@ -23,6 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from typing_extensions import override
 from zarr.abc.store import ByteRequest
 from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer, BufferPrototype
@@ -107,6 +108,10 @@ class ZarrStore(Store):
             begin, end = max(start, first), min(start + length, last)
             self._read_chunk(table, start // length, begin - start, rows[begin - first : end - first])
         return rows
+
+    @override
+    def map(self, table: Table, rows: NDArray[np.int64]) -> None:
+        return None
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         for table, (first, part) in rows.items():

@@ -14,6 +14,8 @@ from .datasets.loading import find_dataset as find_dataset
 from .datasets.loading import own_options as own_options
 from .datasets.loading import read_dataset as read_dataset
 from .features import Features as Features
+from .features import MappedFeatures as MappedFeatures
+from .features import MappedRows as MappedRows
 from .features import Split as Split
 from .generated.corpus import generate as generate
 from .generated.videos import generate_videos as generate_videos

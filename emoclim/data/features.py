@@ -4,17 +4,24 @@ Conventions: values are float32 and raw encoder output (heads normalise their ow
 order in which they were asked for.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from typing_extensions import override
 
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.data.spec import FeatureSpec
 from emoclim.data.texts import Texts
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
+
+CPU = torch.device("cpu")
+MAPPED_ROWS = 1 << 13  # of a file that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +61,7 @@ class Features:
         The generator is on the CPU, and advanced by B draws whether or not segments are kept.
         """
         position = torch.rand(len(items), generator=generator, dtype=torch.float64)
-        values = self.values[items.to(self.values.device)]
+        values = self.take(items)
         if self.segments is None or self.offsets is None:
             return values
         first, last = self.offsets[items], self.offsets[items + 1]
@@ -73,19 +80,117 @@ class Features:
         own = self.ids
         ids = own.take(rows.numpy()) if isinstance(own, Texts) else tuple(own[row] for row in rows.tolist())
         seconds = None if self.seconds is None else self.seconds[rows]
-        values = self.values[rows]
         if self.segments is None or self.offsets is None or self.starts is None:
-            return replace(self, ids=ids, values=values, seconds=seconds)
+            return replace(self, ids=ids, seconds=seconds, **self._values_of(rows))
         counts = self.offsets[rows + 1] - self.offsets[rows]
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         within = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(counts)
         picked = self.offsets[rows].repeat_interleave(counts) + within
-        return Features(self.spec, ids, values, self.segments[picked], offsets, self.starts[picked], seconds)
+        kept = replace(self, ids=ids, seconds=seconds, **self._values_of(rows))
+        return replace(kept, segments=self.segments[picked], offsets=offsets, starts=self.starts[picked])
 
     def to(self, device: torch.device) -> "Features":
         """Move values and segments to a device; the small index tensors stay on the CPU."""
         segments = None if self.segments is None else self.segments.to(device)
         return replace(self, values=self.values.to(device), segments=segments)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the values lie."""
+        return self.values.device
+
+    def take(self, items: Tensor) -> Tensor:
+        """Return the values of some rows ``(n,)`` int64: ``(n, D)``."""
+        return self.values[items.to(self.values.device)]
+
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """Yield the values in order, so many rows at a time; one block, of none, where there are none."""
+        yield from torch.split(self.values, size)
+
+    def every_row(self, size: int) -> Iterator[Tensor]:
+        """Yield the values and then the segments, so many rows at a time."""
+        yield from self.blocks(size)
+        if self.segments is not None:
+            yield from torch.split(self.segments, size)
+
+    def _values_of(self, rows: Tensor) -> dict[str, Any]:
+        """Return the fields that hold the values, for some rows."""
+        return {"values": self.values[rows]}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MappedRows:
+    """N rows of D numbers in a file that is mapped into memory, read from there whenever they are asked for."""
+
+    file: NDArray[np.uint8]  # (P, 4 D): as many bytes as a row has, from each byte of the file on; they share memory
+    places: NDArray[np.int64]  # (N,): from which byte on the row lies
+
+    def take(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
+        """Read some rows ``(n, D)``."""
+        found: NDArray[np.float32] = self.file[self.places[rows]].view(np.float32)
+        return found
+
+    def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
+        """Read all rows in order, so many at a time."""
+        for first in range(0, max(1, len(self)), size):
+            yield self.take(slice(first, first + size))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[NDArray[np.float32]]:
+        for block in self.blocks(MAPPED_ROWS):
+            yield from block
+
+
+@dataclass(frozen=True)
+class MappedFeatures(Features):
+    """Features on the CPU whose values stay in the file that they were written to.
+
+    What takes `values` makes a copy of all, each time; :meth:`take` and :meth:`blocks` read what they give. The file
+    may be replaced meanwhile, or rows be added to it; it must not be shortened or written over.
+    """
+
+    rows: MappedRows = field(kw_only=True, repr=False, compare=False)
+    # in the place of the field, no argument of what makes or replaces such features
+    values: Tensor = field(
+        init=False, repr=False, compare=False, default=cast(Tensor, property(lambda own: own._on(CPU)))
+    )
+
+    @property
+    @override
+    def device(self) -> torch.device:
+        return CPU
+
+    @override
+    def take(self, items: Tensor) -> Tensor:
+        return torch.from_numpy(self.rows.take(items.numpy(force=True)))
+
+    @override
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        return map(torch.from_numpy, self.rows.blocks(size))
+
+    @override
+    def _values_of(self, rows: Tensor) -> dict[str, Any]:
+        return {"rows": MappedRows(self.rows.file, self.rows.places[rows.numpy(force=True)])}
+
+    def _on(self, device: torch.device) -> Tensor:
+        """Copy all values, by blocks."""
+        values = torch.empty(len(self), self.spec.dim, device=device)
+        for block, part in zip(self.blocks(MAPPED_ROWS), torch.split(values, MAPPED_ROWS), strict=True):
+            part.copy_(block)
+        return values
+
+    @override
+    def to(self, device: torch.device) -> Features:
+        if device.type == "cpu":
+            return self
+        segments = None if self.segments is None else self.segments.to(device)
+        return Features(self.spec, self.ids, self._on(device), segments, self.offsets, self.starts, self.seconds)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as features that are in memory."""
+        return Features, tuple(getattr(self, one.name) for one in fields(Features))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ statistics, and compute it once for each input.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -196,15 +196,15 @@ def _stack(banks: Sequence[Bank]) -> Bank:
 
 def embed(banks: Banks, features: Features, *, average: Average = "embeddings") -> dict[str, Tensor]:
     """Return the outputs ``(K, N, E)`` of each branch that takes N items: the mean over segments, or of the values."""
-    name, banks = features.spec.modality, copy.deepcopy(banks).to(features.values.device).eval()
+    name, banks = features.spec.modality, copy.deepcopy(banks).to(features.device).eval()
     with torch.no_grad():
         if average == "features" or features.windows is None:
-            return embed_rows(banks, name, features.values)
+            return _embed_blocks(banks, name, features.blocks(ROWS_PER_BLOCK), len(features))
         return mean_over_segments(
             features,
             ROWS_PER_BLOCK,
             lambda rows: _embed_block(banks, name, rows),
-            lambda bare: embed_rows(banks, name, features.values[bare]),
+            lambda bare: embed_rows(banks, name, features.take(bare)),
         )
 
 
@@ -216,8 +216,19 @@ def _embed_block(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
 
 def embed_rows(banks: Banks, name: str, rows: Tensor) -> dict[str, Tensor]:
     """Embed rows ``(N, D)``: ``(K, N, E)`` by branch."""
-    blocks = [_embed_block(banks, name, block) for block in torch.split(rows, ROWS_PER_BLOCK)]
-    return {branch: torch.cat([block[branch] for block in blocks], dim=1) for branch in blocks[0]}
+    return _embed_blocks(banks, name, torch.split(rows, ROWS_PER_BLOCK), len(rows))
+
+
+def _embed_blocks(banks: Banks, name: str, blocks: Iterable[Tensor], count: int) -> dict[str, Tensor]:
+    """Embed so many rows in blocks, without any output twice in memory."""
+    found, first = dict[str, Tensor](), 0
+    for rows in blocks:
+        for branch, output in _embed_block(banks, name, rows).items():
+            if branch not in found:
+                found[branch] = output.new_empty(len(output), count, output.shape[-1])
+            found[branch][:, first : first + len(rows)] = output
+        first += len(rows)
+    return found
 
 
 def mean_over_segments(

@@ -263,10 +263,9 @@ def _check_labels(split: Split, modality: Modality, name: str) -> None:
 
 
 def _check_finite(features: Features, what: str) -> None:
-    tables = [features.values] if features.segments is None else [features.values, features.segments]
-    bad = sum(_not_finite(block) for table in tables for block in torch.split(table, ROWS_PER_BLOCK))
-    if bad:
-        total = sum(len(table) for table in tables)
+    n_segments = 0 if features.segments is None else len(features.segments)
+    if bad := sum(map(_not_finite, features.every_row(ROWS_PER_BLOCK))):
+        total = len(features) + n_segments
         raise CacheError(f"{bad} of the {total} rows of {what} hold NaN or infinity; extract them again")
 
 

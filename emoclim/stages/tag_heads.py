@@ -59,7 +59,7 @@ def train_tag_head(
     train: TagSplit, rows: Tensor, val: TagSplit, *, seed: int, protocol: TagProtocol, config: TagConfig
 ) -> tuple[TagHead, int]:
     """Train a head until its validation loss no longer falls, and keep its best epoch."""
-    dim, device = train.inputs.spec.dim, train.inputs.values.device
+    dim, device = train.inputs.spec.dim, train.inputs.device
     sizes = dim, config.hidden_dim or dim, train.relevant.shape[1]
     head = TagHead(*sizes, generator_for("tagging init", seed), batchnorm=config.batchnorm).to(device)
     optimiser = torch.optim.AdamW(
@@ -72,7 +72,7 @@ def train_tag_head(
     means = protocol.aggregate == "embeddings"
     for epoch in range(config.epochs):
         shown = rows[torch.randperm(len(rows), generator=order)]
-        drawn = train.inputs.values[shown.to(device)] if means else train.inputs.draw(shown, segments)
+        drawn = train.inputs.take(shown) if means else train.inputs.draw(shown, segments)
         targets = train.relevant[shown].float().to(device)
         head.train()
         for inputs, target in zip(*(torch.split(table, config.batch_size) for table in (drawn, targets)), strict=True):
@@ -108,7 +108,7 @@ def _dropped(inputs: Tensor, chance: float, generator: torch.Generator) -> Tenso
 def tag_probabilities(head: TagHead, inputs: Features, aggregate: str) -> Tensor:
     """Compute the probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
     head.eval()
-    values = torch.cat([head(rows).sigmoid() for rows in torch.split(inputs.values, ROWS_PER_BLOCK)])
+    values = torch.cat([head(rows).sigmoid() for rows in inputs.blocks(ROWS_PER_BLOCK)])
     if aggregate == "embeddings" or inputs.windows is None:
         return values
     means = mean_over_segments(

@@ -22,7 +22,7 @@ from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report
 from emoclim.seeding import generator_for
-from emoclim.stages.tag_heads import TagSplit, tag_probabilities, train_tag_head
+from emoclim.stages.tag_heads import ROWS_PER_BLOCK, TagSplit, tag_probabilities, train_tag_head
 
 
 def tag(
@@ -146,9 +146,10 @@ def embedded(features: Features, heads: Heads) -> Features:
     values = heads.vectors(features)[0][0]
     spec = replace(features.spec, name=f"{features.spec.name} embeddings", dim=values.shape[1])
     if features.windows is None:
-        return replace(features, spec=spec, values=values, segments=None, offsets=None, starts=None)
-    rows = replace(features, values=features.windows[0], segments=None, offsets=None, starts=None)
-    return replace(features, spec=spec, values=values, segments=heads.vectors(rows, average="features")[0][0])
+        return Features(spec, features.ids, values, seconds=features.seconds)
+    segments, offsets, starts = features.windows
+    rows = heads.vectors(Features(features.spec, [""] * len(segments), segments), average="features")[0][0]
+    return Features(spec, features.ids, values, rows, offsets, starts, features.seconds)
 
 
 def without_overlap(features: Features) -> Features:
@@ -169,8 +170,8 @@ def without_overlap(features: Features) -> Features:
     ends = owners.bincount(minlength=len(counts)).cumsum(0)
     rows = kept.to(segments.device)
     few = replace(features, segments=segments[rows], offsets=torch.cat([ends.new_zeros(1), ends]), starts=starts[kept])
-    means = mean_over_segments(few, len(rows), lambda all_: {"": all_}, lambda bare: {"": features.values[bare]})
-    return replace(few, values=means[""])
+    means = mean_over_segments(few, len(rows), lambda all_: {"": all_}, lambda bare: {"": features.take(bare)})
+    return Features(few.spec, few.ids, means[""], few.segments, few.offsets, few.starts, few.seconds)
 
 
 def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
@@ -181,8 +182,7 @@ def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
             f"each with a row of {n_tags}"
         )
     like.spec.require(split.inputs.spec, "the train split")
-    tables = [split.inputs.values] + ([] if split.inputs.segments is None else [split.inputs.segments])
-    if not all(table.isfinite().all() for table in tables):
+    if not all(rows.isfinite().all() for rows in split.inputs.every_row(ROWS_PER_BLOCK)):
         raise CacheError(f"the {name} split has features that are not finite; extract or train again")
 
 

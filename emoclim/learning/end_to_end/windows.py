@@ -46,7 +46,7 @@ class WindowEncoder:
             segments, offsets, starts = features.windows
             for row, (id_, first, last) in enumerate(zip(features.ids, offsets, offsets[1:], strict=False)):
                 if first == last:  # its value stands for all of it
-                    items[id_] = features.values[row : row + 1].cpu(), torch.zeros(1), 0.0
+                    items[id_] = features.take(torch.tensor([row])).cpu(), torch.zeros(1), 0.0
                     continue
                 known = starts[last - 1] + SECOND if features.seconds is None else features.seconds[row]
                 items[id_] = segments[first:last].cpu(), starts[first:last], float(known)

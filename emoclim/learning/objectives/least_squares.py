@@ -99,7 +99,7 @@ class LeastSquares(Objective):
         self.recall({})
         if self.choice("standardise") == "target":
             taught = sorted(set(paired_rows(split, self.source, self.target)[1]))
-            values = split.features[self.target].values[taught].double().cpu()
+            values = split.features[self.target].take(torch.tensor(taught, dtype=torch.int64)).double().cpu()
             spread = values.std(dim=0, correction=0)
             spread = torch.where(spread > 0, spread, 1)
             self.recall({"centre": values.mean(dim=0).tolist(), "spread": spread.tolist()})
@@ -119,7 +119,7 @@ class LeastSquares(Objective):
     def fit(self, split: Split) -> Mapping[str, Bank]:
         rows = paired_rows(split, self.source, self.target)
         source, target = (
-            split.features[name].values[own].double().cpu()
+            split.features[name].take(torch.tensor(own, dtype=torch.int64)).double().cpu()
             for name, own in zip((self.source, self.target), rows, strict=True)
         )
         asked = cast(Sequence[LeastSquares.Settings], self.settings)
@@ -143,7 +143,10 @@ class LeastSquares(Objective):
         views: int = 1,
     ) -> Iterator[Batch]:
         rows = zip((self.source, self.target), paired_rows(split, self.source, self.target), strict=True)
-        yield Batch({modality: split.features[modality].values[own] for modality, own in rows}, {})
+        yield Batch(
+            {modality: split.features[modality].take(torch.tensor(own, dtype=torch.int64)) for modality, own in rows},
+            {},
+        )
 
     @override
     def losses(

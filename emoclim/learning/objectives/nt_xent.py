@@ -101,7 +101,9 @@ class NtXent(Objective):
     ) -> Iterator[Batch]:
         if len(self.modalities) == 1:
             views, features = max(views, VIEWS), split.features[self.modalities[0]]
-            if features.segments is None and features.values.is_floating_point():  # not the row numbers of files
+            if (
+                features.segments is None and features.take(torch.arange(0)).is_floating_point()
+            ):  # not the row numbers of files
                 raise ManifestError(
                     f"the {self.modalities[0]} features of the {name} split have one vector an item, which has no two "
                     "views; extract them with their segments (without --no-segments)"
