@@ -2,7 +2,9 @@
 
 import importlib.util
 import os
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ from emoclim.cluster import open_engine, run_tasks
 from emoclim.cluster.engines import opening
 from emoclim.cluster.engines.local import VISIBLE, Local
 from emoclim.cluster.engines.slurm import Slurm
+from emoclim.cluster.working import THREADS
 from emoclim.errors import ConfigError, MissingLibrary
-from emoclim.progress import silent
+from emoclim.progress import Track, silent
 
 
 @pytest.fixture(autouse=True)
@@ -90,6 +93,25 @@ def test_local_processes_do_tasks(tmp_path: Path) -> None:
     assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
 
 
+def test_a_gpu_by_its_number_is_refused_for_workers_share_them_out() -> None:
+    with pytest.raises(ConfigError, match="cuda:1.*local:2"):
+        open_engine("local:2", "cuda:1")
+
+
+def seen(task: Mapping[str, Any], common: Mapping[str, Any], track: Track) -> dict[str, str | None]:
+    """Tell what a worker may use."""
+    return {name: os.environ.get(name) for name in (VISIBLE, THREADS)}
+
+
+def test_a_process_of_this_machine_sees_its_gpu_and_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VISIBLE, "5,3")
+    monkeypatch.setenv(THREADS, "7")
+    monkeypatch.setattr(Local, "_cores", staticmethod(lambda: 2))
+    folder = folder_of(tmp_path, TASKS, seen)
+    run_tasks(folder, open_engine("local:1,gpus=2", "cpu"), track=silent, description="")
+    assert outcomes(folder, 4) == [{"result": {VISIBLE: "5", THREADS: "2"}}] * 4
+
+
 class Here(Slurm):
     """Jobs of submitit as they are on SLURM, but processes of this machine."""
 
@@ -110,3 +132,56 @@ def test_jobs_of_submitit_do_tasks(tmp_path: Path) -> None:
     folder = folder_of(tmp_path, TASKS)
     run_tasks(folder, Here(workers=1, minutes=5).ready("cpu"), track=silent, description="")
     assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
+
+
+SLURM = {  # commands of a cluster of this machine alone, whose jobs are called like the processes that submitted them
+    "sbatch": """
+sed -n 's/^#SBATCH //p' "$1" > "$here/asked"
+SLURM_JOB_ID=$$ setsid bash "$1" > "$here/$$.log" 2>&1 &
+echo $! > "$here/$$.pid"
+echo "Submitted batch job $$"
+""",
+    "srun": """
+while [ "$1" != "${1#--}" ]; do [ "$1" = --unbuffered ] || shift; shift; done
+CUDA_VISIBLE_DEVICES=6 exec "$@"
+""",
+    "sacct": """
+echo 'JobID|State|NodeList'
+for pid in "$here"/*.pid; do
+    id=$(basename "$pid" .pid)
+    kill -0 "$(cat "$pid")" 2> /dev/null && echo "$id|RUNNING|here" || echo "$id|NODE_FAIL|here"
+done
+""",
+    "scancel": 'kill -- "-$(cat "$here/$1.pid")"',
+}
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Install the commands; their folder, where the file ``asked`` tells what was asked of the last job."""
+    needs("submitit")
+    (folder := tmp_path / "slurm").mkdir()
+    for name, lines in SLURM.items():
+        (folder / name).write_text(f"#!/bin/bash\nhere={shlex.quote(str(folder))}\n{lines.strip()}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_jobs_of_slurm_ask_for_what_was_given_and_see_their_gpu(tmp_path: Path, slurm: Path) -> None:
+    folder = folder_of(tmp_path, TASKS, seen)
+    engine = open_engine("slurm:1,partition=gpu,cpus=3,minutes=9,memory=1.5,constraint=a100", "cuda")
+    run_tasks(folder, engine, track=silent, description="")
+    assert outcomes(folder, 4) == [{"result": {VISIBLE: "6", THREADS: "1"}}] * 4
+    asked = set((slurm / "asked").read_text().split())
+    assert asked >= {"--gpus-per-node=1", "--cpus-per-task=3", "--time=9", "--mem=1536MB", "--partition=gpu"}
+    assert asked >= {"--constraint=a100", "--job-name=emoclim-0"}
+    assert not any(one.startswith(("--qos", "--account")) for one in asked)
+
+
+def test_a_job_of_slurm_that_dies_is_replaced(tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoclim.cluster.engines.slurm.ASKED_AGAIN", 1)
+    folder = folder_of(tmp_path, [{"n": 1, "end": "die once"}, {"n": 2}])
+    run_tasks(folder, open_engine("slurm:1", "cpu"), track=silent, description="")
+    assert outcomes(folder, 2) == [{"result": {"square": 1}}, {"result": {"square": 4}}]
+    assert len(list(slurm.glob("*.pid"))) == 2

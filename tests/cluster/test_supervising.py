@@ -25,9 +25,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def square(task: Mapping[str, Any], common: Mapping[str, Any], track: Track) -> dict[str, Any]:
     """Note that it was begun, then do what the task says."""
+    again = begun(Path(common["log"]).parent, task["n"])
     with (Path(common["log"]) / f"{task['n']}-{os.getpid()}").open("a"):
         pass
     match task.get("end"):
+        case "die once" if not again:
+            os.kill(os.getpid(), signal.SIGKILL)
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
         case "refuse":
@@ -39,10 +42,10 @@ def square(task: Mapping[str, Any], common: Mapping[str, Any], track: Track) -> 
     return {"square": task["n"] ** 2}
 
 
-def folder_of(tmp_path: Path, tasks: list[dict[str, Any]], **common: Any) -> TaskFolder:
+def folder_of(tmp_path: Path, tasks: list[dict[str, Any]], call: Any = square, **common: Any) -> TaskFolder:
     (log := tmp_path / "log").mkdir()
     folder = TaskFolder(tmp_path / "tasks")
-    folder.write(Job("key", f"{__name__}:square", {"log": str(log), **common}, [2] * len(tasks)), tasks)
+    folder.write(Job("key", f"{call.__module__}:{call.__name__}", {"log": str(log), **common}, [2] * len(tasks)), tasks)
     return folder
 
 

@@ -1,9 +1,11 @@
 """Workers as tasks of a Ray cluster that runs already: ``ray``, or ``ray:8,gpus=1,address=HOST:6379``."""
 
 import os
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field
 from typing_extensions import override
@@ -14,6 +16,7 @@ from emoclim.config import LARGEST
 from emoclim.errors import ConfigError
 
 KILLED = 10  # seconds that a worker has to end
+ANSWER = 5  # seconds in which a cluster answers
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,16 @@ class Ray(Engine):
         import ray
 
         try:
+            _require_answer(self.address)
             ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
         except (ConnectionError, OSError, RuntimeError, ValueError) as error:
             where = "here" if self.address == "auto" else f"at {self.address}"
             raise ConfigError(f"no Ray cluster answers {where}; start one with: ray start --head") from error
+        if (self.gpus or 0) > 1 and self.gpus != int(self.gpus or 0):
+            raise ConfigError(f"Ray gives a worker a part of one GPU or whole ones, not gpus={self.gpus:g}")
         there = ray.cluster_resources()
         gpus = self.gpus if self.gpus is not None else float(device != "cpu" and there.get("GPU", 0) >= 1)
-        room = min(there["CPU"] // self.cpus, there.get("GPU", 0) / gpus if gpus else LARGEST)
+        room = min(there.get("CPU", 0) // self.cpus, there.get("GPU", 0) / gpus if gpus else LARGEST)
         given = "workers" in self.model_fields_set
         return self.updated(gpus=gpus, workers=self.workers if given else max(1, int(room)))
 
@@ -88,6 +94,15 @@ class Ray(Engine):
         ray.shutdown()
 
 
+def _require_answer(address: str) -> None:
+    """Raise OSError where nothing listens at the address that Ray would take; it would try for many minutes."""
+    from ray._private.services import canonicalize_bootstrap_address
+
+    place = urlsplit(address if "://" in address else f"//{canonicalize_bootstrap_address(address)}")
+    if place.port:
+        socket.create_connection((place.hostname or "", place.port), ANSWER).close()
+
+
 def _work(folder: str, number: int, here: str) -> None:
     """Work on a node, where paths are relative to where the command was typed; Ray sees to the cores."""
     os.chdir(here)
@@ -96,4 +111,5 @@ def _work(folder: str, number: int, here: str) -> None:
 
 def _named(error: Exception) -> str:
     """Say in a few words how a worker died: the last line of what it raised, or what became of it."""
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[-1]}"[:200]
+    *_, last = str(error).strip().split("\n")
+    return f"{type(error).__name__}: {last}"[:200]

@@ -49,4 +49,6 @@ def open_engine(text: str, device: str = "auto") -> Engine:
         settings[key.strip()] = read_setting(value.strip())
     if count:
         settings["workers"] = read_setting(count)
+    if ":" in device:
+        raise ConfigError(f"--device {device} is one GPU, but workers share all; leave out the number, or --on {text}")
     return engine(**settings).ready(device)

@@ -1,6 +1,8 @@
 """Workers as jobs of a SLURM cluster, by submitit: ``slurm:16,partition=gpu,gpus=1,minutes=240``."""
 
+import math
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -11,6 +13,8 @@ from typing_extensions import override
 from emoclim.cluster.contract import Engine
 from emoclim.cluster.working import run_worker
 from emoclim.errors import ConfigError, EmoclimError
+
+ASKED_AGAIN = 60  # seconds in which SLURM tells what became of all jobs; submitit lets ten minutes pass
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class _Job:
     job: Any  # of submitit, which has no types for what executors have in common
 
     def ended(self) -> str | None:
-        if not self.job.done():
+        if not self.job.done(force_check=_Clock.is_due()):
             return None
         told = self.job.paths.result_pickle.exists()  # submitit would wait for what a killed job never writes
         return "" if told and self.job.exception() is None else f"job {self.job.job_id} {self.job.state.lower()}"
@@ -49,6 +53,19 @@ class _Job:
 
     def wait(self) -> None:
         """Nothing: a job that is cancelled is ended by SLURM."""
+
+
+class _Clock:
+    """When SLURM was asked about all jobs."""
+
+    asked: ClassVar[float] = -math.inf
+
+    @classmethod
+    def is_due(cls) -> bool:
+        """Tell, once, whether it is time to ask again."""
+        if due := time.monotonic() - cls.asked > ASKED_AGAIN:
+            cls.asked = time.monotonic()
+        return due
 
 
 class Slurm(Engine):
