@@ -58,6 +58,7 @@ MAX_ATTRIBUTE = 2**16  # bytes
 TABLES = (*get_args(Table), LEDGER)
 # the first version with checksums of its structures, which any later one can read; and chunks that begin where
 # processors copy from at full speed, which at odd bytes some do not
+FILLS = hasattr(os, "posix_fallocate")  # the system gives zeros without writing them
 CREATION: dict[str, Any] = {"libver": ("v108", "v108"), "alignment_threshold": 4096, "alignment_interval": 64}
 
 
@@ -89,6 +90,7 @@ class HDF5Store(Store):
                 rows = chunk if table == "values" else 0
                 _create_table(file, table, "<f4", chunk, shape_of(table, rows, spec.dim))
             _create_table(file, LEDGER, "u1", LEDGER_CHUNK, (LEDGER_CHUNK,))
+        _take_room(path)
 
     def read_ledger(self) -> bytes:
         return bytes(self._tables[LEDGER][:])
@@ -181,6 +183,7 @@ class HDF5Store(Store):
                 with _system_errors(), h5py.File(copy, "r+", **CREATION, locking=False) as file:
                     for name, rows in lengths.items():
                         file[name].resize(rows, axis=0)
+                _take_room(copy)
                 longer = _open_to_write(copy, self.path)
         except BaseException:
             longer.close()
@@ -224,10 +227,19 @@ def _system_errors() -> Iterator[None]:
 def _create_table(file: Any, name: str, dtype: str, chunk: int, shape: tuple[int, ...]) -> None:
     layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     layout.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)  # a commit must find its room, on the disk too
+    if FILLS and name != LEDGER:
+        layout.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     width = shape[1:]
     file.create_dataset(
         name, shape, dtype, maxshape=(None, *width), chunks=(chunk, *width), fillvalue=0, track_times=False, dcpl=layout
     )
+
+
+def _take_room(path: Path) -> None:
+    """Take room on the disk for all of a file, of whose tables none but the ledger was filled."""
+    if FILLS:
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def _attributes(file: Any) -> dict[str, str | int]:
