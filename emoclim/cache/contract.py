@@ -6,10 +6,14 @@ a process died is absent.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from emoclim.cache.item_table import ItemStatus, find_keys, item_tables, read_item_table, write_item_table
 from emoclim.cache.items import EncodedItem, split_features
@@ -42,21 +46,29 @@ class FeatureCache(ABC):
     spec: FeatureSpec  # stored inside; opening with another raises CacheMismatch and shows the lines that differ
     path: Path | None  # where the cache lies; None for one that lives in memory
 
-    def keys(self) -> frozenset[str]:
-        """Return the keys of the committed items."""
-        return frozenset(self._committed())
+    @abstractmethod
+    def keys(self) -> AbstractSet[str]:
+        """Return a view of the keys of the committed items, also of what is committed here later."""
+
+    def in_order(self) -> Sequence[str]:
+        """Return the keys of what is committed now, in the order of commit: a tuple of few, Texts of many."""
+        return tuple(self.keys())
+
+    def holds(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        """Tell of each of keys ``(n,)`` whether it is committed; of many in much less time than one by one."""
+        return np.fromiter(map(self.keys().__contains__, keys), np.bool_, len(keys))
 
     def __len__(self) -> int:
         """Return the number of committed items."""
-        return len(self._committed())
+        return len(self.keys())
 
     def __iter__(self) -> Iterator[str]:
         """Iterate over the keys of what is committed now, in the order of commit."""
-        return iter(tuple(self._committed()))
+        return iter(self.in_order())
 
     def __contains__(self, key: object) -> bool:
         """Tell whether an item is committed."""
-        return key in self._committed()
+        return key in self.keys()
 
     def __getitem__(self, key: str) -> "Tensor":
         """Read the feature ``(D,)`` of one item, by its key or whatever else :meth:`features` knows it by."""
@@ -86,10 +98,10 @@ class FeatureCache(ABC):
             tables, a table cannot be read, or stored bytes do not match their checksum.
         """
         if ids is None:
-            return self.read(tuple(self), verify=verify)
+            return self.read(self.in_order(), verify=verify)
         ids = tuple(ids)
         where = "the cache" if self.path is None else f"cache {self.path}"
-        keys = find_keys(ids, self._committed(), self._item_tables(), where)
+        keys = find_keys(ids, self.keys(), self._item_tables(), where)
         return replace(self.read(keys, verify=verify), ids=ids)
 
     def record_items(self, manifest: str, statuses: Sequence[ItemStatus]) -> None:
@@ -101,10 +113,6 @@ class FeatureCache(ABC):
         """Yield what was recorded of each manifest, and where that stands."""
         for table in item_tables(self.path) if self.path else ():
             yield table.name, read_item_table(table)
-
-    @abstractmethod
-    def _committed(self) -> KeysView[str]:
-        """Return the keys of the committed items, in the order of commit."""
 
     @property
     @abstractmethod

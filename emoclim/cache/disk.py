@@ -8,19 +8,24 @@ import hashlib
 import logging
 import pkgutil
 import shlex
-from collections.abc import KeysView, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.item_table import ids_by_key
-from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, rows_in_order, to_features
-from emoclim.cache.ledger import Ledger, damaged_items
+from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, refuse_unknown, to_features
+from emoclim.cache.ledger.checksums import damaged_items
+from emoclim.cache.ledger.keys import NONE, NewKeys
+from emoclim.cache.ledger.ledger import Ledger
+from emoclim.cache.ledger.lines import to_line
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.note import BACKENDS, SHARDS
 from emoclim.cache.store import MAKE_ROOM, Store, Table, by_table, explained, gather, partial_of
@@ -102,7 +107,10 @@ def ledger_digest(path: Path) -> str:
     """Hash what a cache holds, without counting it up: two caches of one digest hold the same features."""
     with explained(f"cache {path} cannot be read", EXTRACT_ANEW), ExitStack() as opened:
         backend: type[Store] = pkgutil.resolve_name(BACKENDS[path.suffix])
-        return hashlib.blake2b(_open_store(backend, path, opened).read_ledger(), digest_size=16).hexdigest()
+        hashed = hashlib.blake2b(digest_size=16)
+        for block in _open_store(backend, path, opened).read_ledger():
+            hashed.update(block)
+        return hashed.hexdigest()
 
 
 def _open_store(backend: type[Store], path: Path, opened: ExitStack, spec: FeatureSpec | None = None) -> Store:
@@ -139,23 +147,31 @@ class DiskCache(FeatureCache):
         return self._opened().n_segments
 
     def append(self, items: Sequence[EncodedItem]) -> None:
-        check_items(items, self.spec.dim, self._opened(for_writing=True).rows, self._where)
-        if items:
-            self._append(NewRows.of_items(items))
+        ledger = self._opened(for_writing=True)
+        check_items(items, self.spec.dim, ledger.keys, self._where)
+        new = ledger.keys.prepare([item.key for item in items], ledger.taken[0])
+        if items and new is not None:
+            self._append(NewRows.of_items(items), new)
 
     @override
     def append_features(self, features: "Features") -> None:
-        if not are_sound(features, self.spec.dim, self._opened(for_writing=True).rows.keys()):
+        ledger = self._opened(for_writing=True)
+        new = ledger.keys.prepare(features.ids, ledger.taken[0]) if are_sound(features, self.spec.dim) else None
+        if new is None:
             super().append_features(features)  # which tells what is wrong
         elif len(features):
-            self._append(NewRows.of_features(features))
+            self._append(NewRows.of_features(features), new)
 
-    def _append(self, new: NewRows) -> None:
+    def _append(self, rows: NewRows, new: NewKeys) -> None:
         ends = by_table(*self._ledger.taken)
-        with explained(f"{self._where} could not be written, and keeps none of these {len(new.keys)} items", MAKE_ROOM):
-            store = self._made_store()
-            store.write({table: (ends[table], part) for table, part in new.tables.items()})
-            self._commit(store, self._ledger.items_line(new.keys, new.counts, new.seconds, new.tables))
+        with explained(
+            f"{self._where} could not be written, and keeps none of these {len(rows.keys)} items", MAKE_ROOM
+        ):
+            store, commit = self._made_store(), rows.commit()
+            line = commit.line(self._ledger.taken)
+            store.write({table: (ends[table], part) for table, part in rows.tables.items()})
+            store.write_line(self._ledger.size, line)
+            self._ledger.count(commit, new, len(line))
 
     @override
     def reserve(self, n_items: int) -> None:
@@ -166,22 +182,22 @@ class DiskCache(FeatureCache):
 
     def record_failure(self, key: str, reason: str) -> None:
         ledger = self._opened(for_writing=True)
-        if key in ledger.rows:
+        if key in ledger.keys:
             raise CacheError(f"{self._where} holds {key!r}, so it cannot have failed; leave it out first")
         if ledger.failures.get(key) != reason:
             with explained(f"{self._where} could not be written", MAKE_ROOM):
-                self._commit(self._made_store(), ledger.failure_line(key, reason))
+                self._commit(self._made_store(), to_line({"failure": (key, reason)}))
 
     def leave_out(self, keys: Sequence[str]) -> None:
         ledger = self._opened(for_writing=True)
-        rows = rows_in_order(keys, ledger.rows, self._where)
+        rows = self._rows(keys)
         if not keys:
             return
         with explained(f"{self._where} could not be written", MAKE_ROOM):
             store = self._made_store()
             for table, part in by_table(rows, ledger.segments_of(rows)[2]).items():
                 store.reseal(table, part)
-            self._commit(store, ledger.left_out_line(keys))
+            self._commit(store, to_line({"left_out": list(keys)}))
 
     def failures(self) -> Mapping[str, str]:
         return dict(self._opened().failures)
@@ -195,7 +211,7 @@ class DiskCache(FeatureCache):
 
     def _read(self, keys: Sequence[str], *, verify: bool, mapped: bool = False) -> "Features":
         ledger = self._opened()
-        rows = rows_in_order(keys, ledger.rows, self._where)
+        rows = self._rows(keys)
         records, offsets, segment_rows = ledger.segments_of(rows)
         command = f"emoclim cache verify {shlex.quote(str(self.path))} --repair"
         advice = f"leave out what is lost, and keep the rest, with: {command}"
@@ -230,8 +246,23 @@ class DiskCache(FeatureCache):
     def _ids(self) -> Mapping[str, str]:
         return ids_by_key(self.path)
 
-    def _committed(self) -> KeysView[str]:
-        return self._opened().rows.keys()
+    def keys(self) -> AbstractSet[str]:
+        return self._opened().keys
+
+    @override
+    def in_order(self) -> Sequence[str]:
+        return self._opened().keys.in_order()
+
+    @override
+    def holds(self, keys: Sequence[str]) -> NDArray[np.bool_]:
+        there: NDArray[np.bool_] = self._opened().keys.rows(keys) != NONE
+        return there
+
+    def _rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        rows = self._opened().keys.rows(keys)
+        if NONE in rows:
+            refuse_unknown(keys, self._ledger.keys, self._where)
+        return rows
 
     def _replay(self, store: Store) -> None:
         with explained(f"{self._where} cannot be read", EXTRACT_ANEW):

@@ -34,6 +34,7 @@ from typing_extensions import override
 
 from emoclim.cache.lock import WriterFile
 from emoclim.cache.store import (
+    LEDGER_BLOCK,
     Rows,
     Store,
     Table,
@@ -92,8 +93,10 @@ class HDF5Store(Store):
             _create_table(file, LEDGER, "u1", LEDGER_CHUNK, (LEDGER_CHUNK,))
         _take_room(path)
 
-    def read_ledger(self) -> bytes:
-        return bytes(self._tables[LEDGER][:])
+    def read_ledger(self) -> Iterator[bytes]:
+        ledger = self._tables[LEDGER]
+        for first in range(0, len(ledger), LEDGER_BLOCK):
+            yield ledger[first : first + LEDGER_BLOCK].tobytes()
 
     def holds(self, table: Table) -> int:
         return len(self._tables[table])

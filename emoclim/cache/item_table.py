@@ -10,7 +10,8 @@ import hashlib
 import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -175,7 +176,7 @@ def refreshed(status: ItemStatus, committed: Collection[str]) -> ItemStatus:
 
 
 def find_keys(
-    ids: Sequence[str], committed: KeysView[str], tables: Iterable[tuple[str, Sequence[ItemStatus]]], where: str
+    ids: Sequence[str], committed: AbstractSet[str], tables: Iterable[tuple[str, Sequence[ItemStatus]]], where: str
 ) -> list[str]:
     """Find the keys of items by id; raise :class:`CacheError` for those that are unknown or ambiguous."""
     meant: dict[str, dict[str, str]] = {id_: {} for id_ in ids if id_ not in committed}  # key -> who says so

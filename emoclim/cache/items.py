@@ -1,16 +1,18 @@
 """Encoded items: what caches take, what they check of it, and how it becomes rows. Loads no torch by itself."""
 
 import math
-from collections.abc import Collection, Iterator, KeysView, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclim.cache.ledger.checksums import segment_checksums, value_checksums
+from emoclim.cache.ledger.lines import Commit
 from emoclim.cache.store import Rows, Table
-from emoclim.data import FeatureSpec
+from emoclim.data import FeatureSpec, Texts
 from emoclim.errors import CacheError, name_some
 
 if TYPE_CHECKING:
@@ -44,22 +46,13 @@ def check_items(items: Sequence[EncodedItem], dim: int, committed: Collection[st
         new.add(item.key)
 
 
-def look_up(keys: Sequence[str], committed: Mapping[str, T], where: str) -> list[T]:
-    """Return what is `committed` under each of `keys`; raise :class:`CacheError` that counts and names unknown ones."""
-    try:
-        return [committed[key] for key in keys]
-    except KeyError:
-        unknown = list(dict.fromkeys(key for key in keys if key not in committed))
+def refuse_unknown(keys: Sequence[str], committed: Collection[str], where: str) -> NoReturn:
+    """Raise :class:`CacheError` that counts and names those of `keys` that are not `committed`."""
+    unknown = list(dict.fromkeys(key for key in keys if key not in committed))
     raise CacheError(
         f"{where} does not hold {len(unknown)} of the {len(keys)} keys asked for ({name_some(unknown)}); "
         "extract these items first"
     )
-
-
-def rows_in_order(keys: Sequence[str], committed: Mapping[str, int], where: str) -> NDArray[np.int64]:
-    """Return the rows of keys, as :func:`look_up` does; of all in their order, without looking each one up."""
-    every = len(keys) == len(committed) and list(keys) == list(committed)
-    return np.fromiter(committed.values() if every else look_up(keys, committed, where), np.int64, len(keys))
 
 
 class NewRows(NamedTuple):
@@ -68,7 +61,14 @@ class NewRows(NamedTuple):
     keys: Sequence[str]
     tables: dict[Table, Rows]  # values (n, D), and segments (R, D) and starts (R,) if any item has a segment
     counts: NDArray[np.int64]  # (n,): segments of each item
-    seconds: Sequence[float]
+    seconds: NDArray[np.float64]  # (n,)
+
+    def commit(self) -> Commit:
+        """Describe them for the ledger."""
+        tables, counts = self.tables, self.counts
+        sums = segment_checksums(tables.get("segments"), tables.get("starts"), counts)
+        columns = {"count": counts, "seconds": self.seconds, "value": value_checksums(tables["values"])}
+        return Commit.of(self.keys, columns | {"segments": sums})
 
     @classmethod
     def of_items(cls, items: Sequence[EncodedItem]) -> "NewRows":
@@ -79,7 +79,8 @@ class NewRows(NamedTuple):
             starts = [item.starts for item in items if item.starts is not None]
             rows |= {"segments": _stack(segments), "starts": _stack(starts)}
         counts = np.array([0 if item.segments is None else len(item.segments) for item in items], np.int64)
-        return cls([item.key for item in items], rows, counts, [float(item.seconds) for item in items])
+        seconds = np.array([item.seconds for item in items], np.float64)
+        return cls([item.key for item in items], rows, counts, seconds)
 
     @classmethod
     def of_features(cls, features: "Features") -> "NewRows":
@@ -89,7 +90,7 @@ class NewRows(NamedTuple):
             tables |= {"segments": features.segments, "starts": features.starts}
         rows = {table: np.ascontiguousarray(part.detach().cpu().numpy()) for table, part in tables.items()}
         counts = np.zeros(len(features), np.int64) if features.offsets is None else features.offsets.diff().numpy()
-        seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
+        seconds = np.zeros(len(features)) if features.seconds is None else features.seconds.double().cpu().numpy()
         return cls(features.ids, rows, counts, seconds)
 
 
@@ -105,7 +106,7 @@ def to_features(
 
     from emoclim.data import Features, MappedFeatures, MappedRows
 
-    ids, lasting = tuple(keys), from_numpy(seconds.astype(np.float32))
+    ids, lasting = keys if isinstance(keys, Texts) else tuple(keys), from_numpy(seconds.astype(np.float32))
     if isinstance(values, MappedRows):
         features: Features = MappedFeatures(spec, ids, rows=values, seconds=lasting)
     else:
@@ -125,15 +126,16 @@ def split_features(features: "Features") -> Iterator[EncodedItem]:
         yield item
 
 
-def are_sound(features: "Features", dim: int, committed: KeysView[str]) -> bool:
-    """Tell whether all items of features may be appended; :func:`check_items` says what is wrong with which."""
-    keys, count = set(features.ids), 0 if features.segments is None else len(features.segments)
-    shapes = {"values": (len(keys), dim), "segments": (count, dim), "starts": (count,), "seconds": (len(keys),)}
+def are_sound(features: "Features", dim: int) -> bool:
+    """Tell whether all items of features may be appended, but for keys that are there already.
+
+    :func:`check_items` says what is wrong with which.
+    """
+    items, count = len(features), 0 if features.segments is None else len(features.segments)
+    shapes = {"values": (items, dim), "segments": (count, dim), "starts": (count,), "seconds": (items,)}
     arrays = {name: getattr(features, name).numpy() for name in shapes if getattr(features, name) is not None}
     return (
-        len(keys) == len(features)
-        and "" not in keys
-        and committed.isdisjoint(keys)
+        "" not in features.ids
         and all(array.dtype == np.float32 and array.shape == shapes[name] for name, array in arrays.items())
         and all(np.isfinite(array).all() for array in arrays.values())
         and bool((arrays.get("seconds", np.zeros(1)) >= 0).all())

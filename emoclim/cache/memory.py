@@ -1,6 +1,7 @@
 """Cache that lives in memory: for features of a moment, and the plain model that those on disk are tested against."""
 
-from collections.abc import Iterator, KeysView, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.item_table import ItemStatus
-from emoclim.cache.items import EncodedItem, check_items, look_up
+from emoclim.cache.items import EncodedItem, check_items, refuse_unknown
 from emoclim.data import Features, FeatureSpec
 from emoclim.errors import CacheError
 
@@ -43,7 +44,7 @@ class MemoryCache(FeatureCache):
         self._failures[key] = reason
 
     def leave_out(self, keys: Sequence[str]) -> None:
-        look_up(keys, self._open_items(), self._where)
+        self._look_up(keys)
         for key in keys:
             del self._items[key]
 
@@ -61,7 +62,7 @@ class MemoryCache(FeatureCache):
 
     @override
     def read(self, keys: Sequence[str], *, verify: bool = True) -> Features:
-        items = look_up(keys, self._open_items(), self._where)
+        items = self._look_up(keys)
         none = torch.empty(0, self.spec.dim)
         features = Features(
             self.spec,
@@ -79,8 +80,15 @@ class MemoryCache(FeatureCache):
     def close(self) -> None:
         self._closed = True
 
-    def _committed(self) -> KeysView[str]:
+    def keys(self) -> AbstractSet[str]:
         return self._open_items().keys()
+
+    def _look_up(self, keys: Sequence[str]) -> list[EncodedItem]:
+        items = self._open_items()
+        try:
+            return [items[key] for key in keys]
+        except KeyError:
+            refuse_unknown(keys, items, self._where)
 
     @property
     def _where(self) -> str:

@@ -34,6 +34,7 @@ FORMAT = "emoclim-features"
 VERSION = 1
 CHUNK_BYTES = 2**21  # large enough to be read at the speed of the disk, small enough to be rewritten for a few rows
 CHUNK_ROWS = 4096
+LEDGER_BLOCK = 2**22  # bytes of the ledger that are read at once
 NEAR = 64  # rows between two asked ones that are read rather than skipped
 
 
@@ -56,8 +57,8 @@ class Store(ABC):
         """Write an empty cache to a path where nobody looks for it yet."""
 
     @abstractmethod
-    def read_ledger(self) -> bytes:
-        """Read all lines; the end may be torn, and zero bytes may follow."""
+    def read_ledger(self) -> Iterator[bytes]:
+        """Read all lines, in blocks; the end may be torn, and zero bytes may follow."""
 
     @abstractmethod
     def holds(self, table: Table) -> int:

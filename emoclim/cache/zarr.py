@@ -15,7 +15,7 @@ library, which would read and check whole chunks, could only tell that there is 
 import asyncio
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,10 +30,20 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
 from emoclim.cache.lock import WriterFile
-from emoclim.cache.store import Rows, Store, Table, chunk_rows, header, read_header, require_tables, shape_of
+from emoclim.cache.store import (
+    LEDGER_BLOCK,
+    Rows,
+    Store,
+    Table,
+    chunk_rows,
+    header,
+    read_header,
+    require_tables,
+    shape_of,
+)
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.files import open_regular, read_regular, remove, require_memory, write_bytes
+from emoclim.files import open_regular, remove, require_memory, write_bytes
 
 LEDGER = "ledger.jsonl"
 CODECS = ({"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"})
@@ -95,8 +105,12 @@ class ZarrStore(Store):
         group.attrs.put({**header(spec)})
         (path / LEDGER).touch()
 
-    def read_ledger(self) -> bytes:
-        return read_regular(self.path / LEDGER, CacheError)
+    def read_ledger(self) -> Iterator[bytes]:
+        path = self.path / LEDGER
+        with open_regular(path, follow=False) as file:
+            require_memory(path, os.fstat(file.fileno()).st_size, CacheError)  # it may be of holes
+            while block := file.read(LEDGER_BLOCK):
+                yield block
 
     def holds(self, table: Table) -> int:
         return self._arrays[table].shape[0]

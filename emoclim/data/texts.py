@@ -46,15 +46,21 @@ class Texts(Sequence[str]):
         return cls.join(parts)
 
     @classmethod
-    def of_bytes(cls, data: bytes, lengths: NDArray[np.integer[Any]]) -> Self:
-        """Cut bytes into texts of so many bytes each ``(N,)``; raise ValueError where they are none."""
-        texts = cls(np.frombuffer(data, np.uint8), _offsets(lengths))
-        starts = texts.offsets[:-1][lengths > 0]
-        if texts.offsets[-1] != len(data) or (np.diff(texts.offsets) < 0).any():
-            raise ValueError("texts are not as long as is said")
-        if not data.isascii() and (str(data, *CODEC) and (texts.data[starts] & 0xC0 == 0x80).any()):
-            raise ValueError("a text begins within a character")
-        return texts
+    def split(cls, text: str, between: str) -> Self:
+        """Cut a text where a sign of ASCII stands."""
+        raw, sign = np.frombuffer(text.encode(), np.uint8), ord(between)
+        ends = np.concatenate([np.flatnonzero(raw == sign), [len(raw)]])
+        return cls(raw[raw != sign], _offsets(np.diff(ends, prepend=-1) - 1))
+
+    def joined(self, between: str) -> str | None:
+        """Join the texts by a sign of ASCII, for :meth:`split`; None where that would not give them back."""
+        raw = self.bytes()
+        if not len(self) or (raw == ord(between)).any():
+            return None
+        try:
+            return str(np.insert(raw, self.offsets[1:-1] - self.offsets[0], ord(between)).tobytes(), "utf-8")
+        except UnicodeDecodeError:  # a lone surrogate
+            return None
 
     @classmethod
     def join(cls, parts: Sequence["Texts"]) -> Self:
@@ -120,6 +126,11 @@ class Texts(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def __contains__(self, text: object) -> bool:
+        if not isinstance(text, str):
+            return False
+        return text in tuple(self.take(np.flatnonzero(self.lengths() == len(text.encode(*CODEC)))))
 
     @overload
     def __getitem__(self, place: int) -> str: ...

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -153,7 +154,7 @@ def _keep_note(cache: FeatureCache, path: Path, manifest: Manifest, config: Extr
             note_path(path).unlink()
 
 
-def _committed(cache: Path) -> frozenset[str]:
+def _committed(cache: Path) -> AbstractSet[str]:
     """Return the keys that a cache holds, if there is one."""
     if not cache.exists():
         return frozenset()

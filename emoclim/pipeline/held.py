@@ -2,12 +2,10 @@
 
 import logging
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
 from pathlib import Path
-
-import numpy as np
 
 from emoclim.cache import BY_ID, FeatureCache, key_of
 from emoclim.data import ContentKeys, FeatureSpec, Item, ids_of, select_items
@@ -31,7 +29,7 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
     """Find which items a cache holds, by their content."""
     committed, failed = cache.keys(), cache.failures()
     if spec.keyed_by_id and not failed:
-        return _find_imported(items, committed)
+        return _find_imported(items, cache)
     found, held, left_out = list[Item](), Held([], [], [], [], {}), Counter[str]()
     for item in items:
         try:
@@ -54,14 +52,14 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
     return replace(held, items=found, left_out=dict(+left_out))
 
 
-def _find_imported(items: Sequence[Item], committed: Collection[str]) -> Held:
+def _find_imported(items: Sequence[Item], cache: FeatureCache) -> Held:
     """Find items by their ids, of which there may be very many."""
     keys = [f"{BY_ID}{id_}" for id_ in ids_of(items)]
-    there = [key in committed for key in keys]
-    if all(there):
+    there = cache.holds(keys)
+    if there.all():
         return Held(items, keys, [], [], {})
-    left_out = {"have no imported features": there.count(False)}
-    return Held(select_items(items, np.array(there)), list(compress(keys, there)), [], [], left_out)
+    left_out = {"have no imported features": len(there) - int(there.sum())}
+    return Held(select_items(items, there), list(compress(keys, there)), [], [], left_out)
 
 
 def tell_left_out(source: Path, items: int, left_out: Mapping[str, int]) -> None:

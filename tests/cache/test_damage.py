@@ -27,7 +27,6 @@ from contracts import DIM, SPEC, encoded
 from emoclim.cache import hdf5, open_cache
 from emoclim.cache import zarr as zarr_store
 from emoclim.cache.items import NewRows
-from emoclim.cache.ledger import Ledger
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError
@@ -205,10 +204,7 @@ def test_any_flipped_bit_of_the_ledger_is_told(path: Path) -> None:
 def test_ledger_that_counts_more_than_there_is(path: Path, small_chunks: None) -> None:
     fill(path)
     items = [encoded(f"k{n}") for n in range(5)]
-    edit_ledger(
-        path,
-        lambda _: Ledger().items_line([*"vwxyz"], np.zeros(5, np.int64), [0.0] * 5, NewRows.of_items(items).tables),
-    )
+    edit_ledger(path, lambda _: NewRows.of_items(items).commit().line((0, 0)))
     with pytest.raises(CacheError, match="more values"):
         open_cache(path)
 

@@ -14,10 +14,14 @@ import numpy as np
 import pytest
 import torch
 import zarr
-from cache_files import ITEMS, assert_holds, files, fill
+from cache_files import ITEMS, assert_holds, assert_same, edit_ledger, files, fill, ledger_text
 from contracts import DIM, SPEC, encoded, tensor
 
-from emoclim.cache import EncodedItem, open_cache, store
+from emoclim.cache import EncodedItem, MemoryCache, open_cache, store
+from emoclim.cache.items import NewRows
+from emoclim.cache.ledger import keys as index
+from emoclim.cache.ledger.lines import COLUMNS, to_line
+from emoclim.data import Texts
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch
 
@@ -219,3 +223,52 @@ def test_no_torch_is_loaded_before_features_are_read(path: Path) -> None:
     look = f"print(len(open_cache({str(path)!r})), 'torch' in sys.modules)"
     code = f"import sys; from emoclim.cache import open_cache; {look}"
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4 False\n"
+
+
+def test_lines_of_earlier_versions_are_read_on(path: Path) -> None:
+    fill(path)
+    text = ledger_text(path).splitlines(keepends=True)
+    first, last = (NewRows.of_items(part).commit() for part in (ITEMS[:2], ITEMS[2:]))
+    taken = len(first.records), int(first.records["count"].sum())
+    for place, commit, (row, segment) in ((0, first, (0, 0)), (2, last, taken)):
+        parts = (commit.records[name].tolist() for name in COLUMNS)
+        text[place] = to_line({"row": row, "segment": segment, "items": list(zip(commit.keys, *parts, strict=True))})
+    edit_ledger(path, lambda _: b"".join(text))
+    assert_holds(path, ITEMS)
+    with open_cache(path, SPEC) as cache:
+        cache.append([encoded("e", 1)])
+    assert_holds(path, [*ITEMS, encoded("e", 1)])
+
+
+@pytest.mark.parametrize("keys", [["a|b", "c"], ["\ud800", "\udc00"], ["é", "\n", "id:ß"], ["|"]], ids=ascii)
+def test_keys_of_any_signs(path: Path, keys: list[str]) -> None:
+    items = [encoded(key, 1) for key in keys]
+    fill(path, items)
+    assert_holds(path, items)
+
+
+def test_many_keys_are_found_as_few_are(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index, "NEWEST", 8)
+    monkeypatch.setattr(index, "BLOCK", 5)
+    items = [encoded(f"k{n}", n % 3) for n in range(40)]
+    model = MemoryCache(SPEC)
+    model.append(items)
+    keys = [item.key for item in items]
+    with open_cache(path, SPEC) as cache:
+        for first in range(0, 40, 10):
+            cache.append_features(model.read(keys[first : first + 10]))
+        with pytest.raises(CacheError, match="k3"):
+            cache.append_features(model.read(keys[3:9]))
+        cache.leave_out(["k7", "k30"])
+        cache.append([items[7], items[30]])
+    order = [key for key in keys if key not in ("k7", "k30")] + ["k7", "k30"]
+    with open_cache(path) as cache:
+        assert list(cache) == order
+        assert isinstance(cache.in_order(), Texts)
+        assert cache.holds(["k7", "other"]).tolist() == [True, False]
+        assert_same(cache.features(), model.read(order))
+        assert_same(cache.read(cache.in_order()[5:20]), model.read(order[5:20]))
+        assert_same(cache.read(keys[::-3]), model.read(keys[::-3]))
+        assert cache.n_segments == model.n_segments
+        with pytest.raises(CacheError, match=r"1 of the 2 keys asked for \(other\)"):
+            cache.read(["k7", "other"])

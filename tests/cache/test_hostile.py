@@ -26,6 +26,7 @@ path = cache_files.path
 
 DEEP = b"[" * 60_000
 HUGE = 2**40
+EIGHT = "AAAAAAAAAAA="  # bytes of zeros, in base64
 
 
 @pytest.fixture(autouse=True)
@@ -64,7 +65,25 @@ def item(*parts: object) -> dict[str, Any]:
     return {"row": 0, "segment": 0, "items": [["a", 0, 1.0, 1, 0], list(parts)]}
 
 
+def columns(keys: object, **changed: object) -> dict[str, Any]:
+    """What commits one item, in columns."""
+    numbers = {"count": "AAAAAA==", "seconds": "AAAAAAAA8D8=", "value": "AQAAAA==", "segments": "AAAAAA=="}
+    return {"row": 0, "segment": 0, "keys": keys, **numbers, **changed}
+
+
 LINES = {
+    "more keys than numbers": columns("a|b"),
+    "more numbers than keys": columns("a", value="AQAAAAEAAAA="),
+    "half a number": columns("a", value="AQA="),
+    "numbers that are no base64": columns("a", value="A"),
+    "numbers that are numbers": columns("a", value=[1]),
+    "no numbers": {"row": 0, "segment": 0, "keys": "a"},
+    "length that is no number": columns("a", seconds="AAAAAAAA+H8="),
+    "surrogate in a text of keys": columns("\ud800"),
+    "numbers for keys": columns([7]),
+    "keys by name": columns({"a": 1}),
+    "no keys": columns([], count="", seconds="", value="", segments=""),
+    "keys twice": columns("a|a", count=EIGHT, seconds="A" * 22 + "==", value=EIGHT, segments=EIGHT),
     "negative number of segments": item("b", -1, 1.0, 1, 0),
     "more segments than can be": item("b", 2**62, 1.0, 1, 0),
     "number of segments of 70 bits": item("b", 2**70, 1.0, 1, 0),

@@ -1,6 +1,7 @@
 """Texts in columns against a tuple of the same."""
 
 import pickle
+import re
 
 import numpy as np
 import pyarrow as pa
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from emoclim.data import Texts
 from emoclim.data.texts import BLOCK
 
-TEXTS = st.lists(st.text(st.characters(), max_size=6) | st.sampled_from(["", "\ud83d", "\ude00", "a\nb", "é"]))
+TEXTS = st.lists(st.text(st.characters(), max_size=6) | st.sampled_from(["", "\ud83d", "\ude00", "a\nb", "a|b", "é"]))
 
 
 @settings(deadline=None)
@@ -33,7 +34,12 @@ def test_they_are_what_a_tuple_is(given: list[str], data: st.DataObject) -> None
     assert pickle.loads(pickle.dumps(texts[cut])) == plain[cut]
     assert texts[cut].hashes().tolist() == list(map(hash, plain[cut]))
     assert tuple(Texts.join([texts[cut], texts, texts[:0]])) == (*plain[cut], *plain)
-    assert tuple(Texts.of_bytes(texts[cut].bytes().tobytes(), texts[cut].lengths())) == plain[cut]
+    joined = texts[cut].joined("|")
+    if not plain[cut] or re.search("[|\ud800-\udfff]", "".join(plain[cut])):
+        assert joined is None
+    else:
+        assert joined == "|".join(plain[cut])
+        assert Texts.split(joined, "|") == plain[cut]
     assert Texts.join([]) == ()
     assert texts != [*plain, "more"]
     assert texts != 5
@@ -61,11 +67,3 @@ def test_many_blocks() -> None:
     rows = np.random.default_rng(0).permutation(len(plain))
     assert list(texts.take(rows)) == [plain[row] for row in rows]
     assert len(pickle.dumps(texts[:3])) < 1000
-
-
-@pytest.mark.parametrize(
-    ("data", "lengths"), [(b"ab", [1]), (b"ab", [3, -1]), ("é".encode(), [1, 1]), (b"\xff", [1])], ids=str
-)
-def test_bytes_that_are_no_such_texts(data: bytes, lengths: list[int]) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 - of UnicodeDecodeError too
-        Texts.of_bytes(data, np.array(lengths))

@@ -184,7 +184,7 @@ def test_shards_whose_end_is_lost_are_not_swept(tmp_path: Path) -> None:
     merge_shards("letters", workspace=Workspace(tmp_path))
     with open_cache(path, SPEC) as cache:
         cache.append([encoded("c")])
-    edit_ledger(path, lambda text: text.replace(b'"c"', b'"d"'))
+    edit_ledger(path, lambda text: text.replace(b'"keys":"c"', b'"keys":"d"'))
     assert answer("cache", "gc", "--workspace", tmp_path)["found"] == []
     open_cache(path, SPEC).close()
     found = answer("cache", "gc", "--yes", "--workspace", tmp_path)

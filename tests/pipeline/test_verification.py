@@ -179,7 +179,7 @@ def test_a_cache_that_cannot_be_opened_is_told_with_and_without_its_note(root: P
 @pytest.mark.parametrize("backend", ["h5", "zarr"])
 def test_a_last_commit_that_cannot_be_read_is_a_problem(tmp_path: Path, backend: str) -> None:
     path = imported(tmp_path, backend, n_items=9)
-    edit_ledger(path, lambda text: text.replace(b'"id:item 8"', b'"id:item 9"'))
+    edit_ledger(path, lambda text: text.replace(b"|id:item 8", b"|id:item 9"))
     found = answer("cache", "verify", "given", "--workspace", tmp_path, code=3)
     assert "cannot be read: its items may be missing; extract again" in found["problems"][0]
     assert imported(tmp_path, backend, n_items=9) == path

@@ -101,7 +101,7 @@ def export_features(
         except OSError as error:
             room = "see that its disk has room and lets you write"
             raise CacheError(f"{out} could not be written ({reason_of(error)}); {room}") from error
-        others = len(cache.keys() - {row[1] for row in rows})
+        others = len(cache) - len({row[1] for row in rows})
     lacking = dict(Counter[str](state.state for state in states if state.state != "committed"))
     return ExportResult(note.path, out, kind, source.name if source else None, len(rows), lacking, others)
 

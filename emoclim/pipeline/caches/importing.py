@@ -180,12 +180,12 @@ def _made_aside(path: Path) -> Iterator[Path]:
 def _append(path: Path, spec: FeatureSpec, parts: Iterator[Features], n_items: int) -> int:
     """Put items into a cache that it does not hold yet; return how many."""
     with open_cache(path, spec) as cache:
-        before = cache.keys()
-        cache.reserve(n_items - len(before))
+        before = len(cache)
+        cache.reserve(n_items - before)
         for part in parts:
-            new = [row for row, key in enumerate(part.ids) if key not in before] if before else part.ids
-            cache.append_features(part if len(new) == len(part) else part.select(torch.tensor(new, dtype=torch.int64)))
-        return len(cache) - len(before)
+            new = torch.from_numpy(np.flatnonzero(~cache.holds(part.ids))) if before else part.ids
+            cache.append_features(part.select(new) if isinstance(new, torch.Tensor) and len(new) < len(part) else part)
+        return len(cache) - before
 
 
 def _note(

@@ -7,6 +7,7 @@ shards stay as they are; `emoclim cache gc` removes them when all are merged.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 
 from emoclim.cache import (
@@ -90,7 +91,8 @@ def append_shards(shards: Sequence[Path], cache: FeatureCache, track: Track = si
             items += len(part)
             _merge(part, cache, shard.name, track)
             failed = {**part.failures(), **failed}
-    for key in failed.keys() - cache.keys() - cache.failures().keys():
+    known = cache.failures()
+    for key in [key for key in failed if key not in cache and key not in known]:
         cache.record_failure(key, failed[key])
     return items
 
@@ -98,8 +100,8 @@ def append_shards(shards: Sequence[Path], cache: FeatureCache, track: Track = si
 def _merge(part: FeatureCache, cache: FeatureCache, name: str, track: Track) -> None:
     """Append what a cache does not hold yet of a shard."""
     cache.spec.require(part.spec, f"cache {cache.path}")
-    for block in track(in_blocks(list(part)), description=f"merge {name}"):
-        if new := [key for key in block if key not in cache]:
+    for block in track(in_blocks(part.in_order()), description=f"merge {name}"):
+        if new := list(compress(block, ~cache.holds(block))):
             cache.append_features(part.read(new))
 
 

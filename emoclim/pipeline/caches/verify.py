@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,7 @@ from emoclim.stages import extract
 
 TOLERANCE = 1e-4
 BLOCK_BYTES = 1 << 23  # read at once, about
+ROWS = 1 << 14  # of a table of items that are Python objects at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +147,7 @@ def _damaged(cache: FeatureCache, track: Track) -> list[str]:
 
     rows = len(cache) + cache.n_segments
     size = max(1, BLOCK_BYTES * len(cache) // max(1, 4 * cache.spec.dim * rows))
-    return [key for block in track(in_blocks(list(cache), size), description="verify") for key in among(block)]
+    return [key for block in track(in_blocks(cache.in_order(), size), description="verify") for key in among(block)]
 
 
 def _leave_out(note: CacheNote, damaged: list[str]) -> None:
@@ -163,13 +165,15 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
     table = item_table_path(note.path, source.name)
     if not table.is_file():
         return (), (f"{table} is missing; extract again to write it anew",)
-    committed, hashes = cache.keys(), array("q")  # of ids, of which there may be very many
+    hashes = array("q")  # of ids, of which there may be very many
     lost, found, problems, remarks = list[str](), list[str](), list[str](), list[str]()
+    states = each_status(table)
     try:
-        for state in each_status(table):
-            hashes.append(hash(state.id))
-            if (state.state == "committed") != (state.key in committed):
-                (lost if state.state == "committed" else found).append(state.id)
+        while some := list(islice(states, ROWS)):
+            hashes.extend(hash(state.id) for state in some)
+            for state, held in zip(some, cache.holds([state.key for state in some]).tolist(), strict=True):
+                if (state.state == "committed") != held:
+                    (lost if state.state == "committed" else found).append(state.id)
         twice = _repeated(table, hashes)
     except CacheError as error:
         return (str(error),), ()
@@ -207,7 +211,7 @@ def _encode_again(
 ) -> tuple[FeatureDiff, tuple[str, ...]]:
     """Encode some random items again; return how far they are from those kept, and why some cannot be encoded."""
     encoder, keys = encoder_of(note, track), workspace.content_keys()
-    chosen = _choose(note, cache.keys() - frozenset(damaged), count, seed, keys)
+    chosen = _choose(note, cache.keys(), frozenset(damaged), count, seed, keys)
     keys.save()
     if not chosen:
         raise CacheError(f"no item of {note.path} can be encoded again, for no file is as it was; extract them")
@@ -219,8 +223,10 @@ def _encode_again(
     return difference, tuple(f"{one.id} was encoded, and cannot be any more: {one.reason}" for one in failures)
 
 
-def _choose(note: CacheNote, committed: Collection[str], count: int, seed: int, keys: ContentKeys) -> dict[str, Item]:
-    """Choose up to so many random items of all manifests, by key, whose files are there and as they were."""
+def _choose(
+    note: CacheNote, committed: Collection[str], damaged: Collection[str], count: int, seed: int, keys: ContentKeys
+) -> dict[str, Item]:
+    """Choose up to so many random sound items of all manifests, by key, whose files are there and as they were."""
     items: list[Item] = []
     for source in note.sources:
         with suppress(EmoclimError):  # a manifest that is gone has no items to encode
@@ -228,7 +234,7 @@ def _choose(note: CacheNote, committed: Collection[str], count: int, seed: int, 
     chosen: dict[str, Item] = {}
     for row in torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist():
         with suppress(DecodeError):
-            if (key := keys(items[row])) in committed:
+            if (key := keys(items[row])) in committed and key not in damaged:
                 chosen.setdefault(key, items[row])
         if len(chosen) == count:
             break

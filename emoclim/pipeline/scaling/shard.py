@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict
 from functools import lru_cache
@@ -66,7 +67,7 @@ def _encoder(told: str) -> Encoder:
 
 
 @lru_cache(1)
-def _keys_of(cache: Path) -> frozenset[str]:
+def _keys_of(cache: Path) -> AbstractSet[str]:
     """Return the keys that a cache holds; while the command is at work, it gets no others."""
     with open_cache(cache) as opened:
         return opened.keys()

@@ -1,0 +1,96 @@
+"""Add up the lines of the ledger of a cache on disk; what it does not count is not there. Used by `DiskCache`.
+
+Invariant: rows are taken in order and without gaps, so each line also says what all lines before it must add up to. A
+line is written when its rows, and the line before it, are on the disk. So one unsound line at the end may be torn, and
+counts for nothing; any other unsound line is damage. No Python object is kept of each item of many.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emoclim.cache.ledger.keys import KeyIndex, NewKeys
+from emoclim.cache.ledger.lines import RECORD, Commit, had_its_end, is_sound, read_commit, read_record, split_lines
+from emoclim.errors import CacheError
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What the lines so far add up to."""
+
+    keys: KeyIndex = field(default_factory=KeyIndex)  # of committed items, with their rows
+    failures: dict[str, str] = field(default_factory=dict)  # reasons by key
+    taken: tuple[int, int] = (0, 0)  # rows of the tables of values and of segments, also of items that were left out
+    size: int = 0  # bytes of the sound lines; the next one goes there
+    lost_end: bool = False  # an unsound line behind them has an end: hardly torn by a dying writer, but a spoilt commit
+    _records: list[NDArray[Any]] = field(default_factory=lambda: [np.empty(0, RECORD)])
+
+    @property
+    def records(self) -> NDArray[Any]:
+        """Return what is known of the item of each row: ``(n,)`` of RECORD."""
+        if len(self._records) > 1:
+            self._records = [np.concatenate(self._records)]
+        return self._records[0]
+
+    @property
+    def n_segments(self) -> int:
+        """Count the segments of all committed items."""
+        return int(self.records["count"][self.keys.all_rows()].sum())
+
+    def segments_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
+        """Return records ``(n,)`` of the items of rows, offsets ``(n + 1,)`` and rows ``(R,)`` of their segments."""
+        records = self.records.take(rows)
+        counts = records["count"]
+        offsets = np.concatenate([[0], counts.cumsum()])
+        return records, offsets, (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
+
+    @classmethod
+    def replay(cls, blocks: Iterable[bytes], where: str) -> Self:
+        """Add up the lines of a ledger, which comes in blocks; an unsound last one is left out."""
+        ledger, lines, number = cls(), split_lines(blocks), 0
+        line = next(lines, None)
+        while line is not None:
+            following, number = next(lines, None), number + 1
+            if following is None and not is_sound(line):
+                ledger.lost_end = had_its_end(line)
+                break
+            try:
+                ledger.add(line)
+            except (ValueError, TypeError, OverflowError, RecursionError) as error:
+                what = f"line {number} of its ledger cannot be used ({error})"
+                raise CacheError(f"{where} is damaged: {what}; delete it and extract anew") from error
+            line = following
+        return ledger
+
+    def add(self, line: bytes) -> None:
+        """Count one line; raise what :meth:`replay` tells of where it is unsound or does not follow the others."""
+        match read_record(line):
+            case {"row": row, "segment": segment} as record:
+                if (row, segment) != self.taken:
+                    raise ValueError("it does not follow the lines before it")
+                commit = read_commit(record)
+                if (new := self.keys.prepare(commit.keys, row)) is None:
+                    raise ValueError("it counts an item twice")
+                self.count(commit, new)
+            case {"left_out": keys}:
+                self.keys.remove(keys)
+            case {"failure": [str(key), str(reason)]}:
+                self.failures[key] = reason
+            case _:
+                raise ValueError("it is no record of this version")
+        self.size += len(line)
+
+    def count(self, commit: Commit, new: NewKeys, size: int = 0) -> None:
+        """Count items, whose keys were prepared, and so many bytes of their line."""
+        records = commit.records
+        row, segment = self.taken
+        self.taken = row + len(records), segment + int(records["count"].sum())
+        records["first"] += segment
+        self._records.append(records)
+        self.size += size
+        self.keys.add(new)
+        for key in self.failures.keys() & commit.keys if self.failures else ():
+            del self.failures[key]

@@ -1,0 +1,54 @@
+"""The index of keys against a dictionary, with few keys in its own so that there are many runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from emoclim.cache.ledger import keys as module
+from emoclim.cache.ledger.keys import NONE, KeyIndex
+from emoclim.data import Texts
+
+KEYS = st.lists(st.sampled_from([*"abcdefghijklmnopqrstuvwxyz", "", "é", "id:1"]), max_size=12)
+
+
+def assert_same(index: KeyIndex, plain: dict[str, int], asked: Sequence[str]) -> None:
+    assert len(index) == len(plain)
+    assert list(index) == list(plain)
+    assert index == plain.keys()
+    assert index.all_rows().tolist() == list(plain.values())
+    for keys in (asked, Texts.of(asked), tuple(plain), Texts.of(plain)[1:4]):
+        assert index.rows(keys).tolist() == [plain.get(key, NONE) for key in keys]
+    assert [key in index for key in asked] == [key in plain for key in asked]
+    assert index | {"new"} == plain.keys() | {"new"}
+    assert 7 not in index
+
+
+@pytest.mark.parametrize("hashing", [hash, lambda _: 5], ids=["hash", "all alike"])
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.booleans(), KEYS), max_size=12), KEYS)
+def test_it_is_what_a_dictionary_is(hashing: object, steps: list[tuple[bool, list[str]]], asked: list[str]) -> None:
+    index, plain, taken = KeyIndex(), dict[str, int](), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "NEWEST", 4)
+        patch.setattr(module, "BLOCK", 3)
+        patch.setattr(module, "hash", hashing, raising=False)
+        patch.setattr(Texts, "hashes", lambda self: np.array(list(map(hashing, self)), np.int64))
+        for adds, keys in steps:
+            if adds:
+                new = index.prepare(Texts.of(keys) if len(keys) % 2 else keys, taken)
+                assert (new is None) == (len(set(keys)) < len(keys) or not plain.keys().isdisjoint(keys))
+                if new is not None:
+                    index.add(new)
+                    plain.update(zip(keys, range(taken, taken + len(keys)), strict=True))
+                    taken += len(keys)
+            elif plain.keys() >= set(keys) and len(set(keys)) == len(keys):
+                index.remove(keys)
+                for key in keys:
+                    del plain[key]
+            else:
+                with pytest.raises(ValueError, match="leaves out"):
+                    index.remove(keys)
+            assert_same(index, plain, asked)
