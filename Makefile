@@ -43,5 +43,5 @@ $(INSTALLED): pyproject.toml constraints.txt
 		{ echo "emoclim needs Python 3.11 or 3.12; name one: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,app,augment,faiss,media,optuna,ray,slurm,tensorboard,umap]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,app,augment,faiss,media,optuna,ray,remote,slurm,tensorboard,umap]'
 	touch $@

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
 
 from emoclim.app.libraries import Opened, ServedLibrary
-from emoclim.data import Item, is_text, read_prose
+from emoclim.data import Item, is_text, read_prose, shown_path
 from emoclim.files import require_regular
 from emoclim.modality import MODALITIES
 
@@ -62,7 +62,7 @@ def describe(id: str, row: int, opened: Opened) -> dict[str, Any]:  # noqa: A002
     """Tell what an item is, and where its media are."""
     library = opened[id]
     item = library.item(row)
-    return {"id": item.id, "path": str(item.path) if item.path else None, "label": item.label, **of_row(library, row)}
+    return {"id": item.id, "path": item.path and shown_path(item.path), "label": item.label, **of_row(library, row)}
 
 
 @router.get("/media", response_class=FileResponse)

@@ -1,5 +1,6 @@
 """Write hits as a playlist, M3U8 or CSV. Used by the service."""
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from emoclim.app.libraries import Opened
 from emoclim.app.searching import Body
-from emoclim.data import Item
+from emoclim.data import Item, is_remote, shown_path
 from emoclim.errors import on_one_line
 from emoclim.files import csv_bytes, shielded
 
@@ -53,7 +54,7 @@ def _m3u8(entries: list[tuple[Item, float | None]], lengths: list[float | None])
         lines.append(f"#EXTINF:{-1 if length is None else round(length)},{on_one_line(item.path.stem)}")
         if begin:
             lines.append(f"#EXTVLCOPT:start-time={begin:g}")
-        lines.append(on_one_line(str(item.path.absolute())))
+        lines.append(on_one_line(_place(item.path)))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -61,6 +62,10 @@ def _csv(entries: list[tuple[Item, float | None]]) -> bytes:
     rows: list[tuple[Any, ...]] = [("id", "path", "label", "start")]
     for item, start in entries:
         begin = None if item.start is None and start is None else (item.start or 0.0) + (start or 0.0)
-        path = "" if item.path is None else str(item.path.absolute())
+        path = "" if item.path is None else _place(item.path)
         rows.append((shielded(item.id), path, shielded(item.label or ""), "" if begin is None else f"{begin:g}"))
     return csv_bytes(rows)
+
+
+def _place(path: Path) -> str:
+    return shown_path(path) if is_remote(path) else str(path.absolute())

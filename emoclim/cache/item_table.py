@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data import ContentKeys, FeatureSpec, Item, Texts, url_of
+from emoclim.data import ContentKeys, FeatureSpec, Item, Texts, shown_path
 from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import FORMULA, atomic, csv_bytes, open_regular, require_memory, shielded, write_bytes
 
@@ -118,7 +118,7 @@ def write_failures(
     if not reasons:
         path.unlink(missing_ok=True)
         return None
-    rows = [(item.id, item.path and url_of(item.path), reasons[item.id]) for item in items if item.id in reasons]
+    rows = [(item.id, item.path and shown_path(item.path), reasons[item.id]) for item in items if item.id in reasons]
     _write_csv(path, [("id", "path", "reason"), *rows])
     return path
 

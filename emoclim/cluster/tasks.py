@@ -43,7 +43,7 @@ class TaskFolder:
     def write(self, job: Job, tasks: Sequence[Mapping[str, Any]]) -> None:
         """Put tasks into a new folder."""
         self.remove()
-        self.path.mkdir(parents=True)
+        self.path.mkdir(0o700, parents=True)  # what is to be read may hold keys to other machines
         for number, task in enumerate(tasks, start=1):
             self.file(number).write_text(json.dumps(task))
         self._note(job)

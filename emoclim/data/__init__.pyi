@@ -33,7 +33,8 @@ from .items.item import SPLITS as SPLITS
 from .items.item import Item as Item
 from .items.known_files import Fingerprint as Fingerprint
 from .items.remote import is_remote as is_remote
-from .items.remote import url_of as url_of
+from .items.remote import path_within as path_within
+from .items.remote import shown_path as shown_path
 from .labels.circumplex import Coordinates as Coordinates
 from .labels.circumplex import class_coordinates as class_coordinates
 from .labels.published_maps import gives_several as gives_several

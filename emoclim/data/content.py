@@ -11,9 +11,8 @@ from pathlib import Path
 
 from emoclim.data.items.item import Item
 from emoclim.data.items.known_files import ContentMemo, Fingerprint
-from emoclim.data.items.remote import is_remote, url_of
+from emoclim.data.items.remote import is_remote, name_of
 from emoclim.data.media.checks import file_errors, file_of, stat_file
-from emoclim.data.media.fetching import fetched
 from emoclim.data.media.prose import as_seen, is_text, read_prose
 from emoclim.errors import DecodeError, PassingError
 from emoclim.files import open_regular
@@ -32,9 +31,6 @@ def hash_text(text: str) -> str:
 
 def read_fingerprint(item: Item) -> Fingerprint:
     """Read the file of an item for what it is."""
-    if is_remote(file_of(item)):
-        with fetched(item) as here:
-            return read_fingerprint(here)
     path = file_of(item)
     status = stat_file(path)
     with file_errors():
@@ -87,9 +83,12 @@ class ContentKeys:
         self._here = Path.cwd()
 
     def __call__(self, item: Item) -> str:
-        """Return the key of an item."""
-        known = self.known(item)
-        return self.learn(item, read_fingerprint(item)) if known is None else known
+        """Return the key of an item; what lies on another machine is not fetched for it."""
+        if (known := self.known(item)) is not None:
+            return known
+        if is_remote(file_of(item)):
+            raise PassingError("it lies on another machine, and was not fetched yet; extract it")
+        return self.learn(item, read_fingerprint(item))
 
     def known(self, item: Item) -> str | None:
         """Return the key of an item, if that can be told without reading its file."""
@@ -114,7 +113,7 @@ class ContentKeys:
     def _name(self, item: Item) -> str:
         path = file_of(item)
         if is_remote(path):
-            return url_of(path)
+            return name_of(path)
         return os.path.join(self._here, path)  # noqa: PTH118 - a quarter of the time of Path.absolute
 
     def save(self) -> None:

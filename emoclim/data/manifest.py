@@ -16,7 +16,7 @@ from emoclim.data.items.columns import ItemColumns, digest_of, ids_of, values_of
 from emoclim.data.items.item import SPLITS as SPLITS
 from emoclim.data.items.item import Item as Item
 from emoclim.data.items.reading import read_columns
-from emoclim.data.items.remote import is_remote, path_within
+from emoclim.data.items.remote import is_remote, name_of, path_within
 from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
 from emoclim.data.listing import is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import PARQUET, SEPARATOR, read_table, require_none
@@ -138,7 +138,7 @@ def item_of_row(folder: str, number: int, row: dict[str, str], unlabelled: bool,
     """Make an item of a row; add whatever is wrong with it to `problems`."""
     path = row.get("path", "")  # as written: a file name may begin or end with a space
     text = None if path else _cell(row, "text")
-    id_ = _cell(row, "id") or path
+    id_ = _cell(row, "id") or name_of(path)
     if not path and not text:
         problems.append(f"row {number} has no path")
     elif not id_:

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.ipc
 from numpy.typing import NDArray
 
-from emoclim.data import Fingerprint, Item
+from emoclim.data import Fingerprint, Item, is_remote, path_within, shown_path
 
 BATCH = 16_384  # rows that are Python objects at once
 NONE = -1  # size and time of a file that is not there
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
     [
         ("id", pa.large_string()),
         ("key", pa.large_string()),  # of its content, or of its id where features were imported
-        ("path", pa.large_string()),  # relative to the library where it lies in it, with / between its parts; or null
+        ("path", pa.large_string()),  # see :func:`_place`; or null
         ("text", pa.large_string()),
         ("label", pa.large_string()),
         ("start", pa.float64()),  # seconds
@@ -89,7 +89,7 @@ class ItemTable:
     def item(self, row: int) -> Item:
         """Return what the manifest says of one item, but for what only training needs."""
         facts = {name: self.table[name][row].as_py() for name in ("id", "path", "text", "label", "start", "duration")}
-        return Item(**facts | {"path": None if facts["path"] is None else self.root / facts["path"]})
+        return Item(**facts | {"path": facts["path"] and path_within(str(self.root), facts["path"])})
 
     def key(self, row: int) -> str:
         """Return the key of one item."""
@@ -137,7 +137,9 @@ class ItemTable:
         for batch in self.table.select(["path", "size", "changed"]).to_batches(BATCH):
             paths, sizes, times = (column.to_pylist() for column in batch.columns)
             for path, size, time in zip(paths, sizes, times, strict=True):
-                if path is not None and file_state(self.root / path) != (size, time):
+                if path is None or is_remote(path):  # of an address it is believed that it gives what it gave
+                    continue
+                if file_state(self.root / path) != (size, time):
                     return Path(self.root, path)
         return None
 
@@ -168,11 +170,10 @@ def read_items(source: Path, root: Path) -> ItemTable:
 
 def _row(entry: Entry, root: Path) -> dict[str, Any]:
     item, file = entry.item, entry.file
-    path = item.path and (item.path.relative_to(root) if item.path.is_relative_to(root) else item.path)
     return {
         "id": item.id,
         "key": entry.key,
-        "path": path and path.as_posix(),
+        "path": item.path and _place(item.path, root),
         "text": item.text,
         "label": item.label,
         "start": item.start,
@@ -182,6 +183,12 @@ def _row(entry: Entry, root: Path) -> dict[str, Any]:
         "size": file.size,
         "changed": file.changed,
     }
+
+
+def _place(path: Path, root: Path) -> str:
+    """Return a path as a table has it: relative to the library where it lies in it; an address as it is shown."""
+    near = path.relative_to(root) if path.is_relative_to(root) else path
+    return shown_path(path) if is_remote(near) else near.as_posix()
 
 
 def content_number(content: str) -> int | None:

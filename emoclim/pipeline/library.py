@@ -21,12 +21,11 @@ from emoclim.data import (
     Item,
     Manifest,
     ids_of,
-    is_remote,
     read_manifest,
     values_of,
     with_splits,
 )
-from emoclim.errors import CacheError, ConfigError, ManifestError, PassingError
+from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.modality import MODALITIES, Modality
 from emoclim.pipeline.find_caches import cache_notes, command_for, names_of, newest_cache
 from emoclim.pipeline.held import find_held, tell_left_out
@@ -172,22 +171,9 @@ def split_manifest(
 ) -> Manifest:
     """Split a manifest where it is not split yet, and keep what was learnt of its files meanwhile."""
     try:
-        return with_splits(manifest, seed, _without_fetching(keys), track, every=every)
+        return with_splits(manifest, seed, keys, track, every=every)
     finally:
         keys.save()
-
-
-def _without_fetching(keys: ContentKeys) -> Callable[[Item], str]:
-    """Return what tells contents, but of files on other machines that nobody fetched yet."""
-
-    def find(item: Item) -> str:
-        if item.path is None or not is_remote(item.path):
-            return keys(item)
-        if (known := keys.known(item)) is None:
-            raise PassingError("its content is known when it is fetched")
-        return known
-
-    return find
 
 
 def library_note(library: Library) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from emoclim.errors import name_some
 
@@ -14,7 +13,7 @@ class Failure:
     """An item that could not be encoded, and why."""
 
     id: str
-    path: Path | None
+    path: str | None
     reason: str
 
 

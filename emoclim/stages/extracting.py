@@ -11,7 +11,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from emoclim.cache import FeatureCache, ItemStatus, State
-from emoclim.data import ContentKeys, Manifest
+from emoclim.data import ContentKeys, Manifest, shown_path
 from emoclim.encoders import Encoder
 from emoclim.extraction import Encoded, ExtractionPlan
 from emoclim.progress import Stopwatch, Track, silent
@@ -109,7 +109,11 @@ def extract(
                     pass
     found, reasons = plan.keys(), {**cache.failures(), **told.transient}
     failures = tuple(
-        Failure(item.id, item.path, plan.unreadable.get(item.id) or reasons[found[item.id]])
+        Failure(
+            item.id,
+            shown_path(item.path) if item.path else None,
+            plan.unreadable.get(item.id) or reasons[found[item.id]],
+        )
         for item in manifest.items
         if item.id in plan.unreadable or found[item.id] in reasons
     )

@@ -1,42 +1,66 @@
-"""Files on servers that stall, cut what they send, and refuse: each item is whole or told, after so many tries."""
+"""Addresses of files: what they are called, what is shown of them, and how a file comes whole or not at all."""
 
-import http.server
-import importlib.util
-import io
-import threading
-import time
-from collections import Counter
-from collections.abc import Iterator
+import errno
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
+from file_server import FileServer, picture, server  # noqa: F401 - a fixture
 
-from emoclim.config import ExtractConfig
-from emoclim.data.items.remote import is_remote, path_within, url_of
+from emoclim.data.content import ContentKeys
+from emoclim.data.items.known_files import Fingerprint
+from emoclim.data.items.remote import is_remote, name_of, path_within, shown_path, url_of, without_secrets
 from emoclim.data.manifest import Item
 from emoclim.data.media import fetching
-from emoclim.errors import MissingLibrary
-from emoclim.pipeline import Workspace, extract_features
-
-SMALL = ExtractConfig(encoder="colour", workers=0, settings={"size": 64})
+from emoclim.errors import MissingLibrary, PassingError
 
 
-def picture(n: int) -> bytes:
-    pixels = np.random.default_rng(n).integers(0, 256, (6, 6, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(stream := io.BytesIO(), "PNG")
-    return stream.getvalue()
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://host/a b/c.png?x=1",
+        "s3://bucket//key",
+        "file:///data/a.png",
+        "https://host/get/./?of=http://other/a.png",
+        "https://user:p@ss@host:8080/a/",
+    ],
+)
+def test_an_address_comes_back_from_a_path(address: str) -> None:
+    path = path_within("/data", address)
+    assert is_remote(path)
+    assert url_of(path) == url_of(Path(str(path))) == address
 
 
-def test_addresses_are_told_from_paths() -> None:
-    address = path_within("/data", "https://host/a b/c.png?x=1")
-    assert is_remote(address)
-    assert url_of(address) == "https://host/a b/c.png?x=1"
-    assert url_of(path_within("/data", "s3://bucket/key")) == "s3://bucket/key"
+def test_paths_are_none_that_look_like_addresses() -> None:
     assert path_within("/data", "a:b/c.png") == Path("/data/a:b/c.png")
     assert not is_remote("C:/music/a.wav")
+    assert name_of("a//b?c.png") == shown_path("a//b?c.png") == "a//b?c.png"
+
+
+SIGNED = "X-Amz-Algorithm=A&X-Amz-Credential=secret&X-Amz-Signature={}&X-Amz-Expires=60"
+
+
+def test_nothing_secret_is_shown_and_a_new_signature_changes_no_name() -> None:
+    first, again = (f"https://me:secret@host/a.png?{SIGNED.format(n)}" for n in ("s3cret1", "s3cret2"))
+    assert shown_path(first) == name_of(first) == name_of(again) == "https://host/a.png"
+    one, other = (f"https://host/get?id={n}&{SIGNED.format('secret')}" for n in (1, 2))
+    assert name_of(one) != name_of(other)
+    assert "secret" not in name_of(one)
+    assert name_of("https://host/get?se=1") != name_of("https://host/get?se=2")  # no signature, so they say what
+    said = without_secrets(f"cannot connect to {first} nor to 'ftp://me:secret@host/b?secret'", first)
+    assert said == "cannot connect to https://host/a.png nor to 'ftp://host/b'"
+
+
+def test_the_memo_knows_an_address_by_its_name(tmp_path: Path) -> None:
+    def item(address: str) -> Item:
+        return Item("a", path_within("", address))
+
+    keys = ContentKeys(tmp_path / "memo.db")
+    keys.learn(item("https://me:secret@host/a.png?key=secret"), Fingerprint(1, 2, "f" * 32))
+    keys.save()
+    assert b"secret" not in (tmp_path / "memo.db").read_bytes()
+    assert ContentKeys(tmp_path / "memo.db")(item("https://host/a.png?key=secret")) == "f" * 32
+    with pytest.raises(PassingError, match="another machine"):  # nothing is fetched to tell it
+        keys(item("https://host/a.png?key=other"))
 
 
 def test_what_no_library_reads_is_told() -> None:
@@ -44,82 +68,44 @@ def test_what_no_library_reads_is_told() -> None:
         pass
 
 
-class Server(http.server.ThreadingHTTPServer):
-    """Answers by the first word of a path; counts what it is asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.asked: Counter[str] = Counter()
+def fetch(address: str) -> bytes:
+    with fetching.fetched(Item("a", path_within("", address))) as here:
+        assert here.path is not None
+        return here.path.read_bytes()
 
 
-class Handler(http.server.BaseHTTPRequestHandler):
-    server: Server
-    protocol_version = "HTTP/1.1"
+def test_a_full_disk_is_told_and_nothing_is_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
 
-    def do_HEAD(self) -> None:
-        self.answer(body=False)
+    def fill(*given: object) -> None:
+        asked.append(given)
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    def do_GET(self) -> None:
-        self.server.asked[self.path] += 1
-        self.answer(body=True)
-
-    def answer(self, body: bool) -> None:
-        kind, number = self.path.strip("/").removesuffix(".png").split("-")
-        content, times = picture(int(number)), self.server.asked[self.path]
-        if kind == "gone" or (kind == "busy" and body and times < 3) or (kind == "always" and body):
-            self.send_response(404 if kind == "gone" else 503)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        if not body:
-            return
-        if kind == "stall" and times < 2:
-            time.sleep(1.0)
-        cut = kind == "cut" and times < 2
-        self.wfile.write(content[: len(content) // 2] if cut else content)
-        if cut or kind == "stall":
-            self.close_connection = True
-
-    def log_message(self, *_: Any) -> None:
-        pass
+    monkeypatch.setattr(fetching, "_copy", fill)
+    with pytest.raises(PassingError, match="No space left"):
+        fetch("http://host/a.png")
+    assert len(asked) == 1
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
+    with pytest.raises(PassingError, match="TMPDIR"):
+        fetch("http://host/a.png")
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    if importlib.util.find_spec("aiohttp") is None:
-        pytest.skip("aiohttp is not installed")
-    with Server() as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+def test_what_comes_too_slowly_is_told(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(fetching, "LONGEST", 0.5)
+    server.files["a.png"] = picture(1)
+    with pytest.raises(PassingError, match="too slow"):
+        fetch(f"{server.address}/dripping/a.png")
+    assert server.asked.total() == 1
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_each_item_is_whole_or_told(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fetching, "PAUSES", (0.01, 0.01, 0.01))
-    monkeypatch.setattr(fetching, "SILENCE", 0.5)
-    names = ["good-1", "busy-2", "cut-3", "stall-4", "gone-5", "always-6"]
-    address = f"http://127.0.0.1:{server.server_address[1]}"
-    (tmp_path / "data").mkdir()
-    rows = [f"{name},{address}/{name}.png,{('happy', 'sad')[n % 2]}" for n, name in enumerate(names)]
-    (tmp_path / "data" / "images.csv").write_text("\n".join(["id,path,label", *rows, "here,5.png,sad"]) + "\n")
-    for n in range(1, 6):
-        (tmp_path / "data" / f"{n}.png").write_bytes(picture(n))
-    done = extract_features("image", config=SMALL, workspace=Workspace(tmp_path)).extraction
-    assert done.encoded == 5
-    assert {one.id: one.reason for one in done.failures}.keys() == {"gone-5", "always-6"}
-    assert max(server.asked.values()) <= len(fetching.PAUSES) + 1
-    there = [f"{n}.png" for n in range(1, 5)]
-    (tmp_path / "local.csv").write_text("path\n" + "\n".join(str(tmp_path / "data" / name) for name in there) + "\n")
-    local = extract_features("image", tmp_path / "local.csv", config=SMALL, workspace=Workspace(tmp_path)).extraction
-    assert (local.encoded, local.reused) == (0, 4)
-    before = sum(server.asked.values())
-    again = extract_features("image", config=SMALL, workspace=Workspace(tmp_path)).extraction
-    assert (again.encoded, again.reused) == (0, 5)
-    assert not [path for path, count in server.asked.items() if "good" in path and count > 1]
-    assert sum(server.asked.values()) - before == len(fetching.PAUSES) + 2  # those that failed are tried again
+def test_what_users_set_for_a_library_counts(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    pytest.importorskip("aiohttp")
+    from fsspec.config import conf
+
+    server.files["a.png"] = picture(1)
+    monkeypatch.setitem(conf, "http", {"client_kwargs": {"headers": {"Authorization": "mine"}}})
+    fetching._connected.cache_clear()
+    assert fetch(f"{server.address}/whole/a.png") == picture(1)
+    assert server.authorised == {"/whole/a.png": "mine"}
+    fetching._connected.cache_clear()

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns
 from emoclim.data.items.item import SPLITS, Item
+from emoclim.data.items.remote import name_of
 from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
 from emoclim.data.tables import SEPARATOR
 from emoclim.data.texts import Texts
@@ -61,7 +62,7 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
         require_memory(source, texts + sum(sizes.values()), ManifestError)
         columns = dict(zip(names, batch.columns, strict=True))
         path = _texts(columns["path"])
-        own = _own_ids(_texts(columns["id"]), path) if "id" in columns else path
+        own = _own_ids(_texts(columns["id"]), path) if "id" in columns else _shown(path)
         if _lacks_any(own) or _lacks_any(path):
             return None
         ids.append(own)
@@ -94,7 +95,16 @@ def _own_ids(ids: Any, paths: Any) -> Any:
     ends = found.data[np.concatenate([found.offsets[:-1], found.offsets[1:] - 1])] if len(found.data) else found.data
     if found.lengths().all() and ((ends > ord(" ")) & (ends < DELETE)).all():
         return ids
-    return Texts.of(id_.strip() or path for id_, path in zip(found, Texts.of(paths), strict=True)).arrow()
+    return Texts.of(id_.strip() or path for id_, path in zip(found, Texts.of(_shown(paths)), strict=True)).arrow()
+
+
+def _shown(paths: Any) -> Any:
+    """Return paths as ids may be: addresses without what is secret in them."""
+    import pyarrow.compute as pc
+
+    if not pc.any(pc.match_substring_regex(paths, ":/.*[@?]")).as_py():
+        return paths
+    return Texts.of(map(name_of, Texts.of(paths))).arrow()
 
 
 def _lacks_any(texts: Any) -> bool:

@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from emoclim.data.items.item import Item
+from emoclim.data.items.remote import is_remote
 from emoclim.errors import DecodeError, PassingError, reason_of
 from emoclim.files import open_regular
 
+FETCH = "only extract fetches from there, so copy it to this one for what else is to read it"
 HEAD = 64  # bytes: enough for every signature that the decoders look for
 
 
@@ -43,7 +45,8 @@ def file_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise PassingError("the file is missing") from error
+        is_far = is_remote(str(error.filename))
+        raise PassingError(f"it lies on another machine; {FETCH}" if is_far else "the file is missing") from error
     except OSError as error:
         raise PassingError(f"the file cannot be read ({reason_of(error).lower()})") from error
 

@@ -1,23 +1,59 @@
-"""Fetch a file from another machine for whoever decodes it, by fsspec: whole or not at all, in a few tries."""
+"""Fetch a file from another machine for whoever decodes it, by fsspec: whole or not at all, in a few tries.
 
+Invariants: each try is one request, for what the libraries would try again by themselves is told not to; a file has so
+many tries and so much time; and no reason names a user, a password or a signature.
+"""
+
+import errno
+import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
 from emoclim.data.items.item import Item
-from emoclim.data.items.remote import url_of
+from emoclim.data.items.remote import url_of, without_secrets
 from emoclim.data.media.checks import file_of
-from emoclim.errors import MissingLibrary, PassingError
+from emoclim.errors import MissingLibrary, PassingError, reason_of
 
 PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try
 SILENCE = 30.0  # seconds in which a server must say something
-LONGEST = 3600.0  # seconds that one file may take
-PASSING = (408, 425, 429)  # answers of 4xx that are no final ones
+LONGEST = 3600.0  # seconds that one file may take, all tries together
+PASSING = (408, 425, 429)  # answers below 500 that are no final ones
+GONE = (404, 410)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+NO_ROOM = "there is no room for a copy of it ({}); make some, or name a larger place by TMPDIR"
+ENDLESS = "its server does not say how long it is, so that a cut would go unseen"
+CUT = "it was cut short"
+TOLD = {  # of what libraries tell less well
+    "ClientPayloadError": CUT,
+    "IncompleteRead": CUT,
+    "IncompleteReadError": CUT,
+    "ResponseStreamingError": CUT,
+    "TooManyRedirects": "it is redirected without end",
+}
+# what another try does not change: an address that is none, or keys that are not there
+UNUSABLE = (
+    "NoCredentialsError",
+    "ParamValidationError",
+    "PartialCredentialsError",
+    "ProfileNotFound",
+    "TooManyRedirects",
+)
+
+
+class RefusalError(Exception):
+    """An answer of a server that is no file."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(f"answer {status}")
+        self.status = status
 
 
 @contextmanager
@@ -32,52 +68,132 @@ def fetched(item: Item) -> Iterator[Item]:
         What fsspec needs for such addresses is not installed.
     """
     url = url_of(file_of(item))
-    with TemporaryDirectory(prefix="emoclim-", ignore_cleanup_errors=True) as folder:
+    try:
+        room = TemporaryDirectory(prefix="emoclim-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise PassingError(NO_ROOM.format(reason_of(error))) from error
+    with room as folder:
         place = Path(folder, f"file{PurePosixPath(urlsplit(url).path).suffix}")
         _fetch(url, place)
         yield replace(item, path=place)
 
 
 def _fetch(url: str, place: Path) -> None:
-    for pause in (*PAUSES, None):
+    end = time.monotonic() + LONGEST
+    for number, pause in enumerate((*PAUSES, None), start=1):
         try:
-            _copy(url, place)
+            _copy(url, place, end - time.monotonic())
             return
-        except (ImportError, ValueError) as error:  # as fsspec says that it knows no such scheme, or lacks its library
-            needed = "addresses of this kind need a library that is not installed; type: pip install 'emoclim[remote]'"
-            raise MissingLibrary(needed) from error
-        except FileNotFoundError as error:
-            raise PassingError("there is no file at its address") from error
+        except (MissingLibrary, PassingError):
+            raise
         except Exception as error:
-            status = getattr(error, "status", 0)
-            reason = f"answer {status}" if status else (str(error).partition("\n")[0] or type(error).__name__)
-            if 400 <= status < 500 and status not in PASSING:
-                raise PassingError(f"its server refuses the file ({reason})") from error
-            if pause is None:
-                told = f"it could not be fetched in {len(PAUSES) + 1} tries (the last: {reason})"
+            if told := _told_at_once(error, reason := without_secrets(_reason(error), url)):
                 raise PassingError(told) from error
+            if pause is None or time.monotonic() + pause > end:
+                tries = f"in {number} tries (the last: {reason})" if number > 1 else f"({reason})"
+                raise PassingError(f"it could not be fetched {tries}") from error
             time.sleep(pause)
 
 
-def _copy(url: str, place: Path) -> None:
+def _copy(url: str, place: Path, seconds: float) -> None:
     """Copy a file from an address; what comes short of the length that was told raises OSError."""
-    from fsspec.core import url_to_fs
+    from fsspec.callbacks import Callback
 
-    files, path = url_to_fs(url, skip_instance_cache=True, **_patience(url))
-    files.get_file(path, str(place))
-    if not url.startswith("http"):  # whose library compares what came with what the answer said
-        size = files.info(path).get("size")
-        if size is not None and place.stat().st_size != size:
-            raise OSError(f"{place.stat().st_size} of {size} bytes came")
+    files, path = _opened(url)
+    sent, limit = Callback(), {"timeout": seconds} if files.async_impl else {}
+    files.get_file(path, str(place), callback=sent, **limit)
+    if url.startswith("http"):  # whose library compares what came with what the answer said
+        return
+    if (size := files.info(path).get("size") if sent.size is None else sent.size) is None:
+        raise PassingError(ENDLESS)
+    if (came := place.stat().st_size) != size:
+        raise OSError(f"{came} of {size} bytes came")
 
 
-def _patience(url: str) -> dict[str, Any]:
-    """Return the options by which fsspec does not wait for ever."""
-    if url.startswith("http"):
+def _opened(url: str) -> tuple[Any, str]:
+    """Return the file system of an address, and the path in it."""
+    from fsspec.core import get_filesystem_class, url_to_fs
+
+    try:
+        kind = get_filesystem_class(scheme := url.partition(":")[0])
+    except (ImportError, ValueError) as error:  # as fsspec says that it knows no such scheme, or lacks its library
+        needed = "addresses of this kind need a library that is not installed; type: pip install 'emoclim[remote]'"
+        raise MissingLibrary(needed) from error
+    if "::" in url and not scheme.startswith("http"):  # of a file in an archive, say
+        files, path = url_to_fs(url, skip_instance_cache=True)
+        return files, path
+    given = tuple(sorted(kind._get_kwargs_from_urls(url).items()))
+    connect = _connected if kind.async_impl else _connected.__wrapped__  # others keep a connection that was cut
+    return connect(os.getpid(), threading.get_ident(), scheme, given, SILENCE), kind._strip_protocol(url)
+
+
+@lru_cache(8)
+def _connected(process: int, thread: int, scheme: str, given: tuple[tuple[str, Any], ...], silence: float) -> Any:  # noqa: ARG001
+    """Open a file system, whose connections serve all files of a process; a fork must not use those of another."""
+    from fsspec.config import apply_config
+    from fsspec.core import get_filesystem_class
+
+    kind = get_filesystem_class(scheme)
+    ours, users = _patience(scheme, silence), apply_config(kind, {})
+    merged = {
+        name: one | users.get(name, {}) if isinstance(one, dict) else users.get(name, one) for name, one in ours.items()
+    }
+    files = kind(**users | merged | dict(given), skip_instance_cache=True)
+    if scheme.startswith("s3"):
+        files.retries = 1
+    return files
+
+
+def _patience(scheme: str, silence: float) -> dict[str, Any]:
+    """Return the options by which a file system asks once, and does not wait for ever."""
+    if scheme.startswith("http"):
         from aiohttp import ClientTimeout
 
-        times = ClientTimeout(total=LONGEST, sock_connect=SILENCE, sock_read=SILENCE)
-        return {"client_kwargs": {"timeout": times}}
-    if url.startswith("s3"):
-        return {"config_kwargs": {"connect_timeout": SILENCE, "read_timeout": SILENCE, "retries": {"max_attempts": 1}}}
+        patience = ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
+        return {"client_kwargs": {"timeout": patience, "raise_for_status": _require_file, "trust_env": True}}
+    if scheme.startswith("s3"):
+        times = {"connect_timeout": silence, "read_timeout": silence, "retries": {"total_max_attempts": 1}}
+        return {"config_kwargs": times, "max_concurrency": 1}
     return {}
+
+
+async def _require_file(answer: Any) -> None:
+    """Raise for an answer that is no file, or one that ends where the connection does, be it cut or not."""
+    if answer.status >= 400:
+        raise RefusalError(answer.status)
+    if "Content-Length" not in answer.headers and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
+        raise PassingError(ENDLESS)
+
+
+def _told_at_once(error: Exception, reason: str) -> str | None:
+    """Say of an error that another try would raise it again; None of one that may be gone."""
+    status = _status(error)
+    if isinstance(error, FileNotFoundError) or status in GONE:
+        return "there is no file at its address"
+    if isinstance(error, PermissionError) or (300 <= status < 500 and status not in PASSING):
+        return f"its server refuses the file ({reason})"
+    if isinstance(error, OSError) and error.errno in FULL:
+        return NO_ROOM.format(reason)
+    if isinstance(error, ValueError) or type(error).__name__ in UNUSABLE:
+        return f"its address cannot be asked for ({reason})"
+    return None
+
+
+def _status(error: Exception) -> int:
+    """Return the number of an answer that an error tells of; 0 where there is none."""
+    if isinstance(error, RefusalError):
+        return error.status
+    answer = getattr(error.__cause__, "response", None)  # of botocore
+    told = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
+    return 0 if isinstance(error, TimeoutError) else int(told.get("HTTPStatusCode", 0))
+
+
+def _reason(error: Exception) -> str:
+    if status := _status(error):
+        return f"answer {status}"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "its server was silent or too slow"
+    if told := TOLD.get(type(error).__name__):
+        return told
+    told = reason_of(error) if isinstance(error, OSError) else str(error)
+    return told.partition("\n")[0] or type(error).__name__

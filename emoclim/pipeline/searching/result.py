@@ -27,7 +27,7 @@ class Found:
     rank: int  # from 1
     id: str
     row: int  # of the library's items
-    path: Path | None
+    path: Path | str | None  # an address is a text
     label: str | None
     score: float  # cosine of the two embeddings, augmented where the objective compares by distances
     parts: Mapping[str, float]  # standardised scores that a mixed one is the mean of; of a point, where the item lies
@@ -153,6 +153,8 @@ def _told(emotions: Emotions | None) -> str:
     return ", ".join(f"{shorten(name)} {share:.0%}" for name, share in ordered if share >= SHOWN_SHARE)
 
 
-def _shown(path: Path) -> str:
+def _shown(path: Path | str) -> str:
     """Return a path as a reader would type it: relative to the current folder where it lies in it."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    if isinstance(path, Path) and path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)

@@ -8,7 +8,7 @@ import torch
 
 from emoclim.cache import CacheNote
 from emoclim.config import Average
-from emoclim.data import Item, Setting, is_text
+from emoclim.data import Item, Setting, is_remote, is_text, shown_path
 from emoclim.encoders import choose_device
 from emoclim.errors import CacheError, ManifestError
 from emoclim.index import Filters
@@ -199,7 +199,7 @@ class Searcher:
             rank=rank,
             id=hit.id,
             row=hit.row,
-            path=item.path,
+            path=shown_path(item.path) if item.path and is_remote(item.path) else item.path,
             label=item.label,
             score=hit.score,
             parts=hit.parts,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from emoclim.cache import CacheNote, ItemStatus, item_table_path, read_item_table
 from emoclim.config import Average
-from emoclim.data import Coordinates, class_coordinates
+from emoclim.data import Coordinates, class_coordinates, is_remote
 from emoclim.errors import CacheError, ConfigError, ManifestError
 from emoclim.index import Filters, ItemTable, select
 from emoclim.learning import Heads
@@ -151,7 +151,8 @@ class Opened:
             item, contents = self.items.item(row), self.items.table["content"]
             same = self.items.where(pc.equal(contents, contents[row]))  # also where its file is gone
             content = item.path or item.text
-            return [row, *same, *(self.copies.find_rows(content) if content else ())]
+            is_here = content and not (item.path and is_remote(item.path))
+            return [row, *same, *(self.copies.find_rows(content) if content and is_here else ())]
         suffixes = MODALITIES[self.modality].suffixes
         alike = self.modality == WRITTEN if isinstance(part, str) else part.suffix.lower() in suffixes
         return self.copies.find_rows(part) if alike else []

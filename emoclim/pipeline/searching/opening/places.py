@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from emoclim.data import is_there, list_files, read_manifest
+from emoclim.data import is_there, list_files, read_manifest, shown_path
 from emoclim.errors import CacheError, ManifestError, reason_of
 from emoclim.modality import MODALITIES, WRITTEN, Modality
 from emoclim.pipeline.searching.libraries import Place
@@ -54,4 +54,4 @@ def _names_in(path: Path, modality: Modality) -> Sequence[str]:
             raise ManifestError(f"{path} cannot be listed ({reason_of(error)}); check its permissions") from error
     listed = read_manifest(path, modality, unlabelled=True, need_files=False)
     text = f"{WRITTEN}{next(iter(MODALITIES[WRITTEN].suffixes))}"
-    return [text if item.path is None else str(item.path) for item in listed.items]
+    return [text if item.path is None else shown_path(item.path) for item in listed.items]
