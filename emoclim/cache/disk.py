@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import ExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,9 @@ from emoclim.cache.ledger.keys import NONE, NewKeys
 from emoclim.cache.ledger.ledger import Ledger
 from emoclim.cache.ledger.lines import to_line
 from emoclim.cache.lock import WriterLock
+from emoclim.cache.mapping import damaged_in_blocks, read_rows
 from emoclim.cache.note import BACKENDS, SHARDS
-from emoclim.cache.store import MAKE_ROOM, Store, Table, by_table, explained, gather, partial_of
+from emoclim.cache.store import MAKE_ROOM, Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic, remove
@@ -39,10 +40,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ITEM_BYTES = 96  # of an item in the ledger, about, for which room is made in advance
-# Values of so many bytes that are read at once stay in the file, mapped: copying fewer takes a tenth of a second and
-# little of any machine's memory, and a copy is safe from whatever happens to the file.
-MAPPED_BYTES = 1 << 28
-PARTS: tuple[Table, Table] = ("segments", "starts")
 EXTRACT_ANEW = "delete it and extract anew"
 
 
@@ -207,7 +204,7 @@ class DiskCache(FeatureCache):
 
     @override
     def open_features(self, keys: Sequence[str]) -> "Features":
-        return self._read(keys, verify=True, mapped=4 * self.spec.dim * len(keys) >= MAPPED_BYTES)
+        return self._read(keys, verify=True, mapped=True)
 
     def _read(self, keys: Sequence[str], *, verify: bool, mapped: bool = False) -> "Features":
         ledger = self._opened()
@@ -216,17 +213,16 @@ class DiskCache(FeatureCache):
         command = f"emoclim cache verify {shlex.quote(str(self.path))} --repair"
         advice = f"leave out what is lost, and keep the rest, with: {command}"
         with explained(f"{self._where} cannot be read", advice):
-            found = self._store.map("values", rows) if mapped and self._store else None
-            values = gather(self._store, "values", rows, self.spec.dim) if found is None else found
-            segments, starts = (gather(self._store, table, segment_rows, self.spec.dim) for table in PARTS)
-        damaged = damaged_items(records, values, segments, starts, verify=verify)
+            tables = read_rows(self._store, rows, segment_rows, self.spec.dim, mapped=mapped)
+            starts = gather(self._store, "starts", segment_rows, self.spec.dim)
+        damaged = damaged_in_blocks(partial(damaged_items, verify=verify), records, offsets, tables, starts)
         if damaged.any():
             names = list(dict.fromkeys(self._ids.get(keys[n], keys[n]) for n in np.flatnonzero(damaged)))
             raise CacheError(
                 f"{self._where} is damaged: the stored features of {len(names)} items are not what was written "
                 f"({name_some(names)}); {advice}"
             )
-        return to_features(self.spec, keys, values, records["seconds"], (segments, offsets, starts))
+        return to_features(self.spec, keys, tables, records["seconds"], (offsets, starts))
 
     def problems(self) -> tuple[str, ...]:
         if not self._opened().lost_end:

@@ -16,8 +16,6 @@ filter ``fletcher32`` seals whole chunks, and would break the seal on committed 
 """
 
 import errno
-import math
-import mmap
 import os
 import re
 import shutil
@@ -28,11 +26,11 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import h5py
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.lock import WriterFile
+from emoclim.cache.mapping import chunk_offset, map_chunks
 from emoclim.cache.store import (
     LEDGER_BLOCK,
     Rows,
@@ -108,18 +106,7 @@ class HDF5Store(Store):
 
     @override
     def map(self, table: Table, rows: NDArray[np.int64]) -> "MappedRows | None":
-        from emoclim.data import MappedRows  # which loads torch
-
-        content, opened = _mapped(self._place), self._tables[table]
-        length, row_bytes = opened.chunks[0], opened.dtype.itemsize * math.prod(opened.shape[1:])
-        starts = np.array([_offset(opened, first) for first in range(0, int(rows.max()) + 1, length)])
-        if content is None or self._file.userblock_size or (starts < 0).any():
-            return None
-        chunk, within = np.divmod(rows, length)
-        places = starts[chunk] + within * row_bytes
-        if places.max() + row_bytes > len(content):
-            return None
-        return MappedRows(sliding_window_view(content, row_bytes), places)
+        return None if self._file.userblock_size else map_chunks(self._place, self._tables[table], rows)
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         self._put(rows)
@@ -271,26 +258,10 @@ def _table(file: Any, name: str, dim: int) -> Any:
     return table
 
 
-def _mapped(place: Path) -> NDArray[np.uint8] | None:
-    """Map a whole file, of which only what is read takes memory; None where its file system cannot do that."""
-    try:
-        with open_regular(place) as file:
-            return np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
-    except (OSError, ValueError):
-        return None
-
-
-def _offset(table: Any, row: int) -> int:
-    """Return where in the file the chunk begins whose first row is given; -1 where there is none."""
-    found: int | None = table.id.get_chunk_info_by_coord((row, *(0,) * (table.ndim - 1))).byte_offset
-    return -1 if found is None else found
-
-
 def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
     """Where in the file the rows of `part` belong when its first is row `first` of a table: one piece per chunk."""
     length, end = table.chunks[0], first + len(part)
     for start in range(first - first % length, end, length):
         begin, stop = max(start, first), min(start + length, end)
-        chunk = table.id.get_chunk_info_by_coord((start, *(0,) * (table.ndim - 1)))
         content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
-        yield chunk.byte_offset + (begin - start) * (chunk.size // length), content
+        yield chunk_offset(table, start) + (begin - start) * (len(content) // (stop - begin)), content

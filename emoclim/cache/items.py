@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,22 +97,25 @@ class NewRows(NamedTuple):
 def to_features(
     spec: FeatureSpec,
     keys: Sequence[str],
-    values: "Rows | MappedRows",
+    tables: "tuple[Rows | MappedRows, Rows | MappedRows]",
     seconds: NDArray[np.float64],
-    parts: tuple[Rows, NDArray[np.int64], Rows],
+    places: tuple[NDArray[np.int64], Rows],
 ) -> "Features":
-    """Make features of rows, which loads torch; `parts` are segments, their offsets and starts."""
+    """Make features of values and segments, which loads torch; `places` are the offsets and starts of segments."""
     from torch import from_numpy
 
     from emoclim.data import Features, MappedFeatures, MappedRows
 
+    values, segments = tables
+    offsets, starts = map(from_numpy, places)
     ids, lasting = keys if isinstance(keys, Texts) else tuple(keys), from_numpy(seconds.astype(np.float32))
-    if isinstance(values, MappedRows):
-        features: Features = MappedFeatures(spec, ids, rows=values, seconds=lasting)
-    else:
-        features = Features(spec, ids, from_numpy(values), seconds=lasting)
-    segments, offsets, starts = map(from_numpy, parts)
-    return replace(features, segments=segments, offsets=offsets, starts=starts) if len(segments) else features
+    held: dict[str, Any]
+    found: dict[str, Any] = {"offsets": offsets, "starts": starts} if len(segments) else {}
+    if isinstance(values, MappedRows) and isinstance(segments, MappedRows):
+        held = {"rows": values, "segment_rows": segments if found else None}
+        return MappedFeatures(spec, ids, seconds=lasting, **held, **found)
+    held = {"values": from_numpy(values), "segments": from_numpy(segments) if found else None}
+    return Features(spec, ids, seconds=lasting, **held, **found)
 
 
 def split_features(features: "Features") -> Iterator[EncodedItem]:

@@ -15,7 +15,6 @@ from .datasets.loading import own_options as own_options
 from .datasets.loading import read_dataset as read_dataset
 from .features import Features as Features
 from .features import MappedFeatures as MappedFeatures
-from .features import MappedRows as MappedRows
 from .features import Split as Split
 from .generated.corpus import generate as generate
 from .generated.videos import generate_videos as generate_videos
@@ -32,6 +31,7 @@ from .items.columns import values_of as values_of
 from .items.item import SPLITS as SPLITS
 from .items.item import Item as Item
 from .items.known_files import Fingerprint as Fingerprint
+from .items.mapped_rows import MappedRows as MappedRows
 from .items.remote import is_remote as is_remote
 from .items.remote import path_within as path_within
 from .items.remote import shown_path as shown_path

@@ -5,23 +5,19 @@ order in which they were asked for.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, cast
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from typing_extensions import override
 
+from emoclim.data.items.mapped_rows import BLOCK, CPU, MappedRows, copied, in_blocks, selected
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.data.spec import FeatureSpec
 from emoclim.data.texts import Texts
 from emoclim.errors import CacheError, ManifestError
 from emoclim.modality import MODALITIES, Modality
-
-CPU = torch.device("cpu")
-MAPPED_ROWS = 1 << 13  # of a file that are in memory at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +45,45 @@ class Features:
         return len(self.ids)
 
     @property
+    def device(self) -> torch.device:
+        """Where values and segments lie."""
+        return self._tables[0].device
+
+    @property
+    def n_segments(self) -> int:
+        """Count the segments of all items."""
+        segments = self._tables[1]
+        return 0 if segments is None else len(segments)
+
+    @property
+    def has_windows(self) -> bool:
+        """Whether there are :attr:`windows`."""
+        return not self.spec.views and None not in (self._tables[1], self.offsets, self.starts)
+
+    @property
     def windows(self) -> tuple[Tensor, Tensor, Tensor] | None:
         """`segments`, `offsets` and `starts` if they are windows, whose average and place mean something; else None."""
-        if self.spec.views or self.segments is None or self.offsets is None or self.starts is None:
+        if not self.has_windows or self.segments is None or self.offsets is None or self.starts is None:
             return None
         return self.segments, self.offsets, self.starts
+
+    def take(self, items: Tensor) -> Tensor:
+        """Return the values of some rows ``(n,)`` int64: ``(n, D)``."""
+        return self._tables[0][items.to(self.device)]
+
+    def blocks(self, size: int) -> Iterator[Tensor]:
+        """Yield the values in order, so many rows at a time; one block, of none, where there are none."""
+        return in_blocks(self._tables[0], size)
+
+    def segment_blocks(self, size: int) -> Iterator[Tensor]:
+        """Yield the segments, if any are kept, as :meth:`blocks` does values."""
+        segments = self._tables[1]
+        return iter(()) if segments is None else in_blocks(segments, size)
+
+    def count_not_finite(self) -> int:
+        """Count the rows of values and segments that hold NaN or infinity."""
+        finite = (rows.isfinite() for blocks in (self.blocks, self.segment_blocks) for rows in blocks(BLOCK))
+        return sum(0 if found.all() else int((~found).any(dim=1).sum()) for found in finite)
 
     def draw(self, items: Tensor, generator: torch.Generator) -> Tensor:
         """Draw a random segment of each of some rows ``(B,)``, or its value where no segment is kept: ``(B, D)``.
@@ -61,33 +91,33 @@ class Features:
         The generator is on the CPU, and advanced by B draws whether or not segments are kept.
         """
         position = torch.rand(len(items), generator=generator, dtype=torch.float64)
-        values = self.take(items)
-        if self.segments is None or self.offsets is None:
+        values, segments = self.take(items), self._tables[1]
+        if segments is None or self.offsets is None:
             return values
         first, last = self.offsets[items], self.offsets[items + 1]
         row = first + (position * (last - first)).long()
         kept = last > first
-        device = self.segments.device
-        drawn = self.segments[torch.where(kept, row, 0).to(device)]
-        return torch.where(kept.to(device)[:, None], drawn, values)
+        drawn = segments[torch.where(kept, row, 0).to(self.device)]
+        return torch.where(kept.to(self.device)[:, None], drawn, values)
 
     def without_views(self) -> "Features":
         """Leave out random views, so that an image is its centre crop; windows of recordings stay."""
-        return replace(self, segments=None, offsets=None, starts=None) if self.spec.views else self
+        return self._with(self._tables[0], None, offsets=None, starts=None) if self.spec.views else self
 
     def select(self, rows: Tensor) -> "Features":
         """Select the features of some rows ``(n,)`` int64, in that order, with their segments."""
-        own = self.ids
+        own, (values, segments) = self.ids, self._tables
         ids = own.take(rows.numpy()) if isinstance(own, Texts) else tuple(own[row] for row in rows.tolist())
         seconds = None if self.seconds is None else self.seconds[rows]
-        if self.segments is None or self.offsets is None or self.starts is None:
-            return replace(self, ids=ids, seconds=seconds, **self._values_of(rows))
+        values = selected(values, rows)
+        if segments is None or self.offsets is None or self.starts is None:
+            return self._with(values, segments, ids=ids, seconds=seconds)
         counts = self.offsets[rows + 1] - self.offsets[rows]
         offsets = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
         within = torch.arange(int(offsets[-1])) - offsets[:-1].repeat_interleave(counts)
         picked = self.offsets[rows].repeat_interleave(counts) + within
-        kept = replace(self, ids=ids, seconds=seconds, **self._values_of(rows))
-        return replace(kept, segments=self.segments[picked], offsets=offsets, starts=self.starts[picked])
+        places = {"offsets": offsets, "starts": self.starts[picked]}
+        return self._with(values, selected(segments, picked), ids=ids, seconds=seconds, **places)
 
     def to(self, device: torch.device) -> "Features":
         """Move values and segments to a device; the small index tensors stay on the CPU."""
@@ -95,102 +125,52 @@ class Features:
         return replace(self, values=self.values.to(device), segments=segments)
 
     @property
-    def device(self) -> torch.device:
-        """Where the values lie."""
-        return self.values.device
+    def _tables(self) -> "tuple[Tensor | MappedRows, Tensor | MappedRows | None]":
+        """Values and segments as they are held."""
+        return self.values, self.segments
 
-    def take(self, items: Tensor) -> Tensor:
-        """Return the values of some rows ``(n,)`` int64: ``(n, D)``."""
-        return self.values[items.to(self.values.device)]
-
-    def blocks(self, size: int) -> Iterator[Tensor]:
-        """Yield the values in order, so many rows at a time; one block, of none, where there are none."""
-        yield from torch.split(self.values, size)
-
-    def every_row(self, size: int) -> Iterator[Tensor]:
-        """Yield the values and then the segments, so many rows at a time."""
-        yield from self.blocks(size)
-        if self.segments is not None:
-            yield from torch.split(self.segments, size)
-
-    def _values_of(self, rows: Tensor) -> dict[str, Any]:
-        """Return the fields that hold the values, for some rows."""
-        return {"values": self.values[rows]}
+    def _with(self, values: Any, segments: Any, **others: Any) -> "Features":
+        """Replace values and segments by such as are held alike, and others."""
+        return replace(self, values=values, segments=segments, **others)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class MappedRows:
-    """N rows of D numbers in a file that is mapped into memory, read from there whenever they are asked for."""
-
-    file: NDArray[np.uint8]  # (P, 4 D): as many bytes as a row has, from each byte of the file on; they share memory
-    places: NDArray[np.int64]  # (N,): from which byte on the row lies
-
-    def take(self, rows: NDArray[np.int64] | slice) -> NDArray[np.float32]:
-        """Read some rows ``(n, D)``."""
-        found: NDArray[np.float32] = self.file[self.places[rows]].view(np.float32)
-        return found
-
-    def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
-        """Read all rows in order, so many at a time."""
-        for first in range(0, max(1, len(self)), size):
-            yield self.take(slice(first, first + size))
-
-    def __len__(self) -> int:
-        return len(self.places)
-
-    def __iter__(self) -> Iterator[NDArray[np.float32]]:
-        for block in self.blocks(MAPPED_ROWS):
-            yield from block
+_copies: tuple[Any, Any] = property(lambda own: copied(own.rows)), property(lambda own: copied(own.segment_rows))
 
 
 @dataclass(frozen=True)
 class MappedFeatures(Features):
-    """Features on the CPU whose values stay in the file that they were written to.
+    """Features on the CPU whose values and segments stay in the file that they were written to.
 
-    What takes `values` makes a copy of all, each time; :meth:`take` and :meth:`blocks` read what they give. The file
+    What takes `values` or `segments` makes a copy of all, each time; what takes some, or blocks, reads these. The file
     may be replaced meanwhile, or rows be added to it; it must not be shortened or written over.
     """
 
-    rows: MappedRows = field(kw_only=True, repr=False, compare=False)
-    # in the place of the field, no argument of what makes or replaces such features
-    values: Tensor = field(
-        init=False, repr=False, compare=False, default=cast(Tensor, property(lambda own: own._on(CPU)))
-    )
-
-    @property
-    @override
-    def device(self) -> torch.device:
-        return CPU
-
-    @override
-    def take(self, items: Tensor) -> Tensor:
-        return torch.from_numpy(self.rows.take(items.numpy(force=True)))
-
-    @override
-    def blocks(self, size: int) -> Iterator[Tensor]:
-        return map(torch.from_numpy, self.rows.blocks(size))
-
-    @override
-    def _values_of(self, rows: Tensor) -> dict[str, Any]:
-        return {"rows": MappedRows(self.rows.file, self.rows.places[rows.numpy(force=True)])}
-
-    def _on(self, device: torch.device) -> Tensor:
-        """Copy all values, by blocks."""
-        values = torch.empty(len(self), self.spec.dim, device=device)
-        for block, part in zip(self.blocks(MAPPED_ROWS), torch.split(values, MAPPED_ROWS), strict=True):
-            part.copy_(block)
-        return values
+    rows: MappedRows = field(kw_only=True)
+    segment_rows: MappedRows | None = field(kw_only=True, default=None)
+    # properties in the place of the fields
+    values: Tensor = field(init=False, repr=False, compare=False, default=_copies[0])
+    segments: Tensor | None = field(init=False, repr=False, compare=False, default=_copies[1])
 
     @override
     def to(self, device: torch.device) -> Features:
-        if device.type == "cpu":
-            return self
-        segments = None if self.segments is None else self.segments.to(device)
-        return Features(self.spec, self.ids, self._on(device), segments, self.offsets, self.starts, self.seconds)
+        return self if device.type == "cpu" else Features(*self._copied(device))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as features that are in memory."""
-        return Features, tuple(getattr(self, one.name) for one in fields(Features))
+        return Features, self._copied(CPU)
+
+    def _copied(self, device: torch.device) -> tuple[Any, ...]:
+        values, segments = (copied(table, device) for table in self._tables)
+        return self.spec, self.ids, values, segments, self.offsets, self.starts, self.seconds
+
+    @property
+    @override
+    def _tables(self) -> tuple[MappedRows, MappedRows | None]:
+        return self.rows, self.segment_rows
+
+    @override
+    def _with(self, values: Any, segments: Any, **others: Any) -> Features:
+        return replace(self, rows=values, segment_rows=segments, **others)
 
 
 @dataclass(frozen=True, slots=True)

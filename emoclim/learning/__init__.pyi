@@ -57,7 +57,6 @@ from .objectives.loading import load_objective as load_objective
 from .objectives.loading import make_objective as make_objective
 from .objectives.loading import objective_names as objective_names
 from .sampling import Batch as Batch
-from .sampling import check_pair as check_pair
 from .selection import PRECISION_AT as PRECISION_AT
 from .selection import SCORE_NAMES as SCORE_NAMES
 from .selection import Leaders as Leaders
@@ -74,6 +73,7 @@ from .settings import SupConSettings as SupConSettings
 from .settings import TagConfig as TagConfig
 from .settings import TagProtocol as TagProtocol
 from .settings import load_joint_config as load_joint_config
+from .split_checks import check_pair as check_pair
 from .sweep import Candidate as Candidate
 from .sweep import Space as Space
 from .sweep import groups as groups

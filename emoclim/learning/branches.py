@@ -198,7 +198,7 @@ def embed(banks: Banks, features: Features, *, average: Average = "embeddings") 
     """Return the outputs ``(K, N, E)`` of each branch that takes N items: the mean over segments, or of the values."""
     name, banks = features.spec.modality, copy.deepcopy(banks).to(features.device).eval()
     with torch.no_grad():
-        if average == "features" or features.windows is None:
+        if average == "features" or not features.has_windows:
             return _embed_blocks(banks, name, features.blocks(ROWS_PER_BLOCK), len(features))
         return mean_over_segments(
             features,
@@ -242,16 +242,15 @@ def mean_over_segments(
     `outputs_of` maps segments ``(R, D)``, at most `rows_per_block` of them, to outputs ``(..., R, E)`` by name;
     `outputs_of_items` returns what stands in for the items ``(M,)`` that have no segments, ``(..., M, E)`` by name.
     """
-    assert features.windows is not None
-    segments, offsets, _ = features.windows
-    counts = offsets.diff()  # (N,)
-    owners = torch.arange(len(counts)).repeat_interleave(counts).to(segments.device)  # (R,)
-    bare = (counts == 0).nonzero()[:, 0].to(segments.device)
+    assert features.offsets is not None
+    counts = features.offsets.diff()  # (N,)
+    owners = torch.arange(len(counts)).repeat_interleave(counts).to(features.device)  # (R,)
+    bare = (counts == 0).nonzero()[:, 0].to(features.device)
     found = outputs_of_items(bare)
     means = {
         name: output.new_zeros(*output.shape[:-2], len(counts), output.shape[-1]) for name, output in found.items()
     }
-    for rows, items in zip(*(torch.split(table, rows_per_block) for table in (segments, owners)), strict=True):
+    for rows, items in zip(features.segment_blocks(rows_per_block), torch.split(owners, rows_per_block), strict=True):
         for name, output in outputs_of(rows).items():
             means[name].index_add_(-2, items, output)
     for name, total in means.items():

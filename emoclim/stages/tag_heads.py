@@ -109,7 +109,7 @@ def tag_probabilities(head: TagHead, inputs: Features, aggregate: str) -> Tensor
     """Compute the probability of each tag for each of N items, ``(N, T)`` float32 on the device of the inputs."""
     head.eval()
     values = torch.cat([head(rows).sigmoid() for rows in inputs.blocks(ROWS_PER_BLOCK)])
-    if aggregate == "embeddings" or inputs.windows is None:
+    if aggregate == "embeddings" or not inputs.has_windows:
         return values
     means = mean_over_segments(
         inputs,

@@ -22,7 +22,7 @@ from emoclim.metrics import draw_counts
 from emoclim.progress import Track, silent
 from emoclim.reports import TaggingReport, Trained, make_report
 from emoclim.seeding import generator_for
-from emoclim.stages.tag_heads import ROWS_PER_BLOCK, TagSplit, tag_probabilities, train_tag_head
+from emoclim.stages.tag_heads import TagSplit, tag_probabilities, train_tag_head
 
 
 def tag(
@@ -145,9 +145,9 @@ def embedded(features: Features, heads: Heads) -> Features:
         raise ConfigError(f"tagging takes one head, but there are {heads.n_heads}; select one of them first")
     values = heads.vectors(features)[0][0]
     spec = replace(features.spec, name=f"{features.spec.name} embeddings", dim=values.shape[1])
-    if features.windows is None:
+    if (windows := features.windows) is None:
         return Features(spec, features.ids, values, seconds=features.seconds)
-    segments, offsets, starts = features.windows
+    segments, offsets, starts = windows
     rows = heads.vectors(Features(features.spec, [""] * len(segments), segments), average="features")[0][0]
     return Features(spec, features.ids, values, rows, offsets, starts, features.seconds)
 
@@ -158,20 +158,22 @@ def without_overlap(features: Features) -> Features:
     An item's value is the mean of the windows that are kept; one that had none keeps its own.
     """
     overlap = features.spec.settings.get("overlap")
-    if features.windows is None or overlap == 0:
+    windows = None if overlap == 0 else features.windows
+    if windows is None:
         return features
     if not isinstance(overlap, float):
         raise CacheError(f"the features of {features.spec.name} do not say how far windows overlap; take all of them")
-    segments, offsets, starts = features.windows
+    segments, offsets, starts = windows
     counts = offsets.diff()
     places = torch.arange(len(segments)) - offsets[:-1].repeat_interleave(counts)
     kept = (places % math.ceil(1 / (1 - overlap) - 1e-9) == 0).nonzero()[:, 0]
     owners = torch.arange(len(counts)).repeat_interleave(counts)[kept]
     ends = owners.bincount(minlength=len(counts)).cumsum(0)
     rows = kept.to(segments.device)
-    few = replace(features, segments=segments[rows], offsets=torch.cat([ends.new_zeros(1), ends]), starts=starts[kept])
+    parts = segments[rows], torch.cat([ends.new_zeros(1), ends]), starts[kept], features.seconds
+    few = Features(features.spec, features.ids, features.values, *parts)
     means = mean_over_segments(few, len(rows), lambda all_: {"": all_}, lambda bare: {"": features.take(bare)})
-    return Features(few.spec, few.ids, means[""], few.segments, few.offsets, few.starts, few.seconds)
+    return replace(few, values=means[""])
 
 
 def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
@@ -182,7 +184,7 @@ def _check(split: TagSplit, like: Features, name: str, n_tags: int) -> None:
             f"each with a row of {n_tags}"
         )
     like.spec.require(split.inputs.spec, "the train split")
-    if not all(rows.isfinite().all() for rows in split.inputs.every_row(ROWS_PER_BLOCK)):
+    if split.inputs.count_not_finite():
         raise CacheError(f"the {name} split has features that are not finite; extract or train again")
 
 

@@ -13,7 +13,7 @@ from cache_files import assert_same
 from contracts import SPEC, encoded
 from torch import Tensor
 
-from emoclim.cache import disk, open_cache
+from emoclim.cache import mapping, open_cache
 from emoclim.config import Average, TrainConfig
 from emoclim.data.features import Features, MappedFeatures, Split
 from emoclim.errors import CacheError
@@ -30,7 +30,7 @@ AVERAGES: tuple[Average, Average] = ("embeddings", "features")
 @pytest.fixture(autouse=True)
 def always(monkeypatch: pytest.MonkeyPatch, small_chunks: None) -> None:
     """Leave however few in the file."""
-    monkeypatch.setattr(disk, "MAPPED_BYTES", 0)
+    monkeypatch.setattr(mapping, "MAPPED_BYTES", 0)
 
 
 @pytest.fixture
@@ -61,6 +61,10 @@ def test_they_are_those_that_are_read(path: Path, keys: list[str]) -> None:
     assert isinstance(mapped.select(rows).select(rows[:0]), MappedFeatures)
     for size in (1, 4, 100):
         assert list(map(Tensor.tolist, mapped.blocks(size))) == list(map(Tensor.tolist, copied.blocks(size)))
+        assert list(map(Tensor.tolist, mapped.segment_blocks(size))) == list(
+            map(Tensor.tolist, copied.segment_blocks(size))
+        )
+    assert (mapped.n_segments, mapped.has_windows) == (copied.n_segments, copied.has_windows)
     draws = [one.draw(rows, torch.Generator().manual_seed(2)) for one in (mapped, copied)]
     assert torch.equal(*draws)
     assert_same(replace(mapped, ids=tuple("x" * len(keys))), replace(copied, ids=tuple("x" * len(keys))))
@@ -94,8 +98,9 @@ def test_they_outlive_a_longer_copy_of_the_file_and_items_left_out(path: Path) -
 def test_damage_is_told_before_anything_is_learnt_from_it(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["values"][7] += 1
+        file["segments"][0] += 1
     with open_cache(path) as cache:
-        with pytest.raises(CacheError, match=r"1 items are not what was written \(k7\)"):
+        with pytest.raises(CacheError, match=r"2 items are not what was written \(k1, k7\)"):
             cache.open_features(KEYS)
         assert len(cache.open_features(KEYS[8:])) == len(KEYS) - 8
 
@@ -104,7 +109,7 @@ def test_few_and_those_in_other_files_are_read(tmp_path: Path, path: Path, monke
     with open_cache(tmp_path / "cache.zarr", SPEC) as folder:
         folder.append(ITEMS)
         assert type(folder.open_features(KEYS)) is Features
-    monkeypatch.setattr(disk, "MAPPED_BYTES", 4 * SPEC.dim * 50)
+    monkeypatch.setattr(mapping, "MAPPED_BYTES", 4 * SPEC.dim * (50 + sum(n % 3 for n in range(50))))
     with open_cache(path) as cache:
         assert type(cache.open_features(KEYS)) is MappedFeatures
         assert type(cache.open_features(KEYS[1:])) is Features
@@ -125,8 +130,8 @@ def test_heads_are_trained_and_used_alike(path: Path) -> None:
     objective = make_objective("emo_clim", ("audio", "image"), [{}])
     config, found = TrainConfig(epochs=2, batches_per_epoch=3, val_batches=1, batch_size=8), []
     for audio in both(path, KEYS):
-        bare = replace(audio, segments=None, offsets=None, starts=None)
-        image = replace(bare, spec=replace(SPEC, modality="image"))
+        image = replace(audio, spec=replace(SPEC, modality="image", settings={"views": 2}))
+        assert image.without_views().n_segments == 0 < image.n_segments
         split = Split({"audio": audio, "image": image}, dict.fromkeys(("audio", "image"), labels), ("glad", "sad"))
         heads = train_heads(split, split, objective, [(0.25,) * 4], config, device="cpu").heads
         outputs = [heads.outputs(one, average=how)[one.spec.modality] for one in (audio, image) for how in AVERAGES]

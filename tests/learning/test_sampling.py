@@ -9,7 +9,8 @@ from torch import Tensor
 from emoclim.data.features import Features, FeatureSpec, Split
 from emoclim.data.labels.relevance import Taxonomy
 from emoclim.errors import CacheError, CacheMismatch, ManifestError
-from emoclim.learning.sampling import batches, check_pair, class_balanced, rows_by_number
+from emoclim.learning.sampling import batches, class_balanced, rows_by_number
+from emoclim.learning.split_checks import check_pair
 from emoclim.seeding import generator_for
 
 CLASSES = ("funny", "happy", "sad")

@@ -1,6 +1,6 @@
 """Checksums of the rows of items, as the ledger has them."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from google_crc32c import extend
@@ -9,16 +9,13 @@ from numpy.typing import NDArray
 
 from emoclim.cache.store import Rows
 
-if TYPE_CHECKING:
-    from emoclim.data import MappedRows
-
 
 def damaged_items(
-    records: NDArray[Any], values: "Rows | MappedRows", segments: Rows, starts: Rows, *, verify: bool
+    records: NDArray[Any], values: Rows, segments: Rows, starts: Rows, *, verify: bool
 ) -> NDArray[np.bool_]:
     """Find items ``(n,)`` whose rows do not match the checksums of their records or, unverified, are not there."""
     damaged: NDArray[np.bool_]
-    if verify or not isinstance(values, np.ndarray):
+    if verify:
         damaged = value_checksums(values) != records["value"]
         damaged |= segment_checksums(segments, starts, records["count"]) != records["segments"]
     else:
@@ -28,7 +25,7 @@ def damaged_items(
     return damaged
 
 
-def value_checksums(values: "Rows | MappedRows") -> NDArray[np.uint32]:
+def value_checksums(values: Rows) -> NDArray[np.uint32]:
     """Compute the CRC-32C of the bytes of each of the values ``(n, D)``."""
     return np.fromiter(map(checksum, values), np.uint32, len(values))
 

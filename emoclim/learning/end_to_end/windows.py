@@ -38,12 +38,12 @@ class WindowEncoder:
         items: dict[str, tuple[Tensor, Tensor, float]] = {}
         for name, features in tables.items():
             modality = features.spec.modality
-            if features.windows is None or features.offsets is None:
+            if (found := features.windows) is None:
                 raise ManifestError(
                     f"the {modality} features of the {name} split have no segments to make windows of; extract them "
                     "again, without --no-segments"
                 )
-            segments, offsets, starts = features.windows
+            segments, offsets, starts = found
             for row, (id_, first, last) in enumerate(zip(features.ids, offsets, offsets[1:], strict=False)):
                 if first == last:  # its value stands for all of it
                     items[id_] = features.take(torch.tensor([row])).cpu(), torch.zeros(1), 0.0

@@ -102,7 +102,7 @@ class NtXent(Objective):
         if len(self.modalities) == 1:
             views, features = max(views, VIEWS), split.features[self.modalities[0]]
             if (
-                features.segments is None and features.take(torch.arange(0)).is_floating_point()
+                not features.n_segments and features.take(torch.arange(0)).is_floating_point()
             ):  # not the row numbers of files
                 raise ManifestError(
                     f"the {self.modalities[0]} features of the {name} split have one vector an item, which has no two "

@@ -158,9 +158,9 @@ def as_asked(rows: Tensor, metric: Metric) -> Tensor:
 
 def _segments(items: Features, heads: Heads, candidates: Modality | None = None) -> Segments | None:
     """Embed the passages of items, of queries for candidates of a modality; None where these have none."""
-    if items.windows is None:
+    if (windows := items.windows) is None:
         return None
-    segments, offsets, starts = items.windows
+    segments, offsets, starts = windows
     each = Features(items.spec, tuple(map(str, range(len(segments)))), segments)
     vectors, metric = heads.vectors(each, average="features", candidates=candidates)
     return Segments(as_candidates(vectors[0], metric).float(), offsets, starts)

@@ -1,0 +1,77 @@
+"""Read rows of caches into memory, or leave them in their file where they are many, and compare them with checksums.
+
+Invariant: the numbers are the same either way.
+"""
+
+import math
+import mmap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from emoclim.cache.store import Rows, Store, gather
+from emoclim.files import open_regular
+
+if TYPE_CHECKING:
+    from emoclim.data import MappedRows
+
+# Values and segments of so many bytes that are read at once stay in the file: copying fewer takes a tenth of a second
+# and little of any machine's memory, and a copy is safe from whatever happens to the file.
+MAPPED_BYTES = 1 << 28
+BLOCK = 1 << 11  # items that are compared with their checksums at once
+
+
+def read_rows(
+    store: Store | None, rows: NDArray[np.int64], segment_rows: NDArray[np.int64], dim: int, *, mapped: bool
+) -> "tuple[Rows, Rows] | tuple[MappedRows, MappedRows]":
+    """Read values and segments ``(n, D)`` of rows in any order, or map them if allowed, possible and worth it."""
+    if mapped and store is not None and 4 * dim * (len(rows) + len(segment_rows)) >= MAPPED_BYTES:
+        values, segments = store.map("values", rows), store.map("segments", segment_rows)
+        if values is not None and segments is not None:
+            return values, segments
+    return gather(store, "values", rows, dim), gather(store, "segments", segment_rows, dim)
+
+
+def damaged_in_blocks(
+    find: Callable[..., NDArray[np.bool_]],
+    records: NDArray[Any],
+    offsets: NDArray[np.int64],
+    tables: tuple[Any, Any],
+    starts: Rows,
+) -> NDArray[np.bool_]:
+    """Find which items ``(n,)`` are damaged, in blocks whose rows alone are in memory."""
+    found = [np.empty(0, np.bool_)]
+    for first in range(0, len(records), BLOCK):
+        own = slice(first, first + BLOCK)
+        parts = slice(offsets[own][0], offsets[1:][own][-1])
+        values, segments = map(np.asarray, (tables[0][own], tables[1][parts]))
+        found.append(find(records[own], values, segments, starts[parts]))
+    return np.concatenate(found)
+
+
+def map_chunks(place: Path, table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
+    """Map rows of a table of an HDF5 file, whose chunks lie there as they are; None where that cannot be."""
+    from emoclim.data import MappedRows  # which loads torch
+
+    try:
+        with open_regular(place) as file:
+            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+    except (OSError, ValueError):
+        return None
+    length, row_bytes = table.chunks[0], table.dtype.itemsize * math.prod(table.shape[1:])
+    starts = np.array([chunk_offset(table, first) for first in range(0, int(rows.max(initial=-1)) + 1, length)], int)
+    chunk, within = np.divmod(rows, length)
+    places = starts[chunk] + within * row_bytes
+    if (starts < 0).any() or places.max(initial=0) + row_bytes > len(content):
+        return None
+    return MappedRows(sliding_window_view(content, row_bytes), places)
+
+
+def chunk_offset(table: Any, row: int) -> int:
+    """Return where in the file the chunk begins whose first row is given; negative where there is none."""
+    found: int | None = table.id.get_chunk_info_by_coord((row, *(0,) * (table.ndim - 1))).byte_offset
+    return -1 if found is None else found
