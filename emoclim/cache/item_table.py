@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -125,23 +126,24 @@ def write_failures(
 
 def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
-    return list(each_status(path))
+    return list(map(ItemStatus._make, chain.from_iterable(status_blocks(path))))
 
 
-def each_status(path: Path) -> Iterator[ItemStatus]:
-    """Yield the rows of a table of items, which may be very many, as :func:`read_item_table` reads them."""
-    width, states = len(ItemStatus._fields), get_args(State)
+def status_blocks(path: Path) -> Iterator[list[list[str]]]:
+    """Yield the rows of a table of items, which may be very many, some at once."""
+    width, states = len(ItemStatus._fields), frozenset(get_args(State))
     try:
         with open_regular(path, follow=False) as file:
             require_memory(path, os.fstat(file.fileno()).st_size, CacheError)  # a line may be as long as the file
             rows = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
             if next(rows, None) != list(ItemStatus._fields):
                 raise CacheError(f"{path} is no table of items; extract again to write it anew")
-            for row in rows:
-                status = ItemStatus._make(map(_plain, row)) if len(row) == width else None
-                if status is None or status.state not in states:
+            while some := list(islice(rows, ROWS)):
+                text = "".join(chain.from_iterable(some))
+                some = [list(map(_plain, row)) for row in some] if "'" in text or "\\x" in text else some
+                if not all(len(row) == width and row[1] in states for row in some):
                     raise CacheError(f"{path} is no table of items; extract again to write it anew")
-                yield status
+                yield some
     except (OSError, ValueError, csv.Error) as error:
         raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
 

@@ -45,7 +45,7 @@ class MemoryCache(FeatureCache):
 
     def leave_out(self, keys: Sequence[str]) -> None:
         self._look_up(keys)
-        for key in keys:
+        for key in dict.fromkeys(keys):
             del self._items[key]
 
     @override

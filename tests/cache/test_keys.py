@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from emoclim.cache.ledger import keys as module
 from emoclim.cache.ledger.keys import NONE, KeyIndex
+from emoclim.cache.ledger.lines import split_lines
 from emoclim.data import Texts
 
 KEYS = st.lists(st.sampled_from([*"abcdefghijklmnopqrstuvwxyz", "", "é", "id:1"]), max_size=12)
@@ -52,3 +53,10 @@ def test_it_is_what_a_dictionary_is(hashing: object, steps: list[tuple[bool, lis
                 with pytest.raises(ValueError, match="leaves out"):
                     index.remove(keys)
             assert_same(index, plain, asked)
+
+
+@given(st.lists(st.sampled_from([b"a", b"\n", b"\0", b"\0\0"])), st.integers(1, 5))
+def test_lines_come_out_of_blocks_of_any_size(parts: list[bytes], size: int) -> None:
+    raw = b"".join(parts)
+    blocks = (raw[first : first + size] for first in range(0, len(raw), size))
+    assert list(split_lines(blocks)) == raw.rstrip(b"\0").splitlines(keepends=True)

@@ -432,7 +432,7 @@ def test_where_a_disk_takes_nothing_nobody_is_told_to_delete_a_cache(
         raise OSError(number, os.strerror(number))
 
     fill(path := tmp_path / "text-letters.h5")
-    monkeypatch.setattr("emoclim.cache.disk.WriterLock", refuse)
+    monkeypatch.setattr("emoclim.cache.opening.WriterLock", refuse)
     with pytest.raises(CacheError, match="cannot be opened for writing") as told:
         open_cache(path, SPEC)
     assert "delete" not in str(told.value)

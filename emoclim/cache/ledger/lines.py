@@ -107,17 +107,14 @@ def had_its_end(line: bytes) -> bool:
 
 def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Cut the blocks of a ledger into lines; zeros at its end count for nothing."""
-    rest, zeros = bytearray(), False
+    rest, zeros = bytearray(), 0  # of a line, and how many follow it, which may be very many
     for block in blocks:
-        if not rest and not block.strip(b"\0"):
-            zeros = True  # there may be very many
-            continue
-        rest += b"\0" if zeros else b""
-        zeros, begin = False, 0
+        begin = 0
         while end := block.find(b"\n", begin) + 1:
-            rest += block[begin:end]
-            yield bytes(rest)
-            rest, begin = bytearray(), end
-        rest += block[begin:]
-    if last := bytes(rest).rstrip(b"\0"):
-        yield last
+            yield b"".join([rest, b"\0" * zeros, block[begin:end]])
+            rest, zeros, begin = bytearray(), 0, end
+        part = block[begin:].rstrip(b"\0")
+        rest += b"\0" * zeros + part if part else b""
+        zeros = len(block) - begin - len(part) + (0 if part else zeros)
+    if rest:
+        yield bytes(rest)

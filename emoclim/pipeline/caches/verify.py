@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ from emoclim.cache import (
     FeatureCache,
     MemoryCache,
     SourceRef,
-    each_status,
     ids_by_key,
     in_blocks,
     item_table_path,
     open_cache,
     read_item_table,
     refreshed,
+    status_blocks,
     write_item_table,
 )
 from emoclim.data import ContentKeys, Item, Manifest
@@ -40,7 +39,6 @@ from emoclim.stages import extract
 
 TOLERANCE = 1e-4
 BLOCK_BYTES = 1 << 23  # read at once, about
-ROWS = 1 << 14  # of a table of items that are Python objects at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +165,13 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
         return (), (f"{table} is missing; extract again to write it anew",)
     hashes = array("q")  # of ids, of which there may be very many
     lost, found, problems, remarks = list[str](), list[str](), list[str](), list[str]()
-    states = each_status(table)
     try:
-        while some := list(islice(states, ROWS)):
-            hashes.extend(hash(state.id) for state in some)
-            for state, held in zip(some, cache.holds([state.key for state in some]).tolist(), strict=True):
-                if (state.state == "committed") != held:
-                    (lost if state.state == "committed" else found).append(state.id)
+        for rows in status_blocks(table):
+            ids, states, keys, _ = zip(*rows, strict=True)
+            hashes.extend(map(hash, ids))
+            said, held = np.array([state == "committed" for state in states]), cache.holds(keys)
+            for row in np.flatnonzero(said != held).tolist():
+                (lost if said[row] else found).append(ids[row])
         twice = _repeated(table, hashes)
     except CacheError as error:
         return (str(error),), ()
@@ -195,7 +193,7 @@ def _repeated(table: Path, hashes: Sequence[int]) -> list[str]:
     values, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
     if not (again := frozenset(values[counts > 1].tolist())):
         return []
-    ids = Counter(state.id for state in each_status(table) if hash(state.id) in again)
+    ids = Counter(row[0] for rows in status_blocks(table) for row in rows if hash(row[0]) in again)
     return [id_ for id_, count in ids.items() if count > 1]
 
 
