@@ -259,7 +259,7 @@ def test_many_keys_are_found_as_few_are(path: Path, monkeypatch: pytest.MonkeyPa
             cache.append_features(model.read(keys[first : first + 10]))
         with pytest.raises(CacheError, match="k3"):
             cache.append_features(model.read(keys[3:9]))
-        cache.leave_out(["k7", "k30"])
+        cache.leave_out(["k7", "k30", "k7"])
         cache.append([items[7], items[30]])
     order = [key for key in keys if key not in ("k7", "k30")] + ["k7", "k30"]
     with open_cache(path) as cache:
