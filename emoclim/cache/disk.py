@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,6 @@ class DiskCache(FeatureCache):
         self._ledger = Ledger()
         if store is not None:
             self._replay(store)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the path, which is opened again for reading."""
-        from emoclim.cache.opening import open_cache
-
-        return open_cache, (self.path.absolute(),)
 
     @property
     def n_segments(self) -> int:

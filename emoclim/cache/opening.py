@@ -1,9 +1,11 @@
 """Open a cache on disk by its path, or only hash what it holds."""
 
+import copyreg
 import hashlib
 import pkgutil
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.disk import EXTRACT_ANEW, DiskCache
@@ -89,3 +91,11 @@ def _open_store(backend: type[Store], path: Path, opened: ExitStack, spec: Featu
     if spec is not None:
         store.spec.require(spec, f"cache {path}")
     return store
+
+
+def _as_path(cache: DiskCache) -> tuple[Any, ...]:
+    """Pickle a cache as its path, which is opened again for reading."""
+    return open_cache, (cache.path.absolute(),)
+
+
+copyreg.pickle(DiskCache, _as_path)
