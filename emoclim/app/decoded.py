@@ -1,8 +1,5 @@
 """Make of an item's sound what a page plays and draws, and keep what was made last. Used by the routes of media."""
 
-import glob
-import os
-import platform
 import shutil
 import tempfile
 import threading
@@ -16,8 +13,8 @@ import numpy as np
 import soundfile
 
 from emoclim.app.guard.decoding import Decoders
-from emoclim.cache import is_alive
 from emoclim.data import Item, read_blocks
+from emoclim.processes import own_prefix, remove_left
 
 T = TypeVar("T")
 PEAKS = 400  # of a waveform
@@ -56,24 +53,6 @@ class Decoded:
     def close(self) -> None:
         """Remove the files."""
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def own_prefix() -> str:
-    """How temporary folders of this process are called, by which :func:`remove_left` knows them."""
-    return f"{_of_machine()}{os.getpid()}-"
-
-
-def _of_machine() -> str:
-    return f"emoclim-{platform.node()}-"
-
-
-def remove_left() -> None:
-    """Remove the temporary folders of processes of this machine that were killed."""
-    of_machine = _of_machine()
-    for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(of_machine)}*-*"):
-        process = folder.name.removeprefix(of_machine).partition("-")[0]
-        if process.isdecimal() and not is_alive(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)  # which follows no link, and leaves what is of other users
 
 
 class Kept(Generic[T]):

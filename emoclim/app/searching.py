@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field, Json
 from starlette.exceptions import HTTPException
 
 from emoclim import __version__, pipeline
-from emoclim.app.decoded import own_prefix
 from emoclim.app.guard.uploads import keep_uploads
 from emoclim.app.libraries import Opened, ServedLibrary
 from emoclim.app.libraries import about as about_space
 from emoclim.app.media import of_row
 from emoclim.errors import ConfigError
 from emoclim.index import Filters
+from emoclim.processes import own_prefix
 
 MOST_HITS = 1_000
 NOTHING: dict[str, Any] = {"space": None, "encoders": {}, "modalities": [], "classes": [], "coordinates": None}

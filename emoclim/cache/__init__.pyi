@@ -19,7 +19,6 @@ from .items import in_blocks as in_blocks
 from .items import split_features as split_features
 from .lock import LOCKS as LOCKS
 from .lock import WriterLock as WriterLock
-from .lock import is_alive as is_alive
 from .lock import kept_free as kept_free
 from .lock import who_writes as who_writes
 from .memory import MemoryCache as MemoryCache

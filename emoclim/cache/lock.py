@@ -20,6 +20,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from emoclim.errors import CacheError
 from emoclim.files import read_json, regular_handle, write_json
+from emoclim.processes import is_alive
 
 log = logging.getLogger(__name__)
 
@@ -157,19 +158,6 @@ def kept_free(cache: Path) -> Iterator[bool]:
         if not is_there:
             lock_file(place, ".lock").unlink(missing_ok=True)
         lock.release()
-
-
-def is_alive(process: int) -> bool:
-    """Tell whether a process of this machine may live; on Windows, where to ask it is to interrupt it, it may."""
-    if sys.platform == "win32":
-        return True
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def lock_file(cache: Path, suffix: str) -> Path:

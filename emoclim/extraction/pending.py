@@ -5,6 +5,7 @@ system's memory anyway; the worker sends the fingerprint ahead of the blocks.
 """
 
 from collections.abc import Collection, Generator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -127,19 +128,21 @@ class HashingPreparer(Generic[T]):
         fingerprint = self.contents.fingerprint(item)
         if not is_remote(item.path):
             return (yield from self._prepare(item, fingerprint))
-        with fetched(item) as here:
-            found = read_fingerprint(here)
+        with ExitStack() as stack:
+            with (watch := Stopwatch()).time("read"):
+                here = stack.enter_context(fetched(item))
+                found = read_fingerprint(here)
             is_known = fingerprint is not None and fingerprint.digest == found.digest
-            return (yield from self._prepare(here, found, is_new=not is_known))
+            return (yield from self._prepare(here, found, not is_known, watch.seconds["read"]))
 
     def _prepare(
-        self, item: Item, fingerprint: Fingerprint | None, is_new: bool = False
+        self, item: Item, fingerprint: Fingerprint | None, is_new: bool = False, fetching: float = 0.0
     ) -> Generator[T | FileRead, None, float]:
         if is_new or fingerprint is None or item.id in self.unknown:
             watch = Stopwatch()
             with watch.time("read"):
                 fingerprint = fingerprint or read_fingerprint(item)
-            yield FileRead(fingerprint, watch.seconds["read"])
+            yield FileRead(fingerprint, fetching + watch.seconds["read"])
             key = content_key(item, fingerprint)
             if key in self.settled:
                 return 0.0

@@ -124,7 +124,7 @@ def advice_for(timing: Timing, encoder: Encoder, on_cpu: bool, config: ExtractCo
     precision = encoder.spec.settings.get(PRECISION)  # which only networks have
     drafts = isinstance(encoder, ImageEncoder) and encoder.least_side is not None
     possible = {
-        "read": {"a faster disk": True},
+        "read": {"a faster disk": True, "more --workers where files are fetched": True},
         "decode": {
             f"--workers {usable_cores()}": workers < usable_cores(),
             "for large JPEGs --decoder draft": drafts and encoder.spec.settings.get(DECODER) != DRAFT,

@@ -21,7 +21,7 @@ class Failure:
 class Timing:
     """Where the time of a run went, in seconds."""
 
-    read: float  # files, to know their content where the memo did not; added up over processes
+    read: float  # or fetch files, to know their content where the memo did not; added up over processes
     decode: float  # and cut; added up over processes
     waiting: float  # for something decoded; without worker processes, reading and decoding itself
     compute: float  # the network

@@ -11,10 +11,11 @@ import pytest
 import soundfile
 
 from emoclim import load_encoder
-from emoclim.app.decoded import PEAKS, Decoded, Kept, find_peaks, own_prefix, write_wav
+from emoclim.app.decoded import PEAKS, Decoded, Kept, find_peaks, write_wav
 from emoclim.app.guard.decoding import Busy, Decoders
 from emoclim.data import Item
 from emoclim.errors import DecodeError
+from emoclim.processes import own_prefix
 
 GONE = 2**31 - 1  # a process that no system has
 

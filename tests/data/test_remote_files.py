@@ -1,6 +1,8 @@
 """Addresses of files: what they are called, what is shown of them, and how a file comes whole or not at all."""
 
 import errno
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from emoclim.data.items.remote import is_remote, name_of, path_within, shown_pat
 from emoclim.data.manifest import Item
 from emoclim.data.media import fetching
 from emoclim.errors import MissingLibrary, PassingError
+from emoclim.processes import own_prefix
 
 
 @pytest.mark.parametrize(
@@ -88,6 +91,18 @@ def test_a_full_disk_is_told_and_nothing_is_asked_for_again(tmp_path: Path, monk
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "nowhere"))
     with pytest.raises(PassingError, match="TMPDIR"):
         fetch("http://host/a.png")
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (killed := subprocess.Popen(["true"])).wait()
+    (left := tmp_path / f"{own_prefix().replace(str(os.getpid()), str(killed.pid))}x").mkdir()
+    (left / "file.mp4").touch()
+    (others := tmp_path / f"{own_prefix()}x").mkdir()
+    fetching._remove_left.cache_clear()
+    with pytest.raises(MissingLibrary):
+        fetch("odd://host/a")
+    assert list(tmp_path.iterdir()) == [others]
 
 
 def test_what_comes_too_slowly_is_told(server: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -21,6 +21,7 @@ from emoclim.data.items.item import Item
 from emoclim.data.items.remote import url_of, without_secrets
 from emoclim.data.media.checks import file_of
 from emoclim.errors import MissingLibrary, PassingError, reason_of
+from emoclim.processes import own_prefix, remove_left
 
 PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try
 SILENCE = 30.0  # seconds in which a server must say something
@@ -69,13 +70,20 @@ def fetched(item: Item) -> Iterator[Item]:
     """
     url = url_of(file_of(item))
     try:
-        room = TemporaryDirectory(prefix="emoclim-", ignore_cleanup_errors=True)
+        _remove_left(os.getpid())
+        room = TemporaryDirectory(prefix=own_prefix(), ignore_cleanup_errors=True)
     except OSError as error:
         raise PassingError(NO_ROOM.format(reason_of(error))) from error
     with room as folder:
         place = Path(folder, f"file{PurePosixPath(urlsplit(url).path).suffix}")
         _fetch(url, place)
         yield replace(item, path=place)
+
+
+@lru_cache(1)
+def _remove_left(process: int) -> None:  # noqa: ARG001
+    """Remove what killed processes left, once in each."""
+    remove_left()
 
 
 def _fetch(url: str, place: Path) -> None:

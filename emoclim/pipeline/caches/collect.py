@@ -13,13 +13,14 @@ from typing import Any, get_args
 
 from pydantic_core import to_jsonable_python
 
-from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, is_alive, kept_free, open_cache, who_writes
+from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, kept_free, open_cache, who_writes
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, partials_beside, process_of, remove
 from emoclim.modality import Modality
 from emoclim.pipeline.caches.inventory import shown_size, size_of
 from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, note_of, shards_in, whole_of
 from emoclim.pipeline.workspace import Workspace
+from emoclim.processes import is_alive
 
 CACHE_NAME = re.compile(r"\.?(.+?\.(?:h5|zarr))\.")
 TABLE = re.compile(rf"((?:{'|'.join(get_args(Modality))})-.+-[0-9a-f]{{12}}|\d+-of-\d+)\..+\.(?:items|failures)\.csv")
