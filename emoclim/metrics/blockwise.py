@@ -4,8 +4,8 @@ Convention: results depend neither on the size of the blocks nor on where a cand
 """
 
 from collections.abc import Iterator
-from contextlib import suppress
 from functools import cached_property
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,49 +14,66 @@ from torch.nn.functional import normalize
 from emoclim.errors import ConfigError
 from emoclim.metrics.counting import Layout
 from emoclim.metrics.questions import Answer, Question
-from emoclim.metrics.rounded import Exact, RoundedCounter, TooNearError, error_bound, exact_products
+from emoclim.metrics.rounded import PeakCounter, error_bound
 
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
+PEAKS_BLOCK = 1 << 26  # bytes of a block of queries of which only the best of each chunk is held
+TILE, TILE_QUERIES = 1 << 23, 1 << 10  # bytes of float32 products that are taken at once, and queries that these are of
 GRID = float(1 << 26)
 ROWS = 1 << 14  # brought to the grid at once
 CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
 
+class Vectors(Protocol):
+    """Vectors on the grid: a tensor ``(N, E)``, or what makes rows of one as they are asked for."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they lie."""
+
+    def __len__(self) -> int:
+        """Return N."""
+
+    def __getitem__(self, rows: Tensor, /) -> Tensor:
+        """Return the vectors of rows ``(n,)`` int64: ``(n, E)``."""
+
+
 def on_grid(vectors: Tensor) -> Tensor:
-    """Scale vectors ``(N, E)`` to the length 2**26 in float64, and round them to whole numbers, int32.
+    """Bring vectors ``(N, E)`` to unit length in float64, and round them to multiples of 2**-26, float32.
 
     Notes
     -----
-    A product of two of these, and each of its partial sums, is a whole number of at most 53 bits: float64 holds it
-    exactly, in whatever order a machine adds. So equal vectors have equal scores wherever they stand, and a ranking is
-    the same on any processor. The rounding moves a cosine by some 1e-8, which is less than float32 embeddings know.
+    A product of two of these in float64, and each of its partial sums, is a multiple of 2**-52 of at most 53 bits:
+    float64 holds it exactly, in whatever order a machine adds. So equal vectors have equal scores wherever they stand,
+    and a ranking is the same on any processor. The rounding moves a cosine by some 1e-8, which is less than float32
+    embeddings know.
     """
-    grid = torch.empty_like(vectors, dtype=torch.int32)
+    grid = torch.empty_like(vectors, dtype=torch.float32)
     for rows, part in zip(torch.split(vectors, ROWS), torch.split(grid, ROWS), strict=True):
-        part.copy_((normalize(rows.double(), dim=1) * GRID).round_())
+        part.copy_(normalize(rows.double(), dim=1)).mul_(GRID).round_().div_(GRID)
     return grid
 
 
 def measure_vectors(
-    queries: Tensor,
-    candidates: Tensor,
+    queries: Vectors,
+    candidates: Vectors,
     question: Question,
     *,
     memory: int,
     exclude_groups: Tensor | None = None,
     groups: tuple[Tensor, Tensor] | None = None,
 ) -> Answer:
-    """Measure by the products of vectors, holding the scores of no more queries than fit into memory.
+    """Measure by the products of vectors, holding what is found of no more queries than fit into memory.
 
     A query that is all zero asks for nothing: it finds no candidate, instead of all of them tied.
 
     Parameters
     ----------
     queries, candidates
-        ``(Q, E)`` and ``(M, E)`` int32, of :func:`on_grid`; the answer lies on their device.
+        ``(Q, E)`` and ``(M, E)``, of :func:`on_grid`; the answer lies on their device. Candidates are asked for once.
     question
         What is measured.
     memory
@@ -77,91 +94,121 @@ def measure_vectors(
     question = question.to(device)
     exclude_groups = None if exclude_groups is None else exclude_groups.to(device)
     answer = Answer.blank(question)
-    answer.silent.copy_(~queries.any(dim=1))
     for rows, columns in _parts(len(queries), len(candidates), groups, device):
-        answer.count_candidates(question, rows, columns, exclude_groups)
-        layout = question.lay_out(columns)
-        size = _queries_per_block(layout, question, memory)
-        products = Products(queries, candidates, columns, layout, exclude_groups, min(size, len(rows)))
-        coarse = products.can_round and not question.sorts
-        for block in _blocks(rows[~answer.silent[rows]], answer.n_candidates, size * (2 if coarse else 1)):
-            with suppress(TooNearError):
-                if coarse and products.can_round:
-                    answer.take(
-                        question, block, scores := products.rounded(block), layout, products.counter(block, scores)
-                    )
-                    continue
-            for part in torch.split(block, size):
-                answer.take(question, part, products.exact(part), layout)
+        gallery = Gallery(candidates, columns, question, exclude_groups, memory)
+        for own in torch.split(rows, ROWS):
+            vectors = queries[own]
+            asking = vectors.any(dim=1)
+            answer.silent[own] = ~asking
+            answer.count_candidates(question, own, columns, exclude_groups)
+            for block in _blocks(asking.nonzero()[:, 0], answer.n_candidates[own], gallery.queries_at_once):
+                gallery.ask(answer, own[block], vectors[block])
     return answer
 
 
-class Products:
-    """Scores of the candidates of some columns, in rows that are laid out, which all take the same memory."""
+class Gallery:
+    """Candidates of some columns in the order of a layout, and what is found among them; they are held once."""
 
     def __init__(
         self,
-        queries: Tensor,
-        candidates: Tensor,
+        candidates: Vectors,
         columns: Tensor,
-        layout: Layout,
+        question: Question,
         exclude_groups: Tensor | None,
-        most: int,
+        memory: int,
     ) -> None:
-        self._queries, self._candidates, self._layout, self._empty = queries, candidates, layout, layout.empty()
-        self._rows = layout.spread(columns)  # the candidate of each column
+        self._candidates, self._columns, self._question, self._memory = candidates, columns, question, memory
+        # whether it pays to multiply in float32 first; some libraries of other processors can be told to do it coarsely
+        enough = len(columns) >= ROUNDED_FROM * max(1, len(question.relevance) / 16)  # else chunks hold few candidates
+        self._by_peaks = columns.device.type == "cpu" and enough and not question.sorts
+        self._layout = layout = question.lay_out(columns, peaks=self._by_peaks)
+        self._empty = layout.spread(torch.ones_like(columns, dtype=torch.bool)).logical_not_()
         self._excluded: tuple[Tensor, Tensor] | None = None  # groups of queries, and of the candidate of each column
         if exclude_groups is not None:
             self._excluded = exclude_groups, layout.spread(exclude_groups[columns], fill=-1)
-        self._buffer = queries.new_empty(most, layout.n_columns, dtype=torch.float64)
-        # whether it pays to multiply in float32 first; some libraries of other processors can be told to do it coarsely
-        self.can_round = queries.device.type == "cpu" and len(columns) >= ROUNDED_FROM
+        self._buffer: Tensor | None = None
+        self.queries_at_once = _queries_per_block(layout, question, memory, self._by_peaks)
 
-    def exact(self, block: Tensor) -> Tensor:
-        """Compute the scores of some queries in float64, as many as one block may have."""
-        products = torch.mm(self._queries[block].double(), self._placed, out=self._buffer[: len(block)])
-        return self._ranked(block, products)
+    def ask(self, answer: Answer, block: Tensor, vectors: Tensor) -> None:
+        """Fill in some queries, at most as many as are taken at once; all have as many candidates, not none."""
+        if self._by_peaks:
+            peaks = self._peaks(block, vectors)
+            if self._by_peaks:
+                by_type = {torch.float32: vectors, torch.float64: vectors.double()}
 
-    def rounded(self, block: Tensor) -> Tensor:
-        """Compute the scores of twice as many queries, brought to cosines, in float32."""
-        buffer = self._buffer.view(torch.float32).view(-1, self._layout.n_columns)[: len(block)]
-        scores = torch.mm(rounded(self._queries[block]), self._placed_rounded, out=buffer)
-        checked = torch.arange(min(CHECKED, self._layout.n_columns))
-        exact = self._exact_of(block)(torch.zeros_like(checked), checked)
-        if bool(((scores[0, checked] - exact).abs() > error_bound(self._queries.shape[1])).any()):
-            self.can_round = False
-            raise TooNearError
-        return self._ranked(block, scores)
+                def read(rows: Tensor, chunk: int, dtype: torch.dtype) -> Tensor:
+                    return self._chunk(block[rows], by_type[dtype][rows], chunk)
 
-    def counter(self, block: Tensor, rounded: Tensor) -> RoundedCounter:
-        """Make what counts over rounded scores."""
-        return RoundedCounter(rounded, self._layout, self._exact_of(block), error_bound(self._queries.shape[1]))
+                answer.count(
+                    self._question, block, PeakCounter(peaks, self._layout, read, error_bound(vectors.shape[1]))
+                )
+                return
+            self.queries_at_once = _queries_per_block(self._layout, self._question, self._memory, False)
+        for rows, own in zip(*(torch.split(table, self.queries_at_once) for table in (block, vectors)), strict=True):
+            if self._buffer is None or len(self._buffer) < len(rows):
+                self._buffer = own.new_empty(len(rows), self._layout.n_columns, dtype=torch.float64)
+            scores = torch.mm(own.double(), self._placed_exact.T, out=self._buffer[: len(rows)])
+            answer.take(self._question, rows, self._ranked(rows, scores, 0), self._layout)
 
-    def _exact_of(self, block: Tensor) -> Exact:
-        return exact_products(self._queries[block], self._candidates, self._rows)
+    def _peaks(self, block: Tensor, vectors: Tensor) -> Tensor:
+        """Compute the best float32 score of each chunk ``(len(block), n)``, unless products turn out to be coarse."""
+        width, n = self._layout.width, len(self._layout.chunk_classes)
+        at_once = max(1, min(self._memory // 4, TILE) // (4 * width * min(len(block), TILE_QUERIES)))  # chunks
+        buffer = self._placed.new_empty(min(len(block), TILE_QUERIES) * at_once * width)
+        peaks = self._placed.new_empty(len(block), n)
+        for first in range(0, n, at_once):
+            chunks = slice(first, min(first + at_once, n))
+            tile = self._placed[chunks.start * width : chunks.stop * width]
+            for rows in torch.split(torch.arange(len(block)), TILE_QUERIES):
+                own = vectors[rows[0] : rows[-1] + 1]
+                scores = torch.mm(own, tile.T, out=buffer[: len(own) * len(tile)].view(len(own), len(tile)))
+                if not first + int(rows[0]) and not self._trusts(scores[0], own[0], tile):
+                    return peaks
+                self._ranked(block[rows], scores, chunks.start * width)
+                peaks[rows[0] : rows[-1] + 1, chunks] = scores.view(len(own), -1, width).amax(dim=2)
+        return peaks
 
-    def _ranked(self, block: Tensor, scores: Tensor) -> Tensor:
-        scores.index_fill_(1, self._empty, -torch.inf)
+    def _trusts(self, scores: Tensor, vector: Tensor, tile: Tensor) -> bool:
+        exact = tile[:CHECKED].double() @ vector.double()
+        self._by_peaks = bool(((scores[:CHECKED] - exact).abs() <= error_bound(len(vector))).all())
+        return self._by_peaks
+
+    def _chunk(self, rows: Tensor, vectors: Tensor, chunk: int) -> Tensor:
+        """Compute the scores of some queries in one chunk; exact, if these are given in float64."""
+        first = chunk * self._layout.width
+        tile = self._placed[first : first + self._layout.width].to(vectors.dtype)
+        return self._ranked(rows, torch.mm(vectors, tile.T), first)
+
+    def _ranked(self, rows: Tensor, scores: Tensor, first: int) -> Tensor:
+        """Bring to -inf whatever is no candidate of some queries, in columns from `first` on."""
+        columns = slice(first, first + scores.shape[1])
+        if bool((empty := self._empty[columns]).any()):
+            scores.masked_fill_(empty, -torch.inf)
         if self._excluded is not None:
             groups, owners = self._excluded
-            scores.masked_fill_(torch.eq(groups[block, None], owners), -torch.inf)
+            scores.masked_fill_(torch.eq(groups[rows, None], owners[columns]), -torch.inf)
         return scores
 
     @cached_property
     def _placed(self) -> Tensor:
-        return self._candidates[self._rows].double().T
+        return self._place(torch.float32)
 
     @cached_property
-    def _placed_rounded(self) -> Tensor:
-        placed = self._candidates.new_empty(len(self._rows), self._candidates.shape[1], dtype=torch.float32)
-        for rows, part in zip(torch.split(self._rows, ROWS), torch.split(placed, ROWS), strict=True):
-            part.copy_(rounded(self._candidates[rows]))
-        return placed.T
+    def _placed_exact(self) -> Tensor:
+        return self._place(torch.float64)
 
-
-def rounded(grid: Tensor) -> Tensor:
-    """Bring vectors on the grid to unit length, in float32."""
-    return grid.float().div_(GRID)
+    def _place(self, dtype: torch.dtype) -> Tensor:
+        """Bring the candidates into the order of their columns; columns without one are zero."""
+        placed = None
+        for own, places in zip(
+            *(torch.split(table, ROWS) for table in (self._columns, self._layout.columns)), strict=True
+        ):
+            vectors = self._candidates[own].to(dtype)
+            if placed is None:
+                placed = vectors.new_zeros(self._layout.n_columns, vectors.shape[1])
+            placed[places] = vectors
+        assert placed is not None  # whoever asks has a candidate
+        return placed
 
 
 def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:
@@ -191,12 +238,15 @@ def _members(groups: Tensor) -> Iterator[tuple[int, Tensor]]:
     return zip(numbers.tolist(), torch.split(order, sizes.tolist()), strict=True)
 
 
-def _queries_per_block(layout: Layout, question: Question, memory: int) -> int:
+def _queries_per_block(layout: Layout, question: Question, memory: int, peaks: bool) -> int:
     """Return as many as fit into memory, or fewer where more make nothing faster."""
-    each = layout.bytes_per_query(max(question.ks, default=1)) + question.sorts * SORTED_PAIR * layout.n_columns
+    each = layout.bytes_per_query(question.depth) + question.sorts * SORTED_PAIR * layout.n_columns
+    most = SORTED_BLOCK if question.sorts else BLOCK
+    if peaks:
+        each, most = layout.bytes_of_peaks(question.depth), PEAKS_BLOCK
     if each > memory:
         raise ConfigError(
             f"ranking {len(layout.columns)} candidates takes {each / 1e6:.1f} MB of memory per query, "
             f"but {memory / 1e6:.1f} MB are allowed; allow more"
         )
-    return int(max(1, min(memory, SORTED_BLOCK if question.sorts else BLOCK) // each))
+    return int(max(1, min(memory, most) // each))

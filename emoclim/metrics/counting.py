@@ -5,14 +5,16 @@ are left over score -inf, as does whatever a query must not rank. The best of ea
 what is counted, so that all but a few are read once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from emoclim.metrics.retrieval import refuse_nan
 
-NARROWEST, WIDEST = 32, 128  # columns of a chunk; torch reads narrower ones slowly
+NARROWEST, WIDEST, WIDEST_OF_PEAKS = 32, 128, 512  # columns of a chunk; torch reads narrower ones slowly
 READ_AT_ONCE = 1 << 18  # candidates that are read again together; some 3 MB
 
 
@@ -36,6 +38,10 @@ class Layout:
         read_again = min(deepest, chunks) * self.width
         return 9 * self.n_columns + 24 * read_again + 48 * chunks + 64 * self.n_classes
 
+    def bytes_of_peaks(self, deepest: int) -> int:
+        """Return what the best score of each chunk, and what is found by these, take for one query."""
+        return 5 * len(self.chunk_classes) + 32 * (self.width + deepest) + 80 * self.n_classes
+
     def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
         """Bring rows of the candidates ``(M, ...)`` into the order of their columns; `fill` where a column has none."""
         spread = rows.new_full((self.n_columns, *rows.shape[1:]), fill)
@@ -47,11 +53,11 @@ class Layout:
         return (self.spread(torch.ones_like(self.columns)) == 0).nonzero()[:, 0]
 
 
-def lay_out(classes: Tensor, n_classes: int, deepest: int) -> Layout:
+def lay_out(classes: Tensor, n_classes: int, deepest: int, widest: int = WIDEST) -> Layout:
     """Give each candidate a column, by its class ``(M,)``; `deepest` is the greatest k, on which only speed depends."""
     # Rows of M scores are read in M / width chunks, of which the best `deepest` are read again: least for this width.
     width = NARROWEST
-    while width < WIDEST and (2 * width) ** 2 * deepest <= len(classes) and 4 * width * n_classes <= len(classes):
+    while width < widest and (2 * width) ** 2 * deepest <= len(classes) and 4 * width * n_classes <= len(classes):
         width *= 2
     sizes = classes.bincount(minlength=n_classes)
     chunks = (sizes + width - 1) // width
@@ -64,6 +70,16 @@ def lay_out(classes: Tensor, n_classes: int, deepest: int) -> Layout:
     return Layout(columns, chunk_classes, width, n_classes)
 
 
+class Counts(Protocol):
+    """Tells the levels of some queries, and how many candidates stand above each and at it."""
+
+    def levels(self, k: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the `k` highest scores ``(Q, k)``, and the highest one in wanted classes ``(Q,)``, or inf."""
+
+    def counts(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Count the candidates of each class above each level ``(Q,)``, and just there: two ``(Q, C)`` for each."""
+
+
 class Counter:
     """Count over the scores ``(Q, P)`` of some queries, contiguous and in the columns of a layout."""
 
@@ -72,6 +88,14 @@ class Counter:
         self._chunks = scores.view(-1, layout.width)  # (Q * n, width)
         self._peaks = self._chunks.amax(dim=1).view(len(scores), -1)  # (Q, n)
         refuse_nan(self._peaks)
+
+    def levels(self, k: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return :meth:`best` and :meth:`best_of`."""
+        return self.best(k), self.best_of(wanted)
+
+    def counts(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Count :meth:`around` each level."""
+        return [self.around(level) for level in levels]
 
     def best(self, k: int) -> Tensor:
         """Return the `k` highest scores of each query, descending, ``(Q, k)``; `k` is at most the columns of a row."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from emoclim.config import Measure
-from emoclim.metrics.counting import Counter, Layout, lay_out
+from emoclim.metrics.counting import WIDEST, WIDEST_OF_PEAKS, Counter, Counts, Layout, lay_out
 from emoclim.metrics.retrieval import rank
 from emoclim.metrics.ties import TieBlock, random_average_precision
 
@@ -47,9 +47,10 @@ class Question:
         classes = self.queries.to(device), self.candidates.to(device)
         return type(self)(*classes, self.relevance.to(device), self.ks, self.measures, self.hits)
 
-    def lay_out(self, columns: Tensor) -> Layout:
-        """Give each of some candidates its place in a row of scores."""
-        return lay_out(self.candidates[columns], len(self.relevance), self.depth)
+    def lay_out(self, columns: Tensor, *, peaks: bool = False) -> Layout:
+        """Give each of some candidates its place in a row of scores, or where only the best of each chunk is held."""
+        how = (max(1, self.depth // 4), WIDEST_OF_PEAKS) if peaks else (self.depth, WIDEST)
+        return lay_out(self.candidates[columns], len(self.relevance), *how)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,35 +83,34 @@ class Answer:
         self.n_candidates[rows] = counts.sum(dim=1)
         self.n_relevant[rows] = (wanted * counts).sum(dim=1)
 
-    def take(
-        self, question: Question, rows: Tensor, scores: Tensor, layout: Layout, counter: Counter | None = None
-    ) -> None:
-        """Fill in the queries `rows` from their scores ``(len(rows), P)``; all have as many candidates, not none.
-
-        Where the counter raises, nothing is filled in.
-        """
-        counter = counter or Counter(scores, layout)
-        classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
-        wanted = question.relevance[classes]  # (B, C)
-        depths = dict.fromkeys((*question.ks, *question.hits))
-        best = counter.best(min(question.depth, n_candidates)) if depths else scores
-        levels = {k: counter.around(best[:, min(k, n_candidates) - 1]) for k in depths}
-        relevant = counter.around(counter.best_of(wanted)) if "MRR" in question.measures else None
-        for k, (above, tied) in levels.items():
-            block = TieBlock.count(above, tied, wanted)
-            for name in (f"P@{k}", f"hit@{k}"):
-                if name in self.values:
-                    self.values[name][rows] = _of_level(name, block)
-            if k == 1 and k in question.ks:
-                self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
-        if relevant:
-            self.values["MRR"][rows] = TieBlock.count(*relevant, wanted).reciprocal_rank()
+    def take(self, question: Question, rows: Tensor, scores: Tensor, layout: Layout) -> None:
+        """Fill in the queries `rows` from their scores ``(len(rows), P)``; all have as many candidates, not none."""
+        self.count(question, rows, Counter(scores, layout))
         if question.sorts:
+            wanted = question.relevance[question.queries[rows]]
             hits = wanted[:, layout.chunk_classes].repeat_interleave(layout.width, dim=1) & (scores > -torch.inf)
             ranking = rank(scores, hits)
             found = {"mAP": ranking.average_precision, "R-precision": ranking.r_precision}
             for name in found.keys() & set(question.measures):
                 self.values[name][rows] = found[name]()
+
+    def count(self, question: Question, rows: Tensor, counter: Counts) -> None:
+        """Fill in what needs no sort of the queries `rows`, all of which have as many candidates, not none."""
+        classes, n_candidates = question.queries[rows], int(self.n_candidates[rows[0]])
+        wanted = question.relevance[classes]  # (B, C)
+        depths = dict.fromkeys((*question.ks, *question.hits))
+        best, relevant = counter.levels(min(question.depth, n_candidates), wanted)
+        levels = [best[:, min(k, n_candidates) - 1] for k in depths] + [relevant] * ("MRR" in question.measures)
+        counts = counter.counts(levels)
+        found = [TieBlock.count(above, tied, wanted) for above, tied in counts]
+        for k, block, (_, tied) in zip(depths, found, counts, strict=False):
+            for name in (f"P@{k}", f"hit@{k}"):
+                if name in self.values:
+                    self.values[name][rows] = _of_level(name, block)
+            if k == 1 and k in question.ks:
+                self.first.index_add_(0, classes, tied / tied.sum(dim=1, keepdim=True).double())
+        if "MRR" in question.measures:
+            self.values["MRR"][rows] = found[-1].reciprocal_rank()
 
     def expected(self) -> dict[str, Tensor]:
         """Compute the values of a random order of the same candidates, exactly: ``(Q,)`` float64 by metric."""

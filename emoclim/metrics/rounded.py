@@ -1,150 +1,113 @@
-"""Count over products in float32, and compute exactly whatever these are too coarse to tell apart.
+"""Count over the best of each chunk in float32, and compute exactly whatever chunk can hold what is counted.
 
-Used where rows are measured block by block. Invariant: what is counted is what the exact products would give. Products
-in float32 cost half of those in float64, of which only few candidates near a level need any.
+Used where scores are not held. Invariant: what is counted is what the exact products would give. Products in float32
+cost half of those in float64, and of all chunks only few can hold what is among the best.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
-from emoclim.metrics.counting import READ_AT_ONCE, Counter, Layout
+from emoclim.metrics.counting import Layout
+from emoclim.metrics.retrieval import refuse_nan
 
-NEAR = 64  # candidates of a query, on average, that are worth an exact look; where more are near, all are
-UNIT = 2.0**-52  # brings products of the grid to those of unit vectors, and keeps each bit
-NOTED_AT_ONCE = READ_AT_ONCE // 4  # candidates of which places may be noted, too, each in four times the memory
-EXACT_AT_ONCE = 1 << 20  # numbers of candidates whose exact products are taken together; 8 MB
+PAIRS_AT_ONCE = 1 << 20  # of queries and chunks that are looked through together
 
-Exact = Callable[[Tensor, Tensor], Tensor]  # of queries and columns (n,): their exact scores (n,) float64
-
-
-class TooNearError(Exception):
-    """More candidates are near a level than are worth an exact look each."""
+Read = Callable[
+    [Tensor, int, torch.dtype], Tensor
+]  # of some queries (m,) and a chunk: scores (m, width); exact in float64
 
 
 def error_bound(dim: int) -> float:
-    """Bound how far a float32 product of two vectors ``(dim,)`` of unit length, rounded to float32, is from the exact.
+    """Bound how far a float32 product of two vectors ``(dim,)`` on the grid is from the exact one.
 
     Notes
     -----
     N. J. Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1: `dim` roundings, in whatever order
-    terms are added, and one of each entry; unit vectors have products whose magnitudes add up to at most 1.
+    terms are added; unit vectors have products whose magnitudes add up to at most 1, but for how they were rounded.
     """
     return (dim + 4) * 2.0**-24 * 1.001
 
 
-class RoundedCounter(Counter):
-    """Counts over float32 scores ``(Q, P)`` as if they were the exact ones; raises :class:`TooNearError`."""
+class PeakCounter:
+    """Counts as :class:`~emoclim.metrics.counting.Counter` does, from the best float32 score of chunks ``(Q, n)``."""
 
-    def __init__(self, scores: Tensor, layout: Layout, exact: Exact, error: float) -> None:
-        super().__init__(scores, layout)
-        self._exact, self._error = exact, error
-        self._most = max(NEAR * len(scores), READ_AT_ONCE)
+    def __init__(self, peaks: Tensor, layout: Layout, read: Read, error: float) -> None:
+        refuse_nan(peaks)
+        self._peaks, self._layout, self._scores, self._error = peaks, layout, read, error
 
-    @override
-    def best(self, k: int) -> Tensor:
-        """Return the `k` highest exact scores of each query, descending, ``(Q, k)``."""
-        lowest = super().best(k)[:, -1]
-        query, column = self._reaching(lowest, torch.ones_like(self._peaks, dtype=torch.bool))
-        return _best_of_each(query, self._exact(query, column), len(lowest), k)
+    def levels(self, k: int, wanted: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the `k` highest scores ``(Q, k)``, and the highest one in wanted classes ``(Q,)``, or inf."""
+        best = self._peaks.new_full((len(self._peaks), k), -torch.inf, dtype=torch.float64)
+        relevant = best.new_full((len(best),), -torch.inf)
+        for chunk, of, rows in self._reaching(self._lowest(k, wanted)):
+            scores = self._scores(rows, chunk, torch.float64)
+            best[rows] = torch.cat([best[rows], scores], dim=1).topk(k, dim=1).values
+            relevant[rows] = torch.where(wanted[rows, of], relevant[rows].maximum(scores.amax(dim=1)), relevant[rows])
+        return best, relevant.masked_fill(relevant == -torch.inf, torch.inf)
 
-    @override
-    def best_of(self, wanted: Tensor) -> Tensor:
-        """Return the highest exact score in the wanted classes ``(Q, C)`` of each query, ``(Q,)``; inf if none."""
-        best = super().best_of(wanted)
-        query, column = self._reaching(best, wanted[:, self._layout.chunk_classes])
-        found = torch.full_like(best, -torch.inf, dtype=torch.float64)
-        found.scatter_reduce_(0, query, self._exact(query, column), "amax")
-        return found.masked_fill(best == torch.inf, torch.inf)
+    def counts(self, levels: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Count the candidates of each class above each level ``(Q,)``, and just there: two ``(Q, C)`` for each.
 
-    @override
-    def around(self, score: Tensor) -> tuple[Tensor, Tensor]:
-        """Count the candidates of each class that score more than `score` ``(Q,)``, and just that: two ``(Q, C)``."""
-        n_queries, n = self._peaks.shape
-        low, high = _below(score - self._error), _above(score + self._error)
-        above, tied = self._peaks.new_zeros(2, n_queries * self._layout.n_classes, dtype=torch.int64)
-        near = []
-        for part in torch.split((self._peaks >= low[:, None]).view(-1).nonzero()[:, 0], self._chunks_at_once):
-            query = part // n
-            candidates, cell = self._chunks.index_select(0, part), self._cell(query, part - query * n)
-            over = candidates > high[query, None]
-            above.index_add_(0, cell, over.sum(dim=1))
-            near.append(self._places(part, (candidates >= low[query, None]) & ~over))
-            self._refuse(near)
-        query, column = torch.cat(near or [score.new_zeros(0, 2, dtype=torch.int64)]).unbind(dim=1)
-        cell = self._cell(query, column // self._layout.width)
-        found, level = self._exact(query, column), score[query]
-        above.index_add_(0, cell, (found > level).long())
-        tied.index_add_(0, cell, (found == level).long())
-        return above.view(n_queries, -1), tied.view(n_queries, -1)
-
-    def _reaching(self, level: Tensor, allowed: Tensor) -> tuple[Tensor, Tensor]:
-        """Find queries and columns ``(n,)`` of what may score exactly what the best of rounded `level` ``(Q,)`` do.
-
-        Only in chunks ``(Q, n)`` that are allowed.
+        The last level may be far below the others.
         """
-        low, n = _below(level.double() - 2 * self._error), self._peaks.shape[1]
-        near = []
-        for part in torch.split(
-            ((self._peaks >= low[:, None]) & allowed).view(-1).nonzero()[:, 0], self._chunks_at_once
-        ):
-            near.append(self._places(part, self._chunks.index_select(0, part) >= low[part // n, None]))
-            self._refuse(near)
-        query, column = torch.cat(near or [level.new_zeros(0, 2, dtype=torch.int64)]).unbind(dim=1)
-        return query, column
+        if not levels:
+            return []
+        level = torch.stack(list(levels), dim=1)
+        above, tied = level.new_zeros(2, *level.shape, self._layout.n_classes, dtype=torch.int64)
+        last, others = (
+            level[:, -1],
+            level[:, :-1].amin(dim=1) if len(levels) > 1 else torch.full_like(level[:, 0], torch.inf),
+        )
+        for chunk, of, rows in self._reaching(_below(others - self._error)[:, None]):
+            scores, own = self._scores(rows, chunk, torch.float64)[:, None], level[rows, :, None]
+            above[rows, :, of] += (scores > own).sum(dim=2)
+            tied[rows, :, of] += (scores == own).sum(dim=2)
+        deep = last < others
+        above[deep, -1], tied[deep, -1] = 0, 0
+        self._count_deep(torch.where(deep, last, torch.inf), above[:, -1], tied[:, -1])
+        return list(zip(above.unbind(dim=1), tied.unbind(dim=1), strict=True))
+
+    def _count_deep(self, level: Tensor, above: Tensor, tied: Tensor) -> None:
+        """Count around levels that many chunks reach, exactly only where float32 does not tell."""
+        low, high = _below(level - self._error), -_below(-level - self._error)
+        for chunk, of, rows in self._reaching(low[:, None]):
+            scores = self._scores(rows, chunk, torch.float32)
+            over = scores > high[rows, None]
+            counts = over.sum(dim=1)
+            near = ((scores >= low[rows, None]) ^ over).any(dim=1)
+            if len(close := rows[near]):
+                exact, own = self._scores(close, chunk, torch.float64), level[close, None]
+                counts[near] = (exact > own).sum(dim=1)
+                tied[close, of] += (exact == own).sum(dim=1)
+            above[rows, of] += counts
+
+    def _lowest(self, k: int, wanted: Tensor) -> Tensor:
+        """Return how good the best of a chunk must be, ``(Q, C)``, for it may hold one of the `k` or wanted best."""
+        found = []
+        for peaks, own in zip(*(table.split(self._queries_at_once) for table in (self._peaks, wanted)), strict=True):
+            few = k > peaks.shape[1]
+            best = peaks.new_full((len(peaks), 1), -torch.inf) if few else peaks.topk(k, dim=1).values[:, -1:]
+            relevant = peaks.masked_fill(~own[:, self._layout.chunk_classes], -torch.inf).amax(dim=1, keepdim=True)
+            relevant = relevant.masked_fill(relevant == -torch.inf, torch.inf)
+            found.append(torch.where(own, best.minimum(relevant), best))
+        return _below(torch.cat(found).double() - 2 * self._error)
+
+    def _reaching(self, lowest: Tensor) -> Iterator[tuple[int, int, Tensor]]:
+        """Yield each chunk whose best reaches `lowest` ``(Q, C)`` or ``(Q, 1)``, its class, and for which queries it does."""
+        classes = self._layout.chunk_classes
+        for chunks in torch.arange(len(classes)).split(max(1, PAIRS_AT_ONCE // max(1, len(lowest)))):
+            own = lowest[:, classes[chunks]] if lowest.shape[1] > 1 else lowest
+            chunk, query = (self._peaks[:, chunks[0] : chunks[-1] + 1] >= own).T.nonzero().unbind(dim=1)
+            numbers, sizes = torch.unique_consecutive(chunks[chunk], return_counts=True)
+            yield from zip(numbers.tolist(), classes[numbers].tolist(), query.split(sizes.tolist()), strict=True)
 
     @property
-    def _chunks_at_once(self) -> int:
-        return NOTED_AT_ONCE // self._layout.width
-
-    def _cell(self, query: Tensor, chunk: Tensor) -> Tensor:
-        return query * self._layout.n_classes + self._layout.chunk_classes[chunk]
-
-    def _places(self, chunks: Tensor, chosen: Tensor) -> Tensor:
-        """Return query and column ``(n, 2)`` of what is chosen in some chunks ``(m, width)``."""
-        row, within = chosen.nonzero().unbind(dim=1)
-        query = chunks[row] // self._peaks.shape[1]
-        column = (chunks[row] - query * self._peaks.shape[1]) * self._layout.width + within
-        return torch.stack([query, column], dim=1)
-
-    def _refuse(self, near: list[Tensor]) -> None:
-        if sum(map(len, near)) > self._most:
-            raise TooNearError
-
-
-def exact_products(queries: Tensor, candidates: Tensor, rows: Tensor) -> Exact:
-    """Make what computes exact scores of vectors on the grid; `rows` has the candidate of each column."""
-    at_once = max(1, EXACT_AT_ONCE // max(1, queries.shape[1]))
-
-    def exact(query: Tensor, column: Tensor) -> Tensor:
-        found = query.new_empty(len(query), dtype=torch.float64)
-        for part in torch.split(torch.arange(len(query)), at_once):
-            products = queries[query[part]].double() * candidates[rows[column[part]]]
-            torch.sum(products, dim=1, out=found[part[0] : part[-1] + 1])
-        return found * UNIT
-
-    return exact
-
-
-def _best_of_each(query: Tensor, values: Tensor, n_queries: int, k: int) -> Tensor:
-    """Return the `k` highest values of each query, descending, ``(n_queries, k)``, all of which have as many."""
-    order = values.argsort(descending=True)
-    order = order[query[order].argsort(stable=True)]
-    owner, counts = query[order], query.bincount(minlength=n_queries)
-    place = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[owner]
-    kept = place < k
-    best = values.new_full((n_queries, k), -torch.inf)
-    best[owner[kept], place[kept]] = values[order[kept]]
-    return best
+    def _queries_at_once(self) -> int:
+        return max(1, PAIRS_AT_ONCE // max(1, self._peaks.shape[1]))
 
 
 def _below(level: Tensor) -> Tensor:
     """Round to float32, down."""
     return torch.nextafter(level.float(), torch.tensor(-torch.inf))
-
-
-def _above(level: Tensor) -> Tensor:
-    """Round to float32, up."""
-    return torch.nextafter(level.float(), torch.tensor(torch.inf))

@@ -10,7 +10,7 @@ from torch import Tensor
 from emoclim.metrics import blockwise, rounded
 from emoclim.metrics.blockwise import measure_vectors, on_grid
 from emoclim.metrics.questions import Answer, Question
-from emoclim.metrics.rounded import RoundedCounter, TooNearError, error_bound
+from emoclim.metrics.rounded import error_bound
 
 MEMORY = 1 << 24
 
@@ -56,36 +56,40 @@ def test_rounding_changes_no_bit_among_groups_and_copies(jitter: float, monkeypa
     assert_same_bits(measured(monkeypatch, 1, *given, **how), measured(monkeypatch, 10**9, *given, **how))
 
 
+@pytest.mark.parametrize("at_once", [1, 64])
+def test_no_bit_depends_on_tiles_and_blocks(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = drawn(30, 1e-7, seed=6)
+    expected = measured(monkeypatch, 10**9, *given)
+    monkeypatch.setattr(blockwise, "TILE", 4 * at_once)
+    monkeypatch.setattr(blockwise, "TILE_QUERIES", 7)
+    monkeypatch.setattr(blockwise, "ROWS", 25)
+    monkeypatch.setattr(rounded, "PAIRS_AT_ONCE", at_once)
+    assert_same_bits(measured(monkeypatch, 1, *given), expected)
+
+
+def test_first_relevant_candidates_far_down_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    queries, candidates, question = drawn(5, 0.1, seed=7)
+    nearest = (queries.double() @ candidates.double().T).topk(300, dim=1).indices
+    rare = torch.full((700,), 1)
+    rare[torch.unique(nearest, return_counts=True)[1].argsort()[:3]] = 0
+    question = replace(question, queries=torch.zeros(60).long(), candidates=rare, relevance=torch.eye(5).bool())
+    found = measured(monkeypatch, 1, queries, candidates, question)
+    assert float(found.values["MRR"].min()) < 1 / 100
+    assert_same_bits(found, measured(monkeypatch, 10**9, queries, candidates, question))
+
+
 def test_few_exact_products_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = []
+    read = blockwise.Gallery._chunk
 
-    class Counting(RoundedCounter):
-        def __init__(self, scores: Tensor, layout: Any, exact: Any, error: float) -> None:
-            super().__init__(scores, layout, lambda q, c: (counts.append(len(q)), exact(q, c))[1], error)
+    def counting(gallery: Any, rows: Tensor, vectors: Tensor, chunk: int) -> Tensor:
+        counts.append(len(rows))
+        return read(gallery, rows, vectors, chunk)
 
-    monkeypatch.setattr(blockwise, "RoundedCounter", Counting)
+    monkeypatch.setattr(blockwise.Gallery, "_chunk", counting)
     queries, candidates, question = drawn(5000, 1, seed=3, n_candidates=5000)
     measured(monkeypatch, 1, queries, candidates, replace(question, ks=(1, 5), hits=()))
-    assert 0 < sum(counts) < 10 * len(queries)  # of 5000 a query: the five best, the first relevant, and each again
-
-
-def test_what_is_too_near_is_computed_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rounded, "NEAR", 1)
-    monkeypatch.setattr(rounded, "READ_AT_ONCE", 128)
-    raised = []
-
-    class Telling(RoundedCounter):
-        def best(self, k: int) -> Tensor:
-            try:
-                return super().best(k)
-            except TooNearError:
-                raised.append(True)
-                raise
-
-    monkeypatch.setattr(blockwise, "RoundedCounter", Telling)
-    given = drawn(3, 1e-9, seed=4)
-    assert_same_bits(measured(monkeypatch, 1, *given), measured(monkeypatch, 10**9, *given))
-    assert raised
+    assert 0 < sum(counts) < 20 * len(queries)  # chunks of some 160: the five best, the first relevant, and each again
 
 
 @pytest.mark.parametrize("dim", [1, 8, 128, 2000])
@@ -93,8 +97,7 @@ def test_rounded_products_are_as_near_as_is_said(dim: int) -> None:
     draw = torch.Generator().manual_seed(dim)
     one, other = (on_grid(torch.randn(400, dim, generator=draw)) for _ in range(2))
     other[:200] = one[:200]  # the products of greatest magnitude
-    exact = one.double() @ other.double().T / 2.0**52
-    apart = (blockwise.rounded(one) @ blockwise.rounded(other).T - exact).abs().max()
+    apart = (one @ other.T - one.double() @ other.double().T).abs().max()
     assert float(apart) <= error_bound(dim)
 
 
@@ -110,7 +113,7 @@ def test_matrix_products_of_less_precision_are_not_trusted(monkeypatch: pytest.M
         return out.copy_(multiply(one.bfloat16(), other.bfloat16()))
 
     monkeypatch.setattr(torch, "mm", coarsely)
-    monkeypatch.setattr(blockwise, "RoundedCounter", None)
+    monkeypatch.setattr(blockwise, "PeakCounter", None)
     monkeypatch.setattr(blockwise, "_queries_per_block", lambda *_: 10)
     assert_same_bits(measured(monkeypatch, 1, *given), expected)
     assert coarse.count(True) == 1  # and never again
@@ -118,6 +121,9 @@ def test_matrix_products_of_less_precision_are_not_trusted(monkeypatch: pytest.M
 
 def test_the_grid_does_not_depend_on_what_is_brought_to_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = torch.randn(1000, 128, generator=torch.Generator().manual_seed(1))
-    expected = (torch.nn.functional.normalize(vectors.double(), dim=1) * 2.0**26).round()
+    expected = on_grid(vectors)
+    unit = torch.nn.functional.normalize(vectors.double(), dim=1)
+    assert float((expected - unit).abs().max()) <= 2.0**-26  # half of it, and what float32 rounds before
+    assert torch.equal((expected.double() * 2**26).round(), expected.double() * 2**26)
     monkeypatch.setattr(blockwise, "ROWS", 7)
-    assert torch.equal(on_grid(vectors).double(), expected)
+    assert torch.equal(on_grid(vectors), expected)
