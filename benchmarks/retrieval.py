@@ -20,7 +20,7 @@ from record import Row, command_line, publish
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoclim.metrics.blockwise import BLOCK, measure_vectors, on_grid, rounded
+from emoclim.metrics.blockwise import BLOCK, measure_vectors, on_grid
 from emoclim.metrics.questions import Answer, Question
 
 N_CLASSES = 6
@@ -128,7 +128,7 @@ def large(n_queries: int, n_candidates: int, dim: int, memory: int, runs: int) -
     centres = torch.randn(N_CLASSES, dim, generator=generator)
     sides = [on_grid(centres[of] + 2 * torch.randn(len(of), dim, generator=generator)) for of in (queries, candidates)]
     question = Question(queries, candidates, torch.eye(N_CLASSES).bool(), (1, 5, 10), ("MRR",))
-    asking, placed = map(rounded, sides)
+    asking, placed = sides
 
     def products() -> None:
         each = question.lay_out(torch.arange(n_candidates)).bytes_per_query(max(question.ks))

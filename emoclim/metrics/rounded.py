@@ -56,10 +56,7 @@ class PeakCounter:
             return []
         level = torch.stack(list(levels), dim=1)
         above, tied = level.new_zeros(2, *level.shape, self._layout.n_classes, dtype=torch.int64)
-        last, others = (
-            level[:, -1],
-            level[:, :-1].amin(dim=1) if len(levels) > 1 else torch.full_like(level[:, 0], torch.inf),
-        )
+        last, others = level[:, -1], torch.cat([level[:, :-1], torch.full_like(level[:, :1], torch.inf)], 1).amin(dim=1)
         for chunk, of, rows in self._reaching(_below(others - self._error)[:, None]):
             scores, own = self._scores(rows, chunk, torch.float64)[:, None], level[rows, :, None]
             above[rows, :, of] += (scores > own).sum(dim=2)
@@ -86,7 +83,9 @@ class PeakCounter:
     def _lowest(self, k: int, wanted: Tensor) -> Tensor:
         """Return how good the best of a chunk must be, ``(Q, C)``, for it may hold one of the `k` or wanted best."""
         found = []
-        for peaks, own in zip(*(table.split(self._queries_at_once) for table in (self._peaks, wanted)), strict=True):
+        for peaks, own in zip(
+            *(torch.split(table, self._queries_at_once) for table in (self._peaks, wanted)), strict=True
+        ):
             few = k > peaks.shape[1]
             best = peaks.new_full((len(peaks), 1), -torch.inf) if few else peaks.topk(k, dim=1).values[:, -1:]
             relevant = peaks.masked_fill(~own[:, self._layout.chunk_classes], -torch.inf).amax(dim=1, keepdim=True)
@@ -95,13 +94,14 @@ class PeakCounter:
         return _below(torch.cat(found).double() - 2 * self._error)
 
     def _reaching(self, lowest: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-        """Yield each chunk whose best reaches `lowest` ``(Q, C)`` or ``(Q, 1)``, its class, and for which queries it does."""
+        """Yield each chunk whose best reaches `lowest` ``(Q, C)`` or ``(Q, 1)``, its class, and whose it does."""
         classes = self._layout.chunk_classes
-        for chunks in torch.arange(len(classes)).split(max(1, PAIRS_AT_ONCE // max(1, len(lowest)))):
+        for chunks in torch.split(torch.arange(len(classes)), max(1, PAIRS_AT_ONCE // max(1, len(lowest)))):
             own = lowest[:, classes[chunks]] if lowest.shape[1] > 1 else lowest
             chunk, query = (self._peaks[:, chunks[0] : chunks[-1] + 1] >= own).T.nonzero().unbind(dim=1)
             numbers, sizes = torch.unique_consecutive(chunks[chunk], return_counts=True)
-            yield from zip(numbers.tolist(), classes[numbers].tolist(), query.split(sizes.tolist()), strict=True)
+            owners = torch.split(query, sizes.tolist())
+            yield from zip(numbers.tolist(), classes[numbers].tolist(), owners, strict=True)
 
     @property
     def _queries_at_once(self) -> int:

@@ -5,7 +5,7 @@ equal items tie wherever they stand in the gallery.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import wraps
+from functools import partial, wraps
 from inspect import signature
 from typing import Any, Concatenate, ParamSpec
 
@@ -15,14 +15,16 @@ from torch import Tensor
 from emoclim.config import MEASURES, Average, Measure
 from emoclim.data import Split
 from emoclim.encoders import choose_device
-from emoclim.errors import ConfigError, ManifestError, RunError
-from emoclim.learning import Heads, Metric, as_candidates, as_queries
-from emoclim.metrics import Answer, Question, class_means, macro_mean, measure_vectors, on_grid
+from emoclim.errors import ConfigError
+from emoclim.learning import Heads
+from emoclim.metrics import Answer, Question, class_means, macro_mean, measure_vectors
 from emoclim.modality import Modality
 from emoclim.reports import ClassReport, Direction, DirectionReport, QueryScores, RetrievalReport, directions
+from emoclim.stages.embedded import HeadVectors, Outputs
 
 P = ParamSpec("P")
 HEADS_AT_ONCE, EMBEDDED_BYTES = 16, 1024  # embedded together, or fewer by what a head makes of an item, about
+KEPT_SHARE = 8  # part of memory that what a head makes of all items may take, to be kept for all directions
 
 
 def evaluate_each(
@@ -107,26 +109,23 @@ def evaluate_each(
         "candidates": "all" if groups is None else "own group",
         "excluded": "itself" if exclude_groups is None else "own group",
     }
-    at_once = min(HEADS_AT_ONCE, memory // EMBEDDED_BYTES // (1 + sum(map(len, test.features.values()))) or 1)
+    n_items = 1 + sum(map(len, test.features.values()))
+    kept = groups is not None or n_items * EMBEDDED_BYTES <= memory // KEPT_SHARE
+    at_once = min(HEADS_AT_ONCE, memory // EMBEDDED_BYTES // n_items or 1) if kept else 1
     for first in range(0, heads.n_heads, at_once):
         part = heads.select(*range(first, min(first + at_once, heads.n_heads)))
-        embedded = {modality: _embed(test, part, modality, average, device) for modality in test.features}
+        outputs = {name: Outputs(test, part, name, average, device, kept=kept) for name in test.features}
         for k in range(part.n_heads):
-            asked_for = {
-                modality: on_grid(as_candidates(*_of_head(part.objective.vectors(modality, outputs), k)))
-                for modality, outputs in embedded.items()
-            }
             reports = []
             for query, candidate in asked_pairs:
-                vectors = part.objective.query_vectors(query, embedded[query], candidate)
-                asking = on_grid(as_queries(*_of_head(vectors, k)))
+                compared = partial(part.objective.query_vectors, query, candidates=candidate)
+                queries = HeadVectors(outputs[query], compared, k, ask=True)
+                candidates = HeadVectors(outputs[candidate], partial(part.objective.vectors, candidate), k, ask=False)
                 wanted = related[query, candidate]
                 asked = Question(test.labels[query].cpu(), test.labels[candidate].cpu(), wanted, ks, measures, hits)
                 among = None if groups is None else (_groups(test, groups, query), _groups(test, groups, candidate))
                 own = _excluded(test, exclude_groups, query) if query == candidate else None
-                answer = measure_vectors(
-                    asking, asked_for[candidate], asked, memory=memory, exclude_groups=own, groups=among
-                )
+                answer = measure_vectors(queries, candidates, asked, memory=memory, exclude_groups=own, groups=among)
                 reports.append(_report(test, query, candidate, asked, answer.cpu()))
             yield RetrievalReport(test.classes, average, {report.name: report for report in reports}, provenance)
 
@@ -148,28 +147,6 @@ def _of_one(
 
 
 evaluate = _of_one(evaluate_each)
-
-
-def _of_head(found: tuple[Tensor, Metric], k: int) -> tuple[Tensor, Metric]:
-    """Return the vectors ``(N, E)`` of one head of K, and how they are compared."""
-    vectors, metric = found
-    return vectors[k], metric
-
-
-def _embed(test: Split, heads: Heads, modality: Modality, average: Average, device: torch.device) -> dict[str, Tensor]:
-    """Return the outputs ``(K, N, E)`` for the items of one modality, by branch, on a device that has float64."""
-    features, labels = test.features[modality], test.labels[modality]
-    if not len(features):
-        raise ManifestError(f"the split has no {modality} to evaluate; choose another split or give it some items")
-    if labels.shape != (len(features),) or not 0 <= int(labels.min()) <= int(labels.max()) < len(test.classes):
-        raise ManifestError(
-            f"the {modality} labels of the split do not fit; give each of the {len(features)} items a number "
-            f"from 0 to {len(test.classes) - 1}"
-        )
-    found = heads.outputs(features.to(device), average=average)
-    if not all(output.isfinite().all() for output in found.values()):
-        raise RunError(f"the {modality} head gives embeddings that are not finite; train it again")
-    return {name: output.cpu() if device.type == "mps" else output for name, output in found.items()}
 
 
 def _relevance(

@@ -16,8 +16,11 @@ from emoclim.errors import CacheMismatch, ConfigError, ManifestError, RunError
 from emoclim.learning.banks.base import HeadBank
 from emoclim.learning.branches import Banks
 from emoclim.learning.heads import Heads
+from emoclim.learning.objectives.base import Objective
+from emoclim.metrics import blockwise
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
-from emoclim.stages.evaluating import evaluate
+from emoclim.stages import embedded, evaluating
+from emoclim.stages.evaluating import evaluate, evaluate_each
 
 
 def random_split(n_images: int = 30, n_audio: int = 21, seed: int = 0) -> Split:
@@ -422,3 +425,31 @@ def test_refuses_features_of_another_kind():
     )
     with pytest.raises(CacheMismatch, match="checkpoint: none here, other.pt"):
         evaluate(replace(test, features={**test.features, "audio": other}), trained(test, n_heads=1), device=CPU)
+
+
+class Far(Objective):
+    """Compares by distances, not cosines."""
+
+    def vectors(self, modality, outputs):
+        return super().vectors(modality, outputs)[0], "l2"
+
+
+@pytest.mark.parametrize("objective", [Objective(), Far()], ids=["cosines", "distances"])
+def test_outputs_that_are_made_again_give_what_kept_ones_do(objective, monkeypatch):
+    test = random_split(400, 300)
+    heads = replace(trained(test, n_heads=3), objective=objective)
+    how = {"ks": (1, 5), "measures": ("MRR",), "device": CPU}
+    kept = list(evaluate_each(test, heads, **how))
+    made, outputs_of = [], Heads.outputs
+    monkeypatch.setattr(Heads, "outputs", lambda own, part, **o: made.append(len(part)) or outputs_of(own, part, **o))
+    monkeypatch.setattr(evaluating, "KEPT_SHARE", 1 << 40)
+    for name in (blockwise, embedded):
+        monkeypatch.setattr(name, "ROWS", 256)
+    monkeypatch.setattr(blockwise, "ROUNDED_FROM", 1)
+    again = list(evaluate_each(test, heads, **how))
+    assert again == kept
+    assert max(made) == 256  # never all of them
+    for one, other in zip(again, kept, strict=True):
+        for name, direction in other.directions.items():
+            for metric, values in direction.scores.metrics.items():
+                assert torch.equal(one.directions[name].scores.metrics[metric], values)
