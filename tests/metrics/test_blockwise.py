@@ -82,6 +82,7 @@ def assert_same(found: Answer, expected: Answer) -> None:
     assert torch.equal(found.n_candidates, expected.n_candidates)
 
 
+@settings(deadline=None)
 @given(data=st.data(), width=st.sampled_from([1, 2, 32]))
 def test_equals_the_mean_over_every_order_of_ties(data, width):
     size = data.draw(st.integers(1, 6))
@@ -113,7 +114,7 @@ def test_equals_the_metrics_of_whole_rows(width, levels, n_candidates, monkeypat
     assert torch.equal(found.n_relevant, relevant.sum(dim=1))
 
 
-@settings(max_examples=25)
+@settings(max_examples=25, deadline=None)
 @given(data=st.data())
 def test_average_precision_equals_scikit_learn(data):
     seed, size = data.draw(st.integers(0, 999)), data.draw(st.integers(4, 60))
@@ -302,6 +303,7 @@ def test_the_grid_is_finer_than_float32_embeddings():
     assert float((grid @ grid.T - cosines).abs().max()) < 2.0**-24  # the half of float32's epsilon
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=400), st.integers(1, 20), st.sampled_from([1, 8, 32]))
 def test_each_chunk_holds_one_class_and_each_candidate_a_column(classes, deepest, width):
     labels = torch.tensor(classes)
