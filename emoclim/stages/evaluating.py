@@ -20,7 +20,7 @@ from emoclim.learning import Heads
 from emoclim.metrics import Answer, Question, class_means, macro_mean, measure_vectors
 from emoclim.modality import Modality
 from emoclim.reports import ClassReport, Direction, DirectionReport, QueryScores, RetrievalReport, directions
-from emoclim.stages.compared import HeadVectors, Outputs
+from emoclim.stages.head_vectors import HeadVectors, Outputs
 
 P = ParamSpec("P")
 HEADS_AT_ONCE, EMBEDDED_BYTES = 16, 1024  # embedded together, or fewer by what a head makes of an item, about

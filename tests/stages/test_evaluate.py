@@ -19,7 +19,7 @@ from emoclim.learning.heads import Heads
 from emoclim.learning.objectives.base import Objective
 from emoclim.metrics import blockwise
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
-from emoclim.stages import compared, evaluating
+from emoclim.stages import evaluating, head_vectors
 from emoclim.stages.evaluating import evaluate, evaluate_each
 
 
@@ -443,7 +443,7 @@ def test_outputs_that_are_made_again_give_what_kept_ones_do(objective, monkeypat
     made, outputs_of = [], Heads.outputs
     monkeypatch.setattr(Heads, "outputs", lambda own, part, **o: made.append(len(part)) or outputs_of(own, part, **o))
     monkeypatch.setattr(evaluating, "KEPT_SHARE", 1 << 40)
-    for name in (blockwise, compared):
+    for name in (blockwise, head_vectors):
         monkeypatch.setattr(name, "ROWS", 256)
     monkeypatch.setattr(blockwise, "ROUNDED_FROM", 1)
     again = list(evaluate_each(test, heads, **how))
