@@ -4,13 +4,13 @@ import importlib.util
 import os
 import shlex
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_tasks import folder_of, outcomes, seen
 from pydantic import PrivateAttr
-from test_supervising import folder_of, outcomes
+from test_supervising import square
 
 from emoclim.cluster import open_engine, run_tasks
 from emoclim.cluster.engines import opening
@@ -18,7 +18,7 @@ from emoclim.cluster.engines.local import VISIBLE, Local
 from emoclim.cluster.engines.slurm import Slurm
 from emoclim.cluster.working import THREADS
 from emoclim.errors import ConfigError, MissingLibrary
-from emoclim.progress import Track, silent
+from emoclim.progress import silent
 
 
 @pytest.fixture(autouse=True)
@@ -88,7 +88,7 @@ def test_workers_share_cores_and_each_sees_one_gpu(monkeypatch: pytest.MonkeyPat
 
 
 def test_local_processes_do_tasks(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, TASKS)
+    folder = folder_of(tmp_path, square, TASKS)
     run_tasks(folder, open_engine("local:1", "cpu"), track=silent, description="")
     assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
 
@@ -98,16 +98,11 @@ def test_a_gpu_by_its_number_is_refused_for_workers_share_them_out() -> None:
         open_engine("local:2", "cuda:1")
 
 
-def seen(task: Mapping[str, Any], common: Mapping[str, Any], track: Track) -> dict[str, str | None]:
-    """Tell what a worker may use."""
-    return {name: os.environ.get(name) for name in (VISIBLE, THREADS)}
-
-
 def test_a_process_of_this_machine_sees_its_gpu_and_its_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VISIBLE, "5,3")
     monkeypatch.setenv(THREADS, "7")
     monkeypatch.setattr(Local, "_cores", staticmethod(lambda: 2))
-    folder = folder_of(tmp_path, TASKS, seen)
+    folder = folder_of(tmp_path, seen, TASKS)
     run_tasks(folder, open_engine("local:1,gpus=2", "cpu"), track=silent, description="")
     assert outcomes(folder, 4) == [{"result": {VISIBLE: "5", THREADS: "2"}}] * 4
 
@@ -129,7 +124,7 @@ class Here(Slurm):
 
 def test_jobs_of_submitit_do_tasks(tmp_path: Path) -> None:
     needs("submitit")
-    folder = folder_of(tmp_path, TASKS)
+    folder = folder_of(tmp_path, square, TASKS)
     run_tasks(folder, Here(workers=1, minutes=5).ready("cpu"), track=silent, description="")
     assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
 
@@ -169,7 +164,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_jobs_of_slurm_ask_for_what_was_given_and_see_their_gpu(tmp_path: Path, slurm: Path) -> None:
-    folder = folder_of(tmp_path, TASKS, seen)
+    folder = folder_of(tmp_path, seen, TASKS)
     engine = open_engine("slurm:1,partition=gpu,cpus=3,minutes=9,memory=1.5,constraint=a100", "cuda")
     run_tasks(folder, engine, track=silent, description="")
     assert outcomes(folder, 4) == [{"result": {VISIBLE: "6", THREADS: "1"}}] * 4
@@ -181,7 +176,7 @@ def test_jobs_of_slurm_ask_for_what_was_given_and_see_their_gpu(tmp_path: Path, 
 
 def test_a_job_of_slurm_that_dies_is_replaced(tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("emoclim.cluster.engines.slurm.ASKED_AGAIN", 1)
-    folder = folder_of(tmp_path, [{"n": 1, "end": "die once"}, {"n": 2}])
+    folder = folder_of(tmp_path, square, [{"n": 1, "end": "die once"}, {"n": 2}])
     run_tasks(folder, open_engine("slurm:1", "cpu"), track=silent, description="")
     assert outcomes(folder, 2) == [{"result": {"square": 1}}, {"result": {"square": 4}}]
     assert len(list(slurm.glob("*.pid"))) == 2

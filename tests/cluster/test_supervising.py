@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cluster_tasks import folder_of, outcomes
 from forked_engine import Forked
 
 from emoclim.cache import WriterLock
-from emoclim.cluster import Job, TaskFolder, run_tasks
+from emoclim.cluster import run_tasks
 from emoclim.cluster.working import MAX_TRIES, work
 from emoclim.errors import EmoclimError
 from emoclim.progress import Track, silent
@@ -42,23 +43,12 @@ def square(task: Mapping[str, Any], common: Mapping[str, Any], track: Track) -> 
     return {"square": task["n"] ** 2}
 
 
-def folder_of(tmp_path: Path, tasks: list[dict[str, Any]], call: Any = square, **common: Any) -> TaskFolder:
-    (log := tmp_path / "log").mkdir()
-    folder = TaskFolder(tmp_path / "tasks")
-    folder.write(Job("key", f"{call.__module__}:{call.__name__}", {"log": str(log), **common}, [2] * len(tasks)), tasks)
-    return folder
-
-
-def outcomes(folder: TaskFolder, count: int) -> list[Any]:
-    return [folder.read(number, ".done") for number in range(1, count + 1)]
-
-
 def begun(tmp_path: Path, n: int) -> int:
     return len(list((tmp_path / "log").glob(f"{n}-*")))
 
 
 def test_each_task_is_done_once_and_its_items_are_shown(tmp_path: Path) -> None:
-    folder, shown = folder_of(tmp_path, [{"n": n} for n in range(7)]), list[Any]()
+    folder, shown = folder_of(tmp_path, square, [{"n": n} for n in range(7)]), list[Any]()
 
     def track(sequence: Any, description: str, total: float) -> Any:
         shown.append((description, total, len(list(sequence))))
@@ -71,7 +61,7 @@ def test_each_task_is_done_once_and_its_items_are_shown(tmp_path: Path) -> None:
 
 
 def test_workers_that_die_are_replaced(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, [{"n": n} for n in range(12)], pause=0.02)
+    folder = folder_of(tmp_path, square, [{"n": n} for n in range(12)], pause=0.02)
     engine = Forked(workers=3, longest=0.1, kills=20)
     run_tasks(folder, engine, track=silent, description="")
     assert outcomes(folder, 12) == [{"result": {"square": n**2}} for n in range(12)]
@@ -80,7 +70,7 @@ def test_workers_that_die_are_replaced(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("end", "told"), [("die", "died"), ("refuse", "too large"), ("raise", "died")])
 def test_a_task_that_cannot_be_done_does_not_keep_others_from_being_done(tmp_path: Path, end: str, told: str) -> None:
-    folder = folder_of(tmp_path, [{"n": 1, "end": end}, {"n": 2}, {"n": 3}])
+    folder = folder_of(tmp_path, square, [{"n": 1, "end": end}, {"n": 2}, {"n": 3}])
     run_tasks(folder, Forked(workers=2), track=silent, description="")
     first, *others = outcomes(folder, 3)
     assert told in first["error"]
@@ -89,13 +79,13 @@ def test_a_task_that_cannot_be_done_does_not_keep_others_from_being_done(tmp_pat
 
 
 def test_workers_that_die_at_once_end_it(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, [{"n": 1}])
+    folder = folder_of(tmp_path, square, [{"n": 1}])
     with pytest.raises(EmoclimError, match="run the same command again"):
         run_tasks(folder, Forked(workers=1, longest=0.001, kills=100), track=silent, description="")
 
 
 def test_what_others_do_is_waited_for_and_not_done_again(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, [{"n": 1}, {"n": 2}])
+    folder = folder_of(tmp_path, square, [{"n": 1}, {"n": 2}])
     lock = WriterLock(folder.file(1))
     work(folder.path)
     assert [folder.file(number, ".done").exists() for number in (1, 2)] == [False, True]
@@ -106,7 +96,7 @@ def test_what_others_do_is_waited_for_and_not_done_again(tmp_path: Path) -> None
 
 
 def test_the_last_task_of_others_is_taken_over_when_they_die(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = folder_of(tmp_path, [{"n": 1}, {"n": 2}])
+    folder = folder_of(tmp_path, square, [{"n": 1}, {"n": 2}])
     (folder.file(2, ".done")).write_text('{"result": {"square": 4}}')
     lock = WriterLock(folder.file(1))
     threading.Timer(0.5, lock.release).start()
@@ -116,7 +106,7 @@ def test_the_last_task_of_others_is_taken_over_when_they_die(tmp_path: Path, cap
 
 
 def test_a_stopped_command_ends_its_workers(tmp_path: Path) -> None:
-    folder, engine = folder_of(tmp_path, [{"n": n} for n in range(4)], pause=30), Forked(workers=2)
+    folder, engine = folder_of(tmp_path, square, [{"n": n} for n in range(4)], pause=30), Forked(workers=2)
 
     def stop() -> None:
         while len(engine.pids) < 2:

@@ -2,6 +2,7 @@ import colorsys
 import csv
 import math
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from emoclim.data.labels.taxonomy import PARTNERS
 from emoclim.data.manifest import Item
 from emoclim.encoders import colour as encoder
 from emoclim.encoders.nets import colour
-from emoclim.encoders.nets.statistics import BOUND
+from emoclim.encoders.nets.statistics import BOUND, alike
 from emoclim.errors import EncoderError
 
 SIDE = 128
@@ -296,3 +297,18 @@ def test_photographs_are_told_apart_above_chance_by_no_single_value(shared: Path
     model = LogisticRegression(class_weight="balanced", max_iter=1000)
     guessed = cross_val_predict(model, unit, labels, cv=StratifiedKFold(6, shuffle=True, random_state=0))
     assert balanced_accuracy_score(labels, guessed) > 0.22  # chance is 0.17, with a deviation of 0.03
+
+
+@pytest.mark.parametrize("function", [torch.sigmoid, lambda x: x**4, lambda x: x.abs() ** 0.25])
+def test_the_last_bit_of_a_value_does_not_depend_on_its_place(function: Callable[[Tensor], Tensor]) -> None:
+    values = torch.randn(4096, generator=torch.Generator().manual_seed(0))
+    expected = alike(function, values)
+    for first in range(0, 4096, 24):  # too few to be computed at once
+        assert torch.equal(alike(function, values[first : first + 24]), expected[first : first + 24])
+
+
+def test_a_picture_has_the_same_bits_first_and_last_in_a_batch() -> None:
+    network = colour.colour_statistics()
+    pixels = (np.random.default_rng(n).integers(0, 256, (6, 6, 3), dtype=np.uint8) for n in (723, 0))
+    batch = torch.stack([encoder.squeeze(Image.fromarray(one), size=64) for one in pixels])
+    assert torch.equal(network(batch), network(batch.flip(0)).flip(0))

@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 import shared_out
+from cluster_tasks import folder_of, outcomes, seen
 from shared_out import encode, require_same
 from soaking import LONGER, soak
 
 from emoclim.cache import who_writes
-from emoclim.cluster import Engine, open_engine
+from emoclim.cluster import Engine, open_engine, run_tasks
+from emoclim.cluster.engines.local import VISIBLE
 from emoclim.cluster.engines.slurm import Slurm
+from emoclim.progress import silent
 
 COUNT, KILLS, NODES = (2000, 100, 3) if LONGER > 1 else (40, 1, 2)
 BETWEEN = 5.0 if LONGER > 1 else 1.0  # seconds from one kill to the next: a worker takes about so long to begin
@@ -143,7 +146,7 @@ def test_tasks_of_ray_one_of_whose_nodes_dies(root: Path, whole: Path, slow: Pat
     needs("ray")
     from ray.cluster_utils import Cluster
 
-    node: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    node: dict[str, Any] = {"num_cpus": 1, "num_gpus": 1, "object_store_memory": 100 * 2**20}
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     doomed, *_ = [cluster.add_node(**node) for _ in range(NODES - 1)]
 
@@ -154,6 +157,9 @@ def test_tasks_of_ray_one_of_whose_nodes_dies(root: Path, whole: Path, slow: Pat
             counted = tuple(len(list(root.glob(f"cache/*.shards/tasks/?????{end}"))) for end in (".json", ".done"))
         cluster.remove_node(doomed, allow_graceful=False)
 
+    tasks = folder_of(root, seen, [{}] * 3)
+    run_tasks(tasks, open_engine(f"ray:1,gpus=1,address={cluster.address}"), track=silent, description="")
+    assert [one["result"][VISIBLE] for one in outcomes(tasks, 3)] == ["0"] * 3
     killer = threading.Thread(target=die)
     killer.start()
     try:

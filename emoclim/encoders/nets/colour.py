@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from emoclim.encoders.nets.statistics import Statistic, StatisticBank
+from emoclim.encoders.nets.statistics import Statistic, StatisticBank, alike
 
 TINY = 1e-4
 TO_XYZ = ((0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505))
@@ -164,7 +164,7 @@ def layout(x: Planes) -> Tensor:
 def edges(x: Planes) -> Tensor:
     """Log mean and share of edges of the slope, at three scales."""
     found = [_length(slope) for slope in x.slopes]
-    shares = [_root(_mean(((length - 0.15) / 0.03).sigmoid())) for length in found]
+    shares = [_root(_mean(alike(torch.sigmoid, (length - 0.15) / 0.03))) for length in found]
     return torch.cat([*(_mean(length + 0.002).log() for length in found), *shares], dim=1)
 
 
@@ -178,7 +178,8 @@ def orientation(x: Planes) -> Tensor:
 def tamura_contrast(x: Planes) -> Tensor:
     """Contrast at three scales (Tamura et al.)."""
     scales = [_centred(functional.avg_pool2d(x.lab[:, :1], size)) for size in (1, 4, 16)]
-    return torch.cat([_mean(plane**2) / (_mean(plane**4) + TINY**2) ** 0.25 for plane in scales], dim=1)
+    powers = [(_mean(plane**2), _mean(alike(lambda x: x**4, plane)) + TINY**2) for plane in scales]
+    return torch.cat([second / alike(lambda x: x**0.25, fourth) for second, fourth in powers], dim=1)
 
 
 def tamura_coarseness(x: Planes) -> Tensor:

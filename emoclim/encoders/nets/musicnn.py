@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from emoclim.encoders.nets.statistics import alike
 from emoclim.encoders.nets.won2020 import TAGS, MusicNetwork, mel_spectrogram
 
 N_MELS = 96
@@ -104,7 +105,7 @@ class MusicnnLayers(MusicNetwork):
 
     def tags(self, feature: Tensor) -> Tensor:
         """Probability of each tag: ``(B, 200) -> (B, 50)``."""
-        return torch.sigmoid(self.dense2(feature))
+        return alike(torch.sigmoid, self.dense2(feature))
 
 
 class Musicnn(MusicnnLayers):

@@ -12,10 +12,22 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 View = TypeVar("View")
 
 BOUND = 3.0
+AT_ONCE = 64  # values: a multiple of what torch computes at once, on any CPU
+
+
+def alike(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply a function of one value to all, and round each alike.
+
+    Those that are left over when torch has computed as many as it can at once, it computes otherwise: the last bit of a
+    sigmoid or a power in a batch would depend on the place of the row.
+    """
+    flat = values.reshape(-1)
+    return function(functional.pad(flat, (0, -len(flat) % AT_ONCE)))[: len(flat)].view(values.shape)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from emoclim.encoders.nets.statistics import Statistic, StatisticBank
+from emoclim.encoders.nets.statistics import Statistic, StatisticBank, alike
 
 SAMPLE_RATE = 16_000
 N_FFT, HOP_LENGTH = 1024, 256
@@ -104,7 +104,8 @@ def level(x: Sound) -> Tensor:
     steps = _db(frames)
     ramp = torch.linspace(-1, 1, steps.shape[2], device=steps.device)
     trend = (steps * ramp).mean(2) / ramp.square().mean()
-    quiet = ((frames.mean(2, keepdim=True) - frames) / (0.1 * frames.mean(2, keepdim=True) + FLOOR)).sigmoid().mean(2)
+    mean = frames.mean(2, keepdim=True)
+    quiet = alike(torch.sigmoid, (mean - frames) / (0.1 * mean + FLOOR)).mean(2)
     crest = _db(x.waveform.square().amax(1, keepdim=True)) - _db(frames.mean(2))
     return torch.cat([_db(frames.mean(2)), _deviation(steps), trend, quiet, crest], dim=1)
 
@@ -133,7 +134,7 @@ def shape(x: Sound) -> Tensor:
     octave = torch.arange(1.0, power.shape[1] + 1, device=power.device).log2()[:, None]
     centroid = (share * octave).sum(1, keepdim=True)
     bandwidth = ((share * (octave - centroid).square()).sum(1, keepdim=True) + TINY).sqrt()
-    rolloff = (((0.85 - share.cumsum(1)) * 50).sigmoid().sum(1, keepdim=True) + 1).log2()
+    rolloff = (alike(torch.sigmoid, (0.85 - share.cumsum(1)) * 50).sum(1, keepdim=True) + 1).log2()
     flatness = _db(power).mean(1, keepdim=True) - _db(power.mean(1, keepdim=True))
     return _moments(torch.cat([centroid, bandwidth, rolloff, flatness], dim=1))
 
@@ -187,9 +188,9 @@ def intervals(x: Sound) -> Tensor:
 def onset_strength(x: Sound) -> Tensor:
     """Log mean and log deviation of the onset strength, its peakedness, and sudden onsets per second."""
     mean, spread = x.onsets.mean(1), (x.onsets.var(1, correction=0) + TINY).sqrt()
-    fourth = (x.onsets - mean[:, None]).pow(4).mean(1) / spread**4
+    fourth = alike(lambda x: x**4, x.onsets - mean[:, None]).mean(1) / alike(lambda x: x**4, spread)
     summit = functional.max_pool1d(x.onsets[:, None], 9, 1, 4)[:, 0]
-    sudden = ((x.onsets - summit) * 20).exp() * ((x.onsets - mean[:, None] - 1.5) * 2).sigmoid()
+    sudden = ((x.onsets - summit) * 20).exp() * alike(torch.sigmoid, (x.onsets - mean[:, None] - 1.5) * 2)
     return torch.stack([(mean + 0.05).log(), (spread + 0.05).log(), (fourth + 1).log(), sudden.mean(1) * FRAME_RATE], 1)
 
 
