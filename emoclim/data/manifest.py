@@ -16,7 +16,7 @@ from emoclim.data.items.columns import ItemColumns, digest_of, ids_of, values_of
 from emoclim.data.items.item import SPLITS as SPLITS
 from emoclim.data.items.item import Item as Item
 from emoclim.data.items.reading import read_columns
-from emoclim.data.items.remote import is_remote, name_of, path_within
+from emoclim.data.items.remote import is_remote, name_of, path_within, shown_path
 from emoclim.data.labels.valence_arousal import NUMBERS, measures_of, numbers_of_row
 from emoclim.data.listing import is_there, is_utf8, list_folder, tell_empty, tell_left_out, usable_files
 from emoclim.data.tables import PARQUET, SEPARATOR, read_table, require_none
@@ -92,6 +92,8 @@ def read_manifest(
         raise ManifestError(f"there is no modality {modality!r}; there are {', '.join(MODALITIES)}")
     if not is_utf8(str(source)):
         raise ManifestError(f"the name {str(source)!r} is no UTF-8, as all names here must be; rename it")
+    if is_remote(source):
+        raise ManifestError(f"{shown_path(source)} is an address; a manifest lies here, and its paths may be addresses")
     if source.is_dir():
         manifest = _from_folder(source, modality, unlabelled)
     elif source.is_file() and source.suffix.lower() in FILES:

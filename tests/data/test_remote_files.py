@@ -11,9 +11,11 @@ from file_server import FileServer, picture, server  # noqa: F401 - a fixture
 from emoclim.data.content import ContentKeys
 from emoclim.data.items.known_files import Fingerprint
 from emoclim.data.items.remote import is_remote, name_of, path_within, shown_path, url_of, without_secrets
-from emoclim.data.manifest import Item
+from emoclim.data.manifest import Item, read_manifest
 from emoclim.data.media import fetching
-from emoclim.errors import MissingLibrary, PassingError
+from emoclim.data.media.images.image import read_image
+from emoclim.errors import ConfigError, ManifestError, MissingLibrary, PassingError
+from emoclim.pipeline import file_or_words
 from emoclim.processes import own_prefix
 
 
@@ -64,6 +66,15 @@ def test_the_memo_knows_an_address_by_its_name(tmp_path: Path) -> None:
     assert ContentKeys(tmp_path / "memo.db")(item("https://host/a.png?key=secret")) == "f" * 32
     with pytest.raises(PassingError, match="another machine"):  # nothing is fetched to tell it
         keys(item("https://host/a.png?key=other"))
+
+
+def test_only_extract_reads_what_lies_elsewhere() -> None:
+    with pytest.raises(PassingError, match="another machine"):
+        read_image(Item("a", path_within("", "https://host/a.png")))
+    with pytest.raises(ManifestError, match="host/list.csv is an address"):
+        read_manifest("https://me:secret@host/list.csv?secret", "image")
+    with pytest.raises(ConfigError, match="host/a.png is an address"):
+        file_or_words("https://me:secret@host/a.png?secret")
 
 
 def test_what_no_library_reads_is_told() -> None:

@@ -307,10 +307,10 @@ def test_shards_together_are_the_whole(workspace: Workspace) -> None:
         result = extract(workspace, shard)
         assert result.extraction.encoded == encoded
         with open_cache(result.cache) as cache:
-            committed.append(cache.keys())
+            committed.append(frozenset(cache.keys()))
     whole = extract(workspace)
     with open_cache(whole.cache) as cache:
-        assert cache.keys() == frozenset.union(*committed)
+        assert frozenset(cache.keys()) == frozenset.union(*committed)
     again = extract(Workspace(workspace.root), "2/2")
     assert (again.extraction.encoded, again.extraction.reused) == (0, 3)  # the whole cache holds them
 

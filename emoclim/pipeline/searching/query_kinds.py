@@ -8,7 +8,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoclim.data import is_there
+from emoclim.data import is_remote, is_there, shown_path
 from emoclim.errors import ConfigError
 from emoclim.modality import MODALITIES, modality_by_suffix
 from emoclim.reports import shorten
@@ -78,6 +78,9 @@ def file_or_words(value: str) -> Path | str:
     >>> file_or_words("a quiet evening."), file_or_words("gone.wav").suffix
     ('a quiet evening.', '.wav')
     """
+    if is_remote(value):
+        told = "is an address, which only the paths of a manifest may be; fetch the file, and search with it"
+        raise ConfigError(f"{shown_path(value)} {told}")
     path = Path(os.path.expanduser(value))  # noqa: PTH111 - where shells leave the ~ as it is
     meant = modality_by_suffix(path.suffix, MODALITIES) is not None
     return path if meant or is_there(path) else value

@@ -30,6 +30,7 @@ def find_place(name: str, space: JointSpace, asked: Modality) -> Place:
         return own, path
     for place in same or [one for one in known if one[1].name == name]:
         return place
+    name = shown_path(name)
     raise CacheError(
         f"{name} is no folder or manifest, and no library called {name!r} was extracted for {space.told}"
         f"; {f'there are: {there}' if there else 'name a folder or manifest that is there'}"
