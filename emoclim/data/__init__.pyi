@@ -78,6 +78,7 @@ from .manifest_files import manifest_bytes as manifest_bytes
 from .media.c_messages import without_c_messages as without_c_messages
 from .media.checks import Remark as Remark
 from .media.checks import check_file as check_file
+from .media.containers.parquet import arrow_source as arrow_source
 from .media.containers.parquet import declared_bytes as declared_bytes
 from .media.containers.parquet import text_bytes as text_bytes
 from .media.containers.parquet import unpacked_bytes as unpacked_bytes

@@ -208,7 +208,7 @@ def read_features(
             )
         if not quiet:
             tell_left_out(library.manifest.source, len(items), held.left_out)
-        return replace(cache.open_features(held.keys), ids=tuple(ids_of(held.items)))
+        return replace(cache.open_features(held.keys), ids=ids_of(held.items))
 
 
 def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:

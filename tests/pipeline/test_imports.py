@@ -18,6 +18,7 @@ from cache_workspace import root as root
 from emoclim.cache import item_table_path, read_item_table
 from emoclim.cache.disk import DiskCache
 from emoclim.config import ImportConfig, TrainConfig
+from emoclim.data import Texts
 from emoclim.errors import CacheError, ConfigError, EmoclimError, ManifestError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
@@ -307,6 +308,20 @@ def test_rows_of_tables_find_their_items_in_any_order(
     assert np.array_equal(features.values.numpy(), NUMBERS[sorted(order)])
     with pytest.raises(CacheError, match=r"1 of \d rows are of no item of .*images.csv \(x.png\)"):
         bring(space, space / "given.parquet")
+
+
+@pytest.mark.parametrize("count", [8, 5])
+def test_items_of_large_tables_are_found_by_columns(space: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoclim.data.items.reading.LARGE", 1)
+    monkeypatch.setattr("emoclim.cache.item_table.ROWS", 2)
+    pq.write_table(pa.table({"path": IDS, "label": ["fear", "awe"] * 4, "split": ["train"] * 8}), space / "m.parquet")
+    pq.write_table(pa.table({"id": IDS[:count], "values": LISTS[:count]}), space / "given.parquet")
+    result = bring(space, space / "given.parquet", source=space / "m.parquet")
+    assert (result.imported, result.missing) == (count, tuple(IDS[count:]))
+    features = features_of(space, "given", "image")
+    assert isinstance(features.ids, Texts)
+    assert features.ids == IDS[:count]
+    assert np.array_equal(features.values.numpy(), NUMBERS[:count])
 
 
 LATE: dict[str, tuple[list[Any], str]] = {  # what is wrong in the last block of rows

@@ -195,8 +195,8 @@ def arrow_rows(rows: NDArray[Any]) -> Any:
 
 
 def ids_of(items: Sequence[Item]) -> Sequence[str]:
-    """Return the ids of items, a list of few or Texts of many."""
-    return items.ids() if isinstance(items, ItemColumns) else [item.id for item in items]
+    """Return the ids of items, a tuple of few or Texts of many."""
+    return items.ids() if isinstance(items, ItemColumns) else tuple(item.id for item in items)
 
 
 def select_items(items: Sequence[Item], chosen: NDArray[np.bool_]) -> Sequence[Item]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns
 from emoclim.data.items.item import SPLITS, Item
 from emoclim.data.items.remote import name_of
-from emoclim.data.media.containers.parquet import text_bytes, unpacked_bytes
+from emoclim.data.media.containers.parquet import arrow_source, text_bytes, unpacked_bytes
 from emoclim.data.tables import SEPARATOR
 from emoclim.data.texts import Texts
 from emoclim.errors import ManifestError
@@ -30,13 +30,13 @@ def read_columns(source: Path, *, unlabelled: bool) -> ItemColumns | None:
 
     try:
         with open_regular(source) as stream:
-            found = pq.ParquetFile(stream)
+            found = pq.ParquetFile(content := arrow_source(stream))
             names = [name.strip().lower() for name in found.schema_arrow.names]
             if found.metadata.num_rows < LARGE or not _is_usual(names, found.schema_arrow.types):
                 return None
             require_memory(source, unpacked_bytes(stream), ManifestError)
             # a value that recurs stays one in memory, where a small file may repeat a long one without end
-            file = pq.ParquetFile(stream, read_dictionary=found.schema_arrow.names, page_checksum_verification=True)
+            file = pq.ParquetFile(content, read_dictionary=found.schema_arrow.names, page_checksum_verification=True)
             return _gather(source, names, file.iter_batches(BLOCK), unlabelled)
     except (pa.ArrowException, OSError, ValueError, TypeError):  # which the look at rows tells
         return None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.dlpack import from_dlpack
 
-from emoclim.data import Texts, declared_bytes, text_bytes, unpacked_bytes
+from emoclim.data import Texts, arrow_source, declared_bytes, text_bytes, unpacked_bytes
 from emoclim.errors import CacheError
 from emoclim.files import open_regular, require_memory
 
@@ -45,9 +45,10 @@ def _opened(file: Path, values: str) -> Iterator[tuple[Any, dict[str, str], int]
     import pyarrow.parquet as pq
 
     with open_regular(file) as stream:
-        there = pq.ParquetFile(stream).schema_arrow.names
+        source = arrow_source(stream)
+        there = pq.ParquetFile(source).schema_arrow.names
         recurring = [name for name in there if name == "id"]  # one that is not there raises KeyError
-        table = pq.ParquetFile(stream, read_dictionary=recurring, page_checksum_verification=True)
+        table = pq.ParquetFile(source, read_dictionary=recurring, page_checksum_verification=True)
         require_values(values, there, file)
         columns = {"ids": "id", **{name: name for name in LEVELS}, "values": values}
         columns = {name: column for name, column in columns.items() if column in there}
@@ -62,7 +63,7 @@ def _opened(file: Path, values: str) -> Iterator[tuple[Any, dict[str, str], int]
 def _batches(file: Path, table: Any, rows: int, columns: dict[str, str]) -> Iterator[Any]:
     """Read some columns of Parquet, some rows at a time."""
     texts = 0
-    for batch in table.iter_batches(rows, columns=list(columns.values())):
+    for batch in table.iter_batches(rows, columns=list(columns.values()), use_threads=False):
         if batch.num_rows:
             texts += text_bytes(batch.column("id")) if "ids" in columns else 0
             require_memory(file, texts, CacheError)

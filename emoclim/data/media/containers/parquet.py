@@ -23,6 +23,13 @@ SLACK = 100  # bytes: old writers left a header out of the length of a column, a
 DAMAGED = "the header of a page is damaged"
 
 
+def arrow_source(stream: BinaryIO) -> Any:
+    """Map a file for pyarrow, which would copy all of it through Python, and keep that until it is read."""
+    import pyarrow as pa
+
+    return pa.BufferReader(pa.py_buffer(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)))
+
+
 def unpacked_bytes(stream: BinaryIO) -> int:
     """Count the bytes of all pages of a Parquet file; raise ValueError if a header is damaged."""
     with _mapped(stream) as (content, groups):
