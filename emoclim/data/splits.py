@@ -15,8 +15,9 @@ from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
 from emoclim.data.grouping import annotated_items, group_names, join_groups
-from emoclim.data.items.columns import ids_of, values_of, with_values
-from emoclim.data.manifest import SPLITS, Item, Manifest, torn_sets
+from emoclim.data.items.columns import ItemColumns, ids_of, values_of, with_values
+from emoclim.data.items.kept_splits import kept_splits
+from emoclim.data.manifest import SPLITS, Item, Manifest, torn_groups, torn_sets
 from emoclim.data.tables import read_table, table_bytes
 from emoclim.errors import ManifestError, reason_of
 from emoclim.files import write_bytes
@@ -88,6 +89,8 @@ def with_splits(
             f"{manifest.source} gives a split for {given} of {len(labelled)} labelled items; give all or none"
         )
     path = splits_path(manifest)
+    if (placed := _with_kept(manifest.items, labelled, path, seed)) is not None:
+        return replace(manifest, items=placed, notes=(*manifest.notes, f"splits are those of {path}"))
     splits = _read(path)
     lacking = [id_ for id_ in ids_of(labelled) if id_ not in splits]
     if seed is None and lacking:
@@ -100,6 +103,17 @@ def with_splits(
     items = with_values(manifest.items, "split", map(splits.get, ids_of(manifest.items)))
     told = f"splits are those of {path}" if keep or not lacking else "80/10/10 splits are yet to be made"
     return replace(manifest, items=items, notes=(*manifest.notes, told))
+
+
+def _with_kept(items: Sequence[Item], labelled: Sequence[Item], path: Path, seed: int | None) -> Sequence[Item] | None:
+    """Give items of columns the splits of a file that has all of them; None where a look at each row is needed."""
+    if not isinstance(items, ItemColumns) or not isinstance(labelled, ItemColumns):
+        return None
+    own = kept_splits(path, labelled)
+    if own is None or None in own.values or (seed is not None and torn_groups(labelled.with_column("split", own))):
+        return None
+    every = own if len(labelled) == len(items) else kept_splits(path, items)
+    return None if every is None else items.with_column("split", every)
 
 
 def splits_path(manifest: Manifest) -> Path:

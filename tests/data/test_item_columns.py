@@ -1,6 +1,7 @@
 """Large tables as columns against the same tables row by row."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from emoclim.data import splits
 from emoclim.data.grouping import annotated_items
 from emoclim.data.items import columns, reading
 from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, select_items, values_of
@@ -87,6 +89,45 @@ def test_splits_are_those_of_rows(
     plain, large = read_both(tmp_path, monkeypatch, cells(**case, group=None))
     placed = [with_splits(one, 7, lambda item: item.id, every=every, keep=False) for one in (plain, large)]
     assert tuple(placed[1].items) == tuple(placed[0].items)
+
+
+KEPT: dict[str, Callable[[str], str]] = {
+    "as written": lambda table: table,
+    "more": lambda table: table.replace("\n", "\nanother.wav,test\n", 1),
+    "unsorted": lambda table: "\n".join([*reversed(table.splitlines()[1:]), ""]).join(["id,split\n", ""]),
+    "fewer": lambda table: table.rpartition("songs")[0],
+    "quoted": lambda table: table.replace(",train", ',"train"'),
+    "spaced": lambda table: table.replace(",", " , "),
+    "no split": lambda table: table.replace(",test", ",rest"),
+    "twice": lambda table: table + table.splitlines()[-1] + "\n",
+    "moved": lambda table: table.replace(",train", ",val", 1),
+    "cells astray": lambda table: table.replace(",train\n", "\ntrain,train,train,", 1),
+}
+
+
+@pytest.mark.parametrize("seed", [7, None])
+@pytest.mark.parametrize("case", KEPT)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_splits_that_are_kept_are_those_of_rows(
+    tmp_path: Path, case: str, seed: int | None, grouped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    groups = {} if grouped else {"group": None}
+    plain, large = read_both(tmp_path, monkeypatch, cells(split=None, pair=None, **groups))
+    with_splits(plain, 7, lambda item: item.id)
+    kept = tmp_path / "m.splits.csv"
+    table = KEPT[case](kept.read_text())
+    found: list[Any] = []
+    for one in (plain, large):
+        kept.write_text(table)
+        try:
+            placed = with_splits(one, seed, lambda item: item.id)
+            found.append((tuple(placed.items), placed.notes, kept.read_text()))
+        except ManifestError as error:
+            found.append(str(error))
+    assert found[0] == found[1]
+    if case == "as written":
+        monkeypatch.setattr(splits, "assign_splits", lambda *_: pytest.fail("rows were looked at"))
+        assert values_of(with_splits(large, seed).items, "split").counts().keys() - {None} == {"train", "val", "test"}
 
 
 @pytest.mark.parametrize(
