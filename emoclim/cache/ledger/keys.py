@@ -18,6 +18,7 @@ from emoclim.data import Texts
 
 NEWEST = 1 << 16  # keys in the dictionary, at most
 BLOCK = 1 << 12  # new keys that make a run at once, where there are that many
+SEARCHED = 1 << 17  # keys whose texts are compared at once
 NONE = -1  # row of a key that is not there
 
 
@@ -63,9 +64,11 @@ class KeyIndex(Set[str]):
                 return stretch
         hashes = texts.hashes() if hashes is None else hashes
         order = np.argsort(hashes)  # so that a run is searched from its begin to its end
-        for run in runs:
-            lacking = order[rows[order] == NONE]
-            rows[lacking] = run.search(texts, hashes[lacking], lacking)
+        for first in range(0, len(order), SEARCHED):
+            asked = order[first : first + SEARCHED]
+            for run in runs:
+                lacking = asked[rows[asked] == NONE]
+                rows[lacking] = run.search(texts, hashes[lacking], lacking)
         return rows
 
     def prepare(self, keys: Sequence[str], row: int) -> "NewKeys | None":
