@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling UMAP takes half a minute, fitting a few points without it a second
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
