@@ -1,5 +1,6 @@
 """Fixtures shared by the whole suite."""
 
+import gc
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 import pytest
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling UMAP takes half a minute, fitting a few points without it a second
+
+gc.set_threshold(20_000, 20, 20)  # looking for cycles after every 700 objects took a quarter of the time
+
+
+def pytest_collection_finish() -> None:
+    """Look for cycles among what tests make, not among the modules, which stay."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
