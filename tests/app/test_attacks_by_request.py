@@ -138,7 +138,8 @@ def test_who_sends_a_body_slowly_is_told(target: Target) -> None:
         pause=SETTINGS.upload_seconds / 8,
     )
     assert status_of(answer) == 408
-    assert time.monotonic() - begun < 10 * SETTINGS.upload_seconds
+    assert b"connection: close" in answer.lower()  # it keeps no place either
+    assert time.monotonic() - begun < 5 * SETTINGS.upload_seconds
 
 
 def test_who_never_ends_asking_keeps_nobody_waiting(target: Target) -> None:

@@ -23,9 +23,10 @@ from emoclim.app.settings import LOCAL, ServiceSettings
 
 COOKIE = "emoclim_token"
 MOST_HEADERS = 32 * 1024  # bytes of a request's headers
+SLOW = 408
 READING = frozenset({"GET", "HEAD"})
 NAMES = {400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed"}
-NAMES |= {408: "TooSlow", 431: "TooLarge", 413: "TooLarge", 415: "UnsupportedMedia", 500: "InternalError", 503: "Busy"}
+NAMES |= {SLOW: "TooSlow", 431: "TooLarge", 413: "TooLarge", 415: "UnsupportedMedia", 500: "InternalError", 503: "Busy"}
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; media-src 'self' blob:; "
     "connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -67,6 +68,8 @@ class Guard:
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers.setdefault(name, value)
+                if message["status"] == SLOW:
+                    headers["Connection"] = "close"  # or a rest that never comes would keep it
             await send(message)
 
         answer = self._refusal(scope)
@@ -179,7 +182,7 @@ def _bounded(receive: Receive, settings: ServiceSettings) -> Receive:
         try:
             message = await asyncio.wait_for(receive(), max(0.0, ends - time.monotonic()))
         except TimeoutError:
-            raise HTTPException(408, f"the request took more than {settings.upload_seconds:g} s to arrive") from None
+            raise HTTPException(SLOW, f"the request took more than {settings.upload_seconds:g} s to arrive") from None
         received += len(message.get("body", b""))
         whole = not message.get("more_body", False)
         if received > settings.upload_bytes:
