@@ -255,6 +255,9 @@ def test_unfreezing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_conditioning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("audiomentations", reason="augmentations need the extra [augment]")
     pytest.importorskip("av", reason="videos need the extra [media]")
+    for module in ("emoclim.data.generated.music", "emoclim.data.generated.videos", "conditioning"):
+        monkeypatch.setattr(f"{module}.SECONDS", 4)
+    monkeypatch.setattr("conditioning.CLIP", 3.5)
     rows = measure("conditioning", tiny("conditioning"), tmp_path, monkeypatch)["rows"]
     alone, conditioned, longer, steps = rows
     assert alone["against"] == "chance"
@@ -267,6 +270,7 @@ def test_conditioning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_linear_probe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emoclim.data.generated.music.SECONDS", 3.1)  # one segment of each recording
     result = measure("linear_probe", tiny("linear_probe"), tmp_path, monkeypatch)
     first, *others = result["rows"]
     assert [row["name"].partition(":")[0] for row in result["rows"]] == [

@@ -18,18 +18,21 @@ pytest.importorskip("audiomentations", reason="augmentations need the extra [aug
 pytest.importorskip("av", reason="videos need the extra [media]")
 
 LENGTH = ("--setting", "length=49152")  # 3.07 s, the shortest
-QUICK = ("--epochs", 2, "--batches-per-epoch", 1, "--val-batches", 1, "--batch-size", 4)
+QUICK = ("--epochs", 2, "--batches-per-epoch", 1, "--val-batches", 1, "--batch-size", 2)
 SPLITS = ("train", "train", "val", "test")
-SECONDS = 5  # of a clip, of passages of ten
+SECONDS = 5  # of a clip, which is a passage
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips of videos, each of one emotion, as audio, as video and with tags; the features of what they show."""
     root = tmp_path_factory.mktemp("films")
-    told = generate_videos(root / "data" / "films", seed=1, count=len(SPLITS), passages=2)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("music", "videos"):
+            patch.setattr(f"emoclim.data.generated.{module}.SECONDS", SECONDS)
+        told = generate_videos(root / "data" / "films", seed=1, count=len(SPLITS), passages=2)
     rows = [
-        {"path": f"films/{n:03}.mp4", "id": f"{n}-{place}", "start": 10 * place, "duration": SECONDS, "group": n}
+        {"path": f"films/{n:03}.mp4", "id": f"{n}-{place}", "start": SECONDS * place, "duration": SECONDS, "group": n}
         | {"pair": f"clip {n} {place}", "split": SPLITS[n], "tags": emotion}
         for n, emotions in enumerate(told)
         for place, emotion in enumerate(emotions)
