@@ -120,3 +120,4 @@ from .splits import assign_splits as assign_splits
 from .splits import with_splits as with_splits
 from .tables import PARQUET as PARQUET
 from .texts import Texts as Texts
+from .texts import hash_of as hash_of

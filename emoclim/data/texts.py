@@ -4,6 +4,7 @@ Used wherever a library may have millions of items. Invariant: texts are what wa
 object is kept of each.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 BLOCK = 1 << 14  # texts that are Python objects at once
 CODEC = ("utf-8", "surrogatepass")
+WORD, MASK = 8, 2**64 - 1  # bytes that are hashed at once
+SEED, ODD = (int.from_bytes(os.urandom(WORD), "little") | 1 for _ in range(2))  # so that nobody can choose equal hashes
 
 
 class Texts(Sequence[str]):
@@ -106,10 +109,8 @@ class Texts(Sequence[str]):
         lengths, starts = self.lengths()[rows], self.offsets[:-1][rows]
         offsets = _offsets(lengths)
         data = np.empty(offsets[-1], np.uint8)
-        order = np.argsort(lengths, kind="stable")
-        for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):  # all of one length at once
-            if len(same) and (length := int(lengths[same[0]])):
-                windows(data, length, writeable=True)[offsets[same]] = windows(self.data, length)[starts[same]]
+        for same, length in _by_length(lengths):
+            windows(data, length, writeable=True)[offsets[same]] = windows(self.data, length)[starts[same]]
         return Texts(data, offsets)
 
     def bytes(self) -> NDArray[np.uint8]:
@@ -121,16 +122,27 @@ class Texts(Sequence[str]):
         return np.diff(self.offsets)
 
     def hashes(self) -> NDArray[np.int64]:
-        """Hash each text ``(N,)``, as `hash` does in this process."""
-        return np.fromiter(map(hash, self), np.int64, len(self))
+        """Hash each text ``(N,)``, in a way of this process; :func:`hash_of` does it with one."""
+        found = np.full(len(self), _mixed((), 0), np.uint64)
+        for same, length in _by_length(self.lengths()):
+            words = np.zeros((len(same), -(-length // WORD) * WORD), np.uint8)
+            words[:, :length] = windows(self.data, length)[self.offsets[same]]
+            found[same] = _mixed(words.view("<u8").T, length)
+        return found.view(np.int64)
+
+    def are(self, text: str) -> NDArray[np.bool_]:
+        """Tell of each text ``(N,)`` whether it is this one."""
+        raw = np.frombuffer(text.encode(*CODEC), np.uint8)
+        found = self.lengths() == len(raw)
+        if len(raw) and found.any():
+            found[found] = (windows(self.data, len(raw))[self.offsets[:-1][found]] == raw).all(axis=1)
+        return np.asarray(found, np.bool_)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     def __contains__(self, text: object) -> bool:
-        if not isinstance(text, str):
-            return False
-        return text in tuple(self.take(np.flatnonzero(self.lengths() == len(text.encode(*CODEC)))))
+        return isinstance(text, str) and bool(self.are(text).any())
 
     @overload
     def __getitem__(self, place: int) -> str: ...
@@ -178,3 +190,28 @@ def _offsets(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     found = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=found[1:])
     return found
+
+
+def hash_of(text: str) -> int:
+    """Hash one text, as :meth:`Texts.hashes` does."""
+    raw = text.encode(*CODEC)
+    words = (int.from_bytes(raw[first : first + WORD], "little") for first in range(0, len(raw), WORD))
+    found = _mixed(words, len(raw))
+    return int(found - ((found >> 63) << 64))
+
+
+def _mixed(words: Iterable[Any], length: int) -> Any:
+    """Mix words of 64 bits, which are numbers or arrays; each step can be undone, so that no bit is lost."""
+    state: Any = SEED ^ length
+    for word in words:
+        state = ((state ^ word) * ODD) & MASK
+        state = state ^ (state >> 29)
+    return (state * ODD) & MASK
+
+
+def _by_length(lengths: NDArray[np.int64]) -> Iterator[tuple[NDArray[np.int64], int]]:
+    """Yield the places of all texts of a length, and that, but for empty ones."""
+    order = np.argsort(lengths, kind="stable")
+    for same in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1):
+        if len(same) and lengths[same[0]]:
+            yield same, int(lengths[same[0]])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from emoclim.cache.ledger import keys as module
 from emoclim.cache.ledger.keys import NONE, KeyIndex
 from emoclim.cache.ledger.lines import split_lines
-from emoclim.data import Texts
+from emoclim.data import Texts, hash_of
 
 KEYS = st.lists(st.sampled_from([*"abcdefghijklmnopqrstuvwxyz", "", "é", "id:1"]), max_size=12)
 
@@ -27,7 +27,7 @@ def assert_same(index: KeyIndex, plain: dict[str, int], asked: Sequence[str]) ->
     assert 7 not in index
 
 
-@pytest.mark.parametrize("hashing", [hash, lambda _: 5], ids=["hash", "all alike"])
+@pytest.mark.parametrize("hashing", [hash_of, lambda _: 5], ids=["hash", "all alike"])
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), KEYS), max_size=12), KEYS)
 def test_it_is_what_a_dictionary_is(hashing: object, steps: list[tuple[bool, list[str]]], asked: list[str]) -> None:
@@ -35,7 +35,7 @@ def test_it_is_what_a_dictionary_is(hashing: object, steps: list[tuple[bool, lis
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "NEWEST", 4)
         patch.setattr(module, "BLOCK", 3)
-        patch.setattr(module, "hash", hashing, raising=False)
+        patch.setattr(module, "hash_of", hashing)
         patch.setattr(Texts, "hashes", lambda self: np.array(list(map(hashing, self)), np.int64))
         for adds, keys in steps:
             if adds:

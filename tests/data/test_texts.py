@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoclim.data import Texts
+from emoclim.data import Texts, hash_of
 from emoclim.data.texts import BLOCK
 
 TEXTS = st.lists(st.text(st.characters(), max_size=6) | st.sampled_from(["", "\ud83d", "\ude00", "a\nb", "a|b", "é"]))
@@ -32,7 +32,9 @@ def test_they_are_what_a_tuple_is(given: list[str], data: st.DataObject) -> None
     assert tuple(texts.take(rows)) == tuple(plain[row] for row in rows)
     assert tuple(texts[cut].take(range(len(plain[cut])))) == plain[cut]
     assert pickle.loads(pickle.dumps(texts[cut])) == plain[cut]
-    assert texts[cut].hashes().tolist() == list(map(hash, plain[cut]))
+    assert texts[cut].hashes().tolist() == list(map(hash_of, plain[cut]))
+    assert len(set(map(hash_of, plain))) == len(set(plain))
+    assert texts.are("é").tolist() == [text == "é" for text in plain]
     assert tuple(Texts.join([texts[cut], texts, texts[:0]])) == (*plain[cut], *plain)
     joined = texts[cut].joined("|")
     if not plain[cut] or re.search("[|\ud800-\udfff]", "".join(plain[cut])):

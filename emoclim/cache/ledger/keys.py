@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from emoclim.data import Texts
+from emoclim.data import Texts, hash_of
 
 NEWEST = 1 << 16  # keys in the dictionary, at most
 BLOCK = 1 << 12  # new keys that make a run at once, where there are that many
@@ -148,7 +148,7 @@ class _Run:
 
     def place(self, key: str) -> int:
         """Find the place of one key."""
-        wanted = hash(key)
+        wanted = hash_of(key)
         at = bisect_left(self._hashed, wanted)
         while at < len(self._hashed) and self._hashed[at] == wanted:
             if self.keys[place := int(self._places[at])] == key:
