@@ -10,11 +10,15 @@ from emoclim.data.items.item import Item
 
 def group_names(items: Iterable[Item]) -> dict[str, str]:
     """Name the group of each item, by id; one without a group has a name of its own, its id if possible."""
-    items = tuple(items)
-    names = {item.id: item.group or item.id for item in items}
-    groups = {item.group for item in items if item.group}
+    return names_of_groups([(item.id, item.group) for item in items])
+
+
+def names_of_groups(items: Sequence[tuple[str, str | None]]) -> dict[str, str]:
+    """Name the group of each item as :func:`group_names` does, by its id and its group."""
+    names = {id_: group or id_ for id_, group in items}
+    groups = {group for _, group in items if group}
     taken = groups.union(names)
-    for id_ in sorted(item.id for item in items if not item.group and item.id in groups):
+    for id_ in sorted(id_ for id_, group in items if not group and id_ in groups):
         name = f"item {id_}"
         while name in taken:
             name = f"item {name}"

@@ -8,14 +8,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
 from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
-from emoclim.data.grouping import annotated_items, group_names, join_groups
-from emoclim.data.items.columns import ItemColumns, ids_of, values_of, with_values
+from emoclim.data.grouping import annotated_items, join_groups, names_of_groups
+from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, values_of, with_values
 from emoclim.data.items.kept_splits import kept_splits
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_groups, torn_sets
 from emoclim.data.tables import read_table, table_bytes
@@ -135,13 +136,17 @@ def assign_splits(
     ECML PKDD 2011), with a whole group as the unit.
     """
     kept = kept or {}
-    items = tuple(items)
-    names = group_names(items)
-    members: dict[str, list[Item]] = {}
-    for item in sorted(items, key=lambda item: item.id):
-        members.setdefault(names[item.id], []).append(item)
-    labels = {group: Counter(item.label or "" for item in of_group) for group, of_group in members.items()}
-    totals = sum(labels.values(), Counter())
+    rows = [*columns_of(items if isinstance(items, ItemColumns) else tuple(items), ("id", "group", "label"))]
+    names = names_of_groups([(id_, group) for id_, group, _ in rows])
+    members: dict[str, list[tuple[str, str]]] = {}
+    for id_, _, label in sorted(rows, key=itemgetter(0)):
+        members.setdefault(names[id_], []).append((id_, label or ""))
+    alone = {label or "": Counter([label or ""]) for _, _, label in rows}  # of groups of one item, as most are
+    labels = {
+        group: alone[of_group[0][1]] if len(of_group) == 1 else Counter(label for _, label in of_group)
+        for group, of_group in members.items()
+    }
+    totals = Counter(label or "" for _, _, label in rows)
     waiting = Counter(label for counts in labels.values() for label in counts)  # groups not placed yet, by label
     placed: dict[str, Counter[str]] = {split: Counter() for split in fractions}
     where: dict[str, str] = {}
@@ -152,20 +157,21 @@ def assign_splits(
         waiting.subtract(labels[group].keys())
 
     for group, of_group in members.items():
-        decided = sorted({kept[item.id] for item in of_group if item.id in kept})
+        decided = sorted({kept[id_] for id_, _ in of_group if id_ in kept})
         if len(decided) > 1:
             raise ManifestError(
                 f"group {group!r} joins items placed in {' and '.join(decided)}; correct the group or the splits"
             )
         if decided:
             place(group, decided[0])
-    shuffled = np.random.default_rng(seed).permutation(sorted(members.keys() - where.keys())).tolist()
+    waiting_groups = sorted(members.keys() - where.keys())
+    shuffled = map(waiting_groups.__getitem__, np.random.default_rng(seed).permutation(len(waiting_groups)).tolist())
     for group in sorted(
         shuffled, key=lambda group: (min(totals[label] for label in labels[group]), -labels[group].total())
     ):
         rarest = min(labels[group], key=lambda label: (totals[label], label))
         place(group, _neediest(rarest, totals[rarest], waiting[rarest], placed, fractions))
-    return {item.id: where[group] for group, of_group in members.items() for item in of_group}
+    return {id_: where[group] for group, of_group in members.items() for id_, _ in of_group}
 
 
 def _neediest(
@@ -201,8 +207,10 @@ def _complete(
         ) from error
 
 
-def _joined(items: Iterable[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> tuple[Item, ...]:
+def _joined(items: Sequence[Item], contents: Mapping[str, str], kept: Mapping[str, str]) -> Sequence[Item]:
     """Put items of equal content into one group, unless that would join what lies in different splits already."""
+    if len(set(contents.values())) == len(contents):
+        return items
     joined = [replace(item, split=kept.get(item.id)) for item in join_groups(items, contents)]
     groups = {item.id: str(item.group) for item in joined}
     torn = torn_sets(joined, groups)
