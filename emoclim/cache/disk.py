@@ -108,7 +108,7 @@ class DiskCache(FeatureCache):
             return
         with explained(f"{self._where} could not be written", MAKE_ROOM):
             store = self._made_store()
-            for table, part in by_table(rows, ledger.segments_of(rows)[2]).items():
+            for table, part in by_table(rows, ledger.segments_of(rows)[1]).items():
                 store.reseal(table, part)
             self._commit(store, to_line({"left_out": list(keys)}))
 
@@ -125,20 +125,22 @@ class DiskCache(FeatureCache):
     def _read(self, keys: Sequence[str], *, verify: bool, mapped: bool = False) -> "Features":
         ledger = self._opened()
         rows = self._rows(keys)
-        records, offsets, segment_rows = ledger.segments_of(rows)
+        offsets, segment_rows = ledger.segments_of(rows)
         command = f"emoclim cache verify {shlex.quote(str(self.path))} --repair"
         advice = f"leave out what is lost, and keep the rest, with: {command}"
         with explained(f"{self._where} cannot be read", advice):
             tables = read_rows(self._store, rows, segment_rows, self.spec.dim, mapped=mapped)
             starts = gather(self._store, "starts", segment_rows, self.spec.dim)
-        damaged = damaged_in_blocks(partial(damaged_items, verify=verify), records, offsets, tables, starts)
+        damaged = damaged_in_blocks(
+            partial(damaged_items, verify=verify), (ledger.records, rows), offsets, tables, starts
+        )
         if damaged.any():
             names = list(dict.fromkeys(self._ids.get(keys[n], keys[n]) for n in np.flatnonzero(damaged)))
             raise CacheError(
                 f"{self._where} is damaged: the stored features of {len(names)} items are not what was written "
                 f"({name_some(names)}); {advice}"
             )
-        return to_features(self.spec, keys, tables, records["seconds"], (offsets, starts))
+        return to_features(self.spec, keys, tables, ledger.records["seconds"][rows], (offsets, starts))
 
     def problems(self) -> tuple[str, ...]:
         if not self._opened().lost_end:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.lock import WriterFile
-from emoclim.cache.mapping import chunk_offset, map_chunks
+from emoclim.cache.mapping import map_chunks, pieces
 from emoclim.cache.store import (
     LEDGER_BLOCK,
     Rows,
@@ -151,7 +151,7 @@ class HDF5Store(Store):
         """Write rows of some tables, and return when they are on the disk."""
         self._make_room({name: first + len(part) for name, (first, part) in new.items()})
         for name, (first, part) in new.items():
-            for offset, content in _pieces(self._tables[name], first, part):
+            for offset, content in pieces(self._tables[name], first, part):
                 self._writer.write(offset, content)
         os.fsync(self._writer.number)
 
@@ -256,12 +256,3 @@ def _table(file: Any, name: str, dim: int) -> Any:
     if table.dtype != ("u1" if name == LEDGER else "<f4") or not table.chunks[1:] == table.shape[1:] == width:
         raise TypeError(f"its {name} are not of the shape of its spec")
     return table
-
-
-def _pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
-    """Where in the file the rows of `part` belong when its first is row `first` of a table: one piece per chunk."""
-    length, end = table.chunks[0], first + len(part)
-    for start in range(first - first % length, end, length):
-        begin, stop = max(start, first), min(start + length, end)
-        content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
-        yield chunk_offset(table, start) + (begin - start) * (len(content) // (stop - begin)), content

@@ -1,11 +1,11 @@
-"""Read rows of caches into memory, or leave them in their file where they are many, and compare them with checksums.
+"""Read rows of caches into memory, or leave them in their file where they are many; compare them with checksums.
 
 Invariant: the numbers are the same either way.
 """
 
 import math
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,18 +38,18 @@ def read_rows(
 
 def damaged_in_blocks(
     find: Callable[..., NDArray[np.bool_]],
-    records: NDArray[Any],
+    counted: tuple[NDArray[Any], NDArray[np.int64]],
     offsets: NDArray[np.int64],
     tables: tuple[Any, Any],
     starts: Rows,
 ) -> NDArray[np.bool_]:
-    """Find which items ``(n,)`` are damaged, in blocks whose rows alone are in memory."""
-    found = [np.empty(0, np.bool_)]
-    for first in range(0, len(records), BLOCK):
+    """Find which items ``(n,)`` are damaged, by blocks; `counted` are records of a ledger and the rows of the items."""
+    (records, rows), found = counted, [np.empty(0, np.bool_)]
+    for first in range(0, len(rows), BLOCK):
         own = slice(first, first + BLOCK)
         parts = slice(offsets[own][0], offsets[1:][own][-1])
         values, segments = map(np.asarray, (tables[0][own], tables[1][parts]))
-        found.append(find(records[own], values, segments, starts[parts]))
+        found.append(find(records[rows[own]], values, segments, starts[parts]))
     return np.concatenate(found)
 
 
@@ -63,7 +63,7 @@ def map_chunks(place: Path, table: Any, rows: NDArray[np.int64]) -> "MappedRows 
     except (OSError, ValueError):
         return None
     length, row_bytes = table.chunks[0], table.dtype.itemsize * math.prod(table.shape[1:])
-    starts = np.array([chunk_offset(table, first) for first in range(0, int(rows.max(initial=-1)) + 1, length)], int)
+    starts = np.array([_chunk_offset(table, first) for first in range(0, int(rows.max(initial=-1)) + 1, length)], int)
     chunk, within = np.divmod(rows, length)
     places = starts[chunk] + within * row_bytes
     if (starts < 0).any() or places.max(initial=0) + row_bytes > len(content):
@@ -71,7 +71,16 @@ def map_chunks(place: Path, table: Any, rows: NDArray[np.int64]) -> "MappedRows 
     return MappedRows(sliding_window_view(content, row_bytes), places)
 
 
-def chunk_offset(table: Any, row: int) -> int:
+def pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
+    """Where in the file the rows of `part` belong when its first is row `first` of a table: one piece per chunk."""
+    length, end = table.chunks[0], first + len(part)
+    for start in range(first - first % length, end, length):
+        begin, stop = max(start, first), min(start + length, end)
+        content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
+        yield _chunk_offset(table, start) + (begin - start) * (len(content) // (stop - begin)), content
+
+
+def _chunk_offset(table: Any, row: int) -> int:
     """Return where in the file the chunk begins whose first row is given; negative where there is none."""
     found: int | None = table.id.get_chunk_info_by_coord((row, *(0,) * (table.ndim - 1))).byte_offset
     return -1 if found is None else found

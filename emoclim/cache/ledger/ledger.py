@@ -26,26 +26,24 @@ class Ledger:
     taken: tuple[int, int] = (0, 0)  # rows of the tables of values and of segments, also of items that were left out
     size: int = 0  # bytes of the sound lines; the next one goes there
     lost_end: bool = False  # an unsound line behind them has an end: hardly torn by a dying writer, but a spoilt commit
-    _records: list[NDArray[Any]] = field(default_factory=lambda: [np.empty(0, RECORD)])
+    _records: NDArray[Any] = field(default_factory=lambda: np.empty(0, RECORD))  # and room for more behind them
 
     @property
     def records(self) -> NDArray[Any]:
         """Return what is known of the item of each row: ``(n,)`` of RECORD."""
-        if len(self._records) > 1:
-            self._records = [np.concatenate(self._records)]
-        return self._records[0]
+        return self._records[: self.taken[0]]
 
     @property
     def n_segments(self) -> int:
         """Count the segments of all committed items."""
         return int(self.records["count"][self.keys.all_rows()].sum())
 
-    def segments_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[np.int64], NDArray[np.int64]]:
-        """Return records ``(n,)`` of the items of rows, offsets ``(n + 1,)`` and rows ``(R,)`` of their segments."""
-        records = self.records.take(rows)
-        counts = records["count"]
+    def segments_of(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return offsets ``(n + 1,)`` and rows ``(R,)`` of the segments of the items of rows."""
+        counts = self.records["count"][rows]
         offsets = np.concatenate([[0], counts.cumsum()])
-        return records, offsets, (records["first"] - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
+        first = self.records["first"][rows] if offsets[-1] else offsets[:-1]
+        return offsets, (first - offsets[:-1]).repeat(counts) + np.arange(offsets[-1])
 
     @classmethod
     def replay(cls, blocks: Iterable[bytes], where: str) -> Self:
@@ -87,9 +85,14 @@ class Ledger:
         """Count items, whose keys were prepared, and so many bytes of their line."""
         records = commit.records
         row, segment = self.taken
-        self.taken = row + len(records), segment + int(records["count"].sum())
-        records["first"] += segment
-        self._records.append(records)
+        end = row + len(records)
+        if end > len(self._records):
+            longer = np.empty(2 * end, RECORD)  # of which memory is taken when it is written to
+            longer[:row] = self.records
+            self._records = longer
+        self._records[row:end] = records
+        self._records["first"][row:end] += segment
+        self.taken = end, segment + int(records["count"].sum())
         self.size += size
         self.keys.add(new)
         for key in self.failures.keys() & commit.keys if self.failures else ():
