@@ -81,7 +81,9 @@ class TaskFolder:
 
     def items_done(self, job: Job, undone: Sequence[int]) -> int:
         """Count the items that are done, as far as it is told."""
-        return sum(job.sizes) - sum(job.sizes[number - 1] - self.progress(number) for number in undone)
+        begun = {path.stem for path in self.path.glob("*.progress")}  # few, of which alone files are read
+        told = sum(self.progress(number) for number in undone if f"{number:05d}" in begun)
+        return sum(job.sizes) - sum(job.sizes[number - 1] for number in undone) + told
 
     def progress(self, number: int) -> int:
         """Return how many items of a task are done, as far as it is told."""

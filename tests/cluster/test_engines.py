@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from emoclim.cluster.engines import opening
 from emoclim.cluster.engines.local import VISIBLE, Local
 from emoclim.cluster.engines.slurm import Slurm
 from emoclim.cluster.working import THREADS
-from emoclim.errors import ConfigError, MissingLibrary
+from emoclim.errors import ConfigError, EmoclimError, MissingLibrary
 from emoclim.progress import silent
 
 
@@ -180,3 +181,24 @@ def test_a_job_of_slurm_that_dies_is_replaced(tmp_path: Path, slurm: Path, monke
     run_tasks(folder, open_engine("slurm:1", "cpu"), track=silent, description="")
     assert outcomes(folder, 2) == [{"result": {"square": 1}}, {"result": {"square": 4}}]
     assert len(list(slurm.glob("*.pid"))) == 2
+
+
+REFUSE = "#!/bin/bash\necho 'sbatch: error: invalid partition specified: gpus' >&2\nexit 1\n"
+
+
+def test_jobs_that_slurm_refuses_are_told(tmp_path: Path, slurm: Path) -> None:
+    (slurm / "sbatch").write_text(REFUSE)
+    folder = folder_of(tmp_path, square, TASKS)
+    with pytest.raises(EmoclimError, match="invalid partition specified: gpus"):
+        run_tasks(folder, open_engine("slurm:1,partition=gpus"), track=silent, description="")
+
+
+def test_a_job_that_slurm_refuses_later_leaves_others_at_work(tmp_path: Path, slurm: Path) -> None:
+    folder, engine = folder_of(tmp_path, square, TASKS), open_engine("slurm:2", "cpu")
+    first = engine.start(folder.path, 0)
+    (slurm / "sbatch").write_text(REFUSE)
+    second = engine.start(folder.path, 1)
+    assert second.ended() is None
+    while first.ended() is None:
+        time.sleep(0.1)
+    assert (first.ended(), folder.undone(one) if (one := folder.job()) else None) == ("", [])

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 from typing_extensions import override
 
-from emoclim.cluster.contract import Engine
+from emoclim.cluster.contract import Engine, Running
 from emoclim.cluster.working import run_worker
 from emoclim.errors import ConfigError, EmoclimError
 
@@ -55,6 +55,23 @@ class _Job:
         """Nothing: a job that is cancelled is ended by SLURM."""
 
 
+@dataclass(frozen=True)
+class _Refused:
+    """A job that SLURM did not take while others are at work; after a while another is tried."""
+
+    reason: str
+    since: float
+
+    def ended(self) -> str | None:
+        return self.reason if time.monotonic() - self.since > ASKED_AGAIN else None
+
+    def stop(self) -> None:
+        """Nothing: there is no job."""
+
+    def wait(self) -> None:
+        """Nothing, either."""
+
+
 class _Clock:
     """When SLURM was asked about all jobs."""
 
@@ -83,6 +100,7 @@ class Slurm(Engine):
     cpus: int = Field(default=4, ge=1)
     gpus: int | None = Field(default=None, ge=0)
     memory: float | None = Field(default=None, gt=0)  # GB
+    _taken: bool = PrivateAttr(default=False)  # whether SLURM took any job
 
     @override
     def ready(self, device: str) -> Self:
@@ -96,8 +114,9 @@ class Slurm(Engine):
         return self.cpus
 
     @override
-    def start(self, folder: Path, number: int) -> _Job:
+    def start(self, folder: Path, number: int) -> Running:
         import submitit
+        from submitit.core.utils import FailedJobError
 
         executor = submitit.AutoExecutor(folder / "jobs", cluster=self.executor, slurm_max_num_timeout=1000)
         asked = {
@@ -112,4 +131,12 @@ class Slurm(Engine):
             "slurm_constraint": self.constraint,
         }
         executor.update_parameters(**{name: value for name, value in asked.items() if value is not None})
-        return _Job(executor.submit(Worker(folder, number, self.cpus)))
+        try:
+            job = _Job(executor.submit(Worker(folder, number, self.cpus)))
+        except FailedJobError as error:
+            refused = f"SLURM takes no job: {str(error).strip()}"
+            if not self._taken:
+                raise EmoclimError(f"{refused}; correct what follows --on, and run the same command again") from error
+            return _Refused(refused, time.monotonic())
+        self._taken = True
+        return job
