@@ -10,8 +10,11 @@ INSTALLED := $(VENV)/.installed
 demo: $(INSTALLED)
 	$(BIN)/emoclim demo $(if $(OPEN),--open)
 
+# One process more than there are cores, for tests wait for other processes and for sockets now and then; files with few
+# tests, which are often the longest, are not left to the end.
 test: $(INSTALLED)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --dist loadfile --no-loadscope-reorder \
+		-n $$($(BIN)/python -c 'import os; print((os.cpu_count() or 1) + 1)')
 
 # Spoilt files, kills, commands at the same time, many users: all rounds, of which `make test` runs a tenth.
 soak: $(INSTALLED)

@@ -31,6 +31,7 @@ def put_pieces(folder: Path) -> None:
 def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMOCLIM_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setattr("emoclim.data.generated.music.SECONDS", 4.0)
     monkeypatch.setattr(demo, "TrainConfig", partial(TrainConfig, epochs=2, batches_per_epoch=10, val_batches=10))
 
 

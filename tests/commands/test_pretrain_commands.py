@@ -2,17 +2,18 @@
 
 import json
 import shutil
-import subprocess
-import sys
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import processes
 import pytest
 import safetensors.torch
 import torch
 from commands import answer, mistake, run
 from end_to_end_workspace import QUIET, files
 from example_encoders import ROOT, dropped_in
+from torchrun_worker import take_part
 
 import emoclim.pipeline.run as run_machine
 from emoclim.data.generated.corpus import generate
@@ -121,14 +122,15 @@ def test_what_is_named_lies_anywhere_and_needs_two_items_of_each_split(workspace
     assert "there are 1 audio items of the train split, and it takes 2" in told
 
 
-def test_processes_that_torchrun_starts_train_one_encoder(workspace: Path) -> None:
+def test_several_processes_train_one_encoder(workspace: Path, tmp_path: Path) -> None:
+    """They are forks; that torchrun starts such is tested with the training of encoders and heads."""
     words = ("--batchnorm", "frozen", "--name")
     answer(*begin(workspace, *words, "alone"))
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-    script = (Path(__file__).parents[1] / "torchrun_worker.py", ROOT / "examples")
-    both = map(str, (*torchrun, *script, *begin(workspace, *words, "both", "--json")))
-    told = subprocess.run([*both], capture_output=True, text=True, timeout=120, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    both = [str(word) for word in (ROOT / "examples", *begin(workspace, *words, "both", "--json"))]
+    forks = [processes.start(take_part, rank, 2, port, *both, told=tmp_path / "told") for rank in range(2)]
+    assert processes.exit_codes(*forks) == [0, 0], (tmp_path / "told").read_text()
     one, other = (
         safetensors.torch.load_file(workspace / "runs" / name / "encoder.safetensors") for name in ("alone", "both")
     )

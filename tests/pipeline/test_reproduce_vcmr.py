@@ -14,17 +14,21 @@ from emoclim.data.generated.videos import generate_videos
 pytest.importorskip("audiomentations", reason="augmentations need the extra [augment]")
 pytest.importorskip("av", reason="videos need the extra [media]")
 
-QUICK = "batch_size = 4\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\n"
+QUICK = "batch_size = 2\nepochs = 1\nbatches_per_epoch = 1\nval_batches = 1\n"
 SPLITS = ("train", "train", "val", "test")
+SECONDS = 4  # of a passage
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Clips of videos as audio, as video and with tags."""
     root = tmp_path_factory.mktemp("vcmr")
-    told = generate_videos(root / "data" / "films", seed=1, count=len(SPLITS), passages=2)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in ("music", "videos"):
+            patch.setattr(f"emoclim.data.generated.{module}.SECONDS", SECONDS)
+        told = generate_videos(root / "data" / "films", seed=1, count=len(SPLITS), passages=2)
     rows = [
-        (f"films/{n:03}.mp4", f"{n}-{place}", 10 * place, 8, n, f"clip {n} {place}", SPLITS[n], emotion)
+        (f"films/{n:03}.mp4", f"{n}-{place}", SECONDS * place, SECONDS, n, f"clip {n} {place}", SPLITS[n], emotion)
         for n, emotions in enumerate(told)
         for place, emotion in enumerate(emotions)
     ]
