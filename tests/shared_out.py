@@ -47,6 +47,7 @@ def require_same(root: Path, other: Path) -> None:
     with open_cache(path) as cache, open_cache(whole) as expected:
         assert cache.keys() == expected.keys()
         assert len(list(cache)) == len(cache.keys())
+        assert cache._ledger.taken == expected._ledger.taken  # rows in the file: none was put there twice
         assert_same(cache.read(sorted(cache)), expected.read(sorted(cache)))
         assert cache.failures() == expected.failures()
     assert read_item_table(item_table_path(path, "images")) == read_item_table(item_table_path(whole, "images"))

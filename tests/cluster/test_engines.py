@@ -67,11 +67,14 @@ def test_slurm_is_asked_for_on_a_login_node(monkeypatch: pytest.MonkeyPatch) -> 
         open_engine("slurm:2")
 
 
-def test_ray_is_told_how_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+def test_ray_is_told_how_to_be_started(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     needs("ray")
-    monkeypatch.setenv("RAY_TMPDIR", "/nowhere")
     with pytest.raises(ConfigError, match="ray start --head"):
-        open_engine("ray:2,address=127.0.0.1:1")
+        open_engine(f"ray:2,address={address}")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConfigError, match="ray start --head"):
+        open_engine("ray:2")
 
 
 def test_workers_share_cores_and_each_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,7 @@ def _require_answer(address: str) -> None:
     """Raise OSError where nothing listens at the address that Ray would take; it would try for many minutes."""
     from ray._private.services import canonicalize_bootstrap_address
 
+    address = (os.environ.get("RAY_ADDRESS") or address) if address == "auto" else address
     place = urlsplit(address if "://" in address else f"//{canonicalize_bootstrap_address(address)}")
     if place.port:
         socket.create_connection((place.hostname or "", place.port), ANSWER).close()
