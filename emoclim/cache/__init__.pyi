@@ -1,7 +1,6 @@
 from .contract import FeatureCache as FeatureCache
 from .item_table import BY_ID as BY_ID
 from .item_table import ItemStatus as ItemStatus
-from .item_table import State as State
 from .item_table import failures_path as failures_path
 from .item_table import ids_by_key as ids_by_key
 from .item_table import item_statuses as item_statuses
@@ -10,7 +9,6 @@ from .item_table import key_of as key_of
 from .item_table import keys_by_id as keys_by_id
 from .item_table import read_item_table as read_item_table
 from .item_table import refreshed as refreshed
-from .item_table import status_blocks as status_blocks
 from .item_table import write_failures as write_failures
 from .item_table import write_imported_table as write_imported_table
 from .item_table import write_item_table as write_item_table
@@ -34,6 +32,9 @@ from .note import portable_path as portable_path
 from .note import read_note as read_note
 from .opening import ledger_digest as ledger_digest
 from .opening import open_cache as open_cache
+from .statuses import STATES as STATES
+from .statuses import State as State
+from .statuses import status_columns as status_columns
 from .waveforms import WAV as WAV
 from .waveforms import WAVEFORMS as WAVEFORMS
 from .waveforms import StoreSize as StoreSize

@@ -5,33 +5,29 @@ with each item in exactly one state, then the files of a folder that were left o
 looking up ids; what counts is the cache.
 """
 
-import csv
 import hashlib
-import io
 import os
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclim.cache.statuses import ROWS, State, status_rows
 from emoclim.data import ContentKeys, FeatureSpec, Item, Texts, shown_path
 from emoclim.errors import CacheError, DecodeError, name_some
-from emoclim.files import FORMULA, atomic, csv_bytes, open_regular, require_memory, shielded, write_bytes
+from emoclim.files import FORMULA, atomic, csv_bytes, shielded, write_bytes
 
-State = Literal["committed", "failed", "missing", "left out"]
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
 FORMULA_LINE = re.compile(rf"^{FORMULA.pattern}", re.MULTILINE)
-ROWS = 4096  # of a table, looked at together
 # control characters stand as \x1b; slashes before them, and before what looks like one, are doubled
 CONTROLS = re.compile(r"(\\*)([\x00-\x1f\x7f-\x9f]|(?<=\\)x[0-9a-f]{2})")
-ESCAPED = re.compile(r"(\\+)(x[0-9a-f]{2})")
 
 
 class ItemStatus(NamedTuple):
@@ -126,26 +122,7 @@ def write_failures(
 
 def read_item_table(path: Path) -> list[ItemStatus]:
     """Read a table of items; raise :class:`CacheError` for a file that is none."""
-    return list(map(ItemStatus._make, chain.from_iterable(status_blocks(path))))
-
-
-def status_blocks(path: Path) -> Iterator[list[list[str]]]:
-    """Yield the rows of a table of items, which may be very many, some at once."""
-    width, states = len(ItemStatus._fields), frozenset(get_args(State))
-    try:
-        with open_regular(path, follow=False) as file:
-            require_memory(path, os.fstat(file.fileno()).st_size, CacheError)  # a line may be as long as the file
-            rows = csv.reader(io.TextIOWrapper(file, "utf-8", newline=""))
-            if next(rows, None) != list(ItemStatus._fields):
-                raise CacheError(f"{path} is no table of items; extract again to write it anew")
-            while some := list(islice(rows, ROWS)):
-                text = "".join(chain.from_iterable(some))
-                some = [list(map(_plain, row)) for row in some] if "'" in text or "\\x" in text else some
-                if not all(len(row) == width and row[1] in states for row in some):
-                    raise CacheError(f"{path} is no table of items; extract again to write it anew")
-                yield some
-    except (OSError, ValueError, csv.Error) as error:
-        raise CacheError(f"{path} cannot be read as a table of items ({error}); extract again") from error
+    return list(map(ItemStatus._make, chain.from_iterable(status_rows(path))))
 
 
 def key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str:
@@ -236,23 +213,13 @@ def _is_plain(rows: Sequence[Sequence[object]]) -> bool:
 
 
 def _shielded(cell: object) -> str:
-    """Write a cell so that no spreadsheet runs it, and no terminal obeys it; :func:`_plain` reads it."""
+    """Write a cell so that no spreadsheet runs it, and no terminal obeys it."""
     text = "" if cell is None else str(cell)
     if not text.isprintable() or "\\x" in text:
         text = CONTROLS.sub(_escape, text)
     return shielded(text)
 
 
-def _plain(cell: str) -> str:
-    text = cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
-    return ESCAPED.sub(_unescape, text) if "\\x" in text else text
-
-
 def _escape(found: re.Match[str]) -> str:
     slashes, control = found[1] * 2, found[2]
     return f"{slashes}\\x{ord(control):02x}" if len(control) == 1 else slashes + control
-
-
-def _unescape(found: re.Match[str]) -> str:
-    half, odd = divmod(len(found[1]), 2)
-    return "\\" * half + (chr(int(found[2][1:], 16)) if odd else found[2])

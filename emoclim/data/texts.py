@@ -51,9 +51,13 @@ class Texts(Sequence[str]):
     @classmethod
     def split(cls, text: str, between: str) -> Self:
         """Cut a text where a sign of ASCII stands."""
-        raw, sign = np.frombuffer(text.encode(), np.uint8), ord(between)
-        ends = np.concatenate([np.flatnonzero(raw == sign), [len(raw)]])
-        return cls(raw[raw != sign], _offsets(np.diff(ends, prepend=-1) - 1))
+        raw = np.frombuffer(f"{text}{between}".encode(), np.uint8)
+        return cls.cut(raw, np.flatnonzero(raw == ord(between)))
+
+    @classmethod
+    def cut(cls, raw: NDArray[np.uint8], ends: NDArray[np.int64]) -> Self:
+        """Cut bytes into texts that end before the signs at `ends` ``(N,)``, of which the last is the last sign."""
+        return cls(np.delete(raw, ends), _offsets(np.diff(ends, prepend=-1) - 1))
 
     def joined(self, between: str) -> str | None:
         """Join the texts by a sign of ASCII, for :meth:`split`; None where that would not give them back."""

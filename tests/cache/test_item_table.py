@@ -3,6 +3,8 @@
 import csv
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import cache_files
 import numpy as np
@@ -10,10 +12,19 @@ import pytest
 import torch
 from cache_files import fill
 from contracts import SPEC, encoded
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from emoclim.cache import ItemStatus, keys_by_id, open_cache, read_item_table, write_imported_table, write_item_table
+from emoclim.cache import (
+    STATES,
+    ItemStatus,
+    keys_by_id,
+    open_cache,
+    read_item_table,
+    status_columns,
+    write_imported_table,
+    write_item_table,
+)
 from emoclim.data import Texts
 from emoclim.errors import CacheError
 
@@ -96,6 +107,20 @@ def test_no_cell_is_run_or_obeyed_and_each_is_read_unchanged(
         assert not cell.startswith(("=", "+", "-", "@"))
 
 
+@given(st.lists(st.tuples(st.text(HOSTILE, max_size=3), st.sampled_from(STATES), st.text(max_size=3)), max_size=9))
+@settings(deadline=None)
+@example([("a", "committed", "id:a"), ("é", "failed", ""), ("", "missing", "k"), ("x,y", "left out", "")])
+def test_columns_are_those_of_the_rows(rows: list[Any]) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emoclim.cache.statuses.BLOCK", 40)
+        statuses = [ItemStatus(f"{n}", "committed", f"id:{n}") for n in range(9)] + [ItemStatus(*row) for row in rows]
+        table = write_item_table(Path(folder, "cache.h5"), "m", statuses)
+        columns = list(status_columns(table))
+        found = [row for column in columns for row in zip(*column, strict=True)]
+        assert found == [status[:3] for status in statuses]
+        assert len(columns) > 1
+
+
 def test_a_reason_that_is_no_text_is_written(tmp_path: Path) -> None:
     table = write_item_table(tmp_path / "cache.h5", "m", [ItemStatus("a", "failed", "", "no file \udcff")])
     assert read_item_table(table)[0].reason == "no file \\udcff"
@@ -118,6 +143,8 @@ def test_what_is_no_table_is_told(path: Path, content: bytes) -> None:
     fill(path)
     table = write_table(path, "m")
     table.write_bytes(content)
+    with pytest.raises(CacheError, match="table of items"):
+        list(status_columns(table))
     with open_cache(path) as cache:
         with pytest.raises(CacheError, match=r"cache.m.items.csv"):
             cache.features(["1"])

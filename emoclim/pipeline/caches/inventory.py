@@ -12,11 +12,12 @@ from pydantic_core import to_jsonable_python
 from emoclim.cache import (
     BACKENDS,
     SHARDS,
+    STATES,
     WAVEFORMS,
     CacheNote,
     StoreSize,
     item_table_path,
-    read_item_table,
+    status_columns,
     who_writes,
 )
 from emoclim.data import FeatureSpec
@@ -137,8 +138,15 @@ def describe_cache(name: str, workspace: Workspace) -> CacheDetails:
     counts: dict[str, Mapping[str, int]] = {}
     for source in note.sources:
         path = item_table_path(note.path, source.name)
-        counts[source.name] = Counter(item.state for item in read_item_table(path)) if path.is_file() else {}
+        counts[source.name] = _count_states(path) if path.is_file() else {}
     return CacheDetails(state, note, counts, tuple(changed_versions(note)))
+
+
+def _count_states(table: Path) -> dict[str, int]:
+    counts = Counter[str]()
+    for _, states, _ in status_columns(table):
+        counts.update({state: int(states.are(state).sum()) for state in STATES})
+    return {state: count for state, count in counts.items() if count}
 
 
 def shown_size(size: float) -> str:

@@ -1,15 +1,16 @@
 """Verify a cache by its checksums, its tables of items and some items encoded again: `emoclim cache verify`."""
 
-from array import array
 from collections import Counter
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic_core import to_jsonable_python
 
 from emoclim.cache import (
@@ -23,7 +24,7 @@ from emoclim.cache import (
     open_cache,
     read_item_table,
     refreshed,
-    status_blocks,
+    status_columns,
     write_item_table,
 )
 from emoclim.data import ContentKeys, Item, Manifest
@@ -163,16 +164,14 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
     table = item_table_path(note.path, source.name)
     if not table.is_file():
         return (), (f"{table} is missing; extract again to write it anew",)
-    hashes = array("q")  # of ids, of which there may be very many
-    lost, found, problems, remarks = list[str](), list[str](), list[str](), list[str]()
+    hashes, lost, found, problems, remarks = [np.empty(0, np.int64)], list[str](), list[str](), list[str](), list[str]()
     try:
-        for rows in status_blocks(table):
-            ids, states, keys, _ = zip(*rows, strict=True)
-            hashes.extend(map(hash, ids))
-            said, held = np.array([state == "committed" for state in states]), cache.holds(keys)
-            for row in np.flatnonzero(said != held).tolist():
-                (lost if said[row] else found).append(ids[row])
-        twice = _repeated(table, hashes)
+        for rows in status_columns(table):
+            hashes.append(rows.ids.hashes())
+            said, held = rows.states.are("committed"), cache.holds(rows.keys)
+            lost += rows.ids.take(np.flatnonzero(said & ~held))
+            found += rows.ids.take(np.flatnonzero(held & ~said))
+        twice = _repeated(table, np.concatenate(hashes))
     except CacheError as error:
         return (str(error),), ()
     if twice:
@@ -188,13 +187,12 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
     return tuple(problems), tuple(remarks)
 
 
-def _repeated(table: Path, hashes: Sequence[int]) -> list[str]:
+def _repeated(table: Path, hashes: NDArray[np.int64]) -> list[str]:
     """Return the ids that a table of items lists more than once, given the hash of each."""
-    values, counts = np.unique(np.array(hashes, np.int64), return_counts=True)
-    if not (again := frozenset(values[counts > 1].tolist())):
-        return []
-    ids = Counter(row[0] for rows in status_blocks(table) for row in rows if hash(row[0]) in again)
-    return [id_ for id_, count in ids.items() if count > 1]
+    hashes.sort()
+    again = hashes[1:][np.diff(hashes) == 0]
+    some = (ids.take(np.flatnonzero(np.isin(ids.hashes(), again))) for ids, *_ in status_columns(table) if len(again))
+    return [id_ for id_, count in Counter(chain.from_iterable(some)).items() if count > 1]
 
 
 def _encode_again(
