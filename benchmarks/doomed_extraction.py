@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from emoclim.cache import hdf5, open_cache, store
-from emoclim.cache import zarr as _zarr  # noqa: F401 - so that no child has to load it
+from emoclim.cache import open_cache
+from emoclim.cache.formats import hdf5, store
+from emoclim.cache.formats import zarr as _zarr  # noqa: F401 - so that no child has to load it
 from emoclim.data.features import FeatureSpec
 from emoclim.data.manifest import Item, Manifest
 from emoclim.errors import DecodeError

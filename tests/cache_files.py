@@ -13,8 +13,9 @@ import pytest
 import torch
 from contracts import SPEC, encoded
 
-from emoclim.cache import hdf5, open_cache, store
-from emoclim.cache import zarr as zarr_store
+from emoclim.cache import open_cache
+from emoclim.cache.formats import hdf5, store
+from emoclim.cache.formats import zarr as zarr_store
 from emoclim.cache.items import EncodedItem
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import Features

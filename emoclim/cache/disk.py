@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from emoclim.cache.contract import FeatureCache
+from emoclim.cache.formats.mapping import damaged_in_blocks, read_rows
+from emoclim.cache.formats.store import MAKE_ROOM, Store, by_table, explained, gather, partial_of
 from emoclim.cache.item_table import ids_by_key
 from emoclim.cache.items import EncodedItem, NewRows, are_sound, check_items, refuse_unknown, to_features
 from emoclim.cache.ledger.checksums import damaged_items
@@ -24,8 +26,6 @@ from emoclim.cache.ledger.keys import NONE, NewKeys
 from emoclim.cache.ledger.ledger import Ledger
 from emoclim.cache.ledger.lines import to_line
 from emoclim.cache.lock import WriterLock
-from emoclim.cache.mapping import damaged_in_blocks, read_rows
-from emoclim.cache.store import MAKE_ROOM, Store, by_table, explained, gather, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError, name_some
 from emoclim.files import atomic

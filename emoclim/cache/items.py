@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from emoclim.cache.formats.store import Rows, Table
 from emoclim.cache.ledger.checksums import segment_checksums, value_checksums
 from emoclim.cache.ledger.lines import Commit
-from emoclim.cache.store import Rows, Table
 from emoclim.data import FeatureSpec, Texts
 from emoclim.errors import CacheError, name_some
 

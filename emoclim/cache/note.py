@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # by suffix of a cache, the store that it lies in, which is loaded on first use
-BACKENDS = {".h5": "emoclim.cache.hdf5:HDF5Store", ".zarr": "emoclim.cache.zarr:ZarrStore"}
+BACKENDS = {".h5": "emoclim.cache.formats.hdf5:HDF5Store", ".zarr": "emoclim.cache.formats.zarr:ZarrStore"}
 SHARDS = ".shards"  # suffix of the folder with the shards of a cache
 HOME = "~"
 NO_NUL = Field(pattern=r"^[^\x00]*$")  # which no path has

@@ -9,9 +9,9 @@ from typing import Any
 
 from emoclim.cache.contract import FeatureCache
 from emoclim.cache.disk import EXTRACT_ANEW, DiskCache
+from emoclim.cache.formats.store import Store, explained, partial_of
 from emoclim.cache.lock import WriterLock
 from emoclim.cache.note import BACKENDS, SHARDS
-from emoclim.cache.store import Store, explained, partial_of
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.files import remove

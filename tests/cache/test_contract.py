@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from soaking import examples, soak
 
-from emoclim.cache import hdf5, open_cache, store
+from emoclim.cache import open_cache
 from emoclim.cache.contract import FeatureCache
+from emoclim.cache.formats import hdf5, store
 from emoclim.cache.memory import MemoryCache
 from emoclim.errors import CacheError
 

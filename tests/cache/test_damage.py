@@ -24,8 +24,9 @@ from cache_files import (
 )
 from contracts import DIM, SPEC, encoded
 
-from emoclim.cache import hdf5, open_cache
-from emoclim.cache import zarr as zarr_store
+from emoclim.cache import open_cache
+from emoclim.cache.formats import hdf5
+from emoclim.cache.formats import zarr as zarr_store
 from emoclim.cache.items import NewRows
 from emoclim.cache.memory import MemoryCache
 from emoclim.data.features import FeatureSpec

@@ -17,7 +17,8 @@ import zarr
 from cache_files import ITEMS, assert_holds, assert_same, edit_ledger, files, fill, ledger_text
 from contracts import DIM, SPEC, encoded, tensor
 
-from emoclim.cache import EncodedItem, MemoryCache, open_cache, store
+from emoclim.cache import EncodedItem, MemoryCache, open_cache
+from emoclim.cache.formats import store
 from emoclim.cache.items import NewRows
 from emoclim.cache.ledger import keys as index
 from emoclim.cache.ledger.lines import COLUMNS, to_line
@@ -214,7 +215,7 @@ def test_libraries_are_loaded_on_first_use_only() -> None:
             node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
         ]
         names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes}
-        backends = {"h5py", "zarr", "emoclim.cache.hdf5", "emoclim.cache.zarr"} & names
+        backends = {"h5py", "zarr", "emoclim.cache.formats.hdf5", "emoclim.cache.formats.zarr"} & names
         assert not backends or source.stem in ("hdf5", "zarr")
 
 

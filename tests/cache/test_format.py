@@ -16,8 +16,8 @@ from cache_files import STORES, die, edit_ledger
 from contracts import DIM, SPEC, encoded
 
 from emoclim.cache import open_cache
+from emoclim.cache.formats.store import VERSION
 from emoclim.cache.ledger.lines import COLUMNS
-from emoclim.cache.store import VERSION
 from emoclim.cache.waveforms import write_waveform
 from emoclim.errors import CacheError
 

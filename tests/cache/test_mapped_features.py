@@ -13,7 +13,8 @@ from cache_files import assert_same
 from contracts import SPEC, encoded
 from torch import Tensor
 
-from emoclim.cache import mapping, open_cache
+from emoclim.cache import open_cache
+from emoclim.cache.formats import mapping
 from emoclim.config import Average, TrainConfig
 from emoclim.data.features import Features, MappedFeatures, Split
 from emoclim.errors import CacheError

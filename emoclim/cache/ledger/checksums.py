@@ -7,7 +7,7 @@ from google_crc32c import extend
 from google_crc32c import value as checksum
 from numpy.typing import NDArray
 
-from emoclim.cache.store import Rows
+from emoclim.cache.formats.store import Rows
 
 
 def damaged_items(

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from emoclim.cache.store import Rows, Store, gather
+from emoclim.cache.formats.store import Rows, Store, gather
 from emoclim.files import open_regular
 
 if TYPE_CHECKING:

@@ -29,8 +29,7 @@ from zarr.codecs import Crc32cCodec
 from zarr.core.buffer import Buffer, BufferPrototype
 from zarr.storage import LocalStore
 
-from emoclim.cache.lock import WriterFile
-from emoclim.cache.store import (
+from emoclim.cache.formats.store import (
     LEDGER_BLOCK,
     Rows,
     Store,
@@ -41,6 +40,7 @@ from emoclim.cache.store import (
     require_tables,
     shape_of,
 )
+from emoclim.cache.lock import WriterFile
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.files import open_regular, remove, require_memory, write_bytes

@@ -29,9 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from emoclim.cache.lock import WriterFile
-from emoclim.cache.mapping import map_chunks, pieces
-from emoclim.cache.store import (
+from emoclim.cache.formats.mapping import map_chunks, pieces
+from emoclim.cache.formats.store import (
     LEDGER_BLOCK,
     Rows,
     Store,
@@ -43,6 +42,7 @@ from emoclim.cache.store import (
     require_tables,
     shape_of,
 )
+from emoclim.cache.lock import WriterFile
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
 from emoclim.files import atomic, open_regular
