@@ -95,8 +95,16 @@ def find_shards(workspace: Workspace, name: str) -> list[Path]:
     names: dict[Path, list[str]] = {}
     for folder, shards in folders.items():
         note = note_of(shards[0])
-        own = [folder.stem, *(folder.stem + suffix for suffix in BACKENDS), note.spec.digest(), note.spec.name]
+        own = [
+            folder.name,
+            folder.stem,
+            *(folder.stem + suffix for suffix in BACKENDS),
+            note.spec.digest(),
+            note.spec.name,
+        ]
         names[folder] = own + [source.name for source in note.sources]
+    if any(Path(name).resolve() == folder.resolve() for folder in folders):
+        name = Path(name).name
     return folders[one_called(name, names, f"cache with shards in {workspace.caches}")]
 
 
