@@ -1,6 +1,7 @@
 """What a cache leaves on the disk, what it says of itself, and what it refuses to open."""
 
 import ast
+import errno
 import json
 import os
 import subprocess
@@ -18,7 +19,7 @@ from cache_files import ITEMS, assert_holds, assert_same, edit_ledger, files, fi
 from contracts import DIM, SPEC, encoded, tensor
 
 from emoclim.cache import EncodedItem, MemoryCache, open_cache
-from emoclim.cache.formats import store
+from emoclim.cache.formats import hdf5, store
 from emoclim.cache.items import NewRows
 from emoclim.cache.ledger import keys as index
 from emoclim.cache.ledger.lines import COLUMNS, to_line
@@ -29,6 +30,24 @@ from emoclim.errors import CacheError, CacheMismatch
 path, small_chunks = cache_files.path, cache_files.small_chunks
 
 # What lies on the disk
+
+
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSPC])
+def test_a_file_system_that_gives_no_room_in_advance(
+    tmp_path: Path, number: int, small_chunks: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
+    monkeypatch.setattr(hdf5, "FILLS", True)
+    path, items = tmp_path / "cache.h5", [encoded(f"k{n}", n % 3) for n in range(20)]
+    if number == errno.ENOSPC:
+        with pytest.raises(CacheError, match="room"):
+            fill(path, items)
+        return
+    fill(path, items)
+    assert_holds(path, items)
 
 
 def test_stays_when_closed(path: Path) -> None:

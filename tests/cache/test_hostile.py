@@ -252,6 +252,16 @@ def test_hdf5_file_that_was_put_together(tmp_path: Path, attack: Callable[[Path]
     assert other.read_bytes() == before
 
 
+def test_hdf5_file_without_all_of_its_chunks(tmp_path: Path) -> None:
+    path = tmp_path / "cache.h5"
+    fill(path)
+    dataset("values", (8, DIM), "<f4", maxshape=(None, DIM), chunks=(8, DIM))(path)  # which have room once written
+    before = path.read_bytes()
+    with open_cache(path, SPEC) as cache, pytest.raises(CacheError, match="no room for rows 0 to 8"):
+        cache.append([encoded("e")])
+    assert path.read_bytes() == before
+
+
 # Zarr
 
 

@@ -96,6 +96,16 @@ def test_they_outlive_a_longer_copy_of_the_file_and_items_left_out(path: Path) -
     assert_same(mapped, copied)
 
 
+def test_a_reader_keeps_to_the_file_that_it_opened(tmp_path: Path, path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_bytes(path.read_bytes())
+    with h5py.File(other, "r+") as file:
+        file["values"][:] += 1
+    with open_cache(path) as cache:
+        other.replace(path)
+        assert_same(cache.open_features(KEYS), cache.read(KEYS))
+
+
 def test_damage_is_told_before_anything_is_learnt_from_it(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         file["values"][7] += 1

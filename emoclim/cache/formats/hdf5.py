@@ -39,6 +39,7 @@ from emoclim.cache.formats.store import (
     header,
     partial_of,
     read_header,
+    require_free,
     require_tables,
     shape_of,
 )
@@ -55,9 +56,10 @@ LEDGER_CHUNK = 2**16  # bytes
 HEADER = ("format", "version", "spec", "digest")
 MAX_ATTRIBUTE = 2**16  # bytes
 TABLES = (*get_args(Table), LEDGER)
+FILLS = hasattr(os, "posix_fallocate")  # the system gives zeros without writing them
+UNKNOWN = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)  # to file systems that cannot give them
 # the first version with checksums of its structures, which any later one can read; and chunks that begin where
 # processors copy from at full speed, which at odd bytes some do not
-FILLS = hasattr(os, "posix_fallocate")  # the system gives zeros without writing them
 CREATION: dict[str, Any] = {"libver": ("v108", "v108"), "alignment_threshold": 4096, "alignment_interval": 64}
 
 
@@ -106,7 +108,7 @@ class HDF5Store(Store):
 
     @override
     def map(self, table: Table, rows: NDArray[np.int64]) -> "MappedRows | None":
-        return None if self._file.userblock_size else map_chunks(self._place, self._tables[table], rows)
+        return map_chunks(self._tables[table], rows)
 
     def write(self, rows: Mapping[Table, tuple[int, Rows]]) -> None:
         self._put(rows)
@@ -165,7 +167,7 @@ class HDF5Store(Store):
         if not lengths:
             return
         added = sum((rows - len(self._tables[name])) * self._tables[name][:1].nbytes for name, rows in lengths.items())
-        _require_free(self._place.parent, self._place.stat().st_size + added)
+        require_free(self._place.parent, self._place.stat().st_size + added)
         longer = WriterFile()
         try:
             with atomic(self._place, partial_of(self._place)) as copy:
@@ -193,14 +195,6 @@ def _open_to_write(place: Path, path: Path) -> WriterFile:
     return opened
 
 
-def _require_free(folder: Path, size: int) -> None:
-    """Raise OSError if a disk lacks room, for HDF5 finds out when it can neither go on nor close its file."""
-    free = shutil.disk_usage(folder).free
-    if free < size:
-        what = f"{size} bytes are needed to make a longer copy, and {free} are free"
-        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {what}")
-
-
 @contextmanager
 def _system_errors() -> Iterator[None]:
     """Raise the error of the operating system that HDF5 met, and tells in words only."""
@@ -226,10 +220,17 @@ def _create_table(file: Any, name: str, dtype: str, chunk: int, shape: tuple[int
 
 
 def _take_room(path: Path) -> None:
-    """Take room on the disk for all of a file, of whose tables none but the ledger was filled."""
+    """Take room on the disk for all of a file, of whose tables none but the ledger was filled.
+
+    Where the file system cannot, rows take theirs when they are written.
+    """
     if FILLS:
         with path.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError as error:
+                if error.errno not in UNKNOWN:
+                    raise
 
 
 def _attributes(file: Any) -> dict[str, str | int]:

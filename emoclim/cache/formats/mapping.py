@@ -6,7 +6,6 @@ Invariant: the numbers are the same either way.
 import math
 import mmap
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from emoclim.cache.formats.store import Rows, Store, gather
-from emoclim.files import open_regular
 
 if TYPE_CHECKING:
     from emoclim.data import MappedRows
@@ -53,13 +51,18 @@ def damaged_in_blocks(
     return np.concatenate(found)
 
 
-def map_chunks(place: Path, table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
-    """Map rows of a table of an HDF5 file, whose chunks lie there as they are; None where that cannot be."""
+def map_chunks(table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
+    """Map rows of a table of an HDF5 file, whose chunks lie there as they are; None where that cannot be.
+
+    It is the file that was opened, for another may have taken its place.
+    """
     from emoclim.data import MappedRows  # which loads torch
 
+    if table.file.userblock_size:
+        return None
     try:
-        with open_regular(place) as file:
-            content = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8)
+        handle = table.file.id.get_vfd_handle()
+        content = np.frombuffer(mmap.mmap(handle, 0, access=mmap.ACCESS_READ), np.uint8)
     except (OSError, ValueError):
         return None
     length, row_bytes = table.chunks[0], table.dtype.itemsize * math.prod(table.shape[1:])
@@ -76,8 +79,10 @@ def pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, by
     length, end = table.chunks[0], first + len(part)
     for start in range(first - first % length, end, length):
         begin, stop = max(start, first), min(start + length, end)
+        if (offset := _chunk_offset(table, start)) < 0:
+            raise ValueError(f"its file has no room for rows {start} to {start + length} of its {table.name}")
         content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
-        yield _chunk_offset(table, start) + (begin - start) * (len(content) // (stop - begin)), content
+        yield offset + (begin - start) * (len(content) // (stop - begin)), content
 
 
 def _chunk_offset(table: Any, row: int) -> int:

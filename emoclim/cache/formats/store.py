@@ -7,6 +7,8 @@ written again; so whatever a writer was doing when it died, it did to rows and b
 import errno
 import json
 import math
+import os
+import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -141,6 +143,14 @@ def require_tables(path: Path, shapes: Iterable[Sequence[int]], chunks: Iterable
     """Raise :class:`CacheError` where tables of these shapes, or one of their chunks, are beyond what is there."""
     needed = sum(4 * math.prod(map(max, shape, chunk)) for shape, chunk in zip(shapes, chunks, strict=True))
     require_memory(path, needed, CacheError)
+
+
+def require_free(folder: Path, size: int) -> None:
+    """Raise OSError if a disk lacks room, for HDF5 finds out when it can neither go on nor close its file."""
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        what = f"{size} bytes are needed to make a longer copy, and {free} are free"
+        raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: {what}")
 
 
 def shape_of(table: Table, rows: int, dim: int) -> tuple[int, ...]:
