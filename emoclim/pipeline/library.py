@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from emoclim.cache import (
     CacheNote,
+    FeatureCache,
     SourceRef,
     open_cache,
     read_note,
@@ -195,20 +196,31 @@ def source_of(note: CacheNote, path: str) -> SourceRef:
     raise CacheError(f"{path} was not extracted into {note.path}; extract it again")
 
 
-def read_features(
-    library: Library, items: Sequence[Item], keys: ContentKeys, *, partial: bool = False, quiet: bool = False
-) -> "Features":
-    """Read cached features of some items of a library; unless `quiet`, warn of those that are missing or failed."""
+def read_features(library: Library, items: Sequence[Item], keys: ContentKeys) -> "Features":
+    """Read cached features of some items of a library; warn of those that are missing or failed."""
     with open_cache(library.note.path) as cache:
-        held = find_held(library.note.spec, items, keys, cache)
-        if held.lacking and not partial:
-            raise CacheError(
-                f"{len(held.lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
-                f"{cache.path} ({held.lacking[0]} first); run: {command_for(library.note, library.manifest.source)}"
-            )
-        if not quiet:
-            tell_left_out(library.manifest.source, len(items), held.left_out)
-        return replace(cache.open_features(held.keys), ids=ids_of(held.items))
+        return features_in(cache, library, items, keys)[1]
+
+
+def features_in(
+    cache: FeatureCache,
+    library: Library,
+    items: Sequence[Item],
+    keys: ContentKeys,
+    *,
+    partial: bool = False,
+    quiet: bool = False,
+) -> "tuple[Sequence[Item], Features]":
+    """Return which items the cache of a library holds, and their features; unless `quiet`, warn of the others."""
+    held = find_held(library.note.spec, items, keys, cache)
+    if held.lacking and not partial:
+        raise CacheError(
+            f"{len(held.lacking)} of {len(items)} items of {library.manifest.source} are new or changed and not in "
+            f"{cache.path} ({held.lacking[0]} first); run: {command_for(library.note, library.manifest.source)}"
+        )
+    if not quiet:
+        tell_left_out(library.manifest.source, len(items), held.left_out)
+    return held.items, replace(cache.open_features(held.keys), ids=ids_of(held.items))
 
 
 def labels_of(libraries: Mapping[Modality, Library]) -> dict[Modality, set[str]]:

@@ -6,26 +6,25 @@ error; it is never dropped silently.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 
+from emoclim.cache import open_cache
 from emoclim.data import (
     NUMBERS,
     SPLITS,
     ContentKeys,
-    Features,
     Item,
     LabelMap,
     Manifest,
     Split,
-    ids_of,
     select_items,
     values_of,
 )
 from emoclim.errors import ManifestError
 from emoclim.modality import Modality
-from emoclim.pipeline.library import Library, read_features
+from emoclim.pipeline.library import Library, features_in
 
 WHOLE = "all"  # in place of a split: all of them
 
@@ -45,46 +44,43 @@ def read_splits(
     pairs: PairNumbers | None = None,
     **how: bool,
 ) -> dict[str, Split]:
-    """Read the features of the labelled items of some splits, as :func:`read_features` does.
+    """Read the features of the labelled items of some splits, as :func:`features_in` does.
 
     Of modalities that are `numbered`, those of the items with numbers, whose class is -1 where they have no label; of
     all items alike if they need not be `labelled`, as where `pairs` number them.
     """
-    splits, labelled = {}, labelled and pairs is None
+    names, labelled = tuple(names), labelled and pairs is None
     for name in names:
         if name not in (*SPLITS, WHOLE):
             raise ManifestError(f"there is no split {name!r}; there are {', '.join(SPLITS)}, and {WHOLE}")
-        features: dict[Modality, Features] = {}
-        labels: dict[Modality, torch.Tensor] = {}
-        numbers: dict[Modality, torch.Tensor] = {}
-        for modality, library in libraries.items():
-            manifest, of = library.manifest, numbered.get(modality)
-            items = taught_items(manifest, label_map, name, of) if labelled else items_of(manifest, name)
-            table = features[modality] = read_features(library, items, keys, **how)
-            labels[modality], own = known_of(with_ids(items, table.ids), modality, label_map, of)
-            if own is not None:
-                numbers[modality] = own
-                _require_numbers(own, name, manifest)
-            elif every_class and labelled:
-                _require_all_classes(labels[modality], label_map, name, manifest)
-        paired = (
-            None
-            if pairs is None
-            else {
-                modality: torch.tensor([pairs[modality][id_] for id_ in table.ids], dtype=torch.int64)
-                for modality, table in features.items()
-            }
+    features, labels, numbers, paired = ({name: dict[Modality, Any]() for name in names} for _ in range(4))
+    for modality, library in libraries.items():
+        manifest, of = library.manifest, numbered.get(modality)
+        with open_cache(library.note.path) as cache:  # once, as its ledger may be long
+            for name in names:
+                asked = taught_items(manifest, label_map, name, of) if labelled else items_of(manifest, name)
+                items, table = features_in(cache, library, asked, keys, **how)
+                features[name][modality] = table
+                labels[name][modality], own = known_of(items, modality, label_map, of)
+                if own is not None:
+                    numbers[name][modality] = own
+                    _require_numbers(own, name, manifest)
+                elif every_class and labelled:
+                    _require_all_classes(labels[name][modality], label_map, name, manifest)
+                if pairs is not None:
+                    paired[name][modality] = torch.tensor(
+                        [pairs[modality][id_] for id_ in table.ids], dtype=torch.int64
+                    )
+    return {
+        name: Split(
+            features[name],
+            labels[name],
+            label_map.classes,
+            numbers=numbers[name] or None,
+            pairs=None if pairs is None else paired[name],
         )
-        splits[name] = Split(features, labels, label_map.classes, numbers=numbers or None, pairs=paired)
-    return splits
-
-
-def with_ids(items: Sequence[Item], ids: Sequence[str]) -> Sequence[Item]:
-    """Select those of some items whose `ids` are given, in the order of both."""
-    if len(ids) == len(items):
-        return items
-    chosen = frozenset(ids)
-    return select_items(items, np.fromiter((id_ in chosen for id_ in ids_of(items)), np.bool_))
+        for name in names
+    }
 
 
 def taught_items(manifest: Manifest, label_map: LabelMap, split: str, of: NumbersOf | None) -> Sequence[Item]:

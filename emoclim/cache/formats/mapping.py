@@ -67,8 +67,9 @@ def map_chunks(table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
         return None
     length, row_bytes = table.chunks[0], table.dtype.itemsize * math.prod(table.shape[1:])
     starts = np.array([_chunk_offset(table, first) for first in range(0, int(rows.max(initial=-1)) + 1, length)], int)
-    chunk, within = np.divmod(rows, length)
-    places = starts[chunk] + within * row_bytes
+    chunk, places = np.divmod(rows, length)
+    places *= row_bytes
+    places += starts[chunk]
     if (starts < 0).any() or places.max(initial=0) + row_bytes > len(content):
         return None
     return MappedRows(sliding_window_view(content, row_bytes), places)

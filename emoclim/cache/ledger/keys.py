@@ -18,7 +18,7 @@ from emoclim.data import Texts, hash_of
 
 NEWEST = 1 << 16  # keys in the dictionary, at most
 BLOCK = 1 << 12  # new keys that make a run at once, where there are that many
-SEARCHED = 1 << 17  # keys whose texts are compared at once
+SEARCHED = 1 << 17  # keys that are looked up at once
 NONE = -1  # row of a key that is not there
 
 
@@ -62,13 +62,14 @@ class KeyIndex(Set[str]):
         for run in runs:
             if (stretch := run.stretch(texts)) is not None:  # as a whole library is read
                 return stretch
-        hashes = texts.hashes() if hashes is None else hashes
-        order = np.argsort(hashes)  # so that a run is searched from its begin to its end
-        for first in range(0, len(order), SEARCHED):
-            asked = order[first : first + SEARCHED]
+        for first in range(0, len(keys), SEARCHED):
+            own = slice(first, first + SEARCHED)
+            some, found = texts[own], rows[own]
+            known = some.hashes() if hashes is None else hashes[own]
+            order = np.argsort(known)  # so that a run is searched from its begin to its end
             for run in runs:
-                lacking = asked[rows[asked] == NONE]
-                rows[lacking] = run.search(texts, hashes[lacking], lacking)
+                lacking = order[found[order] == NONE]
+                found[lacking] = run.search(some, known[lacking], lacking)
         return rows
 
     def prepare(self, keys: Sequence[str], row: int) -> "NewKeys | None":

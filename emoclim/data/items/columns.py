@@ -202,6 +202,8 @@ def ids_of(items: Sequence[Item]) -> Sequence[str]:
 def select_items(items: Sequence[Item], chosen: NDArray[np.bool_]) -> Sequence[Item]:
     """Select the items that are chosen ``(N,)``."""
     rows = np.flatnonzero(chosen)
+    if len(rows) == len(items):
+        return items
     return items.select(rows) if isinstance(items, ItemColumns) else [items[row] for row in rows.tolist()]
 
 
