@@ -3,6 +3,7 @@
 import importlib.util
 import os
 import shlex
+import socket
 import sys
 import time
 from pathlib import Path
@@ -75,6 +76,13 @@ def test_ray_is_told_how_to_be_started(address: str, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("RAY_ADDRESS", address)
     with pytest.raises(ConfigError, match="ray start --head"):
         open_engine("ray:2")
+
+
+def test_a_ray_that_does_not_take_this_process_is_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    needs("ray")
+    monkeypatch.setattr("ray.init", lambda *_, **__: os.kill(2**22 + 1, 0))  # some OSError
+    with socket.create_server(("", 0)) as there, pytest.raises(ConfigError, match="ProcessLookup.*RAY_AUTH_MODE=token"):
+        open_engine(f"ray:2,address=127.0.0.1:{there.getsockname()[1]}")
 
 
 def test_workers_share_cores_and_each_sees_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,12 +63,18 @@ class Ray(Engine):
     def ready(self, device: str) -> Self:
         import ray
 
+        where = "here" if self.address == "auto" else f"at {self.address}"
         try:
             _require_answer(self.address)
-            ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
-            where = "here" if self.address == "auto" else f"at {self.address}"
+        except (OSError, ValueError) as error:
             raise ConfigError(f"no Ray cluster answers {where}; start one with: ray start --head") from error
+        try:
+            ray.init(self.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+            raise ConfigError(
+                f"the Ray cluster {where} does not take this process ({_named(error)}); install the same versions of "
+                "Ray and Python as there, and if it asks for a token, set RAY_AUTH_MODE=token"
+            ) from error
         if (self.gpus or 0) > 1 and self.gpus != int(self.gpus or 0):
             raise ConfigError(f"Ray gives a worker a part of one GPU or whole ones, not gpus={self.gpus:g}")
         there = ray.cluster_resources()
