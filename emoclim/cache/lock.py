@@ -53,7 +53,7 @@ class WriterFile:
                 raise
         return True
 
-    def write(self, offset: int, content: bytes) -> None:
+    def write(self, offset: int, content: bytes | memoryview) -> None:
         """Write all of `content` from a byte on."""
         os.lseek(self.number, offset, os.SEEK_SET)
         rest = memoryview(content)

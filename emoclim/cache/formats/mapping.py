@@ -75,14 +75,15 @@ def map_chunks(table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
     return MappedRows(sliding_window_view(content, row_bytes), places)
 
 
-def pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, bytes]]:
+def pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, memoryview]]:
     """Where in the file the rows of `part` belong when its first is row `first` of a table: one piece per chunk."""
     length, end = table.chunks[0], first + len(part)
     for start in range(first - first % length, end, length):
         begin, stop = max(start, first), min(start + length, end)
         if (offset := _chunk_offset(table, start)) < 0:
             raise ValueError(f"its file has no room for rows {start} to {start + length} of its {table.name}")
-        content = part[begin - first : stop - first].astype(table.dtype, copy=False).tobytes()
+        rows = np.ascontiguousarray(part[begin - first : stop - first], table.dtype)
+        content = rows.reshape(-1).view(np.uint8).data
         yield offset + (begin - start) * (len(content) // (stop - begin)), content
 
 
