@@ -110,8 +110,11 @@ def test_each_item_is_whole_or_told(scheme: str, expected: Expected, impatient: 
     assert [one.id for one in again.failures] == ["spoilt"]
     assert asked_by_id(impatient) - asked == Counter(id_ for id_, (reason, _) in expected.items() if reason)
 
+    impatient.files["spoilt.png"] = picture(99)
+    config = COLOUR.updated(workers=0, retry_failed=True)
+    assert extract_features("image", manifest, config=config, workspace=workspace).extraction.encoded == 1
     for name, content in impatient.files.items():
         (tmp_path / name).write_bytes(content)
     here = write_manifest(tmp_path / "here.csv", {name: name for name in impatient.files})
-    local = extract_features("image", here, config=COLOUR, workspace=workspace).extraction
-    assert (local.encoded, local.reused) == (0, len(expected))
+    local = extract_features("image", here, config=config, workspace=workspace).extraction
+    assert (local.encoded, local.reused) == (0, len(rows))

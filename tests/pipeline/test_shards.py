@@ -93,7 +93,8 @@ def test_shards_are_listed_until_they_are_merged_and_swept(parts: Path) -> None:
     assert list(answer("cache", "list", "--workspace", parts)["shards"].values()) == [3]
     assert "has 3 shards; join them with: emoclim cache merge" in run("cache", "list", "--workspace", parts).stdout
     assert answer("cache", "gc", "--yes", "--workspace", parts)["found"] == []
-    run("cache", "merge", "timbre", "--workspace", parts)
+    (folder,) = (parts / "cache").glob("*.shards")
+    run("cache", "merge", folder, "--workspace", parts)
     folder = next((parts / "cache").glob("*.shards"))
     assert len([path for path in folder.iterdir() if path.suffix == ".h5"]) == 3
     found = answer("cache", "gc", "--yes", "--workspace", parts)["found"]
