@@ -5,13 +5,15 @@ with an equal part. Both encode the same pictures by the same encoder, from noth
 Beyond the pool, `--on` plans, claims shards, watches, joins them to one cache and looks through the manifest. The pool
 joins nothing.
 
-On paper: items by the rate of a worker and the number of workers, and what deaths of workers add. Published is that of
+On paper: items by the rate of a worker and the number of workers, and what deaths of workers add. Rates are those that
+`extraction.py` measured of each encoder, on the machines that its results name, and round ones. Published is that of
 16,384 GPUs in 54 days 419 failed unexpectedly (A. Grattafiori et al., "The Llama 3 Herd of Models", 2024, section
 3.3.4). A death costs the start of another worker, what was encoded since the last commit, and at the worst a lease of
 the lock. The end waits for the last shard, of which each worker has sixteen.
 """
 
 import argparse
+import json
 import os
 import shutil
 import statistics
@@ -19,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import generated
@@ -28,6 +30,7 @@ from record import Row, command_line, counted, publish
 FAILURES_PER_GPU_HOUR = 419 / (54 * 24 * 16_384)
 START, COMMIT, LEASE = 60.0, 10.0, 90.0  # seconds: of a worker, between commits, of a lock of NFS
 SHARDS_PER_WORKER = 16
+RESULTS = Path(__file__).parent / "results"
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
@@ -40,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--paper-items", type=float, default=1e8)
     parser.add_argument("--paper-workers", type=int, default=64)
-    parser.add_argument("--rates", type=float, nargs="+", default=[10, 100, 1000], help="items per second of a worker")
+    parser.add_argument("--rates", type=float, nargs="+", default=[10, 100, 1000], help="round ones")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder) / "library"
@@ -57,7 +60,10 @@ def main() -> None:
     pool, on = (statistics.median(times[kind]) for kind in ("pool", "on"))
     what = f"{counted(asked.items, 'picture')} on {asked.engine}:{asked.workers}"
     rows = [Row(what, on, "s", "the bare pool", pool, "<= 1.15")]
-    rows += [row for rate in asked.rates for row in on_paper(asked.paper_items, asked.paper_workers, rate)]
+    rates = {**{f"of {rate:g} items/s": rate for rate in asked.rates}, **dict(measured_rates())}
+    rows += [
+        row for told, rate in rates.items() for row in on_paper(asked.paper_items, asked.paper_workers, told, rate)
+    ]
     publish("Extraction on many workers", __doc__, asked, rows, {"seconds": times})
 
 
@@ -89,18 +95,30 @@ def command(root: Path) -> list[str]:
     return [*words, "--workspace", str(root), "--json"]
 
 
-def on_paper(items: float, workers: int, rate: float) -> Sequence[Row]:
+def measured_rates() -> Iterator[tuple[str, float]]:
+    """Yield what `extraction.py` measured: which encoder on which machine, and items per second."""
+    for path in sorted(RESULTS.glob("extraction_*.json")):
+        found = json.loads(path.read_text())
+        machine = found["machine"]
+        where = machine["gpu"] or f"{machine['cores']} cores of {machine['processor']}"
+        speeds = [row for row in found["rows"] if row["name"].endswith(": speed")]
+        if speeds:
+            best = max(speeds, key=lambda row: row["ours"])
+            encoder = path.stem.removeprefix("extraction_")
+            yield f"of {where}, {encoder}, {best['ours']:.3g} {best['unit']}", best["ours"]
+
+
+def on_paper(items: float, workers: int, told: str, rate: float) -> Sequence[Row]:
     """Reckon hours of work, and what deaths and the last shards add."""
     work = items / (workers * rate) / 3600
     deaths = FAILURES_PER_GPU_HOUR * workers * work
     lost = deaths * (START + COMMIT + LEASE) / 3600 / workers
     last = work / SHARDS_PER_WORKER / 2
-    what = f"{items:,.0f} items on {workers} workers of {rate:g} items/s"
+    what = f"{items:,.0f} items on {workers} workers {told}"
     return [
         Row(f"{what}: work", work, "h"),
         Row(f"{what}: deaths to expect", deaths, ""),
-        Row(f"{what}: added by deaths", lost, "h"),
-        Row(f"{what}: waiting for the last shards, on average", last, "h"),
+        Row(f"{what}: added by deaths, and by waiting for the last shards, on average", lost + last, "h"),
     ]
 
 
