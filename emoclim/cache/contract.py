@@ -101,7 +101,7 @@ class FeatureCache(ABC):
             return self.read(self.in_order(), verify=verify)
         ids = tuple(ids)
         where = "the cache" if self.path is None else f"cache {self.path}"
-        keys = find_keys(ids, self.keys(), self._item_tables(), where)
+        keys = find_keys(ids, self.holds, self._item_tables(), where)
         return replace(self.read(keys, verify=verify), ids=ids)
 
     def record_items(self, manifest: str, statuses: Sequence[ItemStatus]) -> None:

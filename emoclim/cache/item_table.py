@@ -9,9 +9,8 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -155,13 +154,15 @@ def refreshed(status: ItemStatus, committed: Collection[str]) -> ItemStatus:
 
 
 def find_keys(
-    ids: Sequence[str], committed: AbstractSet[str], tables: Iterable[tuple[str, Sequence[ItemStatus]]], where: str
+    ids: Sequence[str],
+    holds: Callable[[Sequence[str]], NDArray[np.bool_]],
+    tables: Iterable[tuple[str, Sequence[ItemStatus]]],
+    where: str,
 ) -> list[str]:
     """Find the keys of items by id; raise :class:`CacheError` for those that are unknown or ambiguous."""
-    meant: dict[str, dict[str, str]] = {id_: {} for id_ in ids if id_ not in committed}  # key -> who says so
-    for id_, keys in meant.items():
-        if (key := f"{BY_ID}{id_}") in committed:
-            keys[key] = "what was imported"
+    meant: dict[str, dict[str, str]] = {id_: {} for id_ in compress(ids, ~holds(ids))}  # key -> who says so
+    for id_ in compress(meant, holds(keys_by_id(tuple(meant)))):
+        meant[id_][f"{BY_ID}{id_}"] = "what was imported"
     for name, statuses in tables if meant else ():
         for item in statuses:
             if item.state == "committed" and item.id in meant:
@@ -172,12 +173,13 @@ def find_keys(
                 f"{id_!r} stands for different contents in {' and '.join(keys.values())} beside {where}; "
                 "ask for it by its key, which is in these tables"
             )
-    if unknown := [id_ for id_, keys in meant.items() if not committed & keys.keys()]:
+    found = {id_: next(iter(keys), "") for id_, keys in meant.items()}
+    if unknown := list(compress(found, ~holds(tuple(found.values())))):
         raise CacheError(
             f"{where} does not hold {len(unknown)} of the {len(ids)} items asked for ({name_some(unknown)}); "
             "extract these items first, or see in the tables beside it how they are called"
         )
-    return [next(iter(meant[id_])) if id_ in meant else id_ for id_ in ids]
+    return [found.get(id_, id_) for id_ in ids]
 
 
 def ids_by_key(cache: Path) -> dict[str, str]:

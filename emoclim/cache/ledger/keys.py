@@ -52,8 +52,8 @@ class KeyIndex(Set[str]):
         """Return the rows of all keys, in order."""
         return np.concatenate([*(run.rows for run in self._runs), _row_numbers(self._newest)])
 
-    def rows(self, keys: Sequence[str], hashes: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Find the row of each of keys ``(n,)``, whose hashes may be known; NONE of those that are not there."""
+    def rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
+        """Find the row of each of keys ``(n,)``; NONE of those that are not there."""
         runs, newest = self._runs, self._newest
         rows = np.fromiter(map(newest.get, keys, repeat(NONE)), np.int64, len(keys)) if newest else _nowhere(len(keys))
         if not runs or not len(keys):
@@ -65,11 +65,11 @@ class KeyIndex(Set[str]):
         for first in range(0, len(keys), SEARCHED):
             own = slice(first, first + SEARCHED)
             some, found = texts[own], rows[own]
-            known = some.hashes() if hashes is None else hashes[own]
-            order = np.argsort(known)  # so that a run is searched from its begin to its end
+            hashes = some.hashes()
+            order = np.argsort(hashes)  # so that a run is searched from its begin to its end
             for run in runs:
                 lacking = order[found[order] == NONE]
-                found[lacking] = run.search(some, known[lacking], lacking)
+                found[lacking] = run.search(some, hashes[lacking], lacking)
         return rows
 
     def prepare(self, keys: Sequence[str], row: int) -> "NewKeys | None":
@@ -78,9 +78,9 @@ class KeyIndex(Set[str]):
             few = dict(zip(keys, range(row, row + len(keys)), strict=True))
             return few if len(few) == len(keys) and (self.rows(keys) == NONE).all() else None
         texts = Texts.of(keys)
-        hashes = texts.hashes()
-        run = _Run(texts, np.arange(row, row + len(keys)), hashes, np.arange(len(keys)))
-        return run if not run.has_twice() and (self.rows(texts, hashes) == NONE).all() else None
+        run = _Run(texts, np.arange(row, row + len(keys)), texts.hashes(), np.arange(len(keys)))
+        there = run.has_twice() or any(map(run.shares_keys, self._runs))
+        return None if there or (self._newest and not self._newest.keys().isdisjoint(texts)) else run
 
     def add(self, new: "NewKeys") -> None:
         """Add keys that were prepared, and none since."""
@@ -146,6 +146,10 @@ class _Run:
         alike = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
         keys = self.keys.take(self._places[np.union1d(alike, alike + 1)])
         return len(set(keys)) < len(keys)
+
+    def shares_keys(self, other: "_Run") -> bool:
+        """Tell whether a key is there as well."""
+        return bool((other.search(self.keys, self._hashes, self._places) != NONE).any())
 
     def place(self, key: str) -> int:
         """Find the place of one key."""
