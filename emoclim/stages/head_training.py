@@ -81,7 +81,7 @@ def train_heads(
     config
         Everything else.
     device
-        Where to train; all features are put there once.
+        Where to train; all features are put there once, but on the CPU those of large caches stay in their file.
     resume
         What `callbacks.keep` was given after an epoch of the same training, which goes on from there; the bytes of the
         result are those of a training that was never stopped.
