@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -179,6 +180,25 @@ class CacheContract(ABC):
         assert list(cache) == list("acdfbe")
         for name in ("values", "segments", "offsets", "starts", "seconds"):
             assert torch.equal(getattr(found, name), getattr(expected, name))
+
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            {"starts": None},
+            {"segments": None},
+            {"offsets": None},
+            *({"offsets": torch.tensor(ends)} for ends in ([0, 2], [1, 2, 3], [0, 2, 2], [0, 2, 9], [0, 4, 3])),
+        ],
+        ids=str,
+    )
+    def test_features_whose_segments_do_not_fit_are_refused(self, cache: FeatureCache, bad: dict[str, Any]) -> None:
+        with MemoryCache(SPEC) as plain:
+            plain.append([encoded("a", 2), encoded("b", 1)])
+            good = plain.read(["a", "b"])
+        with pytest.raises(CacheError, match="fit"):
+            cache.append_features(replace(good, **bad))
+        assert not len(cache)
+        cache.append_features(good)
 
     @pytest.mark.parametrize("spoilt", ["values", "segments", "starts", "seconds", "ids", "empty", "held"])
     def test_features_are_appended_all_or_none(self, cache: FeatureCache, spoilt: str) -> None:

@@ -89,9 +89,8 @@ class NewRows(NamedTuple):
         if features.segments is not None and features.starts is not None and len(features.segments):
             tables |= {"segments": features.segments, "starts": features.starts}
         rows = {table: np.ascontiguousarray(part.detach().cpu().numpy()) for table, part in tables.items()}
-        counts = np.zeros(len(features), np.int64) if features.offsets is None else features.offsets.diff().numpy()
         seconds = np.zeros(len(features)) if features.seconds is None else features.seconds.double().cpu().numpy()
-        return cls(features.ids, rows, counts, seconds)
+        return cls(features.ids, rows, np.diff(_offsets(features)), seconds)
 
 
 def to_features(
@@ -120,13 +119,25 @@ def to_features(
 
 def split_features(features: "Features") -> Iterator[EncodedItem]:
     """Split features into items, to be appended elsewhere; their `ids` become keys."""
-    ends = [0] * (len(features) + 1) if features.offsets is None else features.offsets.tolist()
+    ends = _offsets(features).tolist()
     seconds = [0.0] * len(features) if features.seconds is None else features.seconds.tolist()
     for n, (first, last) in enumerate(pairwise(ends)):
         item = EncodedItem(features.ids[n], features.values[n], seconds=seconds[n])
         if features.segments is not None and features.starts is not None and last > first:
             item = replace(item, segments=features.segments[first:last], starts=features.starts[first:last])
         yield item
+
+
+def _offsets(features: "Features") -> NDArray[np.int64]:
+    """Return where the segments of each item begin, and the last end ``(n + 1,)``, if these are the segments there."""
+    held = 0 if features.segments is None else len(features.segments)
+    none = np.zeros(len(features) + 1, np.int64)
+    offsets = none if features.offsets is None else features.offsets.numpy(force=True)
+    fits = offsets.shape == none.shape and not offsets[0] and offsets[-1] == held and (np.diff(offsets) >= 0).all()
+    if not fits or (held and features.starts is None):
+        advice = f"give {len(none)} that rise from 0 to the number of segments, and the start of each"
+        raise CacheError(f"the offsets and starts of features do not fit their {held} segments; {advice}")
+    return offsets
 
 
 def are_sound(features: "Features", dim: int) -> bool:
