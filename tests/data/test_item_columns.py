@@ -101,6 +101,8 @@ KEPT: dict[str, Callable[[str], str]] = {
     "no split": lambda table: table.replace(",test", ",rest"),
     "twice": lambda table: table + table.splitlines()[-1] + "\n",
     "moved": lambda table: table.replace(",train", ",val", 1),
+    "header alone": lambda table: "id,split\n",
+    "null characters": lambda table: table + "a\0,test\n",
     "cells astray": lambda table: table.replace(",train\n", "\ntrain,train,train,", 1),
 }
 

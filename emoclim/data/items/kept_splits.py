@@ -43,8 +43,8 @@ def _read_table(path: Path) -> tuple[Any, NDArray[np.int32]] | None:
         return None
     raw = np.frombuffer(content, np.uint8)[len(HEADER) :]
     signs = raw[np.isin(raw, SIGNS)]
-    rows = signs.reshape(-1, 2) if not len(signs) % 2 else None
-    usual = content.startswith(HEADER) and content.endswith(b"\n") and not {'"', "\r"}.intersection(text)
+    rows = signs.reshape(-1, 2) if len(signs) and not len(signs) % 2 else None
+    usual = content.startswith(HEADER) and content.endswith(b"\n") and not {'"', "\r", "\0"}.intersection(text)
     if not usual or rows is None or (rows != SIGNS).any():
         return None
     cells = Texts.split(text[:-1].replace("\n", ","), ",")
