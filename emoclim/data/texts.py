@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from operator import eq
 from typing import Any, Self, overload
 
 import numpy as np
@@ -177,7 +178,7 @@ class Texts(Sequence[str]):
             return np.array_equal(self.lengths(), other.lengths()) and np.array_equal(self.bytes(), other.bytes())
         if isinstance(other, str) or not isinstance(other, Sequence):
             return NotImplemented
-        return len(self) == len(other) and all(map(str.__eq__, self, other))
+        return len(self) == len(other) and all(map(eq, self, other))
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -45,6 +45,7 @@ def test_they_are_what_a_tuple_is(given: list[str], data: st.DataObject) -> None
     assert Texts.join([]) == ()
     assert texts != [*plain, "more"]
     assert texts != 5
+    assert not given or texts != [5] * len(given)
     with pytest.raises(IndexError):
         texts[len(plain)]
 
