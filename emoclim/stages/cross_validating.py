@@ -94,7 +94,7 @@ class FoldHeads(Heads):
         numbers = self.fold_numbers(features)
         rows = [(numbers == number).nonzero()[:, 0] for number in range(len(self.folds))]
         found = [
-            one.outputs(features.select(own.to(features.device)), average=average)
+            one.outputs(features.select(own), average=average)
             for one, own in zip(self.folds, rows, strict=True)
             if len(own)
         ]

@@ -20,6 +20,7 @@ from emoclim.learning.objectives.base import Objective
 from emoclim.metrics import blockwise
 from emoclim.metrics.retrieval import average_precision, precision_at_k, reciprocal_rank
 from emoclim.stages import evaluating, head_vectors
+from emoclim.stages.cross_validating import FoldHeads
 from emoclim.stages.evaluating import evaluate, evaluate_each
 
 
@@ -57,6 +58,15 @@ def test_equals_plain_loops(name):
         assert found.scores.metrics[metric].tolist() == pytest.approx(expected, abs=1e-12)
         assert found.metrics[metric] == pytest.approx(reference.macro(expected, sides[1]), abs=1e-12)
         assert found.micro[metric] == pytest.approx(fmean(expected), abs=1e-12)
+
+
+def test_heads_of_folds_take_features_on_any_device():
+    heads, images = trained(split := random_split(), n_heads=1), split.features["image"]
+    images = replace(images, seconds=torch.zeros(len(images)))
+    folds = {"image": {id_: n % 2 for n, id_ in enumerate(images.ids)}}
+    crossed = FoldHeads.of([heads, heads], folds)
+    for name, found in crossed.outputs(images.to(torch.device("meta"))).items():
+        assert found.shape == crossed.outputs(images)[name].shape
 
 
 def test_counts_queries_candidates_and_those_without_a_relevant_candidate():
