@@ -20,9 +20,7 @@ from contracts import DIM, SPEC, encoded, tensor
 
 from emoclim.cache import EncodedItem, MemoryCache, open_cache
 from emoclim.cache.formats import hdf5, store
-from emoclim.cache.items import NewRows
 from emoclim.cache.ledger import keys as index
-from emoclim.cache.ledger.lines import COLUMNS, to_line
 from emoclim.data import Texts
 from emoclim.data.features import FeatureSpec
 from emoclim.errors import CacheError, CacheMismatch
@@ -245,18 +243,22 @@ def test_no_torch_is_loaded_before_features_are_read(path: Path) -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True) == "4 False\n"
 
 
+# as the version before columns wrote it of ITEMS
+EARLIER = b"""\
+["7c5a9045",{"row":0,"segment":0,"items":[["a",2,12.94339120388031,2980467536,763068634],["b",0,13.674443364143372,2288817059,0]]}]
+["6799dc88",{"failure":["f","too short"]}]
+["9d31f3bb",{"row":2,"segment":2,"items":[["c",3,25.823716521263123,1484480979,753290317],["d",0,6.240860223770142,2582942771,0]]}]
+"""
+
+
 def test_lines_of_earlier_versions_are_read_on(path: Path) -> None:
     fill(path)
-    text = ledger_text(path).splitlines(keepends=True)
-    first, last = (NewRows.of_items(part).commit() for part in (ITEMS[:2], ITEMS[2:]))
-    taken = len(first.records), int(first.records["count"].sum())
-    for place, commit, (row, segment) in ((0, first, (0, 0)), (2, last, taken)):
-        parts = (commit.records[name].tolist() for name in COLUMNS)
-        text[place] = to_line({"row": row, "segment": segment, "items": list(zip(commit.keys, *parts, strict=True))})
-    edit_ledger(path, lambda _: b"".join(text))
+    edit_ledger(path, lambda _: EARLIER)
     assert_holds(path, ITEMS)
     with open_cache(path, SPEC) as cache:
+        assert cache.failures() == {"f": "too short"}
         cache.append([encoded("e", 1)])
+    assert ledger_text(path).startswith(EARLIER)
     assert_holds(path, [*ITEMS, encoded("e", 1)])
 
 
