@@ -80,9 +80,10 @@ def _imported_rows(ids: Texts, there: NDArray[np.bool_]) -> bytes:
         return _csv([ItemStatus(id_, states[held], f"{BY_ID}{id_}") for id_, held in own])
     import pyarrow.compute as pc
 
-    middles = Texts.of([f",{state},{BY_ID}" for state in states]).take(there.astype(np.int64))
+    told = Texts.of([f",{state},{BY_ID}" for state in states])
+    middle = told.arrow()[int(there[0])] if (there == there[0]).all() else told.take(there.astype(np.int64)).arrow()
     end, nothing = Texts.of([",\n", ""]).arrow()
-    rows = pc.binary_join_element_wise(ids.arrow(), middles.arrow(), ids.arrow(), end, nothing)
+    rows = pc.binary_join_element_wise(ids.arrow(), middle, ids.arrow(), end, nothing)
     return Texts.of(rows).bytes().tobytes()
 
 
