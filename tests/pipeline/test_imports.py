@@ -21,6 +21,7 @@ from emoclim.config import ImportConfig, TrainConfig
 from emoclim.data import Texts
 from emoclim.errors import CacheError, ConfigError, EmoclimError, ManifestError
 from emoclim.pipeline.caches.importing import ImportResult, import_features
+from emoclim.pipeline.caches.matching import find_rows
 from emoclim.pipeline.evaluation.evaluate import evaluate_run
 from emoclim.pipeline.run import Resources, start
 from emoclim.pipeline.searching.searcher import Searcher
@@ -342,6 +343,22 @@ def test_what_is_wrong_in_a_later_block_leaves_nothing(space: Path, case: str, m
         bring(space, space / "given.parquet")
     assert files_of(space) == before
     assert not (space / "cache").exists()
+
+
+def test_a_table_that_changes_meanwhile_is_told(space: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = space / "given.parquet"
+    pq.write_table(pa.table({"id": IDS, "values": LISTS}), file)
+    before = files_of(space)
+
+    def changed(*given: Any, **options: Any) -> Any:
+        found = find_rows(*given, **options)
+        pq.write_table(pa.table({"id": IDS[:5], "values": LISTS[:5]}), file)
+        return found
+
+    monkeypatch.setattr("emoclim.pipeline.caches.importing.find_rows", changed)
+    with pytest.raises(CacheError, match=r"given.parquet changed while it was read"):
+        bring(space, file)
+    assert files_of(space) == before
 
 
 def test_the_files_of_a_folder_are_one_table(space: Path) -> None:

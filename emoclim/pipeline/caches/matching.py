@@ -80,11 +80,14 @@ def survey(given: Given, track: Track) -> Survey:
 
 def read_numbers(given: Given, seen: Survey, track: Track) -> Iterator[Block]:
     """Read all items of a file that was surveyed."""
-    blocks = _ahead(read_blocks(given.files, given.values, seen.ids))
+    blocks, rows = _ahead(read_blocks(given.files, given.values, seen.ids)), 0
     for block in track(blocks, f"import {given.path.name}"):
         if block.values.shape[1] != seen.dim:
             survey(given, track)  # which tells how long all are
+        rows += len(block.ids)
         yield block
+    if rows < len(seen.ids):
+        raise CacheError(f"{given.path} changed while it was read; import it again when it is whole")
 
 
 def _ahead(blocks: Iterator[Block]) -> Iterator[Block]:
