@@ -190,8 +190,10 @@ def _disagreements(note: CacheNote, source: SourceRef, cache: FeatureCache) -> t
 def _repeated(table: Path, hashes: NDArray[np.int64]) -> list[str]:
     """Return the ids that a table of items lists more than once, given the hash of each."""
     hashes.sort()
-    again = hashes[1:][np.diff(hashes) == 0]
-    some = (ids.take(np.flatnonzero(np.isin(ids.hashes(), again))) for ids, *_ in status_columns(table) if len(again))
+    again = hashes[1:][hashes[1:] == hashes[:-1]]
+    if not len(again):
+        return []
+    some = (ids.take(np.flatnonzero(np.isin(ids.hashes(), again))) for ids, *_ in status_columns(table))
     return [id_ for id_, count in Counter(chain.from_iterable(some)).items() if count > 1]
 
 
