@@ -5,6 +5,7 @@ import os
 import signal
 from pathlib import Path
 
+import processes
 import pytest
 
 os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling UMAP takes half a minute, fitting a few points without it a second
@@ -13,7 +14,8 @@ gc.set_threshold(20_000, 20, 20)  # looking for cycles after every 700 objects t
 
 
 def pytest_collection_finish() -> None:
-    """Look for cycles among what tests make, not among the modules, which stay."""
+    """Look for cycles among what tests make, not among the modules, which stay; name what the server of forks loads."""
+    processes.CONTEXT.set_forkserver_preload([*processes.LIBRARIES, "emoclim.app.guard.loaded"])
     gc.collect()
     gc.freeze()
 

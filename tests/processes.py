@@ -15,9 +15,7 @@ from typing import Any
 import pytest
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["pytest", "hypothesis", "typer.testing", "pyarrow.parquet", "soundfile", "emoclim.stages.encoder_training"]
-)
+LIBRARIES = ["pytest", "hypothesis", "typer.testing", "pyarrow.parquet", "soundfile", "emoclim.stages.encoder_training"]
 
 
 def start(work: Callable[..., object], *given: object, told: Path | None = None) -> BaseProcess:

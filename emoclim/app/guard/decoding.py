@@ -21,6 +21,10 @@ from emoclim.encoders import Encoder
 from emoclim.errors import DecodeError, EmoclimError, MissingLibrary
 from emoclim.files import GB
 
+# A fork of this process might hold locks of its threads; of a server that has none, it is there at once
+CONTEXT: Any = multiprocessing.get_context("forkserver" if sys.platform == "linux" else "spawn")
+if sys.platform == "linux":
+    CONTEXT.set_forkserver_preload(["emoclim.app.guard.loaded"])
 T = TypeVar("T")
 Kind = Literal["ready", "block", "end", "error"]
 START_SECONDS = 300.0  # that a process may take to load its libraries, on a machine that is busy
@@ -122,9 +126,8 @@ class _Process:
     """A process that runs one call after another."""
 
     def __init__(self, memory: int) -> None:
-        context = multiprocessing.get_context("spawn")  # a copy of this one might hold locks of its threads
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, memory), name="decoder", daemon=True)
+        self._connection, theirs = CONTEXT.Pipe()
+        self._process = CONTEXT.Process(target=_work, args=(theirs, memory), name="decoder", daemon=True)
         self.busy = True
         self._process.start()
         theirs.close()
@@ -162,9 +165,7 @@ class _Process:
 def _work(connection: Connection, memory: int) -> None:
     """Run one call after another, until the other side is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us ends us
-    import torch
-
-    from emoclim.data import read_blocks, read_image  # noqa: F401 - loaded before memory is bounded
+    from emoclim.app.guard.loaded import torch  # and what else is needed, before memory is bounded
 
     torch.set_num_threads(1)
     _bound(memory)
