@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Generator
 from functools import partial
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -127,7 +128,7 @@ class _Process:
 
     def __init__(self, memory: int) -> None:
         self._connection, theirs = CONTEXT.Pipe()
-        self._process = CONTEXT.Process(target=_work, args=(theirs, memory), name="decoder", daemon=True)
+        self._process: BaseProcess = CONTEXT.Process(target=_work, args=(theirs, memory), name="decoder", daemon=True)
         self.busy = True
         self._process.start()
         theirs.close()
