@@ -203,7 +203,9 @@ def _seconds(work: Callable[[], object]) -> float:
 
 def _watched(work: Callable[[], Found]) -> Found:
     """Do some work, and tell the most anonymous memory that it took; 0 where the system does not tell."""
-    import torch  # noqa: F401 - what its libraries take is not its own
+    import h5py  # noqa: F401 - what its libraries take is not its own
+    import pyarrow.parquet  # noqa: F401
+    import torch  # noqa: F401
 
     before, most, ended = _anonymous(), [0], threading.Event()
 

@@ -1,5 +1,6 @@
 from .batches import BatchPacker as BatchPacker
 from .glibc_malloc import keep_freed_memory as keep_freed_memory
+from .glibc_malloc import trim as trim
 from .glibc_malloc import trim_periodically as trim_periodically
 from .pending import Encoded as Encoded
 from .pending import ExtractionPlan as ExtractionPlan

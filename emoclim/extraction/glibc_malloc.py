@@ -6,6 +6,7 @@ of extraction. What is kept fragments, and is therefore given back now and then.
 """
 
 import ctypes
+import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,14 @@ def trim_periodically(things: Iterable[T], interval: float = INTERVAL) -> Iterat
             library.malloc_trim(0)
             since = time.monotonic()
     if library is not None:
+        library.malloc_trim(0)
+
+
+def trim() -> None:
+    """Give back what is free in pieces, of which what comes next would use few; also what Arrow keeps, if it is there."""
+    if arrow := sys.modules.get("pyarrow"):
+        arrow.default_memory_pool().release_unused()
+    if library := _glibc():
         library.malloc_trim(0)
 
 

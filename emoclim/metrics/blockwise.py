@@ -19,10 +19,10 @@ from emoclim.metrics.rounded import PeakCounter, error_bound
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
-PEAKS_BLOCK = 1 << 26  # bytes of a block of queries of which only the best of each chunk is held
+PEAKS_BLOCK = 1 << 25  # bytes of a block of queries of which only the best of each chunk is held
 TILE, TILE_QUERIES = 1 << 23, 1 << 10  # bytes of float32 products that are taken at once, and queries that these are of
 GRID = float(1 << 26)
-ROWS = 1 << 14  # brought to the grid at once
+ROWS = 1 << 12  # brought to the grid at once
 CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
@@ -95,12 +95,13 @@ def measure_vectors(
     exclude_groups = None if exclude_groups is None else exclude_groups.to(device)
     answer = Answer.blank(question)
     for rows, columns in _parts(len(queries), len(candidates), groups, device):
+        answer.count_candidates(question, rows, columns, exclude_groups)
         gallery = Gallery(candidates, columns, question, exclude_groups, memory)
+        del columns  # of which there may be very many
         for own in torch.split(rows, ROWS):
             vectors = queries[own]
             asking = vectors.any(dim=1)
             answer.silent[own] = ~asking
-            answer.count_candidates(question, own, columns, exclude_groups)
             for block in _blocks(asking.nonzero()[:, 0], answer.n_candidates[own], gallery.queries_at_once):
                 gallery.ask(answer, own[block], vectors[block])
     return answer
@@ -153,13 +154,15 @@ class Gallery:
     def _peaks(self, block: Tensor, vectors: Tensor) -> Tensor:
         """Compute the best float32 score of each chunk ``(len(block), n)``, unless products turn out to be coarse."""
         width, n = self._layout.width, len(self._layout.chunk_classes)
-        at_once = max(1, min(self._memory // 4, TILE) // (4 * width * min(len(block), TILE_QUERIES)))  # chunks
-        buffer = self._placed.new_empty(min(len(block), TILE_QUERIES) * at_once * width)
+        parts = -(-len(block) // TILE_QUERIES)
+        most = -(-len(block) // parts)  # queries of a part
+        at_once = max(1, min(self._memory // 4, TILE) // (4 * width * most))  # chunks
+        buffer = self._placed.new_empty(most * at_once * width)
         peaks = self._placed.new_empty(len(block), n)
         for first in range(0, n, at_once):
             chunks = slice(first, min(first + at_once, n))
             tile = self._placed[chunks.start * width : chunks.stop * width]
-            for rows in torch.split(torch.arange(len(block)), TILE_QUERIES):
+            for rows in torch.tensor_split(torch.arange(len(block)), parts):
                 own = vectors[rows[0] : rows[-1] + 1]
                 scores = torch.mm(own, tile.T, out=buffer[: len(own) * len(tile)].view(len(own), len(tile)))
                 if not first + int(rows[0]) and not self._trusts(scores[0], own[0], tile):

@@ -12,6 +12,7 @@ from torch import Tensor
 from emoclim.config import Average
 from emoclim.data import Split
 from emoclim.errors import ManifestError, RunError
+from emoclim.extraction import trim
 from emoclim.learning import Heads, Metric, as_candidates, as_queries, squares_of
 from emoclim.metrics import on_grid
 from emoclim.modality import Modality
@@ -45,6 +46,8 @@ class Outputs:
 
     def of(self, rows: Tensor | None) -> Mapping[str, Tensor]:
         """Make the outputs of rows ``(n,)`` int64, or of all."""
+        if rows is not None and not rows[0]:
+            trim()  # before a table of many rows, of what reading and laying out have left in pieces
         features = self.features if rows is None else self.features.select(rows.cpu())
         found = self._heads.outputs(features.to(self._embedding), average=self._average)
         if not all(output.isfinite().all() for output in found.values()):
