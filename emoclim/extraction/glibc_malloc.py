@@ -34,7 +34,7 @@ def trim_periodically(things: Iterable[T], interval: float = INTERVAL) -> Iterat
 
 
 def trim() -> None:
-    """Give back what is free in pieces, of which what comes next would use few; also what Arrow keeps, if it is there."""
+    """Give back what is free in pieces, of which what comes next would use few; also what Arrow keeps of it."""
     if arrow := sys.modules.get("pyarrow"):
         arrow.default_memory_pool().release_unused()
     if library := _glibc():
