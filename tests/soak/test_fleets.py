@@ -1,6 +1,7 @@
 """Real engines whose workers are killed at random, and a node of Ray that dies: the bytes are those of one process."""
 
 import importlib.util
+import json
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ from emoclim.cache import who_writes
 from emoclim.cluster import Engine, open_engine, run_tasks
 from emoclim.cluster.engines.local import VISIBLE
 from emoclim.cluster.engines.slurm import Slurm
+from emoclim.cluster.working import MAX_TRIES
 from emoclim.progress import silent
 
 COUNT, KILLS, NODES = (2000, 100, 3) if LONGER > 1 else (40, 1, 2)
@@ -85,6 +87,19 @@ def root(whole: Path, tmp_path: Path) -> Path:
     return tmp_path / "workspace"
 
 
+def at_work(root: Path) -> list[int]:
+    """List the processes that are at a task, but for one of which the next worker that dies would be the last."""
+    tasks = [task for task in root.glob("cache/*.shards/tasks/?????.json") if tries(task) < MAX_TRIES]
+    return [writer.pid for task in tasks if (writer := who_writes(task))]
+
+
+def tries(task: Path) -> int:
+    """Count how often a task was begun without getting further."""
+    with suppress(OSError, ValueError):
+        return int(json.loads(task.with_suffix(".tries").read_bytes())["number"])
+    return 0
+
+
 @contextmanager
 def killing(root: Path, kills: int, seed: int, then: Callable[[], None]) -> Iterator[list[int]]:
     """Kill a worker that is at a task, now and then, so many times; list the processes that died of it."""
@@ -92,8 +107,7 @@ def killing(root: Path, kills: int, seed: int, then: Callable[[], None]) -> Iter
 
     def kill() -> None:
         while len(killed) < kills and not over.wait(chance.uniform(0, 2 * BETWEEN)):
-            at_work = [writer for task in root.glob("cache/*.shards/tasks/?????.json") if (writer := who_writes(task))]
-            if at_work and (pid := chance.choice(at_work).pid) not in (*killed, os.getpid()):
+            if (pids := at_work(root)) and (pid := chance.choice(pids)) not in (*killed, os.getpid()):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
                     killed.append(pid)
