@@ -35,6 +35,8 @@ def remove_left() -> None:
     """Remove the temporary folders of processes of this machine that were killed."""
     of_machine = _of_machine()
     for folder in Path(tempfile.gettempdir()).glob(f"{glob.escape(of_machine)}*-*"):
-        process = folder.name.removeprefix(of_machine).partition("-")[0]
-        if process.isdecimal() and not is_alive(int(process)):
+        process, _, own = folder.name.removeprefix(of_machine).partition("-")
+        if (
+            process.isdecimal() and "-" not in own and not is_alive(int(process))
+        ):  # else of another, whose name is longer
             shutil.rmtree(folder, ignore_errors=True)  # which follows no link, and leaves what is of other users

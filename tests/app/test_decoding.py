@@ -159,9 +159,8 @@ def test_what_a_killed_service_left_is_removed_by_the_next(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     mine, others = own_prefix(), "emoclim-another machine-"
-    left, *kept = (
-        tmp_path / name for name in (f"{mine.replace(str(os.getpid()), str(GONE))}x", f"{mine}x", f"{others}1-x")
-    )
+    gone = mine.replace(str(os.getpid()), str(GONE))
+    left, *kept = (tmp_path / name for name in (f"{gone}x", f"{mine}x", f"{others}1-x", f"{gone}7-x"))
     for folder in (left, *kept):
         folder.mkdir()
         (folder / "0.wav").touch()
