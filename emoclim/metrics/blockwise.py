@@ -123,7 +123,7 @@ class Gallery:
         enough = len(columns) >= ROUNDED_FROM * max(1, len(question.relevance) / 16)  # else chunks hold few candidates
         self._by_peaks = columns.device.type == "cpu" and enough and not question.sorts
         self._layout = layout = question.lay_out(columns, peaks=self._by_peaks)
-        self._empty = layout.spread(torch.ones_like(columns, dtype=torch.bool)).logical_not_()
+        self._empty = layout.empty()
         self._excluded: tuple[Tensor, Tensor] | None = None  # groups of queries, and of the candidate of each column
         if exclude_groups is not None:
             self._excluded = exclude_groups, layout.spread(exclude_groups[columns], fill=-1)

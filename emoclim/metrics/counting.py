@@ -49,8 +49,8 @@ class Layout:
         return spread
 
     def empty(self) -> Tensor:
-        """Return the columns without a candidate, int64."""
-        return (self.spread(torch.ones_like(self.columns)) == 0).nonzero()[:, 0]
+        """Tell of each column ``(P,)`` whether it has no candidate."""
+        return self.spread(torch.ones_like(self.columns, dtype=torch.bool)).logical_not_()
 
 
 def lay_out(classes: Tensor, n_classes: int, deepest: int, widest: int = WIDEST) -> Layout:

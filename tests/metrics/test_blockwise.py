@@ -55,7 +55,7 @@ def measure_scores(scores: Tensor, question: Question) -> Answer:
     answer.count_candidates(question, rows, columns, None)
     if scores.numel():
         scores = scores.clamp(min=torch.finfo(scores.dtype).min)  # -inf is for what is no candidate
-        placed = scores[:, layout.spread(columns)].index_fill(1, layout.empty(), -torch.inf)
+        placed = scores[:, layout.spread(columns)].masked_fill(layout.empty(), -torch.inf)
         answer.take(question, rows, placed, layout)
     return answer
 
@@ -312,7 +312,7 @@ def test_each_chunk_holds_one_class_and_each_candidate_a_column(classes, deepest
     assert len(set(layout.columns.tolist())) == len(classes)
     assert torch.equal(layout.chunk_classes[layout.columns // layout.width], labels)
     empty = set(range(layout.n_columns)) - set(layout.columns.tolist())
-    assert set(layout.empty().tolist()) == empty
+    assert set(layout.empty().nonzero()[:, 0].tolist()) == empty
     assert len(empty) < 7 * layout.width
 
 
