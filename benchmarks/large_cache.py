@@ -166,6 +166,7 @@ def evaluating(folder: Path, asked: argparse.Namespace) -> Found:
     sizes = 1, DIM, config.hidden_dim, config.embedding_dim
     banks = Banks({name: HeadBank(*sizes, dropout=config.dropout, generator=draw) for name in libraries})
     heads = Heads(banks, {name: features.spec for name, features in splits["all"].features.items()})
+    del libraries  # whose items nothing asks for any more
     vectors = np.lib.format.open_memmap(folder / "vectors.npy", "w+", np.float32, (asked.items, DIM))
     for first in range(0, asked.items, BLOCK):  # which the file holds, not memory
         vectors[first : first + BLOCK] = np.random.default_rng(first).standard_normal(

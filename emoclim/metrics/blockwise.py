@@ -22,7 +22,7 @@ SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would
 PEAKS_BLOCK = 1 << 25  # bytes of a block of queries of which only the best of each chunk is held
 TILE, TILE_QUERIES = 1 << 23, 1 << 10  # bytes of float32 products that are taken at once, and queries that these are of
 GRID = float(1 << 26)
-ROWS = 1 << 12  # brought to the grid at once
+ROWS, GRID_ROWS = 1 << 12, 1 << 10  # of vectors that are asked for at once, and brought to the grid at once
 CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
@@ -52,7 +52,7 @@ def on_grid(vectors: Tensor) -> Tensor:
     embeddings know.
     """
     grid = torch.empty_like(vectors, dtype=torch.float32)
-    for rows, part in zip(torch.split(vectors, ROWS), torch.split(grid, ROWS), strict=True):
+    for rows, part in zip(torch.split(vectors, GRID_ROWS), torch.split(grid, GRID_ROWS), strict=True):
         part.copy_(normalize(rows.double(), dim=1)).mul_(GRID).round_().div_(GRID)
     return grid
 
@@ -219,7 +219,8 @@ def _blocks(rows: Tensor, n_candidates: Tensor, size: int) -> Iterator[Tensor]:
     counts = n_candidates[rows]
     for count in torch.unique(counts).tolist():
         if count:
-            yield from torch.split(rows[counts == count], size)
+            alike = rows[counts == count]
+            yield from torch.tensor_split(alike, -(-len(alike) // size))
 
 
 def _parts(

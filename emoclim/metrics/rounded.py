@@ -13,6 +13,7 @@ from emoclim.metrics.counting import Layout
 from emoclim.metrics.retrieval import refuse_nan
 
 PAIRS_AT_ONCE = 1 << 20  # of queries and chunks that are looked through together
+QUERIES_AT_ONCE = 1 << 8  # for which a chunk is read together
 
 Read = Callable[
     [Tensor, int, torch.dtype], Tensor
@@ -100,8 +101,9 @@ class PeakCounter:
             own = lowest[:, classes[chunks]] if lowest.shape[1] > 1 else lowest
             chunk, query = (self._peaks[:, chunks[0] : chunks[-1] + 1] >= own).T.nonzero().unbind(dim=1)
             numbers, sizes = torch.unique_consecutive(chunks[chunk], return_counts=True)
-            owners = torch.split(query, sizes.tolist())
-            yield from zip(numbers.tolist(), classes[numbers].tolist(), owners, strict=True)
+            for number, rows in zip(numbers.tolist(), torch.split(query, sizes.tolist()), strict=True):
+                for some in torch.split(rows, QUERIES_AT_ONCE):
+                    yield number, int(classes[number]), some
 
     @property
     def _queries_at_once(self) -> int:

@@ -64,6 +64,7 @@ def test_no_bit_depends_on_tiles_and_blocks(at_once: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(blockwise, "TILE_QUERIES", 7)
     monkeypatch.setattr(blockwise, "ROWS", 25)
     monkeypatch.setattr(rounded, "PAIRS_AT_ONCE", at_once)
+    monkeypatch.setattr(rounded, "QUERIES_AT_ONCE", 2)
     assert_same_bits(measured(monkeypatch, 1, *given), expected)
 
 
@@ -125,5 +126,5 @@ def test_the_grid_does_not_depend_on_what_is_brought_to_it_at_once(monkeypatch: 
     unit = torch.nn.functional.normalize(vectors.double(), dim=1)
     assert float((expected - unit).abs().max()) <= 2.0**-26  # half of it, and what float32 rounds before
     assert torch.equal((expected.double() * 2**26).round(), expected.double() * 2**26)
-    monkeypatch.setattr(blockwise, "ROWS", 7)
+    monkeypatch.setattr(blockwise, "GRID_ROWS", 7)
     assert torch.equal(on_grid(vectors), expected)
