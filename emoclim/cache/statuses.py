@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Literal, NamedTuple, get_args
+from typing import IO, TYPE_CHECKING, Literal, NamedTuple, get_args
 
-import numpy as np
-
-from emoclim.data import Texts
 from emoclim.errors import CacheError
 from emoclim.files import FORMULA, open_regular, require_memory
+
+if TYPE_CHECKING:
+    from emoclim.data import Texts  # loads numpy, which listing what there is does without
 
 State = Literal["committed", "failed", "missing", "left out"]
 STATES: tuple[State, ...] = get_args(State)
@@ -28,9 +28,9 @@ ESCAPED = re.compile(r"(\\+)(x[0-9a-f]{2})")
 class Statuses(NamedTuple):
     """What some rows of a table say."""
 
-    ids: Texts
-    states: Texts
-    keys: Texts
+    ids: "Texts"
+    states: "Texts"
+    keys: "Texts"
 
 
 def status_rows(path: Path) -> Iterator[list[list[str]]]:
@@ -41,6 +41,8 @@ def status_rows(path: Path) -> Iterator[list[list[str]]]:
 
 def status_columns(path: Path) -> Iterator[Statuses]:
     """Yield the rows of a table as :func:`status_rows` does, many at once and without an object of each."""
+    from emoclim.data import Texts
+
     with _opened(path) as file:
         plain = file.readline() == b"%b\n" % ",".join(FIELDS).encode()
         if not plain:
@@ -56,6 +58,10 @@ def status_columns(path: Path) -> Iterator[Statuses]:
 
 def _columns(raw: bytes) -> Statuses | None:
     """Cut whole lines into columns; None where it takes a closer look at them."""
+    import numpy as np
+
+    from emoclim.data import Texts
+
     signs = np.frombuffer(raw, np.uint8)
     ends = np.flatnonzero((signs == ord(",")) | (signs == ord("\n")))
     rows = len(ends) // len(FIELDS)
