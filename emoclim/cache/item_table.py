@@ -12,15 +12,18 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain, compress
 from pathlib import Path
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, NamedTuple
 
 from emoclim.cache.statuses import ROWS, State, status_rows
-from emoclim.data import ContentKeys, FeatureSpec, Item, Texts, shown_path
+from emoclim.data import ContentKeys, FeatureSpec, Item, shown_path
 from emoclim.errors import CacheError, DecodeError, name_some
 from emoclim.files import FORMULA, atomic, csv_bytes, shielded, write_bytes
+
+if TYPE_CHECKING:  # loaded by what reads columns; listing what there is does without
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from emoclim.data import Texts
 
 LONGEST_NAME = 100  # bytes of a manifest's name in those of its tables; file systems take 255 in all
 BY_ID = "id:"  # begins the keys of imported features, which are known by their ids
@@ -63,8 +66,10 @@ def write_item_table(cache: Path, manifest_name: str, statuses: Sequence[ItemSta
     return path
 
 
-def write_imported_table(cache: Path, manifest_name: str, ids: Sequence[str], there: NDArray[np.bool_]) -> None:
+def write_imported_table(cache: Path, manifest_name: str, ids: Sequence[str], there: "NDArray[np.bool_]") -> None:
     """Write the table of items that are known by their ids, of which some are `there` ``(N,)`` and the others not."""
+    from emoclim.data import Texts
+
     with atomic(item_table_path(cache, manifest_name)) as partial, partial.open("wb") as file:
         file.write(csv_bytes([ItemStatus._fields]))
         for first in range(0, len(ids), ROWS):
@@ -72,13 +77,16 @@ def write_imported_table(cache: Path, manifest_name: str, ids: Sequence[str], th
             file.write(_imported_rows(Texts.of(ids[part]), there[part]))
 
 
-def _imported_rows(ids: Texts, there: NDArray[np.bool_]) -> bytes:
+def _imported_rows(ids: "Texts", there: "NDArray[np.bool_]") -> bytes:
     """Write rows of a table of items; of many plain ids without a Python object of each."""
     states: tuple[State, State] = ("missing", "committed")
     if len(ids) < ROWS or not _are_plain(ids):
         own = zip(ids, there.tolist(), strict=True)
         return _csv([ItemStatus(id_, states[held], f"{BY_ID}{id_}") for id_, held in own])
+    import numpy as np
     import pyarrow.compute as pc
+
+    from emoclim.data import Texts
 
     told = Texts.of([f",{state},{BY_ID}" for state in states])
     middle = told.arrow()[int(there[0])] if (there == there[0]).all() else told.take(there.astype(np.int64)).arrow()
@@ -87,7 +95,7 @@ def _imported_rows(ids: Texts, there: NDArray[np.bool_]) -> bytes:
     return Texts.of(rows).bytes().tobytes()
 
 
-def _are_plain(ids: Texts) -> bool:
+def _are_plain(ids: "Texts") -> bool:
     """Tell whether a CSV file surely has texts as they are, by a look at all at once."""
     if not ids.lengths().all():
         return False
@@ -101,6 +109,8 @@ def keys_by_id(ids: Sequence[str]) -> Sequence[str]:
     if len(ids) < ROWS:
         return tuple(f"{BY_ID}{id_}" for id_ in ids)
     import pyarrow.compute as pc
+
+    from emoclim.data import Texts
 
     begin, nothing = Texts.of([BY_ID, ""]).arrow()
     return Texts.of(pc.binary_join_element_wise(begin, Texts.of(ids).arrow(), nothing))
@@ -156,7 +166,7 @@ def refreshed(status: ItemStatus, committed: Collection[str]) -> ItemStatus:
 
 def find_keys(
     ids: Sequence[str],
-    holds: Callable[[Sequence[str]], NDArray[np.bool_]],
+    holds: "Callable[[Sequence[str]], NDArray[np.bool_]]",
     tables: Iterable[tuple[str, Sequence[ItemStatus]]],
     where: str,
 ) -> list[str]:
