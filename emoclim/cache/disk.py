@@ -84,7 +84,8 @@ class DiskCache(FeatureCache):
             line = commit.line(self._ledger.taken)
             store.write({table: (ends[table], part) for table, part in rows.tables.items()})
             store.write_line(self._ledger.size, line)
-            self._ledger.count(commit, new, len(line))
+            self._ledger.count(commit, len(line))
+            self._ledger.keys.add(new)
 
     @override
     def reserve(self, n_items: int) -> None:

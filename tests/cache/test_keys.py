@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoclim.cache.ledger import keys as module
+from emoclim.cache.ledger import ledger
 from emoclim.cache.ledger.keys import NONE, KeyIndex
-from emoclim.cache.ledger.lines import split_lines
+from emoclim.cache.ledger.ledger import Ledger
+from emoclim.cache.ledger.lines import COLUMNS, Commit, split_lines, to_line
 from emoclim.data import Texts, hash_of
+from emoclim.errors import CacheError
 
 KEYS = st.lists(st.sampled_from([*"abcdefghijklmnopqrstuvwxyz", "", "é", "id:1"]), max_size=12)
 
@@ -53,6 +56,21 @@ def test_it_is_what_a_dictionary_is(hashing: object, steps: list[tuple[bool, lis
                 with pytest.raises(ValueError, match="leaves out"):
                     index.remove(keys)
             assert_same(index, plain, asked)
+
+
+@pytest.mark.parametrize("apart", [1, 2, 3, 7])
+@pytest.mark.parametrize("end", [b"", b"torn"])
+def test_keys_of_lines_are_looked_up_together(apart: int, end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger, "BLOCK", 3)
+    monkeypatch.setattr(module, "NEWEST", 4)
+    none = {name: [0] for name in COLUMNS}
+    lines = [Commit.of([key], none).line((row, 0)) for row, key in enumerate("abcdefgh")]
+    again = Commit.of(["abcdefgh"[8 - apart]], none).line((8, 0))
+    left_out = to_line({"left_out": ["abcdefgh"[8 - apart]]})
+    with pytest.raises(CacheError, match="twice"):
+        Ledger.replay([*lines, again, end], "it")
+    found = Ledger.replay([*lines, left_out, again, end], "it")
+    assert found.keys.rows("abcdefgh").tolist() == [8 if row == 8 - apart else row for row in range(8)]
 
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"\0", b"\0\0"])), st.integers(1, 5))

@@ -174,6 +174,8 @@ class _Run:
         rows = _nowhere(len(asked))
         at = np.searchsorted(self._hashes, hashes)
         found = np.flatnonzero(self._hashes.take(at, mode="clip") == hashes) if len(self.rows) else asked[:0]
+        if not len(found):
+            return rows
         places, wanted = self._places[at[found]], keys.take(asked[found])
         if self.keys.take(places) != wanted:  # hashes of different texts are equal, once in an age
             places = np.fromiter(map(self.place, wanted), np.int64, len(wanted))

@@ -5,15 +5,16 @@ line is written when its rows, and the line before it, are on the disk. So one u
 counts for nothing; any other unsound line is damage. No Python object is kept of each item of many.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.cache.ledger.keys import KeyIndex, NewKeys
+from emoclim.cache.ledger.keys import BLOCK, KeyIndex
 from emoclim.cache.ledger.lines import RECORD, Commit, had_its_end, is_sound, read_commit, read_record, split_lines
+from emoclim.data import Texts
 from emoclim.errors import CacheError
 
 
@@ -26,6 +27,7 @@ class Ledger:
     taken: tuple[int, int] = (0, 0)  # rows of the tables of values and of segments, also of items that were left out
     size: int = 0  # bytes of the sound lines; the next one goes there
     lost_end: bool = False  # an unsound line behind them has an end: hardly torn by a dying writer, but a spoilt commit
+    _waiting: list[Sequence[str]] = field(default_factory=list)  # keys of the last rows, which are looked up together
     _records: NDArray[Any] = field(default_factory=lambda: np.empty(0, RECORD))  # and room for more behind them
 
     @property
@@ -50,30 +52,32 @@ class Ledger:
         """Add up the lines of a ledger, which comes in blocks; an unsound last one is left out."""
         ledger, lines, number = cls(), split_lines(blocks), 0
         line = next(lines, None)
-        while line is not None:
-            following, number = next(lines, None), number + 1
-            if following is None and not is_sound(line):
-                ledger.lost_end = had_its_end(line)
-                break
-            try:
+        try:
+            while line is not None:
+                following, number = next(lines, None), number + 1
+                if following is None and not is_sound(line):
+                    ledger.lost_end = had_its_end(line)
+                    break
                 ledger.add(line)
-            except (ValueError, TypeError, OverflowError, RecursionError) as error:
-                what = f"line {number} of its ledger cannot be used ({error})"
-                raise CacheError(f"{where} is damaged: {what}; delete it and extract anew") from error
-            line = following
+                line = following
+            ledger.settle()
+        except (ValueError, TypeError, OverflowError, RecursionError) as error:
+            what = f"line {number} of its ledger cannot be used ({error})"
+            raise CacheError(f"{where} is damaged: {what}; delete it and extract anew") from error
         return ledger
 
     def add(self, line: bytes) -> None:
-        """Count one line; raise what :meth:`replay` tells of where it is unsound or does not follow the others."""
+        """Count one line, whose keys may wait; raise what :meth:`replay` tells of where it is no sound next one."""
         match read_record(line):
             case {"row": row, "segment": segment} as record:
                 if (row, segment) != self.taken:
                     raise ValueError("it does not follow the lines before it")
                 commit = read_commit(record)
-                if (new := self.keys.prepare(commit.keys, row)) is None:
-                    raise ValueError("it counts an item twice")
-                self.count(commit, new)
+                self.count(commit)
+                self._waiting.append(commit.keys)
+                self.settle(BLOCK)
             case {"left_out": keys}:
+                self.settle()
                 self.keys.remove(keys)
             case {"failure": [str(key), str(reason)]}:
                 self.failures[key] = reason
@@ -81,8 +85,17 @@ class Ledger:
                 raise ValueError("it is no record of this version")
         self.size += len(line)
 
-    def count(self, commit: Commit, new: NewKeys, size: int = 0) -> None:
-        """Count items, whose keys were prepared, and so many bytes of their line."""
+    def settle(self, fewest: int = 1) -> None:
+        """Look up the keys that wait, if there are as many, and take them in."""
+        if (count := sum(map(len, self._waiting))) >= fewest:
+            keys = self._waiting[0] if len(self._waiting) == 1 else Texts.join([*map(Texts.of, self._waiting)])
+            if (new := self.keys.prepare(keys, self.taken[0] - count)) is None:
+                raise ValueError("it, or one before it, counts an item twice")
+            self.keys.add(new)
+            self._waiting = []
+
+    def count(self, commit: Commit, size: int = 0) -> None:
+        """Count items, but for their keys, and so many bytes of their line."""
         records = commit.records
         row, segment = self.taken
         end = row + len(records)
@@ -94,6 +107,5 @@ class Ledger:
         self._records["first"][row:end] += segment
         self.taken = end, segment + int(records["count"].sum())
         self.size += size
-        self.keys.add(new)
         for key in self.failures.keys() & commit.keys if self.failures else ():
             del self.failures[key]
