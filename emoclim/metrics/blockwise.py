@@ -198,18 +198,18 @@ class Gallery:
 
     @cached_property
     def _placed_exact(self) -> Tensor:
-        return self._place(torch.float64)
+        return self._placed.double() if "_placed" in vars(self) else self._place(torch.float64)
 
     def _place(self, dtype: torch.dtype) -> Tensor:
-        """Bring the candidates into the order of their columns; columns without one are zero."""
+        """Bring the candidates into the order of their columns; columns without one are zero. Done once."""
+        columns, self._columns = self._columns, self._columns.new_empty(0)
+        places = torch.split(self._layout.columns, ROWS)
         placed = None
-        for own, places in zip(
-            *(torch.split(table, ROWS) for table in (self._columns, self._layout.columns)), strict=True
-        ):
+        for own, at in zip(torch.split(columns, ROWS), places, strict=True):
             vectors = self._candidates[own].to(dtype)
             if placed is None:
                 placed = vectors.new_zeros(self._layout.n_columns, vectors.shape[1])
-            placed[places] = vectors
+            placed[at] = vectors
         assert placed is not None  # whoever asks has a candidate
         return placed
 
