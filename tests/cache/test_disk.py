@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -234,6 +235,23 @@ def test_libraries_are_loaded_on_first_use_only() -> None:
         names = {node.module if isinstance(node, ast.ImportFrom) else node.names[0].name for node in nodes}
         backends = {"h5py", "zarr", "emoclim.cache.formats.hdf5", "emoclim.cache.formats.zarr"} & names
         assert not backends or source.stem in ("hdf5", "zarr")
+
+
+def test_a_reader_that_opens_while_tables_grow(path: Path, small_chunks: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [encoded(f"k{n}", n % 3) for n in range(40)]
+    backend = cache_files.STORES[path.suffix]
+    read = backend.read_ledger
+    with open_cache(path, SPEC) as writer:
+        writer.append(items[:2])
+
+        def read_late(own: store.Store) -> Iterator[bytes]:
+            writer.append(items[2:])
+            return read(own)
+
+        monkeypatch.setattr(backend, "read_ledger", read_late)
+        with open_cache(path) as cache:
+            assert len(cache) in (2, 40)
+            assert torch.equal(cache.features().values[1], items[1].value)
 
 
 def test_no_torch_is_loaded_before_features_are_read(path: Path) -> None:

@@ -82,11 +82,9 @@ class ZarrStore(Store):
 
     def __init__(self, path: Path, *, writable: bool) -> None:
         self.path = path
-        group = _open_group(path, writable)
-        self.spec = read_header(group.attrs, path)
-        self._arrays = {table: _array(group, table, self.spec.dim) for table in get_args(Table)}
-        arrays = self._arrays.values()
-        require_tables(path, (array.shape for array in arrays), (array.chunks for array in arrays))
+        self._group = _open_group(path, writable)
+        self.spec = read_header(self._group.attrs, path)
+        self._attach()
         self._ledger = WriterFile.open(path / LEDGER) if writable else WriterFile()
 
     @staticmethod
@@ -111,6 +109,7 @@ class ZarrStore(Store):
             require_memory(path, os.fstat(file.fileno()).st_size, CacheError)  # it may be of holes
             while block := file.read(LEDGER_BLOCK):
                 yield block
+        self._attach()  # a writer may have made the arrays longer before it wrote what was just read
 
     def holds(self, table: Table) -> int:
         return self._arrays[table].shape[0]
@@ -160,6 +159,11 @@ class ZarrStore(Store):
 
     def close(self) -> None:
         self._ledger.close()
+
+    def _attach(self) -> None:
+        self._arrays = {table: _array(self._group, table, self.spec.dim) for table in get_args(Table)}
+        arrays = self._arrays.values()
+        require_tables(self.path, (array.shape for array in arrays), (array.chunks for array in arrays))
 
     def _read_chunk(self, table: Table, number: int, first: int, rows: Rows) -> None:
         """Fill `rows` with those of a chunk from its row `first` on; with NaN if its file is not there as a whole."""
