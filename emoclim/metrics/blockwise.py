@@ -19,10 +19,10 @@ from emoclim.metrics.rounded import PeakCounter, error_bound
 BLOCK = 1 << 28  # bytes of a block of queries where memory allows more: it would make no product faster
 SORTED_PAIR = 144  # bytes that a sort takes per query and candidate
 SORTED_BLOCK = 1 << 25  # bytes of a block of queries that is sorted: more would not stay near the processor
-PEAKS_BLOCK = 1 << 25  # bytes of a block of queries of which only the best of each chunk is held
+PEAKS_BLOCK = 3 << 23  # bytes of a block of queries of which only the best of each chunk is held
 TILE, TILE_QUERIES = 1 << 23, 1 << 10  # bytes of float32 products that are taken at once, and queries that these are of
 GRID = float(1 << 26)
-ROWS, GRID_ROWS = 1 << 12, 1 << 10  # of vectors that are asked for at once, and brought to the grid at once
+ROWS, GRID_ROWS = 1 << 13, 1 << 10  # of vectors that are asked for at once, and brought to the grid at once
 CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 

@@ -40,7 +40,7 @@ class Layout:
 
     def bytes_of_peaks(self, deepest: int) -> int:
         """Return what the best score of each chunk, and what is found by these, take for one query."""
-        return 5 * len(self.chunk_classes) + 32 * (self.width + deepest) + 80 * self.n_classes
+        return 5 * len(self.chunk_classes) + 32 * deepest + 80 * self.n_classes
 
     def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
         """Bring rows of the candidates ``(M, ...)`` into the order of their columns; `fill` where a column has none."""

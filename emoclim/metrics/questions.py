@@ -49,7 +49,7 @@ class Question:
 
     def lay_out(self, columns: Tensor, *, peaks: bool = False) -> Layout:
         """Give each of some candidates its place in a row of scores, or where only the best of each chunk is held."""
-        how = (max(1, self.depth // 4), WIDEST_OF_PEAKS) if peaks else (self.depth, WIDEST)
+        how = (max(1, self.depth // 10), WIDEST_OF_PEAKS) if peaks else (self.depth, WIDEST)
         return lay_out(self.candidates[columns], len(self.relevance), *how)
 
 
