@@ -3,12 +3,13 @@
 import gc
 import os
 import signal
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+from warnings import catch_warnings
 
 import processes
 import pytest
-
-os.environ["NUMBA_DISABLE_JIT"] = "1"  # compiling UMAP takes half a minute, fitting a few points without it a second
 
 gc.set_threshold(20_000, 20, 20)  # looking for cycles after every 700 objects took a quarter of the time
 
@@ -27,6 +28,16 @@ def shared() -> Path:
     if not (folder / "corpus" / "images.csv").is_file():
         pytest.skip(f"needs the real corpus, which is not part of the project (looked in {folder})")
     return folder
+
+
+@pytest.fixture(scope="module")
+def _plain_umap() -> Iterator[None]:
+    """Compile nothing of UMAP, which takes half a minute; it fits a few points without it in a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        with suppress(ImportError), catch_warnings(action="ignore"):  # it is an extra, and tells what it lacks
+            patch.setattr("numba.config.DISABLE_JIT", True)
+            import umap  # noqa: F401 - its functions stay as they are when they are loaded
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

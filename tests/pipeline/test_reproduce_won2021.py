@@ -25,7 +25,7 @@ SPLITS = ("train", "train", "val", "test", "test")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory, _plain_umap: None) -> Path:
     """A workspace in which table 3 was made; its answer is in answer.json."""
     root = tmp_path_factory.mktemp("won2021")
     (root / "data").mkdir()

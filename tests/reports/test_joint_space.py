@@ -9,6 +9,8 @@ from PIL import Image
 
 from emoclim.reports.joint_space import JointSpace, _brought, plot_joint_spaces
 
+pytestmark = pytest.mark.usefixtures("_plain_umap")
+
 
 def test_what_is_a_plane_already_is_drawn_as_it_is() -> None:
     points = torch.rand(6, 2, dtype=torch.float64)
@@ -20,7 +22,7 @@ def test_umap_is_fitted_to_one_modality_and_the_rest_brought_to_it(monkeypatch: 
     threads, fit = torch.get_num_threads(), umap.fit_transform
 
     def on_all_cores(*given: Any) -> Any:
-        torch.set_num_threads(threads + 1)  # as numba does when it compiles, which is switched off in tests
+        torch.set_num_threads(threads + 1)  # as numba does when it compiles, which is switched off here
         return fit(*given)
 
     monkeypatch.setattr(umap, "fit_transform", on_all_cores)

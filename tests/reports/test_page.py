@@ -18,6 +18,7 @@ from PIL import Image
 from emoclim.data.manifest import Item
 from emoclim.data.media.previews import excerpt, thumbnail
 from emoclim.errors import DecodeError
+from emoclim.pipeline.evaluation import page
 from emoclim.pipeline.evaluation.page import preview
 from emoclim.reports.page import Media, Page, render_page
 
@@ -114,7 +115,8 @@ def test_a_page_of_numbers_alone() -> None:
     assert "table" not in seen.tags
 
 
-def test_the_page_of_an_evaluation_needs_nothing_else(workspace: Path) -> None:
+def test_the_page_of_an_evaluation_needs_nothing_else(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "SECONDS", 8.0)  # as users have it
     run("evaluate", "--workspace", workspace)
     folder = workspace / "runs" / "001-colour-timbre" / "evaluation" / "test"
     text = (folder / "report.html").read_text(encoding="utf-8")

@@ -5,6 +5,7 @@ import logging
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -316,7 +317,10 @@ def test_memory_does_not_grow_over_steps(material: Material) -> None:
 def held_tensors() -> tuple[int, int]:
     """Bytes of all tensors that there are, and how many of them have a graph."""
     tensors = [one for one in gc.get_objects() if issubclass(type(one), Tensor)]
-    storages = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}
+    storages = {}
+    for one in tensors:
+        with suppress(NotImplementedError):  # inside of a transform, which a test before left
+            storages[one.untyped_storage().data_ptr()] = one.untyped_storage().nbytes()
     return sum(storages.values()), sum(one.grad_fn is not None for one in tensors)
 
 

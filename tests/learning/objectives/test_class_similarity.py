@@ -10,7 +10,7 @@ from objective_cases import emo_clim, prepared
 
 from emoclim.data.features import Split
 from emoclim.errors import ConfigError, ManifestError
-from emoclim.learning.sampling import check_pair
+from emoclim.learning.split_checks import check_pair
 
 
 def similarity(where: list[tuple[float, float]], *widths: float) -> torch.Tensor:

@@ -15,7 +15,8 @@ from emoclim.errors import ConfigError, ManifestError
 from emoclim.learning import make_objective
 from emoclim.learning.heads_file import load_heads, save_heads
 from emoclim.learning.objectives.base import Objective
-from emoclim.learning.sampling import Batch, check_pair
+from emoclim.learning.sampling import Batch
+from emoclim.learning.split_checks import check_pair
 from emoclim.stages import train_heads
 
 ONES, NINES = torch.tensor([[0.2, 0.4], [0.6, 0.8], [0.1, 0.9]]), torch.tensor([[1.0, 5.0], [9.0, 6.0], [5.0, 1.0]])
