@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,14 @@ def picture(n: int) -> bytes:
 class FileServer(http.server.ThreadingHTTPServer):
     """Counts what it is asked for, by path without query; what stalls does so until the server ends."""
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.files: dict[str, bytes] = {}
         self.asked: Counter[str] = Counter()
         self.authorised: dict[str, str | None] = {}
         self.ended = threading.Event()
         self.mended = False  # no path misbehaves any more
+        self.retry_after = ""
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -106,6 +108,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_busy(self, content: bytes, name: str) -> None:
         self.fail(503)
 
+    def do_later(self, content: bytes, name: str) -> None:
+        self.send(b"", 0, ("Retry-After", self.server.retry_after), status=429)
+
     def do_gone(self, content: bytes, name: str) -> None:
         self.fail(404)
 
@@ -114,6 +119,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_moved(self, content: bytes, name: str) -> None:
         self.send(b"", 0, ("Location", f"{self.server.address}/whole/{name}"), status=302)
+
+    def do_away(self, content: bytes, name: str) -> None:
+        self.send(b"", 0, ("Location", "http://localhost:1/"), status=302)
 
     def do_circle(self, content: bytes, name: str) -> None:
         self.send(b"", 0, ("Location", self.path), status=302)
@@ -154,7 +162,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server() -> Iterator[FileServer]:
-    with FileServer() as server:
+    with serving() as server:
+        yield server
+
+
+@contextmanager
+def serving(port: int = 0) -> Iterator[FileServer]:
+    with FileServer(port) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield server

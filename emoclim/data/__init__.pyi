@@ -28,6 +28,7 @@ from .items.columns import columns_of as columns_of
 from .items.columns import ids_of as ids_of
 from .items.columns import select_items as select_items
 from .items.columns import values_of as values_of
+from .items.hosts import UnreachableHosts as UnreachableHosts
 from .items.item import SPLITS as SPLITS
 from .items.item import Item as Item
 from .items.known_files import Fingerprint as Fingerprint

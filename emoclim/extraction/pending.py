@@ -14,6 +14,7 @@ from emoclim.data import (
     Fingerprint,
     Item,
     Manifest,
+    UnreachableHosts,
     content_key,
     fetched,
     is_remote,
@@ -120,6 +121,7 @@ class HashingPreparer(Generic[T]):
     unknown: frozenset[str]  # ids of the items whose fingerprint the plan needs
     contents: ContentKeys  # knows the others, and by now perhaps some of these
     settled: set[str]  # content keys that need no decoding; grows by those found
+    hosts: UnreachableHosts = field(default_factory=UnreachableHosts)
 
     def prepare(self, item: Item) -> Generator[T | FileRead, None, float]:
         """Yield the fingerprint of the file, if it is not known, then the blocks, unless its content is settled."""
@@ -130,7 +132,7 @@ class HashingPreparer(Generic[T]):
             return (yield from self._prepare(item, fingerprint))
         with ExitStack() as stack:
             with (watch := Stopwatch()).time("read"):
-                here = stack.enter_context(fetched(item))
+                here = stack.enter_context(fetched(item, self.hosts))
                 found = read_fingerprint(here)
             is_known = fingerprint is not None and fingerprint.digest == found.digest
             return (yield from self._prepare(here, found, not is_known, watch.seconds["read"]))

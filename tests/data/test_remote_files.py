@@ -82,6 +82,13 @@ def test_what_no_library_reads_is_told() -> None:
         pass
 
 
+@pytest.mark.parametrize("address", ["http://[host/a.png", "http://host:port/a.png"])
+def test_what_is_no_address_is_told(address: str) -> None:
+    pytest.importorskip("aiohttp")
+    with pytest.raises(PassingError, match="cannot be asked for"):
+        fetch(address)
+
+
 def fetch(address: str) -> bytes:
     with fetching.fetched(Item("a", path_within("", address))) as here:
         assert here.path is not None

@@ -11,12 +11,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
+from emoclim.data.items.hosts import DEAD, UnreachableHosts, UnreachedError, is_unreached
 from emoclim.data.items.item import Item
 from emoclim.data.items.remote import url_of, without_secrets
 from emoclim.data.media.checks import file_of
@@ -26,10 +28,12 @@ from emoclim.processes import own_prefix, remove_left
 PAUSES = (0.5, 2.0, 8.0)  # seconds before each further try
 SILENCE = 30.0  # seconds in which a server must say something
 LONGEST = 3600.0  # seconds that one file may take, all tries together
+PATIENCE = 60.0  # seconds that a busy server may ask for before each further try
 PASSING = (408, 425, 429)  # answers below 500 that are no final ones
 GONE = (404, 410)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = "there is no room for a copy of it ({}); make some, or name a larger place by TMPDIR"
+NOT_ASKED = "its address cannot be asked for ({})"
 ENDLESS = "its server does not say how long it is, so that a cut would go unseen"
 CUT = "it was cut short"
 TOLD = {  # of what libraries tell less well
@@ -52,14 +56,14 @@ UNUSABLE = (
 class RefusalError(Exception):
     """An answer of a server that is no file."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, retry_after: str = "") -> None:
         super().__init__(f"answer {status}")
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 @contextmanager
-def fetched(item: Item) -> Iterator[Item]:
-    """Yield the item with a copy of its file on this machine, which is removed afterwards.
+def fetched(item: Item, hosts: UnreachableHosts | None = None) -> Iterator[Item]:
+    """Yield the item with a copy of its file on this machine, which is removed afterwards; note how its host answers.
 
     Raises
     ------
@@ -71,12 +75,16 @@ def fetched(item: Item) -> Iterator[Item]:
     url = url_of(file_of(item))
     try:
         _remove_left(os.getpid())
+        suffix = PurePosixPath(urlsplit(url).path).suffix
         room = TemporaryDirectory(prefix=own_prefix(), ignore_cleanup_errors=True)
+    except ValueError as error:
+        raise PassingError(NOT_ASKED.format(error)) from error
     except OSError as error:
         raise PassingError(NO_ROOM.format(reason_of(error))) from error
     with room as folder:
-        place = Path(folder, f"file{PurePosixPath(urlsplit(url).path).suffix}")
-        _fetch(url, place)
+        place = Path(folder, f"file{suffix}")
+        with (hosts or UnreachableHosts()).asked(url) as dead:
+            _fetch(url, place, dead=dead)
         yield replace(item, path=place)
 
 
@@ -86,8 +94,9 @@ def _remove_left(process: int) -> None:  # noqa: ARG001
     remove_left()
 
 
-def _fetch(url: str, place: Path) -> None:
-    end = time.monotonic() + LONGEST
+def _fetch(url: str, place: Path, *, dead: bool) -> None:
+    """Copy a file in a few tries; of a server that seems dead the first must reach it."""
+    end, reached = time.monotonic() + LONGEST, False
     for number, pause in enumerate((*PAUSES, None), start=1):
         try:
             _copy(url, place, end - time.monotonic())
@@ -97,9 +106,13 @@ def _fetch(url: str, place: Path) -> None:
         except Exception as error:
             if told := _told_at_once(error, reason := without_secrets(_reason(error), url)):
                 raise PassingError(told) from error
-            if pause is None or time.monotonic() + pause > end:
+            reached = reached or not is_unreached(error, url)
+            if dead and not reached:
+                raise UnreachedError(DEAD) from error
+            if pause is None or time.monotonic() + (pause := max(pause, _asked_pause(error))) > end:
                 tries = f"in {number} tries (the last: {reason})" if number > 1 else f"({reason})"
-                raise PassingError(f"it could not be fetched {tries}") from error
+                told = f"it could not be fetched {tries}"
+                raise PassingError(told) if reached else UnreachedError(told) from error
             time.sleep(pause)
 
 
@@ -168,14 +181,14 @@ def _patience(scheme: str, silence: float) -> dict[str, Any]:
 async def _require_file(answer: Any) -> None:
     """Raise for an answer that is no file, or one that ends where the connection does, be it cut or not."""
     if answer.status >= 400:
-        raise RefusalError(answer.status)
+        raise RefusalError(answer.status, answer.headers.get("Retry-After", ""))
     if "Content-Length" not in answer.headers and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
         raise PassingError(ENDLESS)
 
 
 def _told_at_once(error: Exception, reason: str) -> str | None:
     """Say of an error that another try would raise it again; None of one that may be gone."""
-    status = _status(error)
+    status, _ = _answer(error)
     if isinstance(error, FileNotFoundError) or status in GONE:
         return "there is no file at its address"
     if isinstance(error, PermissionError) or (300 <= status < 500 and status not in PASSING):
@@ -183,21 +196,32 @@ def _told_at_once(error: Exception, reason: str) -> str | None:
     if isinstance(error, OSError) and error.errno in FULL:
         return NO_ROOM.format(reason)
     if isinstance(error, ValueError) or type(error).__name__ in UNUSABLE:
-        return f"its address cannot be asked for ({reason})"
+        return NOT_ASKED.format(reason)
     return None
 
 
-def _status(error: Exception) -> int:
-    """Return the number of an answer that an error tells of; 0 where there is none."""
+def _asked_pause(error: Exception) -> float:
+    """Return the seconds that a busy server asks to wait, as a number or a date, within bounds; 0 if it does not."""
+    asked = _answer(error)[1]
+    try:
+        seconds = float(asked) if asked.isdecimal() else parsedate_to_datetime(asked).timestamp() - time.time()
+    except (OverflowError, TypeError, ValueError):
+        return 0.0
+    return min(max(seconds, 0.0), PATIENCE)
+
+
+def _answer(error: Exception) -> tuple[int, str]:
+    """Return the number of an answer that an error tells of, 0 where there is none, and when one may ask again."""
     if isinstance(error, RefusalError):
-        return error.status
+        return error.status, error.retry_after
     answer = getattr(error.__cause__, "response", None)  # of botocore
     told = answer.get("ResponseMetadata", {}) if isinstance(answer, dict) else {}
-    return 0 if isinstance(error, TimeoutError) else int(told.get("HTTPStatusCode", 0))
+    status = 0 if isinstance(error, TimeoutError) else int(told.get("HTTPStatusCode", 0))
+    return status, told.get("HTTPHeaders", {}).get("retry-after", "")
 
 
 def _reason(error: Exception) -> str:
-    if status := _status(error):
+    if status := _answer(error)[0]:
         return f"answer {status}"
     if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
         return "its server was silent or too slow"
