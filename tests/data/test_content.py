@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -98,6 +99,24 @@ def test_a_memo_that_is_not_trusted_or_spoilt_is_made_again(
     fresh.save()
     assert kept(memo)[str(path)][2] == key
     assert list(tmp_path.iterdir()) in ([path, memo], [memo, path])
+
+
+def test_what_a_killed_writer_left_half_done_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, memo, written = tmp_path / "song", tmp_path / "memo.sqlite", tmp_path / "written.sqlite"
+    path.write_text("la")
+    keys = ContentKeys(written)
+    key = keys(Item("x", path))
+    keys.save()
+    with closing(sqlite3.connect(written)) as killed:
+        killed.execute("PRAGMA cache_size = 1")
+        killed.execute("UPDATE files SET digest = 'half done'")
+        killed.executemany("INSERT INTO files VALUES (?, 1, 1, 'x')", [(b"%d" % n * 99,) for n in range(999)])
+        shutil.copy(written, memo)
+        shutil.copy(f"{written}-journal", f"{memo}-journal")
+    assert b"half done" in memo.read_bytes()
+    monkeypatch.setattr(content, "hash_bytes", lambda path: pytest.fail("read again"))
+    assert ContentKeys(memo)(Item("x", path)) == key
+    assert len(kept(memo)) == 1
 
 
 def test_what_earlier_versions_kept_is_taken_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,14 @@ import json
 import os
 import random
 import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from forks import Ended, count_events, fork, kill_after, wait
 from tiny_workspace import CLASSES, GIVEN, Rows, copy, require_same, rows_of
@@ -20,6 +23,7 @@ from emoclim.files import PARTIAL
 from emoclim.pipeline import Shard, Workspace
 from emoclim.pipeline.find_caches import cache_paths
 
+MEMO = ".sqlite"
 Job = Callable[[Workspace], object]
 Bytes = dict[str, bytes]
 SMALLER = ExtractConfig(encoder="colour", workers=0, settings={"size": 64})
@@ -152,18 +156,21 @@ def is_partial(name: str) -> bool:
 
 
 def visible(root: Path) -> Bytes:
-    """All files that a user sees, but for what they say of the time, and locks."""
+    """All files that a user sees, but for what they say of the time, locks, and what SQLite will take back."""
     found = {}
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not is_partial(name)]
         for name in names:
             path = Path(folder, name)
-            if not is_partial(name) and path.suffix not in LOCKS:
-                found[str(path.relative_to(root))] = _lasting(path)
+            seen = not is_partial(name) and path.suffix not in (*LOCKS, f"{MEMO}-journal")
+            if seen and (lasting := _lasting(path)) is not None:
+                found[str(path.relative_to(root))] = lasting
     return found
 
 
-def _lasting(path: Path) -> bytes:
+def _lasting(path: Path) -> bytes | None:
+    if path.suffix == MEMO:
+        return _rows_of_memo(path)
     content = path.read_bytes()
     if path.suffix != ".json":
         return content
@@ -171,6 +178,17 @@ def _lasting(path: Path) -> bytes:
     for name in ("made", "time", "command"):
         told.pop(name, None)
     return json.dumps(told).encode()
+
+
+def _rows_of_memo(path: Path) -> bytes | None:
+    """What is known of files, as SQLite finds it: without what a killed writer did not commit, which stays as it is."""
+    with TemporaryDirectory() as folder:
+        for part in path.parent.glob(f"{path.name}*"):
+            shutil.copy(part, folder)
+        with closing(sqlite3.connect(Path(folder, path.name))) as memo:
+            if not memo.execute("SELECT * FROM sqlite_master").fetchall():
+                return None
+            return repr(memo.execute("SELECT * FROM files ORDER BY name").fetchall()).encode()
 
 
 def whole_in(name: str, content: bytes, whole: Whole) -> bool:

@@ -103,10 +103,10 @@ class ContentMemo:
         if not os.path.lexists(self._path):
             self._known = _read_json(_json_of(self._path)) | self._known
             return
-        with suppress(OSError, sqlite3.Error), _opened(self._path, "ro") as memo:
+        with suppress(OSError, sqlite3.Error), _opened(self._path, "rw") as memo:
             count = memo.execute("SELECT count(*) FROM (SELECT 1 FROM files LIMIT ?)", [READ_WHOLE + 1]).fetchone()
             if count[0] > READ_WHOLE:
-                self._asked = sqlite3.connect(_address(self._path, "ro"), uri=True, check_same_thread=False)
+                self._asked = sqlite3.connect(_address(self._path, "rw"), uri=True, check_same_thread=False)
                 return
             rows = memo.execute("SELECT size, changed, digest, name FROM files")
             found = {os.fsdecode(row[3]): known for row in rows if (known := _sound(row)) is not None}
@@ -132,9 +132,10 @@ def _write(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
 
 @contextmanager
 def _opened(path: Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """Open for writing even to read: what a killed writer left half done is then taken back first."""
     if path.is_symlink():
         raise OSError(f"{path} is a link, which is not followed")
-    if mode == "ro":
+    if mode == "rw":
         require_regular(path)
     with closing(sqlite3.connect(_address(path, mode), uri=True, timeout=WAIT_SECONDS)) as memo:
         yield memo
