@@ -3,7 +3,8 @@
 The bare pool is what one starts by hand: as many processes of `emoclim extract --shard I/N` at the same time, each
 with an equal part. Both encode the same pictures by the same encoder, from nothing, in turn; medians.
 Beyond the pool, `--on` plans, claims shards, watches, joins them to one cache and looks through the manifest. The pool
-joins nothing.
+joins nothing. For want of a cluster of SLURM, its jobs are processes of this machine, which submitit's local executor
+starts; Ray runs here too, with a node for each worker, and was started before.
 
 On paper: items by the rate of a worker and the number of workers, and what deaths of workers add. Rates are those that
 `extraction.py` measured of each encoder, on the machines that its results name, and round ones. Published is that of
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import generated
@@ -31,13 +33,15 @@ FAILURES_PER_GPU_HOUR = 419 / (54 * 24 * 16_384)
 START, COMMIT, LEASE = 60.0, 10.0, 90.0  # seconds: of a worker, between commits, of a lock of NFS
 SHARDS_PER_WORKER = 16
 RESULTS = Path(__file__).parent / "results"
+SUBMITIT = "from emoclim.cluster.engines.slurm import Slurm; Slurm.executor = 'local'"
+JOBS_HERE = f"{SUBMITIT}; from emoclim.cli import app; app()"
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def main() -> None:
     """Measure and reckon, tell."""
     parser = command_line(__doc__)
-    parser.add_argument("--engine", default="local", help="local, slurm or ray")
+    parser.add_argument("--engines", nargs="+", default=["local"], choices=["local", "slurm", "ray"])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--items", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
@@ -45,21 +49,22 @@ def main() -> None:
     parser.add_argument("--paper-workers", type=int, default=64)
     parser.add_argument("--rates", type=float, nargs="+", default=[10, 100, 1000], help="round ones")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    times: dict[str, list[float]] = {kind: [] for kind in ("pool", *asked.engines)}
+    with tempfile.TemporaryDirectory() as folder, ray_nodes(asked) as address:
         library = Path(folder) / "library"
         make_library(library, asked.items)
-        times: dict[str, list[float]] = {"pool": [], "on": []}
-        for number in range(asked.rounds):
-            for kind, run in (("pool", run_pool), ("on", run_on)):
-                root = Path(folder) / f"{kind}-{number}"
-                shutil.copytree(library, root, copy_function=os.link)  # each has the pictures in the memory of the disk
-                begun = time.monotonic()
-                run(root, asked)
-                times[kind].append(time.monotonic() - begun)
-                shutil.rmtree(root)
-    pool, on = (statistics.median(times[kind]) for kind in ("pool", "on"))
-    what = f"{counted(asked.items, 'picture')} on {asked.engine}:{asked.workers}"
-    rows = [Row(what, on, "s", "the bare pool", pool, "<= 1.15")]
+        for kind in list(times) * asked.rounds:
+            root = Path(folder) / kind
+            shutil.copytree(library, root, copy_function=os.link)  # each has the pictures in the memory of the disk
+            begun = time.monotonic()
+            run_pool(root, asked) if kind == "pool" else run_on(root, asked, kind, address)
+            times[kind].append(time.monotonic() - begun)
+            shutil.rmtree(root)
+    pool, *engines = (statistics.median(taken) for taken in times.values())
+    rows = [
+        Row(f"{counted(asked.items, 'picture')} on {name}:{asked.workers}", on, "s", "the bare pool", pool, "<= 1.15")
+        for name, on in zip(asked.engines, engines, strict=True)
+    ]
     rates = {**{f"of {rate:g} items/s": rate for rate in asked.rates}, **dict(measured_rates())}
     rows += [
         row for told, rate in rates.items() for row in on_paper(asked.paper_items, asked.paper_workers, told, rate)
@@ -83,16 +88,36 @@ def run_pool(root: Path, asked: argparse.Namespace) -> None:
         raise SystemExit("a process of the pool failed")
 
 
-def run_on(root: Path, asked: argparse.Namespace) -> None:
+def run_on(root: Path, asked: argparse.Namespace, engine: str, address: str | None) -> None:
     """Start one command."""
-    on = f"{asked.engine}:{asked.workers}"
-    subprocess.run([*command(root), "--on", on, "--workers", "1"], check=True, **QUIET)
+    more = {"local": "", "slurm": ",cpus=1", "ray": f",address={address}"}[engine]
+    program = ("-c", JOBS_HERE) if engine == "slurm" else ("-m", "emoclim")
+    words = [*command(root, program), "--on", f"{engine}:{asked.workers}{more}", "--workers", "1"]
+    subprocess.run(words, check=True, **QUIET)
 
 
-def command(root: Path) -> list[str]:
+def command(root: Path, program: Sequence[str] = ("-m", "emoclim")) -> list[str]:
     """Words of the command, without what shares it out."""
-    words = [sys.executable, "-m", "emoclim", "extract", "images", "--encoder", "colour"]
+    words = [sys.executable, *program, "extract", "images", "--encoder", "colour"]
     return [*words, "--workspace", str(root), "--json"]
+
+
+@contextmanager
+def ray_nodes(asked: argparse.Namespace) -> Iterator[str | None]:
+    """Start as many nodes of Ray as there are workers, if Ray is asked for; the address of the first."""
+    if "ray" not in asked.engines:
+        yield None
+        return
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+    try:
+        for _ in range(asked.workers - 1):
+            cluster.add_node(**node)
+        yield cluster.address
+    finally:
+        cluster.shutdown()
 
 
 def measured_rates() -> Iterator[tuple[str, float]]:
