@@ -15,6 +15,7 @@ from .item_table import write_item_table as write_item_table
 from .items import EncodedItem as EncodedItem
 from .items import in_blocks as in_blocks
 from .items import split_features as split_features
+from .ledger.keys import KeyIndex as KeyIndex
 from .lock import LOCKS as LOCKS
 from .lock import WriterLock as WriterLock
 from .lock import kept_free as kept_free

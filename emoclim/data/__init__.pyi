@@ -26,6 +26,7 @@ from .grouping import number_groups as number_groups
 from .items.columns import Coded as Coded
 from .items.columns import columns_of as columns_of
 from .items.columns import ids_of as ids_of
+from .items.columns import partners_of as partners_of
 from .items.columns import select_items as select_items
 from .items.columns import values_of as values_of
 from .items.hosts import UnreachableHosts as UnreachableHosts
@@ -121,4 +122,5 @@ from .splits import assign_splits as assign_splits
 from .splits import with_splits as with_splits
 from .tables import PARQUET as PARQUET
 from .texts import Texts as Texts
+from .texts import different as different
 from .texts import hash_of as hash_of

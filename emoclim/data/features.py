@@ -212,20 +212,12 @@ class Split:
         """Take pairs for classes, so that what is relevant to an item is its partner; leave out items without one."""
         if not self.pairs:
             raise ManifestError("the split does not say which items belong together; give it pairs")
-        shared = set.intersection(*(set(numbers.tolist()) for numbers in self.pairs.values()))
-        places = {number: place for place, number in enumerate(sorted(shared))}
-        rows = {
-            modality: torch.tensor(
-                [row for row, one in enumerate(numbers.tolist()) if one in places], dtype=torch.int64
-            )
-            for modality, numbers in self.pairs.items()
-        }
+        numbers = [torch.unique(own) for own in self.pairs.values()]
+        shared = numbers[0][torch.stack([torch.isin(numbers[0], own) for own in numbers]).all(dim=0)]
+        rows = {modality: torch.isin(own, shared).nonzero()[:, 0] for modality, own in self.pairs.items()}
         kept = replace(self, taxonomy=None, label_vectors=None).select(rows)
-        labels = {
-            modality: torch.tensor([places[number] for number in numbers.tolist()], dtype=torch.int64)
-            for modality, numbers in (kept.pairs or {}).items()
-        }
-        return replace(kept, labels=labels, classes=tuple(map(str, places)))
+        labels = {modality: torch.searchsorted(shared, own) for modality, own in (kept.pairs or {}).items()}
+        return replace(kept, labels=labels, classes=tuple(map(str, shared.tolist())))
 
     def lasting(self, seconds: float) -> "Split":
         """Leave out items shorter than `seconds`, in the modalities whose items have a length."""

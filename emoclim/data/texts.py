@@ -188,7 +188,20 @@ class Texts(Sequence[str]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the own bytes, not those that a slice was cut from."""
-        return Texts, (self.bytes().copy(), self.offsets - self.offsets[0])
+        return type(self), (self.bytes().copy(), self.offsets - self.offsets[0])
+
+
+def different(texts: Sequence[Sequence[str]]) -> Sequence[str]:
+    """Return each of some lists of texts once, in order: a list of few, Texts of many."""
+    if not any(isinstance(one, Texts) for one in texts):
+        return sorted(set().union(*texts))
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = pc.unique(Texts.join([Texts.of(one) for one in texts]).arrow())
+    found = Texts.of(found.take(pc.sort_indices(found)))  # by bytes of UTF-8, so by characters
+    pa.default_memory_pool().release_unused()
+    return found
 
 
 def _offsets(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:

@@ -28,18 +28,17 @@ class Held:
 
 def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache: FeatureCache) -> Held:
     """Find which items a cache holds, by their content."""
-    committed, failed = cache.keys(), cache.failures()
+    failed = cache.failures()
     if spec.keyed_by_id and not failed:
         return _find_imported(items, cache)
+    keyed = [(item, _key_of(item, spec, keys)) for item in items]
+    there = iter(cache.holds([key for _, key in keyed if key is not None]).tolist())
     found, own_keys, held, left_out = list[Item](), list[str](), Held([], [], [], [], {}), Counter[str]()
-    for item in items:
-        try:
-            key = key_of(item, spec, keys)
-        except DecodeError:
+    for item, key in keyed:
+        if key is None:
             left_out["cannot be read"] += 1
             held.others.append(item)
-            continue
-        if key in committed:
+        elif next(there):
             found.append(item)
             own_keys.append(key)
         elif key in failed:
@@ -51,6 +50,14 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
             held.lacking.append(item.id)
     left_out["were not extracted yet"] = len(held.lacking)
     return replace(held, items=found, keys=own_keys, left_out=dict(+left_out))
+
+
+def _key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str | None:
+    """Return the key of an item; None if its file is needed and cannot be read."""
+    try:
+        return key_of(item, spec, keys)
+    except DecodeError:
+        return None
 
 
 def _find_imported(items: Sequence[Item], cache: FeatureCache) -> Held:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from emoclim.cache import open_cache
+from emoclim.cache import KeyIndex, open_cache
 from emoclim.data import (
     NUMBERS,
     SPLITS,
@@ -19,6 +19,8 @@ from emoclim.data import (
     LabelMap,
     Manifest,
     Split,
+    different,
+    partners_of,
     select_items,
     values_of,
 )
@@ -28,8 +30,21 @@ from emoclim.pipeline.library import Library, features_in
 
 WHOLE = "all"  # in place of a split: all of them
 
-PairNumbers = Mapping[Modality, Mapping[str, int]]  # by id: equal for items that belong together
 NumbersOf = Callable[[Item], Sequence[float]]  # what is measured of an item; nothing where it is not
+
+
+class PairNumbers:
+    """Numbers of all items of libraries: equal for those that belong together, by the pair of each, or its id."""
+
+    def __init__(self, libraries: Iterable[Library]) -> None:
+        self._names = KeyIndex()
+        names = different([partners_of(library.manifest.items) for library in libraries])
+        if new := self._names.prepare(names, 0):
+            self._names.add(new)
+
+    def of(self, names: Sequence[str]) -> torch.Tensor:
+        """Return the numbers ``(n,)`` of what items belong to, see :func:`partners_of`."""
+        return torch.from_numpy(self._names.rows(names))
 
 
 def read_splits(
@@ -68,9 +83,7 @@ def read_splits(
                 elif every_class and labelled:
                     _require_all_classes(labels[name][modality], label_map, name, manifest)
                 if pairs is not None:
-                    paired[name][modality] = torch.tensor(
-                        [pairs[modality][id_] for id_ in table.ids], dtype=torch.int64
-                    )
+                    paired[name][modality] = pairs.of(partners_of(items))
     return {
         name: Split(
             features[name],
@@ -142,18 +155,6 @@ def labelled_items(manifest: Manifest, label_map: LabelMap, split: str) -> Seque
     labels = values_of(items, "label")
     known = (label_map.class_of(manifest.modality, label) is not None for label in labels.values)
     return select_items(items, labels.where(known))
-
-
-def pair_numbers(libraries: Mapping[Modality, Library]) -> PairNumbers:
-    """Number the items of each modality, by id, alike where they belong together: by the pair of each, or its id."""
-    names = {
-        modality: {item.id: item.pair or item.id for item in library.manifest.items}
-        for modality, library in libraries.items()
-    }
-    numbers = {
-        name: number for number, name in enumerate(sorted({one for own in names.values() for one in own.values()}))
-    }
-    return {modality: {id_: numbers[name] for id_, name in own.items()} for modality, own in names.items()}
 
 
 def items_of(manifest: Manifest, split: str) -> Sequence[Item]:

@@ -54,6 +54,8 @@ CASES: dict[str, dict[str, Any]] = {
     "dictionaries": {"label": pa.array([f"l{n % 3}" for n in range(N)]).dictionary_encode()},
     "large": {"path": pa.array([f"{n}.wav" for n in range(N)], pa.large_string())},
     "quotes": {"path": [f"{n}.wav" if n < 99 else f'{n} "x" \\ \x7f.wav' for n in range(N)]},
+    "bare": {"pair": [f"p{n}" if n % 5 else None for n in range(N)], "group": [f"g{n}" for n in range(N)]},
+    "accents": {"pair": [("fou\u0301{}", "fo\u00fa{}")[n % 2].format(n // 2) for n in range(N)]},
     "capitals": {"label": None, " Label ": [f"l{n % 3}" for n in range(N)]},
 }
 

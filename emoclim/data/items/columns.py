@@ -15,6 +15,7 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from emoclim.data.items.item import Item
 from emoclim.data.items.remote import path_within
@@ -27,11 +28,25 @@ SAID = ("id", "label", "tags", "split", "group")  # what a digest is of, in this
 BARE = Item("", Path())  # has what items have by default
 
 
+class Names(Texts):
+    """Texts of which an empty one stands for None."""
+
+    __slots__ = ()
+
+    @override
+    def __getitem__(self, place: Any) -> Any:
+        return super().__getitem__(place) or None
+
+    @override
+    def __iter__(self) -> Iterator[Any]:
+        return (text or None for text in super().__iter__())
+
+
 @dataclass(frozen=True, slots=True)
 class Coded:
     """A column of N values that recur: each of them once, and the number of each row's."""
 
-    values: Sequence[Any]
+    values: Sequence[Any]  # a tuple of few, or Names of many
     codes: NDArray[np.int32]  # (N,)
 
     @classmethod
@@ -116,6 +131,15 @@ class ItemColumns(Sequence[Item]):
         """Return all ids."""
         return Texts.of(self._ids)
 
+    def partners(self) -> Texts:
+        """Return by what each item belongs together with others: its pair, or else its id."""
+        import pyarrow.compute as pc
+
+        pairs = self.coded("pair")
+        names = pairs.values if isinstance(pairs.values, Names) else Texts.of(pair or "" for pair in pairs.values)
+        own = names.arrow().take(arrow_rows(pairs.codes))
+        return Texts.of(pc.if_else(pc.equal(pc.binary_length(own), 0), self._ids, own))
+
     def n_ids(self) -> int:
         """Count the different ids."""
         return len(self._ids.unique())
@@ -197,6 +221,11 @@ def arrow_rows(rows: NDArray[Any]) -> Any:
 def ids_of(items: Sequence[Item]) -> Sequence[str]:
     """Return the ids of items, a tuple of few or Texts of many."""
     return items.ids() if isinstance(items, ItemColumns) else tuple(item.id for item in items)
+
+
+def partners_of(items: Sequence[Item]) -> Sequence[str]:
+    """Return by what items belong together: their pairs, or else their ids; a tuple of few or Texts of many."""
+    return items.partners() if isinstance(items, ItemColumns) else tuple(item.pair or item.id for item in items)
 
 
 def select_items(items: Sequence[Item], chosen: NDArray[np.bool_]) -> Sequence[Item]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns
+from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns, Names
 from emoclim.data.items.item import SPLITS, Item
 from emoclim.data.items.remote import name_of
 from emoclim.data.media.containers.parquet import arrow_source, text_bytes, unpacked_bytes
@@ -37,7 +37,10 @@ def read_columns(source: Path, *, unlabelled: bool) -> ItemColumns | None:
             require_memory(source, unpacked_bytes(stream), ManifestError)
             # a value that recurs stays one in memory, where a small file may repeat a long one without end
             file = pq.ParquetFile(content, read_dictionary=found.schema_arrow.names, page_checksum_verification=True)
-            return _gather(source, names, file.iter_batches(BLOCK), unlabelled)
+            items = _gather(source, names, file.iter_batches(BLOCK), unlabelled)
+            del file
+            pa.default_memory_pool().release_unused()  # several times what the columns take
+            return items
     except (pa.ArrowException, OSError, ValueError, TypeError):  # which the look at rows tells
         return None
 
@@ -53,12 +56,11 @@ def _is_usual(names: Sequence[str], kinds: Sequence[Any]) -> bool:
 
 def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabelled: bool) -> ItemColumns | None:
     """Join the columns of batches; None where an id or a path lacks or is there twice, or a split is none."""
-    numbers: dict[str, dict[str, int]] = {name: {} for name in names if name in CODED}
-    codes: dict[str, list[NDArray[np.int32]]] = {name: [] for name in numbers}
+    cells: dict[str, list[Any]] = {name: [] for name in names if name in CODED}
     ids, paths, texts = [], [], 0
     for batch in batches:
         sizes = dict(zip(names, map(text_bytes, batch.columns), strict=True))
-        texts += sizes["path"] + sizes.get("id", 0)  # of the others, each value is kept once
+        texts += sizes["path"] + sizes.get("id", 0)
         require_memory(source, texts + sum(sizes.values()), ManifestError)
         columns = dict(zip(names, batch.columns, strict=True))
         path = _texts(columns["path"])
@@ -67,9 +69,10 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
             return None
         ids.append(own)
         paths.append(own if own.equals(path) else path)
-        for name, known in numbers.items():
-            codes[name].append(_numbered(columns[name], known))
-    coded = {name: _normal(name, numbers[name], np.concatenate(codes[name])) for name in numbers}
+        for name, parts in cells.items():
+            parts.append(_texts(columns[name]).dictionary_encode())
+            texts += parts[-1].dictionary.nbytes  # of these, each value is kept once in a batch
+    coded = {name: _normal(name, *_numbered(parts)) for name, parts in cells.items()}
     if unlabelled:
         coded = {name: one for name, one in coded.items() if name not in ("label", "pair")}
     if "split" in coded and not {None, *SPLITS}.issuperset(coded["split"].values):
@@ -92,10 +95,16 @@ def _texts(column: Any) -> Any:
 def _own_ids(ids: Any, paths: Any) -> Any:
     """Return the ids of rows; where there is none, the path."""
     found = Texts.of(ids)
-    ends = found.data[np.concatenate([found.offsets[:-1], found.offsets[1:] - 1])] if len(found.data) else found.data
-    if found.lengths().all() and ((ends > ord(" ")) & (ends < DELETE)).all():
+    if found.lengths().all() and _is_bare(found):
         return ids
     return Texts.of(id_.strip() or path for id_, path in zip(found, Texts.of(_shown(paths)), strict=True)).arrow()
+
+
+def _is_bare(texts: Texts) -> bool:
+    """Tell whether texts neither begin nor end with white space."""
+    some = texts.lengths() > 0
+    ends = texts.data[np.concatenate([texts.offsets[:-1][some], texts.offsets[1:][some] - 1])]
+    return bool(((ends > ord(" ")) & (ends < DELETE)).all())
 
 
 def _shown(paths: Any) -> Any:
@@ -111,12 +120,12 @@ def _lacks_any(texts: Any) -> bool:
     return not Texts.of(texts).lengths().all()
 
 
-def _numbered(column: Any, known: dict[str, int]) -> NDArray[np.int32]:
-    """Number the cells of some rows ``(n,)`` as `known`, to which new ones are added in their order."""
-    coded = _texts(column).dictionary_encode()
-    numbers = [known.setdefault(cell, len(known)) for cell in coded.dictionary.to_pylist()]
-    codes: NDArray[np.int32] = np.array(numbers, np.int32)[np.from_dlpack(coded.indices)]
-    return codes
+def _numbered(parts: Sequence[Any]) -> tuple[Texts, NDArray[np.int32]]:
+    """Join columns that number their cells: each cell once, in the order of its first row, and the numbers of all."""
+    import pyarrow as pa
+
+    known = pa.chunked_array(parts).unify_dictionaries().chunks
+    return Texts.of(known[0].dictionary), np.concatenate([np.from_dlpack(part.indices) for part in known])
 
 
 def _whole(parts: Sequence[Any]) -> Any:
@@ -125,10 +134,17 @@ def _whole(parts: Sequence[Any]) -> Any:
     return pa.chunked_array(parts).combine_chunks()
 
 
-def _normal(name: str, cells: Iterable[str], codes: NDArray[np.int32]) -> Coded:
+def _normal(name: str, cells: Texts, codes: NDArray[np.int32]) -> Coded:
     """Make values of cells as an item has them; cells may be spelt differently and have one."""
-    values = Coded.of(getattr(item_with(name, cell), name) for cell in cells)
-    return Coded(values.values, values.codes[codes])
+    if len(cells) > BLOCK and name != "tags" and _is_bare(cells) and (cells.bytes() < DELETE).all():
+        return Coded(Names(cells.data, cells.offsets), codes)
+    normal = (getattr(item_with(name, cell), name) for cell in cells)
+    if len(cells) <= BLOCK or name == "tags":
+        values = Coded.of(normal)
+        return Coded(values.values, values.codes[codes])
+    joined = Texts.of(one or "" for one in normal).arrow().dictionary_encode()
+    kept = Texts.of(joined.dictionary)
+    return Coded(Names(kept.data, kept.offsets), np.from_dlpack(joined.indices)[codes])
 
 
 def item_with(name: str, cell: str) -> Item:

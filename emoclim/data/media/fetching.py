@@ -78,7 +78,7 @@ def fetched(item: Item, hosts: UnreachableHosts | None = None) -> Iterator[Item]
         suffix = PurePosixPath(urlsplit(url).path).suffix
         room = TemporaryDirectory(prefix=own_prefix(), ignore_cleanup_errors=True)
     except ValueError as error:
-        raise PassingError(NOT_ASKED.format(error)) from error
+        raise PassingError(NOT_ASKED.format("it is no URL")) from error
     except OSError as error:
         raise PassingError(NO_ROOM.format(reason_of(error))) from error
     with room as folder:

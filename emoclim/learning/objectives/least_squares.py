@@ -1,6 +1,5 @@
 """Features of one modality, predicted from those of the other by least squares, in closed form."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal, cast
 
@@ -98,8 +97,8 @@ class LeastSquares(Objective):
         super().prepare(split, device, dtype)
         self.recall({})
         if self.choice("standardise") == "target":
-            taught = sorted(set(paired_rows(split, self.source, self.target)[1]))
-            values = split.features[self.target].take(torch.tensor(taught, dtype=torch.int64)).double().cpu()
+            taught = torch.unique(paired_rows(split, self.source, self.target)[1])
+            values = split.features[self.target].take(taught).double().cpu()
             spread = values.std(dim=0, correction=0)
             spread = torch.where(spread > 0, spread, 1)
             self.recall({"centre": values.mean(dim=0).tolist(), "spread": spread.tolist()})
@@ -119,7 +118,7 @@ class LeastSquares(Objective):
     def fit(self, split: Split) -> Mapping[str, Bank]:
         rows = paired_rows(split, self.source, self.target)
         source, target = (
-            split.features[name].take(torch.tensor(own, dtype=torch.int64)).double().cpu()
+            split.features[name].take(own).double().cpu()
             for name, own in zip((self.source, self.target), rows, strict=True)
         )
         asked = cast(Sequence[LeastSquares.Settings], self.settings)
@@ -143,10 +142,7 @@ class LeastSquares(Objective):
         views: int = 1,
     ) -> Iterator[Batch]:
         rows = zip((self.source, self.target), paired_rows(split, self.source, self.target), strict=True)
-        yield Batch(
-            {modality: split.features[modality].take(torch.tensor(own, dtype=torch.int64)) for modality, own in rows},
-            {},
-        )
+        yield Batch({modality: split.features[modality].take(own) for modality, own in rows}, {})
 
     @override
     def losses(
@@ -165,14 +161,15 @@ class LeastSquares(Objective):
         return feature_names(specs[self.target])
 
 
-def paired_rows(split: Split, source: Modality, target: Modality) -> tuple[list[int], list[int]]:
+def paired_rows(split: Split, source: Modality, target: Modality) -> tuple[Tensor, Tensor]:
     """Return the rows of two modalities that belong together, one for one; those of several partners repeatedly."""
     assert split.pairs is not None
-    partners: dict[int, list[int]] = defaultdict(list)
-    for row, pair in enumerate(split.pairs[target].tolist()):
-        partners[pair].append(row)
-    joined = [(row, other) for row, pair in enumerate(split.pairs[source].tolist()) for other in partners.get(pair, ())]
-    return [row for row, _ in joined], [other for _, other in joined]
+    wanted, (numbers, order) = split.pairs[source], split.pairs[target].sort(stable=True)
+    first = torch.searchsorted(numbers, wanted)
+    counts = torch.searchsorted(numbers, wanted, right=True) - first
+    rows = torch.arange(len(wanted)).repeat_interleave(counts)
+    begins = (first - counts.cumsum(0) + counts).repeat_interleave(counts)  # less the place of the first of a row
+    return rows, order[begins + torch.arange(len(rows))]
 
 
 def fit_least_squares(

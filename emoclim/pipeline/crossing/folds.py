@@ -121,7 +121,10 @@ def _units(libraries: Mapping[Modality, Library], split: Split) -> dict[Named, I
 
 def _with_partners(units: dict[Named, Item], pairs: PairNumbers | None) -> dict[Named, Item]:
     """Put items of one pair into one group."""
-    return units if pairs is None else _joined(units, {(name, id_): str(pairs[name][id_]) for name, id_ in units})
+    if pairs is None:
+        return units
+    numbers = pairs.of([unit.pair or id_ for (_, id_), unit in units.items()])
+    return _joined(units, dict(zip(units, map(str, numbers.tolist()), strict=True)))
 
 
 def _joined(units: Mapping[Named, Item], alike: Mapping[Named, str]) -> dict[Named, Item]:

@@ -15,6 +15,7 @@ from emoclim.data import (
     Split,
     Taxonomy,
     contents_of,
+    partners_of,
     plain_relevance,
     read_plain_relevance,
     values_of,
@@ -33,7 +34,6 @@ from emoclim.pipeline.splits import (
     known_of,
     measured_in,
     numbers_in,
-    pair_numbers,
     read_splits,
     taught_items,
 )
@@ -106,7 +106,7 @@ class Labelled:
     @property
     def pairs(self) -> PairNumbers | None:
         """What numbers the items by what they belong to, where that teaches and labels are for ranking only."""
-        return pair_numbers(self.libraries) if "pairs" in self.objective.needs else None
+        return PairNumbers(self.libraries.values()) if "pairs" in self.objective.needs else None
 
     def numbered(self) -> dict[Modality, NumbersOf]:
         """Return the modalities that are trained on numbers of their items, and what these are."""
@@ -246,7 +246,7 @@ class EndToEndInputs(Labelled):
             return LabelledItems(items, *known_of(items, live, self.label_map, of))
         items = items_of(manifest, split)
         labels, _ = known_of(items, live, self.label_map, None)
-        return LabelledItems(items, labels, pairs=torch.tensor([pairs[live][item.id] for item in items]))
+        return LabelledItems(items, labels, pairs=pairs.of(partners_of(items)))
 
 
 def encoder_of(modality: Modality) -> str:
