@@ -213,3 +213,18 @@ def test_a_job_that_slurm_refuses_later_leaves_others_at_work(tmp_path: Path, sl
     while first.ended() is None:
         time.sleep(0.1)
     assert (first.ended(), folder.undone(one) if (one := folder.job()) else None) == ("", [])
+
+
+def test_jobs_that_slurm_refuses_again_and_again_do_not_end_the_one_that_it_took(
+    tmp_path: Path, slurm: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("emoclim.cluster.engines.slurm.ASKED_AGAIN", 0.01)
+    monkeypatch.setattr("emoclim.cluster.supervising.MAX_TRIES", 1)
+    (slurm / "sbatch").rename(slurm / "taken")
+    once = '[ -e "$0.full" ] || { touch "$0.full"; exec "${0%sbatch}taken" "$@"; }'
+    (slurm / "sbatch").write_text(REFUSE.replace("\n", f"\n{once}\n", 1))
+    (slurm / "sbatch").chmod(0o755)
+    folder = folder_of(tmp_path, square, TASKS)
+    run_tasks(folder, open_engine("slurm:2", "cpu"), track=silent, description="")
+    assert outcomes(folder, 4) == [{"result": {"square": n**2}} for n in range(4)]
+    assert caplog.text.count("invalid partition") == 1

@@ -151,6 +151,7 @@ def test_a_large_memo_is_asked_and_written_part_by_part(
     keys = [first(item) for item in items]
     first.save()
     assert len(kept(memo)) == 12
+    assert len(first._memo._known) <= whole  # not all of what was learnt stays in memory
     monkeypatch.setattr(content, "hash_bytes", lambda path: pytest.fail("read again"))
     again = ContentKeys(memo)
     assert [again(item) for item in items] == [first(item) for item in items] == keys

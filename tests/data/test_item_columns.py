@@ -50,6 +50,7 @@ def read_both(
 CASES: dict[str, dict[str, Any]] = {
     "all": {},
     "ids": {"id": [f" item {n}" if n % 4 else None for n in range(N)]},
+    "an id lacks at the end": {"id": [*map(str, range(N - 1)), None]},
     "few": {"label": None, "split": None, "tags": None, "group": None, "pair": None},
     "dictionaries": {"label": pa.array([f"l{n % 3}" for n in range(N)]).dictionary_encode()},
     "large": {"path": pa.array([f"{n}.wav" for n in range(N)], pa.large_string())},

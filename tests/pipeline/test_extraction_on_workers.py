@@ -103,6 +103,24 @@ def test_a_command_that_was_stopped_goes_on_with_its_shards(root: Path, whole: P
     require_same(root, whole)
 
 
+def test_a_command_that_is_killed_while_it_removes_its_shards_hinders_no_other(root: Path) -> None:
+    config = shared_out.SMALL.updated(backend="zarr")
+
+    def remove_half(folder: Path, **how: bool) -> None:
+        if SHARDS in folder.name:
+            for file in folder.glob("*/zarr.json"):
+                file.unlink()
+            raise KeyboardInterrupt
+        rmtree(folder, **how)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        rmtree = shutil.rmtree
+        patch.setattr("emoclim.pipeline.scaling.extraction.shutil.rmtree", remove_half)
+        encode(root, Forked(workers=2), config)
+    done = encode(root, Forked(workers=2), config).extraction
+    assert (done.encoded, done.reused) == (0, COUNT + 1)
+
+
 def test_shards_of_another_plan_are_kept(root: Path, whole: Path) -> None:
     where = {"config": shared_out.SMALL, "workspace": Workspace(root)}
     extract_features("image", shard=Shard(1, 3), **where)

@@ -1,8 +1,10 @@
 """Workers as jobs of a SLURM cluster, by submitit: ``slurm:16,partition=gpu,gpus=1,minutes=240``."""
 
+import logging
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -13,6 +15,8 @@ from typing_extensions import override
 from emoclim.cluster.contract import Engine, Running
 from emoclim.cluster.working import run_worker
 from emoclim.errors import ConfigError, EmoclimError
+
+log = logging.getLogger(__name__)
 
 ASKED_AGAIN = 60  # seconds in which SLURM tells what became of all jobs; submitit lets ten minutes pass
 
@@ -57,13 +61,16 @@ class _Job:
 
 @dataclass(frozen=True)
 class _Refused:
-    """A job that SLURM did not take while others are at work; after a while another is tried."""
+    """A job that SLURM did not take after others; after a while another is tried."""
 
     reason: str
     since: float
+    others: Sequence[_Job]
 
     def ended(self) -> str | None:
-        return self.reason if time.monotonic() - self.since > ASKED_AGAIN else None
+        if time.monotonic() - self.since <= ASKED_AGAIN:
+            return None
+        return "" if any(job.ended() is None for job in self.others) else self.reason  # they may wait for long
 
     def stop(self) -> None:
         """Nothing: there is no job."""
@@ -100,7 +107,8 @@ class Slurm(Engine):
     cpus: int = Field(default=4, ge=1)
     gpus: int | None = Field(default=None, ge=0)
     memory: float | None = Field(default=None, gt=0)  # GB
-    _taken: bool = PrivateAttr(default=False)  # whether SLURM took any job
+    _taken: list[_Job] = PrivateAttr(default_factory=list)  # jobs that SLURM took
+    _told: str = PrivateAttr(default="")  # why it took no other one
 
     @override
     def ready(self, device: str) -> Self:
@@ -137,6 +145,9 @@ class Slurm(Engine):
             refused = f"SLURM takes no job: {str(error).strip()}"
             if not self._taken:
                 raise EmoclimError(f"{refused}; correct what follows --on, and run the same command again") from error
-            return _Refused(refused, time.monotonic())
-        self._taken = True
+            if refused != self._told:
+                log.warning("%s; the jobs that it took go on", refused)
+            self._told = refused
+            return _Refused(refused, time.monotonic(), self._taken)
+        self._taken.append(job)
         return job

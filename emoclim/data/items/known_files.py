@@ -93,6 +93,8 @@ class ContentMemo:
                 _json_of(self._path).unlink(missing_ok=True)
             if self._asked is not None:
                 self._known.clear()
+            elif self._trust and len(self._known) > READ_WHOLE:
+                self._known, self._begun = {}, False  # from now on it is asked file by file
         self._new.clear()
 
     def _begin(self) -> None:

@@ -19,6 +19,7 @@ from emoclim.config import ExtractConfig
 from emoclim.data import ContentKeys, Fingerprint, Item, Manifest
 from emoclim.encoders import Encoder
 from emoclim.errors import CacheError, DecodeError, EmoclimError
+from emoclim.files import partial_beside
 from emoclim.pipeline.caches.merge import append_shards
 from emoclim.pipeline.find_caches import shards_in
 from emoclim.progress import Stopwatch, Track, silent
@@ -190,7 +191,8 @@ class Spreading:
         append_shards(shards, self.cache, self.track)
         self.tasks.remove()
         if self.folder.is_dir() and not self.folder.is_symlink():
-            shutil.rmtree(self.folder)
+            done = self.folder.rename(partial_beside(self.folder))  # a shard that is half removed could not be read
+            shutil.rmtree(done)
 
 
 def _shared_out(items: Sequence[Item], workers: int, keys: ContentKeys) -> list[dict[str, Any]]:
