@@ -79,7 +79,7 @@ def of_modality(paths: Iterable[str], modality: Modality) -> list[str]:
     return [path for path in paths if PurePosixPath(path).suffix.lower() in MODALITIES[modality].suffixes]
 
 
-def is_there(path: Path) -> bool:
+def is_there(path: Path | str) -> bool:
     """Return whether there is something at a path, also if that is one that no system can have."""
     return os.path.exists(path)  # noqa: PTH110 - Path.exists raises OSError for a name that is too long
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from emoclim.data.items.columns import ItemColumns, digest_of, ids_of, values_of
+from emoclim.data.items.columns import ItemColumns, digest_of, files_of, ids_of, values_of
 from emoclim.data.items.item import SPLITS as SPLITS
 from emoclim.data.items.item import Item as Item
 from emoclim.data.items.reading import read_columns
@@ -205,8 +205,8 @@ def _checked(manifest: Manifest, need_files: bool) -> Manifest:
         problems.append(f"{len(twice)} ids occur more than once ({name_some(twice)})")
     if torn := torn_groups(items):
         problems.append(f"{len(torn)} groups lie in more than one split ({name_some(torn)})")
-    looked_for = ((item.id, item.path) for item in (items if need_files else ()) if item.path is not None)
-    missing = [id_ for id_, path in looked_for if not is_remote(path) and not is_there(path)]
+    looked_for = files_of(items if need_files else ())
+    missing = [id_ for id_, path in looked_for if not is_there(path) and not is_there(Path(path))]  # as "song.wav/" is
     told = f"{len(missing)} of {len(items)} files are missing"
     if missing and (problems or len(missing) == len(items)):
         problems.append(f"{told} ({name_some(missing)}; paths are relative to it)")

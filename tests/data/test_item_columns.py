@@ -175,7 +175,10 @@ def test_other_columns_are_read_row_by_row(
 
 
 def test_missing_files_are_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "LARGE", 1)
-    pq.write_table(pa.table({"path": ["here.wav", "gone.wav"]}), tmp_path / "m.parquet")
     (tmp_path / "here.wav").touch()
-    assert read_manifest(tmp_path / "m.parquet", "audio").notes == ("1 of 2 files are missing: gone.wav",)
+    there = ["here.wav", "here.wav/", str(tmp_path / "here.wav"), "https://host/far.wav", "s3://bucket/far.wav"]
+    pq.write_table(pa.table({"path": [*there, "gone.wav", "C:/gone.wav"]}), tmp_path / "m.parquet")
+    plain = read_manifest(tmp_path / "m.parquet", "audio").notes
+    monkeypatch.setattr(reading, "LARGE", 1)
+    assert read_manifest(tmp_path / "m.parquet", "audio").notes == plain
+    assert plain == ("2 of 7 files are missing: gone.wav, C:/gone.wav",)

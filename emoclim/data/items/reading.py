@@ -79,7 +79,7 @@ def _gather(source: Path, names: Sequence[str], batches: Iterable[Any], unlabell
         return None
     same = all(one is other for one, other in zip(ids, paths, strict=True))
     items = ItemColumns(_whole(ids), None if same else _whole(paths), str(source.parent), coded)
-    return items if items.n_ids() == len(items) else None
+    return items if items.are_distinct() else None
 
 
 def _texts(column: Any) -> Any:
