@@ -23,7 +23,7 @@ from .grouping import annotated_items as annotated_items
 from .grouping import join_groups as join_groups
 from .grouping import labelled_by_rarest_tag as labelled_by_rarest_tag
 from .grouping import number_groups as number_groups
-from .items.columns import Coded as Coded
+from .items.coded import Coded as Coded
 from .items.columns import columns_of as columns_of
 from .items.columns import ids_of as ids_of
 from .items.columns import partners_of as partners_of

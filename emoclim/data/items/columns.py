@@ -7,8 +7,8 @@ table with anything out of the ordinary is left to that, which tells what it is.
 import hashlib
 import json
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
@@ -16,8 +16,8 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
+from emoclim.data.items.coded import Coded, Names
 from emoclim.data.items.item import Item
 from emoclim.data.items.remote import REMOTE, is_remote, path_within
 from emoclim.data.texts import Texts
@@ -27,50 +27,6 @@ CODED = ("label", "tags", "split", "group", "pair")  # columns whose values recu
 COLUMNS = frozenset({"id", "path", *CODED})
 SAID = ("id", "label", "tags", "split", "group")  # what a digest is of, in this order, before numbers and pairs
 BARE = Item("", Path())  # has what items have by default
-
-
-class Names(Texts):
-    """Texts of which an empty one stands for None."""
-
-    __slots__ = ()
-
-    @override
-    def __getitem__(self, place: Any) -> Any:
-        return super().__getitem__(place) or None
-
-    @override
-    def __iter__(self) -> Iterator[Any]:
-        return (text or None for text in super().__iter__())
-
-
-@dataclass(frozen=True, slots=True)
-class Coded:
-    """A column of N values that recur: each of them once, and the number of each row's."""
-
-    values: Sequence[Any]  # a tuple of few, or Names of many
-    codes: NDArray[np.int32]  # (N,)
-
-    @classmethod
-    def of(cls, values: Iterable[Hashable]) -> "Coded":
-        """Number values in the order of their first occurrence."""
-        numbers: dict[Hashable, int] = {}
-        codes = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int32)
-        return cls(tuple(numbers), codes)
-
-    def __len__(self) -> int:
-        return len(self.codes)
-
-    def __iter__(self) -> Iterator[Any]:
-        return map(self.values.__getitem__, self.codes.tolist())
-
-    def where(self, chosen: Iterable[bool]) -> NDArray[np.bool_]:
-        """Tell of each row ``(N,)`` whether its value is chosen, given that of each of the `values`."""
-        return np.fromiter(chosen, np.bool_, len(self.values))[self.codes]
-
-    def counts(self) -> dict[Any, int]:
-        """Count the rows of each value that has any."""
-        found = np.bincount(self.codes, minlength=len(self.values)).tolist()
-        return {value: count for value, count in zip(self.values, found, strict=True) if count}
 
 
 class ItemColumns(Sequence[Item]):

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data.items.columns import Coded, ItemColumns
+from emoclim.data.items.coded import Coded
+from emoclim.data.items.columns import ItemColumns
 from emoclim.data.items.item import SPLITS
 from emoclim.data.texts import Texts
 from emoclim.errors import ManifestError

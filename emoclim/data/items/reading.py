@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, Coded, ItemColumns, Names
+from emoclim.data.items.coded import Coded, Names
+from emoclim.data.items.columns import BLOCK, CODED, COLUMNS, ItemColumns
 from emoclim.data.items.item import SPLITS, Item
 from emoclim.data.items.remote import name_of
 from emoclim.data.media.containers.parquet import arrow_source, text_bytes, unpacked_bytes
