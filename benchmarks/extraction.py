@@ -1,7 +1,7 @@
 """Extraction into an HDF5 cache, against the least that it could take, and against one file at a time.
 
 The limit is the bare forward pass of as many batches of the same size, and the core-seconds that decoding takes in one
-process, shared by all cores; on a GPU, which computes while the cores decode, the longer of the two. One file at a time
+thread, shared by all cores; on a GPU, which computes while the cores decode, the longer of the two. One file at a time
 is as published evaluation code does it: decode a file, encode its windows, then the next, with no batch across files
 and no other process. All are measured in rounds that alternate; medians. The network is built before.
 
@@ -150,9 +150,6 @@ class Measurement:
         medians = {name: statistics.median(found) for name, found in taken.items()}
         cores = usable_cores()
         shares = (medians["forward"], medians["decode"] / cores)
-        middle = {
-            workers: sorted(found, key=lambda one: one.total)[len(found) // 2] for workers, found in timings.items()
-        }
         return {
             "items": len(self.manifest.items),
             "decode_items": len(decoded),
@@ -167,16 +164,19 @@ class Measurement:
             "limit_seconds": sum(shares) if device.type == "cpu" else max(shares),
             "loop_items": len(alone),
             "loop_seconds": medians["loop"],
-            "extraction": {workers: asdict(one) for workers, one in middle.items()},
+            "extraction": {workers: middle(list(map(asdict, found))) for workers, found in timings.items()},
             "rounds": taken
             | {f"{workers} workers": [one.total for one in found] for workers, found in timings.items()},
         }
 
     def decode(self, items: Sequence[Item]) -> tuple[int, float]:
-        """Decode items in this process; how many segments they are, and core-seconds."""
+        """Decode items in this process, in one thread as workers do; how many segments they are, and core-seconds."""
+        torch.set_num_threads(1)  # further ones would be waited for, or wait, by spinning
         begun = time.process_time()
         segments = sum(len(block) for item in items for block in self.encoder.prepare(item))
-        return segments, time.process_time() - begun
+        taken = time.process_time() - begun
+        torch.set_num_threads(self.asked.threads)
+        return segments, taken
 
     def batch(self, size: int) -> Tensor:
         """The first segments, again and again if there are too few: ``(size, *input_shape)``."""
@@ -223,6 +223,11 @@ class Measurement:
         if done.encoded < len(items):
             raise RuntimeError(f"only {done.encoded} items were encoded: {done.failures[:3]}, {done.duplicates[:3]}")
         return Timing(**{**asdict(done.timing), "total": total})
+
+
+def middle(timings: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The median of each kind of time."""
+    return {kind: statistics.median(one[kind] for one in timings) for kind in timings[0]}
 
 
 def plain_decoding(items: Sequence[Item], encoder: Encoder) -> float:

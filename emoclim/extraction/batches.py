@@ -47,7 +47,8 @@ class BatchPacker:
                 shape = (self._batch_size, *self._encoder.input_shape)
                 self._batch = torch.empty(shape, dtype=block.dtype, pin_memory=self._on_gpu)
             taken = min(len(block), self._batch_size - self._filled)
-            self._batch[self._filled : self._filled + taken] = block[:taken]
+            # By NumPy, in this thread: one of torch's would spin for milliseconds afterwards, on a core that decodes
+            self._batch.numpy()[self._filled : self._filled + taken] = block[:taken].numpy()
             self._owners.append((position, taken))
             self._filled += taken
             block = block[taken:]
