@@ -72,10 +72,10 @@ def atomic(path: Path, partial: Path | None = None) -> Iterator[Path]:
 
 def remove(path: Path) -> None:
     """Remove a file, or a folder with all that is in it, if it is there; what cannot be removed raises OSError."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    while path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):  # another process removes it as well
+            shutil.rmtree(path)
+    path.unlink(missing_ok=True)
 
 
 def partial_beside(path: Path) -> Path:

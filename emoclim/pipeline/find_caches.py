@@ -6,6 +6,7 @@ Loads no torch, so that commands that only look at caches start at once.
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,11 +115,18 @@ def folders_of(workspace: Workspace, *suffixes: str) -> list[Path]:
     return [path for path in found if path.is_dir() and not path.is_symlink()]
 
 
+def listed(folder: Path) -> list[Path]:
+    """List what lies in a folder, by name; nothing where another process has removed it meanwhile."""
+    with suppress(FileNotFoundError):
+        return sorted(folder.iterdir())
+    return []
+
+
 def shards_in(folder: Path) -> list[Path]:
     """List the shards in a folder, by their number."""
     numbers = {
         path: (int(found[2]), int(found[1]))
-        for path in folder.iterdir()
+        for path in listed(folder)
         if path.suffix in BACKENDS and (found := NUMBERED.fullmatch(path.stem))
     }
     return sorted(numbers, key=lambda path: (numbers[path], path.suffix))

@@ -117,10 +117,21 @@ def test_an_index_that_another_makes_is_waited_for(workspace: Path, caplog: pyte
     for place in places:
         shutil.rmtree(place)
     locks = [WriterLock(place, "index") for place in places]
-    timer = threading.Timer(2, lambda: [lock.release() for lock in locks])
-    timer.start()
+    done = threading.Event()
+
+    def release() -> None:
+        for _ in range(6_000):
+            if "waiting, as index" in caplog.text or done.wait(0.01):
+                break
+        done.wait(1)  # in which it tries again and again
+        for lock in locks:
+            lock.release()
+
+    other = threading.Thread(target=release)
+    other.start()
     assert len(answer("search", picture(workspace), "--workspace", workspace)[0]["found"]) == 5
-    timer.join()
+    done.set()
+    other.join()
     assert caplog.text.count("waiting, as index") == 1
 
 

@@ -42,6 +42,16 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize("suffix", [".lock", ".writer"])
+def test_what_is_gone_before_it_is_looked_at_is_not_told(
+    caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    (held := caches / f"{STEM}.h5{suffix}").touch()
+    monkeypatch.setattr(collect, "who_writes", lambda _: held.unlink(missing_ok=True))  # its writer ends just now
+    result = collect_leftovers(Workspace(tmp_path), delete=True)
+    assert (result.found, result.kept) == ((), ())
+
+
 @pytest.mark.parametrize("suffix", [".partial", ".json"])
 def test_what_a_writer_took_up_meanwhile_is_kept(
     caches: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str

@@ -39,7 +39,7 @@ def use(user: int, workspace: Path, told: Path) -> None:
     """Do all that a user does; what cannot be done just now is told in one line, and never with a traceback."""
     for words in commands_of(user, workspace):
         result = CliRunner().invoke(app, [str(word) for word in words])
-        busy = result.exit_code == 2 and "is being written by process" in result.output
+        busy = result.exit_code == 2 and "is being written by " in result.output  # who has just begun is not named yet
         if result.exit_code and not busy:
             told.write_text(f"emoclim {words}: {result.output}{result.exception!r}")
             os._exit(1)

@@ -3,6 +3,8 @@
 Invariant: what a living process may be using is kept, and a cache itself is never removed.
 """
 
+import math
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -17,8 +19,8 @@ from emoclim.cache import BACKENDS, LOCKS, SHARDS, WAVEFORMS, in_blocks, kept_fr
 from emoclim.errors import CacheError
 from emoclim.files import PARTIAL, partials_beside, process_of, remove
 from emoclim.modality import Modality
-from emoclim.pipeline.caches.inventory import shown_size, size_of
-from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, note_of, shards_in, whole_of
+from emoclim.pipeline.caches.inventory import looked_at, shown_size, size_of
+from emoclim.pipeline.find_caches import cache_paths, folders_of, lacking_shards, listed, note_of, shards_in, whole_of
 from emoclim.pipeline.workspace import Workspace
 from emoclim.processes import is_alive
 
@@ -70,11 +72,14 @@ def collect_leftovers(workspace: Workspace, *, delete: bool = False) -> Leftover
     kept: list[str] = []
     own = [workspace.caches] if workspace.caches.is_dir() else []
     folders = (*own, *folders_of(workspace, SHARDS, WAVEFORMS))
-    there = [path for folder in folders for path in sorted(folder.iterdir())]
+    there = [path for folder in folders for path in listed(folder)]
     for path in [*there, *sorted(workspace.runs.glob(f"*/.*{PARTIAL}"))]:
         if (why := _why_useless(path)) is None:
             continue
-        if user := _user_of(path):
+        user = _user_of(path)
+        if not os.path.lexists(path):  # whose it was has ended meanwhile, and left nothing
+            continue
+        if user:
             kept.append(f"{path} is kept: {user}")
         else:
             found.append(Leftover(path, why, size_of(path)))
@@ -116,7 +121,7 @@ def _user_of(path: Path) -> str | None:
                 return f"{cache.name} is being written by {writer}"
     if path.suffix not in (PARTIAL, *LOCKS):
         return None
-    changed = max(file.lstat().st_mtime for file in (path, *path.rglob("*")))
+    changed = max((one.st_mtime for one in looked_at(path, Path.lstat)), default=math.inf)
     return "it changed within the last ten minutes" if time.time() - changed < RECENT else None
 
 
@@ -168,8 +173,9 @@ def _delete(path: Path) -> bool:
         if not free:
             return False
         remove(path)
-    if path.parent.suffix == SHARDS and not any(path.parent.iterdir()):
-        path.parent.rmdir()
+    if path.parent.suffix == SHARDS:
+        with suppress(OSError):  # it is not empty, or another process has removed it
+            path.parent.rmdir()
     return True
 
 

@@ -1,10 +1,14 @@
 """Describe what caches hold and how they were made: `emoclim cache list` and `info`. Loads no torch."""
 
+import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -22,7 +26,15 @@ from emoclim.cache import (
 )
 from emoclim.data import FeatureSpec
 from emoclim.errors import CacheError
-from emoclim.pipeline.find_caches import cache_paths, changed_versions, find_cache, folders_of, note_of, when_noted
+from emoclim.pipeline.find_caches import (
+    cache_paths,
+    changed_versions,
+    find_cache,
+    folders_of,
+    listed,
+    note_of,
+    when_noted,
+)
 from emoclim.pipeline.workspace import Workspace
 
 
@@ -119,7 +131,7 @@ class CacheDetails:
 def list_caches(workspace: Workspace) -> CacheList:
     """Describe all caches of a workspace; one that cannot be read is told, and stops nothing."""
     folders = folders_of(workspace, SHARDS)
-    shards = {folder.stem: sum(path.suffix in BACKENDS for path in folder.iterdir()) for folder in folders}
+    shards = {folder.stem: sum(path.suffix in BACKENDS for path in listed(folder)) for folder in folders}
     unmerged = {name: count for name, count in shards.items() if count}
     sizes = {path: StoreSize.of(path) for path in folders_of(workspace, WAVEFORMS)}
     stores = [
@@ -160,8 +172,15 @@ def shown_size(size: float) -> str:
 
 def size_of(path: Path) -> int:
     """Count the bytes of a file, or of all files of a folder."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
+    return sum(one.st_size for one in looked_at(path, Path.stat) if S_ISREG(one.st_mode))
+
+
+def looked_at(path: Path, look: Callable[[Path], os.stat_result]) -> Iterator[os.stat_result]:
+    """Look at a file or folder and at all below it, but for what cannot be looked at, or is removed meanwhile."""
+    below = (Path(folder, name) for folder, folders, names in os.walk(path) for name in (*folders, *names))
+    for place in chain([path], below):
+        with suppress(OSError):
+            yield look(place)
 
 
 def _state(path: Path) -> CacheState:
