@@ -46,7 +46,7 @@ def answering(serve: Callable[[Connection, Path], object], folder: Path) -> Iter
         process.join()
 
 
-def exit_codes(*processes: BaseProcess, seconds: float = 120) -> list[int | None]:
+def exit_codes(*processes: BaseProcess, seconds: float = 600) -> list[int | None]:
     """Wait for each process; None of one that does not end."""
     for process in processes:
         process.join(seconds)

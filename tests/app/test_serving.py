@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from asking import ask_and_interrupt
+from asking import ask_and_interrupt, free_port
 from commands import mistake, run
 from few_pictures import pictures as pictures
 from wordy_preset import OWN
@@ -30,9 +30,7 @@ def compared_by_words(preset: None) -> None:
 
 @pytest.fixture
 def port() -> int:
-    """A port that is free."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as free:
-        return int(free.getsockname()[1])
+    return free_port()
 
 
 def test_the_command_serves_until_it_is_interrupted(pictures: Path, tmp_path: Path, port: int) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import processes
 import pytest
 import safetensors.torch
 import torch
+from asking import free_port
 from commands import answer, mistake, run
 from end_to_end_workspace import QUIET, files
 from example_encoders import ROOT, dropped_in
@@ -126,9 +126,8 @@ def test_several_processes_train_one_encoder(workspace: Path, tmp_path: Path) ->
     """They are forks; that torchrun starts such is tested with the training of encoders and heads."""
     words = ("--batchnorm", "frozen", "--name")
     answer(*begin(workspace, *words, "alone"))
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     both = [str(word) for word in (ROOT / "examples", *begin(workspace, *words, "both", "--json"))]
+    port = free_port()
     forks = [processes.start(take_part, rank, 2, port, *both, told=tmp_path / "told") for rank in range(2)]
     assert processes.exit_codes(*forks) == [0, 0], (tmp_path / "told").read_text()
     one, other = (

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from emoclim.errors import EmoclimError
 
-SECONDS = 20
+SECONDS = 20  # of a processor, which do not grow with what else the machine does
+WAITING = 300  # seconds in all, after which it waits for what never comes
 DONE, FAULT, REFUSED = range(3)
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.listdir")
 
@@ -33,8 +34,8 @@ class Ended:
     @property
     def fault(self) -> str | None:
         """What is wrong with that; None for work that was done, or refused in one line."""
-        if self.code == -signal.SIGALRM:
-            return f"hung for {SECONDS} s; {self.told}"
+        if self.code in (-signal.SIGPROF, -signal.SIGALRM):
+            return f"worked for {SECONDS} s or waited for {WAITING}; {self.told}"
         if self.code not in (DONE, REFUSED) or "Traceback" in self.told:
             return f"ended with {self.code}: {self.told}"
         return None
@@ -52,7 +53,8 @@ def fork(work: Callable[[], object], told: Path, room: int | None = None, killed
         handle = os.open(told, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(handle, 1)
         os.dup2(handle, 2)
-        signal.alarm(SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
+        signal.alarm(WAITING)
         if room is not None:
             resource.setrlimit(resource.RLIMIT_AS, (_pages()[0] + room,) * 2)
         if killed_at is not None:

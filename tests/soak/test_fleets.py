@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -164,10 +163,11 @@ def test_tasks_of_ray_one_of_whose_nodes_dies(root: Path, whole: Path, slow: Pat
     cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
     doomed, *_ = [cluster.add_node(**node) for _ in range(NODES - 1)]
 
+    over = threading.Event()
+
     def die() -> None:
         counted: tuple[int, ...] = (0, 0)
-        while not 0 < counted[0] <= 2 * counted[1]:
-            time.sleep(0.1)
+        while not 0 < counted[0] <= 2 * counted[1] and not over.wait(0.1):
             counted = tuple(len(list(root.glob(f"cache/*.shards/tasks/?????{end}"))) for end in (".json", ".done"))
         cluster.remove_node(doomed, allow_graceful=False)
 
@@ -179,5 +179,6 @@ def test_tasks_of_ray_one_of_whose_nodes_dies(root: Path, whole: Path, slow: Pat
     try:
         shared_among(open_engine(f"ray:{NODES},address={cluster.address}", "cpu"), root, whole, slow)
     finally:
+        over.set()
         killer.join()
         cluster.shutdown()

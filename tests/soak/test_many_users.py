@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from emoclim.cli import app
 
 Words = tuple[object, ...]
+WAITING = 600  # seconds, after which a user waits for what never comes
 
 
 def commands_of(user: int, workspace: Path) -> Iterator[Words]:
@@ -50,7 +51,7 @@ def test_many_users_share_a_workspace(workspace: Path, tmp_path: Path) -> None:
     before = answer("evaluate", "001-colour-timbre", "--no-plots", "--workspace", workspace)
     users = [processes.start(use, user, workspace, tmp_path / f"{user}") for user in range(4)]
     for user, process in enumerate(users):
-        process.join(rounds(120))
+        process.join(rounds(WAITING))
         assert process.exitcode == 0, (tmp_path / f"{user}").read_text()
     assert answer("cache", "verify", "timbre", "--workspace", workspace)
     assert answer("evaluate", "001-colour-timbre", "--no-plots", "--workspace", workspace) == before
