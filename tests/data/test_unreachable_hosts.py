@@ -1,9 +1,11 @@
 """Servers that are not there: a few items wait for them, the others are told, until one is reached again."""
 
 import socket
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -120,6 +122,24 @@ def test_so_is_one_that_nothing_can_be_said_to(
     assert "does not answer" in told(f"{address}/a.png", known)
     assert "does not answer" not in told(server.address + "/gone/0.png", known)  # of another host
     assert tries[f"{address}/a.png"] == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="others refuse what is too much")
+def test_so_is_one_that_drops_what_is_sent_to_it(
+    nobody: socket.socket, tries: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetching, "SILENCE", 0.1)
+    monkeypatch.setattr(hosts, "LOST", 1)
+    nobody.listen(0)
+    address, known = address_of(nobody), UnreachableHosts()
+    with ExitStack() as waiting:
+        for _ in range(4):  # more than the system accepts for it
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(nobody.getsockname())
+        assert "silent" in told(f"{address}/a.png", known)
+        assert "does not answer" in told(f"{address}/b.png", known)
+    assert tries == {f"{address}/a.png": TRIES}
 
 
 IN_AN_HOUR = format_datetime(datetime.now(UTC) + timedelta(hours=1))

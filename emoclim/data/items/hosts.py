@@ -33,6 +33,8 @@ class UnreachedError(PassingError):
 
 def is_unreached(error: Exception, url: str) -> bool:
     """Tell whether an error says that no connection to the host of an address came about, or to the proxy for it."""
+    if isinstance(error, TimeoutError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__  # of which fsspec made one of its own
     kinds = {kind.__name__ for kind in type(error).__mro__}
     if kinds.isdisjoint(UNREACHED) or not url.startswith("http") or "ClientProxyConnectionError" in kinds:
         return not kinds.isdisjoint(UNREACHED)
