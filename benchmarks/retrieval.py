@@ -106,7 +106,7 @@ def at_once(scores: Tensor, question: Question) -> Answer:
     queries, candidates = map(torch.arange, scores.shape)
     layout, answer = question.lay_out(candidates), Answer.blank(question)
     answer.count_candidates(question, queries, candidates, None)
-    placed = scores[:, layout.spread(candidates)].masked_fill_(layout.empty(), -torch.inf)
+    placed = scores[:, layout.spread(candidates)].index_fill_(1, layout.empty().nonzero()[:, 0], -torch.inf)
     answer.take(question, queries, placed, layout)
     return answer
 

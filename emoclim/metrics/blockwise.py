@@ -185,8 +185,7 @@ class Gallery:
     def _ranked(self, rows: Tensor, scores: Tensor, first: int) -> Tensor:
         """Bring to -inf whatever is no candidate of some queries, in columns from `first` on."""
         columns = slice(first, first + scores.shape[1])
-        if bool((empty := self._empty[columns]).any()):
-            scores.masked_fill_(empty, -torch.inf)
+        scores.index_fill_(1, self._empty[columns].nonzero()[:, 0], -torch.inf)  # few: a mask would read all scores
         if self._excluded is not None:
             groups, owners = self._excluded
             scores.masked_fill_(torch.eq(groups[rows, None], owners[columns]), -torch.inf)
