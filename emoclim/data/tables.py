@@ -158,7 +158,7 @@ def _read_parquet(source: Path) -> Table:
             if lists := [place for place in range(len(schema)) if schema.column(place).max_repetition_level]:
                 file.scan_contents([schema.column(place).path for place in lists])  # raises if they are damaged
             require_memory(source, unpacked + _declared(file.metadata, lists), ManifestError)
-            table = file.read()
+            table = file.read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise ManifestError(f"{source} cannot be read as Parquet ({error}); write it again") from error
     names, cells, unreadable = [], [], {}

@@ -111,7 +111,8 @@ class Texts(Sequence[str]):
     def take(self, rows: Sequence[int] | NDArray[np.integer[Any]]) -> "Texts":
         """Select the texts of rows ``(n,)``, in that order."""
         rows = np.asarray(rows, np.int64)
-        lengths, starts = self.lengths()[rows], self.offsets[:-1][rows]
+        starts = self.offsets[:-1][rows]
+        lengths = self.offsets[1:][rows] - starts
         offsets = _offsets(lengths)
         data = np.empty(offsets[-1], np.uint8)
         for same, length in _by_length(lengths):

@@ -23,6 +23,7 @@ PEAKS_BLOCK = 3 << 23  # bytes of a block of queries of which only the best of e
 TILE, TILE_QUERIES = 1 << 23, 1 << 10  # bytes of float32 products that are taken at once, and queries that these are of
 GRID = float(1 << 26)
 ROWS, GRID_ROWS = 1 << 13, 1 << 10  # of vectors that are asked for at once, and brought to the grid at once
+PLACED_ROWS = 1 << 11  # of candidates, beside which what makes them takes memory
 CHECKED = 256  # products of a block that are compared with exact ones
 ROUNDED_FROM = 1 << 12  # candidates for which it pays to multiply in float32 first
 
@@ -202,10 +203,10 @@ class Gallery:
     def _place(self, dtype: torch.dtype) -> Tensor:
         """Bring the candidates into the order of their columns; columns without one are zero. Done once."""
         columns, self._columns = self._columns, self._columns.new_empty(0)
-        places = torch.split(self._layout.columns, ROWS)
+        places, self._layout = self._layout.columns, self._layout.without_columns()
         placed = None
-        for own, at in zip(torch.split(columns, ROWS), places, strict=True):
-            vectors = self._candidates[own].to(dtype)
+        for own, at in zip(torch.split(columns, PLACED_ROWS), torch.split(places, PLACED_ROWS), strict=True):
+            vectors = self._candidates[own.long()].to(dtype)
             if placed is None:
                 placed = vectors.new_zeros(self._layout.n_columns, vectors.shape[1])
             placed[at] = vectors
@@ -227,7 +228,7 @@ def _parts(
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield rows and columns of each group that has a query; all of them where there are no groups."""
     if groups is None:
-        yield torch.arange(n_queries, device=device), torch.arange(n_candidates, device=device)
+        yield torch.arange(n_queries, device=device), torch.arange(n_candidates, dtype=torch.int32, device=device)
         return
     members = dict(_members(groups[1].to(device)))
     for group, rows in _members(groups[0].to(device)):
@@ -249,7 +250,7 @@ def _queries_per_block(layout: Layout, question: Question, memory: int, peaks: b
         each, most = layout.bytes_of_peaks(question.depth), PEAKS_BLOCK
     if each > memory:
         raise ConfigError(
-            f"ranking {len(layout.columns)} candidates takes {each / 1e6:.1f} MB of memory per query, "
+            f"ranking {layout.n_candidates} candidates takes {each / 1e6:.1f} MB of memory per query, "
             f"but {memory / 1e6:.1f} MB are allowed; allow more"
         )
     return int(max(1, min(memory, most) // each))

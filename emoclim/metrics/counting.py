@@ -6,7 +6,7 @@ what is counted, so that all but a few are read once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -22,10 +22,11 @@ READ_AT_ONCE = 1 << 18  # candidates that are read again together; some 3 MB
 class Layout:
     """Which column of a row of scores each candidate has."""
 
-    columns: Tensor  # (M,) int64: the column of each candidate
+    columns: Tensor  # (M,) int32: the column of each candidate; or none, once all are in their places
     chunk_classes: Tensor  # (n,) int64: the class of the candidates of each chunk
     width: int  # columns of a chunk; a row has n times as many
     n_classes: int  # C
+    n_candidates: int  # M
 
     @property
     def n_columns(self) -> int:
@@ -41,6 +42,10 @@ class Layout:
     def bytes_of_peaks(self, deepest: int) -> int:
         """Return what the best score of each chunk, and what is found by these, take for one query."""
         return 5 * len(self.chunk_classes) + 32 * deepest + 80 * self.n_classes
+
+    def without_columns(self) -> "Layout":
+        """Leave out the columns, for what is laid out already."""
+        return replace(self, columns=self.columns[:0].clone())
 
     def spread(self, rows: Tensor, fill: float = 0) -> Tensor:
         """Bring rows of the candidates ``(M, ...)`` into the order of their columns; `fill` where a column has none."""
@@ -64,10 +69,10 @@ def lay_out(classes: Tensor, n_classes: int, deepest: int, widest: int = WIDEST)
     order = classes.argsort(stable=True)
     of_class = classes[order]
     within = torch.arange(len(classes), device=classes.device) - (sizes.cumsum(0) - sizes)[of_class]
-    columns = torch.empty_like(order)
-    columns[order] = (chunks.cumsum(0) - chunks)[of_class] * width + within
+    columns = torch.empty_like(order, dtype=torch.int32)
+    columns[order] = ((chunks.cumsum(0) - chunks)[of_class] * width + within).int()
     chunk_classes = torch.arange(n_classes, device=classes.device).repeat_interleave(chunks)
-    return Layout(columns, chunk_classes, width, n_classes)
+    return Layout(columns, chunk_classes, width, n_classes, len(classes))
 
 
 class Counts(Protocol):

@@ -12,7 +12,7 @@ from torch import Tensor
 from emoclim.metrics.counting import Layout
 from emoclim.metrics.retrieval import refuse_nan
 
-PAIRS_AT_ONCE = 1 << 20  # of queries and chunks that are looked through together
+PAIRS_AT_ONCE = 1 << 18  # of queries and chunks that are looked through together
 QUERIES_AT_ONCE = 1 << 8  # for which a chunk is read together
 
 Read = Callable[

@@ -46,8 +46,8 @@ class Outputs:
 
     def of(self, rows: Tensor | None) -> Mapping[str, Tensor]:
         """Make the outputs of rows ``(n,)`` int64, or of all."""
-        if rows is not None and not rows[0]:
-            trim()  # before a table of many rows, of what reading and laying out have left in pieces
+        if rows is not None and (not rows[0] or rows[-1] == len(self) - 1):
+            trim()  # of what reading and laying out, or so many blocks, have left in pieces
         features = self.features if rows is None else self.features.select(rows.cpu())
         found = self._heads.outputs(features.to(self._embedding), average=self._average)
         if not all(output.isfinite().all() for output in found.values()):

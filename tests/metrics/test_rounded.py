@@ -63,6 +63,7 @@ def test_no_bit_depends_on_tiles_and_blocks(at_once: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(blockwise, "TILE", 4 * at_once)
     monkeypatch.setattr(blockwise, "TILE_QUERIES", 7)
     monkeypatch.setattr(blockwise, "ROWS", 25)
+    monkeypatch.setattr(blockwise, "PLACED_ROWS", 40)
     monkeypatch.setattr(rounded, "PAIRS_AT_ONCE", at_once)
     monkeypatch.setattr(rounded, "QUERIES_AT_ONCE", 2)
     assert_same_bits(measured(monkeypatch, 1, *given), expected)

@@ -453,8 +453,8 @@ def test_outputs_that_are_made_again_give_what_kept_ones_do(objective, monkeypat
     made, outputs_of = [], Heads.outputs
     monkeypatch.setattr(Heads, "outputs", lambda own, part, **o: made.append(len(part)) or outputs_of(own, part, **o))
     monkeypatch.setattr(evaluating, "KEPT_SHARE", 1 << 40)
-    for name in (blockwise, head_vectors):
-        monkeypatch.setattr(name, "ROWS", 256)
+    for module, name in ((blockwise, "ROWS"), (blockwise, "PLACED_ROWS"), (head_vectors, "ROWS")):
+        monkeypatch.setattr(module, name, 256)
     monkeypatch.setattr(blockwise, "ROUNDED_FROM", 1)
     again = list(evaluate_each(test, heads, **how))
     assert again == kept

@@ -72,7 +72,10 @@ def map_chunks(table: Any, rows: NDArray[np.int64]) -> "MappedRows | None":
     places += starts[chunk]
     if (starts < 0).any() or places.max(initial=0) + row_bytes > len(content):
         return None
-    return MappedRows(sliding_window_view(content, row_bytes), places)
+    unit = math.gcd(row_bytes, *starts.tolist())  # that all places are multiples of, so that their numbers are small
+    places //= unit
+    small = places.max(initial=0) <= np.iinfo(np.int32).max
+    return MappedRows(sliding_window_view(content, row_bytes)[::unit], places.astype(np.int32) if small else places)
 
 
 def pieces(table: Any, first: int, part: NDArray[Any]) -> Iterator[tuple[int, memoryview]]:

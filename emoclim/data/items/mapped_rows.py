@@ -19,8 +19,8 @@ BLOCK = 1 << 13  # rows that are read at once
 class MappedRows:
     """N rows of D numbers in a file that is mapped into memory, read from there when they are asked for."""
 
-    file: NDArray[np.uint8]  # (P, 4 D): as many bytes as a row has, from each byte of the file on; they share memory
-    places: NDArray[np.int64]  # (N,): from which byte on the row lies
+    file: NDArray[np.uint8]  # (P, 4 D): as many bytes as a row has, from each place in the file on; they share memory
+    places: NDArray[np.int32] | NDArray[np.int64]  # (N,): where the row lies
 
     device = CPU
 

@@ -38,7 +38,7 @@ def read_columns(source: Path, *, unlabelled: bool) -> ItemColumns | None:
             require_memory(source, unpacked_bytes(stream), ManifestError)
             # a value that recurs stays one in memory, where a small file may repeat a long one without end
             file = pq.ParquetFile(content, read_dictionary=found.schema_arrow.names, page_checksum_verification=True)
-            items = _gather(source, names, file.iter_batches(BLOCK), unlabelled)
+            items = _gather(source, names, file.iter_batches(BLOCK, use_threads=False), unlabelled)
             del file
             pa.default_memory_pool().release_unused()  # several times what the columns take
             return items
