@@ -36,7 +36,8 @@ class ExtractionPlan:
     def __init__(self, manifest: Manifest, done: Collection[str], contents: ContentKeys, track: Track) -> None:
         self._items, self._done, self._contents = manifest.items, frozenset(done), contents
         self._keys: dict[str, str] = {}  # id -> content key
-        self._claimed: set[str] = set()
+        self._claimed: dict[str, str] = {}  # content key -> id of the item that is encoded for it
+        self._tried: set[str] = set()  # ids of items that were
         self.todo: list[Item] = []
         self.unreadable: dict[str, str] = {}  # reasons by id
         for item in track(manifest.items, description=f"look up {manifest.name}", total=len(manifest.items)):
@@ -69,8 +70,20 @@ class ExtractionPlan:
         self._keys[item.id] = key
         if key in self._done or key in self._claimed:
             return False
-        self._claimed.add(key)
+        self._claimed[key] = item.id
         return True
+
+    def try_copies(self, *settled: Collection[str]) -> None:
+        """Plan, of each content that is not settled now, another item that has it, where there is one.
+
+        The one that it was to be encoded of could not be read, or has become another.
+        """
+        self._tried |= {*self._claimed.values()}
+        self._claimed, self.todo = {}, []
+        for item in self._items:
+            key = None if item.id in self._tried else self._keys.get(item.id)
+            if key is not None and not any(key in one for one in settled) and self._claim(item, key):
+                self.todo.append(item)
 
     def preparer(self, preparer: "Preparer[T]") -> "HashingPreparer[T]":
         """Wrap a preparer so that it hashes the files of items whose content is not known."""

@@ -98,7 +98,8 @@ def extract(
         done = cache.keys() | (frozenset() if retry_failed else cache.failures().keys()) | frozenset(elsewhere)
         plan = ExtractionPlan(manifest, done, keys or ContentKeys(), track)
         told = Encoded(transient=plan.give_up(given_up or {}))
-        if plan.todo:
+        no_more = frozenset(told.transient)
+        while plan.todo:
             from emoclim.encoders import flushed_denormals
             from emoclim.stages.encoding import Encoding  # loads torch, which takes longer than finding nothing to do
 
@@ -107,7 +108,9 @@ def extract(
             with flushed_denormals() if flush else nullcontext(), closing(finished):
                 for _ in track(finished, description=f"encode {manifest.name}", total=len(plan.todo)):
                     pass
-    found, reasons = plan.keys(), {**cache.failures(), **told.transient}
+            plan.try_copies(cache.keys(), cache.failures(), no_more)
+    transient = {key: reason for key, reason in told.transient.items() if key not in cache}
+    found, reasons = plan.keys(), {**cache.failures(), **transient}
     failures = tuple(
         Failure(
             item.id,

@@ -13,6 +13,8 @@ import pytest
 from file_server import FileServer, picture, server  # noqa: F401 - a fixture
 
 from emoclim.config import ExtractConfig
+from emoclim.data import Fingerprint, Item
+from emoclim.data.items.remote import path_within
 from emoclim.data.media import fetching
 from emoclim.pipeline import Workspace, extract_features
 from emoclim.pipeline.extraction_result import ExtractionResult
@@ -118,3 +120,20 @@ def test_each_item_is_whole_or_told(scheme: str, expected: Expected, impatient: 
     here = write_manifest(tmp_path / "here.csv", {name: name for name in impatient.files})
     local = extract_features("image", here, config=config, workspace=workspace).extraction
     assert (local.encoded, local.reused) == (0, len(rows))
+
+
+@pytest.mark.parametrize(("manner", "encoded"), [("gone", 1), ("whole", 2)])
+def test_a_copy_is_encoded_where_the_first_address_of_its_content_does_not_give_it_any_more(
+    manner: str, encoded: int, impatient: FileServer, tmp_path: Path
+) -> None:
+    impatient.files |= {"a.png": picture(1), "b.png": picture(2)}
+    workspace = Workspace(tmp_path)
+    first, copy = (f"{impatient.address}/{path}" for path in (f"{manner}/a.png", "whole/b.png"))
+    keys, known = workspace.content_keys(), Fingerprint(1, 2, hashlib.blake2b(picture(2), digest_size=16).hexdigest())
+    for address in (first, copy):
+        keys.learn(Item("", path_within("", address)), known)
+    keys.save()
+    source = write_manifest(tmp_path / "data" / "images.csv", {"a": first, "b": copy})
+    done = extract_features("image", source, COLOUR.updated(workers=0), workspace=workspace).extraction
+    assert (done.encoded, done.reused, done.failures) == (encoded, 2 - encoded, ())
+    assert done.keys["b"] == known.digest
