@@ -71,9 +71,9 @@ def kill(service: subprocess.Popen[str] | BaseProcess) -> None:
     service.communicate() if isinstance(service, subprocess.Popen) else service.join()
 
 
-def wait_for_change(caches: Path, is_at_work: Callable[[], bool]) -> None:
-    """Wait until it begins to write."""
-    before, limit = {path.name for path in caches.iterdir()}, time.monotonic() + LIMIT
+def wait_for_change(caches: Path, as_before: Path, is_at_work: Callable[[], bool]) -> None:
+    """Wait until it begins to write, or has done so already."""
+    before, limit = {path.name for path in as_before.iterdir()}, time.monotonic() + LIMIT
     while {path.name for path in caches.iterdir()} <= before:
         assert is_at_work(), "it ended by itself"
         assert time.monotonic() < limit, "it writes nothing"
@@ -92,7 +92,7 @@ def test_a_service_that_is_killed_leaves_a_library_whole_or_absent(clean: Path, 
     root, draw = tmp_path / "work", random.Random(0)
     shutil.copytree(clean, root)
     service = serve(root)
-    wait_for_change(root / "cache", lambda: service.poll() is None)
+    wait_for_change(root / "cache", clean / "cache", lambda: service.poll() is None)
     begun = time.monotonic()
     assert service.stdout is not None
     service.stdout.readline()  # its address: everything is open
@@ -104,7 +104,7 @@ def test_a_service_that_is_killed_leaves_a_library_whole_or_absent(clean: Path, 
         shutil.rmtree(root)
         shutil.copytree(clean, root)
         killed = processes.start(serve_at_once, root, told=tmp_path / "told")
-        wait_for_change(root / "cache", killed.is_alive)
+        wait_for_change(root / "cache", clean / "cache", killed.is_alive)
         time.sleep(draw.uniform(0, seconds))
         kill(killed)
         for path in (root / "cache").glob("*.h5"):
