@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from emoclim.config import closest
 from emoclim.data.items.columns import ItemColumns, digest_of, files_of, ids_of, values_of
 from emoclim.data.items.item import SPLITS as SPLITS
 from emoclim.data.items.item import Item as Item
@@ -131,7 +132,8 @@ def _from_table(source: Path, modality: Modality, unlabelled: bool) -> Manifest:
     measures = [] if unlabelled else measures_of([row for _, row in table.rows], columns, known)
     items = [replace(item, measures=own) for item, own in zip(items, measures, strict=False)] or items
     left_out = [name for name in columns if name not in known and not any(name in own for own in measures)]
-    notes = [f"left out column{'s' * (len(left_out) > 1)} {name_some(left_out, 12)}"] if left_out else []
+    unused = [f"{name}{closest(name, {*COLUMNS} - known)}" for name in left_out]
+    notes = [f"left out column{'s' * (len(left_out) > 1)} {name_some(unused, 12)}"] if unused else []
     kept, told = untimed(items, modality)
     return Manifest(source.stem, modality, source, tuple(kept), (*table.notes, *told, *notes))
 

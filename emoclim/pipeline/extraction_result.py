@@ -66,7 +66,9 @@ class ExtractionResult:
             lines.append(f"{done.encoded} {facts.nouns} became {done.segments} {facts.segments}")
         lines += done.remarks_on(facts.nouns)
         if done.encoded:
-            lines.append(_time_spent(done.timing, done.encoded) + (f"; {self.advice}" if self.advice else ""))
+            lines.append(
+                _time_spent(done.timing, done.encoded, done.resumed) + (f"; {self.advice}" if self.advice else "")
+            )
         if self.labels:
             counts = [f"{label} ({count})" for label, count in self.labels.items()]
             lines.append(f"labels, by {_origin(self.manifest)}: {name_some(counts, SHOWN_LABELS)}")
@@ -141,11 +143,14 @@ def advice_for(timing: Timing, encoder: Encoder, on_cpu: bool, config: ExtractCo
     return f"{' or '.join(named)} would help" if named else ""
 
 
-def _time_spent(timing: Timing, encoded: int) -> str:
-    """Say where the time went."""
+def _time_spent(timing: Timing, encoded: int, resumed: int) -> str:
+    """Say where the time went; not where shards were begun before, of which nobody knows what was spent since."""
+    clock = f"{timing.total:.1f} s, {(encoded - resumed) / timing.total:.3g} items/s"
+    if resumed:
+        return f"{clock}, besides {resumed} that were encoded before the command was typed again"
     waiting, compute, blocked = (spent / timing.total for spent in (timing.waiting, timing.compute, timing.blocked))
     return (
-        f"{timing.total:.1f} s, {encoded / timing.total:.3g} items/s: {waiting:.0%} waiting for files "
+        f"{clock}: {waiting:.0%} waiting for files "
         f"(read {timing.read:.1f} s, decode {timing.decode:.1f} s, of all processes), {compute:.0%} compute, "
         f"{blocked:.0%} waiting for the cache (write {timing.write:.1f} s); slowest: {timing.bottleneck}"
     )

@@ -50,6 +50,8 @@ class Extraction:
     timing: Timing
     keys: Mapping[str, str]  # content key by id, of the items whose content can be read
     segments: int = 0  # of the items that were encoded now
+    # Of those encoded, by workers of a command that was stopped; of their shards, only total leaves out the seconds
+    resumed: int = 0
     # What is odd about items that were encoded now, in words that follow "12 texts"; of each an example, by id
     remarks: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 

@@ -41,6 +41,11 @@ def test_unknown_columns_are_left_out_with_a_note(tmp_path: Path) -> None:
     assert manifest.notes == ("left out columns agree, code",)
 
 
+def test_a_column_that_may_be_misspelt_is_told_with_the_one_that_may_be_meant(tmp_path: Path) -> None:
+    manifest = read_manifest(write_csv(tmp_path, "path,spilt,lable\na.jpg,test,awe\n", "a.jpg"), "image")
+    assert manifest.notes == ("left out columns spilt (did you mean 'split'?), lable (did you mean 'label'?)",)
+
+
 def test_further_columns_of_numbers_are_measures_of_items(tmp_path: Path) -> None:
     table = "path,Tempo,key,empty,mode\na.jpg,60.5,c,,1\nb.jpg,,2,,-1e3\n"
     manifest = read_manifest(write_csv(tmp_path, table, "a.jpg", "b.jpg"), "image")

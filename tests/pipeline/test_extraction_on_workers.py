@@ -99,7 +99,11 @@ def test_a_command_that_was_stopped_goes_on_with_its_shards(root: Path, whole: P
     with pytest.raises(KeyboardInterrupt):
         encode(root, Stopped(workers=2))
     assert (folder / "job.json").read_bytes() == plan
-    encode(root, Forked(workers=3))
+    done = encode(root, Forked(workers=3))
+    assert 0 < done.extraction.resumed < done.extraction.encoded == COUNT
+    (told,) = (line for line in done.summary() if "items/s" in line)
+    assert f"besides {done.extraction.resumed} that" in told
+    assert "%" not in told  # of a time in which most was not done
     require_same(root, whole)
 
 

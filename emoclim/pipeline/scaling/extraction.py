@@ -37,6 +37,7 @@ class Spread:
     """What workers did with the items that a cache lacked."""
 
     encoded: int = 0
+    resumed: int = 0  # of those encoded: by workers of a command that was stopped
     segments: int = 0
     padded: int = 0
     seconds: dict[str, float] = field(
@@ -63,6 +64,7 @@ class Spread:
             reused=rest.reused - self.encoded,
             padded=rest.padded + self.padded,
             segments=rest.segments + self.segments,
+            resumed=min(self.resumed, self.encoded),
             timing=Timing(**self.seconds) if self.encoded else rest.timing,
             remarks=self.remarks or rest.remarks,
         )
@@ -99,6 +101,7 @@ class Spreading:
         if not job.sizes:
             return spread
         before, segments = len(self.cache), self.cache.n_segments
+        spread.resumed = self.tasks.items_done(job, self.tasks.undone(job))
         with watch.time("total"):
             what = f"encode {self.manifest.name} on {self.engine.name}"
             run_tasks(self.tasks, self.engine, track=self.track, description=what)
