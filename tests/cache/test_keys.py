@@ -78,3 +78,25 @@ def test_lines_come_out_of_blocks_of_any_size(parts: list[bytes], size: int) -> 
     raw = b"".join(parts)
     blocks = (raw[first : first + size] for first in range(0, len(raw), size))
     assert list(split_lines(blocks)) == raw.rstrip(b"\0").splitlines(keepends=True)
+
+
+def test_a_reader_finds_all_keys_while_another_thread_joins_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "NEWEST", 4)
+
+    class Interrupted(KeyIndex):
+        """Another thread adds keys as soon as something of it was read."""
+
+        waiting: dict[str, int] | None = None
+
+        def __getattribute__(self, name: str) -> object:
+            found = super().__getattribute__(name)
+            if name in ("_runs", "_newest") and (new := self.waiting) is not None:
+                self.waiting = None
+                self.add(new)
+            return found
+
+    index = Interrupted()
+    index.add({"a": 0, "b": 1, "c": 2})
+    index.waiting = {"d": 3, "e": 4}
+    assert index.rows(["c", "a"]).tolist() == [2, 0]
+    assert index.rows(["e", "b"]).tolist() == [4, 1]

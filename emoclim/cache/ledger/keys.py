@@ -54,7 +54,7 @@ class KeyIndex(Set[str]):
 
     def rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Find the row of each of keys ``(n,)``; NONE of those that are not there."""
-        runs, newest = self._runs, self._newest
+        newest, runs = self._newest, self._runs  # in this order, for what leaves the first is in the others before
         if not runs and len(keys) == len(newest) and tuple(keys) == tuple(newest):  # as a small library is read
             return _row_numbers(newest)
         rows = np.fromiter(map(newest.get, keys, repeat(NONE)), np.int64, len(keys)) if newest else _nowhere(len(keys))
