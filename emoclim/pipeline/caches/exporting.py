@@ -1,7 +1,7 @@
 """Write the features of a cache for other programs, and for `emoclim cache import`: `emoclim cache export`.
 
 What is written appears whole or not at all, and the same cache gives the same bytes. Parquet is written block by block,
-so that memory does not grow with the cache; an npz is one block.
+so that of all items only ids, keys and labels are in memory, and not their numbers; an npz is one block.
 """
 
 import json
