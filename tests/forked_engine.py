@@ -39,7 +39,7 @@ class Fork:
 class Forked(Engine):
     name: ClassVar[str] = "forked"
 
-    longest: float | None = None  # seconds after which a worker is dead at the latest
+    longest: float | None = None  # seconds after which the last worker that dies is dead at the latest
     kills: int = 0  # how many workers die so
     seed: int = 0
     _started: int = PrivateAttr(default=0)
@@ -65,7 +65,8 @@ class Forked(Engine):
         try:
             if self.longest is not None and self._started <= self.kills:
                 chance = random.Random(self.seed * 10_000 + self._started)
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.001, self.longest))  # nobody handles it
+                longest = self.longest * self._started / self.kills  # the first die however fast the machine is
+                signal.setitimer(signal.ITIMER_REAL, max(chance.uniform(0, longest), 0.001))  # nobody handles it
             torch.set_num_threads(1)  # more do not live on in a fork
             code = run_worker(folder, number)
         finally:
