@@ -10,4 +10,5 @@ from .workers import ItemEnd as ItemEnd
 from .workers import decode as decode
 from .workers import explain_worker_death as explain_worker_death
 from .workers import plain_loader as plain_loader
+from .workers import shared as shared
 from .writer import AsyncWriter as AsyncWriter

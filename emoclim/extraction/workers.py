@@ -27,6 +27,7 @@ MESSAGE_BYTES = 2**20  # of blocks that a worker sends at once; seven pictures o
 MESSAGE_ITEMS = 64  # or so many items that have ended
 TRIM_INTERVAL = 1.0  # seconds from one time that a worker gives free memory back to the next; it frees little
 DIED = "DataLoader worker (pid"  # how torch begins to tell that a worker is gone, not that it raised something
+SHARED = "</torch_"  # what torch names in shared memory begins so
 
 
 class Preparer(Protocol[T_co]):
@@ -73,13 +74,24 @@ def plain_loader(dataset: Dataset[T], workers: int, **options: Any) -> DataLoade
 
 @contextmanager
 def explain_worker_death(advice: str) -> Iterator[None]:
-    """Raise :class:`EmoclimError` with `advice` if a worker process is killed, whatever this one was doing then."""
+    """Raise :class:`EmoclimError` with `advice` if a worker process is killed, or cannot send what it decoded."""
     try:
         yield
     except RuntimeError as error:
-        if not str(error).startswith(DIED):
+        if SHARED in str(error):
+            reason = "there is no room in shared memory for what is decoded; make more (docker run --shm-size=2g)"
+        elif str(error).startswith(DIED):
+            reason = "a decoding process was killed, probably for want of memory"
+        else:
             raise
-        raise EmoclimError(f"a decoding process was killed, probably for want of memory; {advice}") from error
+        raise EmoclimError(f"{reason}; {advice}") from error
+
+
+def shared(tensor: Tensor) -> Tensor:
+    """Move what a worker process is to send into shared memory; where the loader does it, an error is only printed."""
+    if len(tensor) and get_worker_info() is not None:
+        tensor.share_memory_()  # type: ignore[no-untyped-call]
+    return tensor
 
 
 def _events(preparer: Preparer[T], items: Sequence[Item], positions: Sequence[int]) -> Iterator[Event[T]]:
@@ -112,7 +124,7 @@ class Message(NamedTuple):
         """Pack events."""
         blocks = [event for _, event in events if isinstance(event, Tensor)]
         contents = [(position, len(event) if isinstance(event, Tensor) else event) for position, event in events]
-        return cls(torch.cat(blocks) if blocks else torch.empty(0), contents)
+        return cls(shared(torch.cat(blocks)) if blocks else torch.empty(0), contents)
 
     def events(self) -> Iterator[Event[Any]]:
         """Unpack the events."""

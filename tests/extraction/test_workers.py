@@ -1,5 +1,7 @@
 """Blocks from worker processes: what is sent together, and what is told of a process that dies."""
 
+import resource
+import sys
 from collections.abc import Generator, Iterator
 from typing import Any, NamedTuple
 
@@ -77,6 +79,20 @@ def test_a_process_that_was_killed_is_told_whatever_this_one_was_doing() -> None
         explain_worker_death("all is well"),
     ):
         raise RuntimeError("DataLoader worker (pid 5) is killed by signal: Killed.")
+
+
+class Crowded(Rows):
+    """Items in a process that may not make a file, nor shared memory, of more than ten bytes."""
+
+    def prepare(self, item: Item) -> Generator[Tensor, None, float]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        return super().prepare(item)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of shared memory, others count no files")
+def test_what_has_no_room_in_shared_memory_is_told_rather_than_waited_for() -> None:
+    with pytest.raises(EmoclimError, match="--shm-size.*all is well"), explain_worker_death("all is well"):
+        list(decode(Crowded(), ITEMS, 2))
 
 
 def test_other_errors_pass() -> None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from emoclim.data import Features, Item
 from emoclim.errors import DecodeError, EmoclimError, ManifestError, MissingLibrary
-from emoclim.extraction import plain_loader
+from emoclim.extraction import plain_loader, shared
 from emoclim.learning.end_to_end.distributed import ALONE, Replicas
 from emoclim.learning.end_to_end.windows import LiveEncoder
 from emoclim.learning.sampling import Batch
@@ -81,7 +81,7 @@ class _Crops(Dataset[dict[Modality, _Read]]):
                 reasons[number] = str(error)
             except EmoclimError as error:
                 return _Read(None, (), {}, error)
-        return _Read(torch.stack(crops) if crops else None, tuple(places), reasons)
+        return _Read(shared(torch.stack(crops)) if crops else None, tuple(places), reasons)
 
 
 class _Asked:
