@@ -102,7 +102,9 @@ def with_splits(
             _complete(path, labelled, seed, find, track, keep) if lacking else assign_splits(labelled, seed, splits)
         )
     items = with_values(manifest.items, "split", map(splits.get, ids_of(manifest.items)))
-    told = f"splits are those of {path}" if keep or not lacking else "80/10/10 splits are yet to be made"
+    told = f"splits are those of {path}"
+    if lacking:
+        told = f"80/10/10 splits were written to {path}" if keep else "80/10/10 splits are yet to be made"
     return replace(manifest, items=items, notes=(*manifest.notes, told))
 
 

@@ -77,7 +77,9 @@ def one_called(name: str, names: Mapping[Path, list[str]], what: str) -> Path:
     stems = ", ".join(sorted(path.name for path in found or names))
     if found:
         raise CacheError(f"{name!r} is the name of {len(found)} caches ({stems}); give more of the name of one")
-    raise CacheError(f"there is no {what} called {name!r}{f' (there are: {stems})' if stems else ''}; name another")
+    if not stems:
+        raise CacheError(f"there is no {what}; make one with: emoclim extract")
+    raise CacheError(f"there is no {what} called {name!r} (there are: {stems}); name another")
 
 
 def note_of(cache: Path) -> CacheNote:

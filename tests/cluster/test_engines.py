@@ -41,7 +41,7 @@ def needs(package: str) -> None:
     ("text", "told"),
     [
         ("slrum:4", "slurm"),
-        ("local:0", "workers"),
+        ("local:0", "--on local:0: workers = 0"),
         ("local:two", "workers"),
         ("local:2,partition=gpu", "partition"),
         ("local:2,gpus", "slurm:16,partition"),
@@ -95,6 +95,8 @@ def test_workers_share_cores_and_each_sees_one_gpu(monkeypatch: pytest.MonkeyPat
     assert [engine._own(number)[VISIBLE] for number in range(4)] == ["0", "1", "0", "1"]
     assert open_engine("local").workers == 2
     assert open_engine("local", "cpu").workers == 6
+    with pytest.raises(ConfigError, match="finds 2 GPUs here, not gpus=3"):
+        open_engine("local:4,gpus=3", "auto")
     monkeypatch.setenv(VISIBLE, "5,3")
     assert [engine._own(number)[VISIBLE] for number in range(2)] == ["5", "3"]
 

@@ -84,6 +84,13 @@ def test_splits_are_written_once_and_kept_when_items_are_added(tmp_path: Path) -
         assert {row["id"]: row["split"] for row in csv.DictReader(file)} == second
 
 
+def test_what_became_of_splits_is_told(tmp_path: Path) -> None:
+    manifest = manifest_of(tmp_path, items_of({"awe": 20}))
+    assert with_splits(manifest, keep=False).notes[-1] == "80/10/10 splits are yet to be made"
+    assert with_splits(manifest).notes[-1] == f"80/10/10 splits were written to {splits_path(manifest)}"
+    assert with_splits(manifest).notes[-1] == f"splits are those of {splits_path(manifest)}"
+
+
 def test_who_comes_second_takes_the_splits_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     manifest = manifest_of(tmp_path, items_of({"awe": 40}))
     found = {}

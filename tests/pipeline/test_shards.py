@@ -101,7 +101,8 @@ def test_shards_are_listed_until_they_are_merged_and_swept(parts: Path) -> None:
     assert {one["why"].split(" into ")[0] for one in found} == {"merged"}
     assert not folder.exists()
     assert features_of(parts, "timbre").ids == tuple(f"music/piece{n}.wav" for n in range(8))
-    assert "there is no cache with shards" in run("cache", "merge", "timbre", "--workspace", parts, code=2).stderr
+    told = run("cache", "merge", "timbre", "--workspace", parts, code=2).stderr
+    assert f"there is no cache with shards in {parts / 'cache'}; make one" in told
 
 
 def test_shards_are_not_swept_while_something_of_them_is_missing_or_damaged(parts: Path) -> None:

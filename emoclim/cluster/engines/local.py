@@ -11,6 +11,7 @@ from pydantic import Field
 from typing_extensions import override
 
 from emoclim.cluster.contract import Engine
+from emoclim.errors import ConfigError
 
 PATIENCE = 30  # seconds in which a worker that is told to end may commit what it has
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -46,6 +47,8 @@ class Local(Engine):
     @override
     def ready(self, device: str) -> Self:
         found = self._gpus() if device == "auto" or device.startswith("cuda") else 0
+        if device != "cpu" and (self.gpus or 0) > found:
+            raise ConfigError(f"PyTorch finds {found} GPUs here, not gpus={self.gpus}; leave gpus out to take all")
         gpus = found if self.gpus is None else self.gpus
         given = "workers" in self.model_fields_set
         return self.updated(gpus=gpus, workers=self.workers if given else gpus or self._cores())

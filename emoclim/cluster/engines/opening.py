@@ -51,4 +51,8 @@ def open_engine(text: str, device: str = "auto") -> Engine:
         settings["workers"] = read_setting(count)
     if ":" in device:
         raise ConfigError(f"--device {device} is one GPU, but workers share all; leave out the number, or --on {text}")
-    return engine(**settings).ready(device)
+    try:
+        read = engine(**settings)
+    except ConfigError as error:
+        raise ConfigError(f"--on {text}: {error}") from error
+    return read.ready(device)
