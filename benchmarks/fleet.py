@@ -1,7 +1,8 @@
 """Extraction by `--on`, against a bare pool of as many processes, and what a large library takes on paper.
 
 The bare pool is what one starts by hand: as many processes of `emoclim extract --shard I/N` at the same time, each
-with an equal part. Both encode the same pictures by the same encoder, from nothing, in turn; medians.
+with an equal part of the pictures and of the cores. Both encode the same pictures by the same encoder, from nothing,
+in turn; medians.
 Beyond the pool, `--on` plans, claims shards, watches, joins them to one cache and looks through the manifest. The pool
 joins nothing. For want of a cluster of SLURM, its jobs are processes of this machine, which submitit's local executor
 starts; Ray runs here too, with a node for each worker, and was started before.
@@ -80,9 +81,12 @@ def make_library(root: Path, items: int) -> None:
 
 
 def run_pool(root: Path, asked: argparse.Namespace) -> None:
-    """Start all processes at once, and wait for the last."""
+    """Start all processes at once, each on its part of the cores as those of `--on` are, and wait for the last."""
     shards = [f"{part}/{asked.workers}" for part in range(1, asked.workers + 1)]
-    parts = [subprocess.Popen([*command(root), "--shard", shard, "--workers", "1"], **QUIET) for shard in shards]
+    own = os.environ | {"OMP_NUM_THREADS": str(max(1, (os.cpu_count() or 1) // asked.workers))}
+    parts = [
+        subprocess.Popen([*command(root), "--shard", shard, "--workers", "1"], env=own, **QUIET) for shard in shards
+    ]
     codes = [part.wait() for part in parts]
     if any(codes):
         raise SystemExit("a process of the pool failed")

@@ -58,7 +58,7 @@ RUNS = (
     Run("memory_long", "memory", "--parts clips hours --clips 100"),
     Run("networks_compiled", "networks", "--compile"),
     Run("cache_torture", "cache_torture"),
-    Run("fleet_long", "fleet", "--items 14000 --rounds 1 --engines local slurm ray"),
+    Run("fleet_long", "fleet", "--items 24000 --rounds 1 --engines local slurm ray"),
     Run("search_large", "search", "--exact --approximate 10000000"),
     Run("retrieval_whole", "retrieval", "--queries 100000 --runs 1"),
     Run("extraction_musicnn_real", "extraction", "--encoder musicnn --items 200 --rounds 1"),  # names files after --
