@@ -16,6 +16,7 @@ import pytest
 from emoclim.data import content
 from emoclim.data.content import ContentKeys, read_fingerprint
 from emoclim.data.items import known_files
+from emoclim.data.items.known_files import Fingerprint
 from emoclim.data.manifest import Item
 from emoclim.data.media import checks, sound
 from emoclim.data.media.images import image
@@ -55,6 +56,16 @@ def test_the_memo_spares_rereading_until_a_file_changes(tmp_path: Path, monkeypa
     path.write_text("lo")
     os.utime(path, ns=(0, 0))
     assert ContentKeys(memo)(Item("x", path)) != key
+
+
+def test_a_file_of_a_date_that_no_memo_holds_is_read_again(tmp_path: Path) -> None:
+    memo = tmp_path / "memo.sqlite"
+    keys, items = ContentKeys(memo), [Item(name, tmp_path / name) for name in ("song", "dated beyond 2262")]
+    for item, changed in zip(items, (1, 2**63), strict=True):
+        (tmp_path / item.id).write_text(item.id)
+        keys.learn(item, Fingerprint(9, changed, item.id))
+    keys.save()
+    assert list(kept(memo)) == [str(tmp_path / "song")]
 
 
 def kept(memo: Path) -> dict[str, tuple[int, int, str]]:

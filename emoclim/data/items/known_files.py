@@ -20,6 +20,7 @@ from emoclim.files import read_regular, remove, require_regular
 log = logging.getLogger(__name__)
 
 READ_WHOLE = 100_000  # files known, up to which reading all of them costs less than asking for each
+LARGEST = 1 << 63  # numbers of a column are below it
 WAIT_SECONDS = 30.0  # for another process that writes
 TABLE = "CREATE TABLE IF NOT EXISTS files (name BLOB PRIMARY KEY, size INT, changed INT, digest TEXT) WITHOUT ROWID"
 # what the system refuses, after which nothing is wrong with the file itself
@@ -84,7 +85,7 @@ class ContentMemo:
         new = self._new if os.path.lexists(self._path) else _read_json(_json_of(self._path)) | self._new
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            _write(self._path, [(os.fsencode(name), *known) for name, known in new.items()])
+            _write(self._path, [(os.fsencode(name), *known) for name, known in new.items() if _fits(known)])
         except (OSError, sqlite3.Error) as error:
             reason = reason_of(error) if isinstance(error, OSError) else str(error)
             log.warning("the memo %s cannot be kept (%s); files will be read again", self._path, reason)
@@ -113,6 +114,11 @@ class ContentMemo:
             rows = memo.execute("SELECT size, changed, digest, name FROM files")
             found = {os.fsdecode(row[3]): known for row in rows if (known := _sound(row)) is not None}
             self._known = found | self._known
+
+
+def _fits(known: Fingerprint) -> bool:
+    """Tell whether SQLite holds the numbers, as it does not the time of a file that is dated beyond the year 2262."""
+    return all(-LARGEST <= number < LARGEST for number in (known.size, known.changed))
 
 
 def _write(path: Path, rows: Iterable[tuple[object, ...]]) -> None:
