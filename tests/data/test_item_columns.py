@@ -57,6 +57,10 @@ CASES: dict[str, dict[str, Any]] = {
     "quotes": {"path": [f"{n}.wav" if n < 99 else f'{n} "x" \\ \x7f.wav' for n in range(N)]},
     "bare": {"pair": [f"p{n}" if n % 5 else None for n in range(N)], "group": [f"g{n}" for n in range(N)]},
     "accents": {"pair": [("fou\u0301{}", "fo\u00fa{}")[n % 2].format(n // 2) for n in range(N)]},
+    "slashes of an address": {"path": [f"https:{'/' * (n % 4 or 3)}h.org/{n}.wav" for n in range(N)]},
+    "an address alone": {"path": ["ab:/", *(f"{n}.wav" for n in range(1, N))]},
+    "a line end in an address": {"path": ["https://h.org/a\n?token=b", *(f"{n}.wav" for n in range(1, N))]},
+    "a sign of our own": {"path": ["https://h.org/\x1fa.wav", *(f"{n}.wav" for n in range(1, N))]},
     "capitals": {"label": None, " Label ": [f"l{n % 3}" for n in range(N)]},
 }
 

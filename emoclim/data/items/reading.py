@@ -21,6 +21,7 @@ from emoclim.errors import ManifestError
 from emoclim.files import open_regular, require_memory
 
 LARGE = 100_000  # rows, from which items are not all made at once
+RENAMED = r"(?s):/([^/]|/?$|//|.*[@?\x1f])"  # of addresses that are shown otherwise: their slashes, or what is secret
 DELETE = 127  # the first byte that may be of white space beyond " "
 
 
@@ -112,7 +113,7 @@ def _shown(paths: Any) -> Any:
     """Return paths as ids may be: addresses without what is secret in them."""
     import pyarrow.compute as pc
 
-    if not pc.any(pc.match_substring_regex(paths, ":/.*[@?]")).as_py():
+    if not pc.any(pc.match_substring_regex(paths, RENAMED)).as_py():
         return paths
     return Texts.of(map(name_of, Texts.of(paths))).arrow()
 
