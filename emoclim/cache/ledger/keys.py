@@ -26,8 +26,8 @@ class KeyIndex(Set[str]):
     """Keys of the committed items, in the order of their rows."""
 
     def __init__(self) -> None:
-        self._runs: list[_Run] = []
-        self._newest: dict[str, int] = {}
+        # one attribute, so that a reader never sees keys in both or in neither
+        self._held: tuple[list[_Run], dict[str, int]] = [], {}
 
     @classmethod
     @override
@@ -35,26 +35,29 @@ class KeyIndex(Set[str]):
         return frozenset(it)
 
     def __len__(self) -> int:
-        return sum(len(run.rows) for run in self._runs) + len(self._newest)
+        runs, newest = self._held
+        return sum(len(run.rows) for run in runs) + len(newest)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._newest or (isinstance(key, str) and any(run.place(key) != NONE for run in self._runs))
+        runs, newest = self._held
+        return key in newest or (isinstance(key, str) and any(run.place(key) != NONE for run in runs))
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.in_order())
 
     def in_order(self) -> Sequence[str]:
         """Return the keys as they are now, in the order of their rows: a tuple of few, Texts of many."""
-        runs, newest = self._runs, tuple(self._newest)
-        return Texts.join([*(run.keys for run in runs), Texts.of(newest)]) if runs else newest
+        runs, newest = self._held
+        return Texts.join([*(run.keys for run in runs), Texts.of(tuple(newest))]) if runs else tuple(newest)
 
     def all_rows(self) -> NDArray[np.int64]:
         """Return the rows of all keys, in order."""
-        return np.concatenate([*(run.rows for run in self._runs), _row_numbers(self._newest)])
+        runs, newest = self._held
+        return np.concatenate([*(run.rows for run in runs), _row_numbers(newest)])
 
     def rows(self, keys: Sequence[str]) -> NDArray[np.int64]:
         """Find the row of each of keys ``(n,)``; NONE of those that are not there."""
-        newest, runs = self._newest, self._runs  # in this order, for what leaves the first is in the others before
+        runs, newest = self._held
         if not runs and len(keys) == len(newest) and tuple(keys) == tuple(newest):  # as a small library is read
             return _row_numbers(newest)
         rows = np.fromiter(map(newest.get, keys, repeat(NONE)), np.int64, len(keys)) if newest else _nowhere(len(keys))
@@ -81,31 +84,33 @@ class KeyIndex(Set[str]):
             return few if len(few) == len(keys) and (self.rows(keys) == NONE).all() else None
         texts = Texts.of(keys)
         run = _Run(texts, np.arange(row, row + len(keys)), texts.hashes(), np.arange(len(keys)))
-        there = run.has_twice() or any(map(run.shares_keys, self._runs))
-        return None if there or (self._newest and not self._newest.keys().isdisjoint(texts)) else run
+        runs, newest = self._held
+        there = run.has_twice() or any(map(run.shares_keys, runs))
+        return None if there or (newest and not newest.keys().isdisjoint(texts)) else run
 
     def add(self, new: "NewKeys") -> None:
         """Add keys that were prepared, and none since."""
-        runs, newest = list(self._runs), self._newest
+        held, newest = self._held
         if isinstance(new, dict):
             newest.update(new)
             if len(newest) <= NEWEST:
                 return
+        runs = list(held)
         for run in ([_Run.of(newest)] if newest else []) + ([] if isinstance(new, dict) else [new]):
             while runs and len(runs[-1].rows) <= 2 * len(run.rows):
                 run = runs.pop().joined(run)
             runs.append(run)
-        self._runs = runs
-        self._newest = {}
+        self._held = runs, {}
 
     def remove(self, keys: Sequence[str]) -> None:
         """Remove keys; raise ValueError where one is not there, or is given twice."""
         rows = np.unique(self.rows(keys))
         if len(rows) < len(keys) or NONE in rows:
             raise ValueError("it leaves out what is not there")
-        self._runs = [run.without(rows) for run in self._runs]
-        for key in self._newest.keys() & keys:
-            del self._newest[key]
+        runs, newest = self._held
+        if gone := newest.keys() & keys:
+            newest = {key: row for key, row in newest.items() if key not in gone}
+        self._held = [run.without(rows) for run in runs], newest
 
 
 class _Run:
