@@ -123,6 +123,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def do_away(self, content: bytes, name: str) -> None:
         self.send(b"", 0, ("Location", "http://localhost:1/"), status=302)
 
+    def do_choice(self, content: bytes, name: str) -> None:
+        self.send(content, len(content), status=300)
+
+    def do_part(self, content: bytes, name: str) -> None:
+        self.send(content[:-20], len(content) - 20, status=206)
+
+    def do_unreadable(self, content: bytes, name: str) -> None:
+        self.begin(200, None, ("Content-Length", "secret"))
+        self.close_connection = True
+
     def do_circle(self, content: bytes, name: str) -> None:
         self.send(b"", 0, ("Location", self.path), status=302)
 

@@ -31,6 +31,7 @@ LONGEST = 3600.0  # seconds that one file may take, all tries together
 PATIENCE = 60.0  # seconds that a busy server may ask for before each further try
 PASSING = (408, 425, 429)  # answers below 500 that are no final ones
 GONE = (404, 410)
+WHOLE = (200, 203)  # answers with a file; the others have a part of it, a choice of some, or nothing yet
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NO_ROOM = "there is no room for a copy of it ({}); make some, or name a larger place by TMPDIR"
 NOT_ASKED = "its address cannot be asked for ({})"
@@ -38,6 +39,7 @@ ENDLESS = "its server does not say how long it is, so that a cut would go unseen
 CUT = "it was cut short"
 TOLD = {  # of what libraries tell less well
     "ClientPayloadError": CUT,
+    "ClientResponseError": "its answer cannot be read as HTTP",  # for which aiohttp makes up a 400
     "IncompleteRead": CUT,
     "IncompleteReadError": CUT,
     "ResponseStreamingError": CUT,
@@ -180,7 +182,7 @@ def _patience(scheme: str, silence: float) -> dict[str, Any]:
 
 async def _require_file(answer: Any) -> None:
     """Raise for an answer that is no file, or one that ends where the connection does, be it cut or not."""
-    if answer.status >= 400:
+    if answer.status not in WHOLE:
         raise RefusalError(answer.status, answer.headers.get("Retry-After", ""))
     if "Content-Length" not in answer.headers and "chunked" not in answer.headers.get("Transfer-Encoding", "").lower():
         raise PassingError(ENDLESS)
