@@ -97,7 +97,11 @@ class TaskFolder:
             self.file(number, ".json.writer").exists() and bool(who_writes(self.file(number))) for number in numbers
         )
 
+    def end(self) -> None:
+        """Take away what makes the folder one of tasks: from now on nobody begins one."""
+        (self.path / JOB_FILE).unlink(missing_ok=True)
+
     def remove(self) -> None:
         """Delete the folder, what makes it one of tasks first."""
-        (self.path / JOB_FILE).unlink(missing_ok=True)
+        self.end()
         shutil.rmtree(self.path, ignore_errors=True)

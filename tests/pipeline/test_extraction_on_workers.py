@@ -2,8 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Generator
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shared_out
@@ -12,11 +14,14 @@ from forked_engine import Fork, Forked
 from shared_out import encode, require_same
 from soaking import rounds, soak
 
-from emoclim.cache import SHARDS, open_cache
+from emoclim.cache import SHARDS, WriterLock, open_cache
 from emoclim.cluster import TaskFolder
-from emoclim.cluster.working import _claim_and_do
+from emoclim.cluster.working import _claim_and_do, work
+from emoclim.data import Item
+from emoclim.encoders import ImageEncoder
 from emoclim.errors import CacheError, ConfigError, EmoclimError
 from emoclim.pipeline import Shard, Workspace, extract_features, merge_shards
+from emoclim.pipeline.caches.merge import append_shards
 from emoclim.reports import Extraction
 
 COUNT = 24
@@ -131,6 +136,87 @@ def test_shards_of_another_plan_are_kept(root: Path, whole: Path) -> None:
     done = encode(root, Forked(workers=2)).extraction
     assert 0 < done.encoded < COUNT
     require_same(root, whole)
+
+
+def note_decoding(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave a file for each picture that a process decodes."""
+    prepare = ImageEncoder.prepare
+
+    def noted(encoder: ImageEncoder, item: Item) -> Generator[torch.Tensor, None, float]:
+        (root / f"decoded-{os.getpid()}-{Path(item.id).stem}").touch()
+        return prepare(encoder, item)
+
+    monkeypatch.setattr(ImageEncoder, "prepare", noted)
+
+
+def test_what_was_encoded_here_meanwhile_is_not_encoded_again_by_workers(
+    root: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2))
+    encode(root)
+    note_decoding(root, monkeypatch)
+    done = encode(root, Forked(workers=2)).extraction
+    assert (done.encoded, done.reused) == (0, COUNT + 1)
+    assert {path.name.rpartition("-")[2] for path in root.glob("decoded-*")} <= {"broken"}
+    require_same(root, whole)
+
+
+def test_what_workers_try_again_is_not_tried_here_once_more(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = encode(root, Forked(workers=2)).extraction
+    note_decoding(root, monkeypatch)
+    again = encode(root, Forked(workers=2), shared_out.SMALL.updated(retry_failed=True)).extraction
+    assert again.failures == before.failures
+    (decoded,) = root.glob("decoded-*")
+    assert decoded.name.endswith("-broken")
+    assert decoded.name != f"decoded-{os.getpid()}-broken"
+
+
+def test_a_plan_of_files_that_were_known_is_not_gone_on_with_where_none_is_to_be_trusted(root: Path) -> None:
+    encode(root, config=shared_out.SMALL.updated(settings={"size": 96}))  # from now on files are known
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2))
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2), shared_out.SMALL.updated(rehash=True))
+    (folder,) = (root / "cache").glob(f"*{SHARDS}/tasks")
+    tasks = TaskFolder(folder)
+    job = tasks.job()
+    assert job is not None
+    assert not any(tasks.read(number)["files"] for number in range(1, len(job.sizes) + 1))
+
+
+def test_a_plan_whose_workers_load_what_they_encode_with_is_not_replaced(root: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2))
+    (folder,) = (root / "cache").glob(f"*{SHARDS}/tasks")
+    plan, tasks = (folder / "job.json").read_bytes(), TaskFolder(folder)
+    job = tasks.job()
+    assert job is not None
+    claim = WriterLock(tasks.file(tasks.undone(job)[0]))  # a job of SLURM, which outlives its command
+    (root / "data" / "images.csv").write_text("path\npictures/1.png\n")
+    with pytest.raises(CacheError, match="being written"):
+        encode(root, Forked(workers=2))
+    assert (folder / "job.json").read_bytes() == plan
+    claim.release()
+    assert encode(root, Forked(workers=2)).n_items == 1
+
+
+def test_no_worker_claims_what_is_left_of_a_plan_while_its_shards_are_merged(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2))
+    (folder,) = (root / "cache").glob(f"*{SHARDS}/tasks")
+
+    def append_meanwhile(*given: Any) -> int:
+        work(folder)  # of a job that begins now
+        assert len(list(folder.glob("*.done"))) == 1
+        return append_shards(*given)
+
+    (root / "data" / "images.csv").write_text("path\npictures/1.png\n")
+    monkeypatch.setattr("emoclim.pipeline.scaling.extraction.append_shards", append_meanwhile)
+    with pytest.raises(KeyboardInterrupt):
+        encode(root, Stopped(workers=2))
 
 
 def test_shards_that_others_write_are_left_alone(root: Path) -> None:

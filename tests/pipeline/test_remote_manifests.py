@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import pytest
 from file_server import FileServer, picture, server  # noqa: F401 - a fixture
+from forked_engine import Forked
 
 from emoclim.config import ExtractConfig
 from emoclim.data import Fingerprint, Item
@@ -123,10 +124,12 @@ def test_each_item_is_whole_or_told(scheme: str, expected: Expected, impatient: 
     assert (local.encoded, local.reused) == (0, len(rows))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("manner", "encoded"), [("gone", 1), ("whole", 2)])
 def test_a_copy_is_encoded_where_the_first_address_of_its_content_does_not_give_it_any_more(
-    manner: str, encoded: int, impatient: FileServer, tmp_path: Path
+    manner: str, encoded: int, workers: int, impatient: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("emoclim.pipeline.extract.open_engine", lambda *_: Forked(workers=workers))
     impatient.files |= {"a.png": picture(1), "b.png": picture(2)}
     workspace = Workspace(tmp_path)
     first, copy = (f"{impatient.address}/{path}" for path in (f"{manner}/a.png", "whole/b.png"))
@@ -135,6 +138,7 @@ def test_a_copy_is_encoded_where_the_first_address_of_its_content_does_not_give_
         keys.learn(Item("", path_within("", address)), known)
     keys.save()
     source = write_manifest(tmp_path / "data" / "images.csv", {"a": first, "b": copy})
-    done = extract_features("image", source, COLOUR.updated(workers=0), workspace=workspace).extraction
+    how = {"config": COLOUR.updated(workers=0), "workspace": workspace, "on": "forked" if workers else None}
+    done = extract_features("image", source, **how).extraction
     assert (done.encoded, done.reused, done.failures) == (encoded, 2 - encoded, ())
     assert done.keys["b"] == known.digest

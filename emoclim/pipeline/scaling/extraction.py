@@ -43,7 +43,7 @@ class Spread:
     seconds: dict[str, float] = field(
         default_factory=lambda: dict.fromkeys(Timing.__slots__, 0.0)
     )  # by the fields of Timing
-    given_up: dict[str, str] = field(default_factory=dict)  # reasons by id that are none of the contents'
+    given_up: dict[str, str] = field(default_factory=dict)  # reasons by id of items that were tried just now
     remarks: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def add(self, result: Mapping[str, Any]) -> None:
@@ -121,26 +121,26 @@ class Spreading:
         """Find the plan that a command made that was stopped, or make one, of what the cache lacks."""
         key, job = self._key(), self.tasks.job()
         if job is not None and job.key == key:
-            job = replace(job, common=self._common(job.common["count"], job.common["holds_some"]))
+            job = replace(job, common=self._common(job.common["count"]))
             self.tasks.go_on_with(job)
             return job
+        self._end_plan()
         self._merge()
         tasks = _shared_out(self._lacking(), self.engine.workers, self.keys)
-        common = self._common(len(tasks), len(self.cache) > 0)
-        job = Job(key, CALL, common, [len(task["items"]) for task in tasks])
+        job = Job(key, CALL, self._common(len(tasks)), [len(task["items"]) for task in tasks])
         if tasks:
             self.tasks.write(job, tasks)
         return job
 
     def _key(self) -> str:
         """Hash what is to be encoded."""
-        said = self.manifest.digest(), str(self.manifest.source), self.keep_segments
+        said = self.manifest.digest(), str(self.manifest.source), self.keep_segments, self.config.rehash
         told = hashlib.blake2b(repr(said).encode(), digest_size=8)
         for item in self.manifest.items:
             told.update(repr((item.id, str(item.path), item.start, item.duration)).encode())
         return told.hexdigest()
 
-    def _common(self, count: int, holds_some: bool) -> dict[str, Any]:
+    def _common(self, count: int) -> dict[str, Any]:
         config, manifest = self.config, self.manifest
         checkpoint = config.checkpoint and str(config.checkpoint)
         return {
@@ -148,7 +148,7 @@ class Spreading:
             "manifest": {"name": manifest.name, "modality": manifest.modality, "source": str(manifest.source)},
             "cache": str(self.cache.path),
             "count": count,
-            "holds_some": holds_some,
+            "holds_some": len(self.cache) > 0,
             "device": self.device.partition(":")[0],  # each worker sees its own
             "batch_size": config.batch_size,
             "workers": config.workers,
@@ -159,15 +159,12 @@ class Spreading:
 
     def _lacking(self) -> list[Item]:
         """List the items that may have to be encoded, as far as that is known without reading them."""
-        settled = set(
-            self.cache.keys() if self.config.retry_failed else self.cache.keys() | self.cache.failures().keys()
-        )
+        settled = self.cache.keys() | (frozenset() if self.config.retry_failed else self.cache.failures().keys())
         todo, items = [], self.manifest.items
         for item in self.track(items, description=f"look up {self.manifest.name}", total=len(items)):
             with suppress(DecodeError):  # the file is not there, which is told at the end
                 if (key := self.keys.known(item)) is None or key not in settled:
-                    todo.append(item)
-                    settled |= {key} if key else set()
+                    todo.append(item)  # copies, too, for which their worker turns where the first cannot be read
         return todo
 
     def _collect(self, job: Job, spread: Spread) -> list[str]:
@@ -185,17 +182,29 @@ class Spreading:
                 self.keys.learn(items[id_], Fingerprint(*found))
         return errors
 
+    def _end_plan(self) -> None:
+        """Keep workers that outlived another plan from what is left of it; nobody may be at work on that."""
+        for _ in range(2):  # who began just before it ended, is seen then
+            for claimed in self.tasks.path.glob("*.json.writer"):
+                _require_idle(claimed.with_suffix(""))
+            self.tasks.end()
+
     def _merge(self) -> None:
         """Put all shards that lie there into the cache, and remove them; the plan first, which is done with."""
         shards = shards_in(self.folder) if self.folder.is_dir() else []
         for shard in shards:
-            if who := who_writes(shard):
-                raise CacheError(f"shard {shard} is being written by {who}; wait for it to end, or stop it there")
+            _require_idle(shard)
         append_shards(shards, self.cache, self.track)
         self.tasks.remove()
         if self.folder.is_dir() and not self.folder.is_symlink():
             done = self.folder.rename(partial_beside(self.folder))  # a shard that is half removed could not be read
             shutil.rmtree(done)
+
+
+def _require_idle(shard: Path) -> None:
+    """Raise where somebody is at work on a shard, or on the task of one."""
+    if who := who_writes(shard):
+        raise CacheError(f"shard {shard} is being written by {who}; wait for it to end, or stop it there")
 
 
 def _shared_out(items: Sequence[Item], workers: int, keys: ContentKeys) -> list[dict[str, Any]]:

@@ -47,12 +47,11 @@ def encode_shard(task: Mapping[str, Any], common: Mapping[str, Any], track: Trac
             compiled=common["compiled"],
             elsewhere=_keys_of(whole) if common["holds_some"] else frozenset(),
         )
-        failed = cache.failures()
     return {
         "padded": done.padded,
         "segments": done.segments,
         "seconds": asdict(done.timing),
-        "given_up": {one.id: one.reason for one in done.failures if done.keys.get(one.id) not in failed},
+        "given_up": {one.id: one.reason for one in done.failures},
         "remarks": done.remarks,
         "files": _files(items, keys),
     }
