@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from emoclim.data.items.columns import ItemColumns, select_items
 from emoclim.data.items.item import Item
 
@@ -66,8 +69,13 @@ def labelled_by_rarest_tag(items: Iterable[Item]) -> tuple[Item, ...]:
 def annotated_items(items: Iterable[Item]) -> Sequence[Item]:
     """Select the items that heads can learn from: where none is annotated, those that further numbers are known of."""
     if isinstance(items, ItemColumns):
-        label, pair = (items.coded(name) for name in ("label", "pair"))
-        known = [one.where(value is not None for value in one.values) for one in (label, pair)]
-        return select_items(items, known[0] | known[1])
+        return select_items(items, annotated_rows(items))
     items = tuple(items)
     return [item for item in items if item.annotated] or [item for item in items if item.measures]
+
+
+def annotated_rows(items: ItemColumns) -> NDArray[np.bool_]:
+    """Tell of each row ``(N,)`` whether heads can learn from it."""
+    label, pair = (items.coded(name) for name in ("label", "pair"))
+    known = [one.where(value is not None for value in one.values) for one in (label, pair)]
+    return known[0] | known[1]

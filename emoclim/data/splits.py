@@ -15,7 +15,8 @@ import numpy as np
 from filelock import FileLock
 
 from emoclim.data.content import ContentKeys, contents_of
-from emoclim.data.grouping import annotated_items, join_groups, names_of_groups
+from emoclim.data.grouping import annotated_items, annotated_rows, join_groups, names_of_groups
+from emoclim.data.items.coded import Coded
 from emoclim.data.items.columns import ItemColumns, columns_of, ids_of, values_of, with_values
 from emoclim.data.items.kept_splits import kept_splits
 from emoclim.data.manifest import SPLITS, Item, Manifest, torn_groups, torn_sets
@@ -101,6 +102,8 @@ def with_splits(
         splits = (
             _complete(path, labelled, seed, find, track, keep) if lacking else assign_splits(labelled, seed, splits)
         )
+    if len(labelled) < len(manifest.items):  # the file may have others as well, which were placed for what takes every
+        splits = {id_: splits[id_] for id_ in ids_of(labelled)}
     items = with_values(manifest.items, "split", map(splits.get, ids_of(manifest.items)))
     told = f"splits are those of {path}"
     if lacking:
@@ -115,8 +118,9 @@ def _with_kept(items: Sequence[Item], labelled: Sequence[Item], path: Path, seed
     own = kept_splits(path, labelled)
     if own is None or None in own.values or (seed is not None and torn_groups(labelled.with_column("split", own))):
         return None
-    every = own if len(labelled) == len(items) else kept_splits(path, items)
-    return None if every is None else items.with_column("split", every)
+    codes = np.full(len(items), len(own.values), np.int32)
+    codes[annotated_rows(items) if len(labelled) < len(items) else slice(None)] = own.codes
+    return items.with_column("split", Coded((*own.values, None), codes))
 
 
 def splits_path(manifest: Manifest) -> Path:

@@ -242,3 +242,11 @@ def test_items_without_labels_are_placed_if_all_are_to_be_and_alike_by_equal_ids
     assert with_splits(one, None, every=True).items == placed.items == with_splits(other, every=True).items
     own = replace(one, items=(replace(items[0], split="test"), *items[1:]))
     assert with_splits(own, every=True) == own  # the others are only searched
+
+
+def test_what_was_placed_for_who_takes_every_item_has_no_split_for_others(tmp_path: Path) -> None:
+    items = [Item(f"{n}", text=f"Sentence {n}.", label="awe" if n < 30 else None) for n in range(50)]
+    manifest = Manifest("half", "text", tmp_path / "half.csv", tuple(items))
+    before = with_splits(manifest)
+    assert None not in {item.split for item in with_splits(manifest, every=True).items}
+    assert with_splits(manifest).digest() == with_splits(manifest, None).digest() == before.digest()
