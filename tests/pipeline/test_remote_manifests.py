@@ -46,7 +46,7 @@ EXPECTED = {
     "ranges": (WHOLE, 1),
 }
 OF_HTTP = EXPECTED | {"endless": ("how long", 1), "cutunseen": ("how long", 1), "circle": ("redirected", 10)}
-OF_HTTP |= {"choice": ("300", 1), "part": ("206", TRIES), "unreadable": ("as HTTP", TRIES)}
+OF_HTTP |= {"choice": ("300", 1), "part": ("206", TRIES), "unreadable": ("as HTTP", TRIES), "packed": (WHOLE, 1)}
 OF_S3 = EXPECTED | {"endless": (WHOLE, 1), "cutunseen": ("bytes came", TRIES)}
 
 

@@ -173,7 +173,9 @@ def _patience(scheme: str, silence: float) -> dict[str, Any]:
         from aiohttp import ClientTimeout
 
         patience = ClientTimeout(total=None, sock_connect=silence, sock_read=silence)
-        return {"client_kwargs": {"timeout": patience, "raise_for_status": _require_file, "trust_env": True}}
+        headers = {"Accept-Encoding": "identity"}  # of a file that was packed for the way, a cut may go unseen
+        ours = {"timeout": patience, "raise_for_status": _require_file, "trust_env": True, "headers": headers}
+        return {"client_kwargs": ours}
     if scheme.startswith("s3"):
         times = {"connect_timeout": silence, "read_timeout": silence, "retries": {"total_max_attempts": 1}}
         return {"config_kwargs": times, "max_concurrency": 1}
