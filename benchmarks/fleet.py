@@ -33,6 +33,7 @@ from record import Row, command_line, counted, publish
 FAILURES_PER_GPU_HOUR = 419 / (54 * 24 * 16_384)
 START, COMMIT, LEASE = 60.0, 10.0, 90.0  # seconds: of a worker, between commits, of a lock of NFS
 SHARDS_PER_WORKER = 16
+LONG = 300.0  # seconds of work that the goal is of: starting, planning and joining take some seconds of any
 RESULTS = Path(__file__).parent / "results"
 SUBMITIT = "from emoclim.cluster.engines.slurm import Slurm; Slurm.executor = 'local'"
 JOBS_HERE = f"{SUBMITIT}; from emoclim.cli import app; app()"
@@ -62,8 +63,9 @@ def main() -> None:
             times[kind].append(time.monotonic() - begun)
             shutil.rmtree(root)
     pool, *engines = (statistics.median(taken) for taken in times.values())
+    goal = "<= 1.15" if pool >= LONG else None
     rows = [
-        Row(f"{counted(asked.items, 'picture')} on {name}:{asked.workers}", on, "s", "the bare pool", pool, "<= 1.15")
+        Row(f"{counted(asked.items, 'picture')} on {name}:{asked.workers}", on, "s", "the bare pool", pool, goal)
         for name, on in zip(asked.engines, engines, strict=True)
     ]
     rates = {**{f"of {rate:g} items/s": rate for rate in asked.rates}, **dict(measured_rates())}
