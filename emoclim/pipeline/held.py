@@ -31,7 +31,7 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
     failed = cache.failures()
     if spec.keyed_by_id and not failed:
         return _find_imported(items, cache)
-    keyed = [(item, _key_of(item, spec, keys)) for item in items]
+    keyed = [(item, readable_key(item, spec, keys)) for item in items]
     there = iter(cache.holds([key for _, key in keyed if key is not None]).tolist())
     found, own_keys, held, left_out = list[Item](), list[str](), Held([], [], [], [], {}), Counter[str]()
     for item, key in keyed:
@@ -52,7 +52,7 @@ def find_held(spec: FeatureSpec, items: Sequence[Item], keys: ContentKeys, cache
     return replace(held, items=found, keys=own_keys, left_out=dict(+left_out))
 
 
-def _key_of(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str | None:
+def readable_key(item: Item, spec: FeatureSpec, keys: ContentKeys) -> str | None:
     """Return the key of an item; None if its file is needed and cannot be read."""
     try:
         return key_of(item, spec, keys)

@@ -3,12 +3,13 @@
 import logging
 from pathlib import Path
 
-from emoclim.cache import CacheNote, SourceRef, key_of, located, open_cache, read_note
+from emoclim.cache import CacheNote, SourceRef, located, open_cache, read_note
 from emoclim.config import ExtractConfig
-from emoclim.data import NO_UTF8, Item, read_manifest, with_splits
-from emoclim.errors import DecodeError, ManifestError, name_some
+from emoclim.data import NO_UTF8, read_manifest, with_splits
+from emoclim.errors import ManifestError, name_some
 from emoclim.pipeline.extract import extract_features
 from emoclim.pipeline.find_caches import cache_notes
+from emoclim.pipeline.held import readable_key
 from emoclim.pipeline.library import Library, open_library
 from emoclim.pipeline.workspace import Workspace
 from emoclim.progress import Track
@@ -59,14 +60,8 @@ class Libraries:
             return None
         with open_cache(note.path) as cache:
             settled = cache.keys() | cache.failures().keys()
-        keys = (self._key(item, note) for item in manifest.items)
+        keys = (readable_key(item, note.spec, self.keys) for item in manifest.items)
         return Library(manifest, note, source) if all(key is None or key in settled for key in keys) else None
-
-    def _key(self, item: Item, note: CacheNote) -> str | None:
-        try:
-            return key_of(item, note.spec, self.keys)
-        except DecodeError:
-            return None
 
     def _encode(self, path: Path, note: CacheNote, *, unlabelled: bool) -> Library:
         config = ExtractConfig(
